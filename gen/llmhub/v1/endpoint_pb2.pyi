@@ -1,0 +1,153 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Backend(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BACKEND_UNSPECIFIED: _ClassVar[Backend]
+    BACKEND_OLLAMA: _ClassVar[Backend]
+    BACKEND_VLLM: _ClassVar[Backend]
+    BACKEND_LLAMA_CPP: _ClassVar[Backend]
+    BACKEND_LM_STUDIO: _ClassVar[Backend]
+    BACKEND_SGLANG: _ClassVar[Backend]
+    BACKEND_OPENAI: _ClassVar[Backend]
+
+class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_UNSPECIFIED: _ClassVar[Source]
+    SOURCE_MANUAL: _ClassVar[Source]
+    SOURCE_AUTO: _ClassVar[Source]
+    SOURCE_CONFIG: _ClassVar[Source]
+
+class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATUS_UNSPECIFIED: _ClassVar[Status]
+    STATUS_UNKNOWN: _ClassVar[Status]
+    STATUS_HEALTHY: _ClassVar[Status]
+    STATUS_UNHEALTHY: _ClassVar[Status]
+
+class AdminState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ADMIN_STATE_UNSPECIFIED: _ClassVar[AdminState]
+    ADMIN_STATE_ENABLED: _ClassVar[AdminState]
+    ADMIN_STATE_DRAINING: _ClassVar[AdminState]
+    ADMIN_STATE_DISABLED: _ClassVar[AdminState]
+
+class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
+    MODEL_STATE_AVAILABLE: _ClassVar[ModelState]
+    MODEL_STATE_LOADED: _ClassVar[ModelState]
+BACKEND_UNSPECIFIED: Backend
+BACKEND_OLLAMA: Backend
+BACKEND_VLLM: Backend
+BACKEND_LLAMA_CPP: Backend
+BACKEND_LM_STUDIO: Backend
+BACKEND_SGLANG: Backend
+BACKEND_OPENAI: Backend
+SOURCE_UNSPECIFIED: Source
+SOURCE_MANUAL: Source
+SOURCE_AUTO: Source
+SOURCE_CONFIG: Source
+STATUS_UNSPECIFIED: Status
+STATUS_UNKNOWN: Status
+STATUS_HEALTHY: Status
+STATUS_UNHEALTHY: Status
+ADMIN_STATE_UNSPECIFIED: AdminState
+ADMIN_STATE_ENABLED: AdminState
+ADMIN_STATE_DRAINING: AdminState
+ADMIN_STATE_DISABLED: AdminState
+MODEL_STATE_UNSPECIFIED: ModelState
+MODEL_STATE_AVAILABLE: ModelState
+MODEL_STATE_LOADED: ModelState
+
+class Endpoint(_message.Message):
+    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    BASE_PATH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_DETECTED_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_STATE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_AT_FIELD_NUMBER: _ClassVar[int]
+    LAST_CHECKED_AT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CHECK_AT_FIELD_NUMBER: _ClassVar[int]
+    CONSECUTIVE_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    host: str
+    port: int
+    scheme: str
+    base_path: str
+    name: str
+    backend: Backend
+    backend_detected: bool
+    source: Source
+    agent_id: str
+    status: Status
+    admin_state: AdminState
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    labels: _containers.ScalarMap[str, str]
+    version: str
+    registered_at: _timestamp_pb2.Timestamp
+    last_checked_at: _timestamp_pb2.Timestamp
+    next_check_at: _timestamp_pb2.Timestamp
+    consecutive_failures: int
+    last_error: str
+    latency: _duration_pb2.Duration
+    etag: str
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VRAM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    digest: str
+    size_bytes: int
+    family: str
+    parameter_size: str
+    quantization: str
+    context_length: int
+    state: ModelState
+    vram_bytes: int
+    expires_at: _timestamp_pb2.Timestamp
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., family: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., context_length: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., vram_bytes: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,0 +1,62 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_TOKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_TOKEN_AGENT_MISMATCH: _ClassVar[ErrorReason]
+    ERROR_REASON_ROLE_FORBIDDEN: _ClassVar[ErrorReason]
+    ERROR_REASON_NOT_IDENTIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_ALREADY_IDENTIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_VALIDATION_FAILED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_JSON: _ClassVar[ErrorReason]
+    ERROR_REASON_ENDPOINT_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_RESOURCES_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_SIDECAR_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_TOKEN_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_ETAG_MISMATCH: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_UNKNOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_HEALTHY_ENDPOINT: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_CAPACITY: _ClassVar[ErrorReason]
+    ERROR_REASON_LEASE_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_REVISION_COMPACTED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_RATE_LIMITED: _ClassVar[ErrorReason]
+    ERROR_REASON_COOLDOWN_ACTIVE: _ClassVar[ErrorReason]
+    ERROR_REASON_NOT_IMPLEMENTED: _ClassVar[ErrorReason]
+    ERROR_REASON_STORE_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_SHUTTING_DOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+    ERROR_REASON_LIMIT_REACHED: _ClassVar[ErrorReason]
+    ERROR_REASON_TARGET_FORBIDDEN: _ClassVar[ErrorReason]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+ERROR_REASON_INVALID_TOKEN: ErrorReason
+ERROR_REASON_TOKEN_AGENT_MISMATCH: ErrorReason
+ERROR_REASON_ROLE_FORBIDDEN: ErrorReason
+ERROR_REASON_NOT_IDENTIFIED: ErrorReason
+ERROR_REASON_ALREADY_IDENTIFIED: ErrorReason
+ERROR_REASON_VALIDATION_FAILED: ErrorReason
+ERROR_REASON_INVALID_JSON: ErrorReason
+ERROR_REASON_ENDPOINT_NOT_FOUND: ErrorReason
+ERROR_REASON_RESOURCES_NOT_FOUND: ErrorReason
+ERROR_REASON_SIDECAR_NOT_FOUND: ErrorReason
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason
+ERROR_REASON_ETAG_MISMATCH: ErrorReason
+ERROR_REASON_MODEL_UNKNOWN: ErrorReason
+ERROR_REASON_NO_HEALTHY_ENDPOINT: ErrorReason
+ERROR_REASON_NO_CAPACITY: ErrorReason
+ERROR_REASON_LEASE_NOT_FOUND: ErrorReason
+ERROR_REASON_REVISION_COMPACTED: ErrorReason
+ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason
+ERROR_REASON_RATE_LIMITED: ErrorReason
+ERROR_REASON_COOLDOWN_ACTIVE: ErrorReason
+ERROR_REASON_NOT_IMPLEMENTED: ErrorReason
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason
+ERROR_REASON_SHUTTING_DOWN: ErrorReason
+ERROR_REASON_INTERNAL: ErrorReason
+ERROR_REASON_LIMIT_REACHED: ErrorReason
+ERROR_REASON_TARGET_FORBIDDEN: ErrorReason

@@ -1,0 +1,1 @@
+"""The LLM Registry Hub: one place that knows a fleet of inference servers."""

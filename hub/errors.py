@@ -1,0 +1,313 @@
+"""Domain errors, and the one table that says how each is told to a caller.
+
+    HubError
+    ├── Unauthenticated     InvalidToken, NotIdentified
+    ├── PermissionDenied    RoleForbidden, TokenAgentMismatch
+    ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
+    ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
+    │                       TokenNotFound, ModelUnknown, LeaseNotFound
+    ├── FailedPrecondition  AlreadyIdentified
+    ├── Aborted             EtagMismatch
+    ├── OutOfRange          RevisionCompacted
+    ├── ResourceExhausted   RateLimited, CooldownActive, LimitReached, NoCapacity
+    ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown
+    ├── Unimplemented       NotImplementedYet
+    └── Internal            InternalError
+
+The middle level is the google.rpc code, the leaves are the reasons of
+`llmhub.v1.ErrorReason`. Nothing here knows a transport: gRPC, HTTP and
+WebSocket each render an error from its code and reason.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from google.rpc import code_pb2
+
+from llmhub.v1 import error_reason_pb2 as reasons
+
+ERROR_DOMAIN = "llmhub"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field of a request.
+
+    `field` is a path such as "gpus[1].name", `error` one of the kinds that
+    docs/protocol.md lists, `value` the offending value as the caller may see it
+    (None for a missing or a secret one).
+    """
+
+    field: str
+    error: str
+    detail: str
+    value: str | None = None
+    known_types: tuple[str, ...] = ()
+
+
+class HubError(Exception):
+    """An error that a caller is told, with a reason that programs match on.
+
+    `metadata` goes into google.rpc.ErrorInfo; `retry_after_ms` into RetryInfo.
+    """
+
+    code: ClassVar[int] = code_pb2.INTERNAL
+    reason: ClassVar[int] = reasons.ERROR_REASON_INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: dict[str, str] | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata or {}
+        self.retry_after_ms = retry_after_ms
+
+    @property
+    def reason_name(self) -> str:
+        """The reason without the enum's prefix, such as "ENDPOINT_NOT_FOUND"."""
+        return reasons.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+
+    @property
+    def wire_code(self) -> str:
+        """The code in the JSON dialect, such as "endpoint_not_found"."""
+        return self.reason_name.lower()
+
+
+class Unauthenticated(HubError):
+    """The caller has not proved who it is."""
+
+    code = code_pb2.UNAUTHENTICATED
+
+
+class InvalidToken(Unauthenticated):
+    """The token is missing, wrong, revoked or expired."""
+
+    reason = reasons.ERROR_REASON_INVALID_TOKEN
+
+
+class NotIdentified(Unauthenticated):
+    """A frame came before `identify`."""
+
+    reason = reasons.ERROR_REASON_NOT_IDENTIFIED
+
+
+class PermissionDenied(HubError):
+    """The caller is known and may not do this."""
+
+    code = code_pb2.PERMISSION_DENIED
+
+
+class RoleForbidden(PermissionDenied):
+    """The caller's role may not call this."""
+
+    reason = reasons.ERROR_REASON_ROLE_FORBIDDEN
+
+
+class TokenAgentMismatch(PermissionDenied):
+    """The token is bound to another agent than the one named."""
+
+    reason = reasons.ERROR_REASON_TOKEN_AGENT_MISMATCH
+
+
+class InvalidArgument(HubError):
+    """The request is wrong whatever the state of the hub."""
+
+    code = code_pb2.INVALID_ARGUMENT
+
+
+class ValidationFailed(InvalidArgument):
+    """Fields are missing, of the wrong type or out of bounds; `violations` names each."""
+
+    reason = reasons.ERROR_REASON_VALIDATION_FAILED
+
+    def __init__(self, violations: list[FieldViolation]) -> None:
+        first = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"{first.field}: {first.detail}{more}")
+        self.violations = violations
+
+
+class InvalidJson(InvalidArgument):
+    """What came is not JSON."""
+
+    reason = reasons.ERROR_REASON_INVALID_JSON
+
+
+class InvalidPageToken(InvalidArgument):
+    """The page token was not made by this hub for this request."""
+
+    reason = reasons.ERROR_REASON_INVALID_PAGE_TOKEN
+
+
+class TargetForbidden(InvalidArgument):
+    """The address may not be probed."""
+
+    reason = reasons.ERROR_REASON_TARGET_FORBIDDEN
+
+
+class NotFound(HubError):
+    """What the request names is not there."""
+
+    code = code_pb2.NOT_FOUND
+
+
+class EndpointNotFound(NotFound):
+    """There is no endpoint of that id."""
+
+    reason = reasons.ERROR_REASON_ENDPOINT_NOT_FOUND
+
+
+class ResourcesNotFound(NotFound):
+    """The agent has not reported lately."""
+
+    reason = reasons.ERROR_REASON_RESOURCES_NOT_FOUND
+
+
+class SidecarNotFound(NotFound):
+    """No sidecar of that agent_id is connected."""
+
+    reason = reasons.ERROR_REASON_SIDECAR_NOT_FOUND
+
+
+class TokenNotFound(NotFound):
+    """There is no token of that id."""
+
+    reason = reasons.ERROR_REASON_TOKEN_NOT_FOUND
+
+
+class ModelUnknown(NotFound):
+    """No endpoint has that model."""
+
+    reason = reasons.ERROR_REASON_MODEL_UNKNOWN
+
+
+class LeaseNotFound(NotFound):
+    """The lease has run out or never was."""
+
+    reason = reasons.ERROR_REASON_LEASE_NOT_FOUND
+
+
+class FailedPrecondition(HubError):
+    """The request does not fit the state that the caller has brought about."""
+
+    code = code_pb2.FAILED_PRECONDITION
+
+
+class AlreadyIdentified(FailedPrecondition):
+    """The connection speaks for another agent already."""
+
+    reason = reasons.ERROR_REASON_ALREADY_IDENTIFIED
+
+
+class Aborted(HubError):
+    """Somebody else was faster; read again and retry."""
+
+    code = code_pb2.ABORTED
+
+
+class EtagMismatch(Aborted):
+    """The endpoint has changed since its etag was read."""
+
+    reason = reasons.ERROR_REASON_ETAG_MISMATCH
+
+
+class OutOfRange(HubError):
+    """The request points outside what the hub still has."""
+
+    code = code_pb2.OUT_OF_RANGE
+
+
+class RevisionCompacted(OutOfRange):
+    """The revision is not in the hub's history: list again."""
+
+    reason = reasons.ERROR_REASON_REVISION_COMPACTED
+
+
+class ResourceExhausted(HubError):
+    """A limit is reached."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+
+
+class RateLimited(ResourceExhausted):
+    """The caller's bucket of that tier is empty; `retry_after_ms` says for how long."""
+
+    reason = reasons.ERROR_REASON_RATE_LIMITED
+
+    def __init__(self, tier: str, retry_after_ms: int) -> None:
+        super().__init__(
+            f"rate limit of tier {tier} reached; retry in {retry_after_ms} ms",
+            metadata={"tier": tier},
+            retry_after_ms=retry_after_ms,
+        )
+        self.tier = tier
+
+
+class CooldownActive(ResourceExhausted):
+    """The agent misbehaved and may identify again later."""
+
+    reason = reasons.ERROR_REASON_COOLDOWN_ACTIVE
+
+
+class LimitReached(ResourceExhausted):
+    """A limit of the registry is reached."""
+
+    reason = reasons.ERROR_REASON_LIMIT_REACHED
+
+
+class NoCapacity(ResourceExhausted):
+    """Healthy endpoints have the model, and none meets the request's needs."""
+
+    reason = reasons.ERROR_REASON_NO_CAPACITY
+
+
+class Unavailable(HubError):
+    """It may work later."""
+
+    code = code_pb2.UNAVAILABLE
+
+
+class NoHealthyEndpoint(Unavailable):
+    """Endpoints have the model, and none is healthy and enabled."""
+
+    reason = reasons.ERROR_REASON_NO_HEALTHY_ENDPOINT
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot take the change now."""
+
+    reason = reasons.ERROR_REASON_STORE_UNAVAILABLE
+
+
+class ShuttingDown(Unavailable):
+    """The hub is stopping."""
+
+    reason = reasons.ERROR_REASON_SHUTTING_DOWN
+
+
+class Unimplemented(HubError):
+    """The hub does not do this."""
+
+    code = code_pb2.UNIMPLEMENTED
+
+
+class NotImplementedYet(Unimplemented):
+    """A later version of the hub will do this."""
+
+    reason = reasons.ERROR_REASON_NOT_IMPLEMENTED
+
+
+class Internal(HubError):
+    """The hub is at fault."""
+
+    code = code_pb2.INTERNAL
+
+
+class InternalError(Internal):
+    """Something that nobody foresaw; the log says what, by request id."""
+
+    reason = reasons.ERROR_REASON_INTERNAL

@@ -1,0 +1,1 @@
+"""The registry: pure state, no sockets, no clock, no store."""

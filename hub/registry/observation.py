@@ -1,0 +1,44 @@
+"""What a probe saw: the words in which probes speak to the registry."""
+
+from dataclasses import dataclass
+
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend, Model
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint as a probe must address it.
+
+    `backend` is what the admin registered, or BACKEND_UNSPECIFIED to find out.
+    `api_key` is the endpoint's own bearer key; the repr shows only the id, so
+    that the key is in no log.
+    """
+
+    id: str
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+    backend: Backend = BACKEND_UNSPECIFIED
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Target({self.id!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """The outcome of one probe.
+
+    `error` is empty after a success; else one clear sentence for people, and
+    the other facts are as far as the probe came. `models` is None where the
+    probe learned nothing about models, so that those known stay.
+    """
+
+    checked_at_ms: int
+    next_check_at_ms: int
+    error: str = ""
+    latency_ms: float | None = None
+    backend: Backend = BACKEND_UNSPECIFIED
+    version: str = ""
+    models: tuple[Model, ...] | None = None

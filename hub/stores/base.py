@@ -1,0 +1,116 @@
+"""What the hub asks of a store: ordered, revisioned, durable key/value batches.
+
+A store keeps bytes under string keys and knows nothing of endpoints or tokens
+(`hub.records` does). Every committed batch has a revision, greater than every
+earlier one; an entry remembers the revision that wrote it last.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Writes `value` under `key`."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Removes `key`; nothing happens where it is not there."""
+
+    key: str
+
+
+Operation = Put | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Demands that `key` was last written at `revision`; 0: that it is not there."""
+
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key with its value and the revision that wrote it."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One committed batch: what it wrote and removed, at one revision."""
+
+    revision: int
+    puts: tuple[Entry, ...]
+    deletes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything in a store at one revision."""
+
+    entries: tuple[Entry, ...]
+    revision: int
+
+
+ChangeListener = Callable[[Change], None]
+
+
+class PreconditionFailed(Exception):
+    """An `Expect` did not hold: nothing of the batch was written."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is not at the expected revision")
+        self.key = key
+
+
+class StoreError(Exception):
+    """The store cannot be opened, read or written; the message says what to do."""
+
+
+class Store(Protocol):
+    """A durable key/value store with revisions and an ordered change feed."""
+
+    @property
+    def kind(self) -> str:
+        """The engine's name: "sqlite" or "etcd"."""
+        ...
+
+    async def open(self, listener: ChangeListener) -> Contents:
+        """Opens the store and returns all it holds.
+
+        From then on `listener` is called in the event loop, once for every
+        change after the returned revision, in the order of revisions, without
+        gap or repetition. Raises StoreError.
+        """
+        ...
+
+    async def commit(
+        self, operations: Sequence[Operation], expect: Sequence[Expect] = ()
+    ) -> int:
+        """Commits all operations or none, and returns their revision.
+
+        Returns only after the batch is durable and the listener has been called
+        with it. Raises PreconditionFailed (nothing was written) or StoreError
+        (unknown: it may or may not have been).
+        """
+        ...
+
+    async def next_incarnation(self, at_least: int) -> int:
+        """Returns a number of this hub's incarnation: durable, and greater than
+        every one returned before and not less than `at_least`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Commits what is pending and closes the store. Idempotent."""
+        ...
