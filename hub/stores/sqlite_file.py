@@ -289,7 +289,10 @@ def _prepare(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        mode = path.stat().st_mode
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
         if stat.S_ISREG(mode) and mode & 0o077 and os.name == "posix":
             raise StoreError(
                 f"{path} holds secrets and is open to other users (mode {mode & 0o777:04o}):"
