@@ -46,7 +46,7 @@ from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
 from hub.transports.ws import WebSocketDoor
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
-from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 log = structlog.get_logger()
 
@@ -95,7 +95,7 @@ class Hub:
             [str(block) for block in settings.probes.deny],
         )
         self._probes = ProbeEngine(
-            _probe_settings(settings.probes), self._observed, clock, Random()
+            _probe_settings(settings.probes), self._observed, clock, Random()  # noqa: S311
         )
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None
@@ -181,9 +181,7 @@ class Hub:
 
     async def _open_doors(self, registry: Registry) -> None:
         settings, clock = self._settings, self._clock
-        registrar = Registrar(
-            self._store, registry, max_endpoints=settings.limits.max_endpoints
-        )
+        registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
         service = Service(
             tokens=self._tokens,
             limiters=self._limiters(),
@@ -212,7 +210,7 @@ class Hub:
             grace_s=_GRACE_S,
         )
         self._http = HttpDoor(
-            settings.http, service, registry, clock, self._why_not_ready, _GRACE_S
+            settings.http, service, registry, clock, ready=self._why_not_ready, grace_s=_GRACE_S
         )
         for name, door, listener in (
             ("ws", self._ws, settings.ws),
@@ -226,7 +224,7 @@ class Hub:
                 raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
             self._addresses[name] = join_host_port(listener.host, port)
 
-    def _limiters(self) -> dict[int, RateLimiter]:
+    def _limiters(self) -> dict[Role, RateLimiter]:
         limits = self._settings.rate_limits
         return {
             role: RateLimiter(_per_minute(tiers), enabled=limits.enabled)

@@ -19,8 +19,8 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
         print(f"  {new_admin_token}")
     print("Register an endpoint and see the fleet:")
     print(
-        f"  grpcurl -plaintext -H \"authorization: Bearer $(cat {token_file})\" "
-        f"-d '{{\"host\": \"127.0.0.1\"}}' {info.grpc_address} "
+        f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token_file})" '
+        f'-d \'{{"host": "127.0.0.1"}}\' {info.grpc_address} '
         "llmhub.v1.AdminService/RegisterEndpoint"
     )
     hub = f"LLM_HUB_ADDRESS={info.grpc_address} LLM_HUB_TOKEN=$(cat {token_file})"

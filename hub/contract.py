@@ -120,6 +120,7 @@ def _frame_kinds() -> dict[str, FrameKind]:
     }
     kinds = {}
     for field in frame_pb2.SidecarFrame.DESCRIPTOR.oneofs_by_name["frame"].fields:
+        assert field.message_type is not None
         call = by_request[field.message_type]
         kinds[field.name] = FrameKind(field.name, call, replies.get(call.response.DESCRIPTOR))
     return kinds

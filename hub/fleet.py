@@ -5,7 +5,7 @@ from hub.records import SECRETS, decode_endpoint, decode_secret, name_of
 from hub.registry.observation import Target
 from hub.registry.state import Registry
 from hub.stores.base import Entry
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, Endpoint
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, BACKEND_UNSPECIFIED, Endpoint
 
 
 class FleetFollower:
@@ -58,7 +58,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _target(endpoint: Endpoint, api_key: str | None) -> Target:
-    pinned = 0 if endpoint.backend_detected else endpoint.backend
+    pinned = BACKEND_UNSPECIFIED if endpoint.backend_detected else endpoint.backend
     return Target(
         id=endpoint.id,
         scheme=endpoint.scheme,

@@ -6,7 +6,7 @@ Two changes of one endpoint at the same time: the store's precondition lets one
 of them win, and the other decides anew on what it then finds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hub.errors import EndpointNotFound, EtagMismatch, LimitReached, StoreUnavailable
@@ -72,9 +72,7 @@ class Registrar:
 
         return await self._change(id_, decide, api_key=wanted.api_key)
 
-    async def update(
-        self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str
-    ) -> Endpoint:
+    async def update(self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str) -> Endpoint:
         """Replaces an endpoint's registration by what `decide` makes of it.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
@@ -129,7 +127,7 @@ class Registrar:
                     return changed
         raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
 
-    async def _commit(self, operations: list[Operation], expect: Expect) -> bool:
+    async def _commit(self, operations: Sequence[Operation], expect: Expect) -> bool:
         try:
             await self._store.commit(operations, [expect])
         except PreconditionFailed:
@@ -202,5 +200,3 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
         merged.labels.clear()
         merged.labels.update(wanted.labels)
     return merged
-
-

@@ -136,5 +136,3 @@ def _find(rpc: Rpc, handlers: Sequence[object]) -> Handler:
         raise NotImplementedYet(f"{rpc.name} is not implemented in this version of the hub")
 
     return refuse
-
-

@@ -15,10 +15,10 @@ from hub.handlers.paging import decode_page_token, encode_page_token, page_size
 from hub.presence import Presence, disconnected
 from hub.probes.engine import ProbeEngine
 from hub.probes.targets import AddressPolicy
+from hub.records import token_key
 from hub.registrar import Registrar, Registration, require
 from hub.service import Caller
 from hub.stores.base import Delete, Operation, Store, StoreError
-from hub.records import token_key
 from hub.tokens import TokenRegistry
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
@@ -254,12 +254,12 @@ def _updated(current: Endpoint, wanted: Endpoint, paths: list[str]) -> Endpoint:
     updated = Endpoint()
     updated.CopyFrom(current)
     for path in paths:
-        updated.ClearField(path)  # type: ignore[arg-type]
+        updated.ClearField(path)
     chosen = Endpoint()
     chosen.CopyFrom(wanted)
     for descriptor, _ in wanted.ListFields():
         if descriptor.name not in paths:
-            chosen.ClearField(descriptor.name)  # type: ignore[arg-type]
+            chosen.ClearField(descriptor.name)
     updated.MergeFrom(chosen)
     if "backend" in paths:
         updated.backend_detected = False

@@ -37,9 +37,7 @@ class RegistryHandlers:
             )
         return views.get_endpoint(record)
 
-    def list_endpoints(
-        self, request: ListEndpointsRequest, _caller: Caller, _now_ms: int
-    ) -> bytes:
+    def list_endpoints(self, request: ListEndpointsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
         after_id = decode_page_token(request)
         matching = self._matching(request, after_id)
@@ -49,9 +47,7 @@ class RegistryHandlers:
         if len(page) > size:
             page.pop()
             token = encode_page_token(request, page[-1].message.id)
-        return views.list_endpoints(
-            page, next_page_token=token, revision=self._registry.revision
-        )
+        return views.list_endpoints(page, next_page_token=token, revision=self._registry.revision)
 
     def list_models(
         self, request: ListModelsRequest, _caller: Caller, _now_ms: int
@@ -84,9 +80,7 @@ class RegistryHandlers:
         """The whole fleet, encoded once per revision."""
         return self._snapshot.encoded(now_ms)
 
-    def _matching(
-        self, request: ListEndpointsRequest, after_id: str
-    ) -> Iterable[EndpointRecord]:
+    def _matching(self, request: ListEndpointsRequest, after_id: str) -> Iterable[EndpointRecord]:
         if request.model:
             having = self._registry.with_model(request.model)
             candidates: Iterable[EndpointRecord] = (

@@ -69,7 +69,9 @@ class SidecarHandlers:
         """Answers with the hub's time."""
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
 
-    async def _identify(self, address: EndpointAddress, caller: Caller, now_ms: int) -> IdentifyResponse:
+    async def _identify(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> IdentifyResponse:
         await self._register_ollama(address, caller, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id)
 

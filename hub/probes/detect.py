@@ -5,8 +5,6 @@ known kind costs few requests: `/api/version` (Ollama), then `/v1/models`, whose
 `owned_by` names vLLM, llama.cpp and SGLang, then the routes that only one kind has.
 """
 
-from llmhub.v1.endpoint_pb2 import Backend
-
 from hub.probes import reading
 from hub.probes.backends.base import Prober
 from hub.probes.backends.llama_cpp import LlamaCppProber
@@ -17,6 +15,7 @@ from hub.probes.backends.sglang import SglangProber
 from hub.probes.backends.vllm import VllmProber
 from hub.probes.errors import WrongKind
 from hub.probes.http import Answer, Asker, JsonValue
+from llmhub.v1.endpoint_pb2 import Backend
 
 PROBERS: dict[Backend, type[Prober]] = {
     prober.kind: prober

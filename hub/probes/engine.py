@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from random import Random
 
 import structlog
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
 from hub.clock import Clock
 from hub.errors import EndpointNotFound, ShuttingDown
@@ -22,6 +21,7 @@ from hub.probes.http import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.settings import ProbeSettings
 from hub.registry.observation import Observation, Target
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
 Report = Callable[[str, Observation], None]
 

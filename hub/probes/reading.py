@@ -3,9 +3,8 @@
 Lengths and counts are cut to what `Endpoint` may hold (endpoint.proto).
 """
 
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
-
 from hub.probes.http import JsonValue
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
 
 MAX_MODELS = 4096
 MAX_NAME = 512

@@ -56,7 +56,7 @@ def _host_resources(
 ) -> HostResources:
     resources = HostResources(agent_id=agent_id, gpus=report.gpus)
     for figure in _FIGURES:
-        if report.HasField(figure):  # type: ignore[arg-type]
+        if report.HasField(figure):
             setattr(resources, figure, getattr(report, figure))
     resources.reported_at.CopyFrom(to_timestamp(received_ms))
     if report.HasField("timestamp"):

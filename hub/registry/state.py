@@ -136,9 +136,7 @@ class Registry:
         event = liveness.observe(after, seen, unhealthy_after=self._unhealthy_after)
         self._set(endpoint_id, before, after, event=event)
 
-    def report_resources(
-        self, agent_id: str, report: ReportResourcesRequest, now_ms: int
-    ) -> None:
+    def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
         """Takes in a host's report, received now. Nobody may change `report` after."""
         self.revision = revision = self.revision + 1
         record = ResourcesRecord(agent_id, report, revision, now_ms)

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from hub.codec.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract import FRAMES, FrameKind
 from hub.errors import (
+    AlreadyIdentified,
     FieldViolation,
     HubError,
     InternalError,
@@ -24,7 +25,6 @@ from hub.errors import (
     InvalidJson,
     InvalidToken,
     NotIdentified,
-    AlreadyIdentified,
     TokenAgentMismatch,
     ValidationFailed,
 )
@@ -60,13 +60,19 @@ class Payload(Protocol):
     """A frame's payload, what was wrong with it, and how many of its fields nobody knows."""
 
     @property
-    def message(self) -> Message: ...
+    def message(self) -> Message:
+        """The request."""
+        ...
 
     @property
-    def violations(self) -> Sequence[FieldViolation]: ...
+    def violations(self) -> Sequence[FieldViolation]:
+        """What was wrong in the frame it came from."""
+        ...
 
     @property
-    def unknown_fields(self) -> int: ...
+    def unknown_fields(self) -> int:
+        """How many of the frame's fields nobody knows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +185,7 @@ class Session:
             return _NOTHING
         return self._answer(kind, verdict, reply, now_ms)
 
-    def _identify(
-        self, decode: Callable[[], Payload], now_ms: int
-    ) -> Replies | Awaitable[Replies]:
+    def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
         context = self._context
         payload = decode()
         request = payload.message

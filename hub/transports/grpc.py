@@ -21,7 +21,7 @@ from hub.contract import RPCS, SERVICES, Rpc, rpc
 from hub.errors import HubError, InternalError, InvalidToken
 from hub.service import Caller, Reply, Service
 from hub.transports import reflection
-from hub.transports.frames import Session, SessionContext
+from hub.transports.frames import SessionContext
 from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
 
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
     Context = grpc.aio.ServicerContext[Any, Any]
     MethodHandler = grpc.RpcMethodHandler[Any, Any]
-    GenericHandler = grpc.GenericRpcHandler[Any, Any]
 else:
     Context = grpc.aio.ServicerContext
     MethodHandler = grpc.RpcMethodHandler
-    GenericHandler = grpc.GenericRpcHandler
 
 _CONNECT = rpc("Connect")
 # Unary calls of one connection are multiplexed, so a stuck peer is found by
@@ -178,15 +176,13 @@ class GrpcDoor:
         await abort(context, InternalError(f"the hub failed; request id {request_id}"))
 
 
-class _Dispatch(GenericHandler):
+class _Dispatch(grpc.GenericRpcHandler):
     """Finds the handler of a path; grpc answers UNIMPLEMENTED where there is none."""
 
     def __init__(self, by_path: dict[str, MethodHandler]) -> None:
         self._by_path = by_path
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> MethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> MethodHandler | None:
         return self._by_path.get(handler_call_details.method)
 
 

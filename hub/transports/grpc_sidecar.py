@@ -1,14 +1,15 @@
 """SidecarService.Connect: the frames of the WebSocket door, in binary."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from hub.clock import Clock
 from hub.presence import IDENTIFY_TIMEOUT, Close
-from hub.transports.frames import Replies, Session, SessionContext
+from hub.transports.frames import Session, SessionContext
 from llmhub.v1.frame_pb2 import HubFrame, SidecarFrame
+
 
 class _Handle:
     """Closes a stream from outside: the conversation waits for this beside the next frame."""
@@ -41,7 +42,7 @@ async def converse(
         while (frame := await _next(frames, handle)) is not None:
             replies = session.receive_frame(frame, clock.now_ms())
             if not isinstance(replies, Sequence):
-                replies = await cast(Awaitable[Replies], replies)
+                replies = await replies
             for reply in replies:
                 yield reply
             if session.closing is not None:
@@ -60,8 +61,9 @@ async def _next(frames: AsyncIterator[Any], handle: _Handle) -> SidecarFrame | N
         return None
 
     reading = asyncio.ensure_future(read())
+    either: set[asyncio.Future[Any]] = {reading, handle.closed}
     try:
-        await asyncio.wait({reading, handle.closed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not reading.done():
             reading.cancel()
@@ -75,4 +77,3 @@ async def _next(frames: AsyncIterator[Any], handle: _Handle) -> SidecarFrame | N
 def _close_unless_identified(session: Session, handle: _Handle) -> None:
     if not session.identified:
         handle.close(IDENTIFY_TIMEOUT)
-

@@ -49,6 +49,7 @@ class HttpDoor:
         service: Service,
         registry: Registry,
         clock: Clock,
+        *,
         ready: Callable[[], str | None],
         grace_s: float,
     ) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import cast
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -15,7 +14,7 @@ from hub.clock import Clock
 from hub.codec.encode import encode_frame
 from hub.config import WsSettings
 from hub.presence import GOING_AWAY, IDENTIFY_TIMEOUT, Close
-from hub.transports.frames import Replies, Session, SessionContext
+from hub.transports.frames import Session, SessionContext
 
 log = structlog.get_logger()
 
@@ -74,7 +73,9 @@ class WebSocketDoor:
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         path = request.path.partition("?")[0]
         if path != self._settings.path:
-            return connection.respond(HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n")
+            return connection.respond(
+                HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n"
+            )
         if self._connections >= self._settings.max_connections:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return None
@@ -93,7 +94,7 @@ class WebSocketDoor:
             async for text in connection:
                 replies = receive(text, now_ms())
                 if not isinstance(replies, Sequence):
-                    replies = await cast(Awaitable[Replies], replies)
+                    replies = await replies
                 for frame in replies:
                     await connection.send(encode_frame(frame))
                 if session.closing is not None:

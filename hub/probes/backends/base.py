@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from llmhub.v1.endpoint_pb2 import Backend, Model
-
 from hub.probes.http import Asker
 from hub.registry.observation import Load
+from llmhub.v1.endpoint_pb2 import Backend, Model
 
 # Facts that do not change while a server runs are asked again every tenth probe.
 PROBES_PER_STATIC_FACT = 10

@@ -1,10 +1,9 @@
 """The model list of the OpenAI API, `GET /v1/models`, which most servers share."""
 
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
-
 from hub.probes import reading
 from hub.probes.errors import WrongKind
 from hub.probes.http import JsonValue
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
 
 
 def parse_list(

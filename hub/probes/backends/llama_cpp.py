@@ -7,6 +7,12 @@ are loaded already. `/slots` may be switched off and `/metrics` is off unless
 asked for, so both may be missing; `/props` needs the key where there is one.
 """
 
+from hub.probes import reading
+from hub.probes.backends import metrics
+from hub.probes.backends.base import Cadence, Prober, Sighting
+from hub.probes.errors import NotReady, WrongKind
+from hub.probes.http import Asker, JsonValue
+from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     MODEL_STATE_AVAILABLE,
@@ -15,13 +21,6 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
     ModelState,
 )
-
-from hub.probes import reading
-from hub.probes.backends import metrics
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import NotReady, WrongKind
-from hub.probes.http import Asker, JsonValue
-from hub.registry.observation import Load
 
 _PROCESSING = "llamacpp:requests_processing"
 _DEFERRED = "llamacpp:requests_deferred"

@@ -4,17 +4,16 @@ It answers a route that it does not know with 200 and an error in JSON, so the
 shape of the list decides, not the status. It tells neither version nor load.
 """
 
+from hub.probes import reading
+from hub.probes.backends.base import Cadence, Prober, Sighting
+from hub.probes.errors import WrongKind
+from hub.probes.http import Asker, JsonValue
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LM_STUDIO,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
     Model,
 )
-
-from hub.probes import reading
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import WrongKind
-from hub.probes.http import Asker, JsonValue
 
 _CAPABILITIES = {"llm": "completion", "vlm": "vision", "embedding": "embedding"}
 _CAPABILITIES["embeddings"] = "embedding"

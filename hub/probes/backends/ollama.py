@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from hub.probes import reading
+from hub.probes.backends.base import Cadence, Prober, Sighting
+from hub.probes.errors import BadAnswer, WrongKind
+from hub.probes.http import Answer, Asker, JsonValue
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
@@ -17,11 +22,6 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_UNSPECIFIED,
     Model,
 )
-
-from hub.probes import reading
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import BadAnswer, WrongKind
-from hub.probes.http import Answer, Asker, JsonValue
 
 # Ollama's own word for models that run at ollama.com ("gpt-oss:120b-cloud").
 CLOUD = "cloud"

@@ -1,10 +1,9 @@
 """Any server with an OpenAI-compatible model list: all it tells is the names."""
 
-from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI
-
 from hub.probes.backends.base import Prober, Sighting
 from hub.probes.backends.listing import parse_list
 from hub.probes.http import Asker
+from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI
 
 
 class OpenAiProber(Prober):

@@ -6,13 +6,12 @@ and may be missing. The version stands in `/get_server_info` (later
 `/server_info`) among hundreds of settings: asked every tenth probe.
 """
 
-from llmhub.v1.endpoint_pb2 import BACKEND_SGLANG, MODEL_STATE_LOADED
-
 from hub.probes import reading
 from hub.probes.backends.base import Cadence, Prober, Sighting
 from hub.probes.backends.listing import parse_list
 from hub.probes.http import Asker, JsonValue
 from hub.registry.observation import Load
+from llmhub.v1.endpoint_pb2 import BACKEND_SGLANG, MODEL_STATE_LOADED
 
 
 class SglangProber(Prober):

@@ -6,12 +6,6 @@ sleeps: `/is_sleeping` is there only in its development mode, so whether to ask
 it is found out with the version, every tenth probe.
 """
 
-from llmhub.v1.endpoint_pb2 import (
-    BACKEND_VLLM,
-    MODEL_STATE_AVAILABLE,
-    MODEL_STATE_LOADED,
-)
-
 from hub.probes import reading
 from hub.probes.backends import metrics
 from hub.probes.backends.base import Cadence, Prober, Sighting
@@ -19,6 +13,11 @@ from hub.probes.backends.listing import parse_list
 from hub.probes.errors import NotReady
 from hub.probes.http import Asker
 from hub.registry.observation import Load
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_VLLM,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+)
 
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
