@@ -139,6 +139,8 @@ class GrpcSettings(Listener):
     """where it listens, HOST:PORT; port 0 picks one"""
     max_message_bytes: Bytes = 4_194_304
     """the longest request that is accepted, in bytes"""
+    max_concurrent_rpcs: Count = 20_000
+    """the most calls at a time, streams among them"""
 
 
 class HttpSettings(Listener):
@@ -179,17 +181,31 @@ class ProbeConfig(Section):
     """CIDR blocks that are never probed, beside link-local, multicast and metadata addresses"""
 
 
+class TierLimits(Section):
+    """Calls a minute by tier, for each agent or token."""
+
+    light: Count
+    """pings a minute"""
+    normal: Count
+    """reports, reads and other calls a minute"""
+    heavy: Count
+    """identifies and registrations a minute"""
+
+
+_GENEROUS = TierLimits(light=600_000, normal=600_000, heavy=600_000)
+
+
 class RateLimits(Section):
-    """Frames and calls per agent and minute, by tier."""
+    """How often an agent or a token may call, by its role."""
 
     enabled: bool = True
     """whether there are rate limits at all"""
-    light: Count = 120
-    """pings a minute"""
-    normal: Count = 60
-    """reports a minute"""
-    heavy: Count = 10
-    """identifies and registrations a minute"""
+    sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
+    """what each agent may do, over all its connections"""
+    reader: TierLimits = _GENEROUS
+    """what the bearer of a reader token may do"""
+    admin: TierLimits = _GENEROUS
+    """what the bearer of an admin token may do"""
 
 
 class Limits(Section):

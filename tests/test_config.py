@@ -31,8 +31,9 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
     assert settings.ws.max_frame_bytes == 64 * 1024
     assert settings.probes.unhealthy_after == 2
-    limits = settings.rate_limits
-    assert (limits.enabled, limits.light, limits.normal, limits.heavy) == (True, 120, 60, 10)
+    assert settings.rate_limits.enabled
+    limits = settings.rate_limits.sidecar
+    assert (limits.light, limits.normal, limits.heavy) == (120, 60, 10)
 
 
 def test_the_later_source_wins(tmp_path: Path) -> None:

@@ -37,6 +37,24 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Operations that are committed together, and what they demand.
+
+    Raises ValueError for an empty batch and for one that names a key twice:
+    engines disagree on what either means.
+    """
+
+    operations: tuple[Operation, ...]
+    expect: tuple[Expect, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.operations:
+            raise ValueError("a batch needs at least one operation")
+        if len({operation.key for operation in self.operations}) < len(self.operations):
+            raise ValueError("a batch may name a key once only")
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One key with its value and the revision that wrote it."""
 
@@ -47,7 +65,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed batch: what it wrote and removed, at one revision."""
+    """One committed batch: what it wrote and removed, at one revision.
+
+    `deletes` are the keys that were there; a batch that only deleted what was
+    not there has neither puts nor deletes.
+    """
 
     revision: int
     puts: tuple[Entry, ...]
@@ -98,14 +120,16 @@ class Store(Protocol):
         """Commits all operations or none, and returns their revision.
 
         Returns only after the batch is durable and the listener has been called
-        with it. Raises PreconditionFailed (nothing was written) or StoreError
-        (unknown: it may or may not have been).
+        with it. Cancelled, the batch may be committed all the same. Raises
+        PreconditionFailed (nothing was written), StoreError (unknown: it may or
+        may not have been) or ValueError (see `Batch`).
         """
         ...
 
     async def next_incarnation(self, at_least: int) -> int:
-        """Returns a number of this hub's incarnation: durable, and greater than
-        every one returned before and not less than `at_least`.
+        """Returns the number of a new incarnation of this hub, and remembers it.
+
+        It is greater than every one returned before, and not less than `at_least`.
         """
         ...
 

@@ -1,0 +1,116 @@
+"""Rate limits: a token bucket per caller and tier, with time as an argument.
+
+The buckets are kept as GCRA keeps them (ITU-T I.371, annex A): one integer a
+bucket, the time at which it will be full again. Time is counted in units of
+1/capacity of a millisecond, so that every bucket's arithmetic is exact.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+DEFAULT_MAX_KEYS: Final = 100_000
+
+_MINUTE_MS: Final = 60_000
+
+
+class Tier(IntEnum):
+    """How much a call costs the hub."""
+
+    LIGHT = 0
+    NORMAL = 1
+    HEAVY = 2
+
+    @property
+    def wire_name(self) -> str:
+        """The name in the JSON dialect, such as "light"."""
+        return self.name.lower()
+
+
+DEFAULT_PER_MINUTE: Final[Mapping[Tier, int]] = MappingProxyType(
+    {Tier.LIGHT: 120, Tier.NORMAL: 60, Tier.HEAVY: 10}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a limiter says to one call.
+
+    `warn`: the call is allowed, and at most a fifth of the bucket is left:
+    `remaining` of `capacity` calls. `retry_after_ms` is set where the call is
+    not allowed; after that time one call is.
+    """
+
+    allowed: bool
+    warn: bool = False
+    remaining: int = 0
+    capacity: int = 0
+    retry_after_ms: int = 0
+
+
+ALLOWED: Final = Verdict(allowed=True)
+
+
+class RateLimiter:
+    """Token buckets by key and tier.
+
+    A bucket holds a minute's calls and refills evenly. `per_minute` replaces
+    the defaults of the tiers it names (each at least 1). At most `max_keys`
+    buckets a tier are kept: full ones are forgotten first, then those unused
+    longest, so inventing keys costs the inventor and not the hub.
+    """
+
+    def __init__(
+        self,
+        per_minute: Mapping[Tier, int] = DEFAULT_PER_MINUTE,
+        *,
+        enabled: bool = True,
+        max_keys: int = DEFAULT_MAX_KEYS,
+    ) -> None:
+        if any(calls < 1 for calls in per_minute.values()) or max_keys < 1:
+            raise ValueError("a rate limit must be at least 1")
+        self._enabled = enabled
+        self._max_keys = max_keys
+        self._capacities = tuple(per_minute.get(tier, DEFAULT_PER_MINUTE[tier]) for tier in Tier)
+        # The least recently used bucket comes first.
+        self._buckets: tuple[OrderedDict[str, int], ...] = tuple(OrderedDict() for _ in Tier)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def take(self, key: str, tier: Tier, now_ms: int) -> Verdict:
+        """Takes one call from the caller's bucket, if there is one in it."""
+        if not self._enabled:
+            return ALLOWED
+        capacity = self._capacities[tier]
+        buckets = self._buckets[tier]
+        now = now_ms * capacity
+        full_at = buckets.get(key)
+        if full_at is None:
+            self._make_room(buckets, now)
+            full_at = now
+        elif full_at < now:
+            full_at = now
+        full_at += _MINUTE_MS
+        room = capacity * _MINUTE_MS - (full_at - now)
+        if room < 0:
+            return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
+        buckets[key] = full_at
+        buckets.move_to_end(key)
+        remaining = room // _MINUTE_MS
+        if remaining * 5 > capacity:
+            return ALLOWED
+        return Verdict(allowed=True, warn=True, remaining=remaining, capacity=capacity)
+
+    def _make_room(self, buckets: OrderedDict[str, int], now: int) -> None:
+        # Two for each new one: full buckets go faster than they can come.
+        for _ in range(2):
+            if not buckets:
+                return
+            oldest = next(iter(buckets))
+            if buckets[oldest] > now and len(buckets) < self._max_keys:
+                return
+            del buckets[oldest]

@@ -1,0 +1,252 @@
+"""The embedded store: one SQLite file, one writer thread, one fsync for all that waits."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, TypeVar, TypeVarTuple, Unpack
+
+from hub.stores.base import (
+    Batch,
+    Change,
+    ChangeListener,
+    Contents,
+    Expect,
+    Operation,
+    PreconditionFailed,
+    StoreError,
+)
+from hub.stores.sqlite_file import DEFAULT_MAX_BYTES, SqliteFile
+
+DEFAULT_MAX_WAITING: Final = 10_000
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+TransactionObserver = Callable[[int, float], None]
+"""Told, in the event loop, the batches of a transaction and its seconds to disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    batch: Batch
+    future: asyncio.Future[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Anything else that the writer thread does with the file."""
+
+    function: Callable[[SqliteFile], int]
+    future: asyncio.Future[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """The last item of the queue."""
+
+
+class SqliteStore:
+    """A `Store` in one file, for one hub.
+
+    Batches that wait while a transaction is written go together into the next
+    one: under load the cost of an fsync is shared by all callers. `commits`,
+    `batches` and `last_batch_size` count the transactions on disk and the
+    batches in them. `max_waiting` bounds the batches that wait, `max_bytes` the
+    file. All methods must be called in the event loop that called `open`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_waiting: int = DEFAULT_MAX_WAITING,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        on_transaction: TransactionObserver | None = None,
+    ) -> None:
+        self._path = path
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self._on_transaction = on_transaction
+        self._queue: SimpleQueue[_Waiting | _Call | _Stop] = SimpleQueue()
+        self._waiting = 0
+        self._thread: threading.Thread | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._accepting = False
+        self.commits = 0
+        self.batches = 0
+        self.last_batch_size = 0
+
+    @property
+    def kind(self) -> str:
+        """See `Store`."""
+        return "sqlite"
+
+    async def open(self, listener: ChangeListener) -> Contents:
+        """See `Store`. A store that is closed cannot be opened again."""
+        if self._thread is not None:
+            raise StoreError("the store has been opened before")
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Contents] = loop.create_future()
+        self._closed = loop.create_future()
+        # A daemon: an event loop that died without close() must not keep the process.
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(loop, listener, opened, self._closed),
+            name="hub-store",
+            daemon=True,
+        )
+        self._thread.start()
+        contents = await opened
+        self._accepting = True
+        return contents
+
+    async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
+        """See `Store`. Raises StoreError at once where too many batches wait."""
+        batch = Batch(tuple(operations), tuple(expect))
+        if self._waiting >= self._max_waiting:
+            raise StoreError(
+                f"the store is overloaded: {self._waiting} changes wait for the disk; try later"
+            )
+        future = self._new_future()
+        self._waiting += 1
+        self._queue.put(_Waiting(batch, future))
+        return await future
+
+    async def next_incarnation(self, at_least: int) -> int:
+        """See `Store`."""
+        return await self._call(lambda file: file.next_incarnation(at_least))
+
+    async def backup(self, target: Path) -> int:
+        """Copies the store, as it stands, to a new file; returns its size in bytes.
+
+        Commits wait meanwhile. Raises StoreError.
+        """
+        return await self._call(lambda file: file.backup(target))
+
+    async def close(self) -> None:
+        """See `Store`."""
+        if self._thread is None or self._closed is None:
+            return
+        if not self._closed.done():
+            self._accepting = False
+            self._queue.put(_Stop())
+            # Shielded: a caller that gives up must not spoil it for the others.
+            await asyncio.shield(self._closed)
+        self._thread.join()
+
+    def _new_future(self) -> asyncio.Future[int]:
+        if not self._accepting:
+            raise StoreError("the store is not open")
+        return asyncio.get_running_loop().create_future()
+
+    async def _call(self, function: Callable[[SqliteFile], int]) -> int:
+        future = self._new_future()
+        self._queue.put(_Call(function, future))
+        return await future
+
+    # From here to _deliver: in the writer thread.
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: ChangeListener,
+        opened: asyncio.Future[Contents],
+        closed: asyncio.Future[None],
+    ) -> None:
+        try:
+            file = SqliteFile(self._path, max_bytes=self._max_bytes)
+        except Exception as error:  # whatever it is, open() must return
+            _post(loop, _fail, opened, error)
+            _post(loop, _resolve, closed, None)
+            return
+        _post(loop, _resolve, opened, file.take_contents())
+        try:
+            while self._work(loop, listener, file):
+                pass
+        finally:
+            file.close()
+            _post(loop, _resolve, closed, None)
+
+    def _work(
+        self, loop: asyncio.AbstractEventLoop, listener: ChangeListener, file: SqliteFile
+    ) -> bool:
+        """Does all that waits, batches first; False after the last."""
+        items = [self._queue.get()]
+        # No other thread takes from the queue, so what is there stays there.
+        while not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        group = [item for item in items if isinstance(item, _Waiting)]
+        if group:
+            started = time.perf_counter()
+            outcomes: list[Change | PreconditionFailed] | Exception
+            try:
+                outcomes = file.commit([waiting.batch for waiting in group])
+            except Exception as error:  # the thread must outlive any batch
+                outcomes = error
+            seconds = time.perf_counter() - started
+            _post(loop, self._deliver, listener, group, outcomes, seconds)
+        for item in items:
+            if isinstance(item, _Call):
+                try:
+                    _post(loop, _resolve, item.future, item.function(file))
+                except Exception as error:  # as above
+                    _post(loop, _fail, item.future, error)
+        return not any(isinstance(item, _Stop) for item in items)
+
+    # From here on: in the event loop.
+
+    def _deliver(
+        self,
+        listener: ChangeListener,
+        group: list[_Waiting],
+        outcomes: list[Change | PreconditionFailed] | Exception,
+        seconds: float,
+    ) -> None:
+        self._waiting -= len(group)
+        if isinstance(outcomes, Exception):
+            for waiting in group:
+                # An exception object of its own: a traceback grows where it is raised.
+                _fail(waiting.future, StoreError(str(outcomes)))
+            return
+        changes = [outcome for outcome in outcomes if isinstance(outcome, Change)]
+        if changes:
+            self.commits += 1
+            self.batches += len(changes)
+            self.last_batch_size = len(changes)
+            if self._on_transaction is not None:
+                self._on_transaction(len(changes), seconds)
+        for change in changes:
+            try:
+                listener(change)
+            except Exception as error:  # one bad change must not stop the feed
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "the store's listener failed", "exception": error}
+                )
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Change):
+                _resolve(waiting.future, outcome.revision)
+            else:
+                _fail(waiting.future, outcome)
+
+
+def _post(
+    loop: asyncio.AbstractEventLoop, function: Callable[[Unpack[_Ts]], None], *args: *_Ts
+) -> None:
+    """Calls `function` in the loop; a loop that is closed has nobody left to tell."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
+
+
+def _resolve(future: asyncio.Future[_T], result: _T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[_T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,161 @@
+"""Bearer tokens: made once, kept as a digest, checked on every call.
+
+A token is `llmhub_<id>_<secret>`: the id, 12 characters of base 32, finds the
+record and may be shown; the secret is 256 random bits. A fast hash is enough for
+a secret that cannot be guessed (a slow one protects passwords, which can).
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from hub.errors import InvalidToken
+from hub.principal import Principal
+from hub.records import damaged_record, name_of, token_key
+from hub.stores.base import Entry, Put
+from llmhub.v1.resources_pb2 import (
+    ROLE_ADMIN,
+    ROLE_READER,
+    ROLE_SIDECAR,
+    ROLE_UNSPECIFIED,
+    Role,
+    TokenInfo,
+)
+
+PREFIX: Final = "llmhub_"
+
+_ID_LENGTH: Final = 12
+_ID_START: Final = len(PREFIX)
+_ID_END: Final = _ID_START + _ID_LENGTH
+_SECRET_BYTES: Final = 32
+_DIGEST_BYTES: Final = 32
+# url-safe base 64 without padding: 43 characters for 32 bytes.
+_TOKEN_LENGTH: Final = _ID_END + 1 + 43
+
+_ROLES: Final = (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
+# One message for all that may be wrong: it must not tell which tokens exist.
+_REFUSAL: Final = "the token is missing, wrong, revoked or expired"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    digest: bytes
+    principal: Principal
+    info: TokenInfo
+
+
+def _nobody() -> _Record:
+    """Stands in for an unknown token, so that refusing it costs the same work."""
+    return _Record(
+        secrets.token_bytes(_DIGEST_BYTES), Principal(ROLE_UNSPECIFIED, "", ""), TokenInfo()
+    )
+
+
+def encode_token(digest: bytes, info: TokenInfo) -> bytes:
+    """Serializes a token's record: 32 bytes of SHA-256 of the token, then its TokenInfo."""
+    return digest + info.SerializeToString(deterministic=True)
+
+
+class TokenRegistry:
+    """The tokens that are valid; a `hub.records.RecordConsumer` of "tokens"."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._unknown = _nobody()
+
+    def apply_put(self, entry: Entry) -> None:
+        """See `RecordConsumer`."""
+        record = _decode(entry)
+        self._records[record.info.id] = record
+
+    def apply_delete(self, key: str) -> None:
+        """See `RecordConsumer`."""
+        self._records.pop(name_of(key), None)
+
+    def authenticate(self, token: str, now_ms: int) -> Principal:
+        """Returns who bears the token.
+
+        Raises InvalidToken, with the same message and after the same work for a
+        malformed, unknown, wrong, revoked or expired one.
+        """
+        if len(token) != _TOKEN_LENGTH or not token.isascii():
+            # Bounds the hashing, and keeps what cannot be encoded out of it.
+            token = ""
+        record = self._records.get(token[_ID_START:_ID_END], self._unknown)
+        digest = hashlib.sha256(token.encode()).digest()
+        principal = record.principal
+        if hmac.compare_digest(digest, record.digest) and (
+            principal.expires_at_ms is None or now_ms < principal.expires_at_ms
+        ):
+            return principal
+        raise InvalidToken(_REFUSAL)
+
+    def mint(
+        self, role: Role, agent_id: str, ttl_ms: int | None, description: str, now_ms: int
+    ) -> tuple[str, TokenInfo, Put]:
+        """Makes a token: what its bearer must present, what is known of it, what to store.
+
+        It is valid once the Put has come back as a change. `ttl_ms` None: until
+        it is revoked. Raises ValueError where role and agent_id do not fit: a
+        sidecar token is bound to one agent, and no other token to any.
+        """
+        if role not in _ROLES or (role == ROLE_SIDECAR) != bool(agent_id):
+            raise ValueError("a sidecar token needs an agent_id, and no other token has one")
+        token_id = _new_id()
+        while token_id in self._records:
+            token_id = _new_id()
+        token = f"{PREFIX}{token_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+        info = TokenInfo(id=token_id, role=role, agent_id=agent_id, description=description)
+        info.created_at.FromMilliseconds(now_ms)
+        if ttl_ms is not None:
+            info.expires_at.FromMilliseconds(now_ms + ttl_ms)
+        digest = hashlib.sha256(token.encode()).digest()
+        return token, info, Put(token_key(token_id), encode_token(digest, info))
+
+    def get(self, token_id: str) -> TokenInfo | None:
+        """What is kept of one token, valid or expired; None where there is none."""
+        record = self._records.get(token_id)
+        return None if record is None else record.info
+
+    def list(self, now_ms: int) -> tuple[TokenInfo, ...]:
+        """The tokens that are valid, sorted by id. Not to be changed by the caller."""
+        return tuple(
+            record.info
+            for _, record in sorted(self._records.items())
+            if record.principal.expires_at_ms is None or now_ms < record.principal.expires_at_ms
+        )
+
+    def expired(self, now_ms: int) -> tuple[str, ...]:
+        """The keys of tokens that have expired, sorted: the store need not keep them."""
+        return tuple(
+            token_key(token_id)
+            for token_id, record in sorted(self._records.items())
+            if record.principal.expires_at_ms is not None
+            and now_ms >= record.principal.expires_at_ms
+        )
+
+
+def _new_id() -> str:
+    # 60 random bits, of the 64 that 8 bytes have.
+    return base64.b32encode(secrets.token_bytes(8)).decode().lower()[:_ID_LENGTH]
+
+
+def _decode(entry: Entry) -> _Record:
+    digest, rest = entry.value[:_DIGEST_BYTES], entry.value[_DIGEST_BYTES:]
+    try:
+        info = TokenInfo.FromString(rest)
+    except DecodeError as error:
+        raise damaged_record(entry.key) from error
+    if (
+        info.id != name_of(entry.key)
+        or info.role not in _ROLES
+        or (info.role == ROLE_SIDECAR) != bool(info.agent_id)
+    ):
+        raise damaged_record(entry.key)
+    expires_at_ms = info.expires_at.ToMilliseconds() if info.HasField("expires_at") else None
+    return _Record(digest, Principal(info.role, info.agent_id, info.id, expires_at_ms), info)
