@@ -1,0 +1,155 @@
+"""How a command reaches the hub: its options, its token, one deadline for each call."""
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import click
+import grpc
+from google.protobuf.message import Message
+
+from hub.address import AddressError, parse_listen_address
+from hub.cli.failures import CommandFailed, ExitCode, from_rpc_error
+from hub.cli.output import FORMATS
+from hub.config import default_data_dir
+from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
+from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_S = 10.0
+TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
+
+# A snapshot of a full registry: 100,000 endpoints of a few KiB.
+_MAX_RESPONSE_BYTES = 1 << 30
+
+_Command = Callable[..., None]
+
+
+class HubConnection:
+    """A channel to a hub. Every call has a deadline and raises CommandFailed."""
+
+    def __init__(self, address: str, token: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.insecure_channel(
+            address,
+            options=(
+                ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
+                # gRPC would send even 127.0.0.1 through http_proxy.
+                ("grpc.enable_http_proxy", 0),
+            ),
+        )
+        self.admin = AdminServiceStub(self._channel)
+        self.registry = RegistryServiceStub(self._channel)
+
+    # A method of a generated stub: protoc annotates neither it nor what it returns.
+    def call(self, method: Callable[..., Any], request: Message) -> Any:
+        """Calls one method of `admin` or `registry` and returns its response."""
+        try:
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._address, self._timeout_s) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+
+def read_token(data_dir: Path) -> str:
+    """The admin token that the hub keeps in its data directory. Raises CommandFailed."""
+    file = data_dir / TOKEN_FILE
+    try:
+        return _checked(file.read_text(encoding="ascii").strip(), str(file))
+    except FileNotFoundError:
+        raise CommandFailed(
+            f"no token: give --token, set LLM_HUB_TOKEN, or name the hub's --data-dir ({file} "
+            "is not there)",
+            ExitCode.NOT_AUTHORISED,
+        ) from None
+    except OSError as error:
+        raise CommandFailed(
+            f"{file}: cannot be read: {error.strerror}", ExitCode.NOT_AUTHORISED
+        ) from None
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
+
+
+def global_options(command: _Command) -> _Command:
+    """The options that may stand before or after a command's name."""
+    return _with_options(
+        command,
+        (
+            click.option("--hub", metavar="HOST:PORT", help=f"The hub ({DEFAULT_ADDRESS})."),
+            click.option("--token", metavar="TOKEN", help="The token to call with."),
+            click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
+            click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
+        ),
+    )
+
+
+def hub_command(command: _Command) -> _Command:
+    """Gives `command` the global options, and the connection and format made of them.
+
+    It is called as `command(connection=HubConnection, output=str, …)`.
+    """
+
+    @functools.wraps(command)
+    def run(
+        hub: str | None,
+        token: str | None,
+        timeout: float | None,
+        output: str | None,
+        data_dir: Path | None,
+        **arguments: object,
+    ) -> None:
+        above = click.get_current_context().find_object(dict) or {}
+        address = hub or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
+        _check_address(address)
+        given = token or above.get("token") or os.environ.get("LLM_HUB_TOKEN")
+        secret = (
+            _checked(given, "the token") if given else read_token(data_dir or default_data_dir())
+        )
+        seconds = timeout or above.get("timeout") or DEFAULT_TIMEOUT_S
+        with HubConnection(address, secret, seconds) as connection:
+            command(
+                connection=connection, output=output or above.get("output") or "table", **arguments
+            )
+
+    data_dir_option = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        envvar="LLM_HUB_DATA_DIR",
+        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
+    )
+    return global_options(data_dir_option(run))
+
+
+def _with_options(command: _Command, options: Iterable[Callable[[_Command], _Command]]) -> _Command:
+    for option in reversed(tuple(options)):
+        command = option(command)
+    return command
+
+
+def _check_address(address: str) -> None:
+    try:
+        parse_listen_address(address)
+    except AddressError as error:
+        raise CommandFailed(f"--hub: {error}", ExitCode.USAGE) from None
+
+
+def _checked(token: str, place: str) -> str:
+    # Metadata takes visible ASCII only; gRPC's own complaint would show the token.
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise CommandFailed(f"{place}: not a token", ExitCode.NOT_AUTHORISED)
+    return token

@@ -1,0 +1,252 @@
+"""`llm-hub endpoints|register|remove|snapshot`: the fleet, seen and changed."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from hub.address import AddressError, EndpointAddress, parse_endpoint_url
+from hub.cli.connection import HubConnection, hub_command
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output import (
+    Grid,
+    bytes_text,
+    print_grids,
+    print_message,
+    print_messages,
+    time_text,
+)
+from hub.codec.dialect import enum_words
+from llmhub.v1.admin_service_pb2 import (
+    RegisterEndpointRequest,
+    RegisterEndpointResponse,
+    RemoveEndpointRequest,
+    RemoveEndpointResponse,
+)
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, AdminState, Backend, Endpoint, Status
+from llmhub.v1.registry_service_pb2 import (
+    GetSnapshotRequest,
+    GetSnapshotResponse,
+    ListEndpointsRequest,
+    ListEndpointsResponse,
+)
+from llmhub.v1.resources_pb2 import HostResources
+
+# The words of the command line, with the names that requests take.
+BACKENDS = {word: f"BACKEND_{word.upper()}" for word in enum_words(Backend.DESCRIPTOR)}
+STATUSES = {word: f"STATUS_{word.upper()}" for word in enum_words(Status.DESCRIPTOR)}
+
+_BACKEND_WORDS = {number: word for word, number in enum_words(Backend.DESCRIPTOR).items()}
+_STATUS_WORDS = {number: word for word, number in enum_words(Status.DESCRIPTOR).items()}
+_STATE_WORDS = {number: word for word, number in enum_words(AdminState.DESCRIPTOR).items()}
+
+_PAGE_SIZE = 1000
+_MAX_API_KEY_LENGTH = 4096
+
+
+class AddressType(click.ParamType[EndpointAddress]):
+    """An endpoint's address on the command line: HOST, HOST:PORT or a URL."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> EndpointAddress:
+        """See click.ParamType."""
+        try:
+            return parse_endpoint_url(str(value))
+        except AddressError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+def _labels(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.", context, parameter)
+        labels[key] = value
+    return labels
+
+
+_label_option = click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", callback=_labels, help="Repeatable."
+)
+
+
+@click.command()
+@click.option("--model", default="", help="Only those that have this model.")
+@click.option("--status", type=click.Choice(list(STATUSES)), help="Only those in this state.")
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Only those of this kind.")
+@_label_option
+@hub_command
+def endpoints(
+    *,
+    connection: HubConnection,
+    output: str,
+    model: str,
+    status: str | None,
+    backend: str | None,
+    labels: Mapping[str, str],
+) -> None:
+    """List the endpoints, sorted by id."""
+    request = ListEndpointsRequest(
+        page_size=_PAGE_SIZE,
+        model=model,
+        status=STATUSES[status] if status else None,
+        backend=BACKENDS[backend] if backend else None,
+        labels=labels,
+    )
+    found: list[Endpoint] = []
+    while True:
+        response: ListEndpointsResponse = connection.call(
+            connection.registry.ListEndpoints, request
+        )
+        found += response.endpoints
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    if output == "json":
+        print_messages("endpoints", found)
+    else:
+        print_grids(endpoint_grid(found))
+
+
+@click.command()
+@click.argument("address", type=AddressType(), metavar="URL|HOST[:PORT]")
+@click.option("--name", default="", help="What people shall call it; else HOST:PORT.")
+@_label_option
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Its kind; else the hub asks.")
+@click.option("--agent", default="", help="The sidecar on its host, whose resources are its own.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="A file with the key that the server itself asks for.",
+)
+@click.option("--api-key-stdin", is_flag=True, help="Read that key from standard input.")
+@hub_command
+def register(
+    *,
+    connection: HubConnection,
+    output: str,
+    address: EndpointAddress,
+    name: str,
+    labels: Mapping[str, str],
+    backend: str | None,
+    agent: str,
+    api_key_file: Path | None,
+    api_key_stdin: bool,
+) -> None:
+    """Register an endpoint, or register it anew.
+
+    Without a port, HOST means 11434, http://HOST means 80, https://HOST means
+    443. Registering anew replaces name, labels, backend and agent; it keeps
+    models, status and, without a new one, the key.
+    """
+    request = RegisterEndpointRequest(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        name=name,
+        labels=labels,
+        backend=BACKENDS[backend] if backend else None,
+        agent_id=agent,
+        api_key=_api_key(api_key_file, from_stdin=api_key_stdin),
+    )
+    response: RegisterEndpointResponse = connection.call(connection.admin.RegisterEndpoint, request)
+    if output == "json":
+        print_message(response.endpoint)
+    else:
+        print_grids(endpoint_grid([response.endpoint]))
+
+
+@click.command()
+@click.argument("address", type=AddressType(), metavar="ID")
+@click.option("--etag", default="", help="Remove it only if it is as it was read.")
+@hub_command
+def remove(*, connection: HubConnection, output: str, address: EndpointAddress, etag: str) -> None:
+    """Remove an endpoint; ID is HOST:PORT, or what `register` was given."""
+    response: RemoveEndpointResponse = connection.call(
+        connection.admin.RemoveEndpoint, RemoveEndpointRequest(id=address.id, etag=etag)
+    )
+    if output == "json":
+        print_message(response)
+    else:
+        click.echo(f"removed {response.id}")
+
+
+@click.command()
+@hub_command
+def snapshot(*, connection: HubConnection, output: str) -> None:
+    """Show the whole fleet: endpoints, hosts' resources, models."""
+    response: GetSnapshotResponse = connection.call(
+        connection.registry.GetSnapshot, GetSnapshotRequest()
+    )
+    fleet = response.snapshot
+    if output == "json":
+        print_message(fleet)
+        return
+    models = [(name, str(count)) for name, count in sorted(fleet.fleet_models.items())]
+    hosts = [_resources_row(host) for _, host in sorted(fleet.resources.items())]
+    print_grids(
+        endpoint_grid(fleet.endpoints),
+        Grid(("AGENT", "CPU", "RAM", "VRAM", "REPORTED"), hosts, "Hosts"),
+        Grid(("MODEL", "ENDPOINTS"), models, "Models"),
+    )
+
+
+def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
+    """Endpoints as people look at them; MODELS is how many are loaded of how many."""
+    headings = ("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS", "CHECKED", "ERROR")
+    rows = [
+        (
+            each.id,
+            each.name,
+            _BACKEND_WORDS.get(each.backend, "-"),
+            _STATUS_WORDS.get(each.status, "-"),
+            _STATE_WORDS.get(each.admin_state, "enabled"),
+            f"{sum(m.state == MODEL_STATE_LOADED for m in each.models)}/{len(each.models)}",
+            time_text(each.last_checked_at, present=each.HasField("last_checked_at")),
+            each.last_error or "-",
+        )
+        for each in found
+    ]
+    return Grid(headings, rows, "Endpoints")
+
+
+def _resources_row(host: HostResources) -> tuple[str, ...]:
+    def known(field: str) -> int | None:
+        return getattr(host, field) if host.HasField(field) else None
+
+    def share(kind: str) -> str:
+        used, total = known(f"{kind}_used_bytes"), known(f"{kind}_total_bytes")
+        return f"{bytes_text(used)} of {bytes_text(total)}"
+
+    cpu = f"{host.cpu_percent:.0f} %" if host.HasField("cpu_percent") else "?"
+    reported = time_text(host.reported_at, present=host.HasField("reported_at"))
+    return (host.agent_id, cpu, share("ram"), share("vram"), reported)
+
+
+def _api_key(file: Path | None, *, from_stdin: bool) -> str | None:
+    """The key without the line's end; None where none was given."""
+    if file is not None and from_stdin:
+        raise CommandFailed("give --api-key-file or --api-key-stdin, not both", ExitCode.USAGE)
+    if from_stdin:
+        text = sys.stdin.read(_MAX_API_KEY_LENGTH + 2)
+    elif file is not None:
+        try:
+            with file.open(encoding="utf-8") as opened:
+                text = opened.read(_MAX_API_KEY_LENGTH + 2)
+        except OSError as error:
+            raise CommandFailed(
+                f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE
+            ) from None
+        except UnicodeDecodeError:
+            raise CommandFailed(f"{file}: holds no key", ExitCode.USAGE) from None
+    else:
+        return None
+    return text.rstrip("\r\n")

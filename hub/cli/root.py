@@ -1,0 +1,71 @@
+"""`llm-hub` itself: the group of all commands, and what happens when one fails."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+import click
+
+from hub.cli.connection import global_options
+from hub.cli.endpoints import endpoints, register, remove, snapshot
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output import printable
+from hub.cli.serve import serve
+from hub.cli.tokens import token
+
+
+def _version() -> str:
+    try:
+        return version("llm-registry-hub")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(_version(), prog_name="llm-hub", message="%(prog)s %(version)s")
+@global_options
+@click.pass_context
+def llm_hub(context: click.Context, /, **options: object) -> None:
+    """Run the LLM Registry Hub, or ask one that runs.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 no hub answers,
+    4 not authorised, 5 not found, 6 refused as invalid.
+    """
+    context.obj = options
+
+
+for _command in (serve, endpoints, register, remove, snapshot, token):
+    llm_hub.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits; every failure is one line on stderr."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = llm_hub.main(args=arguments, prog_name="llm-hub", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "llm-hub"
+        click.echo(f"{path}: {printable(error.format_message())} See {path} --help.", err=True)
+        return ExitCode.USAGE
+    except CommandFailed as error:
+        click.echo(f"llm-hub: {error.message}", err=True)
+        return error.code
+    except click.ClickException as error:
+        click.echo(f"llm-hub: {printable(error.format_message())}", err=True)
+        return ExitCode.FAILED
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Who reads has seen enough; the interpreter must not flush into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,76 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hub.cli.root import llm_hub as group
+from llmhub.v1.endpoint_pb2 import Endpoint
+from tests.support.command import llm_hub
+from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
+
+
+def test_the_commands_of_the_readme_are_there() -> None:
+    assert sorted(group.commands) == [
+        "endpoints",
+        "register",
+        "remove",
+        "serve",
+        "snapshot",
+        "token",
+    ]
+    for name in group.commands:
+        shown = llm_hub(name, "--help")
+        assert (shown.code, shown.err) == (0, "")
+        assert f"llm-hub {name}" in shown.out
+
+
+def test_without_a_command_it_says_what_there_is() -> None:
+    shown = llm_hub()
+    assert (shown.code, shown.out) == (2, "")
+    assert "snapshot" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("nope",), "llm-hub: No such command 'nope'."),
+        (("--nope",), "llm-hub: No such option '--nope'."),
+        (("token", "create"), "llm-hub token create: Missing option '--role'."),
+        (("serve", "--port", "1"), "llm-hub serve: No such option '--port'."),
+        (("remove",), "llm-hub remove: Missing argument 'ID'."),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: tuple[str, ...], line: str) -> None:
+    done = llm_hub(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_traceback(hub: StandIn) -> None:
+    for number in range(3000):
+        hub.endpoints[f"h{number}:1"] = Endpoint(id=f"h{number}:1")
+    hub.page_size = 3000
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "hub",
+                "--hub",
+                hub.address,
+                "--token",
+                ADMIN_TOKEN,
+                "endpoints",
+            ],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b""
