@@ -94,9 +94,7 @@ class Store(Protocol):
         """
         ...
 
-    async def commit(
-        self, operations: Sequence[Operation], expect: Sequence[Expect] = ()
-    ) -> int:
+    async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
         """Commits all operations or none, and returns their revision.
 
         Returns only after the batch is durable and the listener has been called
