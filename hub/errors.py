@@ -7,9 +7,10 @@
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
     │                       TokenNotFound, ModelUnknown, LeaseNotFound
     ├── FailedPrecondition  AlreadyIdentified
-    ├── Aborted             EtagMismatch
+    ├── Aborted             EtagMismatch, ConnectionReplaced, Disconnected
     ├── OutOfRange          RevisionCompacted
-    ├── ResourceExhausted   RateLimited, CooldownActive, LimitReached, NoCapacity
+    ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
+    │                       LimitReached, NoCapacity
     ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown
     ├── Unimplemented       NotImplementedYet
     └── Internal            InternalError
@@ -215,6 +216,18 @@ class EtagMismatch(Aborted):
     reason = reasons.ERROR_REASON_ETAG_MISMATCH
 
 
+class ConnectionReplaced(Aborted):
+    """Another connection of the same agent has taken this one's place."""
+
+    reason = reasons.ERROR_REASON_CONNECTION_REPLACED
+
+
+class Disconnected(Aborted):
+    """An admin ended the connection."""
+
+    reason = reasons.ERROR_REASON_DISCONNECTED
+
+
 class OutOfRange(HubError):
     """The request points outside what the hub still has."""
 
@@ -251,6 +264,12 @@ class CooldownActive(ResourceExhausted):
     """The agent misbehaved and may identify again later."""
 
     reason = reasons.ERROR_REASON_COOLDOWN_ACTIVE
+
+
+class TooManyViolations(ResourceExhausted):
+    """The connection sent too many invalid frames."""
+
+    reason = reasons.ERROR_REASON_TOO_MANY_VIOLATIONS
 
 
 class LimitReached(ResourceExhausted):

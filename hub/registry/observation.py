@@ -27,12 +27,28 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy a server says it is; None where it does not tell.
+
+    `running` and `waiting` count requests, `slots` is how many it serves at
+    once, `kv_cache_used_ratio` lies in 0..1.
+    """
+
+    running: int | None = None
+    waiting: int | None = None
+    slots: int | None = None
+    kv_cache_used_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """The outcome of one probe.
 
     `error` is empty after a success; else one clear sentence for people, and
     the other facts are as far as the probe came. `models` is None where the
-    probe learned nothing about models, so that those known stay.
+    probe learned nothing about models, so that those known stay. `answered` is
+    True where the server answered anything: after an error it then lives, and
+    is misconfigured, busy or not ready rather than dead.
     """
 
     checked_at_ms: int
@@ -42,3 +58,5 @@ class Observation:
     backend: Backend = BACKEND_UNSPECIFIED
     version: str = ""
     models: tuple[Model, ...] | None = None
+    load: Load | None = None
+    answered: bool = False

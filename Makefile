@@ -1,0 +1,90 @@
+# Everything runs in .venv, which is made on first use and made anew when
+# pyproject.toml changes. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The first interpreter that is new enough and can make an environment.
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
+	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$candidate; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+
+# ARGS goes to llm-hub serve and the benchmarks, PYTEST_ARGS to pytest.
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(RUNTIME): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with the venv module on PATH;" \
+		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -e .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "installing the development tools into $(VENV)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+.PHONY: setup
+setup: $(DEV) ## Create .venv with everything that development needs
+
+.PHONY: run
+run: $(RUNTIME) ## Run the hub; make run ARGS='--data-dir DIR --http ADDR'
+	@exec $(BIN)/llm-hub serve $(ARGS)
+
+.PHONY: test
+test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/test_config.py -x'
+	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(DEV) ## Measure against bare-library floors
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: format
+format: $(DEV) ## Format Python and proto files
+	@$(BIN)/ruff format .
+	@$(BIN)/buf format --write proto
+
+.PHONY: format-check
+format-check: $(DEV) ## Fail where formatting would change a file
+	@$(BIN)/ruff format --diff .
+	@$(BIN)/buf format --diff --exit-code proto
+
+.PHONY: lint
+lint: $(DEV) ## Lint the Python files
+	@$(BIN)/ruff check .
+
+.PHONY: types
+types: $(DEV) ## Check the types of hub/, strictly
+	@$(BIN)/mypy
+
+.PHONY: proto
+proto: $(DEV) ## Regenerate gen/ from proto/
+	@$(BIN)/python scripts/generate.py
+
+.PHONY: proto-check
+proto-check: $(DEV) ## Fail where gen/ is not what proto/ generates
+	@$(BIN)/python scripts/generate.py --check
+
+.PHONY: proto-lint
+proto-lint: $(DEV) ## Lint the contract
+	@$(BIN)/python scripts/generate.py --image build/image.binpb
+	@$(BIN)/buf lint build/image.binpb --config buf.yaml
+
+.PHONY: proto-breaking
+proto-breaking: $(DEV) ## Fail where the contract breaks those who use it
+	@$(BIN)/python scripts/breaking.py
+
+.PHONY: ci
+ci: format-check lint types proto-lint proto-breaking proto-check test ## Run every check

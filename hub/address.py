@@ -1,0 +1,166 @@
+"""Addresses: where an endpoint answers, where a door listens, and what both are called.
+
+One address has one spelling here: host names in lower case and without the
+root's dot, IP addresses in their canonical form (RFC 5952 for IPv6), so that
+one server cannot be registered under two ids.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+OLLAMA_PORT = 11434
+SCHEME_PORTS = {"http": 80, "https": 443}
+MAX_HOST_LENGTH = 253
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
+_HOST_NAME = re.compile(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$")
+_BASE_PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
+_MAX_BASE_PATH_LENGTH = 256
+
+
+class AddressError(ValueError):
+    """The text is not an address; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAddress:
+    """Where an inference server answers.
+
+    `scheme` is "http" or "https", `host` has no brackets, `base_path` is empty
+    or begins with a slash and does not end with one.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+
+    @property
+    def id(self) -> str:
+        """The endpoint's id, "host:port"."""
+        return join_host_port(self.host, self.port)
+
+
+def normalize_host(text: str) -> str:
+    """Returns the one spelling of a host name or IP address, without brackets.
+
+    Raises AddressError. A name of digits and dots alone is refused, since
+    resolvers disagree about what it means (RFC 6943, section 3.1.1).
+    """
+    host = text
+    bracketed = host.startswith("[") or host.endswith("]")
+    if bracketed:
+        if not (host.startswith("[") and host.endswith("]")):
+            raise AddressError(f"{_shown(text)} has only one of the brackets of an IPv6 address")
+        host = host[1:-1]
+    if bracketed or ":" in host:
+        return _normalize_ipv6(host)
+    # "gpu-1.lan." names the same host as "gpu-1.lan" (RFC 1034, section 3.1).
+    host = host.lower().removesuffix(".")
+    if not host:
+        raise AddressError("the host is missing")
+    if len(host) > MAX_HOST_LENGTH:
+        raise AddressError(f"the host is longer than {MAX_HOST_LENGTH} characters")
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ipaddress.AddressValueError:
+            raise AddressError(f"{_shown(text)} is not an IPv4 address") from None
+    if not _HOST_NAME.fullmatch(host) or ".." in host:
+        raise AddressError(f"{_shown(text)} is not a host name or an IP address")
+    return host
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Returns "host:port", an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def endpoint_id(host: str, port: int) -> str:
+    """Returns the id of the endpoint at `host`, in any spelling. Raises AddressError."""
+    return join_host_port(normalize_host(host), port)
+
+
+def parse_endpoint_url(text: str) -> EndpointAddress:
+    """Reads "host", "host:port" or a URL, as people write the address of a server.
+
+    Without a port, no scheme means Ollama's 11434, "http://" means 80 and
+    "https://" means 443, as in Ollama's own OLLAMA_HOST. Raises AddressError,
+    also for what an endpoint cannot have: a user, a query or a fragment.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise AddressError("the address is empty")
+    scheme, default_port, rest = "http", OLLAMA_PORT, stripped
+    if match := _SCHEME.match(stripped):
+        scheme, rest = match[1].lower(), match[2]
+        if scheme not in SCHEME_PORTS:
+            raise AddressError(f"the scheme is {_shown(scheme)}, not http or https")
+        default_port = SCHEME_PORTS[scheme]
+    for character, name in (("?", "a query"), ("#", "a fragment"), ("@", "a user")):
+        if character in rest:
+            raise AddressError(f"the address has {name}, which an endpoint cannot have")
+    authority, slash, path = rest.partition("/")
+    base_path = (slash + path).rstrip("/")
+    if len(base_path) > _MAX_BASE_PATH_LENGTH or not _BASE_PATH.fullmatch(base_path):
+        raise AddressError(f"{_shown(base_path)} is not a path that an endpoint can have")
+    host, port_text = _split_authority(authority)
+    port = default_port if port_text is None else _parse_port(port_text, lowest=1)
+    return EndpointAddress(scheme, normalize_host(host), port, base_path)
+
+
+def parse_listen_address(text: str) -> tuple[str, int]:
+    """Reads "HOST:PORT" strictly: both are there, port 0 asks the system for one.
+
+    Returns host (without brackets) and port. Raises AddressError.
+    """
+    host, port_text = _split_authority(text)
+    if port_text is None:
+        raise AddressError(f"{_shown(text)} has no port; give HOST:PORT, as 127.0.0.1:0")
+    return normalize_host(host), _parse_port(port_text, lowest=0)
+
+
+def _normalize_ipv6(host: str) -> str:
+    if "%" in host:
+        raise AddressError(f"{_shown(host)} has a zone, which means nothing on another host")
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ipaddress.AddressValueError:
+        raise AddressError(f"{_shown(host)} is not an IPv6 address") from None
+    # str() spells these differently from one Python version to the next.
+    return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else str(address)
+
+
+def _split_authority(text: str) -> tuple[str, str | None]:
+    """Splits host and port; the port is None where there is no colon for it."""
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        if not bracket:
+            raise AddressError(f"{_shown(text)} has no closing bracket")
+        if not rest:
+            return host + bracket, None
+        if not rest.startswith(":"):
+            raise AddressError(f"{_shown(text)} has {_shown(rest)} where a port should stand")
+        return host + bracket, rest[1:]
+    if text.count(":") > 1:
+        # "::1" alone is plain; in "::1:80" nobody can tell where the port begins.
+        try:
+            ipaddress.IPv6Address(text)
+        except ipaddress.AddressValueError:
+            raise AddressError(f"{_shown(text)}: write an IPv6 host in brackets") from None
+        return text, None
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def _parse_port(text: str, *, lowest: int) -> int:
+    # int() would also take "+80", "8_0" and digits of other scripts.
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
+        raise AddressError(f"port {_shown(text)} is not a number from {lowest} to 65535")
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    """`text` as an error may repeat it: quoted, printable, not long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

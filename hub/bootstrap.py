@@ -1,0 +1,51 @@
+"""What a hub needs before it can open: a private data directory and an admin's token."""
+
+import os
+from pathlib import Path
+
+from hub.stores.base import Store
+from hub.tokens import TokenRegistry
+from llmhub.v1.resources_pb2 import ROLE_ADMIN
+
+ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
+STORE_FILE = "hub.db"
+
+
+class StartError(Exception):
+    """The hub cannot start; the message is one line for people."""
+
+
+def prepare_data_dir(directory: Path) -> None:
+    """Makes the directory, for its owner alone. Raises StartError."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"data directory {directory}: {error.strerror or error}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(f"data directory {directory}: not writable; change its owner or mode")
+
+
+async def ensure_admin_token(
+    directory: Path, store: Store, tokens: TokenRegistry, now_ms: int
+) -> str | None:
+    """Creates an admin token where there is no valid one; returns its secret, else None.
+
+    The secret is also kept in the data directory, readable for the owner alone,
+    where the command line finds it. Raises StoreError, StartError.
+    """
+    if any(info.role == ROLE_ADMIN for info in tokens.list(now_ms)):
+        return None
+    secret, _, put = tokens.mint(
+        role=ROLE_ADMIN, agent_id="", ttl_ms=None, description="first run", now_ms=now_ms
+    )
+    file = directory / ADMIN_TOKEN_FILE
+    try:
+        # Never readable for others, not even for a moment.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            os.fchmod(out.fileno(), 0o600)
+            out.write(secret + "\n")
+    except OSError as error:
+        raise StartError(f"{file}: {error.strerror or error}") from error
+    await store.commit([put])
+    return secret

@@ -1,0 +1,102 @@
+"""Words that every part of the JSON dialect shares: names, paths, cut texts."""
+
+import json
+from functools import cache
+from typing import Final
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+
+MAX_VALUE_CHARS: Final = 50
+"""Of a value, or of a map's key, no more than this many characters are told."""
+
+MAX_VIOLATIONS: Final = 64
+"""Of one message, no more violations than this are told.
+
+A frame of 64 KiB holds 32,000 wrong items; a reply must not be fifty times as long
+as what it answers.
+"""
+
+TIMESTAMP: Final = "google.protobuf.Timestamp"
+DURATION: Final = "google.protobuf.Duration"
+FIELD_MASK: Final = "google.protobuf.FieldMask"
+
+
+def cut(text: str) -> str:
+    """The text as a caller may see it: 50 characters and "..." where it is longer.
+
+    A lone surrogate, which no JSON reply can carry, is shown as its escape.
+    """
+    if len(text) > MAX_VALUE_CHARS:
+        text = text[:MAX_VALUE_CHARS] + "..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(value: object) -> str | None:
+    """A scalar as a caller may see it; None for null and for what holds other values."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return cut(value)
+        case int() if value.bit_length() <= 64:
+            return str(value)
+        case float():
+            # A whole number reads as the caller wrote it: 101, not 101.0.
+            return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
+        case Duration():
+            return f"{value.ToNanoseconds() / 1_000_000:.15g}"
+        case _:
+            return None
+
+
+def map_path(key: str) -> str:
+    """The part of a field's path that names a map's entry, such as `["a b"]`."""
+    return f"[{json.dumps(cut(key), ensure_ascii=False)}]"
+
+
+def json_type(value: object) -> str:
+    """The JSON name of the value's type, as details tell it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case str():
+            return "string"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case list():
+            return "array"
+        case dict():
+            return "object"
+        case _:
+            return type(value).__name__
+
+
+@cache
+def enum_words(enum: EnumDescriptor) -> dict[str, int]:
+    """The enum's words in JSON, in the order of the .proto file, with their numbers.
+
+    `BACKEND_LLAMA_CPP` is "llama_cpp". The zero value, whose name ends in
+    `_UNSPECIFIED`, has no word: in JSON it is null.
+    """
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {
+        value.name.removeprefix(prefix).lower(): value.number
+        for value in enum.values
+        if value.number != 0
+    }
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether the field is a map, which a descriptor holds as repeated entries."""
+    entry = field.message_type
+    return field.is_repeated and entry is not None and entry.GetOptions().map_entry
+
+
+def is_secret(field: FieldDescriptor) -> bool:
+    """Whether the field's value must never be shown (`debug_redact` in its options)."""
+    return bool(field.GetOptions().debug_redact)

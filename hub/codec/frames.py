@@ -1,0 +1,108 @@
+"""A sidecar's WebSocket frame: text to the request of the RPC that it stands for.
+
+Reading takes two steps, because between them the session asks whether the sidecar has
+identified itself and has frames left: `parse_frame` reads the JSON and the type,
+`ParsedFrame.decode` fills the request.
+"""
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+import orjson
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from hub.codec.decode import Decoder, compile_decoder
+from hub.codec.decoded import Decoded
+from hub.codec.dialect import cut, json_type, shown
+from hub.errors import FieldViolation, InvalidJson, ValidationFailed
+from llmhub.v1.frame_pb2 import SidecarFrame
+
+UNKNOWN_TYPE: Final = "unknown"
+"""The `message_type` of an error about a frame that has no type."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameType:
+    """One kind of frame: a member of SidecarFrame's oneof, and the request it carries."""
+
+    name: str
+    request_class: type[Message]
+    decoder: Decoder[Message]
+
+
+def _frame_types() -> dict[str, FrameType]:
+    types = {}
+    for member in SidecarFrame.DESCRIPTOR.oneofs_by_name["frame"].fields:
+        request_class = message_factory.GetMessageClass(cast(Descriptor, member.message_type))
+        decoder = compile_decoder(request_class, frozenset({"type"}))
+        types[member.name] = FrameType(member.name, request_class, decoder)
+    return types
+
+
+FRAME_TYPES: Final = _frame_types()
+KNOWN_TYPES: Final = tuple(sorted(FRAME_TYPES))
+
+
+class ParsedFrame:
+    """A frame whose type is known and whose payload is not decoded yet."""
+
+    __slots__ = ("_payload", "frame_type")
+
+    def __init__(self, frame_type: FrameType, payload: dict[str, object]) -> None:
+        self.frame_type = frame_type
+        self._payload = payload
+
+    @property
+    def type(self) -> str:
+        """The frame's "type", such as "resource_report"."""
+        return self.frame_type.name
+
+    def decode(self) -> Decoded[Message]:
+        """The request, of the class `frame_type.request_class`; never raises."""
+        return self.frame_type.decoder.decode(self._payload)
+
+
+def parse_frame(text: str | bytes) -> ParsedFrame:
+    """Reads a text frame up to its type; of a key that stands twice the last counts.
+
+    Raises InvalidJson for what is not JSON (RFC 8259: so NaN, a byte order mark and
+    lone surrogates, and also numbers beyond a double and nesting deeper than 1024), and
+    ValidationFailed for JSON that is no frame. `metadata["message_type"]` of the latter
+    is the type to name in the reply.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"not JSON: {error}") from None
+    if type(value) is not dict:
+        raise not_an_object()
+    name = value.get("type")
+    frame_type = FRAME_TYPES.get(name) if type(name) is str else None
+    if frame_type is None:
+        raise _wrong_type(name)
+    return ParsedFrame(frame_type, value)
+
+
+def not_an_object() -> ValidationFailed:
+    """The error for a frame that is no JSON object, as a binary frame never is."""
+    return _failure(UNKNOWN_TYPE, FieldViolation("message", "wrong_type", "expected JSON object"))
+
+
+def _wrong_type(name: object) -> ValidationFailed:
+    if name is None:
+        return _failure(UNKNOWN_TYPE, FieldViolation("type", "required", "is required"))
+    if type(name) is not str:
+        detail = f"expected string, got {json_type(name)}"
+        return _failure(UNKNOWN_TYPE, FieldViolation("type", "wrong_type", detail, shown(name)))
+    known = cut(name)
+    detail = f"unknown message type '{known}'"
+    violation = FieldViolation("type", "unknown_message_type", detail, known, KNOWN_TYPES)
+    return _failure(known, violation)
+
+
+def _failure(message_type: str, violation: FieldViolation) -> ValidationFailed:
+    error = ValidationFailed([violation])
+    error.metadata["message_type"] = message_type
+    return error

@@ -1,0 +1,353 @@
+"""Settings: a TOML file, then the environment, then flags; the later wins.
+
+A setting's key is its path in the file ("ws.address"). Its environment variable
+is LLM_HUB_ and the path in capitals with two underscores for each dot
+(LLM_HUB_WS__ADDRESS). What is unknown or wrong raises ConfigError, in one line
+that names the place: nothing is guessed and nothing ignored.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from hub.address import join_host_port, parse_listen_address
+
+ENVIRONMENT_PREFIX = "LLM_HUB_"
+
+# Read by the commands themselves, before or beside the settings.
+_COMMAND_VARIABLES = frozenset({"LLM_HUB_ADDRESS", "LLM_HUB_CONFIG", "LLM_HUB_TOKEN"})
+
+# Kubernetes sets these in every pod beside a Service that is called "llm-hub".
+_SERVICE_LINK = re.compile(r"LLM_HUB_(SERVICE_.*|PORT(_.*)?)")
+
+FLAG_KEYS = {
+    "--data-dir": "data_dir",
+    "--ws": "ws.address",
+    "--grpc": "grpc.address",
+    "--http": "http.address",
+}
+
+Network = IPv4Network | IPv6Network
+_Path = tuple[str, ...]
+
+
+class ConfigError(Exception):
+    """A setting is unknown or wrong, or the file cannot be read; one line for people."""
+
+
+def default_data_dir() -> Path:
+    """The platform's place for a user's data of this program."""
+    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
+
+
+def _not_a_bool(value: object) -> object:
+    # A bool is an int to Python, and no number to whoever writes a file.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+def _listen_address(text: str) -> str:
+    return join_host_port(*parse_listen_address(text))
+
+
+def _ws_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+|/", text):
+        raise ValueError(f"{text!r} is not a path such as /ws")
+    return text
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    """A list of CIDR blocks; from the environment, separated by commas."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - pydantic's way
+    networks = []
+    for item in items:
+        try:
+            networks.append(ip_network(item.strip() if isinstance(item, str) else item))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{item!r} is not a CIDR block such as 10.0.0.0/8: {error}") from None
+    return tuple(networks)
+
+
+Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000_000)]
+Bytes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1024, le=1_073_741_824)]
+Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
+Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+
+
+class Section(BaseModel):
+    """What all sections are: frozen, and without room for unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Listener(Section):
+    """A section of a door; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+
+    address: ListenAddress
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, without brackets."""
+        return parse_listen_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 asks the system for one."""
+        return parse_listen_address(self.address)[1]
+
+
+class WsSettings(Listener):
+    """The WebSocket door."""
+
+    address: ListenAddress = "127.0.0.1:4000"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    path: Annotated[str, AfterValidator(_ws_path)] = "/ws"
+    """the path that sidecars connect to"""
+    identify_timeout_s: Seconds = 10.0
+    """seconds that a connection may take to identify"""
+    max_frame_bytes: Bytes = 65_536
+    """the longest frame that is accepted, in bytes"""
+    ping_interval_s: Seconds = 20.0
+    """seconds between two pings to a connection"""
+    ping_timeout_s: Seconds = 20.0
+    """seconds that a pong may take before the connection is given up"""
+    max_connections: Count = 20_000
+    """the most connections at a time"""
+    trusted_proxies: Networks = ()
+    """CIDR blocks of proxies whose X-Forwarded-For is believed"""
+
+
+class GrpcSettings(Listener):
+    """The gRPC door."""
+
+    address: ListenAddress = "127.0.0.1:50051"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    max_message_bytes: Bytes = 4_194_304
+    """the longest request that is accepted, in bytes"""
+    max_concurrent_rpcs: Count = 20_000
+    """the most calls at a time, streams among them"""
+
+
+class HttpSettings(Listener):
+    """The HTTP door."""
+
+    address: ListenAddress = "127.0.0.1:8080"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    max_body_bytes: Bytes = 1_048_576
+    """the longest request body that is accepted, in bytes"""
+
+
+class ProbeConfig(Section):
+    """Health probes."""
+
+    interval_s: Seconds = 30.0
+    """seconds between two probes of an endpoint"""
+    jitter: Share = 0.1
+    """the share of the interval by which it varies, 0 to 0.5"""
+    connect_timeout_s: Seconds = 3.0
+    """seconds that connecting may take"""
+    total_timeout_s: Seconds = 5.0
+    """seconds that all requests of one probe may take together"""
+    unhealthy_after: Count = 2
+    """failures in a row that make an endpoint unhealthy"""
+    concurrency: Count = 256
+    """the most probes in flight to endpoints that answered the last time"""
+    doubtful_concurrency: Count = 1024
+    """the most probes in flight to endpoints that did not, or were never asked"""
+    asked_concurrency: Count = 32
+    """the most probes in flight that CheckEndpoint waits for"""
+    per_host: Count = 4
+    """the most of each of these to one host"""
+    max_body_bytes: Bytes = 4_194_304
+    """the longest answer that a probe reads, in bytes"""
+    allow: Networks = ()
+    """CIDR blocks that may be probed; empty: all that is not denied"""
+    deny: Networks = ()
+    """CIDR blocks that are never probed, beside link-local, multicast and metadata addresses"""
+
+
+class TierLimits(Section):
+    """Calls a minute by tier, for each agent or token."""
+
+    light: Count
+    """pings a minute"""
+    normal: Count
+    """reports, reads and other calls a minute"""
+    heavy: Count
+    """identifies and registrations a minute"""
+
+
+_GENEROUS = TierLimits(light=600_000, normal=600_000, heavy=600_000)
+
+
+class RateLimits(Section):
+    """How often an agent or a token may call, by its role."""
+
+    enabled: bool = True
+    """whether there are rate limits at all"""
+    sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
+    """what each agent may do, over all its connections"""
+    reader: TierLimits = _GENEROUS
+    """what the bearer of a reader token may do"""
+    admin: TierLimits = _GENEROUS
+    """what the bearer of an admin token may do"""
+
+
+class Limits(Section):
+    """How much the registry takes."""
+
+    max_endpoints: Count = 100_000
+    """the most endpoints"""
+    max_tokens: Count = 100_000
+    """the most valid tokens"""
+
+
+class LogSettings(Section):
+    """The log on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """the least severe level that is logged: debug, info, warning or error"""
+    format: Literal["auto", "console", "json"] = "auto"
+    """console, json, or auto: console on a terminal, else json"""
+
+
+class Settings(Section):
+    """All settings of a hub."""
+
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=default_data_dir
+    )
+    """the directory of the store and the first admin token, made with mode 0700"""
+    resources_ttl_s: Seconds = 90.0
+    """seconds after which a host's last report is forgotten"""
+    ws: WsSettings = WsSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
+    probes: ProbeConfig = ProbeConfig()
+    rate_limits: RateLimits = RateLimits()
+    limits: Limits = Limits()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, str | None] | None = None,
+) -> Settings:
+    """Reads the settings from a file, an environment and flags (by FLAG_KEYS).
+
+    A flag that is None was not given. Raises ConfigError.
+    """
+    values: dict[_Path, object] = {}
+    places: dict[_Path, str] = {}
+    if config_file is not None:
+        for path, value in _flatten(_read_toml(config_file)).items():
+            values[path] = value
+            places[path] = f"{config_file}: {'.'.join(path)}"
+    for name, text in sorted((environment or {}).items()):
+        if _is_setting(name):
+            path = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+            values[path] = text
+            places[path] = name
+    for flag, given in (flags or {}).items():
+        if given is not None:
+            path = tuple(FLAG_KEYS[flag].split("."))
+            values[path] = given
+            places[path] = flag
+    try:
+        return Settings.model_validate(_nest(values))
+    except ValidationError as error:
+        raise ConfigError(_describe(error.errors()[0], places)) from None
+
+
+def setting_paths(section: type[Section] = Settings, prefix: _Path = ()) -> list[_Path]:
+    """The path of every setting, in the order of the model."""
+    paths = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            paths += setting_paths(field.annotation, (*prefix, name))
+        else:
+            paths.append((*prefix, name))
+    return paths
+
+
+def _is_setting(name: str) -> bool:
+    return (
+        name.startswith(ENVIRONMENT_PREFIX)
+        and name not in _COMMAND_VARIABLES
+        and not _SERVICE_LINK.fullmatch(name)
+    )
+
+
+def _read_toml(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def _flatten(table: Mapping[str, object], prefix: _Path = ()) -> dict[_Path, object]:
+    flat: dict[_Path, object] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, (*prefix, key))
+        else:
+            flat[(*prefix, key)] = value
+    return flat
+
+
+def _nest(values: Mapping[_Path, object]) -> dict[str, object]:
+    nested: dict[str, object] = {}
+    for path in sorted(values, key=len):
+        table = nested
+        for key in path[:-1]:
+            below = table.setdefault(key, {})
+            if not isinstance(below, dict):
+                # A plain value stands where a table belongs; validation says so.
+                break
+            table = below
+        else:
+            table[path[-1]] = values[path]
+    return nested
+
+
+def _describe(error: ErrorDetails, places: Mapping[_Path, str]) -> str:
+    """One line for an error of pydantic: the place, then what is wrong there."""
+    path = tuple(str(part) for part in error["loc"])
+    place = next(
+        (places[given] for given in places if given[: len(path)] == path or given == path[:-1]),
+        ".".join(path),
+    )
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown setting{_suggestion(path)}"
+    if kind in {"model_type", "model_attributes_type"}:
+        return f"{place}: is a section, not a value"
+    if kind == "value_error":
+        return f"{place}: {error['ctx']['error']}"
+    message = error["msg"].replace("Input should be", "must be", 1)
+    shown = repr(error["input"])
+    return f"{place}: {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _suggestion(path: _Path) -> str:
+    known = [".".join(each) for each in setting_paths()]
+    close = difflib.get_close_matches(".".join(path), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

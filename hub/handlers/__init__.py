@@ -1,0 +1,1 @@
+"""What each RPC does, after authorization and validation; one class per service."""

@@ -1,0 +1,268 @@
+"""AdminService: what admins run the hub with."""
+
+from collections.abc import Awaitable, Callable
+
+from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
+from hub.errors import (
+    EndpointNotFound,
+    FieldViolation,
+    SidecarNotFound,
+    StoreUnavailable,
+    TokenNotFound,
+    ValidationFailed,
+)
+from hub.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.presence import Presence, disconnected
+from hub.probes.engine import ProbeEngine
+from hub.probes.targets import AddressPolicy
+from hub.records import token_key
+from hub.registrar import Registrar, Registration, require
+from hub.service import Caller
+from hub.stores.base import Delete, Operation, Store, StoreError
+from hub.tokens import TokenRegistry
+from llmhub.v1.admin_service_pb2 import (
+    CheckEndpointRequest,
+    CheckEndpointResponse,
+    CreateTokenRequest,
+    CreateTokenResponse,
+    DisconnectSidecarRequest,
+    DisconnectSidecarResponse,
+    GetServerInfoRequest,
+    GetServerInfoResponse,
+    ListSidecarsRequest,
+    ListSidecarsResponse,
+    ListTokensRequest,
+    ListTokensResponse,
+    RegisterEndpointRequest,
+    RegisterEndpointResponse,
+    RemoveEndpointRequest,
+    RemoveEndpointResponse,
+    RevokeTokenRequest,
+    RevokeTokenResponse,
+    UpdateEndpointRequest,
+    UpdateEndpointResponse,
+)
+from llmhub.v1.endpoint_pb2 import SOURCE_MANUAL, Endpoint
+
+UPDATABLE = ("admin_state", "agent_id", "backend", "labels", "name")
+"""The fields of Endpoint that UpdateEndpoint may change."""
+
+_CHECK_TIMEOUT_S = 10.0
+
+
+class AdminHandlers:
+    """Changes the registry and the tokens, and tells about the hub."""
+
+    def __init__(
+        self,
+        *,
+        registrar: Registrar,
+        store: Store,
+        tokens: TokenRegistry,
+        presence: Presence,
+        probes: ProbeEngine,
+        policy: AddressPolicy,
+        server_info: Callable[[], GetServerInfoResponse],
+    ) -> None:
+        self._registrar = registrar
+        self._store = store
+        self._tokens = tokens
+        self._presence = presence
+        self._probes = probes
+        self._policy = policy
+        self._server_info = server_info
+
+    async def register_endpoint(
+        self, request: RegisterEndpointRequest, _caller: Caller, now_ms: int
+    ) -> RegisterEndpointResponse:
+        """Raises ValidationFailed, TargetForbidden, LimitReached."""
+        address = EndpointAddress(
+            scheme=request.scheme or "http",
+            host=self._probed_host(request.host),
+            port=request.port or OLLAMA_PORT,
+            base_path=request.base_path,
+        )
+        wanted = Registration(
+            host=address.host,
+            port=address.port,
+            scheme=address.scheme,
+            base_path=address.base_path,
+            source=SOURCE_MANUAL,
+            name=request.name or None,
+            backend=request.backend,
+            labels=dict(request.labels) or None,
+            agent_id=request.agent_id or None,
+            api_key=request.api_key if request.HasField("api_key") else None,
+        )
+        endpoint = await self._registrar.register(address.id, wanted, now_ms)
+        return RegisterEndpointResponse(endpoint=endpoint)
+
+    def _probed_host(self, text: str) -> str:
+        """The one spelling of a host that may be probed.
+
+        Raises ValidationFailed, TargetForbidden.
+        """
+        try:
+            host = normalize_host(text)
+        except AddressError as error:
+            violation = FieldViolation("host", "invalid", str(error), text[:50])
+            raise ValidationFailed([violation]) from error
+        self._policy.require_host(host)
+        return host
+
+    def update_endpoint(
+        self, request: UpdateEndpointRequest, _caller: Caller, _now_ms: int
+    ) -> UpdateEndpointResponse | Awaitable[UpdateEndpointResponse]:
+        """Raises ValidationFailed, EndpointNotFound, EtagMismatch."""
+        wanted = request.endpoint
+        paths = _updated_paths(request)
+        etag = request.etag or wanted.etag
+
+        def decide(current: Endpoint) -> Endpoint:
+            return _updated(current, wanted, paths)
+
+        if request.validate_only:
+            current = require(self._registrar.current(wanted.id), wanted.id, etag)
+            return UpdateEndpointResponse(endpoint=decide(current))
+        return self._update(wanted.id, decide, etag)
+
+    async def _update(
+        self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str
+    ) -> UpdateEndpointResponse:
+        return UpdateEndpointResponse(endpoint=await self._registrar.update(id_, decide, etag))
+
+    async def remove_endpoint(
+        self, request: RemoveEndpointRequest, _caller: Caller, _now_ms: int
+    ) -> RemoveEndpointResponse:
+        """Raises EndpointNotFound, EtagMismatch."""
+        await self._registrar.remove(request.id, request.etag)
+        return RemoveEndpointResponse(id=request.id)
+
+    async def check_endpoint(
+        self, request: CheckEndpointRequest, _caller: Caller, _now_ms: int
+    ) -> CheckEndpointResponse:
+        """Raises EndpointNotFound."""
+        require(self._registrar.current(request.id), request.id, "")
+        await self._probes.check(request.id, _CHECK_TIMEOUT_S)
+        endpoint = self._registrar.current(request.id)
+        if endpoint is None:
+            raise EndpointNotFound(f"endpoint {request.id} was removed while it was checked")
+        return CheckEndpointResponse(endpoint=endpoint)
+
+    def list_sidecars(
+        self, request: ListSidecarsRequest, _caller: Caller, _now_ms: int
+    ) -> ListSidecarsResponse:
+        """Raises InvalidPageToken."""
+        after, size = decode_page_token(request), page_size(request.page_size)
+        sidecars = [one for one in self._presence.sidecars() if one.agent_id > after]
+        token = ""
+        if len(sidecars) > size:
+            token = encode_page_token(request, sidecars[size - 1].agent_id)
+        return ListSidecarsResponse(
+            sidecars=[one.info() for one in sidecars[:size]], next_page_token=token
+        )
+
+    def disconnect_sidecar(
+        self, request: DisconnectSidecarRequest, _caller: Caller, _now_ms: int
+    ) -> DisconnectSidecarResponse:
+        """Raises SidecarNotFound."""
+        sidecar = self._presence.get(request.agent_id)
+        if sidecar is None:
+            raise SidecarNotFound(
+                f"no sidecar of the agent {request.agent_id} is connected",
+                metadata={"agent_id": request.agent_id},
+            )
+        sidecar.connection.close(disconnected(request.reason))
+        return DisconnectSidecarResponse()
+
+    async def create_token(
+        self, request: CreateTokenRequest, _caller: Caller, now_ms: int
+    ) -> CreateTokenResponse:
+        """Raises StoreUnavailable."""
+        ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
+        secret, info, put = self._tokens.mint(
+            role=request.role,
+            agent_id=request.agent_id,
+            ttl_ms=ttl_ms,
+            description=request.description,
+            now_ms=now_ms,
+        )
+        # Whoever makes tokens takes out those that have expired meanwhile.
+        expired = [Delete(key) for key in self._tokens.expired(now_ms)]
+        await self._commit(put, *expired)
+        return CreateTokenResponse(token=secret, token_info=info)
+
+    def list_tokens(
+        self, request: ListTokensRequest, _caller: Caller, now_ms: int
+    ) -> ListTokensResponse:
+        """Raises InvalidPageToken."""
+        after, size = decode_page_token(request), page_size(request.page_size)
+        infos = [info for info in self._tokens.list(now_ms) if info.id > after]
+        token = encode_page_token(request, infos[size - 1].id) if len(infos) > size else ""
+        return ListTokensResponse(tokens=infos[:size], next_page_token=token)
+
+    async def revoke_token(
+        self, request: RevokeTokenRequest, _caller: Caller, _now_ms: int
+    ) -> RevokeTokenResponse:
+        """Raises TokenNotFound, StoreUnavailable."""
+        if self._tokens.get(request.id) is None:
+            raise TokenNotFound(f"there is no token {request.id}", metadata={"id": request.id})
+        await self._commit(Delete(token_key(request.id)))
+        return RevokeTokenResponse()
+
+    def get_server_info(
+        self, _request: GetServerInfoRequest, _caller: Caller, _now_ms: int
+    ) -> GetServerInfoResponse:
+        """Tells about the hub itself."""
+        return self._server_info()
+
+    async def _commit(self, *operations: Operation) -> None:
+        try:
+            await self._store.commit(operations)
+        except StoreError as error:
+            raise StoreUnavailable(f"the store did not take the change: {error}") from error
+
+
+def _updated_paths(request: UpdateEndpointRequest) -> list[str]:
+    """The fields to change. Raises ValidationFailed."""
+    if not request.endpoint.id:
+        raise ValidationFailed([FieldViolation("endpoint.id", "required", "is required")])
+    paths = list(request.update_mask.paths)
+    if not paths:
+        return [name for name in UPDATABLE if _is_set(request.endpoint, name)]
+    violations = [
+        FieldViolation(
+            f"update_mask.paths[{i}]",
+            "invalid",
+            f"cannot be updated; these can: {', '.join(UPDATABLE)}",
+            path[:50],
+        )
+        for i, path in enumerate(paths)
+        if path not in UPDATABLE
+    ]
+    if violations:
+        raise ValidationFailed(violations)
+    return paths
+
+
+def _is_set(endpoint: Endpoint, field: str) -> bool:
+    return any(descriptor.name == field for descriptor, _ in endpoint.ListFields())
+
+
+def _updated(current: Endpoint, wanted: Endpoint, paths: list[str]) -> Endpoint:
+    """The endpoint with the named fields as wanted; an unset one is cleared."""
+    updated = Endpoint()
+    updated.CopyFrom(current)
+    for path in paths:
+        updated.ClearField(path)
+    chosen = Endpoint()
+    chosen.CopyFrom(wanted)
+    for descriptor, _ in wanted.ListFields():
+        if descriptor.name not in paths:
+            chosen.ClearField(descriptor.name)
+    updated.MergeFrom(chosen)
+    if "backend" in paths:
+        updated.backend_detected = False
+    if not updated.name:
+        updated.name = updated.id
+    return updated

@@ -1,0 +1,113 @@
+"""RegistryService: what internal services ask."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from hub.errors import EndpointNotFound, ResourcesNotFound
+from hub.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.registry import views
+from hub.registry.state import EndpointRecord, Registry
+from hub.service import Caller
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY
+from llmhub.v1.registry_service_pb2 import (
+    GetEndpointRequest,
+    GetResourcesRequest,
+    GetResourcesResponse,
+    GetSnapshotRequest,
+    ListEndpointsRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+)
+from llmhub.v1.resources_pb2 import ModelSummary
+
+
+class RegistryHandlers:
+    """Answers questions about the fleet out of the registry, without waiting."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._snapshot = views.SnapshotView(registry)
+
+    def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
+        """Raises EndpointNotFound."""
+        record = self._registry.get(request.id)
+        if record is None:
+            raise EndpointNotFound(
+                f"there is no endpoint {request.id}", metadata={"id": request.id}
+            )
+        return views.get_endpoint(record)
+
+    def list_endpoints(self, request: ListEndpointsRequest, _caller: Caller, _now_ms: int) -> bytes:
+        """Raises InvalidPageToken."""
+        after_id = decode_page_token(request)
+        matching = self._matching(request, after_id)
+        size = page_size(request.page_size)
+        page = list(islice(matching, size + 1))
+        token = ""
+        if len(page) > size:
+            page.pop()
+            token = encode_page_token(request, page[-1].message.id)
+        return views.list_endpoints(page, next_page_token=token, revision=self._registry.revision)
+
+    def list_models(
+        self, request: ListModelsRequest, _caller: Caller, _now_ms: int
+    ) -> ListModelsResponse:
+        """Raises InvalidPageToken."""
+        after = decode_page_token(request)
+        size = page_size(request.page_size)
+        names = [name for name in self._registry.models() if name > after]
+        token = encode_page_token(request, names[size - 1]) if len(names) > size else ""
+        return ListModelsResponse(
+            models=[self._summary(name) for name in names[:size]],
+            next_page_token=token,
+            revision=self._registry.revision,
+        )
+
+    def get_resources(
+        self, request: GetResourcesRequest, _caller: Caller, now_ms: int
+    ) -> GetResourcesResponse:
+        """Raises ResourcesNotFound."""
+        self._registry.expire(now_ms)
+        record = self._registry.resources.get(request.agent_id)
+        if record is None:
+            raise ResourcesNotFound(
+                f"agent {request.agent_id} has not reported lately",
+                metadata={"agent_id": request.agent_id},
+            )
+        return GetResourcesResponse(resources=record.message)
+
+    def get_snapshot(self, _request: GetSnapshotRequest, _caller: Caller, now_ms: int) -> bytes:
+        """The whole fleet, encoded once per revision."""
+        return self._snapshot.encoded(now_ms)
+
+    def _matching(self, request: ListEndpointsRequest, after_id: str) -> Iterable[EndpointRecord]:
+        if request.model:
+            having = self._registry.with_model(request.model)
+            candidates: Iterable[EndpointRecord] = (
+                record for record in having if record.message.id > after_id
+            )
+        else:
+            candidates = self._registry.endpoints(after_id)
+        if not (request.backend or request.status or request.labels):
+            return candidates
+        labels = dict(request.labels)
+        return (
+            record
+            for record in candidates
+            if (not request.backend or record.message.backend == request.backend)
+            and (not request.status or record.message.status == request.status)
+            and labels.items() <= dict(record.message.labels).items()
+        )
+
+    def _summary(self, name: str) -> ModelSummary:
+        summary = ModelSummary(name=name)
+        for record in self._registry.with_model(name):
+            endpoint = record.message
+            summary.endpoint_count += 1
+            summary.healthy_count += endpoint.status == STATUS_HEALTHY
+            summary.loaded_count += any(
+                model.name == name and model.state == MODEL_STATE_LOADED
+                for model in endpoint.models
+            )
+            summary.endpoint_ids.append(endpoint.id)
+        return summary

@@ -1,0 +1,131 @@
+"""SidecarService: what the sidecars on the inference hosts report."""
+
+import ipaddress
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from hub.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
+from hub.clock import Clock
+from hub.errors import FieldViolation, TokenAgentMismatch, ValidationFailed
+from hub.probes.targets import AddressPolicy
+from hub.registrar import Registrar, Registration
+from hub.registry.state import Registry
+from hub.service import Caller
+from hub.times import to_timestamp
+from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, SOURCE_AUTO
+from llmhub.v1.frame_pb2 import (
+    IdentifyRequest,
+    IdentifyResponse,
+    PingRequest,
+    PingResponse,
+    ReportOllamaRequest,
+    ReportOllamaResponse,
+    ReportResourcesRequest,
+    ReportResourcesResponse,
+)
+
+_TAKEN = ReportResourcesResponse()
+
+
+class SidecarHandlers:
+    """Takes in what sidecars say, each for the agent that its token is bound to."""
+
+    def __init__(
+        self, registry: Registry, registrar: Registrar, policy: AddressPolicy, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._registrar = registrar
+        self._policy = policy
+        self._clock = clock
+
+    def identify(
+        self, request: IdentifyRequest, caller: Caller, now_ms: int
+    ) -> IdentifyResponse | Awaitable[IdentifyResponse]:
+        """Raises TokenAgentMismatch, ValidationFailed and what a registration raises."""
+        _require_own_agent(request.agent_id, caller)
+        if not request.ollama_url:
+            return IdentifyResponse(agent_id=request.agent_id)
+        address = _reported_address("ollama_url", request.ollama_url, caller)
+        return self._identify(address, caller, now_ms)
+
+    def report_ollama(
+        self, request: ReportOllamaRequest, caller: Caller, now_ms: int
+    ) -> Awaitable[ReportOllamaResponse]:
+        """Raises ValidationFailed and what a registration raises."""
+        address = _reported_address("ollama_url", request.ollama_url, caller)
+        return self._report_ollama(address, caller, now_ms)
+
+    def report_resources(
+        self, request: ReportResourcesRequest, caller: Caller, now_ms: int
+    ) -> ReportResourcesResponse:
+        """Raises TokenAgentMismatch."""
+        agent_id = caller.principal.agent_id
+        if request.agent_id and request.agent_id != agent_id:
+            _require_own_agent(request.agent_id, caller)
+        self._registry.report_resources(agent_id, request, now_ms)
+        return _TAKEN
+
+    def ping(self, _request: PingRequest, _caller: Caller, _now_ms: int) -> PingResponse:
+        """Answers with the hub's time."""
+        return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
+
+    async def _identify(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> IdentifyResponse:
+        await self._register_ollama(address, caller, now_ms)
+        return IdentifyResponse(agent_id=caller.principal.agent_id)
+
+    async def _report_ollama(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> ReportOllamaResponse:
+        await self._register_ollama(address, caller, now_ms)
+        return ReportOllamaResponse(status="registered", endpoint_id=address.id)
+
+    async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
+        self._policy.require_host(address.host)
+        agent_id = caller.principal.agent_id
+        wanted = Registration(
+            host=address.host,
+            port=address.port,
+            scheme=address.scheme,
+            base_path=address.base_path,
+            source=SOURCE_AUTO,
+            name=f"{agent_id}-local",
+            backend=BACKEND_OLLAMA,
+            agent_id=agent_id,
+        )
+        await self._registrar.register(address.id, wanted, now_ms)
+
+
+def _require_own_agent(agent_id: str, caller: Caller) -> None:
+    if agent_id != caller.principal.agent_id:
+        raise TokenAgentMismatch(
+            f"the token is not bound to the agent {agent_id}", metadata={"agent_id": agent_id}
+        )
+
+
+def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
+    """The address that a sidecar reports, as the hub can reach it.
+
+    A sidecar that says "localhost" means its own host, which is where it
+    connected from; unless that is this very machine, where it is right as it is.
+    """
+    try:
+        address = parse_endpoint_url(url)
+    except AddressError as error:
+        raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
+    if _means_own_host(address.host) and not _means_own_host(caller.remote_address):
+        return replace(address, host=normalize_host(caller.remote_address))
+    return address
+
+
+def _means_own_host(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_loopback or ip.is_unspecified

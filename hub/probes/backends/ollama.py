@@ -1,0 +1,180 @@
+"""Ollama, by its native API: `/api/version`, `/api/tags` (on disk), `/api/ps` (in memory).
+
+Facts from Ollama's docs/api.md. `/api/version` is what tells an Ollama from the
+servers that imitate its model list (llama.cpp answers `/api/tags` too). It is
+asked every tenth probe, and in every one where `/api/ps` is missing, as it was
+before 0.1.38: all else of a probe costs two requests.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hub.probes import reading
+from hub.probes.backends.base import Cadence, Prober, Sighting
+from hub.probes.errors import BadAnswer, WrongKind
+from hub.probes.http import Answer, Asker, JsonValue
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_OLLAMA,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
+    Model,
+)
+
+# Ollama's own word for models that run at ollama.com ("gpt-oss:120b-cloud").
+CLOUD = "cloud"
+_LAST_SECOND = 253_402_300_799
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """One model in memory, from `/api/ps`."""
+
+    model: Model
+    expires_at: Timestamp | None
+
+
+class OllamaProber(Prober):
+    """Probes an Ollama server."""
+
+    kind = BACKEND_OLLAMA
+    title = "Ollama"
+
+    __slots__ = ("_cadence", "_version")
+
+    def __init__(self) -> None:
+        self._cadence = Cadence()
+        self._version = ""
+
+    async def probe(self, ask: Asker) -> Sighting:
+        """See `Prober`."""
+        if self._cadence.due():
+            await self._ask_version(ask)
+        on_disk = parse_tags((await ask.get("/api/tags")).json())
+        running = await ask.get("/api/ps")
+        if running.status == 404:
+            await self._ask_version(ask)
+            return Sighting(tuple(on_disk), self._version)
+        return Sighting(tuple(merge(on_disk, parse_ps(running.json()))), self._version)
+
+    async def _ask_version(self, ask: Asker) -> None:
+        answer = await ask.get("/api/version")
+        answer.require_ok()
+        self._version = version_of(answer)
+        if not self._version:
+            raise WrongKind("answered /api/version without a version")
+
+
+def version_of(answer: Answer) -> str:
+    """Returns the version that an Ollama gives at `/api/version`; "" from any other server."""
+    if not answer.ok:
+        return ""
+    return reading.text(answer.json_or_none(), "version", limit=reading.MAX_VERSION)
+
+
+def parse_tags(value: JsonValue) -> list[Model]:
+    """Parses `/api/tags`: the models on disk, sorted by name, their state AVAILABLE.
+
+    A cloud model (`remote_host`) is not on disk and needs no loading here: its
+    state is unspecified, it has no size, and "cloud" is among its capabilities.
+    Raises WrongKind where there is no list of models, or one in llama.cpp's shape.
+    """
+    found = reading.items(value, "models")
+    if found is None and reading.member(value, "models") is None and isinstance(value, dict):
+        # Go writes an empty slice that was never made as null.
+        found = [] if "models" in value else None
+    if found is None or reading.items(value, "data") is not None:
+        raise WrongKind("answered /api/tags without Ollama's list of models")
+    return reading.by_name([m for m in map(_on_disk, found) if m is not None])
+
+
+def parse_ps(value: JsonValue) -> list[LoadedModel]:
+    """Parses `/api/ps`: the models in memory. Raises BadAnswer without a list of models."""
+    found = reading.items(value, "models")
+    if found is None:
+        if isinstance(value, dict) and "models" in value and value["models"] is None:
+            return []
+        raise BadAnswer("answered /api/ps without a list of models")
+    return [m for m in map(_in_memory, found) if m is not None]
+
+
+def merge(on_disk: list[Model], loaded: list[LoadedModel]) -> list[Model]:
+    """Returns all models by name, those in memory as LOADED with what memory tells.
+
+    A model in memory that is not on disk (removed meanwhile) is there as well.
+    """
+    models = {same_name(model.name): model for model in on_disk}
+    for entry in loaded:
+        seen = entry.model
+        model = models.setdefault(same_name(seen.name), seen)
+        model.state = MODEL_STATE_LOADED
+        model.vram_bytes = seen.vram_bytes
+        if seen.HasField("context_length"):
+            model.context_length = seen.context_length
+        if entry.expires_at is not None:
+            model.expires_at.CopyFrom(entry.expires_at)
+    return reading.by_name(list(models.values()))
+
+
+def same_name(name: str) -> str:
+    """Returns a name under which all spellings of a model meet.
+
+    The tag "latest", the namespace "library" and the registry "registry.ollama.ai"
+    may be left out, and case does not count.
+    """
+    folded = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return folded if ":" in folded.rpartition("/")[2] else f"{folded}:latest"
+
+
+def parse_expiry(value: str) -> Timestamp | None:
+    """Parses `expires_at` (RFC 3339, nanoseconds, any offset); None for odd or zero times."""
+    try:
+        seconds = datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    if not 0 < seconds <= _LAST_SECOND:
+        return None
+    expires_at = Timestamp()
+    expires_at.FromMilliseconds(int(seconds * 1000))
+    return expires_at
+
+
+def _on_disk(item: JsonValue) -> Model | None:
+    name = reading.model_name(item, "name", "model")
+    if not name:
+        return None
+    capabilities = reading.words(item, "capabilities")
+    is_cloud = bool(reading.text(item, "remote_host"))
+    if is_cloud and CLOUD not in capabilities:
+        capabilities.append(CLOUD)
+    return reading.model(
+        name,
+        state=MODEL_STATE_UNSPECIFIED if is_cloud else MODEL_STATE_AVAILABLE,
+        digest=reading.text(item, "digest"),
+        size_bytes=None if is_cloud else reading.whole(item, "size"),
+        family=reading.text(item, "details", "family"),
+        parameter_size=reading.text(item, "details", "parameter_size"),
+        quantization=reading.text(item, "details", "quantization_level"),
+        context_length=reading.whole(item, "details", "context_length") or None,
+        capabilities=capabilities,
+    )
+
+
+def _in_memory(item: JsonValue) -> LoadedModel | None:
+    name = reading.model_name(item, "name", "model")
+    if not name:
+        return None
+    model = reading.model(
+        name,
+        state=MODEL_STATE_LOADED,
+        digest=reading.text(item, "digest"),
+        family=reading.text(item, "details", "family"),
+        parameter_size=reading.text(item, "details", "parameter_size"),
+        quantization=reading.text(item, "details", "quantization_level"),
+        context_length=reading.whole(item, "context_length") or None,
+        # Left out where it is 0: the model is in RAM altogether.
+        vram_bytes=reading.whole(item, "size_vram") or 0,
+    )
+    return LoadedModel(model, parse_expiry(reading.text(item, "expires_at")))

@@ -1,0 +1,86 @@
+"""vLLM's OpenAI-compatible server.
+
+`/health` is 503 when the engine has died; `/version`, `/health` and `/metrics`
+need no key, `/v1/models` does. What is listed is loaded, unless the server
+sleeps: `/is_sleeping` is there only in its development mode, so whether to ask
+it is found out with the version, every tenth probe.
+"""
+
+from hub.probes import reading
+from hub.probes.backends import metrics
+from hub.probes.backends.base import Cadence, Prober, Sighting
+from hub.probes.backends.listing import parse_list
+from hub.probes.errors import NotReady
+from hub.probes.http import Asker
+from hub.registry.observation import Load
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_VLLM,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+)
+
+_RUNNING = "vllm:num_requests_running"
+_WAITING = "vllm:num_requests_waiting"
+_KV_CACHE = "vllm:kv_cache_usage_perc"
+_KV_CACHE_OLD = "vllm:gpu_cache_usage_perc"
+
+
+class VllmProber(Prober):
+    """Probes a vLLM server: three requests a probe."""
+
+    kind = BACKEND_VLLM
+    title = "vLLM"
+
+    __slots__ = ("_cadence", "_can_sleep", "_version")
+
+    def __init__(self) -> None:
+        self._cadence = Cadence()
+        self._can_sleep = True
+        self._version = ""
+
+    async def probe(self, ask: Asker) -> Sighting:
+        """See `Prober`."""
+        health = await ask.get("/health")
+        if health.status == 503:
+            raise NotReady("its engine is dead (503 to /health)")
+        health.require_ok()
+        if self._cadence.due():
+            self._can_sleep = True
+            version = await ask.get("/version")
+            if version.ok:
+                self._version = reading.text(
+                    version.json_or_none(), "version", limit=reading.MAX_VERSION
+                )
+        listed = (await ask.get("/v1/models")).json()
+        state = MODEL_STATE_AVAILABLE if await self._sleeps(ask) else MODEL_STATE_LOADED
+        models = parse_list(listed, owner="vllm", state=state)
+        page = await ask.get("/metrics")
+        load = parse_metrics(page.body) if page.ok else None
+        return Sighting(tuple(models), self._version, load)
+
+    async def _sleeps(self, ask: Asker) -> bool:
+        if not self._can_sleep:
+            return False
+        answer = await ask.get("/is_sleeping")
+        self._can_sleep = answer.ok
+        return answer.ok and bool(reading.truth(answer.json_or_none(), "is_sleeping"))
+
+
+def parse_metrics(page: bytes) -> Load | None:
+    """Parses `/metrics`; None where it has none of vLLM's gauges.
+
+    Counts are sums over the engines of a data-parallel server, the use of the
+    KV cache is their mean.
+    """
+    found = metrics.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _KV_CACHE_OLD))
+    if not found:
+        return None
+    cache = _KV_CACHE if _KV_CACHE in found else _KV_CACHE_OLD
+    used = found.get(cache)
+    if used is not None:
+        used /= max(1, metrics.series(page, cache))
+    return Load(
+        running=metrics.count(found.get(_RUNNING)),
+        waiting=metrics.count(found.get(_WAITING)),
+        kv_cache_used_ratio=metrics.share(used),
+    )

@@ -1,0 +1,360 @@
+"""The health engine: probes every endpoint in its time and reports what it saw.
+
+One task walks the schedule; each probe in flight is a task, of which the lanes
+of `hub.probes.schedule` bound the number. The engine owns all of them. It does
+not judge: it reports every observation, and the registry counts the misses.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from hub.clock import Clock
+from hub.errors import EndpointNotFound, ShuttingDown
+from hub.probes.backends.base import Prober, Sighting
+from hub.probes.detect import PROBERS, detect
+from hub.probes.errors import BadAnswer, Busy, ProbeError, Unreachable, WrongKind
+from hub.probes.http import Asker, ProbeClient
+from hub.probes.schedule import Lane, Run, Schedule
+from hub.probes.settings import ProbeSettings
+from hub.registry.observation import Observation, Target
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
+
+Report = Callable[[str, Observation], None]
+
+# The scheduler wakes at most once a tick and starts at most so many probes each
+# time: 3,200 a second, with the loop free for others in between.
+_TICK_S = 0.01
+_STARTS_PER_TICK = 32
+_STOP_S = 2.0
+_MAX_ERROR = 2000
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Figures for metrics. Counts are of endpoints or probes, times are milliseconds.
+
+    `worst_lateness_ms` is the longest that a probe of an endpoint that answered
+    the last time started after its time, in the current and the last interval.
+    """
+
+    watched: int
+    active: dict[str, int]
+    queued: dict[str, int]
+    probes: int
+    failures: int
+    worst_lateness_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    target: Target
+    prober: Prober | None = None
+    task: asyncio.Task[None] | None = None
+    waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
+
+
+class ProbeEngine:
+    """Probes the endpoints that it is told to watch."""
+
+    def __init__(
+        self, settings: ProbeSettings, report: Report, clock: Clock, random: Random
+    ) -> None:
+        """Raises ValueError for a CIDR block in the settings that is none.
+
+        `report` is called in the event loop with the endpoint's id and what the
+        probe saw; what it raises is logged.
+        """
+        self._settings = settings
+        self._report = report
+        self._clock = clock
+        self._client = ProbeClient(settings)
+        self._schedule = Schedule(
+            interval_ms=round(settings.interval_s * 1000),
+            jitter=settings.jitter,
+            limits={
+                Lane.ASKED: settings.asked_concurrency,
+                Lane.LIVE: settings.concurrency,
+                Lane.DOUBTFUL: settings.doubtful_concurrency,
+            },
+            per_host=settings.per_host,
+            demote_after_ms=round(settings.demote_after_s * 1000),
+            random=random,
+        )
+        self._watched: dict[str, _Watched] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduler: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._probes = 0
+        self._failures = 0
+        self._lateness = _WorstOf(round(settings.interval_s * 1000))
+
+    @property
+    def stats(self) -> EngineStats:
+        """The figures as of now."""
+        return EngineStats(
+            watched=len(self._watched),
+            active={lane.value: self._schedule.running(lane) for lane in Lane},
+            queued={lane.value: self._schedule.queued(lane) for lane in Lane},
+            probes=self._probes,
+            failures=self._failures,
+            worst_lateness_ms=self._lateness.worst(self._clock.now_ms()),
+        )
+
+    @property
+    def active(self) -> int:
+        """How many probes are in flight."""
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Opens the connections and starts probing what is watched."""
+        await self._client.open()
+        self._scheduler = asyncio.create_task(self._run(), name="probe-scheduler")
+
+    async def stop(self) -> None:
+        """Cancels all probes and closes all connections, within a few seconds. Idempotent.
+
+        Who waits in `check` gets ShuttingDown.
+        """
+        scheduler, self._scheduler = self._scheduler, None
+        tasks = [*self._tasks, scheduler] if scheduler is not None else [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_S)
+        for watched in self._watched.values():
+            _refuse(watched, ShuttingDown("the hub is stopping"))
+        await self._client.close()
+
+    def watch(self, target: Target, *, spread: bool = False) -> None:
+        """Adds an endpoint or replaces what is known of how to ask it.
+
+        A new one, or one that is asked differently from now on, is probed at
+        once; with `spread`, at a random time within the interval, as is right
+        for a whole fleet at the hub's start. An unchanged one stays as it is.
+        """
+        old = self._watched.get(target.id)
+        if old is not None and old.target == target:
+            return
+        watched = _Watched(target)
+        if old is not None:
+            watched.waiters, old.waiters = old.waiters, []
+            _cancel(old)
+        self._watched[target.id] = watched
+        self._schedule.add(target.id, target.host.lower(), self._clock.now_ms(), spread=spread)
+        self._news.set()
+
+    def unwatch(self, id_: str) -> None:
+        """Forgets an endpoint; its probe in flight is cancelled and not reported."""
+        watched = self._watched.pop(id_, None)
+        if watched is None:
+            return
+        self._schedule.remove(id_)
+        _cancel(watched)
+        _refuse(watched, EndpointNotFound(f"endpoint {id_} was removed"))
+
+    async def check(self, id_: str, timeout_s: float) -> Observation:
+        """Probes an endpoint now, or joins its probe in flight, and returns what it saw.
+
+        The observation is reported as well. The probe goes on when the caller is
+        cancelled. Raises EndpointNotFound (also if it is removed meanwhile),
+        ShuttingDown, or TimeoutError after `timeout_s`.
+        """
+        watched = self._watched.get(id_)
+        if watched is None:
+            raise EndpointNotFound(f"endpoint {id_} is not probed", metadata={"id": id_})
+        if self._scheduler is None:
+            raise ShuttingDown("the probes are not running")
+        waiter: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
+        # Only the first to ask moves the probe forward; the others join it.
+        if not watched.waiters:
+            self._schedule.ask(id_, self._clock.now_ms())
+            self._news.set()
+        watched.waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await waiter
+        finally:
+            current = self._watched.get(id_)
+            if current is not None and waiter in current.waiters:
+                current.waiters.remove(waiter)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self._start_due()
+            except Exception:
+                _log.exception("probe_scheduler_failed")
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(_TICK_S)
+            await self._until_due()
+
+    def _start_due(self) -> None:
+        self._news.clear()
+        now_ms = self._clock.now_ms()
+        runs = self._schedule.start(now_ms, _STARTS_PER_TICK)
+        for run in runs:
+            watched = self._watched[run.id]
+            if run.lane is Lane.LIVE:
+                self._lateness.add(now_ms, run.lateness_ms)
+            task = asyncio.create_task(self._probe(run, watched), name=f"probe {run.id}")
+            watched.task = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if len(runs) == _STARTS_PER_TICK:
+            self._news.set()
+
+    async def _until_due(self) -> None:
+        now_ms = self._clock.now_ms()
+        wake_ms = self._schedule.next_wake_ms(now_ms)
+        if wake_ms is not None and wake_ms <= now_ms:
+            return
+        loop = asyncio.get_running_loop()
+        timer = None
+        if wake_ms is not None:
+            timer = loop.call_later((wake_ms - now_ms) / 1000, self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _probe(self, run: Run, watched: _Watched) -> None:
+        finished = False
+        try:
+            ask = self._client.to(watched.target, proven=run.lane is Lane.LIVE)
+            sighting, error = await self._look(ask, watched)
+            finished = True
+        finally:
+            # A cancelled probe gives its slot back too.
+            if not finished:
+                self._schedule.finish(run, self._clock.now_ms(), ok=False)
+                self._news.set()
+        now_ms = self._clock.now_ms()
+        not_before_ms = now_ms + self._pause_ms(error)
+        due_ms = self._schedule.finish(run, now_ms, ok=error is None, not_before_ms=not_before_ms)
+        self._news.set()
+        self._probes += 1
+        self._failures += error is not None
+        if due_ms is None or self._watched.get(run.id) is not watched:
+            return
+        watched.task = None
+        kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
+        observation = Observation(
+            checked_at_ms=now_ms,
+            next_check_at_ms=due_ms,
+            error="" if error is None else str(error)[:_MAX_ERROR],
+            latency_ms=ask.first_answer_ms if sighting is not None else None,
+            backend=kind,
+            version=sighting.version if sighting is not None else "",
+            models=sighting.models if sighting is not None else None,
+            load=sighting.load if sighting is not None else None,
+            answered=error is None or error.answered,
+        )
+        if isinstance(error, Unreachable):
+            # Who comes back may be somebody else.
+            watched.prober = None
+        try:
+            self._report(run.id, observation)
+        except Exception:
+            _log.exception("probe_report_failed", endpoint=run.id)
+        for waiter in watched.waiters:
+            if not waiter.done():
+                waiter.set_result(observation)
+        watched.waiters.clear()
+
+    async def _look(
+        self, ask: Asker, watched: _Watched
+    ) -> tuple[Sighting | None, ProbeError | None]:
+        timeout_s = self._settings.total_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await _sight(ask, watched), None
+        except ProbeError as error:
+            return None, error
+        except TimeoutError:
+            if ask.first_answer_ms is None:
+                return None, Unreachable(f"no answer to {ask.asking} within {timeout_s:g} s")
+            return None, Unreachable(f"too slow: {ask.asking} not complete within {timeout_s:g} s")
+        except Exception as error:
+            _log.exception("probe_failed_unexpectedly", endpoint=watched.target.id)
+            return None, BadAnswer(f"the hub could not probe it ({type(error).__name__}, see log)")
+
+    def _pause_ms(self, error: ProbeError | None) -> int:
+        if not isinstance(error, Busy) or error.retry_after_s is None:
+            return 0
+        return round(1000 * min(error.retry_after_s, self._settings.max_retry_after_s))
+
+
+class _WorstOf:
+    """The greatest value of the current and the last period."""
+
+    def __init__(self, period_ms: int) -> None:
+        self._period_ms = period_ms
+        self._period = 0
+        self._now = 0
+        self._last = 0
+
+    def add(self, now_ms: int, value: int) -> None:
+        self._turn(now_ms)
+        self._now = max(self._now, value)
+
+    def worst(self, now_ms: int) -> int:
+        self._turn(now_ms)
+        return max(self._now, self._last)
+
+    def _turn(self, now_ms: int) -> None:
+        period = now_ms // self._period_ms
+        if period != self._period:
+            self._last = self._now if period == self._period + 1 else 0
+            self._now = 0
+            self._period = period
+
+
+async def _sight(ask: Asker, watched: _Watched) -> Sighting:
+    """Probes by the kind that is pinned, remembered or detected, in this order."""
+    pinned = watched.target.backend
+    prober = watched.prober
+    if prober is None:
+        prober = PROBERS[pinned]() if pinned != BACKEND_UNSPECIFIED else await detect(ask)
+        watched.prober = prober
+    try:
+        return await prober.probe(ask)
+    except WrongKind as error:
+        # The port has changed hands, or the admin is mistaken: say who is there.
+        watched.prober = None
+        found = await _detect_or_raise(ask, error)
+        if pinned != BACKEND_UNSPECIFIED:
+            if found.kind == pinned:
+                raise
+            raise WrongKind(
+                f"is {found.title}, not {PROBERS[pinned].title} as registered"
+            ) from error
+        if found.kind == prober.kind:
+            raise
+        watched.prober = found
+        return await found.probe(ask)
+
+
+async def _detect_or_raise(ask: Asker, error: WrongKind) -> Prober:
+    try:
+        return await detect(ask)
+    except WrongKind:
+        raise error from None
+
+
+def _cancel(watched: _Watched) -> None:
+    if watched.task is not None:
+        watched.task.cancel()
+
+
+def _refuse(watched: _Watched, error: Exception) -> None:
+    for waiter in watched.waiters:
+        if not waiter.done():
+            waiter.set_exception(error)
+    watched.waiters.clear()

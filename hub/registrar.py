@@ -1,0 +1,202 @@
+"""Durable changes of endpoints: decide, commit, and answer once it is on disk.
+
+Everything that registers (admins, sidecars, the configuration) comes through
+here, so that what a registration keeps and replaces is decided in one place.
+Two changes of one endpoint at the same time: the store's precondition lets one
+of them win, and the other decides anew on what it then finds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hub.errors import EndpointNotFound, EtagMismatch, LimitReached, StoreUnavailable
+from hub.records import (
+    durable_endpoint,
+    encode_secret,
+    endpoint_key,
+    revision_of_etag,
+    secret_key,
+)
+from hub.registry.state import Registry
+from hub.stores.base import Delete, Expect, Operation, PreconditionFailed, Put, Store, StoreError
+from hub.times import to_timestamp
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_ENABLED,
+    BACKEND_UNSPECIFIED,
+    SOURCE_AUTO,
+    Backend,
+    Endpoint,
+    Source,
+)
+
+# How often a change is decided anew when others keep changing the endpoint.
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What somebody wants registered; None leaves what is registered already."""
+
+    host: str
+    port: int
+    source: Source
+    scheme: str = "http"
+    base_path: str = ""
+    name: str | None = None
+    backend: Backend = BACKEND_UNSPECIFIED
+    labels: dict[str, str] | None = None
+    agent_id: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
+class Registrar:
+    """Registers, updates and removes endpoints, durably."""
+
+    def __init__(self, store: Store, registry: Registry, *, max_endpoints: int) -> None:
+        self._store = store
+        self._registry = registry
+        self._max_endpoints = max_endpoints
+
+    async def register(self, id_: str, wanted: Registration, now_ms: int) -> Endpoint:
+        """Registers an endpoint or registers it anew; returns it as it stands.
+
+        A registration that changes nothing touches no disk: thousands of
+        sidecars that reconnect at once are no thousands of writes.
+        Raises LimitReached, StoreUnavailable.
+        """
+
+        def decide(current: Endpoint | None) -> Endpoint:
+            if current is None and len(self._registry) >= self._max_endpoints:
+                raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
+            return merge(id_, current, wanted, now_ms)
+
+        return await self._change(id_, decide, api_key=wanted.api_key)
+
+    async def update(self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str) -> Endpoint:
+        """Replaces an endpoint's registration by what `decide` makes of it.
+
+        Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
+        """
+
+        def checked(current: Endpoint | None) -> Endpoint:
+            return decide(require(current, id_, etag))
+
+        return await self._change(id_, checked)
+
+    async def remove(self, id_: str, etag: str) -> None:
+        """Forgets an endpoint and its secret.
+
+        Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
+        """
+        for _ in range(_ATTEMPTS):
+            current = require(self.current(id_), id_, etag)
+            operations = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+            expect = Expect(endpoint_key(id_), _written_at(current))
+            if await self._commit(operations, expect):
+                return
+        raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+
+    def current(self, id_: str) -> Endpoint | None:
+        """The endpoint of that id as it stands, or None."""
+        record = self._registry.get(id_)
+        return record.message if record is not None else None
+
+    async def _change(
+        self,
+        id_: str,
+        decide: Callable[[Endpoint | None], Endpoint],
+        *,
+        api_key: str | None = None,
+    ) -> Endpoint:
+        for _ in range(_ATTEMPTS):
+            current = self.current(id_)
+            encoded = durable_endpoint(decide(current))
+            operations: list[Operation] = []
+            # The secret goes first, so that the first probe already has it.
+            if api_key:
+                operations.append(Put(secret_key(id_), encode_secret(api_key)))
+            elif api_key is not None:
+                operations.append(Delete(secret_key(id_)))
+            elif current is not None and encoded == durable_endpoint(current):
+                return current
+            operations.append(Put(endpoint_key(id_), encoded))
+            revision = _written_at(current)
+            if await self._commit(operations, Expect(endpoint_key(id_), revision)):
+                changed = self.current(id_)
+                if changed is not None:
+                    return changed
+        raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+
+    async def _commit(self, operations: Sequence[Operation], expect: Expect) -> bool:
+        try:
+            await self._store.commit(operations, [expect])
+        except PreconditionFailed:
+            return False
+        except StoreError as error:
+            raise StoreUnavailable(f"the store did not take the change: {error}") from error
+        return True
+
+
+def _written_at(current: Endpoint | None) -> int:
+    """The store revision that wrote the endpoint; 0 where there is none."""
+    revision = revision_of_etag(current.etag) if current is not None else 0
+    if revision is None:
+        raise AssertionError("an endpoint in the registry has no etag of the hub's")
+    return revision
+
+
+def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
+    """The endpoint, if it is there and, where an etag is given, unchanged since.
+
+    Raises EndpointNotFound, EtagMismatch.
+    """
+    if current is None:
+        raise EndpointNotFound(f"there is no endpoint {id_}", metadata={"id": id_})
+    if etag and etag != current.etag:
+        raise EtagMismatch(
+            f"endpoint {id_} has changed since the etag was read",
+            metadata={"id": id_, "etag": current.etag},
+        )
+    return current
+
+
+def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int) -> Endpoint:
+    """What shall be registered, given what is. Pure.
+
+    A sidecar's word never overrules a person's: it names the agent, and for the
+    rest leaves alone what an admin or the configuration registered.
+    """
+    if current is None:
+        created = Endpoint(
+            id=id_,
+            host=wanted.host,
+            port=wanted.port,
+            scheme=wanted.scheme,
+            base_path=wanted.base_path,
+            name=wanted.name or id_,
+            backend=wanted.backend,
+            source=wanted.source,
+            agent_id=wanted.agent_id or "",
+            admin_state=ADMIN_STATE_ENABLED,
+            labels=wanted.labels or {},
+        )
+        created.registered_at.CopyFrom(to_timestamp(now_ms))
+        return created
+    merged = Endpoint()
+    merged.CopyFrom(current)
+    if wanted.agent_id:
+        merged.agent_id = wanted.agent_id
+    if wanted.source == SOURCE_AUTO and current.source != SOURCE_AUTO:
+        return merged
+    merged.source = wanted.source
+    merged.scheme = wanted.scheme
+    merged.base_path = wanted.base_path
+    if wanted.name:
+        merged.name = wanted.name
+    if wanted.backend != BACKEND_UNSPECIFIED:
+        merged.backend = wanted.backend
+        merged.backend_detected = False
+    if wanted.labels and wanted.source != SOURCE_AUTO:
+        merged.labels.clear()
+        merged.labels.update(wanted.labels)
+    return merged

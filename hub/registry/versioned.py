@@ -1,0 +1,31 @@
+"""An immutable message with the revision that made it and its cached encodings."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+M = TypeVar("M", bound=Message)
+
+
+class Versioned(Generic[M]):
+    """A message as it stood at a revision.
+
+    Nobody changes `message` after it is wrapped: a change makes a new Versioned.
+    That is why an encoding may be kept, so that a thousand readers of one
+    revision cost one encoding.
+    """
+
+    __slots__ = ("_encodings", "message", "revision")
+
+    def __init__(self, message: M, revision: int) -> None:
+        self.message = message
+        self.revision = revision
+        self._encodings: dict[Callable[[M], bytes], bytes] = {}
+
+    def encoded(self, encode: Callable[[M], bytes]) -> bytes:
+        """The message as `encode` writes it; computed once per function."""
+        encoding = self._encodings.get(encode)
+        if encoding is None:
+            encoding = self._encodings[encode] = encode(self.message)
+        return encoding

@@ -1,0 +1,74 @@
+"""The registry's answers as encoded messages, assembled from cached fragments.
+
+Protobuf encodings can be concatenated: a message cut into one encoding per
+field is the message. So a listing is the join of encodings that each endpoint
+keeps, and a listing of an unchanged fleet encodes nothing at all
+(https://protobuf.dev/programming-guides/encoding/, "Last One Wins" and
+"Repeated Elements").
+"""
+
+from collections.abc import Iterable
+
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from hub.registry.state import EndpointRecord, Registry
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.registry_service_pb2 import ListEndpointsResponse
+from llmhub.v1.resources_pb2 import HostResources, Snapshot
+
+# Endpoints stand under field 1 in GetEndpointResponse, ListEndpointsResponse and
+# Snapshot, so that one fragment serves all three, and a snapshot stands under
+# field 1 of its response; test_views.py holds the contract to it.
+
+
+def _endpoint_fragment(endpoint: Endpoint) -> bytes:
+    return ListEndpointsResponse(endpoints=[endpoint]).SerializeToString()
+
+
+def _resources_fragment(resources: HostResources) -> bytes:
+    return Snapshot(resources={resources.agent_id: resources}).SerializeToString()
+
+
+def get_endpoint(record: EndpointRecord) -> bytes:
+    """An encoded GetEndpointResponse."""
+    return record.encoded(_endpoint_fragment)
+
+
+def list_endpoints(
+    records: Iterable[EndpointRecord], *, next_page_token: str, revision: int
+) -> bytes:
+    """An encoded ListEndpointsResponse."""
+    fragments = [record.encoded(_endpoint_fragment) for record in records]
+    rest = ListEndpointsResponse(next_page_token=next_page_token, revision=revision)
+    fragments.append(rest.SerializeToString())
+    return b"".join(fragments)
+
+
+class SnapshotView:
+    """The encoded GetSnapshotResponse, made once per revision."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._revision: int | None = None
+        self._encoded = b""
+
+    def encoded(self, now_ms: int) -> bytes:
+        """An encoded GetSnapshotResponse as of now."""
+        registry = self._registry
+        registry.expire(now_ms)
+        if self._revision != registry.revision:
+            self._encoded = self._encode()
+            self._revision = registry.revision
+        return self._encoded
+
+    def _encode(self) -> bytes:
+        registry = self._registry
+        fragments = [record.encoded(_endpoint_fragment) for record in registry.endpoints()]
+        fragments += [
+            record.encoded(_resources_fragment) for _, record in registry.resources.items()
+        ]
+        rest = Snapshot(fleet_models=registry.fleet_models(), revision=registry.revision)
+        fragments.append(rest.SerializeToString())
+        snapshot = b"".join(fragments)
+        # A message field and a bytes field of one number look the same on the wire.
+        return BytesValue(value=snapshot).SerializeToString()

@@ -1,0 +1,313 @@
+"""A sidecar's conversation with the hub: frames in, frames out, no sockets.
+
+One object per connection, the same for the WebSocket door (JSON text) and for
+SidecarService.Connect (binary messages). It knows who the sidecar is, counts
+its misbehaviour and says when the connection must end; the door only carries
+what it says.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Protocol
+
+import structlog
+from google.protobuf.message import Message
+
+from hub.codec.frames import UNKNOWN_TYPE, not_an_object, parse_frame
+from hub.contract import FRAMES, FrameKind
+from hub.errors import (
+    AlreadyIdentified,
+    FieldViolation,
+    HubError,
+    InternalError,
+    InvalidArgument,
+    InvalidJson,
+    InvalidToken,
+    NotIdentified,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
+from hub.misbehaviour import Cooldowns, ViolationWindow
+from hub.presence import (
+    TOKEN_EXPIRED,
+    TOO_MANY_VIOLATIONS,
+    Close,
+    Connection,
+    Presence,
+    Sidecar,
+    cooldown,
+)
+from hub.ratelimit import Verdict
+from hub.service import Caller, Reply, Service
+from llmhub.v1.frame_pb2 import (
+    FieldError,
+    FrameError,
+    HubFrame,
+    IdentifyRequest,
+    RateLimited,
+    RateLimitWarning,
+    SidecarFrame,
+)
+
+log = structlog.get_logger()
+
+Replies = Sequence[HubFrame]
+"""What to send, in order."""
+
+
+class Payload(Protocol):
+    """A frame's payload, what was wrong with it, and how many of its fields nobody knows."""
+
+    @property
+    def message(self) -> Message:
+        """The request."""
+        ...
+
+    @property
+    def violations(self) -> Sequence[FieldViolation]:
+        """What was wrong in the frame it came from."""
+        ...
+
+    @property
+    def unknown_fields(self) -> int:
+        """How many of the frame's fields nobody knows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Binary:
+    message: Message
+    violations: Sequence[FieldViolation] = ()
+    unknown_fields: int = 0
+
+
+_NOTHING: Replies = ()
+_VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
+_IDENTIFY = FRAMES["identify"]
+# Clients in the field know these replies by their code alone.
+_BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions share."""
+
+    service: Service
+    presence: Presence
+    cooldowns: Cooldowns
+
+
+class Session:
+    """One connection's conversation.
+
+    Give it every frame with the time of its arrival, one after the other; send
+    what it returns (awaiting it first where it must wait for the disk); then
+    look at `closing`. Call `end` once when the connection is gone.
+    """
+
+    def __init__(
+        self, context: SessionContext, connection: Connection, remote_address: str, transport: str
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._remote_address = remote_address
+        self._transport = transport
+        self._violations = ViolationWindow()
+        self._caller: Caller | None = None
+        self._sidecar: Sidecar | None = None
+        self.closing: Close | None = None
+
+    @property
+    def identified(self) -> bool:
+        """Whether the sidecar has proved who it is."""
+        return self._caller is not None
+
+    @property
+    def agent_id(self) -> str | None:
+        """The agent that the sidecar speaks for, once it is identified."""
+        return self._sidecar.agent_id if self._sidecar is not None else None
+
+    def receive_text(self, text: str | bytes, now_ms: int) -> Replies | Awaitable[Replies]:
+        """Takes a JSON frame as it came; a binary one (bytes) is a violation."""
+        message_type = UNKNOWN_TYPE
+        try:
+            if isinstance(text, bytes):
+                raise not_an_object()
+            frame = parse_frame(text)
+            message_type = frame.type
+            return self._receive(FRAMES[message_type], frame.decode, now_ms)
+        except HubError as error:
+            return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)
+        except Exception:
+            return self._fail(message_type, now_ms)
+
+    def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
+        """Takes a binary frame."""
+        member = frame.WhichOneof("frame")
+        try:
+            if member is None:
+                raise ValidationFailed([FieldViolation("frame", "required", "is required")])
+            payload: Message = getattr(frame, member)
+            return self._receive(FRAMES[member], lambda: _Binary(payload), now_ms)
+        except HubError as error:
+            return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
+        except Exception:
+            return self._fail(member or UNKNOWN_TYPE, now_ms)
+
+    def end(self) -> None:
+        """The connection is gone."""
+        if self._sidecar is not None:
+            self._context.presence.leave(self._sidecar)
+
+    def _receive(
+        self, kind: FrameKind, decode: Callable[[], Payload], now_ms: int
+    ) -> Replies | Awaitable[Replies]:
+        if kind is _IDENTIFY:
+            return self._identify(decode, now_ms)
+        caller, sidecar = self._caller, self._sidecar
+        if caller is None or sidecar is None:
+            raise NotIdentified("identify first")
+        expires_at_ms = caller.principal.expires_at_ms
+        if expires_at_ms is not None and now_ms >= expires_at_ms:
+            self.closing = TOKEN_EXPIRED
+            return _NOTHING
+        sidecar.frames += 1
+        sidecar.last_seen_ms = now_ms
+        service = self._context.service
+        verdict = service.admit(kind.rpc, caller, now_ms)
+        if not verdict.allowed:
+            return (_rate_limited(kind, verdict),)
+        payload = decode()
+        sidecar.unknown_fields += payload.unknown_fields
+        reply = service.execute(kind.rpc, payload.message, caller, now_ms, payload.violations)
+        if kind.reply is None and not verdict.warn:
+            return _NOTHING
+        return self._answer(kind, verdict, reply, now_ms)
+
+    def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
+        context = self._context
+        payload = decode()
+        request = payload.message
+        assert isinstance(request, IdentifyRequest)
+        context.service.check(request, payload.violations)
+        principal = context.service.authenticate_agent(request.token, request.agent_id, now_ms)
+        if self._sidecar is not None and self._sidecar.agent_id != principal.agent_id:
+            raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
+        if (wait_ms := context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
+            self.closing = cooldown(-(-wait_ms // 1000))
+            return _NOTHING
+        caller = Caller(principal, self._remote_address, self._transport)
+        verdict = context.service.admit(_IDENTIFY.rpc, caller, now_ms)
+        if not verdict.allowed:
+            return (_rate_limited(_IDENTIFY, verdict),)
+        reply = context.service.execute(_IDENTIFY.rpc, request, caller, now_ms)
+        sidecar = self._sidecar or Sidecar(
+            agent_id=principal.agent_id,
+            name=request.name or principal.agent_id,
+            status=request.status,
+            capabilities=tuple(request.capabilities),
+            remote_address=self._remote_address,
+            transport=self._transport,
+            token_id=principal.token_id,
+            connected_at_ms=now_ms,
+            last_seen_ms=now_ms,
+            connection=self._connection,
+            frames=1,
+            unknown_fields=payload.unknown_fields,
+        )
+
+        def admit() -> None:
+            self._caller, self._sidecar = caller, sidecar
+            context.presence.join(sidecar)
+
+        return self._answer(_IDENTIFY, verdict, reply, now_ms, admit)
+
+    def _answer(
+        self,
+        kind: FrameKind,
+        verdict: Verdict,
+        # What `execute` returned; a frame's RPC never streams.
+        reply: Any,
+        now_ms: int,
+        then: Callable[[], None] | None = None,
+    ) -> Replies | Awaitable[Replies]:
+        if isawaitable(reply):
+            return self._answer_later(kind, verdict, reply, now_ms, then)
+        if then is not None:
+            then()
+        return _replies(kind, verdict, reply)
+
+    async def _answer_later(
+        self,
+        kind: FrameKind,
+        verdict: Verdict,
+        reply: Awaitable[Reply],
+        now_ms: int,
+        then: Callable[[], None] | None,
+    ) -> Replies:
+        try:
+            done = await reply
+        except HubError as error:
+            return self._refuse(error, kind.type, now_ms)
+        except Exception:
+            return self._fail(kind.type, now_ms)
+        if then is not None:
+            then()
+        return _replies(kind, verdict, done)
+
+    def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:
+        if isinstance(error, _VIOLATIONS):
+            self._count_violation(now_ms)
+        return (error_frame(error, message_type),)
+
+    def _count_violation(self, now_ms: int) -> None:
+        sidecar = self._sidecar
+        if sidecar is not None:
+            sidecar.violations += 1
+        if self._violations.add(now_ms):
+            self.closing = TOO_MANY_VIOLATIONS
+            if sidecar is not None:
+                self._context.cooldowns.punish(sidecar.agent_id, now_ms)
+
+    def _fail(self, message_type: str, now_ms: int) -> Replies:
+        log.exception("frame failed", message_type=message_type, agent_id=self.agent_id)
+        return self._refuse(InternalError("the hub failed on this frame"), message_type, now_ms)
+
+
+def _replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
+    frames = []
+    if verdict.warn:
+        warning = RateLimitWarning(
+            tier=kind.rpc.tier.wire_name, remaining=verdict.remaining, capacity=verdict.capacity
+        )
+        frames.append(HubFrame(rate_limit_warning=warning))
+    if kind.reply is not None:
+        # The member's name comes from the descriptor, which mypy cannot follow.
+        frames.append(HubFrame(**{kind.reply: reply}))  # type: ignore[arg-type]
+    return frames
+
+
+def _rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:
+    limited = RateLimited(tier=kind.rpc.tier.wire_name, retry_after_ms=verdict.retry_after_ms)
+    return HubFrame(rate_limited=limited)
+
+
+def error_frame(error: HubError, message_type: str) -> HubFrame:
+    """An error in the words of the frame protocol."""
+    frame = FrameError(error=error.wire_code)
+    if isinstance(error, ValidationFailed):
+        frame.message_type = message_type
+        for violation in error.violations:
+            frame.errors.append(
+                FieldError(
+                    field=violation.field,
+                    error=violation.error,
+                    detail=violation.detail,
+                    value=violation.value,
+                    known_types=violation.known_types,
+                )
+            )
+    elif not isinstance(error, _BARE):
+        frame.detail = error.message
+    return HubFrame(error=frame)

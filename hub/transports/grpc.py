@@ -1,0 +1,205 @@
+"""The gRPC door: every RPC of the contract, served from its descriptor.
+
+There is no servicer class to write by hand: a method's path leads to its entry
+in `hub.contract`, and from there the one way in, `hub.service`.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_status import rpc_status
+
+from hub.clock import Clock
+from hub.config import GrpcSettings
+from hub.contract import RPCS, SERVICES, Rpc, rpc
+from hub.errors import HubError, InternalError, InvalidToken
+from hub.service import Caller, Reply, Service
+from hub.transports import reflection
+from hub.transports.frames import SessionContext
+from hub.transports.grpc_sidecar import converse
+from hub.transports.grpc_status import to_status
+
+log = structlog.get_logger()
+
+if TYPE_CHECKING:
+    # grpc's classes take parameters in the type stubs alone.
+    Context = grpc.aio.ServicerContext[Any, Any]
+    MethodHandler = grpc.RpcMethodHandler[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+    MethodHandler = grpc.RpcMethodHandler
+
+_CONNECT = rpc("Connect")
+# Unary calls of one connection are multiplexed, so a stuck peer is found by
+# HTTP/2 pings: without them a watcher behind a dead NAT entry would stay for ever.
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class GrpcDoor:
+    """Serves the three services, health and reflection."""
+
+    def __init__(
+        self,
+        settings: GrpcSettings,
+        service: Service,
+        sessions: SessionContext,
+        clock: Clock,
+        *,
+        identify_timeout_s: float,
+        grace_s: float,
+    ) -> None:
+        """When the door stops, running calls get `grace_s` seconds to end."""
+        self._grace_s = grace_s
+        self._identify_timeout_s = identify_timeout_s
+        self._settings = settings
+        self._service = service
+        self._sessions = sessions
+        self._clock = clock
+        self._health = HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port. Raises OSError when it cannot."""
+        server = grpc.aio.server(
+            options=(
+                *_OPTIONS,
+                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+            ),
+            maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [service.full_name for service in SERVICES]
+        by_path = {one.path: self._method_handler(one) for one in RPCS}
+        described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+        server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        await server.start()
+        for name in ("", *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._server = server
+        return int(bound)
+
+    async def stop(self) -> None:
+        """Stops accepting, and gives running calls a few seconds to end."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(self._grace_s)
+
+    def _method_handler(self, called: Rpc) -> MethodHandler:
+        request_of, bytes_of = called.request.FromString, _serialize
+        if called is _CONNECT:
+            return grpc.stream_stream_rpc_method_handler(self._connect, request_of, bytes_of)
+        if called.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(called), request_of, bytes_of
+            )
+        return grpc.unary_unary_rpc_method_handler(self._unary(called), request_of, bytes_of)
+
+    def _unary(self, called: Rpc) -> Callable[[Message, Context], Awaitable[Reply]]:
+        service, now_ms = self._service, self._clock.now_ms
+
+        async def handle(request: Message, context: Context) -> Reply:
+            try:
+                now = now_ms()
+                caller = self._caller(context, now)
+                service.admit_or_raise(called, caller, now)
+                return await service.carry_out(called, request, caller, now)
+            except HubError as error:
+                await abort(context, error)
+            except Exception:
+                await self._fail(context, called)
+            raise AssertionError("abort always raises")
+
+        return handle
+
+    def _streaming(self, called: Rpc) -> Callable[[Message, Context], AsyncIterator[Reply]]:
+        service, now_ms = self._service, self._clock.now_ms
+
+        async def handle(request: Message, context: Context) -> AsyncIterator[Reply]:
+            try:
+                now = now_ms()
+                caller = self._caller(context, now)
+                service.admit_or_raise(called, caller, now)
+                replies = service.execute(called, request, caller, now)
+                assert isinstance(replies, AsyncIterator)
+                async for reply in replies:
+                    yield reply
+            except HubError as error:
+                await abort(context, error)
+            except Exception:
+                await self._fail(context, called)
+
+        return handle
+
+    async def _connect(
+        self, frames: AsyncIterator[Message], context: Context
+    ) -> AsyncIterator[Message]:
+        try:
+            async for frame in converse(
+                self._sessions, frames, _peer(context), self._clock, self._identify_timeout_s
+            ):
+                yield frame
+        except HubError as error:
+            await abort(context, error)
+
+    def _caller(self, context: Context, now_ms: int) -> Caller:
+        """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                scheme, _, token = str(value).partition(" ")
+                if scheme.lower() != "bearer":
+                    break
+                principal = self._service.tokens.authenticate(token.strip(), now_ms)
+                return Caller(principal, _peer(context), "grpc")
+        raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
+
+    async def _fail(self, context: Context, called: Rpc) -> None:
+        request_id = secrets.token_hex(8)
+        log.exception("call failed", rpc=called.path, request_id=request_id)
+        await abort(context, InternalError(f"the hub failed; request id {request_id}"))
+
+
+class _Dispatch(grpc.GenericRpcHandler):
+    """Finds the handler of a path; grpc answers UNIMPLEMENTED where there is none."""
+
+    def __init__(self, by_path: dict[str, MethodHandler]) -> None:
+        self._by_path = by_path
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> MethodHandler | None:
+        return self._by_path.get(handler_call_details.method)
+
+
+async def abort(context: Context, error: HubError) -> None:
+    """Ends a call with a domain error. Always raises."""
+    status = rpc_status.to_status(to_status(error))
+    await context.abort_with_status(status)
+
+
+def _serialize(reply: Reply) -> bytes:
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+def _peer(context: Context) -> str:
+    """The caller's IP address, from grpc's "ipv4:1.2.3.4:5" or "ipv6:%5B::1%5D:5"."""
+    kind, _, address = context.peer().partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return address
+    host = address.rpartition(":")[0]
+    return host.removeprefix("%5B").removesuffix("%5D").strip("[]")

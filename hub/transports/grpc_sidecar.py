@@ -1,0 +1,79 @@
+"""SidecarService.Connect: the frames of the WebSocket door, in binary."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+from hub.clock import Clock
+from hub.presence import IDENTIFY_TIMEOUT, Close
+from hub.transports.frames import Session, SessionContext
+from llmhub.v1.frame_pb2 import HubFrame, SidecarFrame
+
+
+class _Handle:
+    """Closes a stream from outside: the conversation waits for this beside the next frame."""
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
+
+    def close(self, close: Close) -> None:
+        if not self.closed.done():
+            self.closed.set_result(close)
+
+
+async def converse(
+    context: SessionContext,
+    frames: AsyncIterator[Any],
+    remote_address: str,
+    clock: Clock,
+    identify_timeout_s: float,
+) -> AsyncIterator[HubFrame]:
+    """Carries one stream's frames to a session and its replies back.
+
+    Ends when the sidecar ends its side. Raises the HubError that stands for a
+    close code where the hub ends it.
+    """
+    handle = _Handle()
+    session = Session(context, handle, remote_address, "grpc")
+    loop = asyncio.get_running_loop()
+    deadline = loop.call_later(identify_timeout_s, _close_unless_identified, session, handle)
+    try:
+        while (frame := await _next(frames, handle)) is not None:
+            replies = session.receive_frame(frame, clock.now_ms())
+            if not isinstance(replies, Sequence):
+                replies = await replies
+            for reply in replies:
+                yield reply
+            if session.closing is not None:
+                raise session.closing.as_error()
+    finally:
+        deadline.cancel()
+        session.end()
+
+
+async def _next(frames: AsyncIterator[Any], handle: _Handle) -> SidecarFrame | None:
+    """The next frame, or None at the end. Raises when the stream is closed from outside."""
+
+    async def read() -> SidecarFrame | None:
+        async for frame in frames:
+            return cast(SidecarFrame, frame)
+        return None
+
+    reading = asyncio.ensure_future(read())
+    either: set[asyncio.Future[Any]] = {reading, handle.closed}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not reading.done():
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+    if handle.closed.done():
+        raise handle.closed.result().as_error()
+    return reading.result()
+
+
+def _close_unless_identified(session: Session, handle: _Handle) -> None:
+    if not session.identified:
+        handle.close(IDENTIFY_TIMEOUT)

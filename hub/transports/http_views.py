@@ -1,0 +1,53 @@
+"""The registry's answers in the JSON dialect, assembled from cached fragments."""
+
+import orjson
+
+from hub.codec.encode import to_json_bytes
+from hub.errors import EndpointNotFound
+from hub.registry.state import EndpointRecord, Registry
+
+
+class HttpViews:
+    """Renders the fleet; each endpoint is encoded once per change of it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._endpoints = b""
+        self._endpoints_revision: int | None = None
+
+    def endpoint(self, id_: str) -> bytes:
+        """One endpoint. Raises EndpointNotFound."""
+        record = self._registry.get(id_)
+        if record is None:
+            raise EndpointNotFound(f"there is no endpoint {id_}", metadata={"id": id_})
+        return _encoded(record)
+
+    def endpoints(self) -> bytes:
+        """`{"endpoints": [...]}`, sorted by id."""
+        return b'{"endpoints":' + self._list() + b"}"
+
+    def snapshot(self, now_ms: int) -> bytes:
+        """Endpoints, resources by agent_id, fleet_models and the revision."""
+        registry = self._registry
+        registry.expire(now_ms)
+        resources = b",".join(
+            orjson.dumps(agent_id) + b":" + record.encoded(to_json_bytes)
+            for agent_id, record in sorted(registry.resources.items())
+        )
+        return b'{"endpoints":%b,"resources":{%b},"fleet_models":%b,"revision":%d}' % (
+            self._list(),
+            resources,
+            orjson.dumps(registry.fleet_models()),
+            registry.revision,
+        )
+
+    def _list(self) -> bytes:
+        if self._endpoints_revision != self._registry.revision:
+            records = self._registry.endpoints()
+            self._endpoints = b"[" + b",".join(_encoded(record) for record in records) + b"]"
+            self._endpoints_revision = self._registry.revision
+        return self._endpoints
+
+
+def _encoded(record: EndpointRecord) -> bytes:
+    return record.encoded(to_json_bytes)

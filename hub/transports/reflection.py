@@ -1,0 +1,62 @@
+"""Server reflection under both of its names, v1 and v1alpha.
+
+grpcio-reflection knows v1alpha alone. v1 has the same messages under another
+package (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md), so
+one servicer answers under both names; its descriptor is v1alpha's renamed, so
+that a client can also describe the v1 service itself.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+_V1ALPHA_PACKAGE = "grpc.reflection.v1alpha"
+_V1_PACKAGE = "grpc.reflection.v1"
+_V1_FILE = "grpc/reflection/v1/reflection.proto"
+
+V1ALPHA_NAME: str = reflection.SERVICE_NAME
+V1_NAME = f"{_V1_PACKAGE}.ServerReflection"
+
+
+def _pool_with_v1() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindFileByName(_V1_FILE)
+    except KeyError:
+        file = descriptor_pb2.FileDescriptorProto()
+        reflection_pb2.DESCRIPTOR.CopyToProto(file)
+        _rename(file)
+        pool.Add(file)
+    return pool
+
+
+def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
+    file.name = _V1_FILE
+    file.package = _V1_PACKAGE
+    old, new = f".{_V1ALPHA_PACKAGE}.", f".{_V1_PACKAGE}."
+    for message in file.message_type:
+        for field in message.field:
+            if field.type_name:
+                field.type_name = field.type_name.replace(old, new)
+    for service in file.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace(old, new)
+            method.output_type = method.output_type.replace(old, new)
+
+
+def handlers(service_names: Sequence[str]) -> list[grpc.GenericRpcHandler]:
+    """Handlers that describe the named services, and reflection itself."""
+    names = (*service_names, V1_NAME, V1ALPHA_NAME)
+    servicer = ReflectionServicer(names, pool=_pool_with_v1())
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [
+        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
+        for name in (V1_NAME, V1ALPHA_NAME)
+    ]

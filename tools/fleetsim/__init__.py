@@ -1,0 +1,24 @@
+"""Many fake inference servers in one process, well and badly behaved.
+
+Tests, the demo and the benchmarks share it: `python -m tools.fleetsim --help`.
+"""
+
+from tools.fleetsim.llama_router import FakeLlamaRouter
+from tools.fleetsim.ollama import FakeOllama
+from tools.fleetsim.openai import FakeLmStudio, FakeOpenAi, FakeSglang, FakeVllm
+from tools.fleetsim.server import Behaviour, FakeServer, Fleet, Persona, Reply, Request
+
+__all__ = [
+    "Behaviour",
+    "FakeLlamaRouter",
+    "FakeLmStudio",
+    "FakeOllama",
+    "FakeOpenAi",
+    "FakeServer",
+    "FakeSglang",
+    "FakeVllm",
+    "Fleet",
+    "Persona",
+    "Reply",
+    "Request",
+]
