@@ -37,7 +37,7 @@ from hub.registrar import Registrar
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
-from hub.stores.base import Change, Entry, StoreError
+from hub.stores.base import Change, Entry, Store, StoreError
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tokens import TokenRegistry
@@ -66,11 +66,10 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
-    hub = Hub(settings, SystemClock())
     try:
+        hub = Hub(settings, SystemClock())
         await hub.start()
     except (StartError, StoreError, OSError) as error:
-        await hub.stop()
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
     banner.show(hub.info(), settings, hub.new_admin_token)
@@ -87,7 +86,7 @@ class Hub:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = SqliteStore(settings.data_dir / STORE_FILE)
+        self._store = _store(settings)
         self._tokens = TokenRegistry()
         self._presence = Presence()
         self._policy = AddressPolicy(
@@ -112,7 +111,17 @@ class Hub:
         self.new_admin_token: str | None = None
 
     async def start(self) -> None:
-        """Opens the store, then the doors. Raises StartError, StoreError or OSError."""
+        """Opens the store, then the doors; where that fails, closes what it has opened.
+
+        Raises StartError, StoreError or OSError.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         settings = self._settings
         validation.warm()
         prepare_data_dir(settings.data_dir)
@@ -287,6 +296,20 @@ def hub_version() -> str:
         return version("llm-registry-hub")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _store(settings: Settings) -> Store:
+    """The store that the settings ask for. Raises StartError."""
+    if not settings.store.etcd:
+        return SqliteStore(settings.data_dir / STORE_FILE)
+    try:
+        # An extra: most hubs keep their store in one file.
+        from hub.stores.etcd import EtcdStore
+    except ImportError as error:
+        raise StartError(
+            "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
+        ) from error
+    return EtcdStore(settings.store.etcd, prefix=settings.store.etcd_prefix)
 
 
 def _per_minute(tiers: TierLimits) -> dict[Tier, int]:

@@ -217,6 +217,15 @@ class Limits(Section):
     """the most valid tokens"""
 
 
+class StoreSettings(Section):
+    """Where durable facts are kept."""
+
+    etcd: str = ""
+    """the gRPC target of an etcd cluster, as 10.0.0.1:2379; empty: the embedded store"""
+    etcd_prefix: Annotated[str, Field(min_length=1, max_length=256)] = "llmhub/"
+    """what all of the hub's keys in etcd begin with"""
+
+
 class LogSettings(Section):
     """The log on stderr."""
 
@@ -240,6 +249,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     probes: ProbeConfig = ProbeConfig()
     rate_limits: RateLimits = RateLimits()
+    store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
 
