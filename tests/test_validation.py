@@ -175,12 +175,19 @@ def test_a_secret_is_never_shown(message):
 
 
 def test_the_number_of_violations_is_bounded():
-    message = IdentifyRequest(agent_id="a", token="t", capabilities=["x" * 257] * 1000)
+    message = ReportEndpointRequest(url="u", models=[{}] * 1000)
     assert len(violations(message)) == MAX_VIOLATIONS
-    decoded = compile_decoder(IdentifyRequest).decode({"capabilities": [1] * 1000})
+    decoded = compile_decoder(ReportEndpointRequest).decode({"models": [1] * 1000})
     with pytest.raises(ValidationFailed) as caught:
         check(decoded.message, decoded.violations)
     assert len(caught.value.violations) == MAX_VIOLATIONS
+
+
+def test_of_a_long_message_only_the_first_violation_is_told():
+    message = ReportEndpointRequest(url="u", models=[{}] * 100_000)
+    assert only(message).error == "too_many_items"
+    message = IdentifyRequest(token="t", capabilities=["x" * 257] * 64)
+    assert only(message).field == "agent_id"
 
 
 def checked(message_class, value):
@@ -231,7 +238,7 @@ def test_warm_compiles_every_rule(monkeypatch):
     seen = set()
 
     class Recorder:
-        def collect_violations(self, message):
+        def collect_violations(self, message, **_):
             seen.add(type(message))
             return []
 

@@ -9,6 +9,7 @@ wrong, raises. Depth is bounded by the message type: a converter goes one level 
 only where its field's type does, and an unwanted value is never entered.
 """
 
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
@@ -18,7 +19,8 @@ from google.protobuf.message import Message
 
 from hub.codec import dialect
 from hub.codec.decoded import Decoded
-from hub.codec.dialect import enum_words, is_map, is_secret, map_path
+from hub.codec.dialect import enum_words, is_map, is_secret, map_path, too_many_items
+from hub.codec.rules import field_rules
 from hub.codec.scalars import (
     INTEGER_RANGES,
     NOT_UNICODE,
@@ -116,10 +118,14 @@ def _list_converter(field: FieldDescriptor) -> Converter:
     # A wrong item keeps its place, so that a rule's violation of a later item
     # has the index that the caller counts.
     placeholder = _placeholder(field)
+    limit = _limit(field_rules(field).repeated, "max_items")
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is not list:
             out.add_wrong_type(name, "array", value)
+            return None
+        if len(value) > limit:
+            out.add(name, "too_many_items", too_many_items(limit))
             return None
         natives = []
         for index, item in enumerate(value):
@@ -131,6 +137,16 @@ def _list_converter(field: FieldDescriptor) -> Converter:
         return natives
 
     return convert
+
+
+def _limit(rules: Message, rule: str) -> int:
+    """The most items that the field's own rule allows.
+
+    The rule is applied before the items are looked at: a frame of 64 KiB holds 21,000
+    empty objects, and to decode and check each takes half a second in which the hub
+    does nothing else.
+    """
+    return cast(int, getattr(rules, rule)) if rules.HasField(rule) else sys.maxsize
 
 
 def _placeholder(field: FieldDescriptor) -> Native:
@@ -145,10 +161,14 @@ def _map_converter(field: FieldDescriptor) -> Converter:
     if entry["key"].cpp_type != FieldDescriptor.CPPTYPE_STRING:
         raise TypeError(f"{field.full_name}: a map's keys are strings in JSON")
     convert_value = _single_converter(entry["value"], "")
+    limit = _limit(field_rules(field).map, "max_pairs")
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is not dict:
             out.add_wrong_type(name, "object", value)
+            return None
+        if len(value) > limit:
+            out.add(name, "too_many_items", too_many_items(limit))
             return None
         natives = {}
         for key, item in value.items():

@@ -50,6 +50,11 @@ def shown(value: object) -> str | None:
             return None
 
 
+def too_many_items(limit: int) -> str:
+    """The detail of a "too_many_items" violation."""
+    return f"exceeds maximum of {limit} items"
+
+
 def map_path(key: str) -> str:
     """The part of a field's path that names a map's entry, such as `["a b"]`."""
     return f"[{json.dumps(cut(key), ensure_ascii=False)}]"

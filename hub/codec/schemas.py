@@ -15,6 +15,7 @@ from buf.validate import validate_pb2
 from hub.codec.dialect import DURATION, FIELD_MASK, TIMESTAMP, enum_words, is_map, is_secret
 from hub.codec.encode import Json
 from hub.codec.frames import FRAME_TYPES
+from hub.codec.rules import field_rules, message_rules
 from hub.codec.scalars import (
     INTEGER_RANGES,
     MAX_DURATION_MS,
@@ -27,10 +28,6 @@ from llmhub.v1.sidecar_service_pb2 import DESCRIPTOR as SIDECAR_FILE
 VERSION: Final = "1.0"
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-# protoc's stubs give an extension as a plain descriptor, which mypy takes for no key.
-_FIELD_RULES: Final[Any] = validate_pb2.field
-_MESSAGE_RULES: Final[Any] = validate_pb2.message
 
 Schema = dict[str, Json]
 HttpBodies = Mapping[str, tuple[type[Message], str]]
@@ -85,7 +82,7 @@ def _entry(message_class: type[Message], description: str, frame_type: str | Non
     fields: dict[bool, list[Json]] = {True: [], False: []}
     for field in sorted(descriptor.fields, key=lambda each: each.name):
         kind = _field_schema(field)["type"]
-        fields[_rules(field).required].append({"name": field.name, "type": kind})
+        fields[field_rules(field).required].append({"name": field.name, "type": kind})
     return {
         "description": description,
         "required_fields": fields[True],
@@ -98,14 +95,13 @@ def _object_schema(descriptor: Descriptor) -> Schema:
     properties: Schema = {}
     for field in descriptor.fields:
         schema = _field_schema(field)
-        properties[field.name] = schema if _rules(field).required else _nullable(schema)
+        properties[field.name] = schema if field_rules(field).required else _nullable(schema)
     schema = {
         "type": "object",
         "properties": properties,
-        "required": [field.name for field in descriptor.fields if _rules(field).required],
+        "required": [field.name for field in descriptor.fields if field_rules(field).required],
     }
-    rules = descriptor.GetOptions().Extensions[_MESSAGE_RULES]
-    return _described(schema, rules.cel)
+    return _described(schema, message_rules(descriptor).cel)
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -117,7 +113,7 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _field_schema(field: FieldDescriptor) -> Schema:
-    rules = _rules(field)
+    rules = field_rules(field)
     schema: Schema
     if is_map(field):
         entry = cast(Descriptor, field.message_type).fields_by_name
@@ -214,7 +210,3 @@ def _put_bounds(schema: Schema, rules: Any, **keywords: str) -> None:
 def _described(schema: Schema, rules: Any) -> Schema:
     messages = [rule.message for rule in rules]
     return {**schema, "description": "; ".join(messages)} if messages else schema
-
-
-def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
-    return cast(validate_pb2.FieldRules, field.GetOptions().Extensions[_FIELD_RULES])

@@ -1,9 +1,9 @@
 """The SQLite file behind the embedded store: blocking, for one thread alone.
 
 One transaction takes any number of batches. Preconditions are evaluated in
-memory, against the revisions of all keys, and the rows of all batches go into
-few statements: every statement hands the interpreter's lock over twice, and
-beside a busy event loop each of these can cost a whole switch interval.
+memory, against the revisions of all keys, and the rows of all batches go in as
+one statement: each call into SQLite gives up the interpreter's lock, and beside
+a busy event loop a whole switch interval (5 ms) may pass until it comes back.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ APPLICATION_ID: Final = 0x4C4C4D48
 DEFAULT_MAX_BYTES: Final = 1 << 30
 
 # SQLite takes 32,766 parameters a statement; fewer rows keep the statement cache small.
-_ROWS_PER_STATEMENT: Final = 256
+_ROWS_PER_STATEMENT: Final = 512
 # Long enough for a predecessor that is just closing, short enough for a person to wait.
 _LOCK_TIMEOUT_S: Final = 0.5
 
@@ -41,6 +41,16 @@ _SCHEMA: Final = (
     " WITHOUT ROWID",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO meta VALUES ('revision', 0), ('incarnation', 0)",
+    # What a transaction does, as rows of one INSERT: (key, value, revision) writes,
+    # (key, NULL, revision) removes, (NULL, NULL, revision) sets the store's revision.
+    "CREATE VIEW transactions AS SELECT key, value, revision FROM entries",
+    "CREATE TRIGGER puts INSTEAD OF INSERT ON transactions WHEN new.value IS NOT NULL BEGIN"
+    " INSERT OR REPLACE INTO entries VALUES (new.key, new.value, new.revision); END",
+    "CREATE TRIGGER deletes INSTEAD OF INSERT ON transactions"
+    " WHEN new.value IS NULL AND new.key IS NOT NULL BEGIN"
+    " DELETE FROM entries WHERE key = new.key; END",
+    "CREATE TRIGGER revisions INSTEAD OF INSERT ON transactions WHEN new.key IS NULL BEGIN"
+    " UPDATE meta SET value = new.revision WHERE name = 'revision'; END",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -73,15 +83,10 @@ def explain(error: Exception, path: Path) -> StoreError:
     return StoreError(advice.format(path=path, error=error))
 
 
-@functools.cache
-def _upsert(rows: int) -> str:
-    # Only question marks are put in, here and below.
-    return f"INSERT OR REPLACE INTO entries VALUES {','.join(['(?,?,?)'] * rows)}"  # noqa: S608
-
-
-@functools.cache
-def _remove(rows: int) -> str:
-    return f"DELETE FROM entries WHERE key IN ({','.join('?' * rows)})"  # noqa: S608
+@functools.lru_cache(maxsize=64)
+def _insert(rows: int) -> str:
+    # Only question marks are put in.
+    return f"INSERT INTO transactions VALUES {','.join(['(?,?,?)'] * rows)}"  # noqa: S608
 
 
 class SqliteFile:
@@ -259,19 +264,24 @@ class SqliteFile:
         return Change(revision, tuple(puts), tuple(deletes))
 
     def _write(self, written: dict[str, Entry | None], revision: int) -> None:
-        execute = self._connection.execute
-        puts = [entry for entry in written.values() if entry is not None]
-        deletes = [key for key, entry in written.items() if entry is None]
-        execute("BEGIN IMMEDIATE")
-        for start in range(0, len(puts), _ROWS_PER_STATEMENT):
-            rows = puts[start : start + _ROWS_PER_STATEMENT]
-            values = [value for row in rows for value in (row.key, row.value, row.revision)]
-            execute(_upsert(len(rows)), values)
-        for start in range(0, len(deletes), _ROWS_PER_STATEMENT):
-            keys = deletes[start : start + _ROWS_PER_STATEMENT]
-            execute(_remove(len(keys)), keys)
-        execute("UPDATE meta SET value = ? WHERE name = 'revision'", (revision,))
-        execute("COMMIT")
+        rows: list[tuple[str | None, bytes | None, int]] = [
+            (
+                key,
+                None if entry is None else entry.value,
+                revision if entry is None else entry.revision,
+            )
+            for key, entry in written.items()
+        ]
+        rows.append((None, None, revision))
+        # One statement is a transaction by itself.
+        single = len(rows) <= _ROWS_PER_STATEMENT
+        if not single:
+            self._connection.execute("BEGIN IMMEDIATE")
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            part = rows[start : start + _ROWS_PER_STATEMENT]
+            self._connection.execute(_insert(len(part)), [value for row in part for value in row])
+        if not single:
+            self._connection.execute("COMMIT")
 
     def _roll_back(self) -> None:
         # SQLite has rolled back by itself after some errors: https://sqlite.org/lang_transaction.html

@@ -260,11 +260,24 @@ def test_values_are_cut_and_secrets_are_not_shown():
 
 
 def test_the_number_of_violations_is_bounded():
-    decoded = decode(IdentifyRequest, {"capabilities": [1] * 30_000})
+    decoded = decode(ReportEndpointRequest, {"models": [1] * 1000})
     assert len(decoded.violations) == MAX_VIOLATIONS
     assert decoded.violations[-1] == FieldViolation(
-        f"capabilities[{MAX_VIOLATIONS - 1}]", "wrong_type", "expected string, got integer", "1"
+        f"models[{MAX_VIOLATIONS - 1}]", "wrong_type", "expected object, got integer", "1"
     )
+
+
+def test_items_beyond_the_fields_limit_are_not_looked_at():
+    value = {"capabilities": ["x"] * 64, "token": "t"}
+    assert decode(IdentifyRequest, value).violations == []
+    value["capabilities"].append(1)
+    decoded = decode(IdentifyRequest, value)
+    assert decoded.violations == [
+        FieldViolation("capabilities", "too_many_items", "exceeds maximum of 64 items")
+    ]
+    assert decoded.message == IdentifyRequest(token="t")
+    labels = {str(index): 1 for index in range(65)}
+    assert violation(RegisterEndpointRequest, {"labels": labels})[1] == "too_many_items"
 
 
 def test_depth_is_bounded_by_the_message_type():

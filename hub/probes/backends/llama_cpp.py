@@ -1,11 +1,18 @@
 """llama.cpp's llama-server, with one model or as a router over many.
 
-While it loads its model, every route answers 503 "Loading model". As a router it
-starts a server per model, and a request that names a model starts its server:
-everything that names one is asked with `autoload=false`, and only of models that
-are loaded already. `/slots` may be switched off and `/metrics` is off unless
-asked for, so both may be missing; `/props` needs the key where there is one.
+While it loads its model, every route answers 503 "Loading model". The model list
+needs no key where all else does, so `/props` tells whether the key is right.
+
+A request to `/slots` or `/metrics` is a task in the server's queue: it wakes a
+server that put its model to sleep (`--sleep-idle-seconds`), which loads it again,
+and it starts the idle time anew. `/props` and the lists do neither. So a sleeping
+server is asked for nothing more, and one that was ever seen asleep is no longer
+asked for its load at all, or it would not sleep again. As a router the server
+starts another one per model as soon as a request names the model: what names one
+is asked with `autoload=false`, and only of loaded ones that do not sleep.
 """
+
+from dataclasses import dataclass
 
 from hub.probes import reading
 from hub.probes.backends import metrics
@@ -39,19 +46,30 @@ _STATES: dict[str, ModelState] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Props:
+    """What `/props` tells of the server itself."""
+
+    build: str
+    is_router: bool
+    is_sleeping: bool
+    slots: int | None
+    context: int | None
+
+
 class LlamaCppProber(Prober):
-    """Probes a llama-server: three requests a probe, one more per loaded model of a router."""
+    """Probes a llama-server: up to four requests; a router: three and one per loaded model."""
 
     kind = BACKEND_LLAMA_CPP
     title = "llama.cpp server"
 
-    __slots__ = ("_build", "_cadence", "_has_metrics", "_is_router")
+    __slots__ = ("_cadence", "_has_metrics", "_has_slots", "_may_sleep")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
-        self._build = ""
+        self._has_slots = True
         self._has_metrics = True
-        self._is_router = False
+        self._may_sleep = False
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
@@ -60,56 +78,69 @@ class LlamaCppProber(Prober):
             raise NotReady("is loading its model")
         value = listed.json()
         if self._cadence.due():
-            await self._ask_props(ask)
-        if self._is_router:
-            return await self._probe_router(ask)
-        models = parse_models(value)
-        slots = await ask.get("/slots")
-        load = parse_slots(slots.json_or_none()) if slots.ok else None
-        context = context_of_slots(slots.json_or_none()) if slots.ok else None
+            self._has_slots = self._has_metrics = True
+        answer = await ask.get("/props")
+        if answer.status in (401, 403):
+            answer.require_ok()
+        props = parse_props(answer.json_or_none() if answer.ok else None)
+        if props.is_router:
+            return await self._probe_router(ask, props)
+        models = parse_models(value, is_sleeping=props.is_sleeping)
+        self._may_sleep = self._may_sleep or props.is_sleeping
+        load = Load(slots=props.slots)
+        context = props.context
+        if self._has_slots and not self._may_sleep:
+            answer = await ask.get("/slots")
+            self._has_slots = answer.ok
+            slots = answer.json_or_none() if answer.ok else None
+            load = parse_slots(slots) or load
+            context = context_of_slots(slots) or context
+        if self._has_metrics and not self._may_sleep:
+            page = await ask.get("/metrics")
+            self._has_metrics = page.ok
+            load = parse_metrics(page.body, load) if page.ok else load
         for model in models:
             if context is not None:
                 model.context_length = context
-        return Sighting(tuple(models), self._build, await self._with_metrics(ask, load))
+        return Sighting(tuple(models), props.build, load)
 
-    async def _ask_props(self, ask: Asker) -> None:
-        answer = await ask.get("/props")
-        if not answer.ok:
-            return
-        props = answer.json_or_none()
-        self._build = reading.text(props, "build_info", limit=reading.MAX_VERSION)
-        self._is_router = reading.text(props, "role") == "router"
-        self._has_metrics = True
-
-    async def _probe_router(self, ask: Asker) -> Sighting:
-        models = parse_router((await ask.get("/models")).json())
-        loaded = [model for model in models if model.state == MODEL_STATE_LOADED]
-        loads = []
-        for model in loaded[:_ROUTER_SLOTS]:
-            answer = await ask.get("/slots", {"model": model.name, "autoload": "false"})
-            if not answer.ok:
+    async def _probe_router(self, ask: Asker, props: Props) -> Sighting:
+        value = (await ask.get("/models")).json()
+        models = parse_router(value)
+        restless = never_asleep(value)
+        loads: list[Load] = []
+        for model in models:
+            if model.state != MODEL_STATE_LOADED or model.name not in restless:
                 continue
-            slots = answer.json_or_none()
+            if len(loads) == _ROUTER_SLOTS:
+                break
+            answer = await ask.get("/slots", {"model": model.name, "autoload": "false"})
+            slots = answer.json_or_none() if answer.ok else None
             context = context_of_slots(slots)
             if context is not None:
                 model.context_length = context
             if (load := parse_slots(slots)) is not None:
                 loads.append(load)
-        return Sighting(tuple(models), self._build, add_up(loads))
-
-    async def _with_metrics(self, ask: Asker, load: Load | None) -> Load | None:
-        if not self._has_metrics:
-            return load
-        page = await ask.get("/metrics")
-        self._has_metrics = page.ok
-        return parse_metrics(page.body, load) if page.ok else load
+        return Sighting(tuple(models), props.build, add_up(loads))
 
 
-def parse_models(value: JsonValue) -> list[Model]:
-    """Parses `/v1/models` of a server with one model: what is listed is loaded.
+def parse_props(value: JsonValue) -> Props:
+    """Parses `/props`; what is missing is unknown."""
+    return Props(
+        build=reading.text(value, "build_info", limit=reading.MAX_VERSION),
+        is_router=reading.text(value, "role") == "router",
+        is_sleeping=bool(reading.truth(value, "is_sleeping")),
+        slots=reading.whole(value, "total_slots"),
+        context=reading.whole(value, "default_generation_settings", "n_ctx") or None,
+    )
 
-    The context is the one that the model was trained for; `/slots` tells the one
-    in force. Raises WrongKind where there is no list or it is another's.
+
+def parse_models(value: JsonValue, *, is_sleeping: bool = False) -> list[Model]:
+    """Parses `/v1/models` of a server with one model: loaded unless the server sleeps.
+
+    The context is the one in force where the list tells it, as newer builds do,
+    else the one that the model was trained for. Raises WrongKind where there is
+    no list or it is another's.
     """
     found = reading.items(value, "data")
     if found is None or (
@@ -123,10 +154,13 @@ def parse_models(value: JsonValue) -> list[Model]:
             models.append(
                 reading.model(
                     name,
-                    state=MODEL_STATE_LOADED,
+                    state=MODEL_STATE_AVAILABLE if is_sleeping else MODEL_STATE_LOADED,
                     size_bytes=reading.whole(entry, "meta", "size"),
                     parameter_size=parameter_words(parameters),
-                    context_length=reading.whole(entry, "meta", "n_ctx_train") or None,
+                    quantization=reading.text(entry, "meta", "ftype").removeprefix("(guessed) "),
+                    context_length=reading.whole(entry, "meta", "n_ctx")
+                    or reading.whole(entry, "meta", "n_ctx_train")
+                    or None,
                 )
             )
     return reading.by_name(models)
@@ -155,6 +189,19 @@ def parse_router(value: JsonValue) -> list[Model]:
     return reading.by_name(models)
 
 
+def never_asleep(value: JsonValue) -> set[str]:
+    """Returns the names of a router's models whose servers run without an idle time.
+
+    The router tells the arguments of each one's server.
+    """
+    names = set()
+    for entry in reading.items(value, "data") or ():
+        arguments = reading.items(entry, "status", "args")
+        if arguments is not None and "--sleep-idle-seconds" not in arguments:
+            names.add(reading.model_name(entry, "id", "name"))
+    return names
+
+
 def context_of_slots(value: JsonValue) -> int | None:
     """Returns the context in tokens that one request has; None where slots do not tell."""
     slots = value if isinstance(value, list) else []
@@ -170,16 +217,16 @@ def parse_slots(value: JsonValue) -> Load | None:
     return Load(running=busy, slots=len(value[:4096]))
 
 
-def parse_metrics(page: bytes, slots: Load | None) -> Load | None:
+def parse_metrics(page: bytes, slots: Load) -> Load:
     """Parses `/metrics`, adding to what the slots told; their count of running ones wins."""
     found = metrics.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
     if not found:
         return slots
-    running = slots.running if slots is not None else None
+    processing = metrics.count(found.get(_PROCESSING))
     return Load(
-        running=running if running is not None else metrics.count(found.get(_PROCESSING)),
+        running=slots.running if slots.running is not None else processing,
         waiting=metrics.count(found.get(_DEFERRED)),
-        slots=slots.slots if slots is not None else None,
+        slots=slots.slots,
         kv_cache_used_ratio=metrics.share(found.get(_KV_CACHE)),
     )
 
