@@ -95,7 +95,10 @@ class Hub:
             [str(block) for block in settings.probes.deny],
         )
         self._probes = ProbeEngine(
-            _probe_settings(settings.probes), self._observed, clock, Random()  # noqa: S311
+            _probe_settings(settings.probes),
+            self._observed,
+            clock,
+            Random(),  # noqa: S311
         )
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None

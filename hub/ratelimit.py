@@ -74,19 +74,21 @@ class RateLimiter:
             raise ValueError("a rate limit must be at least 1")
         self._enabled = enabled
         self._max_keys = max_keys
-        self._capacities = tuple(per_minute.get(tier, DEFAULT_PER_MINUTE[tier]) for tier in Tier)
-        # The least recently used bucket comes first.
-        self._buckets: tuple[OrderedDict[str, int], ...] = tuple(OrderedDict() for _ in Tier)
+        # By tier: its capacity, that in units of a bucket's time, and its buckets, of
+        # which the least recently used comes first.
+        self._tiers: tuple[tuple[int, int, OrderedDict[str, int]], ...] = tuple(
+            (calls, calls * _MINUTE_MS, OrderedDict())
+            for calls in (per_minute.get(tier, DEFAULT_PER_MINUTE[tier]) for tier in Tier)
+        )
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets))
+        return sum(len(buckets) for _, _, buckets in self._tiers)
 
     def take(self, key: str, tier: Tier, now_ms: int) -> Verdict:
         """Takes one call from the caller's bucket, if there is one in it."""
         if not self._enabled:
             return ALLOWED
-        capacity = self._capacities[tier]
-        buckets = self._buckets[tier]
+        capacity, whole, buckets = self._tiers[tier]
         now = now_ms * capacity
         full_at = buckets.get(key)
         if full_at is None:
@@ -95,7 +97,7 @@ class RateLimiter:
         elif full_at < now:
             full_at = now
         full_at += _MINUTE_MS
-        room = capacity * _MINUTE_MS - (full_at - now)
+        room = whole - (full_at - now)
         if room < 0:
             return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
         buckets[key] = full_at

@@ -6,23 +6,15 @@ module sees them.
 """
 
 from collections.abc import Iterable, Sequence
-from types import ModuleType
 from typing import Final, cast
 
-from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from protovalidate import FieldPathElementPb, Validator, Violation
 
 from hub.codec.dialect import MAX_VIOLATIONS, is_secret, map_path, shown, too_many_items
+from hub.contract import RPCS
 from hub.errors import FieldViolation, ValidationFailed
-from llmhub.v1 import admin_service_pb2, registry_service_pb2, sidecar_service_pb2
-
-_SERVICES: Final[tuple[ModuleType, ...]] = (
-    admin_service_pb2,
-    registry_service_pb2,
-    sidecar_service_pb2,
-)
 
 _PATTERNS_IN_WORDS: Final = {
     r"^\P{Cc}*$": "must not contain control characters",
@@ -80,11 +72,9 @@ def warm() -> None:
     The first message of a type costs milliseconds otherwise, paid by its caller.
     Raises protovalidate.CompilationError where a rule of the contract is wrong.
     """
-    for module in _SERVICES:
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                for descriptor in (method.input_type, method.output_type):
-                    _validator.collect_violations(message_factory.GetMessageClass(descriptor)())
+    for rpc in RPCS:
+        for message_class in (rpc.request, rpc.response):
+            _validator.collect_violations(message_class())
 
 
 def _collect(message: Message) -> list[Violation]:

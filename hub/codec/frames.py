@@ -5,63 +5,44 @@ identified itself and has frames left: `parse_frame` reads the JSON and the type
 `ParsedFrame.decode` fills the request.
 """
 
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import orjson
-from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from hub.codec.decode import Decoder, compile_decoder
 from hub.codec.decoded import Decoded
 from hub.codec.dialect import cut, json_type, shown
+from hub.contract import FRAMES, FrameKind
 from hub.errors import FieldViolation, InvalidJson, ValidationFailed
-from llmhub.v1.frame_pb2 import SidecarFrame
 
 UNKNOWN_TYPE: Final = "unknown"
 """The `message_type` of an error about a frame that has no type."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameType:
-    """One kind of frame: a member of SidecarFrame's oneof, and the request it carries."""
-
-    name: str
-    request_class: type[Message]
-    decoder: Decoder[Message]
-
-
-def _frame_types() -> dict[str, FrameType]:
-    types = {}
-    for member in SidecarFrame.DESCRIPTOR.oneofs_by_name["frame"].fields:
-        request_class = message_factory.GetMessageClass(cast(Descriptor, member.message_type))
-        decoder = compile_decoder(request_class, frozenset({"type"}))
-        types[member.name] = FrameType(member.name, request_class, decoder)
-    return types
-
-
-FRAME_TYPES: Final = _frame_types()
-KNOWN_TYPES: Final = tuple(sorted(FRAME_TYPES))
+_DECODERS: Final[dict[str, Decoder[Message]]] = {
+    type_: compile_decoder(kind.rpc.request, frozenset({"type"})) for type_, kind in FRAMES.items()
+}
+KNOWN_TYPES: Final = tuple(sorted(FRAMES))
 
 
 class ParsedFrame:
     """A frame whose type is known and whose payload is not decoded yet."""
 
-    __slots__ = ("_payload", "frame_type")
+    __slots__ = ("_payload", "kind")
 
-    def __init__(self, frame_type: FrameType, payload: dict[str, object]) -> None:
-        self.frame_type = frame_type
+    def __init__(self, kind: FrameKind, payload: dict[str, object]) -> None:
+        self.kind = kind
         self._payload = payload
 
     @property
     def type(self) -> str:
         """The frame's "type", such as "resource_report"."""
-        return self.frame_type.name
+        return self.kind.type
 
     def decode(self) -> Decoded[Message]:
-        """The request, of the class `frame_type.request_class`; never raises."""
-        return self.frame_type.decoder.decode(self._payload)
+        """The request, of the class `kind.rpc.request`; never raises."""
+        return _DECODERS[self.kind.type].decode(self._payload)
 
 
 def parse_frame(text: str | bytes) -> ParsedFrame:
@@ -79,10 +60,10 @@ def parse_frame(text: str | bytes) -> ParsedFrame:
     if type(value) is not dict:
         raise not_an_object()
     name = value.get("type")
-    frame_type = FRAME_TYPES.get(name) if type(name) is str else None
-    if frame_type is None:
+    kind = FRAMES.get(name) if type(name) is str else None
+    if kind is None:
         raise _wrong_type(name)
-    return ParsedFrame(frame_type, value)
+    return ParsedFrame(kind, value)
 
 
 def not_an_object() -> ValidationFailed:

@@ -14,7 +14,6 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from hub.codec.dialect import DURATION, FIELD_MASK, TIMESTAMP, enum_words, is_map, is_secret
 from hub.codec.encode import Json
-from hub.codec.frames import FRAME_TYPES
 from hub.codec.rules import field_rules, message_rules
 from hub.codec.scalars import (
     INTEGER_RANGES,
@@ -22,6 +21,7 @@ from hub.codec.scalars import (
     MAX_TIMESTAMP_MS,
     MIN_TIMESTAMP_MS,
 )
+from hub.contract import FRAMES
 from llmhub.v1.frame_pb2 import HubFrame
 from llmhub.v1.sidecar_service_pb2 import DESCRIPTOR as SIDECAR_FILE
 
@@ -40,8 +40,8 @@ def schemas(http_bodies: HttpBodies) -> dict[str, Json]:
     HTTP route that takes a body, such as "llm_registry.register".
     """
     websocket: list[Json] = [
-        {"type": name, **_entry(each.request_class, _frame_description(name), name)}
-        for name, each in sorted(FRAME_TYPES.items())
+        {"type": name, **_entry(each.rpc.request, _frame_description(name), name)}
+        for name, each in sorted(FRAMES.items())
     ]
     http: list[Json] = [
         {"key": key, **_entry(message_class, description, None)}
@@ -58,7 +58,7 @@ def _frame_description(name: str) -> str:
 
     Generated descriptors have no comments; the pairing of types is what they do tell.
     """
-    request = FRAME_TYPES[name].request_class.DESCRIPTOR
+    request = FRAMES[name].rpc.request.DESCRIPTOR
     service = SIDECAR_FILE.services_by_name["SidecarService"]
     method = next(each for each in service.methods if each.input_type is request)
     replies = [

@@ -40,8 +40,8 @@ class Expect:
 class Batch:
     """Operations that are committed together, and what they demand.
 
-    Raises ValueError for an empty batch and for one that names a key twice:
-    engines disagree on what either means.
+    Raises ValueError for an empty batch, and for one that names a key twice or
+    has an empty key: engines disagree on what these mean.
     """
 
     operations: tuple[Operation, ...]
@@ -52,6 +52,8 @@ class Batch:
             raise ValueError("a batch needs at least one operation")
         if len({operation.key for operation in self.operations}) < len(self.operations):
             raise ValueError("a batch may name a key once only")
+        if not all(operation.key for operation in self.operations):
+            raise ValueError("a batch may not have an empty key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ class Session:
                 raise not_an_object()
             frame = parse_frame(text)
             message_type = frame.type
-            return self._receive(FRAMES[message_type], frame.decode, now_ms)
+            return self._receive(frame.kind, frame.decode, now_ms)
         except HubError as error:
             return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)
         except Exception:

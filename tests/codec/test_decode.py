@@ -4,6 +4,7 @@ import sys
 import orjson
 import pytest
 from google.protobuf import json_format
+from google.protobuf.wrappers_pb2 import BytesValue, FloatValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,6 +62,12 @@ def test_keys_to_ignore_are_not_counted():
 
 def test_a_decoder_is_compiled_once():
     assert compile_decoder(SidecarInfo) is compile_decoder(SidecarInfo)
+
+
+@pytest.mark.parametrize("message_class", [BytesValue, FloatValue])
+def test_a_field_without_a_form_in_the_dialect_is_refused_when_compiled(message_class):
+    with pytest.raises(TypeError, match="JSON dialect"):
+        compile_decoder(message_class)
 
 
 def test_only_the_proto_name_of_a_field_is_known():

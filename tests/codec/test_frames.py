@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.codec.frames import FRAME_TYPES, KNOWN_TYPES, not_an_object, parse_frame
+from hub.codec.frames import KNOWN_TYPES, not_an_object, parse_frame
+from hub.contract import FRAMES
 from hub.errors import FieldViolation, InvalidJson, ValidationFailed
 from hub.validation import check
 from llmhub.v1.frame_pb2 import (
@@ -18,7 +19,7 @@ from llmhub.v1.frame_pb2 import (
 )
 from llmhub.v1.sidecar_service_pb2 import DESCRIPTOR as SIDECAR_FILE
 
-FRAMES = Path(__file__).parent.parent / "support" / "sidecar-frames.jsonl"
+CAPTURE = Path(__file__).parent.parent / "support" / "sidecar-frames.jsonl"
 
 
 def failure(text):
@@ -29,7 +30,7 @@ def failure(text):
 
 
 def test_the_types_are_the_requests_of_the_sidecar_service():
-    assert {name: each.request_class for name, each in FRAME_TYPES.items()} == {
+    assert {name: each.rpc.request for name, each in FRAMES.items()} == {
         "identify": IdentifyRequest,
         "ollama_report": ReportOllamaRequest,
         "endpoint_report": ReportEndpointRequest,
@@ -38,10 +39,10 @@ def test_the_types_are_the_requests_of_the_sidecar_service():
     }
     methods = SIDECAR_FILE.services_by_name["SidecarService"].methods_by_name
     requests = {method.input_type for name, method in methods.items() if name != "Connect"}
-    assert {each.request_class.DESCRIPTOR for each in FRAME_TYPES.values()} == requests
+    assert {each.rpc.request.DESCRIPTOR for each in FRAMES.values()} == requests
 
 
-@pytest.mark.parametrize("line", FRAMES.read_text().splitlines())
+@pytest.mark.parametrize("line", CAPTURE.read_text().splitlines())
 @pytest.mark.parametrize("encoding", ["str", "bytes"])
 def test_frames_of_a_sidecar_in_the_field(line, encoding):
     frame = parse_frame(line.encode() if encoding == "bytes" else line)

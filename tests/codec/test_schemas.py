@@ -2,8 +2,8 @@ import orjson
 import pytest
 
 from hub.codec.decode import compile_decoder
-from hub.codec.frames import FRAME_TYPES
 from hub.codec.schemas import schemas
+from hub.contract import FRAMES
 from hub.errors import ValidationFailed
 from hub.validation import check
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
@@ -21,7 +21,7 @@ def test_the_reply_is_json_with_versions_and_sorted_lists():
     reply = orjson.loads(orjson.dumps(REPLY))
     assert reply["version"] == "1.0"
     assert reply["schemas"]["version"] == "1.0"
-    assert [entry["type"] for entry in reply["schemas"]["websocket"]] == sorted(FRAME_TYPES)
+    assert [entry["type"] for entry in reply["schemas"]["websocket"]] == sorted(FRAMES)
     assert [entry["key"] for entry in reply["schemas"]["http"]] == sorted(HTTP)
     assert set(WEBSOCKET["ping"]) == {
         "type",
@@ -133,7 +133,7 @@ def bounds():
             for keyword in ("maxLength", "maxItems", "minimum", "maximum"):
                 if keyword in schema:
                     yield pytest.param(
-                        FRAME_TYPES[name].request_class,
+                        FRAMES[name].rpc.request,
                         field,
                         keyword,
                         schema[keyword],

@@ -1,11 +1,19 @@
 """Stores for tests: the engines there are, and a listener that remembers."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import grpc.aio
+import pytest
+from aetcd import rpc
+
 from hub.stores.base import Change, Entry, Store
+from hub.stores.etcd import EtcdStore
 from hub.stores.sqlite import SqliteStore
+from tests.support.etcd import shared_server
 
 
 class Feed:
@@ -32,7 +40,23 @@ async def sqlite_engine(directory: Path) -> AsyncIterator[Callable[[], Store]]:
     yield lambda: SqliteStore(directory / "hub.db")
 
 
+@asynccontextmanager
+async def etcd_engine(directory: Path) -> AsyncIterator[Callable[[], Store]]:
+    if shutil.which("etcd") is None:
+        pytest.skip("etcd is not installed")
+    server = await asyncio.to_thread(shared_server)
+    await answering(server.target)
+    yield lambda: EtcdStore(server.target, prefix=f"{directory}/", timeout_s=15)
+
+
+async def answering(target: str) -> None:
+    """Waits until an etcd answers."""
+    async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(30):
+        await rpc.KVStub(channel).Range(rpc.RangeRequest(key=b"x"), wait_for_ready=True)
+
+
 ENGINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Callable[[], Store]]]] = {
+    "etcd": etcd_engine,
     "sqlite": sqlite_engine,
 }
 """By `Store.kind`: makes stores that share one set of data, which starts empty."""

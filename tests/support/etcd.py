@@ -1,0 +1,58 @@
+"""A real etcd of one member for tests, on ports of its own."""
+
+import atexit
+import functools
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+class EtcdServer:
+    """An etcd process over a data directory; it can be killed and started again."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp())
+        self._ports = free_ports(2)
+        self.target = f"127.0.0.1:{self._ports[0]}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+        atexit.register(self.remove)
+
+    def start(self) -> None:
+        client, peer = (f"http://127.0.0.1:{port}" for port in self._ports)
+        self._process = subprocess.Popen(
+            [
+                *("etcd", "--data-dir", str(self._directory), "--log-level", "error"),
+                *("--listen-client-urls", client, "--advertise-client-urls", client),
+                *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+                *("--initial-cluster", f"default={peer}"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@functools.cache
+def shared_server() -> EtcdServer:
+    """One server for a whole test process; tests keep apart by prefix."""
+    return EtcdServer()
