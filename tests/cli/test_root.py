@@ -1,8 +1,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click import Group
 
 from hub.cli.root import llm_hub as group
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -74,3 +76,23 @@ def test_a_reader_that_goes_away_is_no_traceback(hub: StandIn) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == b""
+
+
+def test_every_command_and_option_is_documented() -> None:
+    document = (Path(__file__).parent.parent.parent / "docs" / "cli.md").read_text()
+    missing = []
+    for name, command in group.commands.items():
+        leaves = command.commands.items() if isinstance(command, Group) else [("", command)]
+        for leaf, leaf_command in leaves:
+            path = f"{name} {leaf}".strip()
+            if f"`{path}" not in document:
+                missing.append(path)
+            # The flags of serve are settings and stand in docs/configuration.md.
+            if path != "serve":
+                missing += [
+                    f"{path} {option}"
+                    for parameter in leaf_command.params
+                    for option in parameter.opts
+                    if option.startswith("--") and option not in document
+                ]
+    assert missing == []

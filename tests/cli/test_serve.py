@@ -1,8 +1,11 @@
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import llm_hub
+from tests.support.hub_process import hub_environment, running_hub, serve_command
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,42 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     file.write_text("[http]\naddress = 'localhost'\n")
     done = llm_hub("serve", "--config", str(file))
     assert done.err.startswith(f"llm-hub: {file}: http.address: 'localhost' has no port")
+
+
+def start_in_vain(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=hub_environment(), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("door", ["--ws", "--grpc", "--http"])
+def test_a_port_in_use_is_one_line(tmp_path: Path, door: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = start_in_vain(*serve_command(tmp_path / "data", door, address))
+    assert done.returncode != 0
+    assert "ready" not in done.stdout
+    assert address in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_data_dir_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = start_in_vain(*serve_command(tmp_path / "file"))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert str(tmp_path / "file") in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_corrupt_store_is_one_line(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub:
+        assert hub.stop() == 0
+    store = tmp_path / "data" / "hub.db"
+    assert store.exists()
+    store.write_bytes(b"this is no database" * 1000)
+    done = start_in_vain(*serve_command(tmp_path / "data"))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert str(store) in done.stderr

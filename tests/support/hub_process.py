@@ -1,0 +1,81 @@
+"""The real hub as its own process, as `llm-hub serve` starts it."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_DEADLINE_S = 30
+STOP_DEADLINE_S = 10
+
+READY = re.compile(r"^ready ws=(\S+) grpc=(\S+) http=(\S+)$", re.MULTILINE)
+
+
+@dataclass
+class HubProcess:
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    said: str
+    ws: str
+    grpc: str
+    http: str
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data_dir / "admin.token").read_text().strip()
+
+    def stop(self) -> int:
+        """Interrupts the hub as Ctrl-C does and returns its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_DEADLINE_S)
+
+
+def serve_command(data_dir: Path, *arguments: str) -> list[str]:
+    doors = [part for door in ("ws", "grpc", "http") for part in (f"--{door}", "127.0.0.1:0")]
+    return [sys.executable, "-m", "hub", "serve", "--data-dir", str(data_dir), *doors, *arguments]
+
+
+def hub_environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@contextmanager
+def running_hub(data_dir: Path, *arguments: str) -> Iterator[HubProcess]:
+    """A hub on free ports whose doors answer; killed at the end where it still runs."""
+    log = data_dir.parent / f"{data_dir.name}.log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            serve_command(data_dir, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=hub_environment(),
+        ) as process,
+    ):
+        try:
+            said, match = _wait_until_ready(process, log)
+            yield HubProcess(process, data_dir, said, *match.groups())
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> tuple[str, re.Match[str]]:
+    said = b""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while not (match := READY.search(said.decode())):
+        left = deadline - time.monotonic()
+        readable, _, _ = select.select([process.stdout], [], [], max(left, 0))
+        part = os.read(process.stdout.fileno(), 65536) if readable else b""
+        if not part:
+            raise AssertionError(f"the hub did not get ready: {said!r}\n{log.read_text()}")
+        said += part
+    return said.decode(), match
