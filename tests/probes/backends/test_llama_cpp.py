@@ -24,10 +24,12 @@ def target(server: LlamaServer, **more) -> Target:
 
 
 async def test_the_real_server_shows_model_context_build_and_slots(tiny_model: Path):
-    async with running_llama(tiny_model, alias="tiny", context=256, slots=2) as server:
-        async with running_engine() as (engine, _):
-            engine.watch(target(server))
-            seen = await engine.check(server.id, 10)
+    async with (
+        running_llama(tiny_model, alias="tiny", context=256, slots=2) as server,
+        running_engine() as (engine, _),
+    ):
+        engine.watch(target(server))
+        seen = await engine.check(server.id, 10)
     assert seen.error == ""
     assert seen.backend == BACKEND_LLAMA_CPP
     assert seen.version.startswith("b")
@@ -48,21 +50,25 @@ async def test_pinned_as_ollama_the_real_server_is_named_for_what_it_is(tiny_mod
 
 
 async def test_without_metrics_the_slots_tell_the_load(tiny_model: Path):
-    async with running_llama(tiny_model, metrics=False, slots=3) as server:
-        async with running_engine() as (engine, _):
-            engine.watch(target(server))
-            seen = await engine.check(server.id, 10)
+    async with (
+        running_llama(tiny_model, metrics=False, slots=3) as server,
+        running_engine() as (engine, _),
+    ):
+        engine.watch(target(server))
+        seen = await engine.check(server.id, 10)
     assert seen.load == Load(running=0, slots=3)
 
 
 async def test_the_key_is_needed_wrong_and_right(tiny_model: Path):
-    async with running_llama(tiny_model, api_key="right") as server:
-        async with running_engine() as (engine, _):
-            for key, is_right in ((None, False), ("wrong", False), ("right", True)):
-                engine.watch(target(server, api_key=key))
-                seen = await engine.check(server.id, 10)
-                assert seen.error.startswith("needs an API key") is not is_right
-                assert seen.answered
+    async with (
+        running_llama(tiny_model, api_key="right") as server,
+        running_engine() as (engine, _),
+    ):
+        for key, is_right in ((None, False), ("wrong", False), ("right", True)):
+            engine.watch(target(server, api_key=key))
+            seen = await engine.check(server.id, 10)
+            assert seen.error.startswith("needs an API key") is not is_right
+            assert seen.answered
     assert seen.backend == BACKEND_LLAMA_CPP
 
 
@@ -81,18 +87,20 @@ async def test_stopped_and_started_again_with_another_model(tiny_model: Path, tm
 
 async def test_a_server_that_sleeps_is_not_woken(tiny_model: Path):
     """`/slots` and `/metrics` would load the model again, as this server shows if asked."""
-    async with running_llama(tiny_model, alias="tiny", sleep_idle_s=1) as server:
-        # Slow enough that the server falls asleep between two probes.
-        async with running_engine(ProbeSettings(interval_s=2.5)) as (engine, notebook):
-            engine.watch(target(server))
-            await notebook.until(
-                lambda: (
-                    [o.models[0].state for o in notebook.of(server.id) if o.models][-2:]
-                    == [MODEL_STATE_AVAILABLE] * 2
-                )
+    # Slow enough that the server falls asleep between two probes.
+    async with (
+        running_llama(tiny_model, alias="tiny", sleep_idle_s=1) as server,
+        running_engine(ProbeSettings(interval_s=2.5)) as (engine, notebook),
+    ):
+        engine.watch(target(server))
+        await notebook.until(
+            lambda: (
+                [o.models[0].state for o in notebook.of(server.id) if o.models][-2:]
+                == [MODEL_STATE_AVAILABLE] * 2
             )
-            assert {o.error for o in notebook.of(server.id)} == {""}
-            assert notebook.of(server.id)[-1].load == Load(slots=2)
+        )
+        assert {o.error for o in notebook.of(server.id)} == {""}
+        assert notebook.of(server.id)[-1].load == Load(slots=2)
 
 
 async def test_a_router_tells_each_models_state_and_loads_none(fleet: Fleet):
