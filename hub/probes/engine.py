@@ -56,6 +56,7 @@ class _Watched:
     target: Target
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
+    has_crashed: bool = False
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
 
@@ -109,7 +110,7 @@ class ProbeEngine:
     @property
     def active(self) -> int:
         """How many probes are in flight."""
-        return len(self._tasks)
+        return sum(self._schedule.running(lane) for lane in Lane)
 
     async def start(self) -> None:
         """Opens the connections and starts probing what is watched."""
@@ -282,7 +283,10 @@ class ProbeEngine:
                 return None, Unreachable(f"no answer to {ask.asking} within {timeout_s:g} s")
             return None, Unreachable(f"too slow: {ask.asking} not complete within {timeout_s:g} s")
         except Exception as error:
-            _log.exception("probe_failed_unexpectedly", endpoint=watched.target.id)
+            # Once per endpoint: a fault of the hub's own recurs with every probe.
+            if not watched.has_crashed:
+                watched.has_crashed = True
+                _log.exception("probe_failed_unexpectedly", endpoint=watched.target.id)
             return None, BadAnswer(f"the hub could not probe it ({type(error).__name__}, see log)")
 
     def _pause_ms(self, error: ProbeError | None) -> int:

@@ -1,0 +1,136 @@
+"""Every parser against arbitrary JSON: nothing but the parsers' own errors gets out."""
+
+from collections.abc import Callable
+
+import orjson
+import protovalidate
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from llmhub.v1.endpoint_pb2 import Endpoint, Model
+
+from hub.probes import reading
+from hub.probes.backends import listing, llama_cpp, lm_studio, metrics, ollama, sglang, vllm
+from hub.probes.errors import ProbeError
+from hub.probes.http import JsonValue
+from hub.registry.observation import Load
+
+# Members that parsers read, each with the kinds of value that come closest to the truth.
+MEMBERS = {
+    "texts": "name model id key digest family arch quantization remote_host expires_at owned_by",
+    "numbers": "size size_vram context_length n_ctx n_params max_model_len num_running_reqs",
+    "objects": "details meta status config default_generation_settings quantization",
+    "lists": "models data capabilities args loaded_instances loads",
+}
+WORDS = [word for words in MEMBERS.values() for word in words.split()]
+VALUES = ["llamacpp", "loaded", "router", "a:latest", "2031-06-04T14:38:31Z", "x" * 700, "\x00é"]
+NUMBERS = [0, -1, True, 2**53, 2**64 - 1, -(2**63), 0.5, 1e300, 4096.0]
+LEAVES = st.none() | st.sampled_from(VALUES) | st.sampled_from(NUMBERS) | st.text(max_size=8)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=6,
+)
+ENTRIES = st.lists(st.dictionaries(st.sampled_from(WORDS), JSON, max_size=6) | JSON, max_size=3)
+ANSWERS = (
+    JSON
+    | st.fixed_dictionaries({"models": ENTRIES})
+    | st.fixed_dictionaries({"data": ENTRIES})
+    | st.fixed_dictionaries({"loads": ENTRIES})
+    | ENTRIES
+)
+
+PARSERS: dict[str, Callable[[JsonValue], list[Model] | None]] = {
+    "ollama tags": ollama.parse_tags,
+    "ollama ps": lambda value: ollama.merge([], ollama.parse_ps(value)),
+    "openai": listing.parse_list,
+    "llama.cpp": llama_cpp.parse_models,
+    "llama.cpp router": llama_cpp.parse_router,
+    "lm studio v1": lm_studio.parse_v1,
+    "lm studio v0": lm_studio.parse_v0,
+}
+LOADS: dict[str, Callable[[JsonValue], Load | None]] = {
+    "sglang": sglang.parse_loads,
+    "llama.cpp slots": llama_cpp.parse_slots,
+}
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@FUZZ
+@given(value=ANSWERS)
+def test_every_model_list_parses_into_valid_models_or_a_probe_error(parser: str, value):
+    try:
+        models = PARSERS[parser](orjson.loads(orjson.dumps(value)))
+    except ProbeError:
+        return
+    if models is None:
+        return
+    names = [model.name for model in models]
+    assert names == sorted(set(names))
+    protovalidate.validate(Endpoint(models=models))
+
+
+@pytest.mark.parametrize("parser", LOADS)
+@FUZZ
+@given(value=ANSWERS)
+def test_every_load_parses_into_sane_figures(parser: str, value):
+    load = LOADS[parser](orjson.loads(orjson.dumps(value)))
+    if load is None:
+        return
+    counts = (load.running, load.waiting, load.slots)
+    assert all(count is None or count >= 0 for count in counts)
+    assert load.kv_cache_used_ratio is None or 0 <= load.kv_cache_used_ratio <= 1
+
+
+@FUZZ
+@given(value=ANSWERS)
+def test_props_and_router_arguments_never_raise(value):
+    llama_cpp.parse_props(value)
+    llama_cpp.never_asleep(value)
+    llama_cpp.context_of_slots(value)
+
+
+@FUZZ
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.sampled_from(
+            [b"vllm:num_requests_running", b'{a="}', b"} ", b" nan", b" 1e999", b"\n"]
+        ),
+        max_size=20,
+    )
+)
+def test_metrics_pages_never_raise(parts: list[bytes]):
+    page = b"".join(parts)
+    vllm.parse_metrics(page)
+    llama_cpp.parse_metrics(page, Load())
+    assert all(abs(number) < float("inf") for number in metrics.gauges(page, ["a"]).values())
+
+
+@FUZZ
+@given(st.text(max_size=60))
+def test_expiries_never_raise(value: str):
+    ollama.parse_expiry(value)
+
+
+def test_lone_surrogates_and_control_characters_do_not_reach_a_message():
+    value: JsonValue = {"name": "a\ud800b\x07c", "long": "x" * 9999}
+    assert reading.text(value, "name") == "abc"
+    assert reading.model_name(value, "name", "long") == ""
+    assert len(reading.text(value, "long")) == reading.MAX_TEXT
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(5, 5), (5.0, 5), (5.5, None), (-1, None), (True, None), ("5", None), (2**53, None), (0, 0)],
+)
+def test_whole_numbers_are_read_strictly(number: JsonValue, expected: int | None):
+    assert reading.whole({"n": number}, "n") == expected
+
+
+def test_gauges_are_summed_and_names_matched_whole():
+    page = b'a{x="1 } 2"} 3\na 4\nab 100\na{y="z"} nan\n# a 7\na\n'
+    assert metrics.gauges(page, ["a"]) == {"a": 7.0}

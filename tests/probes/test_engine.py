@@ -1,0 +1,305 @@
+import asyncio
+
+import pytest
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_LLAMA_CPP,
+    BACKEND_OLLAMA,
+    BACKEND_UNSPECIFIED,
+    BACKEND_VLLM,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+)
+
+from hub.errors import EndpointNotFound, ShuttingDown
+from hub.probes.settings import ProbeSettings
+from hub.registry.observation import Observation, Target
+from tests.support.observing import running_engine, target_of
+from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
+from tools.fleetsim.ollama import OllamaModel
+
+AWKWARD = [b for b in Behaviour if b not in (Behaviour.OK, Behaviour.FLAPPING)]
+FAST = ProbeSettings(
+    interval_s=0.3, connect_timeout_s=0.5, total_timeout_s=0.6, demote_after_s=0.1, per_host=64
+)
+
+
+def states(observation: Observation) -> dict[str, int]:
+    assert observation.models is not None
+    return {model.name: model.state for model in observation.models}
+
+
+async def test_a_new_endpoint_is_probed_at_once_and_what_is_seen_is_reported(fleet: Fleet):
+    fake = FakeOllama("llama3:8b", "qwen3:latest")
+    fake.load("qwen3:latest", size_vram=123)
+    server = await fleet.add(fake)
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        seen = await notebook.next_of(server.id)
+    assert seen.error == ""
+    assert seen.answered
+    assert seen.backend == BACKEND_OLLAMA
+    assert seen.version == "0.12.6"
+    assert seen.latency_ms is not None
+    assert states(seen) == {"llama3:8b": MODEL_STATE_AVAILABLE, "qwen3:latest": MODEL_STATE_LOADED}
+    assert seen.next_check_at_ms - seen.checked_at_ms + 1000 >= 27_000
+    assert seen.next_check_at_ms - seen.checked_at_ms <= 33_000
+
+
+async def test_probes_repeat_and_see_what_changes(fleet: Fleet):
+    fake = FakeOllama("a:latest")
+    server = await fleet.add(fake)
+    async with running_engine(FAST) as (engine, notebook):
+        engine.watch(target_of(server))
+        assert states(await notebook.next_of(server.id)) == {"a:latest": MODEL_STATE_AVAILABLE}
+        fake.load("a:latest")
+        fake.pull(OllamaModel("b:latest"))
+        await notebook.until(lambda: len(states(notebook.of(server.id)[-1])) == 2)
+        assert states(notebook.of(server.id)[-1])["a:latest"] == MODEL_STATE_LOADED
+
+
+async def test_awkward_endpoints_fail_clearly_and_delay_nobody(fleet: Fleet):
+    good = [await fleet.add(FakeOllama("a:latest")) for _ in range(5)]
+    awkward = [await fleet.add(FakeOllama("a"), b, delay_s=5.0) for b in AWKWARD for _ in range(3)]
+    async with running_engine(FAST) as (engine, notebook):
+        for server in awkward + good:
+            engine.watch(target_of(server))
+        await notebook.until(lambda: all(notebook.of(server.id) for server in awkward + good))
+        # Every good one goes on in its own rhythm while the others hang again.
+        rounds = {server.id: len(notebook.of(server.id)) for server in good}
+        await notebook.until(
+            lambda: all(len(notebook.of(id_)) >= seen + 3 for id_, seen in rounds.items())
+        )
+        for server in good:
+            assert [o.error for o in notebook.of(server.id)] == [""] * len(notebook.of(server.id))
+        for server in awkward:
+            errors = {o.error for o in notebook.of(server.id)}
+            assert all(errors), server.behaviour
+        slowest = max(len(notebook.of(server.id)) for server in awkward[:3])
+        assert all(len(notebook.of(server.id)) >= slowest / 4 for server in good)
+
+
+async def test_hanging_endpoints_come_after_good_ones_that_were_due_later(fleet: Fleet):
+    hanging = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(20)]
+    good = await fleet.add(FakeOllama("a"))
+    async with running_engine(ProbeSettings(per_host=64, total_timeout_s=5)) as (engine, notebook):
+        for server in [*hanging, good]:
+            engine.watch(target_of(server))
+        await notebook.next_of(good.id)
+        assert [id_ for id_, _ in notebook.entries] == [good.id]
+        assert engine.active == 20
+        assert engine.stats.active["doubtful"] == 20
+
+
+async def test_nothing_piles_up_when_everything_hangs(fleet: Fleet):
+    servers = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(30)]
+    settings = ProbeSettings(
+        interval_s=0.2, total_timeout_s=0.3, concurrency=4, doubtful_concurrency=8, per_host=64
+    )
+    async with running_engine(settings) as (engine, notebook):
+        for server in servers:
+            engine.watch(target_of(server))
+        most = 0
+
+        def all_seen_twice() -> bool:
+            nonlocal most
+            most = max(most, engine.active)
+            return all(len(notebook.of(server.id)) >= 2 for server in servers)
+
+        await notebook.until(all_seen_twice)
+        assert most <= 12
+    assert max(server.most_open_connections for server in servers) <= 2
+
+
+async def test_one_host_gets_no_more_than_its_share(fleet: Fleet):
+    server_list = [await fleet.add(FakeOllama(), Behaviour.SLOW, delay_s=0.05) for _ in range(12)]
+    async with running_engine(ProbeSettings(per_host=3)) as (engine, notebook):
+        for server in server_list:
+            engine.watch(target_of(server))
+        most = 0
+
+        def done() -> bool:
+            nonlocal most
+            most = max(most, engine.active)
+            return len(notebook.entries) == 12
+
+        await notebook.until(done)
+        assert most <= 3
+
+
+async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a:latest"))
+    async with running_engine(FAST) as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.until(lambda: len(notebook.of(server.id)) == 5)
+        # One to detect, one for the version, then two a probe.
+        assert server.paths[:2] == ["/api/version", "/api/version"]
+        assert server.paths[2:12] == ["/api/tags", "/api/ps"] * 5
+        assert server.connections == 1
+
+
+async def test_a_port_that_changes_hands_is_detected_anew(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a:latest"))
+    async with running_engine(FAST) as (engine, notebook):
+        engine.watch(target_of(server))
+        assert (await notebook.next_of(server.id)).backend == BACKEND_OLLAMA
+        server.persona = FakeVllm()
+        await notebook.until(lambda: notebook.of(server.id)[-1].backend == BACKEND_VLLM)
+    assert {o.error for o in notebook.of(server.id)} == {""}
+
+
+async def test_a_pinned_kind_that_is_wrong_is_said_to_be(fleet: Fleet):
+    server = await fleet.add(FakeVllm())
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server, BACKEND_OLLAMA))
+        seen = await notebook.next_of(server.id)
+        assert seen.error == "is vLLM, not Ollama as registered"
+        assert seen.answered
+        assert seen.backend == BACKEND_UNSPECIFIED
+        engine.watch(target_of(server, BACKEND_LLAMA_CPP))
+        seen = await notebook.next_of(server.id)
+        assert seen.error == "is vLLM, not llama.cpp server as registered"
+
+
+async def test_the_api_key_is_missing_then_given(fleet: Fleet):
+    server = await fleet.add(FakeVllm(), api_key="k", open_paths=frozenset({"/health"}))
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        seen = await notebook.next_of(server.id)
+        assert seen.error.startswith("needs an API key (401")
+        assert seen.answered
+        engine.watch(target_of(server, api_key="k"))
+        assert (await notebook.next_of(server.id)).backend == BACKEND_VLLM
+
+
+async def test_too_many_requests_are_answered_with_patience(fleet: Fleet):
+    server = await fleet.add(FakeOpenAi(retry_after="120"))
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        seen = await notebook.next_of(server.id)
+    assert "asks to wait 120 s" in seen.error
+    assert seen.next_check_at_ms == seen.checked_at_ms + 120_000
+
+
+async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alone(fleet: Fleet):
+    first, second = await fleet.add(FakeOllama("a")), await fleet.add(FakeOllama("b"))
+    async with running_engine() as (engine, notebook):
+        engine.watch(Target("x", "http", first.host, first.port))
+        await notebook.next_of("x")
+        engine.watch(Target("x", "http", first.host, first.port))
+        engine.watch(Target("x", "http", second.host, second.port))
+        assert list(states(await notebook.next_of("x"))) == ["b"]
+    assert first.requests == second.requests == 4
+
+
+async def test_check_probes_now_and_joins_what_is_in_flight(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"), Behaviour.SLOW, delay_s=0.05)
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server), spread=True)
+        seen = await asyncio.gather(*(engine.check(server.id, 10) for _ in range(5)))
+        assert len(notebook.entries) == 1
+        assert all(o is notebook.entries[0][1] for o in seen)
+        later = await engine.check(server.id, 10)
+        assert later is notebook.entries[1][1]
+
+
+async def test_check_does_not_wait_behind_hanging_endpoints(fleet: Fleet):
+    hanging = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(8)]
+    good = await fleet.add(FakeOllama("a"))
+    settings = ProbeSettings(concurrency=1, doubtful_concurrency=2, per_host=64)
+    async with running_engine(settings) as (engine, notebook):
+        for server in [*hanging, good]:
+            engine.watch(target_of(server))
+        assert (await engine.check(good.id, 4)).error == ""
+        assert len(notebook.entries) == 1
+
+
+async def test_check_of_the_unknown_the_removed_and_the_slow(fleet: Fleet):
+    server = await fleet.add(FakeOllama(), Behaviour.HANGING)
+    async with running_engine() as (engine, notebook):
+        with pytest.raises(EndpointNotFound):
+            await engine.check("nobody:1", 1)
+        engine.watch(target_of(server))
+        with pytest.raises(TimeoutError):
+            await engine.check(server.id, 0.05)
+        waiting = asyncio.create_task(engine.check(server.id, 10))
+        await server.wait_until(lambda: server.requests == 1)
+        await asyncio.sleep(0)
+        engine.unwatch(server.id)
+        with pytest.raises(EndpointNotFound, match="was removed"):
+            await waiting
+        await server.wait_until(lambda: server.open_connections == 0)
+        assert engine.stats.watched == 0
+        assert notebook.entries == []
+
+
+async def test_a_cancelled_check_does_not_cancel_the_probe(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"), Behaviour.SLOW, delay_s=0.1)
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server), spread=True)
+        waiting = asyncio.create_task(engine.check(server.id, 10))
+        await server.wait_until(lambda: server.requests == 1)
+        waiting.cancel()
+        assert (await notebook.next_of(server.id)).error == ""
+
+
+async def test_stop_is_prompt_and_leaves_nothing_behind(fleet: Fleet):
+    servers = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(10)]
+    async with running_engine(ProbeSettings(per_host=64)) as (engine, notebook):
+        for server in servers:
+            engine.watch(target_of(server))
+        waiting = asyncio.create_task(engine.check(servers[0].id, 30))
+        await asyncio.sleep(0)
+        for server in servers:
+            await server.wait_until(lambda s=server: s.requests == 1)
+        async with asyncio.timeout(2):
+            await engine.stop()
+        with pytest.raises(ShuttingDown):
+            await waiting
+        assert engine.active == 0
+        with pytest.raises(ShuttingDown):
+            await engine.check(servers[0].id, 1)
+        await engine.stop()
+    for server in servers:
+        await server.wait_until(lambda s=server: s.open_connections == 0)
+    assert notebook.entries == []
+
+
+async def test_an_exception_in_a_probe_or_in_the_report_does_not_kill_the_engine(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+):
+    good, other = await fleet.add(FakeOllama("a")), await fleet.add(FakeVllm())
+
+    async def explode(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("hub.probes.backends.vllm.VllmProber.probe", explode)
+    async with running_engine(FAST) as (engine, notebook):
+        note = notebook.report
+
+        def fail_once(id_: str, observation: Observation) -> None:
+            note(id_, observation)
+            if len(notebook.entries) == 1:
+                raise RuntimeError
+
+        engine._report = fail_once
+        engine.watch(target_of(good))
+        engine.watch(target_of(other))
+        await notebook.until(
+            lambda: len(notebook.of(good.id)) >= 2 and len(notebook.of(other.id)) >= 2
+        )
+    seen = notebook.of(other.id)[0]
+    assert seen.error == "the hub could not probe it (ZeroDivisionError, see log)"
+
+
+async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    async with running_engine(FAST) as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        await fleet.stop(server)
+        await notebook.until(lambda: notebook.of(server.id)[-1].error == "connection refused")
+        assert not notebook.of(server.id)[-1].answered
+        assert notebook.of(server.id)[-1].models is None
+        await fleet.add(FakeOllama("b"), port=server.port)
+        await notebook.until(lambda: notebook.of(server.id)[-1].error == "")
+        assert list(states(notebook.of(server.id)[-1])) == ["b"]
