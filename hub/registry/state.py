@@ -39,7 +39,7 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than every revision of an earlier one.
+    greater than 0 and than every revision of an earlier one.
     """
 
     def __init__(
