@@ -9,7 +9,7 @@ into the ring; the bookkeeping of checks and the resource reports, which change
 all the time, do not.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than every revision of an earlier one.
+    greater than 0 and than every revision of an earlier one.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Registry:
 
         Only valid until the next change.
         """
-        start = bisect_left(self._ids, after_id + "\0") if after_id else 0
+        start = bisect_right(self._ids, after_id)
         return (self._endpoints[self._ids[i]] for i in range(start, len(self._ids)))
 
     def with_model(self, model: str) -> list[EndpointRecord]:

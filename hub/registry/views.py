@@ -70,5 +70,6 @@ class SnapshotView:
         rest = Snapshot(fleet_models=registry.fleet_models(), revision=registry.revision)
         fragments.append(rest.SerializeToString())
         snapshot = b"".join(fragments)
-        # A message field and a bytes field of one number look the same on the wire.
+        # A message field and a bytes field of one number look the same on the wire;
+        # and there always are bytes, since a revision is never 0.
         return BytesValue(value=snapshot).SerializeToString()

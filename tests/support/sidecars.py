@@ -1,0 +1,31 @@
+"""Sidecars for tests, whose connections remember how they were closed."""
+
+from hub.presence import Close, Sidecar
+from tests.support.fleet import NOW
+
+
+class RecordingConnection:
+    """A `hub.presence.Connection` that keeps what it was closed with."""
+
+    def __init__(self) -> None:
+        self.closes: list[Close] = []
+
+    def close(self, close: Close) -> None:
+        self.closes.append(close)
+
+
+def sidecar(
+    agent_id: str, *, token_id: str = "token", connection: RecordingConnection | None = None
+) -> Sidecar:
+    return Sidecar(
+        agent_id=agent_id,
+        name=f"node {agent_id}",
+        status="idle",
+        capabilities=("ollama",),
+        remote_address="10.0.0.9",
+        transport="ws",
+        token_id=token_id,
+        connected_at_ms=NOW,
+        last_seen_ms=NOW + 5,
+        connection=connection or RecordingConnection(),
+    )
