@@ -65,15 +65,15 @@ class Sidecar:
     """One identified sidecar and its connection."""
 
     agent_id: str
-    name: str
-    status: str
-    capabilities: tuple[str, ...]
     remote_address: str
     transport: str
-    token_id: str
     connected_at_ms: int
-    last_seen_ms: int
     connection: Connection
+    name: str = ""
+    status: str = ""
+    capabilities: tuple[str, ...] = ()
+    token_id: str = ""
+    last_seen_ms: int = 0
     frames: int = 0
     unknown_fields: int = 0
     violations: int = 0

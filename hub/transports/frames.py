@@ -30,6 +30,7 @@ from hub.errors import (
 )
 from hub.misbehaviour import Cooldowns, ViolationWindow
 from hub.presence import (
+    IDENTIFY_TIMEOUT,
     TOKEN_EXPIRED,
     TOO_MANY_VIOLATIONS,
     Close,
@@ -104,6 +105,9 @@ class Session:
     Give it every frame with the time of its arrival, one after the other; send
     what it returns (awaiting it first where it must wait for the disk); then
     look at `closing`. Call `end` once when the connection is gone.
+
+    It is itself the `Connection` that the presence holds: once it is closing, from
+    within or from without, frames that are still on their way are not taken.
     """
 
     def __init__(
@@ -130,6 +134,8 @@ class Session:
 
     def receive_text(self, text: str | bytes, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes a JSON frame as it came; a binary one (bytes) is a violation."""
+        if self.closing is not None:
+            return _NOTHING
         message_type = UNKNOWN_TYPE
         try:
             if isinstance(text, bytes):
@@ -144,6 +150,8 @@ class Session:
 
     def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes a binary frame."""
+        if self.closing is not None:
+            return _NOTHING
         member = frame.WhichOneof("frame")
         try:
             if member is None:
@@ -154,6 +162,17 @@ class Session:
             return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
         except Exception:
             return self._fail(member or UNKNOWN_TYPE, now_ms)
+
+    def close(self, close: Close) -> None:
+        """See `Connection`."""
+        if self.closing is None:
+            self.closing = close
+            self._connection.close(close)
+
+    def close_unless_identified(self) -> None:
+        """The time to identify is over."""
+        if not self.identified:
+            self.close(IDENTIFY_TIMEOUT)
 
     def end(self) -> None:
         """The connection is gone."""
@@ -202,26 +221,36 @@ class Session:
         if not verdict.allowed:
             return (_rate_limited(_IDENTIFY, verdict),)
         reply = context.service.execute(_IDENTIFY.rpc, request, caller, now_ms)
-        sidecar = self._sidecar or Sidecar(
-            agent_id=principal.agent_id,
-            name=request.name or principal.agent_id,
-            status=request.status,
-            capabilities=tuple(request.capabilities),
-            remote_address=self._remote_address,
-            transport=self._transport,
-            token_id=principal.token_id,
-            connected_at_ms=now_ms,
-            last_seen_ms=now_ms,
-            connection=self._connection,
-            frames=1,
-            unknown_fields=payload.unknown_fields,
-        )
 
         def admit() -> None:
-            self._caller, self._sidecar = caller, sidecar
-            context.presence.join(sidecar)
+            # The token may have been revoked while a registration was written.
+            context.service.tokens.authenticate(request.token, now_ms)
+            self._admit(request, caller, payload.unknown_fields, now_ms)
 
         return self._answer(_IDENTIFY, verdict, reply, now_ms, admit)
+
+    def _admit(
+        self, request: IdentifyRequest, caller: Caller, unknown_fields: int, now_ms: int
+    ) -> None:
+        principal = caller.principal
+        sidecar = self._sidecar
+        if sidecar is None:
+            sidecar = self._sidecar = Sidecar(
+                agent_id=principal.agent_id,
+                remote_address=self._remote_address,
+                transport=self._transport,
+                connected_at_ms=now_ms,
+                connection=self,
+            )
+        sidecar.name = request.name or principal.agent_id
+        sidecar.status = request.status
+        sidecar.capabilities = tuple(request.capabilities)
+        sidecar.token_id = principal.token_id
+        sidecar.last_seen_ms = now_ms
+        sidecar.frames += 1
+        sidecar.unknown_fields += unknown_fields
+        self._caller = caller
+        self._context.presence.join(sidecar)
 
     def _answer(
         self,
@@ -248,12 +277,14 @@ class Session:
     ) -> Replies:
         try:
             done = await reply
+            if self.closing is not None:
+                return _NOTHING
+            if then is not None:
+                then()
         except HubError as error:
             return self._refuse(error, kind.type, now_ms)
         except Exception:
             return self._fail(kind.type, now_ms)
-        if then is not None:
-            then()
         return _replies(kind, verdict, done)
 
     def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:

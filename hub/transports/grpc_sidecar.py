@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from hub.clock import Clock
-from hub.presence import IDENTIFY_TIMEOUT, Close
+from hub.presence import Close
 from hub.transports.frames import Session, SessionContext
 from llmhub.v1.frame_pb2 import HubFrame, SidecarFrame
 
@@ -37,7 +37,7 @@ async def converse(
     handle = _Handle()
     session = Session(context, handle, remote_address, "grpc")
     loop = asyncio.get_running_loop()
-    deadline = loop.call_later(identify_timeout_s, _close_unless_identified, session, handle)
+    deadline = loop.call_later(identify_timeout_s, session.close_unless_identified)
     try:
         while (frame := await _next(frames, handle)) is not None:
             replies = session.receive_frame(frame, clock.now_ms())
@@ -72,8 +72,3 @@ async def _next(frames: AsyncIterator[Any], handle: _Handle) -> SidecarFrame | N
     if handle.closed.done():
         raise handle.closed.result().as_error()
     return reading.result()
-
-
-def _close_unless_identified(session: Session, handle: _Handle) -> None:
-    if not session.identified:
-        handle.close(IDENTIFY_TIMEOUT)

@@ -13,7 +13,7 @@ from websockets.http11 import Request, Response
 from hub.clock import Clock
 from hub.codec.encode import encode_frame
 from hub.config import WsSettings
-from hub.presence import GOING_AWAY, IDENTIFY_TIMEOUT, Close
+from hub.presence import GOING_AWAY, Close
 from hub.transports.frames import Session, SessionContext
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class WebSocketDoor:
         session = Session(self._context, handle, self._remote_address(connection), "ws")
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(
-            self._settings.identify_timeout_s, handle.close_unless_identified, session
+            self._settings.identify_timeout_s, session.close_unless_identified
         )
         self._connections += 1
         now_ms = self._clock.now_ms
@@ -98,7 +98,7 @@ class WebSocketDoor:
                 for frame in replies:
                     await connection.send(encode_frame(frame))
                 if session.closing is not None:
-                    await connection.close(session.closing.code, session.closing.reason)
+                    await connection.close(session.closing.code, _reason(session.closing))
         except ConnectionClosed:
             # The keepalive or the peer ended it; there is nobody left to tell.
             pass
@@ -130,16 +130,15 @@ class _Handle:
         self._closers = closers
 
     def close(self, close: Close) -> None:
-        # A close frame holds 123 bytes of reason at the most (RFC 6455, 5.5).
-        reason = close.reason.encode()[:120].decode(errors="ignore")
-        closing = self._connection.close(close.code, reason)
+        closing = self._connection.close(close.code, _reason(close))
         task = asyncio.get_running_loop().create_task(closing)
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
 
-    def close_unless_identified(self, session: Session) -> None:
-        if not session.identified:
-            self.close(IDENTIFY_TIMEOUT)
+
+def _reason(close: Close) -> str:
+    """The reason, cut to the 123 bytes that a close frame holds (RFC 6455, 5.5)."""
+    return close.reason.encode()[:123].decode(errors="ignore")
 
 
 def _is_in(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

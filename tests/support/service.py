@@ -1,0 +1,97 @@
+"""A real service without doors: store, registry, registrar, tokens and limits."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from hub.clock import ManualClock
+from hub.fleet import FleetFollower
+from hub.handlers.registry import RegistryHandlers
+from hub.handlers.sidecar import SidecarHandlers
+from hub.misbehaviour import Cooldowns
+from hub.presence import Close, Presence
+from hub.probes.engine import ProbeEngine
+from hub.probes.settings import ProbeSettings
+from hub.probes.targets import AddressPolicy
+from hub.ratelimit import RateLimiter
+from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
+from hub.registrar import Registrar
+from hub.registry.state import Registry
+from hub.service import Service
+from hub.stores.base import Delete
+from hub.stores.sqlite import SqliteStore
+from hub.tokens import TokenRegistry
+from hub.transports.frames import Session, SessionContext
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
+
+
+@dataclass(eq=False)
+class Recorder:
+    """A connection that remembers how it was closed."""
+
+    closes: list[Close] = field(default_factory=list)
+
+    def close(self, close: Close) -> None:
+        self.closes.append(close)
+
+
+@dataclass(eq=False)
+class ServiceRig:
+    """The parts, and a clock that stands still."""
+
+    clock: ManualClock
+    store: SqliteStore
+    registry: Registry
+    tokens: TokenRegistry
+    service: Service
+    context: SessionContext
+
+    async def token(
+        self, role: Role = ROLE_SIDECAR, agent_id: str = "", ttl_ms: int | None = None
+    ) -> str:
+        secret, _, put = self.tokens.mint(role, agent_id, ttl_ms, "", self.clock.now_ms())
+        await self.store.commit([put])
+        return secret
+
+    async def revoke(self, token: str) -> None:
+        token_id = self.tokens.authenticate(token, self.clock.now_ms()).token_id
+        await self.store.commit([Delete(f"{TOKENS}/{token_id}")])
+
+    def session(
+        self, *, remote_address: str = "127.0.0.1", transport: str = "ws"
+    ) -> tuple[Session, Recorder]:
+        recorder = Recorder()
+        return Session(self.context, recorder, remote_address, transport), recorder
+
+
+@asynccontextmanager
+async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator[ServiceRig]:
+    clock = ManualClock()
+    registry = Registry(first_revision=1_000)
+    # Never started: what is watched waits in its schedule.
+    probes = ProbeEngine(ProbeSettings(), lambda _id, _seen: None, clock, Random(7))
+    tokens = TokenRegistry()
+    follower = FleetFollower(registry, probes)
+    dispatcher = RecordDispatcher({ENDPOINTS: [follower], SECRETS: [follower], TOKENS: [tokens]})
+    store = SqliteStore(directory / "rig.db")
+    await store.open(dispatcher.apply)
+    registrar = Registrar(store, registry, max_endpoints=100)
+    limiters = {
+        role: RateLimiter(enabled=limited) for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
+    }
+    service = Service(
+        tokens=tokens,
+        limiters=limiters,
+        handlers=[
+            RegistryHandlers(registry),
+            SidecarHandlers(registry, registrar, AddressPolicy(), clock),
+        ],
+    )
+    try:
+        context = SessionContext(service, Presence(), Cooldowns())
+        yield ServiceRig(clock, store, registry, tokens, service, context)
+    finally:
+        await store.close()
+        await probes.stop()
