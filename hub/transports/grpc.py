@@ -5,6 +5,7 @@ in `hub.contract`, and from there the one way in, `hub.service`.
 """
 
 import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class GrpcDoor:
         try:
             bound = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+            raise _why_not_bound(host, port) from error
         await server.start()
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -184,6 +185,17 @@ class _Dispatch(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> MethodHandler | None:
         return self._by_path.get(handler_call_details.method)
+
+
+def _why_not_bound(host: str, port: int) -> OSError:
+    """The system's own reason, which grpc keeps to itself: found by trying again."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as trial:
+            trial.bind((host, port))
+    except OSError as error:
+        return error
+    return OSError("refused by the gRPC library")
 
 
 async def abort(context: Context, error: HubError) -> None:

@@ -1,9 +1,4 @@
 import pytest
-from llmhub.v1.endpoint_pb2 import (
-    MODEL_STATE_AVAILABLE,
-    MODEL_STATE_LOADED,
-    MODEL_STATE_UNSPECIFIED,
-)
 
 from hub.probes.backends.ollama import (
     merge,
@@ -13,6 +8,11 @@ from hub.probes.backends.ollama import (
     same_name,
 )
 from hub.probes.errors import BadAnswer, WrongKind
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
+)
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeOllama, Fleet
 from tools.fleetsim.ollama import OllamaModel
