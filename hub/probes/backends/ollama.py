@@ -48,8 +48,8 @@ class OllamaProber(Prober):
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._version = ""
-        # The same answers are the same models: a fleet changes rarely, and reading
-        # the lists of 10,000 servers anew is an eighth of what probing them costs.
+        # The same answers are the same models: a fleet changes rarely, and the
+        # registry need not compare a tuple that it has already.
         self._read = b""
         self._models: tuple[Model, ...] = ()
 
