@@ -18,7 +18,7 @@ INFO = GetServerInfoResponse(
     http_address="[::1]:8081",
 )
 STAND_IN = """#!/bin/sh
-printf '%s\\n' "$LLM_HUB_ADDRESS" "$LLM_HUB_TOKEN" "$@"
+printf '%s\\n' "$LLM_HUB_TOKEN" "$@"
 """
 
 
@@ -27,23 +27,30 @@ def lines(settings: Settings, capsys: pytest.CaptureFixture[str], token: str | N
     return capsys.readouterr().out.splitlines()
 
 
-def pasted(line: str, tmp_path: Path) -> list[str]:
-    """The environment and arguments that a command gets from a pasted line."""
-    tools = tmp_path / "tools"
-    tools.mkdir(exist_ok=True)
-    for name in ("grpcurl", "llm-hub"):
-        (tools / name).write_text(STAND_IN)
-        (tools / name).chmod(0o755)
+def stand_in(file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(STAND_IN)
+    file.chmod(0o755)
+
+
+def pasted(line: str) -> list[str]:
+    """The token and the arguments that a command gets from a pasted line."""
     done = subprocess.run(
-        ["/bin/sh", "-c", line],
-        env={"PATH": f"{tools}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
+        ["/bin/sh", "-c", line], capture_output=True, text=True, check=True, timeout=10
     )
     assert done.stderr == ""
     return done.stdout.splitlines()
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory on PATH with stand-ins for the commands."""
+    directory = tmp_path / "tools"
+    for name in ("grpcurl", "llm-hub"):
+        stand_in(directory / name)
+    monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+    monkeypatch.delenv("LLM_HUB_TOKEN", raising=False)
+    return directory
 
 
 @pytest.fixture(params=["plain", "it's a $HOME; with spaces"])
@@ -77,24 +84,46 @@ def test_a_new_token_is_shown_and_an_old_one_is_not(
     assert not any("llmhub_" in line for line in lines(settings, capsys, None))
 
 
+@pytest.mark.usefixtures("tools")
 def test_the_grpcurl_line_works_when_pasted(
-    settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = (line for line in lines(settings, capsys, None) if "grpcurl -" in line)
-    arguments = pasted(line, tmp_path)[2:]
+    _, *arguments = pasted(line)
     assert arguments[:3] == ["-plaintext", "-H", "authorization: Bearer llmhub_the_token"]
     assert json.loads(arguments[arguments.index("-d") + 1]) == {"host": "127.0.0.1"}
     assert arguments[-2:] == ["127.0.0.1:5001", "llmhub.v1.AdminService/RegisterEndpoint"]
 
 
-def test_the_llm_hub_lines_work_when_pasted(
-    settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    shown = [line for line in lines(settings, capsys, None) if " llm-hub " in line]
-    commands = []
+def commands(settings: Settings, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    shown = [line for line in lines(settings, capsys, None) if "LLM_HUB_TOKEN=" in line]
+    received = []
     for line in shown:
-        address, token, *arguments = pasted(line, tmp_path)
-        assert (address, token) == ("127.0.0.1:5001", "llmhub_the_token")
-        commands.append(arguments)
-    assert ["snapshot"] in commands
-    assert ["token", "create", "--role", "sidecar", "--agent", "node-1"] in commands
+        token, *arguments = pasted(line)
+        assert token == "llmhub_the_token"
+        assert arguments[:2] == ["--hub", "127.0.0.1:5001"]
+        received.append(arguments[2:])
+    return received
+
+
+COMMANDS = [["snapshot"], ["token", "create", "--role", "sidecar", "--agent", "node-1"]]
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_llm_hub_lines_work_when_pasted(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands(settings, capsys) == COMMANDS
+
+
+def test_a_command_that_is_not_on_the_path_is_called_by_its_own(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    tools: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tools / "llm-hub").unlink()
+    stand_in(tmp_path / "my env" / "llm-hub")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "my env" / "python"))
+    assert commands(settings, capsys) == COMMANDS
