@@ -206,6 +206,7 @@ class Hub:
                     presence=self._presence,
                     probes=self._probes,
                     policy=self._policy,
+                    max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
                 SidecarHandlers(registry, registrar, self._policy, clock),
