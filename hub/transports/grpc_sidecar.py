@@ -32,8 +32,9 @@ async def converse(
 ) -> AsyncIterator[HubFrame]:
     """Carries one stream's frames to a session and its replies back.
 
-    The session is in `sessions` as long as the stream lives. Ends when the sidecar ends its side. Raises the HubError that stands for a
-    close code where the hub ends it.
+    The session is in `sessions` as long as the stream lives. Ends when the sidecar
+    ends its side. Raises the HubError that stands for a close code where the hub
+    ends it.
     """
     handle = _Handle()
     session = Session(context, handle, remote_address, "grpc")

@@ -48,11 +48,13 @@ class SidecarStream:
 
     async def failed(self):
         """Waits until the hub has ended the stream; returns its error."""
-        async with asyncio.timeout(10):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
+        try:
+            async with asyncio.timeout(10):
                 while await self.call.read() is not grpc.aio.EOF:
                     pass
-        return failure(caught.value)
+        except grpc.aio.AioRpcError as error:
+            return failure(error)
+        raise AssertionError("the hub ended the stream without an error")
 
 
 @asynccontextmanager
