@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_status import rpc_status
 
+from hub.address import join_host_port
 from hub.clock import Clock
 from hub.config import GrpcSettings
 from hub.contract import RPCS, SERVICES, Rpc, rpc
@@ -89,11 +90,11 @@ class GrpcDoor:
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _require_bindable(host, port)
         try:
-            bound = server.add_insecure_port(address)
+            bound = server.add_insecure_port(join_host_port(host, port))
         except RuntimeError as error:
-            raise _why_not_bound(host, port) from error
+            raise OSError("gRPC cannot bind it") from error
         await server.start()
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -190,6 +191,19 @@ class GrpcDoor:
         await abort(context, InternalError(message, metadata={"request_id": request_id}))
 
 
+def _require_bindable(host: str, port: int) -> None:
+    """Raises OSError where the address cannot be bound, and says why.
+
+    grpc itself would not: it writes to stderr and raises an error without a cause.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
 class _Dispatch(grpc.GenericRpcHandler):
     """Finds the handler of a path; grpc answers UNIMPLEMENTED where there is none."""
 
@@ -198,17 +212,6 @@ class _Dispatch(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> MethodHandler | None:
         return self._by_path.get(handler_call_details.method)
-
-
-def _why_not_bound(host: str, port: int) -> OSError:
-    """The system's own reason, which grpc keeps to itself: found by trying again."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as trial:
-            trial.bind((host, port))
-    except OSError as error:
-        return error
-    return OSError("refused by the gRPC library")
 
 
 async def abort(context: Context, error: HubError) -> None:
