@@ -225,7 +225,7 @@ class _Connection(asyncio.Protocol):
         self.server: FakeServer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports only look like asyncio's, so there is nothing to assert.
         self._transport = transport
         server = self.server = self._find(transport.get_extra_info("sockname")[0])
         if server is None or server.behaviour is Behaviour.REFUSED:
