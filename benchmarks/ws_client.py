@@ -6,6 +6,7 @@ cheaper of the two. RFC 6455 wants a client's frames masked (section 5.3).
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -126,11 +127,11 @@ def texts(connection: socket.socket, received: bytes) -> list[bytes]:
 def answer_keepalives(connections: list[socket.socket]) -> None:
     """Answers what waits: a server gives up who leaves its pings unanswered."""
     for connection in connections:
-        try:
-            received = connection.recv(_HEAD_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            continue
-        texts(connection, received)
+        timeout = connection.gettimeout()
+        connection.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            texts(connection, connection.recv(_HEAD_BYTES))
+        connection.settimeout(timeout)
 
 
 def block(connections: list[socket.socket]) -> None:

@@ -130,7 +130,10 @@ async def _pair(
 
 
 async def _each_in_turn(server: ServerProcess, sockets: list[socket.socket], cycles: int) -> Sample:
-    """Frame after frame; a ping after each cycle keeps the generator from running ahead."""
+    """Frame after frame; a ping after each cycle keeps the generator from running ahead.
+
+    So no connection ever has more than one frame that waits, and none is coalesced.
+    """
     report = ws_client.RESOURCE_REPORT
     ws_client.answer_keepalives(sockets)
     before = server.cpu_s
