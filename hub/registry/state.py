@@ -42,6 +42,10 @@ class Registry:
     greater than 0 and than every revision of an earlier one. The ring keeps the
     last `ring_capacity` changes, as far as their endpoints take `ring_bytes`: one
     that shows other models at every probe shall not fill the memory.
+
+    `endpoints_revision` is the revision of the last change of any endpoint.
+    Reports of resources, which come all the time, leave it alone: so listings
+    can be kept for as long as it stands.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Registry:
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
+        self.endpoints_revision = first_revision
         self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision, max_bytes=ring_bytes)
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
@@ -164,7 +169,7 @@ class Registry:
     def _set(
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
-        revision = self._next_revision()
+        revision = self.endpoints_revision = self._next_revision()
         record = Versioned(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)

@@ -93,7 +93,7 @@ class WebSocketDoor:
         try:
             async for text in connection:
                 replies = receive(text, now_ms())
-                if not isinstance(replies, Sequence):
+                if not isinstance(replies, tuple):
                     replies = await replies
                 for frame in replies:
                     await connection.send(encode_frame(frame))
