@@ -123,6 +123,8 @@ async def _pair(
         of_hub = await ws_client.connect_many(hub.ws_port, [*identifies])
         of_floor = await ws_client.connect_many(floor.ready["port"], [None] * connections)
         ws_client.block(of_hub + of_floor)
+        if len(of_hub) + len(of_floor) != 2 * connections:
+            raise ConnectionError("a server refused a connection")
         try:
             yield hub, of_hub, floor, of_floor
         finally:

@@ -89,10 +89,10 @@ class WebSocketDoor:
         )
         self._connections += 1
         now_ms = self._clock.now_ms
-        receive = session.receive_text
+        receive, answer = connection.recv, session.receive_text
         try:
-            async for text in connection:
-                replies = receive(text, now_ms())
+            while True:
+                replies = answer(await receive(), now_ms())
                 if not isinstance(replies, tuple):
                     replies = await replies
                 for frame in replies:
@@ -102,7 +102,7 @@ class WebSocketDoor:
                     # own close frame from being seen.
                     handle.close(session.closing)
         except ConnectionClosed:
-            # The keepalive or the peer ended it; there is nobody left to tell.
+            # It is closed, well or badly; there is nobody left to tell.
             pass
         finally:
             self._connections -= 1
