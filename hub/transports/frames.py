@@ -82,7 +82,8 @@ class _Binary:
     unknown_fields: int = 0
 
 
-_NOTHING: Replies = ()
+NOTHING: Replies = ()
+"""No reply is due."""
 _READY = (Message, bytes)
 _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
@@ -133,13 +134,11 @@ class Session:
         return self._sidecar.agent_id if self._sidecar is not None else None
 
     def receive_text(self, text: str | bytes, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes a JSON frame as it came; a binary one (bytes) is a violation."""
+        """Takes a JSON frame, as text or as its UTF-8 bytes."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         message_type = UNKNOWN_TYPE
         try:
-            if isinstance(text, bytes):
-                raise not_an_object()
             frame = parse_frame(text)
             message_type = frame.type
             return self._receive(frame.kind, frame.decode, now_ms)
@@ -148,10 +147,16 @@ class Session:
         except Exception:
             return self._fail(message_type, now_ms)
 
+    def receive_binary(self, now_ms: int) -> Replies:
+        """Takes a binary WebSocket frame, which is never JSON."""
+        if self.closing is not None:
+            return NOTHING
+        return self._refuse(not_an_object(), UNKNOWN_TYPE, now_ms)
+
     def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes a binary frame."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         member = frame.WhichOneof("frame")
         try:
             if member is None:
@@ -166,7 +171,7 @@ class Session:
     def receive_bytes(self, encoded: bytes, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes an encoded SidecarFrame as it came."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         try:
             frame = SidecarFrame.FromString(encoded)
         except DecodeError:
@@ -201,7 +206,7 @@ class Session:
         expires_at_ms = caller.principal.expires_at_ms
         if expires_at_ms is not None and now_ms >= expires_at_ms:
             self.closing = TOKEN_EXPIRED
-            return _NOTHING
+            return NOTHING
         sidecar.frames += 1
         sidecar.last_seen_ms = now_ms
         service = self._context.service
@@ -212,7 +217,7 @@ class Session:
         sidecar.unknown_fields += payload.unknown_fields
         reply = service.execute(kind.rpc, payload.message, caller, now_ms, payload.violations)
         if kind.reply is None and not verdict.warn:
-            return _NOTHING
+            return NOTHING
         return self._answer(kind, verdict, reply, now_ms)
 
     def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
@@ -226,7 +231,7 @@ class Session:
             raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
         if (wait_ms := context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
             self.closing = cooldown(-(-wait_ms // 1000))
-            return _NOTHING
+            return NOTHING
         caller = Caller(principal, self._remote_address, self._transport)
         verdict = context.service.admit(_IDENTIFY.rpc, caller, now_ms)
         if not verdict.allowed:
@@ -289,7 +294,7 @@ class Session:
         try:
             done = await reply
             if self.closing is not None:
-                return _NOTHING
+                return NOTHING
             if then is not None:
                 then()
         except HubError as error:

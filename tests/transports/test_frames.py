@@ -30,7 +30,11 @@ class Talk:
 
     async def say(self, frame: object) -> list[dict]:
         raw = frame if isinstance(frame, str | bytes) else json.dumps(frame)
-        replies = self.session.receive_text(raw, self.rig.clock.now_ms())
+        now_ms = self.rig.clock.now_ms()
+        if isinstance(raw, bytes):
+            replies = self.session.receive_binary(now_ms)
+        else:
+            replies = self.session.receive_text(raw, now_ms)
         if inspect.isawaitable(replies):
             replies = await replies
         return [json.loads(encode_frame(reply)) for reply in replies]
