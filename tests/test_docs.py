@@ -149,14 +149,15 @@ def test_field_errors():
 
 def field_error_kinds() -> set[str]:
     """Every kind that the code gives to a violation, read off its calls and returns."""
-    kinds: set[object] = set()
+    kinds: set[ast.expr | None] = set()
     for file in (ROOT / "hub").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
                 name = node.func.id if isinstance(node.func, ast.Name) else name
                 if name == "FieldViolation" or (name == "add" and len(node.args) > 2):
-                    kinds.add(node.args[1])
+                    keywords = {each.arg: each.value for each in node.keywords}
+                    kinds.add(node.args[1] if len(node.args) > 1 else keywords.get("error"))
             elif isinstance(node, ast.FunctionDef) and node.name == "_kind_and_detail":
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
