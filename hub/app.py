@@ -53,6 +53,8 @@ log = structlog.get_logger()
 
 # A stop takes 5 s at the most: 3 for what is in flight, the rest to flush.
 _GRACE_S = 3.0
+# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+_MOST_REVISIONS = 100_000_000_000
 
 
 def run(settings: Settings) -> int:
@@ -132,9 +134,9 @@ class Hub:
         validation.warm()
         prepare_data_dir(settings.data_dir)
         contents = await self._store.open(self._changed)
-        incarnation = await self._store.next_incarnation(self._started_ms * 1000)
+        first_revision = await self._new_first_revision()
         registry = self._registry = Registry(
-            first_revision=incarnation,
+            first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             unhealthy_after=settings.probes.unhealthy_after,
         )
@@ -155,6 +157,16 @@ class Hub:
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         await self._open_doors(registry)
         self._ready = True
+
+    async def _new_first_revision(self) -> int:
+        """A revision greater than every one that an earlier incarnation gave out."""
+        wanted = self._started_ms * 1000
+        number = await self._store.next_incarnation(wanted)
+        if number > wanted:
+            # The clock was set back. The number is greater than the last one's, but
+            # that incarnation has counted on from there, nobody knows how far.
+            number = await self._store.next_incarnation(number + _MOST_REVISIONS)
+        return number
 
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""

@@ -1,11 +1,13 @@
 """The HTTP door: the admin API, schemas and health checks, all in JSON."""
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from hub.clock import Clock
 from hub.codec.decode import compile_decoder
@@ -26,6 +28,21 @@ from llmhub.v1.admin_service_pb2 import (
 )
 
 log = structlog.get_logger()
+
+
+class _NoTracebackForStrangers(logging.Filter):
+    """What is not HTTP at all is the peer's fault: a line at debug level, no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.debug("not HTTP", error=error.message)
+            return False
+        return True
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_NoTracebackForStrangers())
 
 _BASE = "/api/admin/llm-registry"
 _HTTP_BODIES = {
@@ -75,7 +92,11 @@ class HttpDoor:
         )
         app.add_routes(self.routes())
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
+            app,
+            access_log=None,
+            handle_signals=False,
+            logger=_server_log,
+            shutdown_timeout=self._grace_s,
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, reuse_port=False)

@@ -1,5 +1,6 @@
 """A hub that cannot start says why in one line, and ends with an exit code that is not 0."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -114,8 +115,6 @@ def test_a_record_that_is_damaged(tmp_path, refusal):
     async def fill() -> None:
         async with running_hub(tmp_path) as hub:
             await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="h"))
-
-    import asyncio
 
     asyncio.run(fill())
     connection = sqlite3.connect(tmp_path / STORE_FILE)
