@@ -25,6 +25,7 @@ from hub.config import ProbeConfig, Settings, TierLimits
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.registry import RegistryHandlers
+from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
@@ -206,6 +207,7 @@ class Hub:
             limiters=self._limiters(),
             handlers=[
                 RegistryHandlers(registry),
+                SelectionHandlers(registry),
                 WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,

@@ -11,7 +11,7 @@ all the time, do not.
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry import liveness
@@ -70,6 +70,7 @@ class Registry:
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self._by_model: dict[str, set[str]] = {}
+        self._by_agent: dict[str, set[str]] = {}
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -102,6 +103,10 @@ class Registry:
     def with_model(self, model: str) -> list[EndpointRecord]:
         """The endpoints that have a model of that name, sorted by id."""
         return [self._endpoints[id_] for id_ in sorted(self._by_model.get(model, ()))]
+
+    def of_agent(self, agent_id: str) -> Collection[str]:
+        """The ids of the endpoints whose host an agent reports of, in no order."""
+        return self._by_agent.get(agent_id, ())
 
     def models(self) -> list[str]:
         """The names of all models of the fleet, sorted."""
@@ -224,16 +229,24 @@ class Registry:
         self._healthy += is_healthy - was_healthy
         old = {model.name for model in before.message.models} if before is not None else set()
         new = {model.name for model in after.message.models} if after is not None else set()
-        for name in old - new:
-            self._by_model[name].discard(id_)
-            if not self._by_model[name]:
-                del self._by_model[name]
-        for name in new - old:
-            self._by_model.setdefault(name, set()).add(id_)
+        _reindex(self._by_model, id_, old, new)
+        old = {before.message.agent_id} - {""} if before is not None else set()
+        new = {after.message.agent_id} - {""} if after is not None else set()
+        _reindex(self._by_agent, id_, old, new)
 
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str]) -> None:
+    """Moves an id in an index from the keys it had to those it has."""
+    for key in old - new:
+        index[key].discard(id_)
+        if not index[key]:
+            del index[key]
+    for key in new - old:
+        index.setdefault(key, set()).add(id_)
 
 
 def _carry_over(before: Endpoint, after: Endpoint) -> None:
