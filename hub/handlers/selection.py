@@ -19,7 +19,7 @@ from hub.registry import views
 from hub.registry.leases import Leases, TooManyLeases
 from hub.registry.rankings import Rankings
 from hub.registry.ring import Compacted
-from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick
+from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
 from hub.registry.state import Registry
 from hub.service import Caller
 from hub.times import to_ms, to_timestamp
@@ -174,8 +174,7 @@ class SelectionHandlers:
         model = request.model
         if not len(ranking):
             return self._why_unknown(model)
-        rejected = [(each, each.rejection, each.detail) for each in ranking.rejected()]
-        pick(ranking, limits, len(ranking), now_ms, lambda *why: rejected.append(why))
+        rejected = rejections(ranking, limits, now_ms)
         metadata = {"model": model} | _counts(why for _, why, _ in rejected)
         if request.explain:
             for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
@@ -211,15 +210,14 @@ def _explained(
     ranking: Ranking, limits: Limits, now_ms: int, facts: SelectionHandlers
 ) -> Iterator[Candidate]:
     """Every candidate: those that will do, then those that will not do now, then the others."""
-    late: list[tuple[Verdict, Rejection, str]] = []
-    fit = pick(ranking, limits, MAX_CANDIDATES, now_ms, lambda *why: late.append(why))
+    fit = pick(ranking, limits, MAX_CANDIDATES, now_ms)
     for verdict in fit:
         candidate = _candidate(verdict)
         candidate.score = verdict.score
         candidate.parts.update(ranking.criteria.explain(verdict, facts))
         yield candidate
-    late += ((verdict, verdict.rejection, verdict.detail) for verdict in ranking.rejected())
-    for verdict, rejection, detail in late[: MAX_CANDIDATES - len(fit)]:
+    rejected = rejections(ranking, limits, now_ms)
+    for verdict, rejection, detail in rejected[: MAX_CANDIDATES - len(fit)]:
         candidate = _candidate(verdict)
         candidate.rejection, candidate.detail = rejection, detail
         yield candidate

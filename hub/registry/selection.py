@@ -336,3 +336,13 @@ def pick(
         elif reject is not None:
             reject(verdict, rejection, detail)
     return chosen
+
+
+def rejections(
+    ranking: Ranking, limits: Limits, now_ms: int
+) -> list[tuple[Verdict, Rejection, str]]:
+    """Every endpoint that has the model and will not do now, with the reason."""
+    found: list[tuple[Verdict, Rejection, str]] = []
+    pick(ranking, limits, len(ranking), now_ms, lambda *why: found.append(why))
+    found += ((each, each.rejection, each.detail) for each in ranking.rejected())
+    return found
