@@ -30,7 +30,7 @@ class Retry:
     jitter", so that callers that failed together do not come back together.
     """
 
-    attempts: int = 5
+    attempts: int = 10
     first_s: float = 0.1
     longest_s: float = 5.0
 
