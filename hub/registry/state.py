@@ -42,9 +42,14 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one. `event_revision` is
-    that of the last change that is no resource report and no bookkeeping of a
-    check.
+    greater than 0 and than every revision of an earlier one. The ring keeps the
+    last `ring_capacity` changes, as far as their endpoints take `ring_bytes`: one
+    that shows other models at every probe shall not fill the memory.
+
+    `endpoints_revision` is the revision of the last change of any endpoint.
+    Reports of resources, which come all the time, leave it alone: so listings
+    can be kept for as long as it stands. `event_revision` leaves out the
+    bookkeeping of checks too, and counts the aliases.
     """
 
     def __init__(
@@ -52,12 +57,14 @@ class Registry:
         *,
         first_revision: int,
         ring_capacity: int = 65_536,
+        ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
         unhealthy_after: int = 2,
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
-        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision)
+        self.endpoints_revision = first_revision
+        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision, max_bytes=ring_bytes)
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
@@ -204,7 +211,7 @@ class Registry:
     def _set(
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
-        revision = self._next_revision()
+        revision = self.endpoints_revision = self._next_revision()
         record = Versioned(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)
@@ -217,7 +224,8 @@ class Registry:
         if event:
             self._checked.pop(id_, None)
             self.event_revision = revision
-            self.ring.append(revision, EndpointEvent(revision, id_, before, record))
+            size = sum(version.message.ByteSize() for version in (before, record) if version)
+            self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
         else:
             self._checked[id_] = revision
             self._checked.move_to_end(id_)

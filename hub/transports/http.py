@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.clock import Clock
 from hub.codec.decode import compile_decoder
 from hub.codec.encode import to_json_bytes
+from hub.codec.frames import not_an_object
 from hub.codec.schemas import schemas
 from hub.config import HttpSettings
 from hub.contract import Rpc, rpc
@@ -167,14 +168,20 @@ class HttpDoor:
             return error_response(InternalError(f"the hub failed; request id {request_id}"))
 
 
-async def _json_body(request: web.Request) -> object:
-    """The body's JSON value. Raises InvalidJson, HTTPUnsupportedMediaType."""
+async def _json_body(request: web.Request) -> dict[str, object]:
+    """The body's JSON object.
+
+    Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType.
+    """
     if "Content-Type" in request.headers and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
     try:
-        return orjson.loads(await request.read())
+        body = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"not JSON: {error}") from None
+    if type(body) is not dict:
+        raise not_an_object()
+    return body
 
 
 _PLAIN_CODES = {
