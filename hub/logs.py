@@ -14,6 +14,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from hub import request_id
 from hub.config import LogSettings
 
 REDACTED = "[redacted]"
@@ -36,6 +37,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     as_json = settings.format == "json" or (settings.format == "auto" and not on_terminal)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -76,6 +78,13 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: names the request or connection that the event belongs to."""
+    if id_ := request_id.current():
+        event.setdefault("request_id", id_)
+    return event
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
