@@ -73,10 +73,11 @@ class Call:
     ) -> None:
         if self.reason:
             self._traffic.errors[self.transport, self.reason] += 1
-        gone = kind is not None and issubclass(kind, CancelledError | GeneratorExit)
-        attributes = self._count(time.perf_counter() - self._started, gone=gone)
+        if kind is not None and issubclass(kind, CancelledError | GeneratorExit):
+            self.code = "CANCELLED"
+        self._count(time.perf_counter() - self._started)
         if self._span is not None:
-            attributes["llmhub.request_id"] = self.request_id
+            attributes = self._attributes() | {"llmhub.request_id": self.request_id}
             if self.reason:
                 attributes["llmhub.reason"] = self.reason
             self._span.end(attributes, failed=self.reason == "INTERNAL")
@@ -93,11 +94,12 @@ class Call:
         self.code = code_pb2.Code.Name(error.code)
         return error
 
-    def _count(self, seconds: float, *, gone: bool) -> dict[str, str]:
-        """Leaves the call in the metrics; returns its attributes in a trace.
+    def _count(self, seconds: float) -> None:
+        """Leaves the call in the metrics."""
+        raise NotImplementedError
 
-        `gone`: the caller did not wait for the end.
-        """
+    def _attributes(self) -> dict[str, str]:
+        """What a trace is told of it, in OpenTelemetry's semantic conventions."""
         raise NotImplementedError
 
 
@@ -115,14 +117,16 @@ class RpcCall(Call):
             self._traffic.open_streams[self._called.name] += 1
         return self
 
-    def _count(self, seconds: float, *, gone: bool) -> dict[str, str]:
-        name, code = self._called.name, "CANCELLED" if gone else self.code
+    def _count(self, seconds: float) -> None:
+        name = self._called.name
         if self._called.streams:
             self._traffic.open_streams[name] -= 1
-            self._traffic.streams[name, code] += 1
+            self._traffic.streams[name, self.code] += 1
         else:
-            self._traffic.rpcs.observe((name, code), seconds)
-        return {"rpc.system.name": "grpc", "rpc.response.status_code": code}
+            self._traffic.rpcs.observe((name, self.code), seconds)
+
+    def _attributes(self) -> dict[str, str]:
+        return {"rpc.system.name": "grpc", "rpc.response.status_code": self.code}
 
 
 class HttpCall(Call):
@@ -134,25 +138,27 @@ class HttpCall(Call):
         super().__init__("http", f"{method} {route}", traffic, span)
         self._method = method if method in _METHODS else "other"
         self._route = route
-        self._status = 0
+        # Stays where the caller has gone before there was an answer.
+        self._status = "gone"
         self._streamed = False
 
     def answer(self, status: int, content_type: str) -> None:
         """What was answered."""
-        self._status = status
+        self._status = str(status)
         # Such a stream lasts as long as its reader looks at it, which is no latency.
         self._streamed = content_type == "text/event-stream"
 
-    def _count(self, seconds: float, *, gone: bool) -> dict[str, str]:
-        status = "gone" if gone or not self._status else str(self._status)
+    def _count(self, seconds: float) -> None:
         if self._streamed:
             self._traffic.event_streams[self._route] += 1
         else:
-            self._traffic.requests.observe((self._method, self._route, status), seconds)
+            self._traffic.requests.observe((self._method, self._route, self._status), seconds)
+
+    def _attributes(self) -> dict[str, str]:
         return {
             "http.request.method": self._method,
             "http.route": self._route,
-            "http.response.status_code": status,
+            "http.response.status_code": self._status,
         }
 
 

@@ -96,7 +96,12 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def redact_text(text: str) -> str:
     """`text` without the hub's tokens and bearer credentials."""
-    return _BEARER.sub(rf"\1 {REDACTED}", _HUB_TOKEN.sub(REDACTED, text))
+    # What is nearly never there is searched for first: the expressions were a third of an event.
+    if "llmhub_" in text:
+        text = _HUB_TOKEN.sub(REDACTED, text)
+    if "bearer" in text.lower():
+        text = _BEARER.sub(rf"\1 {REDACTED}", text)
+    return text
 
 
 def _is_secret(name: object, value: object) -> bool:

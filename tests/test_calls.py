@@ -1,13 +1,22 @@
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from structlog.testing import capture_logs
 
+from hub import request_id
 from hub.calls import Calls
 from hub.contract import rpc
 from hub.errors import EndpointNotFound
 from hub.metrics.counts import Traffic
+
+
+@pytest.fixture(autouse=True)
+def no_id_left() -> Iterator[None]:
+    """Tests that are no tasks share one context."""
+    yield
+    request_id._current.set("")
+
 
 GET, WATCH = rpc("GetEndpoint"), rpc("WatchRegistry")
 
