@@ -30,6 +30,7 @@ from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
+from hub.observability import Observability
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
@@ -40,13 +41,14 @@ from hub.registrar import Registrar
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
-from hub.stores.base import Change, Entry, Store, StoreError
+from hub.stores.base import Change, Entry, Store, StoreError, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tokens import TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
+from hub.transports.http_backup import BackupSender
 from hub.transports.ws import WebSocketDoor
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
@@ -97,7 +99,8 @@ class Hub:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = _store(settings)
+        self._observability = Observability(settings, hub_version())
+        self._store = _store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
         self._presence = Presence()
         self._policy = AddressPolicy(
@@ -194,6 +197,7 @@ class Hub:
             self._expiry = None
         await self._probes.stop()
         await self._store.close()
+        await self._observability.close()
 
     def info(self) -> GetServerInfoResponse:
         """What the hub says of itself."""
@@ -215,9 +219,10 @@ class Hub:
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        limiters = self._limiters()
         service = Service(
             tokens=self._tokens,
-            limiters=self._limiters(),
+            limiters=limiters,
             handlers=[
                 RegistryHandlers(registry),
                 SelectionHandlers(registry),
@@ -235,18 +240,37 @@ class Hub:
                 SidecarHandlers(registry, registrar, self._policy, clock),
             ],
         )
-        sessions = SessionContext(service, self._presence, Cooldowns())
-        self._ws = WebSocketDoor(settings.ws, sessions, clock)
+        sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)
+        self._ws = ws = WebSocketDoor(settings.ws, sessions, clock)
         self._grpc = GrpcDoor(
             settings.grpc,
             service,
             sessions,
+            self._observability.calls,
             clock,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
         )
         self._http = HttpDoor(
-            settings.http, service, registry, clock, ready=self._why_not_ready, grace_s=_GRACE_S
+            settings.http,
+            service,
+            registry,
+            self._observability.calls,
+            self._observability.metrics(
+                registry=registry,
+                presence=self._presence,
+                probes=self._probes,
+                store=self._store,
+                limiters=limiters,
+                connections=lambda: ws.connections,
+            ),
+            BackupSender(
+                self._store.backup if isinstance(self._store, SqliteStore) else None,
+                settings.data_dir,
+            ),
+            clock,
+            ready=self._why_not_ready,
+            grace_s=_GRACE_S,
         )
         for name, door, listener in (
             ("ws", self._ws, settings.ws),
@@ -329,10 +353,10 @@ def hub_version() -> str:
         return "unknown"
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, on_transaction: TransactionObserver) -> Store:
     """The store that the settings ask for. Raises StartError."""
     if not settings.store.etcd:
-        return SqliteStore(settings.data_dir / STORE_FILE)
+        return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
         # An extra: most hubs keep their store in one file.
         from hub.stores.etcd import EtcdStore
@@ -340,7 +364,9 @@ def _store(settings: Settings) -> Store:
         raise StartError(
             "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
         ) from error
-    return EtcdStore(settings.store.etcd, prefix=settings.store.etcd_prefix)
+    return EtcdStore(
+        settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
+    )
 
 
 def _per_minute(tiers: TierLimits) -> dict[Tier, int]:

@@ -150,6 +150,8 @@ class HttpSettings(Listener):
     """where it listens, HOST:PORT; port 0 picks one"""
     max_body_bytes: Bytes = 1_048_576
     """the longest request body that is accepted, in bytes"""
+    public_metrics: bool = False
+    """whether /metrics may be read without a reader token"""
 
 
 class ProbeConfig(Section):
@@ -235,6 +237,13 @@ class LogSettings(Section):
     """console, json, or auto: console on a terminal, else json"""
 
 
+class TracingSettings(Section):
+    """Traces, for hubs with the extra `otel`."""
+
+    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$", max_length=256)] = ""
+    """the OTLP/gRPC endpoint of a collector, as http://127.0.0.1:4317; empty: no traces"""
+
+
 class Settings(Section):
     """All settings of a hub."""
 
@@ -252,6 +261,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 def load_settings(

@@ -60,7 +60,8 @@ class RateLimiter:
     A bucket holds a minute's calls and refills evenly. `per_minute` replaces
     the defaults of the tiers it names (each at least 1). At most `max_keys`
     buckets a tier are kept: full ones are forgotten first, then those unused
-    longest, so inventing keys costs the inventor and not the hub.
+    longest, so inventing keys costs the inventor and not the hub. `refused`
+    counts the calls that were not allowed.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class RateLimiter:
             raise ValueError("a rate limit must be at least 1")
         self._enabled = enabled
         self._max_keys = max_keys
+        self.refused = dict.fromkeys(Tier, 0)
         # By tier: its capacity, that in units of a bucket's time, and its buckets, of
         # which the least recently used comes first.
         self._tiers: tuple[tuple[int, int, OrderedDict[str, int]], ...] = tuple(
@@ -99,6 +101,7 @@ class RateLimiter:
         full_at += _MINUTE_MS
         room = whole - (full_at - now)
         if room < 0:
+            self.refused[tier] += 1
             return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
         buckets[key] = full_at
         buckets.move_to_end(key)

@@ -6,13 +6,16 @@ its misbehaviour and says when the connection must end; the door only carries
 what it says.
 """
 
+import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from hub import request_id
 from hub.codec.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract import FRAMES, FrameKind
 from hub.errors import (
@@ -27,9 +30,11 @@ from hub.errors import (
     TokenAgentMismatch,
     ValidationFailed,
 )
+from hub.metrics.counts import Traffic
 from hub.misbehaviour import Cooldowns, ViolationWindow
 from hub.presence import (
     IDENTIFY_TIMEOUT,
+    REPLACED,
     TOKEN_EXPIRED,
     TOO_MANY_VIOLATIONS,
     Close,
@@ -98,6 +103,7 @@ class SessionContext:
     service: Service
     presence: Presence
     cooldowns: Cooldowns
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Session:
@@ -118,6 +124,13 @@ class Session:
         self._connection = connection
         self._remote_address = remote_address
         self._transport = transport
+        # One for the whole connection: frames come outside of its task, and each
+        # with an id of its own would cost as much as itself.
+        self._request_id = request_id.current() or request_id.begin()
+        self._traffic = context.traffic
+        self._frames = context.traffic.frames[transport]
+        # Asked once: a call of the log that is not written costs as much as a frame.
+        self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
         self._sidecar: Sidecar | None = None
@@ -192,12 +205,30 @@ class Session:
 
     def end(self) -> None:
         """The connection is gone."""
+        if self.closing is not None:
+            self._traffic.closes[self._transport, self.closing.reason_name] += 1
         if self._sidecar is not None:
             self._context.presence.leave(self._sidecar)
+            self._log_end(self._sidecar, self.closing)
+
+    def _log_end(self, sidecar: Sidecar, closing: Close | None) -> None:
+        log.info(
+            "sidecar replaced" if closing is REPLACED else "sidecar left",
+            agent_id=sidecar.agent_id,
+            transport=sidecar.transport,
+            remote_address=sidecar.remote_address,
+            reason=closing.reason if closing is not None else "by itself",
+            frames=sidecar.frames,
+            violations=sidecar.violations,
+            unknown_fields=sidecar.unknown_fields,
+        )
 
     def _receive(
         self, kind: FrameKind, decode: Callable[[], Payload], now_ms: int
     ) -> Replies | Awaitable[Replies]:
+        self._frames[kind] += 1
+        if self._logs_frames:
+            log.debug("frame", type=kind.type, agent_id=self.agent_id)
         if kind is _IDENTIFY:
             return self._identify(decode, now_ms)
         caller, sidecar = self._caller, self._sidecar
@@ -250,6 +281,7 @@ class Session:
     ) -> None:
         principal = caller.principal
         sidecar = self._sidecar
+        is_new = sidecar is None
         if sidecar is None:
             sidecar = self._sidecar = Sidecar(
                 agent_id=principal.agent_id,
@@ -267,6 +299,15 @@ class Session:
         sidecar.unknown_fields += unknown_fields
         self._caller = caller
         self._context.presence.join(sidecar)
+        if is_new:
+            log.info(
+                "sidecar identified",
+                agent_id=sidecar.agent_id,
+                name=sidecar.name,
+                transport=sidecar.transport,
+                remote_address=sidecar.remote_address,
+                token_id=sidecar.token_id,
+            )
 
     def _answer(
         self,
@@ -291,8 +332,12 @@ class Session:
         now_ms: int,
         then: Callable[[], None] | None,
     ) -> Replies:
+        started = time.perf_counter()
         try:
             done = await reply
+            self._traffic.frame_waits.observe(
+                (self._transport, kind.type), time.perf_counter() - started
+            )
             if self.closing is not None:
                 return NOTHING
             if then is not None:
@@ -304,11 +349,13 @@ class Session:
         return _replies(kind, verdict, done)
 
     def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:
+        self._traffic.errors[self._transport, error.reason_name] += 1
         if isinstance(error, _VIOLATIONS):
             self._count_violation(now_ms)
         return (error_frame(error, message_type),)
 
     def _count_violation(self, now_ms: int) -> None:
+        self._traffic.violations[self._transport] += 1
         sidecar = self._sidecar
         if sidecar is not None:
             sidecar.violations += 1
@@ -318,8 +365,14 @@ class Session:
                 self._context.cooldowns.punish(sidecar.agent_id, now_ms)
 
     def _fail(self, message_type: str, now_ms: int) -> Replies:
-        log.exception("frame failed", message_type=message_type, agent_id=self.agent_id)
-        return self._refuse(InternalError("the hub failed on this frame"), message_type, now_ms)
+        log.exception(
+            "frame failed",
+            message_type=message_type,
+            agent_id=self.agent_id,
+            request_id=self._request_id,
+        )
+        error = InternalError(f"the hub failed on this frame; request id {self._request_id}")
+        return self._refuse(error, message_type, now_ms)
 
 
 def _replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:

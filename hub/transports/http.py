@@ -1,7 +1,6 @@
 """The HTTP door: the admin API, schemas and health checks, all in JSON."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -9,6 +8,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from hub.calls import Calls
 from hub.clock import Clock
 from hub.codec.decode import compile_decoder
 from hub.codec.encode import to_json_bytes
@@ -16,9 +16,11 @@ from hub.codec.frames import not_an_object
 from hub.codec.schemas import schemas
 from hub.config import HttpSettings
 from hub.contract import Rpc, rpc
-from hub.errors import HubError, InternalError, InvalidJson, InvalidToken
+from hub.errors import InvalidJson, InvalidToken
+from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
+from hub.transports.http_backup import BackupSender
 from hub.transports.http_errors import error_response, json_response
 from hub.transports.http_views import HttpViews
 from llmhub.v1.admin_service_pb2 import (
@@ -54,6 +56,8 @@ _GET = rpc("GetEndpoint")
 _SNAPSHOT = rpc("GetSnapshot")
 _REGISTER = rpc("RegisterEndpoint")
 _REMOVE = rpc("RemoveEndpoint")
+# Needs the role that a copy of the store needs.
+_SERVER_INFO = rpc("GetServerInfo")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,6 +70,9 @@ class HttpDoor:
         settings: HttpSettings,
         service: Service,
         registry: Registry,
+        calls: Calls,
+        metrics: Metrics,
+        backups: BackupSender,
         clock: Clock,
         *,
         ready: Callable[[], str | None],
@@ -79,6 +86,9 @@ class HttpDoor:
         self._settings = settings
         self._service = service
         self._views = HttpViews(registry)
+        self._calls = calls
+        self._metrics = metrics
+        self._backups = backups
         self._clock = clock
         self._ready = ready
         self._decode_registration = compile_decoder(RegisterEndpointRequest).decode
@@ -118,8 +128,10 @@ class HttpDoor:
             web.get(one, self._get),
             web.delete(one, self._remove),
             web.get("/api/schemas", self._get_schemas),
+            web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/metrics", self._get_metrics),
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -155,6 +167,12 @@ class HttpDoor:
         self._admit(request, _LIST)
         return json_response(self._schemas)
 
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        caller = self._admit(request, _SERVER_INFO)
+        response = await self._backups.send(request)
+        log.info("store copied", by=caller.principal.token_id, bytes=response.content_length)
+        return response
+
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response(b'{"status":"ok"}')
 
@@ -163,6 +181,12 @@ class HttpDoor:
         if reason is None:
             return json_response(b'{"status":"ready"}')
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        if not self._settings.public_metrics:
+            self._admit(request, _LIST)
+        body = await self._metrics.render()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     def _admit(self, request: web.Request, called: Rpc) -> Caller:
         """Who calls, if it may call this. Raises InvalidToken, RoleForbidden, RateLimited."""
@@ -177,16 +201,21 @@ class HttpDoor:
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except HubError as error:
-            return error_response(error)
-        except web.HTTPException as error:
-            return _plain_error(error)
-        except Exception:
-            request_id = secrets.token_hex(8)
-            log.exception("request failed", path=request.path, request_id=request_id)
-            return error_response(InternalError(f"the hub failed; request id {request_id}"))
+        with self._calls.http(request.method, _route(request), request.headers) as call:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = _plain_error(error)
+            except Exception as error:
+                response = error_response(call.fail(error))
+            call.answer(response.status, response.content_type)
+            return response
+
+
+def _route(request: web.Request) -> str:
+    """The template of the route; what matches none must not become a label each."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
 
 
 async def _json_body(request: web.Request) -> dict[str, object]:

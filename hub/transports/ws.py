@@ -81,6 +81,7 @@ class WebSocketDoor:
                 HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n"
             )
         if self._connections >= self._settings.max_connections:
+            self._context.traffic.turned_away += 1
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return None
 

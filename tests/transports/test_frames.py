@@ -624,5 +624,6 @@ async def test_what_nobody_foresaw_is_told_without_its_details(known, rig, monke
 
     monkeypatch.setattr(rig.registry, "report_resources", explode)
     (reply,) = await known.say({"type": "resource_report", "cpu_percent": 1})
-    assert reply == {"type": "error", "error": "internal", "detail": "the hub failed on this frame"}
+    assert (reply["type"], reply["error"]) == ("error", "internal")
+    assert reply["detail"].startswith("the hub failed on this frame; request id")
     assert known.closing is None
