@@ -11,6 +11,7 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 
@@ -32,11 +33,12 @@ from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
+from hub.sessions import SessionRegistry
 from hub.stores.base import Change, Entry, Store, StoreError
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
@@ -44,6 +46,8 @@ from hub.tokens import TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
+from hub.transports.http_auth import Authenticator
+from hub.transports.http_dashboard import Dashboard
 from hub.transports.ws import WebSocketDoor
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -88,6 +92,7 @@ class Hub:
         self._clock = clock
         self._store = _store(settings)
         self._tokens = TokenRegistry()
+        self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
         self._policy = AddressPolicy(
             [str(block) for block in settings.probes.allow],
@@ -105,6 +110,7 @@ class Hub:
         self._ws: WebSocketDoor | None = None
         self._grpc: GrpcDoor | None = None
         self._http: HttpDoor | None = None
+        self._dashboard: Dashboard | None = None
         self._addresses = {"ws": "", "grpc": "", "http": ""}
         self._started_ms = clock.now_ms()
         self._ready = False
@@ -137,7 +143,8 @@ class Hub:
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self._tokens, _Revocations(self._presence)],
+                TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
+                SESSIONS: [self._sessions],
             }
         )
         self._dispatcher.load(contents)
@@ -221,8 +228,26 @@ class Hub:
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
         )
+        auth = Authenticator(self._tokens, self._sessions)
+        self._dashboard = Dashboard(
+            auth=auth,
+            sessions=self._sessions,
+            store=self._store,
+            service=service,
+            registry=registry,
+            presence=self._presence,
+            clock=clock,
+            server_info=self.info,
+        )
         self._http = HttpDoor(
-            settings.http, service, registry, clock, ready=self._why_not_ready, grace_s=_GRACE_S
+            settings.http,
+            service,
+            registry,
+            clock,
+            auth,
+            self._dashboard,
+            ready=self._why_not_ready,
+            grace_s=_GRACE_S,
         )
         for name, door, listener in (
             ("ws", self._ws, settings.ws),
@@ -251,6 +276,10 @@ class Hub:
         if self._dispatcher is not None:
             self._dispatcher.apply(change)
 
+    def _recheck_dashboards(self) -> None:
+        if self._dashboard is not None:
+            self._dashboard.recheck()
+
     def _observed(self, endpoint_id: str, seen: Observation) -> None:
         self._require_registry().observe(endpoint_id, seen)
 
@@ -277,10 +306,11 @@ class Hub:
 
 
 class _Revocations:
-    """Disconnects the sidecars whose token is revoked; a `RecordConsumer` of "tokens"."""
+    """Disconnects those whose token is revoked; a `RecordConsumer` of "tokens"."""
 
-    def __init__(self, presence: Presence) -> None:
+    def __init__(self, presence: Presence, recheck_dashboards: Callable[[], None]) -> None:
         self._presence = presence
+        self._recheck_dashboards = recheck_dashboards
 
     def apply_put(self, entry: Entry) -> None:
         """A new token disconnects nobody."""
@@ -288,6 +318,7 @@ class _Revocations:
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._presence.close_token(name_of(key))
+        self._recheck_dashboards()
 
 
 def hub_version() -> str:
