@@ -9,6 +9,7 @@ Start reading here. What is made where:
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -76,6 +77,11 @@ async def _serve(settings: Settings) -> int:
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
+    # What lives as long as the process need not be walked by every full
+    # collection; with thousands of connections those walks are felt.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     banner.show(hub.info(), settings, hub.new_admin_token)
     await stop.wait()
     log.info("stopping")
@@ -155,11 +161,6 @@ class Hub:
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         await self._open_doors(registry)
-        # What lives as long as the process need not be walked by every full
-        # collection; with thousands of connections those walks are felt.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
         self._ready = True
 
     async def stop(self) -> None:
@@ -213,6 +214,7 @@ class Hub:
                     presence=self._presence,
                     probes=self._probes,
                     policy=self._policy,
+                    max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
                 SidecarHandlers(registry, registrar, self._policy, clock),
@@ -257,7 +259,7 @@ class Hub:
             try:
                 port = await door.start(listener.host, listener.port)
             except OSError as error:
-                why = error.strerror or error
+                why = _why(error)
                 raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
             self._addresses[name] = join_host_port(listener.host, port)
 
@@ -319,6 +321,13 @@ class _Revocations:
         """See `RecordConsumer`."""
         self._presence.close_token(name_of(key))
         self._recheck_dashboards()
+
+
+def _why(error: OSError) -> str:
+    """What the system says of it; asyncio's own message repeats the address."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def hub_version() -> str:

@@ -1,6 +1,9 @@
 """What `serve` prints once all doors answer: addresses, and lines that work when pasted."""
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from hub.bootstrap import ADMIN_TOKEN_FILE
 from hub.config import Settings
@@ -17,16 +20,26 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     if new_admin_token is not None:
         print(f"An admin token was created and is kept in {token_file}; it is shown this once:")
         print(f"  {new_admin_token}")
-    print("Register an endpoint and see the fleet:")
+    command = f"{_command()} --hub {info.grpc_address}"
+    environment = f"LLM_HUB_TOKEN=$(cat {token_file})"
+    print("Paste in another terminal, to register an endpoint (an Ollama on this machine):")
     print(
         f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token_file})" '
         f'-d \'{{"host": "127.0.0.1"}}\' {info.grpc_address} '
         "llmhub.v1.AdminService/RegisterEndpoint"
     )
-    hub = f"LLM_HUB_ADDRESS={info.grpc_address} LLM_HUB_TOKEN=$(cat {token_file})"
-    print(f"  {hub} llm-hub snapshot")
-    print("Make a token for a sidecar:")
-    print(f"  {hub} llm-hub token create --role sidecar --agent node-1")
+    print("to see the fleet:")
+    print(f"  {environment} {command} snapshot")
+    print("to make a token for a sidecar:")
+    print(f"  {environment} {command} token create --role sidecar --agent node-1")
     print(
         f"ready ws={info.ws_address} grpc={info.grpc_address} http={info.http_address}", flush=True
     )
+
+
+def _command() -> str:
+    """How to call this very installation's `llm-hub` from another shell."""
+    beside = Path(sys.executable).with_name("llm-hub")
+    if shutil.which("llm-hub") is None and beside.exists():
+        return shlex.quote(str(beside))
+    return "llm-hub"

@@ -45,6 +45,9 @@ async def ensure_admin_token(
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             os.fchmod(out.fileno(), 0o600)
             out.write(secret + "\n")
+            out.flush()
+            # The store will have the token for sure, so its secret must not be lost.
+            os.fsync(out.fileno())
     except OSError as error:
         raise StartError(f"{file}: {error.strerror or error}") from error
     await store.commit([put])

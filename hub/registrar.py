@@ -2,12 +2,14 @@
 
 Everything that registers (admins, sidecars, the configuration) comes through
 here, so that what a registration keeps and replaces is decided in one place.
-Two changes of one endpoint at the same time: the store's precondition lets one
-of them win, and the other decides anew on what it then finds.
+Changes of one endpoint take turns. Where the store has other writers, its
+precondition lets one of them win, and the other decides anew on what it finds.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from hub.errors import EndpointNotFound, EtagMismatch, LimitReached, StoreUnavailable
 from hub.records import (
@@ -29,7 +31,7 @@ from llmhub.v1.endpoint_pb2 import (
     Source,
 )
 
-# How often a change is decided anew when others keep changing the endpoint.
+# How often a change is decided anew when other hubs keep changing the endpoint.
 _ATTEMPTS = 8
 
 
@@ -56,6 +58,9 @@ class Registrar:
         self._store = store
         self._registry = registry
         self._max_endpoints = max_endpoints
+        self._creating: set[str] = set()
+        # A lock lives as long as somebody holds it or waits for it.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def register(self, id_: str, wanted: Registration, now_ms: int) -> Endpoint:
         """Registers an endpoint or registers it anew; returns it as it stands.
@@ -66,7 +71,7 @@ class Registrar:
         """
 
         def decide(current: Endpoint | None) -> Endpoint:
-            if current is None and len(self._registry) >= self._max_endpoints:
+            if current is None and self._is_full():
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
             return merge(id_, current, wanted, now_ms)
 
@@ -88,12 +93,13 @@ class Registrar:
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
         """
-        for _ in range(_ATTEMPTS):
-            current = require(self.current(id_), id_, etag)
-            operations = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
-            expect = Expect(endpoint_key(id_), _written_at(current))
-            if await self._commit(operations, expect):
-                return
+        async with self._turn(id_):
+            for _ in range(_ATTEMPTS):
+                current = require(self.current(id_), id_, etag)
+                operations = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+                expect = Expect(endpoint_key(id_), _written_at(current))
+                if await self._commit(operations, expect):
+                    return
         raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
 
     def current(self, id_: str) -> Endpoint | None:
@@ -108,24 +114,47 @@ class Registrar:
         *,
         api_key: str | None = None,
     ) -> Endpoint:
-        for _ in range(_ATTEMPTS):
-            current = self.current(id_)
-            encoded = durable_endpoint(decide(current))
-            operations: list[Operation] = []
-            # The secret goes first, so that the first probe already has it.
-            if api_key:
-                operations.append(Put(secret_key(id_), encode_secret(api_key)))
-            elif api_key is not None:
-                operations.append(Delete(secret_key(id_)))
-            elif current is not None and encoded == durable_endpoint(current):
-                return current
-            operations.append(Put(endpoint_key(id_), encoded))
-            revision = _written_at(current)
-            if await self._commit(operations, Expect(endpoint_key(id_), revision)):
-                changed = self.current(id_)
-                if changed is not None:
-                    return changed
+        async with self._turn(id_):
+            for _ in range(_ATTEMPTS):
+                current = self.current(id_)
+                encoded = durable_endpoint(decide(current))
+                operations: list[Operation] = []
+                # The secret goes first, so that the first probe already has it.
+                if api_key:
+                    operations.append(Put(secret_key(id_), encode_secret(api_key)))
+                elif api_key is not None:
+                    operations.append(Delete(secret_key(id_)))
+                elif current is not None and encoded == durable_endpoint(current):
+                    return current
+                operations.append(Put(endpoint_key(id_), encoded))
+                expect = Expect(endpoint_key(id_), _written_at(current))
+                if await self._commit_creating(id_, operations, expect):
+                    changed = self.current(id_)
+                    if changed is not None:
+                        return changed
         raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+
+    def _turn(self, id_: str) -> asyncio.Lock:
+        return self._turns.setdefault(id_, asyncio.Lock())
+
+    def _is_full(self) -> bool:
+        """Whether the registry is full once all that is on its way to the disk is there."""
+        room = self._max_endpoints - len(self._registry)
+        # Those that have just arrived are counted in the registry already.
+        return len(self._creating) >= room and room <= sum(
+            self._registry.get(id_) is None for id_ in self._creating
+        )
+
+    async def _commit_creating(
+        self, id_: str, operations: Sequence[Operation], expect: Expect
+    ) -> bool:
+        if expect.revision:
+            return await self._commit(operations, expect)
+        self._creating.add(id_)
+        try:
+            return await self._commit(operations, expect)
+        finally:
+            self._creating.discard(id_)
 
     async def _commit(self, operations: Sequence[Operation], expect: Expect) -> bool:
         try:
@@ -163,8 +192,10 @@ def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
 def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int) -> Endpoint:
     """What shall be registered, given what is. Pure.
 
-    A sidecar's word never overrules a person's: it names the agent, and for the
-    rest leaves alone what an admin or the configuration registered.
+    A sidecar's word never overrules a person's. What an admin or the configuration
+    registered it leaves alone, but for naming the agent where nobody has; and the
+    name of what a sidecar registered stays until another agent registers it, as
+    an admin may have given it.
     """
     if current is None:
         created = Endpoint(
@@ -184,19 +215,21 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
         return created
     merged = Endpoint()
     merged.CopyFrom(current)
-    if wanted.agent_id:
-        merged.agent_id = wanted.agent_id
-    if wanted.source == SOURCE_AUTO and current.source != SOURCE_AUTO:
+    by_sidecar = wanted.source == SOURCE_AUTO
+    if by_sidecar and current.source != SOURCE_AUTO:
+        merged.agent_id = current.agent_id or wanted.agent_id or ""
         return merged
     merged.source = wanted.source
     merged.scheme = wanted.scheme
     merged.base_path = wanted.base_path
-    if wanted.name:
+    if wanted.name and not (by_sidecar and current.agent_id == wanted.agent_id):
         merged.name = wanted.name
+    if wanted.agent_id:
+        merged.agent_id = wanted.agent_id
     if wanted.backend != BACKEND_UNSPECIFIED:
         merged.backend = wanted.backend
         merged.backend_detected = False
-    if wanted.labels and wanted.source != SOURCE_AUTO:
+    if wanted.labels:
         merged.labels.clear()
         merged.labels.update(wanted.labels)
     return merged

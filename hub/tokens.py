@@ -68,6 +68,9 @@ class TokenRegistry:
         self._records: dict[str, _Record] = {}
         self._unknown = _nobody()
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def apply_put(self, entry: Entry) -> None:
         """See `RecordConsumer`."""
         record = _decode(entry)

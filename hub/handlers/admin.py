@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
 from hub.errors import (
+    EndpointDisabled,
     EndpointNotFound,
     FieldViolation,
+    LimitReached,
     SidecarNotFound,
     StoreUnavailable,
     TokenNotFound,
@@ -42,7 +44,13 @@ from llmhub.v1.admin_service_pb2 import (
     UpdateEndpointRequest,
     UpdateEndpointResponse,
 )
-from llmhub.v1.endpoint_pb2 import SOURCE_MANUAL, Endpoint
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
+    ADMIN_STATE_ENABLED,
+    ADMIN_STATE_UNSPECIFIED,
+    SOURCE_MANUAL,
+    Endpoint,
+)
 
 UPDATABLE = ("admin_state", "agent_id", "backend", "labels", "name")
 """The fields of Endpoint that UpdateEndpoint may change."""
@@ -62,6 +70,7 @@ class AdminHandlers:
         presence: Presence,
         probes: ProbeEngine,
         policy: AddressPolicy,
+        max_tokens: int,
         server_info: Callable[[], GetServerInfoResponse],
     ) -> None:
         self._registrar = registrar
@@ -70,6 +79,7 @@ class AdminHandlers:
         self._presence = presence
         self._probes = probes
         self._policy = policy
+        self._max_tokens = max_tokens
         self._server_info = server_info
 
     async def register_endpoint(
@@ -141,9 +151,21 @@ class AdminHandlers:
     async def check_endpoint(
         self, request: CheckEndpointRequest, _caller: Caller, _now_ms: int
     ) -> CheckEndpointResponse:
-        """Raises EndpointNotFound."""
-        require(self._registrar.current(request.id), request.id, "")
-        await self._probes.check(request.id, _CHECK_TIMEOUT_S)
+        """Raises EndpointNotFound, EndpointDisabled, LimitReached."""
+        current = require(self._registrar.current(request.id), request.id, "")
+        if current.admin_state == ADMIN_STATE_DISABLED:
+            raise EndpointDisabled(
+                f"endpoint {request.id} is disabled; enable it to have it probed",
+                metadata={"id": request.id},
+            )
+        try:
+            await self._probes.check(request.id, _CHECK_TIMEOUT_S)
+        except TimeoutError:
+            # A probe ends by itself long before that, so it never had its turn.
+            raise LimitReached(
+                "too many checks wait for their turn; try again",
+                retry_after_ms=round(_CHECK_TIMEOUT_S * 1000),
+            ) from None
         endpoint = self._registrar.current(request.id)
         if endpoint is None:
             raise EndpointNotFound(f"endpoint {request.id} was removed while it was checked")
@@ -178,7 +200,10 @@ class AdminHandlers:
     async def create_token(
         self, request: CreateTokenRequest, _caller: Caller, now_ms: int
     ) -> CreateTokenResponse:
-        """Raises StoreUnavailable."""
+        """Raises LimitReached, StoreUnavailable."""
+        expired = self._tokens.expired(now_ms)
+        if len(self._tokens) - len(expired) >= self._max_tokens:
+            raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
         ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
         secret, info, put = self._tokens.mint(
             role=request.role,
@@ -188,8 +213,7 @@ class AdminHandlers:
             now_ms=now_ms,
         )
         # Whoever makes tokens takes out those that have expired meanwhile.
-        expired = [Delete(key) for key in self._tokens.expired(now_ms)]
-        await self._commit(put, *expired)
+        await self._commit(put, *(Delete(key) for key in expired))
         return CreateTokenResponse(token=secret, token_info=info)
 
     def list_tokens(
@@ -265,4 +289,6 @@ def _updated(current: Endpoint, wanted: Endpoint, paths: list[str]) -> Endpoint:
         updated.backend_detected = False
     if not updated.name:
         updated.name = updated.id
+    if updated.admin_state == ADMIN_STATE_UNSPECIFIED:
+        updated.admin_state = ADMIN_STATE_ENABLED
     return updated

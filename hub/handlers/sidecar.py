@@ -109,23 +109,35 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
 
     A sidecar that says "localhost" means its own host, which is where it
     connected from; unless that is this very machine, where it is right as it is.
+    Raises ValidationFailed.
     """
     try:
         address = parse_endpoint_url(url)
     except AddressError as error:
         raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
-    if _means_own_host(address.host) and not _means_own_host(caller.remote_address):
-        return replace(address, host=normalize_host(caller.remote_address))
+    own = _ip(address.host)
+    if not (
+        address.host == "localhost"
+        or address.host.endswith(".localhost")
+        or (own is not None and (own.is_loopback or own.is_unspecified))
+    ):
+        return address
+    remote = _ip(caller.remote_address)
+    if remote is not None and not remote.is_loopback:
+        return replace(address, host=normalize_host(str(remote)))
+    if own is not None and own.is_unspecified:
+        # What a server listens on is no address to connect to.
+        return replace(address, host="localhost")
     return address
 
 
-def _means_own_host(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `host` is, without a zone; None for a name.
+
+    On a socket for both families an IPv4 peer shows as an IPv4-mapped address.
+    """
     try:
-        ip = ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback or ip.is_unspecified
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

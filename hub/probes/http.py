@@ -315,6 +315,8 @@ def _why(error: OSError) -> str:
         return "connection refused"
     if error.errno in (errno.ECONNRESET, errno.EPIPE):
         return "connection reset"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "the hub may open no more files: raise its limit or lower probes.keepalive_s"
     return f"cannot connect: {shown(error.strerror or str(error) or type(error).__name__)}"
 
 

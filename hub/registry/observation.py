@@ -46,7 +46,8 @@ class Observation:
 
     `error` is empty after a success; else one clear sentence for people, and
     the other facts are as far as the probe came. `models` is None where the
-    probe learned nothing about models, so that those known stay. `answered` is
+    probe learned nothing about models, so that those known stay; the same tuple
+    may come again and must not be changed. `answered` is
     True where the server answered anything: after an error it then lives, and
     is misconfigured, busy or not ready rather than dead.
     """

@@ -39,7 +39,9 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one.
+    greater than 0 and than every revision of an earlier one. The ring keeps the
+    last `ring_capacity` changes, as far as their endpoints take `ring_bytes`: one
+    that shows other models at every probe shall not fill the memory.
     """
 
     def __init__(
@@ -47,12 +49,13 @@ class Registry:
         *,
         first_revision: int,
         ring_capacity: int = 65_536,
+        ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
         unhealthy_after: int = 2,
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
-        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision)
+        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision, max_bytes=ring_bytes)
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
@@ -172,7 +175,8 @@ class Registry:
             self._endpoints[id_] = record
         self._index(id_, before, record)
         if event:
-            self.ring.append(revision, EndpointEvent(revision, id_, before, record))
+            size = sum(version.message.ByteSize() for version in (before, record) if version)
+            self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:

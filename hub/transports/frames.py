@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any, Protocol
 
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from hub.codec.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract import FRAMES, FrameKind
@@ -162,6 +162,17 @@ class Session:
             return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
         except Exception:
             return self._fail(member or UNKNOWN_TYPE, now_ms)
+
+    def receive_bytes(self, encoded: bytes, now_ms: int) -> Replies | Awaitable[Replies]:
+        """Takes an encoded SidecarFrame as it came."""
+        if self.closing is not None:
+            return _NOTHING
+        try:
+            frame = SidecarFrame.FromString(encoded)
+        except DecodeError:
+            violation = FieldViolation("message", "invalid", "is not an encoded SidecarFrame")
+            return self._refuse(ValidationFailed([violation]), UNKNOWN_TYPE, now_ms)
+        return self.receive_frame(frame, now_ms)
 
     def close(self, close: Close) -> None:
         """See `Connection`."""

@@ -5,23 +5,26 @@ in `hub.contract`, and from there the one way in, `hub.service`.
 """
 
 import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_status import rpc_status
 
+from hub.address import join_host_port
 from hub.clock import Clock
 from hub.config import GrpcSettings
 from hub.contract import RPCS, SERVICES, Rpc, rpc
-from hub.errors import HubError, InternalError, InvalidToken
+from hub.errors import FieldViolation, HubError, InternalError, InvalidToken, ValidationFailed
+from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
 from hub.transports import reflection
-from hub.transports.frames import SessionContext
+from hub.transports.frames import Session, SessionContext
 from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
 
@@ -69,6 +72,8 @@ class GrpcDoor:
         self._sessions = sessions
         self._clock = clock
         self._health = HealthServicer()
+        self._streams: set[Session] = set()
+        self._stopping = False
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -85,11 +90,11 @@ class GrpcDoor:
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _require_bindable(host, port)
         try:
-            bound = server.add_insecure_port(address)
+            bound = server.add_insecure_port(join_host_port(host, port))
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+            raise OSError("gRPC cannot bind it") from error
         await server.start()
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -97,30 +102,32 @@ class GrpcDoor:
         return int(bound)
 
     async def stop(self) -> None:
-        """Stops accepting, and gives running calls a few seconds to end."""
+        """Stops accepting, tells sidecars, and gives running calls a few seconds to end."""
+        self._stopping = True
+        for session in list(self._streams):
+            session.close(GOING_AWAY)
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(self._grace_s)
 
     def _method_handler(self, called: Rpc) -> MethodHandler:
-        request_of, bytes_of = called.request.FromString, _serialize
+        # Requests come as bytes: grpc would log a traceback for those that are no
+        # message, whoever sent them, and answer UNKNOWN.
         if called is _CONNECT:
-            return grpc.stream_stream_rpc_method_handler(self._connect, request_of, bytes_of)
+            return grpc.stream_stream_rpc_method_handler(self._connect, None, _serialize)
         if called.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(called), request_of, bytes_of
-            )
-        return grpc.unary_unary_rpc_method_handler(self._unary(called), request_of, bytes_of)
+            return grpc.unary_stream_rpc_method_handler(self._streaming(called), None, _serialize)
+        return grpc.unary_unary_rpc_method_handler(self._unary(called), None, _serialize)
 
-    def _unary(self, called: Rpc) -> Callable[[Message, Context], Awaitable[Reply]]:
+    def _unary(self, called: Rpc) -> Callable[[bytes, Context], Awaitable[Reply]]:
         service, now_ms = self._service, self._clock.now_ms
 
-        async def handle(request: Message, context: Context) -> Reply:
+        async def handle(encoded: bytes, context: Context) -> Reply:
             try:
                 now = now_ms()
                 caller = self._caller(context, now)
                 service.admit_or_raise(called, caller, now)
-                return await service.carry_out(called, request, caller, now)
+                return await service.carry_out(called, _request(called, encoded), caller, now)
             except HubError as error:
                 await abort(context, error)
             except Exception:
@@ -129,15 +136,15 @@ class GrpcDoor:
 
         return handle
 
-    def _streaming(self, called: Rpc) -> Callable[[Message, Context], AsyncIterator[Reply]]:
+    def _streaming(self, called: Rpc) -> Callable[[bytes, Context], AsyncIterator[Reply]]:
         service, now_ms = self._service, self._clock.now_ms
 
-        async def handle(request: Message, context: Context) -> AsyncIterator[Reply]:
+        async def handle(encoded: bytes, context: Context) -> AsyncIterator[Reply]:
             try:
                 now = now_ms()
                 caller = self._caller(context, now)
                 service.admit_or_raise(called, caller, now)
-                replies = service.execute(called, request, caller, now)
+                replies = service.execute(called, _request(called, encoded), caller, now)
                 assert isinstance(replies, AsyncIterator)
                 async for reply in replies:
                     yield reply
@@ -149,11 +156,18 @@ class GrpcDoor:
         return handle
 
     async def _connect(
-        self, frames: AsyncIterator[Message], context: Context
+        self, frames: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[Message]:
         try:
+            if self._stopping:
+                raise GOING_AWAY.as_error()
             async for frame in converse(
-                self._sessions, frames, _peer(context), self._clock, self._identify_timeout_s
+                self._sessions,
+                frames,
+                _peer(context),
+                self._clock,
+                self._identify_timeout_s,
+                self._streams,
             ):
                 yield frame
         except HubError as error:
@@ -173,7 +187,21 @@ class GrpcDoor:
     async def _fail(self, context: Context, called: Rpc) -> None:
         request_id = secrets.token_hex(8)
         log.exception("call failed", rpc=called.path, request_id=request_id)
-        await abort(context, InternalError(f"the hub failed; request id {request_id}"))
+        message = f"the hub failed; request id {request_id}"
+        await abort(context, InternalError(message, metadata={"request_id": request_id}))
+
+
+def _require_bindable(host: str, port: int) -> None:
+    """Raises OSError where the address cannot be bound, and says why.
+
+    grpc itself would not: it writes to stderr and raises an error without a cause.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 class _Dispatch(grpc.GenericRpcHandler):
@@ -190,6 +218,16 @@ async def abort(context: Context, error: HubError) -> None:
     """Ends a call with a domain error. Always raises."""
     status = rpc_status.to_status(to_status(error))
     await context.abort_with_status(status)
+
+
+def _request(called: Rpc, encoded: bytes) -> Message:
+    """The request of a call. Raises ValidationFailed."""
+    try:
+        return called.request.FromString(encoded)
+    except DecodeError:
+        name = called.request.DESCRIPTOR.full_name
+        violation = FieldViolation("message", "invalid", f"is not an encoded {name}")
+        raise ValidationFailed([violation]) from None
 
 
 def _serialize(reply: Reply) -> bytes:

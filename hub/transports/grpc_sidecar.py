@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from hub.clock import Clock
 from hub.presence import Close
 from hub.transports.frames import Session, SessionContext
-from llmhub.v1.frame_pb2 import HubFrame, SidecarFrame
+from llmhub.v1.frame_pb2 import HubFrame
 
 
 class _Handle:
@@ -24,23 +24,26 @@ class _Handle:
 
 async def converse(
     context: SessionContext,
-    frames: AsyncIterator[Any],
+    frames: AsyncIterator[bytes],
     remote_address: str,
     clock: Clock,
     identify_timeout_s: float,
+    sessions: set[Session],
 ) -> AsyncIterator[HubFrame]:
     """Carries one stream's frames to a session and its replies back.
 
-    Ends when the sidecar ends its side. Raises the HubError that stands for a
-    close code where the hub ends it.
+    The session is in `sessions` as long as the stream lives. Ends when the sidecar
+    ends its side. Raises the HubError that stands for a close code where the hub
+    ends it.
     """
     handle = _Handle()
     session = Session(context, handle, remote_address, "grpc")
+    sessions.add(session)
     loop = asyncio.get_running_loop()
     deadline = loop.call_later(identify_timeout_s, session.close_unless_identified)
     try:
         while (frame := await _next(frames, handle)) is not None:
-            replies = session.receive_frame(frame, clock.now_ms())
+            replies = session.receive_bytes(frame, clock.now_ms())
             if not isinstance(replies, Sequence):
                 replies = await replies
             for reply in replies:
@@ -49,15 +52,16 @@ async def converse(
                 raise session.closing.as_error()
     finally:
         deadline.cancel()
+        sessions.discard(session)
         session.end()
 
 
-async def _next(frames: AsyncIterator[Any], handle: _Handle) -> SidecarFrame | None:
+async def _next(frames: AsyncIterator[bytes], handle: _Handle) -> bytes | None:
     """The next frame, or None at the end. Raises when the stream is closed from outside."""
 
-    async def read() -> SidecarFrame | None:
+    async def read() -> bytes | None:
         async for frame in frames:
-            return cast(SidecarFrame, frame)
+            return frame
         return None
 
     reading = asyncio.ensure_future(read())

@@ -13,13 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 from hub.errors import ERROR_DOMAIN, HubError, ValidationFailed
 
 
-def to_status(error: HubError, request_id: str = "") -> status_pb2.Status:
+def to_status(error: HubError) -> status_pb2.Status:
     """The google.rpc.Status of a domain error."""
-    metadata = dict(error.metadata)
-    if request_id:
-        metadata["request_id"] = request_id
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason_name, domain=ERROR_DOMAIN, metadata=metadata
+        reason=error.reason_name, domain=ERROR_DOMAIN, metadata=error.metadata
     )
     details: list[Message] = [info]
     if isinstance(error, ValidationFailed):

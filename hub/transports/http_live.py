@@ -10,7 +10,6 @@ the log is sent the whole state again. While nobody looks, nothing is encoded.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -24,7 +23,7 @@ from hub.presence import Presence
 from hub.registry.history import History, Transition
 from hub.registry.latest import Latest
 from hub.registry.resources import ResourcesRecord
-from hub.registry.ring import Compacted
+from hub.registry.ring import Compacted, Ring
 from hub.registry.state import EndpointEvent, EndpointRecord, Registry
 from hub.times import to_ms
 from llmhub.v1.endpoint_pb2 import AdminState, Status
@@ -37,38 +36,9 @@ _CHECKS_PERIOD_S: Final = 5.0
 # Bounds what one update may cost the loop; the rest waits for the next.
 _MAX_EVENTS: Final = 512
 _HISTORY_MS: Final = 3_600_000
-
-
-class UpdateLog:
-    """The last updates under consecutive numbers, bounded in bytes."""
-
-    def __init__(self, max_bytes: int = 4 * 1024 * 1024) -> None:
-        self._max_bytes = max_bytes
-        self._updates: deque[bytes] = deque()
-        self._bytes = 0
-        self.last = 0
-
-    def append(self, update: bytes) -> None:
-        """Adds an update; the oldest go where there is no room."""
-        self.last += 1
-        self._updates.append(update)
-        self._bytes += len(update)
-        while self._bytes > self._max_bytes:
-            self._bytes -= len(self._updates.popleft())
-
-    def clear(self) -> None:
-        """Forgets everything, so that every follower starts anew."""
-        self.last += 1
-        self._updates.clear()
-        self._bytes = 0
-
-    def after(self, number: int) -> bytes:
-        """All updates after that number, joined. Raises Compacted where one is missing."""
-        missing = self.last - number
-        if not 0 <= missing <= len(self._updates):
-            raise Compacted(f"update {number} is not in the log")
-        start = len(self._updates) - missing
-        return b"".join(self._updates[i] for i in range(start, len(self._updates)))
+# Four minutes of updates, if they are small.
+_LOG_UPDATES: Final = 1024
+_LOG_BYTES: Final = 4 * 1024 * 1024
 
 
 class LiveUpdates:
@@ -79,7 +49,8 @@ class LiveUpdates:
         self._presence = presence
         self._clock = clock
         self._history = History()
-        self._log = UpdateLog()
+        self._last = 0
+        self._log = self._new_log()
         self._news = asyncio.Event()
         self._followers = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -131,8 +102,8 @@ class LiveUpdates:
 
     def state(self) -> tuple[int, bytes]:
         """The whole state as an event, and the number to go on from."""
-        if self._state is None or self._state[0] != self._log.last:
-            self._state = self._log.last, self._encode_state()
+        if self._state is None or self._state[0] != self._last:
+            self._state = self._last, self._encode_state()
         return self._state
 
     def resume(self, event_id: str) -> int | None:
@@ -140,18 +111,19 @@ class LiveUpdates:
         epoch, _, number = event_id.partition(".")
         if epoch != str(self._registry.first_revision) or not number.isdecimal():
             return None
-        return int(number) if len(number) < 18 else None
+        wanted = int(number) if len(number) < 18 else 0
+        return wanted if 0 < wanted <= self._last else None
 
     def after(self, number: int) -> tuple[int, bytes]:
         """What happened after that number, as events; the state where it is not known."""
         try:
-            return self._log.last, self._log.after(number)
+            return self._last, b"".join(self._log.after(number, _LOG_UPDATES))
         except Compacted:
             return self.state()
 
     async def wait(self, number: int, timeout_s: float) -> None:
         """Returns once there is something after `number`, after a `wake` or a timeout."""
-        if self._log.last == number and not self.stopped:
+        if self._last == number and not self.stopped:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._news.wait()
@@ -222,14 +194,20 @@ class LiveUpdates:
             self._schedule(_CHECKS_PERIOD_S)
 
     def _tell(self, kind: bytes, members: bytes) -> None:
-        self._log.append(self._event(kind, self._log.last + 1, members))
+        self._last += 1
+        update = self._event(kind, self._last, members)
+        self._log.append(self._last, update, len(update))
         self.wake()
+
+    def _new_log(self) -> Ring[bytes]:
+        return Ring(_LOG_UPDATES, self._last, max_bytes=_LOG_BYTES)
 
     def _skip(self) -> None:
         """Goes to the present without telling what happened; followers start anew."""
         revision = self._registry.revision
         if self._resources_cursor != revision or self._agents:
-            self._log.clear()
+            self._last += 1
+            self._log = self._new_log()
             self._state = None
             self._agents.clear()
             self._resources_cursor = self._checks_cursor = revision
@@ -259,7 +237,7 @@ class LiveUpdates:
             b'"since":' + orjson.dumps(self._history.since()),
             b'"history":' + _transitions(self._history.after(now_ms - _HISTORY_MS)),
         )
-        return self._event(b"state", self._log.last, b",".join(members))
+        return self._event(b"state", self._last, b",".join(members))
 
     def _encode_agents(self) -> list[bytes]:
         """When each agent that came or went has connected; null for one that is gone."""

@@ -44,7 +44,7 @@ class SessionRoutes:
         """Takes `{"token"}`; sets the cookie. Raises InvalidToken, RoleForbidden."""
         require_own_page(request)
         body = await json_body(request)
-        token = body.get("token") if isinstance(body, dict) else None
+        token = body.get("token")
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         now_ms = self._clock.now_ms()

@@ -7,15 +7,13 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 _PREFIX = "endpoint."
 
 
-def update_of(id_: str, body: object) -> object:
+def update_of(id_: str, body: dict[str, object]) -> object:
     """The UpdateEndpointRequest that a body stands for, still as JSON.
 
     A key with null clears its field; "etag" makes the change conditional; unknown
-    keys are ignored, as everywhere. Raises ValidationFailed for a body that is no
-    object and for fields that cannot be changed.
+    keys are ignored, as everywhere. Raises ValidationFailed for fields that cannot be
+    changed.
     """
-    if not isinstance(body, dict):
-        raise ValidationFailed([FieldViolation("message", "wrong_type", "expected JSON object")])
     changeable = ", ".join(UPDATABLE)
     violations = [
         FieldViolation(key, "invalid", f"cannot be changed; these can: {changeable}")

@@ -36,6 +36,8 @@ def _pool_with_v1() -> descriptor_pool.DescriptorPool:
 def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
     file.name = _V1_FILE
     file.package = _V1_PACKAGE
+    # They name v1alpha's generated code, and say that it is deprecated.
+    file.ClearField("options")
     old, new = f".{_V1ALPHA_PACKAGE}.", f".{_V1_PACKAGE}."
     for message in file.message_type:
         for field in message.field:

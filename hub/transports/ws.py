@@ -98,7 +98,9 @@ class WebSocketDoor:
                 for frame in replies:
                     await connection.send(encode_frame(frame))
                 if session.closing is not None:
-                    await connection.close(session.closing.code, _reason(session.closing))
+                    # Reading goes on: frames that wait unread would keep the peer's
+                    # own close frame from being seen.
+                    handle.close(session.closing)
         except ConnectionClosed:
             # The keepalive or the peer ended it; there is nobody left to tell.
             pass
@@ -128,8 +130,12 @@ class _Handle:
     def __init__(self, connection: ServerConnection, closers: set[asyncio.Task[None]]) -> None:
         self._connection = connection
         self._closers = closers
+        self._closing = False
 
     def close(self, close: Close) -> None:
+        if self._closing:
+            return
+        self._closing = True
         closing = self._connection.close(close.code, _reason(close))
         task = asyncio.get_running_loop().create_task(closing)
         self._closers.add(task)

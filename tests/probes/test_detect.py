@@ -1,5 +1,4 @@
 import pytest
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 
 from hub.probes.backends.llama_cpp import LlamaCppProber
 from hub.probes.backends.lm_studio import LmStudioProber
@@ -11,6 +10,7 @@ from hub.probes.detect import PROBERS, detect
 from hub.probes.errors import NeedsApiKey, NotReady
 from hub.probes.http import ProbeClient
 from hub.probes.settings import ProbeSettings
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tests.support.observing import target_of
 from tools.fleetsim import (
     FakeLlamaRouter,

@@ -1,6 +1,10 @@
 import asyncio
 
 import pytest
+
+from hub.errors import EndpointNotFound, ShuttingDown
+from hub.probes.settings import ProbeSettings
+from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,
@@ -9,10 +13,6 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
 )
-
-from hub.errors import EndpointNotFound, ShuttingDown
-from hub.probes.settings import ProbeSettings
-from hub.registry.observation import Observation, Target
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
 from tools.fleetsim.ollama import OllamaModel

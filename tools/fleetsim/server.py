@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _MAX_HEAD = 64 * 1024
@@ -225,8 +225,8 @@ class _Connection(asyncio.Protocol):
         self.server: FakeServer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's by class.
+        self._transport = cast(asyncio.Transport, transport)
         server = self.server = self._find(transport.get_extra_info("sockname")[0])
         if server is None or server.behaviour is Behaviour.REFUSED:
             self._reset()

@@ -8,6 +8,7 @@ before 0.1.38: all else of a probe costs two requests.
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -42,22 +43,32 @@ class OllamaProber(Prober):
     kind = BACKEND_OLLAMA
     title = "Ollama"
 
-    __slots__ = ("_cadence", "_version")
+    __slots__ = ("_cadence", "_models", "_read", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._version = ""
+        # The same answers are the same models: a fleet changes rarely, and the
+        # registry need not compare a tuple that it has already.
+        self._read = b""
+        self._models: tuple[Model, ...] = ()
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
         if self._cadence.due():
             await self._ask_version(ask)
-        on_disk = parse_tags((await ask.get("/api/tags")).json())
+        tags = (await ask.get("/api/tags")).require_ok()
         running = await ask.get("/api/ps")
         if running.status == 404:
             await self._ask_version(ask)
-            return Sighting(tuple(on_disk), self._version)
-        return Sighting(tuple(merge(on_disk, parse_ps(running.json()))), self._version)
+            return Sighting(tuple(parse_tags(tags.json())), self._version)
+        running.require_ok()
+        digest = blake2b(tags.body, digest_size=16).digest()
+        digest += blake2b(running.body, digest_size=16).digest()
+        if digest != self._read:
+            models = merge(parse_tags(tags.json()), parse_ps(running.json()))
+            self._models, self._read = tuple(models), digest
+        return Sighting(self._models, self._version)
 
     async def _ask_version(self, ask: Asker) -> None:
         answer = await ask.get("/api/version")

@@ -7,13 +7,13 @@ import protovalidate
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llmhub.v1.endpoint_pb2 import Endpoint, Model
 
 from hub.probes import reading
 from hub.probes.backends import listing, llama_cpp, lm_studio, metrics, ollama, sglang, vllm
 from hub.probes.errors import ProbeError
 from hub.probes.http import JsonValue
 from hub.registry.observation import Load
+from llmhub.v1.endpoint_pb2 import Endpoint, Model
 
 # Members that parsers read, each with the kinds of value that come closest to the truth.
 MEMBERS = {

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
+from hub.probes.backends import llama_cpp
+from hub.probes.settings import ProbeSettings
+from hub.registry.observation import Load, Target
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
 )
-
-from hub.probes.backends import llama_cpp
-from hub.probes.settings import ProbeSettings
-from hub.registry.observation import Load, Target
 from tests.support.llama import LlamaServer, running_llama, write_model
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeLlamaRouter, Fleet

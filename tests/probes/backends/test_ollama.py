@@ -1,9 +1,4 @@
 import pytest
-from llmhub.v1.endpoint_pb2 import (
-    MODEL_STATE_AVAILABLE,
-    MODEL_STATE_LOADED,
-    MODEL_STATE_UNSPECIFIED,
-)
 
 from hub.probes.backends.ollama import (
     merge,
@@ -13,6 +8,11 @@ from hub.probes.backends.ollama import (
     same_name,
 )
 from hub.probes.errors import BadAnswer, WrongKind
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
+)
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeOllama, Fleet
 from tools.fleetsim.ollama import OllamaModel
@@ -162,3 +162,16 @@ async def test_a_hundred_models_and_thousands_more_are_bounded(fleet: Fleet):
         engine.watch(target_of(server))
         seen = await engine.check(server.id, 10)
     assert len(seen.models or ()) == 4096
+
+
+async def test_unchanged_answers_are_read_once(fleet: Fleet):
+    fake = FakeOllama("a:latest")
+    server = await fleet.add(fake)
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        first = await engine.check(server.id, 10)
+        again = await engine.check(server.id, 10)
+        fake.load("a:latest")
+        changed = await engine.check(server.id, 10)
+    assert again.models is first.models
+    assert [model.state for model in changed.models or ()] == [MODEL_STATE_LOADED]

@@ -1,6 +1,8 @@
 """vLLM, SGLang, LM Studio and servers that are only compatible, as faithful fakes."""
 
 import pytest
+
+from hub.registry.observation import Load, Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LM_STUDIO,
     BACKEND_OPENAI,
@@ -10,8 +12,6 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
     MODEL_STATE_UNSPECIFIED,
 )
-
-from hub.registry.observation import Load, Observation
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import (
     FakeLmStudio,

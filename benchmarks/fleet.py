@@ -1,0 +1,112 @@
+"""The fleet that the hub has in a measurement: endpoints, their models, agents and tokens."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub.bootstrap import STORE_FILE, prepare_data_dir
+from hub.clock import SystemClock
+from hub.records import durable_endpoint, endpoint_key
+from hub.registrar import Registration, merge
+from hub.registry.observation import Observation
+from hub.stores.base import Change, Operation, Put
+from hub.stores.sqlite import SqliteStore
+from hub.tokens import TokenRegistry
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_OLLAMA,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    SOURCE_MANUAL,
+    Model,
+)
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
+
+_BATCH = 2000
+_FAMILIES = ("llama3.1", "qwen3", "gemma3", "phi4", "mistral-small", "deepseek-r1", "granite3.3")
+_SIZES = ("4b", "8b", "14b", "32b")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is in the store: the admin's token, each agent's token, the endpoints' ids."""
+
+    admin_token: str
+    agents: tuple[tuple[str, str], ...]
+    endpoint_ids: tuple[str, ...]
+
+
+async def store_fleet(data_dir: Path, *, agents: int = 0, endpoints: int = 0) -> Fleet:
+    """Writes a fleet into a new store."""
+    prepare_data_dir(data_dir)
+    store = SqliteStore(data_dir / STORE_FILE)
+    await store.open(_ignore)
+    now_ms = SystemClock().now_ms()
+    tokens = TokenRegistry()
+    operations: list[Operation] = []
+    admin_token, _, put = tokens.mint(ROLE_ADMIN, "", None, "benchmark", now_ms)
+    operations.append(put)
+    agent_tokens = []
+    for number in range(agents):
+        agent_id = f"host-{number:05d}"
+        token, _, put = tokens.mint(ROLE_SIDECAR, agent_id, None, "", now_ms)
+        agent_tokens.append((agent_id, token))
+        operations.append(put)
+    ids = [f"{endpoint_host(number)}:11434" for number in range(endpoints)]
+    for number, id_ in enumerate(ids):
+        wanted = Registration(
+            host=endpoint_host(number),
+            port=11434,
+            source=SOURCE_MANUAL,
+            backend=BACKEND_OLLAMA,
+            labels={"site": f"hall-{number % 8}"},
+            agent_id=f"host-{number:05d}",
+        )
+        endpoint = merge(id_, None, wanted, now_ms)
+        operations.append(Put(endpoint_key(id_), durable_endpoint(endpoint)))
+    for first in range(0, len(operations), _BATCH):
+        await store.commit(operations[first : first + _BATCH])
+    await store.close()
+    return Fleet(admin_token, tuple(agent_tokens), tuple(ids))
+
+
+def endpoint_host(number: int) -> str:
+    """The address of one of up to 16 million hosts, all of them this machine."""
+    return f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def observation(number: int, models: int, now_ms: int) -> Observation:
+    """What a probe of a healthy Ollama with so many models sees."""
+    return Observation(
+        checked_at_ms=now_ms,
+        next_check_at_ms=now_ms + 30_000,
+        latency_ms=1.5 + number % 7,
+        backend=BACKEND_OLLAMA,
+        version="0.12.6",
+        models=tuple(_models(number, models)),
+        answered=True,
+    )
+
+
+def _models(number: int, count: int) -> Iterable[Model]:
+    for index in range(count):
+        family = _FAMILIES[(number + index) % len(_FAMILIES)]
+        size = _SIZES[index % len(_SIZES)]
+        loaded = index == 0
+        model = Model(
+            name=f"{family}:{size}",
+            digest=f"{number * 64 + index:064x}",
+            size_bytes=4_661_224_676 + index,
+            family=family,
+            parameter_size=size.upper(),
+            quantization="Q4_K_M",
+            context_length=8192,
+            state=MODEL_STATE_LOADED if loaded else MODEL_STATE_AVAILABLE,
+            capabilities=["completion", "tools"],
+        )
+        if loaded:
+            model.vram_bytes = 5_137_025_024
+        yield model
+
+
+def _ignore(_change: Change) -> None:
+    """The fleet is known already."""

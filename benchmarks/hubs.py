@@ -1,0 +1,81 @@
+"""Starting a hub with a fleet, and channels to it."""
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from benchmarks.fleet import Fleet, store_fleet
+from benchmarks.process import ServerProcess, serving
+
+# A day: what is measured shall not be probed meanwhile, unless that is measured.
+_NO_PROBES_S = "86400"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningHub:
+    """A hub in a process of its own, and the fleet that it began with."""
+
+    process: ServerProcess
+    fleet: Fleet
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What an admin's gRPC calls carry."""
+        return (("authorization", f"Bearer {self.fleet.admin_token}"),)
+
+    @property
+    def ws_port(self) -> int:
+        """The port of the WebSocket door."""
+        return int(self.process.ready["ws"])
+
+    @property
+    def http_port(self) -> int:
+        """The port of the HTTP door."""
+        return int(self.process.ready["http"])
+
+    @property
+    def grpc_port(self) -> int:
+        """The port of the gRPC door."""
+        return int(self.process.ready["grpc"])
+
+
+@contextlib.asynccontextmanager
+async def running_hub(
+    *,
+    agents: int = 0,
+    endpoints: int = 0,
+    models: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[RunningHub]:
+    """A hub on loopback without rate limits; `settings` are environment variables."""
+    with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:
+        data_dir = Path(directory)
+        fleet = await store_fleet(data_dir, agents=agents, endpoints=endpoints)
+        environment = {
+            "LLM_HUB_DATA_DIR": directory,
+            "LLM_HUB_WS__ADDRESS": "127.0.0.1:0",
+            "LLM_HUB_GRPC__ADDRESS": "127.0.0.1:0",
+            "LLM_HUB_HTTP__ADDRESS": "127.0.0.1:0",
+            "LLM_HUB_RATE_LIMITS__ENABLED": "false",
+            "LLM_HUB_PROBES__INTERVAL_S": _NO_PROBES_S,
+            "LLM_HUB_LOG__LEVEL": "error",
+            **(settings or {}),
+        }
+        async with serving("hub", str(models), environment=environment) as process:
+            yield RunningHub(process, fleet)
+
+
+@contextlib.asynccontextmanager
+async def channel(port: int) -> AsyncIterator[grpc.aio.Channel]:
+    """A gRPC channel to a server on loopback, with a connection of its own."""
+    options = (
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+    )
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as opened:
+        yield opened

@@ -1,0 +1,68 @@
+"""The hub as it is, with a fleet that has been observed already where asked.
+
+Settings come from the environment. The argument is the number of models that
+every endpoint of the store shall have: what a probe of a real server would tell.
+On SIGUSR1 it says what its store has counted.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+
+from benchmarks.fleet import observation
+from benchmarks.servers import ready
+from hub import logs
+from hub.app import Hub
+from hub.clock import SystemClock
+from hub.config import Settings, load_settings
+
+
+class MeasuredHub(Hub):
+    """A hub that can be told what its probes would have seen, and asked what it counts."""
+
+    def observe_all(self, models: int, now_ms: int) -> None:
+        """Every endpoint is healthy and has so many models."""
+        registry = self._require_registry()
+        for number, record in enumerate(list(registry.endpoints())):
+            self._observed(record.message.id, observation(number, models, now_ms))
+
+    def counted(self) -> dict[str, int]:
+        """Transactions on disk, and the batches in them."""
+        return {"transactions": self._store.commits, "batches": self._store.batches}
+
+
+async def _main(settings: Settings, models: int) -> None:
+    ready.prepare()
+    clock = SystemClock()
+    hub = MeasuredHub(settings, clock)
+    await hub.start()
+    if models:
+        hub.observe_all(models, clock.now_ms())
+        gc.collect()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: ready.say(**hub.counted()))
+    info = hub.info()
+    ready.say(
+        ws=int(info.ws_address.rpartition(":")[2]),
+        grpc=int(info.grpc_address.rpartition(":")[2]),
+        http=int(info.http_address.rpartition(":")[2]),
+    )
+    try:
+        await ready.until_stopped()
+    finally:
+        await hub.stop()
+
+
+def _run() -> None:
+    settings = load_settings(environment=os.environ)
+    logs.configure(settings.log)
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    uvloop.run(_main(settings, int(sys.argv[1])))
+
+
+_run()

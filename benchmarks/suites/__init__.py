@@ -1,0 +1,1 @@
+"""The measurements, one module a kind of work."""

@@ -1,0 +1,164 @@
+"""The hub without its doors: real store, tokens, registry and service on a temporary directory.
+
+The probes are there and not started: nothing is probed, all else is real.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from google.protobuf.message import Message
+
+from hub.clock import ManualClock
+from hub.contract import rpc
+from hub.fleet import FleetFollower
+from hub.handlers.admin import AdminHandlers
+from hub.handlers.registry import RegistryHandlers
+from hub.handlers.sidecar import SidecarHandlers
+from hub.presence import Presence
+from hub.probes.engine import ProbeEngine
+from hub.probes.settings import ProbeSettings
+from hub.probes.targets import AddressPolicy
+from hub.ratelimit import RateLimiter, Tier
+from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.registrar import Registrar
+from hub.registry.state import Registry
+from hub.service import Caller, Service
+from hub.stores.base import Entry
+from hub.stores.sqlite import SqliteStore
+from hub.tokens import TokenRegistry
+from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
+
+
+class _Revocations:
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
+
+    def apply_put(self, entry: Entry) -> None:
+        pass
+
+    def apply_delete(self, key: str) -> None:
+        self._presence.close_token(name_of(key))
+
+
+@dataclass
+class Core:
+    """The parts, and short ways to use them as a caller does."""
+
+    clock: ManualClock
+    store: SqliteStore
+    tokens: TokenRegistry
+    registry: Registry
+    presence: Presence
+    probes: ProbeEngine
+    registrar: Registrar
+    service: Service
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    async def token(self, role: Role, agent_id: str = "", ttl_ms: int | None = None) -> str:
+        """The secret of a new token."""
+        secret, _, put = self.tokens.mint(role, agent_id, ttl_ms, "", self.clock.now_ms())
+        await self.store.commit([put])
+        return secret
+
+    async def call(
+        self, name: str, request: Message | None = None, *, token: str, remote: str = "10.0.0.9"
+    ) -> Message:
+        """What a door does with a call: authenticate, admit, carry out. Raises HubError."""
+        called = rpc(name)
+        now_ms = self.clock.now_ms()
+        caller = Caller(self.tokens.authenticate(token, now_ms), remote, "grpc")
+        self.service.admit_or_raise(called, caller, now_ms)
+        reply = await self.service.carry_out(
+            called, called.request() if request is None else request, caller, now_ms
+        )
+        return called.response.FromString(reply) if isinstance(reply, bytes) else reply
+
+    async def as_admin(self, name: str, request: Message | None = None) -> Message:
+        return await self._as(ROLE_ADMIN, "", name, request)
+
+    async def as_reader(self, name: str, request: Message | None = None) -> Message:
+        return await self._as(ROLE_READER, "", name, request)
+
+    async def as_agent(
+        self, agent_id: str, name: str, request: Message | None = None, remote: str = "10.0.0.9"
+    ) -> Message:
+        return await self._as(ROLE_SIDECAR, agent_id, name, request, remote)
+
+    async def _as(
+        self,
+        role: Role,
+        agent_id: str,
+        name: str,
+        request: Message | None,
+        remote: str = "10.9.9.9",
+    ) -> Message:
+        key = agent_id or Role.Name(role)
+        if key not in self.secrets:
+            self.secrets[key] = await self.token(role, agent_id)
+        return await self.call(name, request, token=self.secrets[key], remote=remote)
+
+    def endpoint(self, id_: str) -> Endpoint:
+        record = self.registry.get(id_)
+        assert record is not None, f"no endpoint {id_}"
+        return record.message
+
+    def ids(self) -> list[str]:
+        return [record.message.id for record in self.registry.endpoints()]
+
+
+@asynccontextmanager
+async def running_core(
+    directory: Path,
+    *,
+    max_endpoints: int = 1_000,
+    max_tokens: int = 1_000,
+    per_minute: Mapping[Tier, int] | None = None,
+) -> AsyncIterator[Core]:
+    clock = ManualClock()
+    store = SqliteStore(directory / "hub.db")
+    tokens, presence = TokenRegistry(), Presence()
+    registry = Registry(first_revision=1_000)
+    probes = ProbeEngine(ProbeSettings(), registry.observe, clock, Random(7))
+    follower = FleetFollower(registry, probes)
+    dispatcher = RecordDispatcher(
+        {
+            ENDPOINTS: [follower],
+            SECRETS: [follower],
+            TOKENS: [tokens, _Revocations(presence)],
+        }
+    )
+    dispatcher.load(await store.open(dispatcher.apply))
+    follower.starting = False
+    registrar = Registrar(store, registry, max_endpoints=max_endpoints)
+    service = Service(
+        tokens=tokens,
+        limiters={
+            role: RateLimiter(per_minute or {}, enabled=per_minute is not None)
+            for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
+        },
+        handlers=[
+            RegistryHandlers(registry),
+            AdminHandlers(
+                registrar=registrar,
+                store=store,
+                tokens=tokens,
+                presence=presence,
+                probes=probes,
+                policy=AddressPolicy(),
+                max_tokens=max_tokens,
+                server_info=lambda: GetServerInfoResponse(version="test"),
+            ),
+            SidecarHandlers(registry, registrar, AddressPolicy(), clock),
+        ],
+    )
+    try:
+        yield Core(clock, store, tokens, registry, presence, probes, registrar, service)
+    finally:
+        async with asyncio.timeout(10):
+            await store.close()
