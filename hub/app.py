@@ -199,6 +199,11 @@ class Hub:
             http_address=self._addresses["http"],
         )
 
+    @property
+    def dashboards(self) -> int:
+        """How many dashboards are open."""
+        return self._dashboard.followers if self._dashboard is not None else 0
+
     async def _open_doors(self, registry: Registry) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)

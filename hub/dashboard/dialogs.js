@@ -77,7 +77,7 @@ function showErrors(error, fields, general) {
   for (const violation of error.errors ?? []) {
     const owner = fields.find(({ name }) => violation.field === name || violation.field.startsWith(`${name}[`));
     if (owner) {
-      owner.fail(violation.detail);
+      owner.fail(`${violation.field.slice(owner.name.length)} ${violation.detail}`.trim());
       first ??= owner.control;
     } else rest.push(`${violation.field}: ${violation.detail}`);
   }

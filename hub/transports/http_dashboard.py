@@ -42,6 +42,11 @@ class Dashboard:
         )
         self._stream = DashboardStream(self._updates, auth, service, clock, self._about)
 
+    @property
+    def followers(self) -> int:
+        """How many dashboards are open."""
+        return self._updates.followers
+
     def start(self) -> None:
         """Begins to follow the registry."""
         self._updates.start()
