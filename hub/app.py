@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 
@@ -36,11 +37,12 @@ from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
+from hub.sessions import SessionRegistry
 from hub.stores.base import Change, Entry, Store, StoreError, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
@@ -48,7 +50,9 @@ from hub.tokens import TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
+from hub.transports.http_auth import Authenticator
 from hub.transports.http_backup import BackupSender
+from hub.transports.http_dashboard import Dashboard
 from hub.transports.ws import WebSocketDoor
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
@@ -102,6 +106,7 @@ class Hub:
         self._observability = Observability(settings, hub_version())
         self._store = _store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
+        self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
         self._policy = AddressPolicy(
             [str(block) for block in settings.probes.allow],
@@ -120,6 +125,7 @@ class Hub:
         self._ws: WebSocketDoor | None = None
         self._grpc: GrpcDoor | None = None
         self._http: HttpDoor | None = None
+        self._dashboard: Dashboard | None = None
         self._addresses = {"ws": "", "grpc": "", "http": ""}
         self._started_ms = clock.now_ms()
         self._ready = False
@@ -152,7 +158,8 @@ class Hub:
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self._tokens, _Revocations(self._presence)],
+                TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
+                SESSIONS: [self._sessions],
             }
         )
         self._dispatcher.load(contents)
@@ -216,6 +223,11 @@ class Hub:
             http_address=self._addresses["http"],
         )
 
+    @property
+    def dashboards(self) -> int:
+        """How many dashboards are open."""
+        return self._dashboard.followers if self._dashboard is not None else 0
+
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
@@ -251,6 +263,17 @@ class Hub:
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
         )
+        auth = Authenticator(self._tokens, self._sessions)
+        self._dashboard = Dashboard(
+            auth=auth,
+            sessions=self._sessions,
+            store=self._store,
+            service=service,
+            registry=registry,
+            presence=self._presence,
+            clock=clock,
+            server_info=self.info,
+        )
         self._http = HttpDoor(
             settings.http,
             service,
@@ -269,6 +292,8 @@ class Hub:
                 settings.data_dir,
             ),
             clock,
+            auth,
+            self._dashboard,
             ready=self._why_not_ready,
             grace_s=_GRACE_S,
         )
@@ -299,6 +324,10 @@ class Hub:
         if self._dispatcher is not None:
             self._dispatcher.apply(change)
 
+    def _recheck_dashboards(self) -> None:
+        if self._dashboard is not None:
+            self._dashboard.recheck()
+
     def _observed(self, endpoint_id: str, seen: Observation) -> None:
         self._require_registry().observe(endpoint_id, seen)
 
@@ -325,10 +354,11 @@ class Hub:
 
 
 class _Revocations:
-    """Disconnects the sidecars whose token is revoked; a `RecordConsumer` of "tokens"."""
+    """Disconnects those whose token is revoked; a `RecordConsumer` of "tokens"."""
 
-    def __init__(self, presence: Presence) -> None:
+    def __init__(self, presence: Presence, recheck_dashboards: Callable[[], None]) -> None:
         self._presence = presence
+        self._recheck_dashboards = recheck_dashboards
 
     def apply_put(self, entry: Entry) -> None:
         """A new token disconnects nobody."""
@@ -336,6 +366,7 @@ class _Revocations:
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._presence.close_token(name_of(key))
+        self._recheck_dashboards()
 
 
 def _why(error: OSError) -> str:

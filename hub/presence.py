@@ -1,6 +1,7 @@
 """Which sidecars are connected now, and through which connection."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,9 +107,14 @@ class Presence:
 
     def __init__(self) -> None:
         self._by_agent: dict[str, Sidecar] = {}
+        self._listeners: list[Callable[[str], None]] = []
 
     def __len__(self) -> int:
         return len(self._by_agent)
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Has `listener` called with the agent that came or went; it must not raise."""
+        self._listeners.append(listener)
 
     def join(self, sidecar: Sidecar) -> None:
         """Enters a sidecar; an older connection of the same agent is closed.
@@ -120,11 +126,13 @@ class Presence:
         self._by_agent[sidecar.agent_id] = sidecar
         if replaced is not None and replaced.connection is not sidecar.connection:
             replaced.connection.close(REPLACED)
+        self._notify(sidecar.agent_id)
 
     def leave(self, sidecar: Sidecar) -> None:
         """Removes a sidecar, unless another connection has taken its place."""
         if self._by_agent.get(sidecar.agent_id) is sidecar:
             del self._by_agent[sidecar.agent_id]
+            self._notify(sidecar.agent_id)
 
     def get(self, agent_id: str) -> Sidecar | None:
         """The connected sidecar of that agent, or None."""
@@ -143,3 +151,7 @@ class Presence:
         for sidecar in list(self._by_agent.values()):
             if sidecar.token_id == token_id:
                 sidecar.connection.close(TOKEN_REVOKED)
+
+    def _notify(self, agent_id: str) -> None:
+        for listener in self._listeners:
+            listener(agent_id)

@@ -213,13 +213,14 @@ async def test_a_target_that_must_not_be_probed(hub):
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/api", 404, "not_found"),
         ("GET", f"{REGISTRY_PATH}/", 404, "not_found"),
         ("GET", "/api/admin/llm-registry-x", 404, "not_found"),
         ("PUT", REGISTRY_PATH, 405, "method_not_allowed"),
         ("POST", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
-        ("PATCH", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
+        ("PUT", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("POST", "/healthz", 405, "method_not_allowed"),
         ("DELETE", "/api/schemas", 405, "method_not_allowed"),
     ],
