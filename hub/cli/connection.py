@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +12,9 @@ import grpc
 from google.protobuf.message import Message
 
 from hub.address import AddressError, parse_listen_address
-from hub.cli.failures import CommandFailed, ExitCode, from_rpc_error
-from hub.cli.output import FORMATS
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.options import global_options
+from hub.cli.rpc_errors import from_rpc_error
 from hub.config import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -25,7 +26,7 @@ TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
 # A snapshot of a full registry: 100,000 endpoints of a few KiB.
 _MAX_RESPONSE_BYTES = 1 << 30
 
-_Command = Callable[..., None]
+_Command = Callable[..., object]
 
 
 class HubConnection:
@@ -85,19 +86,6 @@ def read_token(data_dir: Path) -> str:
         raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
 
 
-def global_options(command: _Command) -> _Command:
-    """The options that may stand before or after a command's name."""
-    return _with_options(
-        command,
-        (
-            click.option("--hub", metavar="HOST:PORT", help=f"The hub ({DEFAULT_ADDRESS})."),
-            click.option("--token", metavar="TOKEN", help="The token to call with."),
-            click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
-            click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
-        ),
-    )
-
-
 def hub_command(command: _Command) -> _Command:
     """Gives `command` the global options, and the connection and format made of them.
 
@@ -133,12 +121,6 @@ def hub_command(command: _Command) -> _Command:
         help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
     )
     return global_options(data_dir_option(run))
-
-
-def _with_options(command: _Command, options: Iterable[Callable[[_Command], _Command]]) -> _Command:
-    for option in reversed(tuple(options)):
-        command = option(command)
-    return command
 
 
 def _check_address(address: str) -> None:

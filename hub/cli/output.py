@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hub.cli.text import printable
 from hub.codec.encode import to_json
-
-FORMATS = ("table", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +23,6 @@ class Grid:
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     title: str = ""
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with control characters as escapes.
-
-    Model names and error texts come from servers that nobody vouches for; one
-    must not be able to move the cursor of whoever lists them.
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def print_json(value: object) -> None:

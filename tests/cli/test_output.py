@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from hub.cli.output import bytes_text, printable
+from hub.cli.output import bytes_text
+from hub.cli.text import printable
 from llmhub.v1.endpoint_pb2 import Endpoint
 from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
 

@@ -18,6 +18,7 @@ def test_the_commands_of_the_readme_are_there() -> None:
         "register",
         "remove",
         "serve",
+        "sidecar",
         "snapshot",
         "token",
     ]
