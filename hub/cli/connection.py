@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,7 @@ class HubConnection:
     """A channel to a hub. Every call has a deadline and raises CommandFailed."""
 
     def __init__(self, address: str, token: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._address = address
+        self.address = address
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._channel = grpc.insecure_channel(
@@ -42,6 +42,8 @@ class HubConnection:
                 ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
                 # gRPC would send even 127.0.0.1 through http_proxy.
                 ("grpc.enable_http_proxy", 0),
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
             ),
         )
         self.admin = AdminServiceStub(self._channel)
@@ -53,7 +55,31 @@ class HubConnection:
         try:
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._address, self._timeout_s) from None
+            raise from_rpc_error(error, self.address, self._timeout_s) from None
+
+    def stream(self, method: Callable[..., Any], request: Message) -> Iterator[Any]:
+        """Calls a method that answers with a stream, and yields its responses until it ends.
+
+        There is no deadline: such a stream lasts as long as both sides do; gRPC's
+        keepalive notices a hub that has gone. Raises CommandFailed.
+        """
+        call = method(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self.address, self._timeout_s) from None
+        finally:
+            call.cancel()
+
+    def pages(self, method: Callable[..., Any], request: Any, field: str) -> list[Any]:
+        """Calls a method that pages until there is no further page; returns all of `field`."""
+        found: list[Any] = []
+        while True:
+            response = self.call(method, request)
+            found += getattr(response, field)
+            if not response.next_page_token:
+                return found
+            request.page_token = response.next_page_token
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +126,7 @@ def hub_command(command: _Command) -> _Command:
         output: str | None,
         data_dir: Path | None,
         **arguments: object,
-    ) -> None:
+    ) -> object:
         above = click.get_current_context().find_object(dict) or {}
         address = hub or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
         _check_address(address)
@@ -110,7 +136,7 @@ def hub_command(command: _Command) -> _Command:
         )
         seconds = timeout or above.get("timeout") or DEFAULT_TIMEOUT_S
         with HubConnection(address, secret, seconds) as connection:
-            command(
+            return command(
                 connection=connection, output=output or above.get("output") or "table", **arguments
             )
 

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     NOT_AUTHORISED = 4
     NOT_FOUND = 5
     INVALID = 6
+    REPLACED = 7
+    UNHEALTHY = 8
 
 
 class CommandFailed(click.ClickException):

@@ -18,7 +18,18 @@ _COMMANDS = {
     "endpoints": "hub.cli.endpoints:endpoints",
     "register": "hub.cli.endpoints:register",
     "remove": "hub.cli.endpoints:remove",
+    "drain": "hub.cli.states:drain",
+    "enable": "hub.cli.states:enable",
+    "disable": "hub.cli.states:disable",
+    "labels": "hub.cli.states:labels",
+    "check": "hub.cli.states:check",
     "snapshot": "hub.cli.endpoints:snapshot",
+    "models": "hub.cli.fleet:models",
+    "sidecars": "hub.cli.fleet:sidecars",
+    "disconnect": "hub.cli.fleet:disconnect",
+    "info": "hub.cli.fleet:info",
+    "config": "hub.cli.config:config",
+    "completion": "hub.cli.completion:completion",
     "token": "hub.cli.tokens:token",
 }
 

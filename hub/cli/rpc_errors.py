@@ -26,7 +26,11 @@ def from_rpc_error(error: grpc.RpcError, address: str, timeout_s: float) -> Comm
     info, violations, retry_ms = _details(error)
     if info is None:
         if code == grpc.StatusCode.UNAVAILABLE:
-            return CommandFailed(f"no hub answers at {address}", ExitCode.UNREACHABLE)
+            return CommandFailed(
+                f"no hub answers at {address}; start one with `llm-hub serve`, or name another "
+                "with --hub or LLM_HUB_ADDRESS",
+                ExitCode.UNREACHABLE,
+            )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return CommandFailed(
                 f"the hub at {address} did not answer within {timeout_s:g} s", ExitCode.UNREACHABLE
