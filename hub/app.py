@@ -13,7 +13,6 @@ import gc
 import os
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import Random
 
@@ -49,6 +48,7 @@ from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
 from hub.transports.ws import WebSocketDoor
+from hub.version import hub_version
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
@@ -319,14 +319,6 @@ def _why(error: OSError) -> str:
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
-
-
-def hub_version() -> str:
-    """The installed version, or "unknown" in a source tree that is not installed."""
-    try:
-        return version("llm-registry-hub")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _store(settings: Settings) -> Store:

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -112,6 +113,54 @@ def read_token(data_dir: Path) -> str:
         raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
 
 
+@dataclass(frozen=True, slots=True)
+class HubTarget:
+    """Which hub a command is about, and how to print; nothing of it is asked for yet."""
+
+    address: str
+    token: str | None
+    timeout_s: float
+    output: str
+    data_dir: Path | None
+
+    def connect(self) -> HubConnection:
+        """A channel, with the data directory's token where none was given. Raises CommandFailed."""
+        secret = (
+            _checked(self.token, "the token")
+            if self.token
+            else read_token(self.data_dir or default_data_dir())
+        )
+        return HubConnection(self.address, secret, self.timeout_s)
+
+
+def find_hub(options: dict[str, Any]) -> HubTarget:
+    """Takes the options of `hub_options` out of a command's. Raises CommandFailed."""
+    above = click.get_current_context().find_object(dict) or {}
+    given = {name: options.pop(name) for name in ("hub", "token", "timeout", "output")}
+    address = (
+        given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
+    )
+    _check_address(address)
+    return HubTarget(
+        address=address,
+        token=given["token"] or above.get("token") or os.environ.get("LLM_HUB_TOKEN"),
+        timeout_s=given["timeout"] or above.get("timeout") or DEFAULT_TIMEOUT_S,
+        output=given["output"] or above.get("output") or "table",
+        data_dir=options.pop("data_dir"),
+    )
+
+
+def hub_options(command: _Command) -> _Command:
+    """Gives `command` the options that say which hub; see `find_hub`."""
+    data_dir_option = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        envvar="LLM_HUB_DATA_DIR",
+        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
+    )
+    return global_options(data_dir_option(command))
+
+
 def hub_command(command: _Command) -> _Command:
     """Gives `command` the global options, and the connection and format made of them.
 
@@ -119,34 +168,12 @@ def hub_command(command: _Command) -> _Command:
     """
 
     @functools.wraps(command)
-    def run(
-        hub: str | None,
-        token: str | None,
-        timeout: float | None,
-        output: str | None,
-        data_dir: Path | None,
-        **arguments: object,
-    ) -> object:
-        above = click.get_current_context().find_object(dict) or {}
-        address = hub or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
-        _check_address(address)
-        given = token or above.get("token") or os.environ.get("LLM_HUB_TOKEN")
-        secret = (
-            _checked(given, "the token") if given else read_token(data_dir or default_data_dir())
-        )
-        seconds = timeout or above.get("timeout") or DEFAULT_TIMEOUT_S
-        with HubConnection(address, secret, seconds) as connection:
-            return command(
-                connection=connection, output=output or above.get("output") or "table", **arguments
-            )
+    def run(**options: Any) -> object:
+        target = find_hub(options)
+        with target.connect() as connection:
+            return command(connection=connection, output=target.output, **options)
 
-    data_dir_option = click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        envvar="LLM_HUB_DATA_DIR",
-        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
-    )
-    return global_options(data_dir_option(run))
+    return hub_options(run)
 
 
 def _check_address(address: str) -> None:

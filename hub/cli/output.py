@@ -35,8 +35,8 @@ STYLES: Mapping[str, str] = {
 }
 """How words that tell a state look, in every table."""
 
-# Space between two columns.
-_GAP = 2
+# Space between two columns, and what the rule below the headings takes of it.
+_GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ def print_grids(*grids: Grid) -> None:
         for number, grid in enumerate(grids):
             if number:
                 console.print()
-            console.print(table(grid, console.width))
+            is_alone = len(grids) == 1
+            console.print(table(replace(grid, title="") if is_alone else grid, console.width))
         return
     blocks = []
     for grid in grids:
@@ -143,7 +144,7 @@ def table(grid: Grid, width: int) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, _GAP, 0, 0),
+        padding=(0, _GAP - 1, 0, 0),
         header_style="bold dim",
     )
     for heading in fitting.headings:

@@ -28,6 +28,8 @@ _COMMANDS = {
     "sidecars": "hub.cli.fleet:sidecars",
     "disconnect": "hub.cli.fleet:disconnect",
     "info": "hub.cli.fleet:info",
+    "top": "hub.cli.top:top",
+    "doctor": "hub.cli.doctor:doctor",
     "config": "hub.cli.config:config",
     "completion": "hub.cli.completion:completion",
     "token": "hub.cli.tokens:token",
@@ -38,12 +40,9 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
     if not wanted or context.resilient_parsing:
         return
     # Reading the metadata of packages costs more than most commands' imports.
-    from importlib.metadata import PackageNotFoundError, version
+    from hub.version import hub_version
 
-    try:
-        click.echo(f"llm-hub {version('llm-registry-hub')}")
-    except PackageNotFoundError:
-        click.echo("llm-hub (not installed)")
+    click.echo(f"llm-hub {hub_version()}")
     context.exit()
 
 
