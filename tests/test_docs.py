@@ -9,16 +9,21 @@ import pytest
 from google.rpc import code_pb2
 
 from hub import contract, presence
+from hub.calls import Calls
 from hub.clock import ManualClock
 from hub.codec.frames import parse_frame
 from hub.config import HttpSettings, RateLimits
 from hub.errors import HubError, ValidationFailed
 from hub.errors import RateLimited as RateLimitedError
+from hub.metrics.collector import Metrics
+from hub.metrics.counts import Traffic
+from hub.metrics.fleet import FleetCounts
 from hub.ratelimit import Tier
 from hub.registry.state import Registry
 from hub.service import Service
 from hub.tokens import TokenRegistry
 from hub.transports.http import HttpDoor
+from hub.transports.http_backup import BackupSender
 from hub.transports.http_errors import error_response
 from hub.validation import violations
 from llmhub.v1.error_reason_pb2 import ErrorReason
@@ -105,10 +110,14 @@ def test_every_frame_to_sidecars_has_an_example_with_its_fields():
 
 def test_routes():
     service = Service(tokens=TokenRegistry(), limiters={}, handlers=[])
+    registry = Registry(first_revision=1)
     door = HttpDoor(
         HttpSettings(),
         service,
-        Registry(first_revision=1),
+        registry,
+        Calls(Traffic()),
+        Metrics(FleetCounts(registry), []),
+        BackupSender(None, ROOT),
         ManualClock(),
         ready=lambda: None,
         grace_s=1,
