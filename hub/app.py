@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 
@@ -20,11 +21,14 @@ import uvloop
 
 from hub import banner, logs, validation
 from hub.address import join_host_port
+from hub.aliases import AliasBook, AliasFollower
+from hub.audit import AuditTrail
 from hub.bootstrap import STORE_FILE, StartError, ensure_admin_token, prepare_data_dir
 from hub.clock import Clock, SystemClock
 from hub.config import ProbeConfig, Settings, TierLimits
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
+from hub.handlers.aliases import AliasHandlers
 from hub.handlers.registry import RegistryHandlers
 from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
@@ -35,8 +39,9 @@ from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
+from hub.registry.impact import lost_models
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
@@ -97,6 +102,7 @@ class Hub:
         self._clock = clock
         self._store = _store(settings)
         self._tokens = TokenRegistry()
+        self._trail = AuditTrail()
         self._presence = Presence()
         self._policy = AddressPolicy(
             [str(block) for block in settings.probes.allow],
@@ -148,6 +154,8 @@ class Hub:
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
                 TOKENS: [self._tokens, _Revocations(self._presence)],
+                ALIASES: [AliasFollower(registry)],
+                AUDIT: [self._trail],
             }
         )
         self._dispatcher.load(contents)
@@ -203,12 +211,14 @@ class Hub:
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        selection = SelectionHandlers(registry)
         service = Service(
             tokens=self._tokens,
             limiters=self._limiters(),
             handlers=[
                 RegistryHandlers(registry),
-                SelectionHandlers(registry),
+                selection,
+                AliasHandlers(registry, AliasBook(self._store, registry), self._trail),
                 WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
@@ -217,6 +227,9 @@ class Hub:
                     presence=self._presence,
                     probes=self._probes,
                     policy=self._policy,
+                    trail=self._trail,
+                    lost_models=partial(lost_models, registry),
+                    in_flight=selection.in_flight_now,
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
