@@ -17,6 +17,7 @@ from hub.contract import Rpc, rpc
 from hub.errors import HubError, InternalError, InvalidJson, InvalidToken
 from hub.registry.state import Registry
 from hub.service import Caller, Service
+from hub.transports import http_discovery
 from hub.transports.http_errors import error_response, json_response
 from hub.transports.http_views import HttpViews
 from llmhub.v1.admin_service_pb2 import (
@@ -33,6 +34,7 @@ _HTTP_BODIES = {
 }
 
 _LIST = rpc("ListEndpoints")
+_LIST_MODELS = rpc("ListModels")
 _GET = rpc("GetEndpoint")
 _SNAPSHOT = rpc("GetSnapshot")
 _REGISTER = rpc("RegisterEndpoint")
@@ -61,6 +63,7 @@ class HttpDoor:
         self._grace_s = grace_s
         self._settings = settings
         self._service = service
+        self._registry = registry
         self._views = HttpViews(registry)
         self._clock = clock
         self._ready = ready
@@ -96,6 +99,8 @@ class HttpDoor:
             web.get(_BASE + "/snapshot", self._snapshot),
             web.get(one, self._get),
             web.delete(one, self._remove),
+            web.get("/api/discovery/prometheus", self._prometheus),
+            web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
@@ -129,6 +134,14 @@ class HttpDoor:
             _REMOVE, RemoveEndpointRequest(id=id_), caller, self._clock.now_ms()
         )
         return json_response(orjson.dumps({"status": "removed", "id": id_}))
+
+    async def _prometheus(self, request: web.Request) -> web.Response:
+        self._admit(request, _LIST)
+        return json_response(http_discovery.prometheus_targets(self._registry))
+
+    async def _models(self, request: web.Request) -> web.Response:
+        self._admit(request, _LIST_MODELS)
+        return json_response(http_discovery.openai_models(self._registry))
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)
