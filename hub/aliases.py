@@ -4,7 +4,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from hub.audit import Author
+from hub.audit_trail import Author
 from hub.errors import AliasNotFound, EtagMismatch, LimitReached, StoreUnavailable
 from hub.records import alias_key, damaged_record, etag_of, name_of, revision_of_etag
 from hub.registry.state import Registry

@@ -1,106 +1,63 @@
-"""The audit trail: what admins have changed, kept with the changes themselves.
+"""The log of changes: one event for each thing that an admin has changed, and who it was."""
 
-An event is written in the same batch as the change that it tells of: there is no
-change without its event, and no event of a change that failed.
-"""
-
-import secrets
-from bisect import bisect_left, insort
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
-from google.protobuf.message import DecodeError
+import structlog
+from google.protobuf.message import Message
 
-from hub.records import audit_key, damaged_record, name_of
-from hub.service import Caller
-from hub.stores.base import Delete, Entry, Operation, Put
-from hub.times import to_timestamp
-from llmhub.v1.audit_pb2 import AuditEvent, AuditState
+from hub.contract import Rpc
+from hub.principal import Principal
+from llmhub.v1.admin_service_pb2 import RemoveModelAliasRequest
+from llmhub.v1.model_alias_pb2 import ModelAlias
 
-MAX_EVENTS: Final = 10_000
+log = structlog.get_logger()
 
-# A trail that has grown beyond its bound, as by a smaller bound, shrinks in steps.
-_DELETES_AT_ONCE: Final = 16
+AUDITED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "RegisterEndpoint": "endpoint registered",
+        "UpdateEndpoint": "endpoint updated",
+        "RemoveEndpoint": "endpoint removed",
+        "DisconnectSidecar": "sidecar disconnected",
+        "CreateToken": "token created",
+        "RevokeToken": "token revoked",
+        "SetModelAlias": "model alias set",
+        "RemoveModelAlias": "model alias removed",
+    }
+)
+"""The event of each RPC that changes something."""
 
+UNAUDITED: Final = frozenset(
+    {"CheckEndpoint", "ListSidecars", "ListTokens", "ListAuditEvents", "GetServerInfo"}
+)
+"""The RPCs of admins that change nothing."""
 
-class AuditTrail:
-    """The last events; a `hub.records.RecordConsumer` of "audit"."""
-
-    def __init__(self, max_events: int = MAX_EVENTS) -> None:
-        self._max_events = max_events
-        self._ids: list[str] = []
-        # Ten thousand messages would be large; their encodings are not.
-        self._encoded: dict[str, bytes] = {}
-        self._numbers = count()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def apply_put(self, entry: Entry) -> None:
-        """See `RecordConsumer`."""
-        try:
-            event = AuditEvent.FromString(entry.value)
-        except DecodeError as error:
-            raise damaged_record(entry.key) from error
-        if event.id != name_of(entry.key):
-            raise damaged_record(entry.key)
-        if event.id not in self._encoded:
-            insort(self._ids, event.id)
-        self._encoded[event.id] = entry.value
-
-    def apply_delete(self, key: str) -> None:
-        """See `RecordConsumer`."""
-        id_ = name_of(key)
-        if self._encoded.pop(id_, None) is not None:
-            del self._ids[bisect_left(self._ids, id_)]
-
-    def events(self, before_id: str = "") -> Iterator[AuditEvent]:
-        """The events, newest first; with `before_id` those that are older."""
-        end = bisect_left(self._ids, before_id) if before_id else len(self._ids)
-        return (AuditEvent.FromString(self._encoded[self._ids[i]]) for i in range(end - 1, -1, -1))
-
-    def operations(self, event: AuditEvent) -> list[Operation]:
-        """What to write beside a change: the event, which gets its id here, for an old one."""
-        number = next(self._numbers) % 1_000_000
-        # Ids sort by time; hubs that share a store must not give out the same one.
-        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{secrets.token_hex(4)}"
-        surplus = max(0, len(self._ids) + 1 - self._max_events)
-        oldest = self._ids[: min(surplus, _DELETES_AT_ONCE)]
-        put = Put(audit_key(event.id), event.SerializeToString(deterministic=True))
-        return [put, *(Delete(audit_key(id_)) for id_ in oldest)]
+# What of a request or reply says which thing it was; nothing else is logged.
+_NAMES: Final = ("id", "agent_id")
+_PARTS: Final = ("endpoint", "token_info", "alias")
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who changes something, by which RPC, and when."""
+def record(
+    rpc: Rpc, request: Message, reply: Message | bytes, principal: Principal, door: str
+) -> None:
+    """Logs a change that an RPC has carried out; what changes nothing is passed over."""
+    event = AUDITED.get(rpc.name)
+    if event is None or getattr(request, "validate_only", False):
+        return
+    subject = _names_in(request)
+    if isinstance(reply, Message):
+        subject |= _names_in(reply)
+    log.info(event, by=principal.token_id, door=door, **subject)
 
-    trail: AuditTrail
-    caller: Caller
-    action: str
-    now_ms: int
 
-    def operations(
-        self,
-        resource: str,
-        before: AuditState | None,
-        after: AuditState | None,
-        *,
-        secret_changed: bool = False,
-    ) -> list[Operation]:
-        """What to write beside the change. `resource` is such as "endpoints/10.0.0.1:11434"."""
-        principal = self.caller.principal
-        event = AuditEvent(
-            changed_at=to_timestamp(self.now_ms),
-            token_id=principal.token_id,
-            role=principal.role,
-            remote_address=self.caller.remote_address,
-            transport=self.caller.transport,
-            action=self.action,
-            resource=resource,
-            before=before,
-            after=after,
-            secret_changed=secret_changed,
-        )
-        return self.trail.operations(event)
+def _names_in(message: Message) -> dict[str, str]:
+    found = {}
+    if isinstance(message, ModelAlias | RemoveModelAliasRequest):
+        found["alias"] = message.name
+    for descriptor, value in message.ListFields():
+        if descriptor.name in _NAMES:
+            found[descriptor.name] = value
+        elif descriptor.name in _PARTS:
+            found |= _names_in(value)
+    return found

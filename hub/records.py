@@ -5,6 +5,7 @@ secrets/<endpoint id>     the endpoint's own API key, UTF-8
 tokens/<token id>         see hub.tokens
 aliases/<alias>           an llmhub.v1.ModelAlias
 audit/<event id>          an llmhub.v1.AuditEvent
+sessions/<digest>         see hub.sessions
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ SECRETS: Final = "secrets"
 TOKENS: Final = "tokens"
 ALIASES: Final = "aliases"
 AUDIT: Final = "audit"
+SESSIONS: Final = "sessions"
 
 # What a person or a sidecar has said. All else is observed, and observed anew.
 _DURABLE_FIELDS: Final = (

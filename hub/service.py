@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from hub import validation
+from hub import audit, validation
 from hub.contract import RPCS, Rpc
 from hub.errors import (
     FieldViolation,
@@ -115,10 +115,11 @@ class Service:
     ) -> Reply:
         """Like `execute` for a unary RPC, awaited to its end. Raises HubError."""
         reply = self.execute(rpc, request, caller, now_ms, violations)
-        if isinstance(reply, _READY):
-            return reply
-        assert isinstance(reply, Awaitable)
-        return await reply
+        if not isinstance(reply, _READY):
+            assert isinstance(reply, Awaitable)
+            reply = await reply
+        audit.record(rpc, request, reply, caller.principal, caller.transport)
+        return reply
 
     def admit_or_raise(self, rpc: Rpc, caller: Caller, now_ms: int) -> None:
         """Like `admit`; raises RateLimited too."""

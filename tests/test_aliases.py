@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hub.aliases import AliasBook, AliasFollower
-from hub.audit import AuditTrail, Author
+from hub.audit_trail import AuditTrail, Author
 from hub.errors import EtagMismatch, LimitReached, StoreUnavailable
 from hub.principal import Principal
 from hub.registry.state import Registry

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
-from hub.audit import AuditTrail, Author
+from hub.audit_trail import AuditTrail, Author
 from hub.errors import (
     EndpointDisabled,
     EndpointNotFound,

@@ -3,7 +3,7 @@
 from itertools import islice
 
 from hub.aliases import AliasBook
-from hub.audit import AuditTrail, Author
+from hub.audit_trail import AuditTrail, Author
 from hub.handlers.paging import decode_page_token, encode_page_token, page_size
 from hub.registry.state import Registry
 from hub.service import Caller

@@ -45,6 +45,11 @@ class Ring(Generic[T]):
         """The smallest revision that a cursor may have."""
         return self._floor
 
+    @property
+    def capacity(self) -> int:
+        """The most items it keeps."""
+        return self._capacity
+
     def append(self, revision: int, item: T, size: int) -> None:
         """Adds an item of `size` bytes; the oldest go when the ring is full.
 

@@ -4,8 +4,10 @@ At every quiet point each watcher's copy, and each client's, equals a fresh list
 """
 
 import asyncio
+import inspect
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +136,11 @@ class WatchersMachine(RuleBasedStateMachine):
         self.streams: list[Stream] = []
 
     def do(self, what: Callable[[], Any]) -> Any:
+        """Does something in the loop, which stands still in between."""
+
         async def run() -> Any:
-            return await what()
+            done = what()
+            return await done if inspect.isawaitable(done) else done
 
         return self.runner.run(run())
 
@@ -207,16 +212,17 @@ class WatchersMachine(RuleBasedStateMachine):
     def observe(self, port, models, error, latency, waiting, times) -> None:
         for _ in range(times):
             seen = saw(error=error, models=models, latency_ms=latency, load=Load(waiting=waiting))
-            self.registry.observe(f"127.0.0.1:{port}", seen)
+            self.do(partial(self.registry.observe, f"127.0.0.1:{port}", seen))
 
     @rule(agent=AGENTS, cpu=st.integers(0, 100))
     def report(self, agent: str, cpu: int) -> None:
         now_ms = self.client.hub._clock.now_ms()
-        self.registry.report_resources(agent, ReportResourcesRequest(cpu_percent=cpu), now_ms)
+        report = ReportResourcesRequest(cpu_percent=cpu)
+        self.do(lambda: self.registry.report_resources(agent, report, now_ms))
 
     @rule()
     def hosts_fall_silent(self) -> None:
-        self.registry.expire(2**60)
+        self.do(lambda: self.registry.expire(2**60))
 
     @rule(name=st.sampled_from(["a", "b"]), model=st.sampled_from(["m", "o"]))
     def set_alias(self, name: str, model: str) -> None:
@@ -231,9 +237,12 @@ class WatchersMachine(RuleBasedStateMachine):
 
     @rule(changes=st.integers(RING + 1, 3 * RING))
     def more_than_the_ring_holds(self, changes: int) -> None:
-        for i in range(changes):
-            self.registry.put_endpoint(Endpoint(id="flood:1", name=str(i), etag="1"))
-        self.registry.remove_endpoint("flood:1")
+        def flood() -> None:
+            for i in range(changes):
+                self.registry.put_endpoint(Endpoint(id="flood:1", name=str(i), etag="1"))
+            self.registry.remove_endpoint("flood:1")
+
+        self.do(flood)
 
     # What happens to those who watch.
 

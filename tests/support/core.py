@@ -14,7 +14,7 @@ from random import Random
 from google.protobuf.message import Message
 
 from hub.aliases import AliasBook, AliasFollower
-from hub.audit import AuditTrail
+from hub.audit_trail import AuditTrail
 from hub.clock import ManualClock
 from hub.contract import rpc
 from hub.fleet import FleetFollower
