@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -22,11 +23,14 @@ import uvloop
 
 from hub import banner, logs, validation
 from hub.address import join_host_port
+from hub.aliases import AliasBook, AliasFollower
+from hub.audit_trail import AuditTrail
 from hub.bootstrap import STORE_FILE, StartError, ensure_admin_token, prepare_data_dir
 from hub.clock import Clock, SystemClock
 from hub.config import ProbeConfig, RateLimits, Settings
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
+from hub.handlers.aliases import AliasHandlers
 from hub.handlers.registry import RegistryHandlers
 from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
@@ -37,8 +41,18 @@ from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
+from hub.records import (
+    ALIASES,
+    AUDIT,
+    ENDPOINTS,
+    SECRETS,
+    SESSIONS,
+    TOKENS,
+    RecordDispatcher,
+    name_of,
+)
 from hub.registrar import Registrar
+from hub.registry.impact import lost_models
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.reload import Load, Reloader
@@ -123,6 +137,7 @@ class Hub:
         self._observability = Observability(settings, hub_version())
         self._store = _store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
+        self._trail = AuditTrail()
         self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
         self._probes = ProbeEngine(
@@ -177,6 +192,8 @@ class Hub:
                 SECRETS: [follower],
                 TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
                 SESSIONS: [self._sessions],
+                ALIASES: [AliasFollower(registry)],
+                AUDIT: [self._trail],
             }
         )
         self._dispatcher.load(contents)
@@ -262,6 +279,7 @@ class Hub:
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock)
         await self._static.sync(wanted_endpoints(settings))
         service = Service(
@@ -269,7 +287,8 @@ class Hub:
             limiters=self._limiters,
             handlers=[
                 RegistryHandlers(registry),
-                SelectionHandlers(registry),
+                selection,
+                AliasHandlers(registry, AliasBook(self._store, registry), self._trail),
                 WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
@@ -278,6 +297,9 @@ class Hub:
                     presence=self._presence,
                     probes=self._probes,
                     policy=self._policy,
+                    trail=self._trail,
+                    lost_models=partial(lost_models, registry),
+                    in_flight=selection.in_flight_now,
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
