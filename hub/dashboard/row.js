@@ -169,6 +169,7 @@ export class Row {
     if (running !== null) parts.push(load.slots ? `${running} of ${load.slots} running` : `${running} running`);
     if (waiting !== null) parts.push(`${waiting} waiting`);
     setText(this.queue, parts.length ? parts.join("\n") : "–");
+    this.queue.classList.toggle("is-unknown", !parts.length);
     this.queue.classList.toggle("is-waiting", (waiting ?? 0) > 0);
     this.queue.title = parts.length ? "" : "This backend does not tell its queue";
   }
