@@ -80,13 +80,17 @@ async def connect(port: int, identify: bytes | None, path: str = "/ws") -> socke
 async def connect_many(
     port: int, identifies: list[bytes | None], in_flight: int = 32
 ) -> list[socket.socket]:
-    """Opens a connection for each item, so many of them at a time."""
+    """Opens a connection for each item, so many of them at a time.
+
+    A connection that the server refuses is missing from what is returned.
+    """
     waiting = iter(identifies)
     opened: list[socket.socket] = []
 
     async def work() -> None:
         for identify in waiting:
-            opened.append(await connect(port, identify))  # noqa: PERF401 - one after the other
+            with contextlib.suppress(ConnectionError):
+                opened.append(await connect(port, identify))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):

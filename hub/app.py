@@ -8,12 +8,13 @@ Start reading here. What is made where:
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -23,24 +24,28 @@ from hub import banner, logs, validation
 from hub.address import join_host_port
 from hub.bootstrap import STORE_FILE, StartError, ensure_admin_token, prepare_data_dir
 from hub.clock import Clock, SystemClock
-from hub.config import ProbeConfig, Settings, TierLimits
+from hub.config import ProbeConfig, RateLimits, Settings
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.registry import RegistryHandlers
+from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
+from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
+from hub.observability import Observability
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
-from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
 from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
+from hub.reload import Load, Reloader
 from hub.service import Service
 from hub.sessions import SessionRegistry
-from hub.stores.base import Change, Entry, Store, StoreError
+from hub.static_endpoints import StaticEndpoints, wanted_endpoints
+from hub.stores.base import Change, Entry, Store, StoreError, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tokens import TokenRegistry
@@ -48,8 +53,11 @@ from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
 from hub.transports.http_auth import Authenticator
+from hub.transports.http_backup import BackupSender
 from hub.transports.http_dashboard import Dashboard
 from hub.transports.ws import WebSocketDoor
+from hub.version import hub_version
+from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
@@ -57,16 +65,22 @@ log = structlog.get_logger()
 
 # A stop takes 5 s at the most: 3 for what is in flight, the rest to flush.
 _GRACE_S = 3.0
+# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+_MOST_REVISIONS = 100_000_000_000
 
 
-def run(settings: Settings) -> int:
-    """Runs a hub until it is told to stop; returns the process's exit code."""
+def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
+    """Runs a hub until it is told to stop; returns the process's exit code.
+
+    `load` reads the settings again; where there is a file, SIGHUP or a change of
+    it makes the hub do so.
+    """
     logs.configure(settings.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, load or (lambda: settings), config_file))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, load: Load, config_file: Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -82,9 +96,19 @@ async def _serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    reloader = Reloader(settings, load, hub.reconfigure, config_file)
+    # Without a file there is nothing new to read, and the terminal that hung up
+    # was the hub's own.
+    on_hangup = reloader.request if config_file is not None else stop.set
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    reloading = asyncio.create_task(reloader.run(), name="reload")
+    reloading.add_done_callback(lambda _: stop.set())
     banner.show(hub.info(), settings, hub.new_admin_token)
     await stop.wait()
     log.info("stopping")
+    reloading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reloading
     await hub.stop()
     log.info("stopped")
     return 0
@@ -96,22 +120,24 @@ class Hub:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = _store(settings)
+        self._observability = Observability(settings, hub_version())
+        self._store = _store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
         self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
-        self._policy = AddressPolicy(
-            [str(block) for block in settings.probes.allow],
-            [str(block) for block in settings.probes.deny],
-        )
         self._probes = ProbeEngine(
             _probe_settings(settings.probes),
             self._observed,
             clock,
             Random(),  # noqa: S311
         )
+        # The doors refuse by the very rules that the probes connect by.
+        self._policy = self._probes.policy
+        self._limiters = _limiters(settings.rate_limits)
+        self._static: StaticEndpoints | None = None
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None
+        self._feed: ChangeFeed | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._ws: WebSocketDoor | None = None
         self._grpc: GrpcDoor | None = None
@@ -138,9 +164,9 @@ class Hub:
         validation.warm()
         prepare_data_dir(settings.data_dir)
         contents = await self._store.open(self._changed)
-        incarnation = await self._store.next_incarnation(self._started_ms * 1000)
+        first_revision = await self._new_first_revision()
         registry = self._registry = Registry(
-            first_revision=incarnation,
+            first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             unhealthy_after=settings.probes.unhealthy_after,
         )
@@ -160,12 +186,26 @@ class Hub:
         )
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
-        await self._open_doors(registry)
+        self._feed = ChangeFeed(registry)
+        await self._open_doors(registry, self._feed)
         self._ready = True
+
+    async def _new_first_revision(self) -> int:
+        """A revision greater than every one that an earlier incarnation gave out."""
+        wanted = self._started_ms * 1000
+        number = await self._store.next_incarnation(wanted)
+        if number > wanted:
+            # The clock was set back. The number is greater than the last one's, but
+            # that incarnation has counted on from there, nobody knows how far.
+            number = await self._store.next_incarnation(number + _MOST_REVISIONS)
+        return number
 
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""
         self._ready = False
+        # Watches end by themselves at no time; they must not use up the grace.
+        if self._feed is not None:
+            self._feed.close()
         stopping = []
         if self._ws is not None:
             stopping.append(self._ws.stop())
@@ -181,6 +221,21 @@ class Hub:
             self._expiry = None
         await self._probes.stop()
         await self._store.close()
+        await self._observability.close()
+
+    async def reconfigure(self, settings: Settings) -> None:
+        """Takes over the settings that are RELOADABLE, and leaves the others.
+
+        Raises ConfigError, and then has changed nothing.
+        """
+        wanted = wanted_endpoints(settings)
+        logs.configure(settings.log)
+        for role, tiers in _tiers(settings.rate_limits).items():
+            self._limiters[role].configure(tiers, enabled=settings.rate_limits.enabled)
+        probes = settings.probes
+        await self._probes.set_policy(map(str, probes.allow), map(str, probes.deny))
+        if self._static is not None:
+            await self._static.sync(wanted)
 
     def info(self) -> GetServerInfoResponse:
         """What the hub says of itself."""
@@ -204,14 +259,18 @@ class Hub:
         """How many dashboards are open."""
         return self._dashboard.followers if self._dashboard is not None else 0
 
-    async def _open_doors(self, registry: Registry) -> None:
+    async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        self._static = StaticEndpoints(registrar, registry, clock)
+        await self._static.sync(wanted_endpoints(settings))
         service = Service(
             tokens=self._tokens,
-            limiters=self._limiters(),
+            limiters=self._limiters,
             handlers=[
                 RegistryHandlers(registry),
+                SelectionHandlers(registry),
+                WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
                     store=self._store,
@@ -225,12 +284,13 @@ class Hub:
                 SidecarHandlers(registry, registrar, self._policy, clock),
             ],
         )
-        sessions = SessionContext(service, self._presence, Cooldowns())
-        self._ws = WebSocketDoor(settings.ws, sessions, clock)
+        sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)
+        self._ws = ws = WebSocketDoor(settings.ws, sessions, clock)
         self._grpc = GrpcDoor(
             settings.grpc,
             service,
             sessions,
+            self._observability.calls,
             clock,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
@@ -250,6 +310,19 @@ class Hub:
             settings.http,
             service,
             registry,
+            self._observability.calls,
+            self._observability.metrics(
+                registry=registry,
+                presence=self._presence,
+                probes=self._probes,
+                store=self._store,
+                limiters=self._limiters,
+                connections=lambda: ws.connections,
+            ),
+            BackupSender(
+                self._store.backup if isinstance(self._store, SqliteStore) else None,
+                settings.data_dir,
+            ),
             clock,
             auth,
             self._dashboard,
@@ -267,17 +340,6 @@ class Hub:
                 why = _why(error)
                 raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
             self._addresses[name] = join_host_port(listener.host, port)
-
-    def _limiters(self) -> dict[Role, RateLimiter]:
-        limits = self._settings.rate_limits
-        return {
-            role: RateLimiter(_per_minute(tiers), enabled=limits.enabled)
-            for role, tiers in (
-                (ROLE_SIDECAR, limits.sidecar),
-                (ROLE_READER, limits.reader),
-                (ROLE_ADMIN, limits.admin),
-            )
-        }
 
     def _changed(self, change: Change) -> None:
         if self._dispatcher is not None:
@@ -335,18 +397,10 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def hub_version() -> str:
-    """The installed version, or "unknown" in a source tree that is not installed."""
-    try:
-        return version("llm-registry-hub")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, on_transaction: TransactionObserver) -> Store:
     """The store that the settings ask for. Raises StartError."""
     if not settings.store.etcd:
-        return SqliteStore(settings.data_dir / STORE_FILE)
+        return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
         # An extra: most hubs keep their store in one file.
         from hub.stores.etcd import EtcdStore
@@ -354,11 +408,28 @@ def _store(settings: Settings) -> Store:
         raise StartError(
             "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
         ) from error
-    return EtcdStore(settings.store.etcd, prefix=settings.store.etcd_prefix)
+    return EtcdStore(
+        settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
+    )
 
 
-def _per_minute(tiers: TierLimits) -> dict[Tier, int]:
-    return {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
+def _limiters(limits: RateLimits) -> dict[Role, RateLimiter]:
+    return {
+        role: RateLimiter(tiers, enabled=limits.enabled) for role, tiers in _tiers(limits).items()
+    }
+
+
+def _tiers(limits: RateLimits) -> dict[Role, dict[Tier, int]]:
+    """Calls a minute by the caller's role and the call's tier."""
+    by_role = {
+        ROLE_SIDECAR: limits.sidecar,
+        ROLE_READER: limits.reader,
+        ROLE_ADMIN: limits.admin,
+    }
+    return {
+        role: {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
+        for role, tiers in by_role.items()
+    }
 
 
 def _probe_settings(config: ProbeConfig) -> ProbeSettings:

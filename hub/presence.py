@@ -1,5 +1,6 @@
 """Which sidecars are connected now, and through which connection."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,11 @@ class Close:
     code: int
     reason: str
     error: type[HubError]
+
+    @property
+    def reason_name(self) -> str:
+        """The reason in the words of `llmhub.v1.ErrorReason`, of which there are few."""
+        return self.as_error().reason_name
 
     def as_error(self) -> HubError:
         """The error that ends a gRPC stream."""
@@ -135,6 +141,10 @@ class Presence:
     def sidecars(self) -> list[Sidecar]:
         """All connected sidecars, sorted by agent_id."""
         return [self._by_agent[agent_id] for agent_id in sorted(self._by_agent)]
+
+    def by_transport(self) -> dict[str, int]:
+        """How many there are, by transport."""
+        return Counter(sidecar.transport for sidecar in self._by_agent.values())
 
     def close_token(self, token_id: str) -> None:
         """Closes every connection that came with this token."""

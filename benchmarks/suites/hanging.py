@@ -20,7 +20,7 @@ _SETTINGS = {"LLM_HUB_PROBES__INTERVAL_S": "1"}
 
 async def run(*, quick: bool) -> list[Row]:
     """Rows of failed calls, and of the time that 99 of 100 lists take."""
-    calls = 1000 if quick else 4000
+    calls = 500 if quick else 4000
     async with _simulated("ok", _LIVE) as live, _simulated("hanging", _HANGING) as hanging:
         idle, idle_failed = await _lists(live, calls)
         busy, failed = await _lists(live + hanging, calls)

@@ -31,10 +31,10 @@ Unary = Callable[[bytes], Awaitable[bytes]]
 
 async def run(*, quick: bool) -> list[Row]:
     """Rows of CPU a call, and of the time that lists over HTTP take."""
-    rounds = 3 if quick else 7
-    rows = await _over_grpc(rounds, small=1500 if quick else 4000, large=100 if quick else 300)
+    rounds = 2 if quick else 7
+    rows = await _over_grpc(rounds, small=800 if quick else 4000, large=100 if quick else 300)
     for endpoints in (_ENDPOINTS, _MANY_ENDPOINTS):
-        rows += await _over_http(rounds, endpoints, calls=50 if quick else 200)
+        rows += await _over_http(rounds, endpoints, calls=25 if quick else 200)
     return rows
 
 

@@ -27,7 +27,7 @@ _FIRST_HOST = 1 << 20
 
 async def run(*, quick: bool) -> list[Row]:
     """Rows of registrations a second, their CPU, and how many share a transaction."""
-    rounds = 3 if quick else 5
+    rounds = 2 if quick else 5
     hosts = counting(_FIRST_HOST)
     with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:
         rows_file = str(Path(directory) / "rows")
@@ -53,9 +53,9 @@ async def run(*, quick: bool) -> list[Row]:
                     floor=lambda: _calling(floor, of_floor, callers, calls),
                 )
 
-            one = await measure(1, 300 if quick else 1000)
+            one = await measure(1, 150 if quick else 1000)
             before = await hub.process.ask()
-            many = await measure(_CALLERS, 2000 if quick else 5000)
+            many = await measure(_CALLERS, 1000 if quick else 5000)
             after = await hub.process.ask()
     transactions = after["transactions"] - before["transactions"]
     return [

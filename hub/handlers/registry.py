@@ -6,6 +6,7 @@ from itertools import islice
 from hub.errors import EndpointNotFound, ResourcesNotFound
 from hub.handlers.paging import decode_page_token, encode_page_token, page_size
 from hub.registry import views
+from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
 from hub.service import Caller
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY
@@ -27,6 +28,7 @@ class RegistryHandlers:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._snapshot = views.SnapshotView(registry)
+        self._pages = views.PageCache(registry)
 
     def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises EndpointNotFound."""
@@ -39,6 +41,9 @@ class RegistryHandlers:
 
     def list_endpoints(self, request: ListEndpointsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
+        return self._pages.encoded(request, lambda: self._page(request))
+
+    def _page(self, request: ListEndpointsRequest) -> bytes:
         after_id = decode_page_token(request)
         matching = self._matching(request, after_id)
         size = page_size(request.page_size)
@@ -47,7 +52,7 @@ class RegistryHandlers:
         if len(page) > size:
             page.pop()
             token = encode_page_token(request, page[-1].message.id)
-        return views.list_endpoints(page, next_page_token=token, revision=self._registry.revision)
+        return views.page_of_endpoints(page, token)
 
     def list_models(
         self, request: ListModelsRequest, _caller: Caller, _now_ms: int
@@ -88,16 +93,10 @@ class RegistryHandlers:
             )
         else:
             candidates = self._registry.endpoints(after_id)
-        if not (request.backend or request.status or request.labels):
+        wanted = EndpointFilter.of("", request.backend, request.status, request.labels)
+        if not wanted:
             return candidates
-        labels = dict(request.labels)
-        return (
-            record
-            for record in candidates
-            if (not request.backend or record.message.backend == request.backend)
-            and (not request.status or record.message.status == request.status)
-            and labels.items() <= dict(record.message.labels).items()
-        )
+        return (record for record in candidates if wanted.matches(record.message))
 
     def _summary(self, name: str) -> ModelSummary:
         summary = ModelSummary(name=name)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Compacted(Exception):
-    """The history after the asked revision is no longer there."""
+    """The history after the asked revision is no longer, or not yet, there."""
 
 
 class Ring(Generic[T]):
@@ -44,6 +44,11 @@ class Ring(Generic[T]):
     def floor(self) -> int:
         """The smallest revision that a cursor may have."""
         return self._floor
+
+    @property
+    def capacity(self) -> int:
+        """The most items it keeps."""
+        return self._capacity
 
     def append(self, revision: int, item: T, size: int) -> None:
         """Adds an item of `size` bytes; the oldest go when the ring is full.

@@ -10,19 +10,22 @@ all the time, do not.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry import liveness
-from hub.registry.latest import LatestLog
+from hub.registry.latest import FOREVER_MS, LatestLog
 from hub.registry.observation import Observation
 from hub.registry.resources import ResourcesRecord
 from hub.registry.ring import Ring
 from hub.registry.versioned import Versioned
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_HEALTHY, STATUS_UNKNOWN, Endpoint
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from llmhub.v1.model_alias_pb2 import ModelAlias
 
 EndpointRecord = Versioned[Endpoint]
+AliasRecord = Versioned[ModelAlias]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Registry:
     greater than 0 and than every revision of an earlier one. The ring keeps the
     last `ring_capacity` changes, as far as their endpoints take `ring_bytes`: one
     that shows other models at every probe shall not fill the memory.
+
+    `endpoints_revision` is the revision of the last change of any endpoint.
+    Reports of resources, which come all the time, leave it alone: so listings
+    can be kept for as long as it stands. `event_revision` leaves out the
+    bookkeeping of checks too, and counts the aliases.
     """
 
     def __init__(
@@ -55,14 +63,21 @@ class Registry:
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
+        self.endpoints_revision = first_revision
         self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision, max_bytes=ring_bytes)
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
+        self.aliases: LatestLog[AliasRecord] = LatestLog(
+            ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
+        )
+        self.event_revision = first_revision
         self._unhealthy_after = unhealthy_after
+        self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self._by_model: dict[str, set[str]] = {}
+        self._by_agent: dict[str, set[str]] = {}
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -96,6 +111,10 @@ class Registry:
         """The endpoints that have a model of that name, sorted by id."""
         return [self._endpoints[id_] for id_ in sorted(self._by_model.get(model, ()))]
 
+    def of_agent(self, agent_id: str) -> Collection[str]:
+        """The ids of the endpoints whose host an agent reports of, in no order."""
+        return self._by_agent.get(agent_id, ())
+
     def models(self) -> list[str]:
         """The names of all models of the fleet, sorted."""
         return sorted(self._by_model)
@@ -104,7 +123,35 @@ class Registry:
         """The number of endpoints that have a model, by the model's name."""
         return {name: len(ids) for name, ids in sorted(self._by_model.items())}
 
+    def checked_after(self, revision: int) -> list[EndpointRecord]:
+        """The endpoints of which a check after `revision` changed the bookkeeping alone.
+
+        Each as it stands, oldest check first. One that has an event in the ring
+        since its check is not among them: the event carries the same and more.
+        """
+        checked = []
+        for id_ in reversed(self._checked):
+            if self._checked[id_] <= revision:
+                break
+            checked.append(self._endpoints[id_])
+        checked.reverse()
+        return checked
+
     # Durable facts, from the store's feed.
+
+    def put_alias(self, alias: ModelAlias) -> None:
+        """Takes over a model alias. Nobody may change `alias` after."""
+        revision = self.event_revision = self._next_revision()
+        self.aliases.put(alias.name, Versioned(alias, revision), revision, 0)
+        self._notify()
+
+    def remove_alias(self, name: str) -> None:
+        """Forgets a model alias; nothing happens where it is not there."""
+        if self.aliases.get(name) is None:
+            return
+        self.event_revision = self._next_revision()
+        self.aliases.remove(name, self.event_revision)
+        self._notify()
 
     def put_endpoint(self, registered: Endpoint) -> None:
         """Takes over what was registered; what was observed of the endpoint stays.
@@ -164,7 +211,7 @@ class Registry:
     def _set(
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
-        revision = self._next_revision()
+        revision = self.endpoints_revision = self._next_revision()
         record = Versioned(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)
@@ -175,8 +222,13 @@ class Registry:
             self._endpoints[id_] = record
         self._index(id_, before, record)
         if event:
+            self._checked.pop(id_, None)
+            self.event_revision = revision
             size = sum(version.message.ByteSize() for version in (before, record) if version)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
+        else:
+            self._checked[id_] = revision
+            self._checked.move_to_end(id_)
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:
@@ -185,16 +237,24 @@ class Registry:
         self._healthy += is_healthy - was_healthy
         old = {model.name for model in before.message.models} if before is not None else set()
         new = {model.name for model in after.message.models} if after is not None else set()
-        for name in old - new:
-            self._by_model[name].discard(id_)
-            if not self._by_model[name]:
-                del self._by_model[name]
-        for name in new - old:
-            self._by_model.setdefault(name, set()).add(id_)
+        _reindex(self._by_model, id_, old, new)
+        old = {before.message.agent_id} - {""} if before is not None else set()
+        new = {after.message.agent_id} - {""} if after is not None else set()
+        _reindex(self._by_agent, id_, old, new)
 
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str]) -> None:
+    """Moves an id in an index from the keys it had to those it has."""
+    for key in old - new:
+        index[key].discard(id_)
+        if not index[key]:
+            del index[key]
+    for key in new - old:
+        index.setdefault(key, set()).add(id_)
 
 
 def _carry_over(before: Endpoint, after: Endpoint) -> None:
@@ -208,7 +268,7 @@ def _carry_over(before: Endpoint, after: Endpoint) -> None:
         consecutive_failures=before.consecutive_failures,
         last_error=before.last_error,
     )
-    for field in ("last_checked_at", "next_check_at", "latency"):
+    for field in ("last_checked_at", "next_check_at", "latency", "load"):
         if before.HasField(field):
             getattr(observed, field).CopyFrom(getattr(before, field))
     if not (backend_stays and same_server):

@@ -1,22 +1,26 @@
 """The HTTP door: the admin API, schemas and health checks in JSON, and the dashboard."""
 
-import secrets
+import logging
 from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from hub.calls import Calls
 from hub.clock import Clock
 from hub.codec.decode import compile_decoder
 from hub.codec.encode import to_json_bytes
 from hub.codec.schemas import schemas
 from hub.config import HttpSettings
 from hub.contract import Rpc, rpc
-from hub.errors import HubError, InternalError, ValidationFailed
+from hub.errors import ValidationFailed
+from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
 from hub.transports.http_auth import Authenticator
+from hub.transports.http_backup import BackupSender
 from hub.transports.http_body import json_body
 from hub.transports.http_dashboard import Dashboard
 from hub.transports.http_errors import error_response, json_response
@@ -35,6 +39,21 @@ from llmhub.v1.admin_service_pb2 import (
 
 log = structlog.get_logger()
 
+
+class _NoTracebackForStrangers(logging.Filter):
+    """What is not HTTP at all is the peer's fault: a line at debug level, no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.debug("not HTTP", error=error.message)
+            return False
+        return True
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_NoTracebackForStrangers())
+
 _BASE = "/api/admin/llm-registry"
 _HTTP_BODIES = {
     "llm_registry.register": (RegisterEndpointRequest, f"POST {_BASE}: registers an endpoint"),
@@ -46,6 +65,8 @@ _SNAPSHOT = rpc("GetSnapshot")
 _REGISTER = rpc("RegisterEndpoint")
 _UPDATE = rpc("UpdateEndpoint")
 _REMOVE = rpc("RemoveEndpoint")
+# Needs the role that a copy of the store needs.
+_SERVER_INFO = rpc("GetServerInfo")
 _CHECK = rpc("CheckEndpoint")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,6 +80,9 @@ class HttpDoor:
         settings: HttpSettings,
         service: Service,
         registry: Registry,
+        calls: Calls,
+        metrics: Metrics,
+        backups: BackupSender,
         clock: Clock,
         auth: Authenticator,
         dashboard: Dashboard,
@@ -74,6 +98,9 @@ class HttpDoor:
         self._settings = settings
         self._service = service
         self._views = HttpViews(registry)
+        self._calls = calls
+        self._metrics = metrics
+        self._backups = backups
         self._clock = clock
         self._auth = auth
         self._dashboard = dashboard
@@ -92,7 +119,11 @@ class HttpDoor:
         app.add_routes(self.routes())
         self._dashboard.start()
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
+            app,
+            access_log=None,
+            handle_signals=False,
+            logger=_server_log,
+            shutdown_timeout=self._grace_s,
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, reuse_port=False)
@@ -119,8 +150,10 @@ class HttpDoor:
             web.delete(one, self._remove),
             web.post(one + "/check", self._check),
             web.get("/api/schemas", self._get_schemas),
+            web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/metrics", self._get_metrics),
             *self._dashboard.routes(),
         ]
 
@@ -176,6 +209,12 @@ class HttpDoor:
         self._admit(request, _LIST)
         return json_response(self._schemas)
 
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        caller = self._admit(request, _SERVER_INFO)
+        response = await self._backups.send(request)
+        log.info("store copied", by=caller.principal.token_id, bytes=response.content_length)
+        return response
+
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response(b'{"status":"ok"}')
 
@@ -184,6 +223,12 @@ class HttpDoor:
         if reason is None:
             return json_response(b'{"status":"ready"}')
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        if not self._settings.public_metrics:
+            self._admit(request, _LIST)
+        body = await self._metrics.render()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     def _admit(self, request: web.Request, called: Rpc) -> Caller:
         """Who calls, if it may call this.
@@ -198,16 +243,21 @@ class HttpDoor:
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except HubError as error:
-            return error_response(error)
-        except web.HTTPException as error:
-            return _plain_error(error)
-        except Exception:
-            request_id = secrets.token_hex(8)
-            log.exception("request failed", path=request.path, request_id=request_id)
-            return error_response(InternalError(f"the hub failed; request id {request_id}"))
+        with self._calls.http(request.method, _route(request), request.headers) as call:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = _plain_error(error)
+            except Exception as error:
+                response = error_response(call.fail(error))
+            call.answer(response.status, response.content_type)
+            return response
+
+
+def _route(request: web.Request) -> str:
+    """The template of the route; what matches none must not become a label each."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 
 import grpc
+import pytest
 
+from hub.clock import ManualClock
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     RegisterEndpointRequest,
@@ -123,11 +125,18 @@ async def test_tokens_survive_kill_9_and_so_does_their_end(process):
             assert (await socket.ask(frame))["error"] == "invalid_token"
 
 
-async def test_a_restart_gives_out_greater_revisions(tmp_path):
+@pytest.mark.parametrize("seconds", [1, 0, -3600], ids=["on", "still", "back"])
+async def test_a_restart_gives_out_greater_revisions(tmp_path, seconds):
+    """Also where the clock stands still or was set back meanwhile."""
+    clock = ManualClock()
     last = 0
     for number in range(3):
-        async with running_hub(tmp_path) as hub:
+        async with running_hub(tmp_path, clock) as hub:
             assert hub.hub.info().first_revision > last
-            request = RegisterEndpointRequest(host=f"h{number}")
-            await hub.call("RegisterEndpoint", request)
+            for n in range(3):
+                request = RegisterEndpointRequest(host=f"h{number}-{n}")
+                await hub.call("RegisterEndpoint", request)
             last = hub.hub.info().revision
+            # Revisions are numbers in JSON, where integers are exact up to here.
+            assert last < 2**53
+        clock.advance(seconds * 1000)

@@ -14,33 +14,15 @@ from hub.bootstrap import ADMIN_TOKEN_FILE, STORE_FILE
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest, RegisterEndpointRequest
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, SidecarFrame
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
-from tests.support.hub import by_id
+from tests.support.hub import HubProcess, by_id
 from tools.fleetsim import Behaviour, FakeOllama
 
 # A stop takes 5 s at the most; the rest is for a busy machine to start and end a process.
 _STOP_S = 5.0
 
 
-async def test_the_first_run_makes_an_admin_token_and_shows_it_once(process):
-    file = process.data_dir / ADMIN_TOKEN_FILE
-    token = file.read_text().strip()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(process.data_dir.stat().st_mode) == 0o700
-    assert stat.S_IMODE((process.data_dir / STORE_FILE).stat().st_mode) == 0o600
-    assert sum(line.count(token) for line in process.banner) == 1
-    async with process.client() as hub:
-        assert (await hub.http("GET", "/readyz", token="")).status == 200
-        assert (await hub.call("GetServerInfo")).endpoint_count == 0
-    process.send(signal.SIGTERM)
-    code, errors = await process.exited()
-    assert code == 0
-    assert token not in errors
-    await process.start()
-    assert not any(token in line for line in process.banner)
-    assert file.read_text().strip() == token
-
-
-async def test_the_ready_line_names_doors_that_answer(process):
+async def require_doors(process: HubProcess) -> None:
+    """The `ready` line names three doors that answer."""
     assert process.banner[-1] == "ready " + " ".join(
         f"{door}={address}" for door, address in process.addresses.items()
     )
@@ -53,6 +35,25 @@ async def test_the_ready_line_names_doors_that_answer(process):
             "grpc": info.grpc_address,
             "http": info.http_address,
         }
+        assert (await hub.http("GET", "/readyz", token="")).status == 200
+
+
+async def test_the_first_run_makes_an_admin_token_and_shows_it_once(process):
+    file = process.data_dir / ADMIN_TOKEN_FILE
+    token = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(process.data_dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((process.data_dir / STORE_FILE).stat().st_mode) == 0o600
+    assert sum(line.count(token) for line in process.banner) == 1
+    await require_doors(process)
+    process.send(signal.SIGTERM)
+    code, errors = await process.exited()
+    assert code == 0
+    assert token not in errors
+    await process.start()
+    assert not any(token in line for line in process.banner)
+    await require_doors(process)
+    assert file.read_text().strip() == token
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)

@@ -142,14 +142,14 @@ async def test_the_grpcurl_line_of_the_banner_works_when_pasted(process, tmp_pat
 
 
 async def test_the_command_lines_of_the_banner_work_when_pasted(process, tmp_path):
-    (line,) = commands(process, "llm-hub token create")
+    (line,) = commands(process, "token create --role sidecar")
     code, out, errors = await paste(line, tmp_path / "bin")
     assert code == 0, errors
     token = next(each for each in out.split() if each.startswith("llmhub_"))
     async with process.client() as hub, hub.sidecar("node-1", token=token) as socket:
         assert (await socket.ask({"type": "ping"}))["type"] == "pong"
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=9))
-    (line,) = commands(process, "llm-hub snapshot")
+    (line,) = commands(process, " snapshot")
     code, out, errors = await paste(line, tmp_path / "again")
     assert code == 0, errors
     assert "127.0.0.1:9" in out
