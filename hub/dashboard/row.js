@@ -102,7 +102,7 @@ export class Row {
     this.#drawModels(endpoint, fleet.now());
     this.#drawHost(endpoint, fleet);
     this.#drawQueue(endpoint);
-    drawStrip(this.strip, fleet.history.get(endpoint.id), fleet.now());
+    drawStrip(this.strip, fleet.historyOf(endpoint), fleet.now());
   }
 
   /** Shows what changes by itself: ages. */
