@@ -26,6 +26,7 @@ from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.registry import RegistryHandlers
 from hub.handlers.sidecar import SidecarHandlers
+from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
@@ -45,6 +46,7 @@ from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
 from hub.transports.ws import WebSocketDoor
+from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
@@ -101,6 +103,7 @@ class Hub:
         )
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None
+        self._feed: ChangeFeed | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._ws: WebSocketDoor | None = None
         self._grpc: GrpcDoor | None = None
@@ -147,7 +150,8 @@ class Hub:
         )
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
-        await self._open_doors(registry)
+        self._feed = ChangeFeed(registry)
+        await self._open_doors(registry, self._feed)
         # What lives as long as the process need not be walked by every full
         # collection; with thousands of connections those walks are felt.
         gc.collect()
@@ -158,6 +162,9 @@ class Hub:
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""
         self._ready = False
+        # Watches end by themselves at no time; they must not use up the grace.
+        if self._feed is not None:
+            self._feed.close()
         stopping = []
         if self._ws is not None:
             stopping.append(self._ws.stop())
@@ -191,7 +198,7 @@ class Hub:
             http_address=self._addresses["http"],
         )
 
-    async def _open_doors(self, registry: Registry) -> None:
+    async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
         service = Service(
@@ -199,6 +206,7 @@ class Hub:
             limiters=self._limiters(),
             handlers=[
                 RegistryHandlers(registry),
+                WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
                     store=self._store,

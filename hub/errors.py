@@ -5,7 +5,7 @@
     ├── PermissionDenied    RoleForbidden, TokenAgentMismatch
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
-    │                       TokenNotFound, ModelUnknown, LeaseNotFound
+    │                       TokenNotFound, ModelUnknown, LeaseNotFound, AliasNotFound
     ├── FailedPrecondition  AlreadyIdentified
     ├── Aborted             EtagMismatch, ConnectionReplaced, Disconnected
     ├── OutOfRange          RevisionCompacted
@@ -190,6 +190,12 @@ class LeaseNotFound(NotFound):
     """The lease has run out or never was."""
 
     reason = reasons.ERROR_REASON_LEASE_NOT_FOUND
+
+
+class AliasNotFound(NotFound):
+    """There is no model alias of that name."""
+
+    reason = reasons.ERROR_REASON_ALIAS_NOT_FOUND
 
 
 class FailedPrecondition(HubError):

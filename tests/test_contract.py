@@ -16,6 +16,7 @@ def test_the_rpcs_that_people_script_against() -> None:
         "GetEndpoint",
         "ListEndpoints",
         "ListModels",
+        "ListModelAliases",
         "GetResources",
         "GetSnapshot",
         "WatchRegistry",
@@ -32,6 +33,9 @@ def test_the_rpcs_that_people_script_against() -> None:
         "CreateToken",
         "ListTokens",
         "RevokeToken",
+        "SetModelAlias",
+        "RemoveModelAlias",
+        "ListAuditEvents",
         "GetServerInfo",
     }
     assert {each.name for each in RPCS if each.role == ROLE_SIDECAR} == {

@@ -67,7 +67,7 @@ def test_only_the_durable_fields_come_back() -> None:
 def test_every_field_of_an_endpoint_is_durable_or_observed() -> None:
     observed = {
         *("backend_detected", "status", "models", "version", "last_checked_at", "next_check_at"),
-        *("consecutive_failures", "last_error", "latency", "etag"),
+        *("consecutive_failures", "last_error", "latency", "load", "etag"),
     }
     assert {field.name for field in pb.Endpoint.DESCRIPTOR.fields} == DURABLE | observed
 

@@ -6,6 +6,7 @@ from itertools import islice
 from hub.errors import EndpointNotFound, ResourcesNotFound
 from hub.handlers.paging import decode_page_token, encode_page_token, page_size
 from hub.registry import views
+from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
 from hub.service import Caller
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY
@@ -88,16 +89,10 @@ class RegistryHandlers:
             )
         else:
             candidates = self._registry.endpoints(after_id)
-        if not (request.backend or request.status or request.labels):
+        wanted = EndpointFilter.of("", request.backend, request.status, request.labels)
+        if not wanted:
             return candidates
-        labels = dict(request.labels)
-        return (
-            record
-            for record in candidates
-            if (not request.backend or record.message.backend == request.backend)
-            and (not request.status or record.message.status == request.status)
-            and labels.items() <= dict(record.message.labels).items()
-        )
+        return (record for record in candidates if wanted.matches(record.message))
 
     def _summary(self, name: str) -> ModelSummary:
         summary = ModelSummary(name=name)

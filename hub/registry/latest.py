@@ -8,11 +8,14 @@ key, however often it changed in between.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from hub.registry.ring import Compacted
 
 V = TypeVar("V")
+
+FOREVER_MS: Final = 2**62
+"""The `ttl_ms` of values that do not expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,13 @@ class LatestLog(Generic[V]):
             del self._live[key]
             return key
         return None
+
+    def remove(self, key: str, revision: int) -> bool:
+        """Removes a key at a revision; False where it was not there."""
+        if self._live.pop(key, None) is None:
+            return False
+        self.bury(key, revision)
+        return True
 
     def bury(self, key: str, revision: int) -> None:
         """Remembers that a key was removed at a revision."""

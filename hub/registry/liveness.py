@@ -4,7 +4,7 @@ A probe that fails says little; as many in a row as the hub is set to forgive
 say that the endpoint is down. One that succeeds says that it is up.
 """
 
-from hub.registry.observation import Observation
+from hub.registry.observation import Load, Observation
 from hub.times import to_timestamp
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,
@@ -22,7 +22,7 @@ def observe(endpoint: Endpoint, seen: Observation, *, unhealthy_after: int) -> b
 
     Returns whether it changed what watchers care about: status, backend,
     version, models or the error. The bookkeeping of checks (times, latency,
-    counters) changes with every probe and is no event.
+    load, counters) changes with every probe and is no event.
     """
     endpoint.last_checked_at.CopyFrom(to_timestamp(seen.checked_at_ms))
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
@@ -48,6 +48,7 @@ def _succeeded(endpoint: Endpoint, seen: Observation) -> bool:
     endpoint.consecutive_failures = 0
     if seen.latency_ms is not None:
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
+    _take_load(endpoint, seen.load)
     if seen.version and endpoint.version != seen.version:
         endpoint.version = seen.version
         changed = True
@@ -63,11 +64,21 @@ def _succeeded(endpoint: Endpoint, seen: Observation) -> bool:
     return changed
 
 
+def _take_load(endpoint: Endpoint, load: Load | None) -> None:
+    endpoint.ClearField("load")
+    if load is None:
+        return
+    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
+        value = getattr(load, figure)
+        if value is not None:
+            setattr(endpoint.load, figure, value)
+
+
 def forget(endpoint: Endpoint) -> None:
     """Makes an endpoint unobserved, as when its address begins to mean another server."""
     endpoint.status = STATUS_UNKNOWN
     del endpoint.models[:]
-    for field in ("version", "last_checked_at", "next_check_at", "last_error", "latency"):
+    for field in ("version", "last_checked_at", "next_check_at", "last_error", "latency", "load"):
         endpoint.ClearField(field)
     endpoint.consecutive_failures = 0
     if endpoint.backend_detected:

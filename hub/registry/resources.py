@@ -35,6 +35,10 @@ class ResourcesRecord:
         """The report as `encode` writes it; computed once per function."""
         return self._seen().encoded(encode)
 
+    def put_event(self, encode: Callable[[HostResources, int], bytes]) -> bytes:
+        """The event of the report's arrival, as `encode` writes it; computed once."""
+        return self._seen().put_event(encode)
+
     def _seen(self) -> Versioned[HostResources]:
         if self._versioned is None:
             message = _host_resources(self.agent_id, self._report, self.received_ms)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Compacted(Exception):
-    """The history after the asked revision is no longer there."""
+    """The history after the asked revision is no longer, or not yet, there."""
 
 
 class Ring(Generic[T]):

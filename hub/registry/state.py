@@ -10,19 +10,22 @@ all the time, do not.
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hub.registry import liveness
-from hub.registry.latest import LatestLog
+from hub.registry.latest import FOREVER_MS, LatestLog
 from hub.registry.observation import Observation
 from hub.registry.resources import ResourcesRecord
 from hub.registry.ring import Ring
 from hub.registry.versioned import Versioned
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_HEALTHY, STATUS_UNKNOWN, Endpoint
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from llmhub.v1.model_alias_pb2 import ModelAlias
 
 EndpointRecord = Versioned[Endpoint]
+AliasRecord = Versioned[ModelAlias]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,9 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one.
+    greater than 0 and than every revision of an earlier one. `event_revision` is
+    that of the last change that is no resource report and no bookkeeping of a
+    check.
     """
 
     def __init__(
@@ -56,7 +61,12 @@ class Registry:
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
+        self.aliases: LatestLog[AliasRecord] = LatestLog(
+            ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
+        )
+        self.event_revision = first_revision
         self._unhealthy_after = unhealthy_after
+        self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self._by_model: dict[str, set[str]] = {}
@@ -101,7 +111,35 @@ class Registry:
         """The number of endpoints that have a model, by the model's name."""
         return {name: len(ids) for name, ids in sorted(self._by_model.items())}
 
+    def checked_after(self, revision: int) -> list[EndpointRecord]:
+        """The endpoints of which a check after `revision` changed the bookkeeping alone.
+
+        Each as it stands, oldest check first. One that has an event in the ring
+        since its check is not among them: the event carries the same and more.
+        """
+        checked = []
+        for id_ in reversed(self._checked):
+            if self._checked[id_] <= revision:
+                break
+            checked.append(self._endpoints[id_])
+        checked.reverse()
+        return checked
+
     # Durable facts, from the store's feed.
+
+    def put_alias(self, alias: ModelAlias) -> None:
+        """Takes over a model alias. Nobody may change `alias` after."""
+        revision = self.event_revision = self._next_revision()
+        self.aliases.put(alias.name, Versioned(alias, revision), revision, 0)
+        self._notify()
+
+    def remove_alias(self, name: str) -> None:
+        """Forgets a model alias; nothing happens where it is not there."""
+        if self.aliases.get(name) is None:
+            return
+        self.event_revision = self._next_revision()
+        self.aliases.remove(name, self.event_revision)
+        self._notify()
 
     def put_endpoint(self, registered: Endpoint) -> None:
         """Takes over what was registered; what was observed of the endpoint stays.
@@ -172,7 +210,12 @@ class Registry:
             self._endpoints[id_] = record
         self._index(id_, before, record)
         if event:
+            self._checked.pop(id_, None)
+            self.event_revision = revision
             self.ring.append(revision, EndpointEvent(revision, id_, before, record))
+        else:
+            self._checked[id_] = revision
+            self._checked.move_to_end(id_)
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:
@@ -204,7 +247,7 @@ def _carry_over(before: Endpoint, after: Endpoint) -> None:
         consecutive_failures=before.consecutive_failures,
         last_error=before.last_error,
     )
-    for field in ("last_checked_at", "next_check_at", "latency"):
+    for field in ("last_checked_at", "next_check_at", "latency", "load"):
         if before.HasField(field):
             getattr(observed, field).CopyFrom(getattr(before, field))
     if not (backend_stays and same_server):

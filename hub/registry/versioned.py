@@ -16,12 +16,13 @@ class Versioned(Generic[M]):
     revision cost one encoding.
     """
 
-    __slots__ = ("_encodings", "message", "revision")
+    __slots__ = ("_encodings", "_put_event", "message", "revision")
 
     def __init__(self, message: M, revision: int) -> None:
         self.message = message
         self.revision = revision
         self._encodings: dict[Callable[[M], bytes], bytes] = {}
+        self._put_event: bytes | None = None
 
     def encoded(self, encode: Callable[[M], bytes]) -> bytes:
         """The message as `encode` writes it; computed once per function."""
@@ -29,3 +30,12 @@ class Versioned(Generic[M]):
         if encoding is None:
             encoding = self._encodings[encode] = encode(self.message)
         return encoding
+
+    def put_event(self, encode: Callable[[M, int], bytes]) -> bytes:
+        """The event that made the message, as `encode` writes it; computed once.
+
+        `encode` gets the message and its revision, and must be the same each time.
+        """
+        if self._put_event is None:
+            self._put_event = encode(self.message, self.revision)
+        return self._put_event

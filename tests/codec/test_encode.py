@@ -42,6 +42,7 @@ def test_an_empty_endpoint_shows_every_field():
         "last_error": "",
         "latency": None,
         "etag": "",
+        "load": None,
     }
 
 

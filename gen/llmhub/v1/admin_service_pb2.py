@@ -26,11 +26,13 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from llmhub.v1 import audit_pb2 as llmhub_dot_v1_dot_audit__pb2
 from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
+from llmhub.v1 import model_alias_pb2 as llmhub_dot_v1_dot_model__alias__pb2
 from llmhub.v1 import resources_pb2 as llmhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllmhub/v1/admin_service.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x19llmhub/v1/resources.proto\"\xba\x06\n\x17RegisterEndpointRequest\x12\xb1\x02\n\x04host\x18\x01 \x01(\tB\xa2\x02\xbaH\x9e\x02r\x03\x18\xfd\x01\xba\x01\x92\x02\n\x14host.name_or_address\x12\x42must be a host name or an IP address, without scheme, port or path\x1a\xb5\x01this.isIp() || this.matches(\'^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$\') && !this.matches(\'^[0-9.]+$\') || this.matches(\'^[\\\\[][0-9A-Fa-f:.]+[\\\\]]$\') && this.isHostAndPort(false)\xc8\x01\x01\x12\x17\n\x04port\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03\x12$\n\x06scheme\x18\x03 \x01(\tB\x14\xbaH\x11r\x0fR\x00R\x04httpR\x05https\x12!\n\x04name\x18\x04 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$\x12-\n\x07\x62\x61\x63kend\x18\x05 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x8f\x01\n\x06labels\x18\x06 \x03(\x0b\x32..llmhub.v1.RegisterEndpointRequest.LabelsEntryBO\xbaHL\x9a\x01I\x10@\"3r1\x10\x01\x18?2+^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$*\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$\x12%\n\x08\x61gent_id\x18\x07 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x01\x32\t^\\P{Cc}*$\x12\x31\n\x07\x61pi_key\x18\x08 \x01(\tB\x1b\x80\x01\x01\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]*$H\x00\x88\x01\x01\x12\x33\n\tbase_path\x18\t \x01(\tB \xbaH\x1dr\x1b\x18\x80\x02\x32\x16^(/[A-Za-z0-9._~-]+)*$\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_api_key\"A\n\x18RegisterEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"\xa5\x01\n\x15UpdateEndpointRequest\x12-\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.EndpointB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"?\n\x16UpdateEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"G\n\x15RemoveEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"$\n\x16RemoveEndpointResponse\x12\n\n\x02id\x18\x01 \x01(\t\"/\n\x14\x43heckEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\">\n\x15\x43heckEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"R\n\x13ListSidecarsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Y\n\x14ListSidecarsResponse\x12(\n\x08sidecars\x18\x01 \x03(\x0b\x32\x16.llmhub.v1.SidecarInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x18\x44isconnectSidecarRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"\x1b\n\x19\x44isconnectSidecarResponse\"\xcd\x02\n\x12\x43reateTokenRequest\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x0f.llmhub.v1.RoleB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12%\n\x08\x61gent_id\x18\x02 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x01\x32\t^\\P{Cc}*$\x12:\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90N:\x88\x01\xbaH\x84\x01\x1a\x81\x01\n\x13token.sidecar_agent\x12?agent_id: a sidecar token needs one, and no other token has one\x1a)(this.role == 3) == (this.agent_id != \'\')\"S\n\x13\x43reateTokenResponse\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12(\n\ntoken_info\x18\x02 \x01(\x0b\x32\x14.llmhub.v1.TokenInfo\"P\n\x11ListTokensRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.llmhub.v1.TokenInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x12RevokeTokenRequest\x12\x16\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"\x15\n\x13RevokeTokenResponse\"\x16\n\x14GetServerInfoRequest\"\x97\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66irst_revision\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x16\n\x0e\x65ndpoint_count\x18\x05 \x01(\r\x12\x15\n\rhealthy_count\x18\x06 \x01(\r\x12\x15\n\rsidecar_count\x18\x07 \x01(\r\x12\r\n\x05store\x18\x08 \x01(\t\x12\x12\n\nws_address\x18\t \x01(\t\x12\x14\n\x0cgrpc_address\x18\n \x01(\t\x12\x14\n\x0chttp_address\x18\x0b \x01(\t2\xd9\x06\n\x0c\x41\x64minService\x12[\n\x10RegisterEndpoint\x12\".llmhub.v1.RegisterEndpointRequest\x1a#.llmhub.v1.RegisterEndpointResponse\x12U\n\x0eUpdateEndpoint\x12 .llmhub.v1.UpdateEndpointRequest\x1a!.llmhub.v1.UpdateEndpointResponse\x12U\n\x0eRemoveEndpoint\x12 .llmhub.v1.RemoveEndpointRequest\x1a!.llmhub.v1.RemoveEndpointResponse\x12R\n\rCheckEndpoint\x12\x1f.llmhub.v1.CheckEndpointRequest\x1a .llmhub.v1.CheckEndpointResponse\x12O\n\x0cListSidecars\x12\x1e.llmhub.v1.ListSidecarsRequest\x1a\x1f.llmhub.v1.ListSidecarsResponse\x12^\n\x11\x44isconnectSidecar\x12#.llmhub.v1.DisconnectSidecarRequest\x1a$.llmhub.v1.DisconnectSidecarResponse\x12L\n\x0b\x43reateToken\x12\x1d.llmhub.v1.CreateTokenRequest\x1a\x1e.llmhub.v1.CreateTokenResponse\x12I\n\nListTokens\x12\x1c.llmhub.v1.ListTokensRequest\x1a\x1d.llmhub.v1.ListTokensResponse\x12L\n\x0bRevokeToken\x12\x1d.llmhub.v1.RevokeTokenRequest\x1a\x1e.llmhub.v1.RevokeTokenResponse\x12R\n\rGetServerInfo\x12\x1f.llmhub.v1.GetServerInfoRequest\x1a .llmhub.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllmhub/v1/admin_service.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15llmhub/v1/audit.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x1bllmhub/v1/model_alias.proto\x1a\x19llmhub/v1/resources.proto\"\xba\x06\n\x17RegisterEndpointRequest\x12\xb1\x02\n\x04host\x18\x01 \x01(\tB\xa2\x02\xbaH\x9e\x02r\x03\x18\xfd\x01\xba\x01\x92\x02\n\x14host.name_or_address\x12\x42must be a host name or an IP address, without scheme, port or path\x1a\xb5\x01this.isIp() || this.matches(\'^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$\') && !this.matches(\'^[0-9.]+$\') || this.matches(\'^[\\\\[][0-9A-Fa-f:.]+[\\\\]]$\') && this.isHostAndPort(false)\xc8\x01\x01\x12\x17\n\x04port\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03\x12$\n\x06scheme\x18\x03 \x01(\tB\x14\xbaH\x11r\x0fR\x00R\x04httpR\x05https\x12!\n\x04name\x18\x04 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$\x12-\n\x07\x62\x61\x63kend\x18\x05 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x8f\x01\n\x06labels\x18\x06 \x03(\x0b\x32..llmhub.v1.RegisterEndpointRequest.LabelsEntryBO\xbaHL\x9a\x01I\x10@\"3r1\x10\x01\x18?2+^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$*\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$\x12%\n\x08\x61gent_id\x18\x07 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x01\x32\t^\\P{Cc}*$\x12\x31\n\x07\x61pi_key\x18\x08 \x01(\tB\x1b\x80\x01\x01\xbaH\x15r\x13\x18\x80 2\x0e^[\\x21-\\x7e]*$H\x00\x88\x01\x01\x12\x33\n\tbase_path\x18\t \x01(\tB \xbaH\x1dr\x1b\x18\x80\x02\x32\x16^(/[A-Za-z0-9._~-]+)*$\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_api_key\"A\n\x18RegisterEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"\xa5\x01\n\x15UpdateEndpointRequest\x12-\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.EndpointB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"h\n\x16UpdateEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\x12\'\n\x06impact\x18\x02 \x01(\x0b\x32\x17.llmhub.v1.UpdateImpact\"\\\n\x0cUpdateImpact\x12\x1a\n\x12last_loaded_models\x18\x01 \x03(\t\x12\x1d\n\x15last_available_models\x18\x02 \x03(\t\x12\x11\n\tin_flight\x18\x03 \x01(\r\"G\n\x15RemoveEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"$\n\x16RemoveEndpointResponse\x12\n\n\x02id\x18\x01 \x01(\t\"/\n\x14\x43heckEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\">\n\x15\x43heckEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"R\n\x13ListSidecarsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Y\n\x14ListSidecarsResponse\x12(\n\x08sidecars\x18\x01 \x03(\x0b\x32\x16.llmhub.v1.SidecarInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x18\x44isconnectSidecarRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"\x1b\n\x19\x44isconnectSidecarResponse\"\xcd\x02\n\x12\x43reateTokenRequest\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x0f.llmhub.v1.RoleB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12%\n\x08\x61gent_id\x18\x02 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x01\x32\t^\\P{Cc}*$\x12:\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90N:\x88\x01\xbaH\x84\x01\x1a\x81\x01\n\x13token.sidecar_agent\x12?agent_id: a sidecar token needs one, and no other token has one\x1a)(this.role == 3) == (this.agent_id != \'\')\"S\n\x13\x43reateTokenResponse\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12(\n\ntoken_info\x18\x02 \x01(\x0b\x32\x14.llmhub.v1.TokenInfo\"P\n\x11ListTokensRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"S\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.llmhub.v1.TokenInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x12RevokeTokenRequest\x12\x16\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"\x15\n\x13RevokeTokenResponse\"D\n\x14SetModelAliasRequest\x12,\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x15.llmhub.v1.ModelAliasB\x06\xbaH\x03\xc8\x01\x01\"=\n\x15SetModelAliasResponse\x12$\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x15.llmhub.v1.ModelAlias\"K\n\x17RemoveModelAliasRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1a\n\x18RemoveModelAliasResponse\"\x8c\x01\n\x16ListAuditEventsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\x08resource\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x19\n\x08token_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"Y\n\x17ListAuditEventsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.llmhub.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\x97\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66irst_revision\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x16\n\x0e\x65ndpoint_count\x18\x05 \x01(\r\x12\x15\n\rhealthy_count\x18\x06 \x01(\r\x12\x15\n\rsidecar_count\x18\x07 \x01(\r\x12\r\n\x05store\x18\x08 \x01(\t\x12\x12\n\nws_address\x18\t \x01(\t\x12\x14\n\x0cgrpc_address\x18\n \x01(\t\x12\x14\n\x0chttp_address\x18\x0b \x01(\t2\xe4\x08\n\x0c\x41\x64minService\x12[\n\x10RegisterEndpoint\x12\".llmhub.v1.RegisterEndpointRequest\x1a#.llmhub.v1.RegisterEndpointResponse\x12U\n\x0eUpdateEndpoint\x12 .llmhub.v1.UpdateEndpointRequest\x1a!.llmhub.v1.UpdateEndpointResponse\x12U\n\x0eRemoveEndpoint\x12 .llmhub.v1.RemoveEndpointRequest\x1a!.llmhub.v1.RemoveEndpointResponse\x12R\n\rCheckEndpoint\x12\x1f.llmhub.v1.CheckEndpointRequest\x1a .llmhub.v1.CheckEndpointResponse\x12O\n\x0cListSidecars\x12\x1e.llmhub.v1.ListSidecarsRequest\x1a\x1f.llmhub.v1.ListSidecarsResponse\x12^\n\x11\x44isconnectSidecar\x12#.llmhub.v1.DisconnectSidecarRequest\x1a$.llmhub.v1.DisconnectSidecarResponse\x12L\n\x0b\x43reateToken\x12\x1d.llmhub.v1.CreateTokenRequest\x1a\x1e.llmhub.v1.CreateTokenResponse\x12I\n\nListTokens\x12\x1c.llmhub.v1.ListTokensRequest\x1a\x1d.llmhub.v1.ListTokensResponse\x12L\n\x0bRevokeToken\x12\x1d.llmhub.v1.RevokeTokenRequest\x1a\x1e.llmhub.v1.RevokeTokenResponse\x12R\n\rSetModelAlias\x12\x1f.llmhub.v1.SetModelAliasRequest\x1a .llmhub.v1.SetModelAliasResponse\x12[\n\x10RemoveModelAlias\x12\".llmhub.v1.RemoveModelAliasRequest\x1a#.llmhub.v1.RemoveModelAliasResponse\x12X\n\x0fListAuditEvents\x12!.llmhub.v1.ListAuditEventsRequest\x1a\".llmhub.v1.ListAuditEventsResponse\x12R\n\rGetServerInfo\x12\x1f.llmhub.v1.GetServerInfoRequest\x1a .llmhub.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -93,48 +95,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTOKENSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_REVOKETOKENREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_REVOKETOKENREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\002\030@\310\001\001'
-  _globals['_REGISTERENDPOINTREQUEST']._serialized_start=226
-  _globals['_REGISTERENDPOINTREQUEST']._serialized_end=1052
-  _globals['_REGISTERENDPOINTREQUEST_LABELSENTRY']._serialized_start=995
-  _globals['_REGISTERENDPOINTREQUEST_LABELSENTRY']._serialized_end=1040
-  _globals['_REGISTERENDPOINTRESPONSE']._serialized_start=1054
-  _globals['_REGISTERENDPOINTRESPONSE']._serialized_end=1119
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1122
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1287
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1289
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1352
-  _globals['_REMOVEENDPOINTREQUEST']._serialized_start=1354
-  _globals['_REMOVEENDPOINTREQUEST']._serialized_end=1425
-  _globals['_REMOVEENDPOINTRESPONSE']._serialized_start=1427
-  _globals['_REMOVEENDPOINTRESPONSE']._serialized_end=1463
-  _globals['_CHECKENDPOINTREQUEST']._serialized_start=1465
-  _globals['_CHECKENDPOINTREQUEST']._serialized_end=1512
-  _globals['_CHECKENDPOINTRESPONSE']._serialized_start=1514
-  _globals['_CHECKENDPOINTRESPONSE']._serialized_end=1576
-  _globals['_LISTSIDECARSREQUEST']._serialized_start=1578
-  _globals['_LISTSIDECARSREQUEST']._serialized_end=1660
-  _globals['_LISTSIDECARSRESPONSE']._serialized_start=1662
-  _globals['_LISTSIDECARSRESPONSE']._serialized_end=1751
-  _globals['_DISCONNECTSIDECARREQUEST']._serialized_start=1753
-  _globals['_DISCONNECTSIDECARREQUEST']._serialized_end=1836
-  _globals['_DISCONNECTSIDECARRESPONSE']._serialized_start=1838
-  _globals['_DISCONNECTSIDECARRESPONSE']._serialized_end=1865
-  _globals['_CREATETOKENREQUEST']._serialized_start=1868
-  _globals['_CREATETOKENREQUEST']._serialized_end=2201
-  _globals['_CREATETOKENRESPONSE']._serialized_start=2203
-  _globals['_CREATETOKENRESPONSE']._serialized_end=2286
-  _globals['_LISTTOKENSREQUEST']._serialized_start=2288
-  _globals['_LISTTOKENSREQUEST']._serialized_end=2368
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=2370
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=2453
-  _globals['_REVOKETOKENREQUEST']._serialized_start=2455
-  _globals['_REVOKETOKENREQUEST']._serialized_end=2499
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=2501
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=2522
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=2524
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=2546
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=2549
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2828
-  _globals['_ADMINSERVICE']._serialized_start=2831
-  _globals['_ADMINSERVICE']._serialized_end=3688
+  _globals['_SETMODELALIASREQUEST'].fields_by_name['alias']._loaded_options = None
+  _globals['_SETMODELALIASREQUEST'].fields_by_name['alias']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REMOVEMODELALIASREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REMOVEMODELALIASREQUEST'].fields_by_name['name']._serialized_options = b'\272H\010r\003\030\200\004\310\001\001'
+  _globals['_REMOVEMODELALIASREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_REMOVEMODELALIASREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['resource']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['resource']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['token_id']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['token_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_REGISTERENDPOINTREQUEST']._serialized_start=278
+  _globals['_REGISTERENDPOINTREQUEST']._serialized_end=1104
+  _globals['_REGISTERENDPOINTREQUEST_LABELSENTRY']._serialized_start=1047
+  _globals['_REGISTERENDPOINTREQUEST_LABELSENTRY']._serialized_end=1092
+  _globals['_REGISTERENDPOINTRESPONSE']._serialized_start=1106
+  _globals['_REGISTERENDPOINTRESPONSE']._serialized_end=1171
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1174
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1339
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1341
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1445
+  _globals['_UPDATEIMPACT']._serialized_start=1447
+  _globals['_UPDATEIMPACT']._serialized_end=1539
+  _globals['_REMOVEENDPOINTREQUEST']._serialized_start=1541
+  _globals['_REMOVEENDPOINTREQUEST']._serialized_end=1612
+  _globals['_REMOVEENDPOINTRESPONSE']._serialized_start=1614
+  _globals['_REMOVEENDPOINTRESPONSE']._serialized_end=1650
+  _globals['_CHECKENDPOINTREQUEST']._serialized_start=1652
+  _globals['_CHECKENDPOINTREQUEST']._serialized_end=1699
+  _globals['_CHECKENDPOINTRESPONSE']._serialized_start=1701
+  _globals['_CHECKENDPOINTRESPONSE']._serialized_end=1763
+  _globals['_LISTSIDECARSREQUEST']._serialized_start=1765
+  _globals['_LISTSIDECARSREQUEST']._serialized_end=1847
+  _globals['_LISTSIDECARSRESPONSE']._serialized_start=1849
+  _globals['_LISTSIDECARSRESPONSE']._serialized_end=1938
+  _globals['_DISCONNECTSIDECARREQUEST']._serialized_start=1940
+  _globals['_DISCONNECTSIDECARREQUEST']._serialized_end=2023
+  _globals['_DISCONNECTSIDECARRESPONSE']._serialized_start=2025
+  _globals['_DISCONNECTSIDECARRESPONSE']._serialized_end=2052
+  _globals['_CREATETOKENREQUEST']._serialized_start=2055
+  _globals['_CREATETOKENREQUEST']._serialized_end=2388
+  _globals['_CREATETOKENRESPONSE']._serialized_start=2390
+  _globals['_CREATETOKENRESPONSE']._serialized_end=2473
+  _globals['_LISTTOKENSREQUEST']._serialized_start=2475
+  _globals['_LISTTOKENSREQUEST']._serialized_end=2555
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=2557
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=2640
+  _globals['_REVOKETOKENREQUEST']._serialized_start=2642
+  _globals['_REVOKETOKENREQUEST']._serialized_end=2686
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=2688
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=2709
+  _globals['_SETMODELALIASREQUEST']._serialized_start=2711
+  _globals['_SETMODELALIASREQUEST']._serialized_end=2779
+  _globals['_SETMODELALIASRESPONSE']._serialized_start=2781
+  _globals['_SETMODELALIASRESPONSE']._serialized_end=2842
+  _globals['_REMOVEMODELALIASREQUEST']._serialized_start=2844
+  _globals['_REMOVEMODELALIASREQUEST']._serialized_end=2919
+  _globals['_REMOVEMODELALIASRESPONSE']._serialized_start=2921
+  _globals['_REMOVEMODELALIASRESPONSE']._serialized_end=2947
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=2950
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=3090
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=3092
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=3181
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=3183
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=3205
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=3208
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=3487
+  _globals['_ADMINSERVICE']._serialized_start=3490
+  _globals['_ADMINSERVICE']._serialized_end=4614
 # @@protoc_insertion_point(module_scope)

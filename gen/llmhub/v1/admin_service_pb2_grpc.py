@@ -80,6 +80,21 @@ class AdminServiceStub:
                 request_serializer=llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenResponse.FromString,
                 _registered_method=True)
+        self.SetModelAlias = channel.unary_unary(
+                '/llmhub.v1.AdminService/SetModelAlias',
+                request_serializer=llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasResponse.FromString,
+                _registered_method=True)
+        self.RemoveModelAlias = channel.unary_unary(
+                '/llmhub.v1.AdminService/RemoveModelAlias',
+                request_serializer=llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/llmhub.v1.AdminService/ListAuditEvents',
+                request_serializer=llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/llmhub.v1.AdminService/GetServerInfo',
                 request_serializer=llmhub_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.SerializeToString,
@@ -158,6 +173,28 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetModelAlias(self, request, context):
+        """SetModelAlias creates an alias, or replaces it. Answered once it is on disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveModelAlias(self, request, context):
+        """RemoveModelAlias forgets an alias. Answered once that is on disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEvents(self, request, context):
+        """ListAuditEvents returns what admins have changed, newest first, in pages.
+        The hub keeps the last 10,000 changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """GetServerInfo tells about the hub itself.
         """
@@ -212,6 +249,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenRequest.FromString,
                     response_serializer=llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'SetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetModelAlias,
+                    request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasResponse.SerializeToString,
+            ),
+            'RemoveModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveModelAlias,
+                    request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -463,6 +515,87 @@ class AdminService:
             '/llmhub.v1.AdminService/RevokeToken',
             llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenRequest.SerializeToString,
             llmhub_dot_v1_dot_admin__service__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.AdminService/SetModelAlias',
+            llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasRequest.SerializeToString,
+            llmhub_dot_v1_dot_admin__service__pb2.SetModelAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.AdminService/RemoveModelAlias',
+            llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasRequest.SerializeToString,
+            llmhub_dot_v1_dot_admin__service__pb2.RemoveModelAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.AdminService/ListAuditEvents',
+            llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+            llmhub_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

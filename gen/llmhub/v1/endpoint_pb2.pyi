@@ -72,7 +72,7 @@ MODEL_STATE_AVAILABLE: ModelState
 MODEL_STATE_LOADED: ModelState
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag")
+    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class Endpoint(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     port: int
@@ -124,7 +125,20 @@ class Endpoint(_message.Message):
     last_error: str
     latency: _duration_pb2.Duration
     etag: str
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    load: EndpointLoad
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ...) -> None: ...
+
+class EndpointLoad(_message.Message):
+    __slots__ = ("running", "waiting", "slots", "kv_cache_used_ratio")
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    KV_CACHE_USED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    running: int
+    waiting: int
+    slots: int
+    kv_cache_used_ratio: float
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., kv_cache_used_ratio: _Optional[float] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities")

@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
+from llmhub.v1 import model_alias_pb2 as llmhub_dot_v1_dot_model__alias__pb2
 from llmhub.v1 import resources_pb2 as llmhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n llmhub/v1/registry_service.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x19llmhub/v1/resources.proto\"-\n\x12GetEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\"<\n\x13GetEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"\xcd\x02\n\x14ListEndpointsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12-\n\x07\x62\x61\x63kend\x18\x04 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x11.llmhub.v1.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12T\n\x06labels\x18\x06 \x03(\x0b\x32+.llmhub.v1.ListEndpointsRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x15ListEndpointsResponse\x12&\n\tendpoints\x18\x01 \x03(\x0b\x32\x13.llmhub.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.llmhub.v1.ModelSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"4\n\x13GetResourcesRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\"C\n\x14GetResourcesResponse\x12+\n\tresources\x18\x01 \x01(\x0b\x32\x18.llmhub.v1.HostResources\"\x14\n\x12GetSnapshotRequest\"<\n\x13GetSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Snapshot\"\xe4\x02\n\x14WatchRegistryRequest\x12$\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x19\n\x11include_resources\x18\x02 \x01(\x08\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12-\n\x07\x62\x61\x63kend\x18\x04 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x11.llmhub.v1.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12T\n\x06labels\x18\x06 \x03(\x0b\x32+.llmhub.v1.WatchRegistryRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_after_revision\"S\n\x15WatchRegistryResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.llmhub.v1.RegistryEvent\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xd3\x01\n\x15SelectEndpointRequest\x12\x1a\n\x05model\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\x12\x18\n\x05\x63ount\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12U\n\x06labels\x18\x03 \x03(\x0b\x32,.llmhub.v1.SelectEndpointRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x16SelectEndpointResponse\x12(\n\nselections\x18\x01 \x03(\x0b\x32\x14.llmhub.v1.Selection\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x89\x01\n\tSelection\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x34\n\x10lease_expires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x17ReleaseSelectionRequest\x12\x1c\n\x08lease_id\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"\x1a\n\x18ReleaseSelectionResponse2\xa7\x05\n\x0fRegistryService\x12L\n\x0bGetEndpoint\x12\x1d.llmhub.v1.GetEndpointRequest\x1a\x1e.llmhub.v1.GetEndpointResponse\x12R\n\rListEndpoints\x12\x1f.llmhub.v1.ListEndpointsRequest\x1a .llmhub.v1.ListEndpointsResponse\x12I\n\nListModels\x12\x1c.llmhub.v1.ListModelsRequest\x1a\x1d.llmhub.v1.ListModelsResponse\x12O\n\x0cGetResources\x12\x1e.llmhub.v1.GetResourcesRequest\x1a\x1f.llmhub.v1.GetResourcesResponse\x12L\n\x0bGetSnapshot\x12\x1d.llmhub.v1.GetSnapshotRequest\x1a\x1e.llmhub.v1.GetSnapshotResponse\x12T\n\rWatchRegistry\x12\x1f.llmhub.v1.WatchRegistryRequest\x1a .llmhub.v1.WatchRegistryResponse0\x01\x12U\n\x0eSelectEndpoint\x12 .llmhub.v1.SelectEndpointRequest\x1a!.llmhub.v1.SelectEndpointResponse\x12[\n\x10ReleaseSelection\x12\".llmhub.v1.ReleaseSelectionRequest\x1a#.llmhub.v1.ReleaseSelectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n llmhub/v1/registry_service.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x1bllmhub/v1/model_alias.proto\x1a\x19llmhub/v1/resources.proto\"-\n\x12GetEndpointRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xac\x02\xc8\x01\x01\"<\n\x13GetEndpointResponse\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"\xcd\x02\n\x14ListEndpointsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12-\n\x07\x62\x61\x63kend\x18\x04 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x11.llmhub.v1.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12T\n\x06labels\x18\x06 \x03(\x0b\x32+.llmhub.v1.ListEndpointsRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x15ListEndpointsResponse\x12&\n\tendpoints\x18\x01 \x03(\x0b\x32\x13.llmhub.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.llmhub.v1.ModelSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"V\n\x17ListModelAliasesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"m\n\x18ListModelAliasesResponse\x12&\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x15.llmhub.v1.ModelAlias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"4\n\x13GetResourcesRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x01\xc8\x01\x01\"C\n\x14GetResourcesResponse\x12+\n\tresources\x18\x01 \x01(\x0b\x32\x18.llmhub.v1.HostResources\"\x14\n\x12GetSnapshotRequest\"<\n\x13GetSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Snapshot\"\xdf\x03\n\x14WatchRegistryRequest\x12$\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x19\n\x11include_resources\x18\x02 \x01(\x08\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12-\n\x07\x62\x61\x63kend\x18\x04 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x11.llmhub.v1.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12T\n\x06labels\x18\x06 \x03(\x0b\x32+.llmhub.v1.WatchRegistryRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x12\x16\n\x0einclude_checks\x18\x07 \x01(\x08\x12\x17\n\x0finclude_aliases\x18\x08 \x01(\x08\x12H\n\x11progress_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xac\x02\x32\x05\x10\x80\xc2\xd7/\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_after_revision\"S\n\x15WatchRegistryResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.llmhub.v1.RegistryEvent\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xdd\x05\n\x15SelectEndpointRequest\x12\x1a\n\x05model\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\x12\x18\n\x05\x63ount\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12U\n\x06labels\x18\x03 \x03(\x0b\x32,.llmhub.v1.SelectEndpointRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x12,\n\x12min_context_length\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00\x12\x1d\n\x0cquantization\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x64igest\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x18\n\x06\x66\x61mily\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12%\n\x0c\x63\x61pabilities\x18\x08 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01\x12-\n\x13min_free_vram_bytes\x18\t \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00\x12?\n\x0cmax_fact_age\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\x12/\n\x08strategy\x18\x0b \x01(\x0e\x32\x13.llmhub.v1.StrategyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x07weights\x18\x0c \x01(\x0b\x32\x17.llmhub.v1.ScoreWeights\x12;\n\tlease_ttl\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12\x0f\n\x07\x65xplain\x18\x0e \x01(\x08\x12 \n\rmax_in_flight\x18\x0f \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=\x12%\n\x0b\x65xclude_ids\x18\x10 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xac\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe1\x02\n\x0cScoreWeights\x12)\n\x06loaded\x18\x01 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12)\n\x06health\x18\x02 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12&\n\x03\x63pu\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12&\n\x03ram\x18\x04 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12\'\n\x04vram\x18\x05 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12(\n\x05queue\x18\x06 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12,\n\tin_flight\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12*\n\x07latency\x18\x08 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\"~\n\x16SelectEndpointResponse\x12(\n\nselections\x18\x01 \x03(\x0b\x32\x14.llmhub.v1.Selection\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12(\n\ncandidates\x18\x03 \x03(\x0b\x32\x14.llmhub.v1.Candidate\"\x98\x01\n\tSelection\x12%\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x34\n\x10lease_expires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x05 \x01(\t\"\xe8\x01\n\tCandidate\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12.\n\x05parts\x18\x04 \x03(\x0b\x32\x1f.llmhub.v1.Candidate.PartsEntry\x12\'\n\trejection\x18\x05 \x01(\x0e\x32\x14.llmhub.v1.Rejection\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tin_flight\x18\x07 \x01(\r\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"7\n\x17ReleaseSelectionRequest\x12\x1c\n\x08lease_id\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"\x1a\n\x18ReleaseSelectionResponse*\xa8\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x19\n\x15STRATEGY_LEAST_LOADED\x10\x01\x12\x1a\n\x16STRATEGY_PREFER_LOADED\x10\x02\x12\x18\n\x14STRATEGY_ROUND_ROBIN\x10\x03\x12\x1a\n\x16STRATEGY_LEAST_LATENCY\x10\x04\x12\x15\n\x11STRATEGY_WEIGHTED\x10\x05*\x92\x02\n\tRejection\x12\x19\n\x15REJECTION_UNSPECIFIED\x10\x00\x12\x16\n\x12REJECTION_DISABLED\x10\x01\x12\x16\n\x12REJECTION_DRAINING\x10\x02\x12\x19\n\x15REJECTION_NOT_HEALTHY\x10\x03\x12\x14\n\x10REJECTION_LABELS\x10\x04\x12\x13\n\x0fREJECTION_MODEL\x10\x05\x12\x1a\n\x16REJECTION_CAPABILITIES\x10\x06\x12\x12\n\x0eREJECTION_VRAM\x10\x07\x12\x13\n\x0fREJECTION_STALE\x10\x08\x12\x17\n\x13REJECTION_IN_FLIGHT\x10\t\x12\x16\n\x12REJECTION_EXCLUDED\x10\n2\x84\x06\n\x0fRegistryService\x12L\n\x0bGetEndpoint\x12\x1d.llmhub.v1.GetEndpointRequest\x1a\x1e.llmhub.v1.GetEndpointResponse\x12R\n\rListEndpoints\x12\x1f.llmhub.v1.ListEndpointsRequest\x1a .llmhub.v1.ListEndpointsResponse\x12I\n\nListModels\x12\x1c.llmhub.v1.ListModelsRequest\x1a\x1d.llmhub.v1.ListModelsResponse\x12[\n\x10ListModelAliases\x12\".llmhub.v1.ListModelAliasesRequest\x1a#.llmhub.v1.ListModelAliasesResponse\x12O\n\x0cGetResources\x12\x1e.llmhub.v1.GetResourcesRequest\x1a\x1f.llmhub.v1.GetResourcesResponse\x12L\n\x0bGetSnapshot\x12\x1d.llmhub.v1.GetSnapshotRequest\x1a\x1e.llmhub.v1.GetSnapshotResponse\x12T\n\rWatchRegistry\x12\x1f.llmhub.v1.WatchRegistryRequest\x1a .llmhub.v1.WatchRegistryResponse0\x01\x12U\n\x0eSelectEndpoint\x12 .llmhub.v1.SelectEndpointRequest\x1a!.llmhub.v1.SelectEndpointResponse\x12[\n\x10ReleaseSelection\x12\".llmhub.v1.ReleaseSelectionRequest\x1a#.llmhub.v1.ReleaseSelectionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +57,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTMODELALIASESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTMODELALIASESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTMODELALIASESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTMODELALIASESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_GETRESOURCESREQUEST'].fields_by_name['agent_id']._loaded_options = None
   _globals['_GETRESOURCESREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\010r\003\030\200\001\310\001\001'
   _globals['_WATCHREGISTRYREQUEST_LABELSENTRY']._loaded_options = None
@@ -69,6 +75,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHREGISTRYREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_WATCHREGISTRYREQUEST'].fields_by_name['labels']._loaded_options = None
   _globals['_WATCHREGISTRYREQUEST'].fields_by_name['labels']._serialized_options = b'\272H\024\232\001\021\020@\"\006r\004\020\001\030?*\005r\003\030\200\002'
+  _globals['_WATCHREGISTRYREQUEST'].fields_by_name['progress_interval']._loaded_options = None
+  _globals['_WATCHREGISTRYREQUEST'].fields_by_name['progress_interval']._serialized_options = b'\272H\017\252\001\014\"\003\010\254\0022\005\020\200\302\327/'
   _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SELECTENDPOINTREQUEST'].fields_by_name['model']._loaded_options = None
@@ -77,48 +85,102 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SELECTENDPOINTREQUEST'].fields_by_name['count']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_SELECTENDPOINTREQUEST'].fields_by_name['labels']._loaded_options = None
   _globals['_SELECTENDPOINTREQUEST'].fields_by_name['labels']._serialized_options = b'\272H\024\232\001\021\020@\"\006r\004\020\001\030?*\005r\003\030\200\002'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['min_context_length']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['min_context_length']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['quantization']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['quantization']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['digest']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['digest']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['family']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['family']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['capabilities']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['capabilities']._serialized_options = b'\272H\014\222\001\t\020@\"\005r\003\030\200\001'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['min_free_vram_bytes']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['min_free_vram_bytes']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['max_fact_age']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['max_fact_age']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\005*\000'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['strategy']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['strategy']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['lease_ttl']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['lease_ttl']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\034*\000'
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['max_in_flight']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['max_in_flight']._serialized_options = b'\272H\006*\004\030\300\204='
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['exclude_ids']._loaded_options = None
+  _globals['_SELECTENDPOINTREQUEST'].fields_by_name['exclude_ids']._serialized_options = b'\272H\r\222\001\n\020\350\007\"\005r\003\030\254\002'
+  _globals['_SCOREWEIGHTS'].fields_by_name['loaded']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['loaded']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['health']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['health']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['cpu']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['cpu']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['ram']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['ram']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['vram']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['vram']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['queue']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['queue']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['in_flight']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['in_flight']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_SCOREWEIGHTS'].fields_by_name['latency']._loaded_options = None
+  _globals['_SCOREWEIGHTS'].fields_by_name['latency']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
+  _globals['_CANDIDATE_PARTSENTRY']._loaded_options = None
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_options = b'8\001'
   _globals['_RELEASESELECTIONREQUEST'].fields_by_name['lease_id']._loaded_options = None
   _globals['_RELEASESELECTIONREQUEST'].fields_by_name['lease_id']._serialized_options = b'\272H\007r\002\030@\310\001\001'
-  _globals['_GETENDPOINTREQUEST']._serialized_start=162
-  _globals['_GETENDPOINTREQUEST']._serialized_end=207
-  _globals['_GETENDPOINTRESPONSE']._serialized_start=209
-  _globals['_GETENDPOINTRESPONSE']._serialized_end=269
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=272
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=605
-  _globals['_LISTENDPOINTSREQUEST_LABELSENTRY']._serialized_start=560
-  _globals['_LISTENDPOINTSREQUEST_LABELSENTRY']._serialized_end=605
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=607
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=713
-  _globals['_LISTMODELSREQUEST']._serialized_start=715
-  _globals['_LISTMODELSREQUEST']._serialized_end=795
-  _globals['_LISTMODELSRESPONSE']._serialized_start=797
-  _globals['_LISTMODELSRESPONSE']._serialized_end=901
-  _globals['_GETRESOURCESREQUEST']._serialized_start=903
-  _globals['_GETRESOURCESREQUEST']._serialized_end=955
-  _globals['_GETRESOURCESRESPONSE']._serialized_start=957
-  _globals['_GETRESOURCESRESPONSE']._serialized_end=1024
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1026
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1046
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1048
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=1108
-  _globals['_WATCHREGISTRYREQUEST']._serialized_start=1111
-  _globals['_WATCHREGISTRYREQUEST']._serialized_end=1467
-  _globals['_WATCHREGISTRYREQUEST_LABELSENTRY']._serialized_start=560
-  _globals['_WATCHREGISTRYREQUEST_LABELSENTRY']._serialized_end=605
-  _globals['_WATCHREGISTRYRESPONSE']._serialized_start=1469
-  _globals['_WATCHREGISTRYRESPONSE']._serialized_end=1552
-  _globals['_SELECTENDPOINTREQUEST']._serialized_start=1555
-  _globals['_SELECTENDPOINTREQUEST']._serialized_end=1766
-  _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._serialized_start=560
-  _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._serialized_end=605
-  _globals['_SELECTENDPOINTRESPONSE']._serialized_start=1768
-  _globals['_SELECTENDPOINTRESPONSE']._serialized_end=1852
-  _globals['_SELECTION']._serialized_start=1855
-  _globals['_SELECTION']._serialized_end=1992
-  _globals['_RELEASESELECTIONREQUEST']._serialized_start=1994
-  _globals['_RELEASESELECTIONREQUEST']._serialized_end=2049
-  _globals['_RELEASESELECTIONRESPONSE']._serialized_start=2051
-  _globals['_RELEASESELECTIONRESPONSE']._serialized_end=2077
-  _globals['_REGISTRYSERVICE']._serialized_start=2080
-  _globals['_REGISTRYSERVICE']._serialized_end=2759
+  _globals['_STRATEGY']._serialized_start=3633
+  _globals['_STRATEGY']._serialized_end=3801
+  _globals['_REJECTION']._serialized_start=3804
+  _globals['_REJECTION']._serialized_end=4078
+  _globals['_GETENDPOINTREQUEST']._serialized_start=223
+  _globals['_GETENDPOINTREQUEST']._serialized_end=268
+  _globals['_GETENDPOINTRESPONSE']._serialized_start=270
+  _globals['_GETENDPOINTRESPONSE']._serialized_end=330
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=333
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=666
+  _globals['_LISTENDPOINTSREQUEST_LABELSENTRY']._serialized_start=621
+  _globals['_LISTENDPOINTSREQUEST_LABELSENTRY']._serialized_end=666
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=668
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=774
+  _globals['_LISTMODELSREQUEST']._serialized_start=776
+  _globals['_LISTMODELSREQUEST']._serialized_end=856
+  _globals['_LISTMODELSRESPONSE']._serialized_start=858
+  _globals['_LISTMODELSRESPONSE']._serialized_end=962
+  _globals['_LISTMODELALIASESREQUEST']._serialized_start=964
+  _globals['_LISTMODELALIASESREQUEST']._serialized_end=1050
+  _globals['_LISTMODELALIASESRESPONSE']._serialized_start=1052
+  _globals['_LISTMODELALIASESRESPONSE']._serialized_end=1161
+  _globals['_GETRESOURCESREQUEST']._serialized_start=1163
+  _globals['_GETRESOURCESREQUEST']._serialized_end=1215
+  _globals['_GETRESOURCESRESPONSE']._serialized_start=1217
+  _globals['_GETRESOURCESRESPONSE']._serialized_end=1284
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1286
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1306
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1308
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=1368
+  _globals['_WATCHREGISTRYREQUEST']._serialized_start=1371
+  _globals['_WATCHREGISTRYREQUEST']._serialized_end=1850
+  _globals['_WATCHREGISTRYREQUEST_LABELSENTRY']._serialized_start=621
+  _globals['_WATCHREGISTRYREQUEST_LABELSENTRY']._serialized_end=666
+  _globals['_WATCHREGISTRYRESPONSE']._serialized_start=1852
+  _globals['_WATCHREGISTRYRESPONSE']._serialized_end=1935
+  _globals['_SELECTENDPOINTREQUEST']._serialized_start=1938
+  _globals['_SELECTENDPOINTREQUEST']._serialized_end=2671
+  _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._serialized_start=621
+  _globals['_SELECTENDPOINTREQUEST_LABELSENTRY']._serialized_end=666
+  _globals['_SCOREWEIGHTS']._serialized_start=2674
+  _globals['_SCOREWEIGHTS']._serialized_end=3027
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_start=3029
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_end=3155
+  _globals['_SELECTION']._serialized_start=3158
+  _globals['_SELECTION']._serialized_end=3310
+  _globals['_CANDIDATE']._serialized_start=3313
+  _globals['_CANDIDATE']._serialized_end=3545
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_start=3501
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_end=3545
+  _globals['_RELEASESELECTIONREQUEST']._serialized_start=3547
+  _globals['_RELEASESELECTIONREQUEST']._serialized_end=3602
+  _globals['_RELEASESELECTIONRESPONSE']._serialized_start=3604
+  _globals['_RELEASESELECTIONRESPONSE']._serialized_end=3630
+  _globals['_REGISTRYSERVICE']._serialized_start=4081
+  _globals['_REGISTRYSERVICE']._serialized_end=4853
 # @@protoc_insertion_point(module_scope)

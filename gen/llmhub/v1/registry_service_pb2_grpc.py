@@ -51,6 +51,11 @@ class RegistryServiceStub:
                 request_serializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListModelAliases = channel.unary_unary(
+                '/llmhub.v1.RegistryService/ListModelAliases',
+                request_serializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesResponse.FromString,
+                _registered_method=True)
         self.GetResources = channel.unary_unary(
                 '/llmhub.v1.RegistryService/GetResources',
                 request_serializer=llmhub_dot_v1_dot_registry__service__pb2.GetResourcesRequest.SerializeToString,
@@ -100,6 +105,13 @@ class RegistryServiceServicer:
 
     def ListModels(self, request, context):
         """ListModels returns every model of the fleet, sorted by name, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelAliases(self, request, context):
+        """ListModelAliases returns every alias, sorted by name, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +170,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelsRequest.FromString,
                     response_serializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListModelAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelAliases,
+                    request_deserializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesResponse.SerializeToString,
             ),
             'GetResources': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResources,
@@ -268,6 +285,33 @@ class RegistryService:
             '/llmhub.v1.RegistryService/ListModels',
             llmhub_dot_v1_dot_registry__service__pb2.ListModelsRequest.SerializeToString,
             llmhub_dot_v1_dot_registry__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.RegistryService/ListModelAliases',
+            llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesRequest.SerializeToString,
+            llmhub_dot_v1_dot_registry__service__pb2.ListModelAliasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from llmhub.v1 import endpoint_pb2 as _endpoint_pb2
+from llmhub.v1 import model_alias_pb2 as _model_alias_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -157,13 +158,15 @@ class TokenInfo(_message.Message):
     def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., agent_id: _Optional[str] = ..., description: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RegistryEvent(_message.Message):
-    __slots__ = ("type", "revision", "endpoint", "resources")
+    __slots__ = ("type", "revision", "endpoint", "resources", "model_alias")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ALIAS_FIELD_NUMBER: _ClassVar[int]
     type: EventType
     revision: int
     endpoint: _endpoint_pb2.Endpoint
     resources: HostResources
-    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., revision: _Optional[int] = ..., endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., resources: _Optional[_Union[HostResources, _Mapping]] = ...) -> None: ...
+    model_alias: _model_alias_pb2.ModelAlias
+    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., revision: _Optional[int] = ..., endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., resources: _Optional[_Union[HostResources, _Mapping]] = ..., model_alias: _Optional[_Union[_model_alias_pb2.ModelAlias, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,107 @@
+"""RegistryService.WatchRegistry: state, changes, marks of progress."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from hub.clock import Clock
+from hub.errors import InvalidToken, RevisionCompacted
+from hub.principal import Principal
+from hub.registry import feed
+from hub.registry.feed import Interest, Segment
+from hub.registry.filters import EndpointFilter
+from hub.registry.ring import Compacted
+from hub.registry.state import Registry
+from hub.service import Caller
+from hub.tokens import TokenRegistry
+from hub.watch import ChangeFeed
+from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
+
+DEFAULT_PROGRESS_MS: Final = 5_000
+
+# How long a watch may outlive its token, at the most.
+_TOKEN_CHECK_MS: Final = 5_000
+
+
+class WatchHandlers:
+    """Sends each watcher what it has not seen yet.
+
+    Nothing is queued: a stream that does not take its next response waits in its
+    own `yield`, and reads on from its own cursor when it comes back.
+    """
+
+    def __init__(
+        self, registry: Registry, changes: ChangeFeed, tokens: TokenRegistry, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._changes = changes
+        self._tokens = tokens
+        self._clock = clock
+
+    async def watch_registry(
+        self, request: WatchRegistryRequest, caller: Caller, now_ms: int
+    ) -> AsyncIterator[bytes]:
+        """Raises RevisionCompacted, ShuttingDown, and InvalidToken when the token ends."""
+        interest = _interest(request)
+        progress_ms = DEFAULT_PROGRESS_MS
+        if request.HasField("progress_interval"):
+            progress_ms = request.progress_interval.ToMilliseconds()
+        cursor = request.after_revision
+        if cursor:
+            segment = self._read(interest, cursor)
+            if not segment.responses:
+                yield feed.progress(segment.revision)
+        else:
+            cursor, responses = feed.state(self._registry, interest, now_ms)
+            for response in responses:
+                yield response
+        said_ms = self._clock.now_ms()
+        while True:
+            segment = self._read(interest, cursor)
+            for response in segment.responses:
+                yield response
+            cursor = segment.revision
+            now_ms = self._clock.now_ms()
+            if segment.responses:
+                said_ms = now_ms
+            elif now_ms - said_ms >= progress_ms:
+                yield feed.progress(cursor)
+                said_ms = now_ms
+            if segment.more:
+                await asyncio.sleep(0)
+                continue
+            quiet_ms = min(said_ms + progress_ms - now_ms, _TOKEN_CHECK_MS)
+            await self._changes.wait(interest, cursor, quiet_ms / 1000)
+            self._require_valid(caller.principal)
+
+    def _read(self, interest: Interest, after: int) -> Segment:
+        try:
+            return self._changes.read(interest, after)
+        except Compacted as error:
+            registry = self._registry
+            raise RevisionCompacted(
+                f"{error}; list again",
+                metadata={
+                    "after_revision": str(after),
+                    "first_revision": str(registry.first_revision),
+                    "floor": str(registry.ring.floor),
+                    "revision": str(registry.revision),
+                },
+            ) from error
+
+    def _require_valid(self, principal: Principal) -> None:
+        """Raises InvalidToken where the watcher's token has been revoked or has expired."""
+        expired = (
+            principal.expires_at_ms is not None and self._clock.now_ms() >= principal.expires_at_ms
+        )
+        if expired or self._tokens.get(principal.token_id) is None:
+            raise InvalidToken("the token was revoked or has expired")
+
+
+def _interest(request: WatchRegistryRequest) -> Interest:
+    return Interest(
+        endpoints=EndpointFilter.of(request.model, request.backend, request.status, request.labels),
+        resources=request.include_resources,
+        checks=request.include_checks,
+        aliases=request.include_aliases,
+    )

@@ -1,0 +1,45 @@
+"""Which endpoints a listing or a watch is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llmhub.v1.endpoint_pb2 import Backend, Endpoint, Status
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFilter:
+    """What an endpoint must have; what is empty or unspecified is not asked for.
+
+    `labels` are pairs, all of which the endpoint must have.
+    """
+
+    model: str = ""
+    backend: Backend = Backend.BACKEND_UNSPECIFIED
+    status: Status = Status.STATUS_UNSPECIFIED
+    labels: frozenset[tuple[str, str]] = field(default=frozenset())
+
+    @classmethod
+    def of(
+        cls, model: str, backend: Backend, status: Status, labels: Mapping[str, str]
+    ) -> "EndpointFilter":
+        """The filter of a request's fields."""
+        return cls(model, backend, status, frozenset(labels.items()))
+
+    def __bool__(self) -> bool:
+        return bool(self.model or self.backend or self.status or self.labels)
+
+    def matches(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint has all that is asked for."""
+        return (
+            (not self.backend or endpoint.backend == self.backend)
+            and (not self.status or endpoint.status == self.status)
+            and (not self.labels or has_labels(endpoint, self.labels))
+            and (not self.model or any(model.name == self.model for model in endpoint.models))
+        )
+
+
+def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
+    """Whether the endpoint has all of these labels."""
+    own = endpoint.labels
+    # Asking a protobuf map for a key that is absent would add it.
+    return all(key in own and own[key] == value for key, value in labels)

@@ -1,0 +1,64 @@
+import pytest
+
+from hub.registry.filters import EndpointFilter, has_labels
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_OLLAMA,
+    BACKEND_UNSPECIFIED,
+    BACKEND_VLLM,
+    STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNSPECIFIED,
+    Endpoint,
+    Model,
+)
+
+ENDPOINT = Endpoint(
+    id="h:1",
+    backend=BACKEND_OLLAMA,
+    status=STATUS_HEALTHY,
+    models=[Model(name="a"), Model(name="b")],
+    labels={"zone": "x", "tier": ""},
+)
+
+
+def wanted(model="", backend=BACKEND_UNSPECIFIED, status=STATUS_UNSPECIFIED, labels=()):
+    return EndpointFilter.of(model, backend, status, dict(labels))
+
+
+def test_a_filter_that_asks_for_nothing_is_false_and_matches_all() -> None:
+    assert not wanted()
+    assert wanted().matches(ENDPOINT)
+    assert wanted().matches(Endpoint())
+
+
+@pytest.mark.parametrize(
+    ("filter_", "matches"),
+    [
+        (wanted(model="b"), True),
+        (wanted(model="c"), False),
+        (wanted(backend=BACKEND_OLLAMA), True),
+        (wanted(backend=BACKEND_VLLM), False),
+        (wanted(status=STATUS_HEALTHY), True),
+        (wanted(status=STATUS_UNHEALTHY), False),
+        (wanted(labels={"zone": "x"}.items()), True),
+        (wanted(labels={"zone": "x", "tier": ""}.items()), True),
+        (wanted(labels={"zone": "y"}.items()), False),
+        (wanted(labels={"rack": ""}.items()), False),
+        (wanted(model="a", backend=BACKEND_VLLM), False),
+    ],
+)
+def test_all_that_is_asked_for_must_be_there(filter_: EndpointFilter, matches: bool) -> None:
+    assert filter_
+    assert filter_.matches(ENDPOINT) is matches
+
+
+def test_asking_for_a_label_does_not_add_it() -> None:
+    endpoint = Endpoint()
+    assert not has_labels(endpoint, frozenset({("zone", "x")}))
+    assert not endpoint.labels
+
+
+def test_equal_filters_are_one_key() -> None:
+    assert hash(wanted(labels={"a": "1", "b": "2"}.items())) == hash(
+        wanted(labels={"b": "2", "a": "1"}.items())
+    )

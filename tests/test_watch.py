@@ -1,0 +1,132 @@
+"""The wake-up: who is woken by what, and what is read once for all."""
+
+import asyncio
+
+import pytest
+
+from hub import watch
+from hub.errors import ShuttingDown
+from hub.registry.feed import Interest
+from hub.registry.state import Registry
+from hub.watch import ChangeFeed
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from tests.support.waiting import wait_until
+
+NOW = 1_800_000_000_000
+PLAIN, FREQUENT = Interest(), Interest(resources=True)
+LONG_S = 30.0
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(first_revision=1000)
+
+
+def report(registry: Registry) -> None:
+    registry.report_resources("n", ReportResourcesRequest(cpu_percent=1), NOW)
+
+
+async def start(feed: ChangeFeed, interest: Interest, after: int, timeout_s: float = LONG_S):
+    waiting = len(feed)
+    task = asyncio.create_task(feed.wait(interest, after, timeout_s))
+    await wait_until(lambda: len(feed) > waiting)
+    return task
+
+
+async def test_an_event_wakes_everybody(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    tasks = [await start(feed, interest, 1000) for interest in (PLAIN, FREQUENT)]
+    registry.put_endpoint(Endpoint(id="a:1"))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks)
+    assert len(feed) == 0
+    feed.close()
+
+
+async def test_reports_wake_only_those_who_ask_for_them(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    plain = await start(feed, PLAIN, 1000)
+    frequent = await start(feed, FREQUENT, 1000)
+    report(registry)
+    async with asyncio.timeout(5):
+        await frequent
+    assert not plain.done()
+    feed.close()
+    await plain
+
+
+async def test_what_came_before_the_wait_does_not_wait(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    registry.put_endpoint(Endpoint(id="a:1"))
+    async with asyncio.timeout(5):
+        await feed.wait(PLAIN, 1000, LONG_S)
+        report(registry)
+        await feed.wait(FREQUENT, 1001, LONG_S)
+    feed.close()
+
+
+async def test_a_storm_is_one_wake_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    wakes = []
+    wake = ChangeFeed._wake
+    monkeypatch.setattr(
+        ChangeFeed, "_wake", lambda self, concerns: (wakes.append(1), wake(self, concerns))
+    )
+    feed = ChangeFeed(registry)
+    task = await start(feed, FREQUENT, 1000)
+    before = len(wakes)
+    for i in range(1000):
+        registry.put_endpoint(Endpoint(id=f"a:{i}"))
+        report(registry)
+    async with asyncio.timeout(5):
+        await task
+    assert len(wakes) - before <= 2
+    feed.close()
+
+
+async def test_a_wait_ends_by_its_timeout(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    async with asyncio.timeout(5):
+        await feed.wait(PLAIN, 1000, 0.01)
+    assert len(feed) == 0
+    feed.close()
+
+
+async def test_one_that_gives_up_leaves_nothing_behind(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    task = await start(feed, PLAIN, 1000)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(feed) == 0
+    feed.close()
+
+
+async def test_equal_watchers_read_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    changes = watch.changes
+    monkeypatch.setattr(watch, "changes", lambda *given: calls.append(1) or changes(*given))
+    feed = ChangeFeed(registry)
+    registry.put_endpoint(Endpoint(id="a:1"))
+    first = feed.read(PLAIN, 1000)
+    assert all(feed.read(Interest(), 1000) is first for _ in range(100))
+    assert len(calls) == 1
+    registry.put_endpoint(Endpoint(id="a:2"))
+    assert feed.read(PLAIN, 1000) != first
+    for after in range(1000, 1002):
+        for interest in (PLAIN, FREQUENT):
+            feed.read(interest, after)
+    assert len(feed._segments) <= 16
+
+
+async def test_a_closed_feed_ends_those_who_wait_and_those_who_come(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    task = await start(feed, PLAIN, 1000)
+    feed.close()
+    async with asyncio.timeout(5):
+        await task
+        await feed.wait(PLAIN, 1000, LONG_S)
+    with pytest.raises(ShuttingDown):
+        feed.read(PLAIN, 1000)
