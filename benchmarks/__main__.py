@@ -15,10 +15,11 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.rows import Row, table
-from benchmarks.suites import frames
+from benchmarks.suites import fleet_10k, frames
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "frames": frames.run,
+    "fleet_10k": fleet_10k.run,
 }
 """By name, in the order in which they run."""
 

@@ -9,6 +9,7 @@ Start reading here. What is made where:
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,7 @@ from random import Random
 import structlog
 import uvloop
 
-from hub import banner, logs, validation
+from hub import banner, health, logs, validation
 from hub.address import join_host_port
 from hub.bootstrap import STORE_FILE, StartError, ensure_admin_token, prepare_data_dir
 from hub.clock import Clock, SystemClock
@@ -35,6 +36,7 @@ from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
 from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
+from hub.registry.health import HealthSettings
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service import Service
@@ -59,6 +61,7 @@ _GRACE_S = 3.0
 def run(settings: Settings) -> int:
     """Runs a hub until it is told to stop; returns the process's exit code."""
     logs.configure(settings.log)
+    _raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 
@@ -133,7 +136,7 @@ class Hub:
         registry = self._registry = Registry(
             first_revision=incarnation,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            unhealthy_after=settings.probes.unhealthy_after,
+            health=_health_settings(settings),
         )
         follower = FleetFollower(registry, self._probes)
         self._dispatcher = RecordDispatcher(
@@ -196,6 +199,7 @@ class Hub:
             ws_address=self._addresses["ws"],
             grpc_address=self._addresses["grpc"],
             http_address=self._addresses["http"],
+            self_preservation=health.self_preservation(registry, self._clock.now_ms()),
         )
 
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
@@ -231,7 +235,13 @@ class Hub:
             grace_s=_GRACE_S,
         )
         self._http = HttpDoor(
-            settings.http, service, registry, clock, ready=self._why_not_ready, grace_s=_GRACE_S
+            settings.http,
+            service,
+            registry,
+            clock,
+            ready=self._why_not_ready,
+            mistrust=self._why_mistrusted,
+            grace_s=_GRACE_S,
         )
         for name, door, listener in (
             ("ws", self._ws, settings.ws),
@@ -261,7 +271,11 @@ class Hub:
             self._dispatcher.apply(change)
 
     def _observed(self, endpoint_id: str, seen: Observation) -> None:
-        self._require_registry().observe(endpoint_id, seen)
+        registry = self._require_registry()
+        before = registry.health.preservation_state
+        registry.observe(endpoint_id, seen)
+        if registry.health.preservation_state is not before:
+            health.log_preservation(registry, seen.checked_at_ms)
 
     async def _expire(self, registry: Registry) -> None:
         """Drops reports at their deadlines.
@@ -273,16 +287,29 @@ class Hub:
         while True:
             now_ms = self._clock.now_ms()
             registry.expire(now_ms)
-            deadline_ms = registry.resources.next_deadline_ms() or now_ms + lifetime_ms
+            deadline_ms = registry.next_deadline_ms() or now_ms + lifetime_ms
             await asyncio.sleep((deadline_ms - now_ms) / 1000)
 
     def _why_not_ready(self) -> str | None:
         return None if self._ready else "the hub is starting or stopping"
 
+    def _why_mistrusted(self) -> str | None:
+        return health.mistrust(self._require_registry(), self._clock.now_ms())
+
     def _require_registry(self) -> Registry:
         if self._registry is None:
             raise RuntimeError("the hub has not started")
         return self._registry
+
+
+def _raise_open_files() -> None:
+    """Lets the process open as many files as the system allows.
+
+    Every sidecar and every probed endpoint is a socket; the usual soft limit of
+    1,024 is there for programs that use select(2).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Revocations:
@@ -323,6 +350,20 @@ def _store(settings: Settings) -> Store:
 
 def _per_minute(tiers: TierLimits) -> dict[Tier, int]:
     return {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
+
+
+def _health_settings(settings: Settings) -> HealthSettings:
+    flapping, preservation = settings.flapping, settings.preservation
+    return HealthSettings(
+        unhealthy_after=settings.probes.unhealthy_after,
+        interval_ms=round(settings.probes.interval_s * 1000),
+        flap_changes=flapping.changes,
+        flap_window_ms=round(flapping.window_s * 1000),
+        flap_hold_ms=round(flapping.hold_s * 1000),
+        preserve_share=preservation.share,
+        preserve_least=preservation.min_endpoints,
+        preserve_confirm_ms=round(preservation.confirm_s * 1000),
+    )
 
 
 def _probe_settings(config: ProbeConfig) -> ProbeSettings:

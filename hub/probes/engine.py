@@ -13,42 +13,40 @@ from random import Random
 import structlog
 
 from hub.clock import Clock
-from hub.errors import EndpointNotFound, ShuttingDown
+from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.backends.base import Prober, Sighting
 from hub.probes.detect import PROBERS, detect
-from hub.probes.errors import BadAnswer, Busy, ProbeError, Unreachable, WrongKind
+from hub.probes.errors import (
+    BadAnswer,
+    Busy,
+    NotReady,
+    OwnFault,
+    ProbeError,
+    Unreachable,
+    WrongKind,
+)
 from hub.probes.http import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.settings import ProbeSettings
+from hub.probes.stats import EngineStats, WorstOf
 from hub.registry.observation import Observation, Target
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
 Report = Callable[[str, Observation], None]
 
 # The scheduler wakes at most once a tick and starts at most so many probes each
-# time: 3,200 a second, with the loop free for others in between.
-_TICK_S = 0.01
-_STARTS_PER_TICK = 32
+# time: 1,600 a second. A probe takes the loop most of a millisecond, so whoever
+# asks the hub something meanwhile waits for no more than a few milliseconds.
+_TICK_S = 0.005
+_STARTS_PER_TICK = 8
+# A server that loads a model is looked at again after a quarter of the time that it
+# has been loading, so that the hub knows to a quarter how long loading takes.
+_SOONEST_AGAIN_MS = 1000
+_AGAIN_AFTER_SHARE = 4
 _STOP_S = 2.0
 _MAX_ERROR = 2000
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Figures for metrics. Counts are of endpoints or probes, times are milliseconds.
-
-    `worst_lateness_ms` is the longest that a probe of an endpoint that answered
-    the last time started after its time, in the current and the last interval.
-    """
-
-    watched: int
-    active: dict[str, int]
-    queued: dict[str, int]
-    probes: int
-    failures: int
-    worst_lateness_ms: int
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +55,8 @@ class _Watched:
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
     has_crashed: bool = False
+    counted_ms: int | None = None
+    loading_since_ms: int | None = None
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
 
@@ -72,11 +72,13 @@ class ProbeEngine:
         probe saw; what it raises is logged.
         """
         self._settings = settings
+        self._interval_ms = round(settings.interval_s * 1000)
+        self._jitter = settings.jitter
         self._report = report
         self._clock = clock
         self._client = ProbeClient(settings)
         self._schedule = Schedule(
-            interval_ms=round(settings.interval_s * 1000),
+            interval_ms=self._interval_ms,
             jitter=settings.jitter,
             limits={
                 Lane.ASKED: settings.asked_concurrency,
@@ -93,7 +95,9 @@ class ProbeEngine:
         self._news = asyncio.Event()
         self._probes = 0
         self._failures = 0
-        self._lateness = _WorstOf(round(settings.interval_s * 1000))
+        self._own_faults = 0
+        self._own_fault_told_ms: int | None = None
+        self._lateness = WorstOf(self._interval_ms)
 
     @property
     def stats(self) -> EngineStats:
@@ -104,6 +108,7 @@ class ProbeEngine:
             queued={lane.value: self._schedule.queued(lane) for lane in Lane},
             probes=self._probes,
             failures=self._failures,
+            own_faults=self._own_faults,
             worst_lateness_ms=self._lateness.worst(self._clock.now_ms()),
         )
 
@@ -226,25 +231,38 @@ class ProbeEngine:
                 timer.cancel()
 
     async def _probe(self, run: Run, watched: _Watched) -> None:
+        proven = run.lane is Lane.LIVE
         finished = False
         try:
-            ask = self._client.to(watched.target, proven=run.lane is Lane.LIVE)
+            ask = self._client.to(watched.target, proven=proven)
             sighting, error = await self._look(ask, watched)
             finished = True
+        except OwnFault as fault:
+            self._could_not_ask(run, watched, fault, proven=proven)
+            finished = True
+            return
         finally:
             # A cancelled probe gives its slot back too.
             if not finished:
                 self._schedule.finish(run, self._clock.now_ms(), ok=False)
                 self._news.set()
         now_ms = self._clock.now_ms()
-        not_before_ms = now_ms + self._pause_ms(error)
-        due_ms = self._schedule.finish(run, now_ms, ok=error is None, not_before_ms=not_before_ms)
+        is_loading = _is_loading(sighting, error)
+        due_ms = self._schedule.finish(
+            run,
+            now_ms,
+            ok=error is None,
+            not_before_ms=now_ms + self._pause_ms(error),
+            not_after_ms=_again_ms(watched, now_ms) if is_loading else None,
+        )
         self._news.set()
         self._probes += 1
         self._failures += error is not None
         if due_ms is None or self._watched.get(run.id) is not watched:
             return
         watched.task = None
+        if not is_loading:
+            watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
         observation = Observation(
             checked_at_ms=now_ms,
@@ -256,6 +274,8 @@ class ProbeEngine:
             models=sighting.models if sighting is not None else None,
             load=sighting.load if sighting is not None else None,
             answered=error is None or error.answered,
+            is_loading=is_loading,
+            is_extra=self._is_extra(run, watched),
         )
         if isinstance(error, Unreachable):
             # Who comes back may be somebody else.
@@ -269,6 +289,30 @@ class ProbeEngine:
                 waiter.set_result(observation)
         watched.waiters.clear()
 
+    def _could_not_ask(self, run: Run, watched: _Watched, fault: OwnFault, *, proven: bool) -> None:
+        """Leaves the endpoint as it is and tries again in its time."""
+        now_ms = self._clock.now_ms()
+        self._schedule.finish(run, now_ms, ok=proven)
+        self._news.set()
+        self._own_faults += 1
+        watched.task = None
+        # A limit that is reached is reached by every probe: one line an interval.
+        if self._own_fault_told_ms is None or now_ms >= self._own_fault_told_ms + self._interval_ms:
+            self._own_fault_told_ms = now_ms
+            _log.error("probes_impossible", why=str(fault), probes_lost=self._own_faults)
+        _refuse(watched, LimitReached(f"the hub cannot probe: {fault}"))
+
+    def _is_extra(self, run: Run, watched: _Watched) -> bool:
+        """Whether it was made before its time, to see how loading gets on."""
+        if (
+            watched.loading_since_ms is not None
+            and watched.counted_ms is not None
+            and run.started_ms < watched.counted_ms + self._interval_ms * (1 - self._jitter)
+        ):
+            return True
+        watched.counted_ms = run.started_ms
+        return False
+
     async def _look(
         self, ask: Asker, watched: _Watched
     ) -> tuple[Sighting | None, ProbeError | None]:
@@ -278,6 +322,8 @@ class ProbeEngine:
                 return await _sight(ask, watched), None
         except ProbeError as error:
             return None, error
+        except OwnFault:
+            raise
         except TimeoutError:
             if ask.first_answer_ms is None:
                 return None, Unreachable(f"no answer to {ask.asking} within {timeout_s:g} s")
@@ -295,29 +341,20 @@ class ProbeEngine:
         return round(1000 * min(error.retry_after_s, self._settings.max_retry_after_s))
 
 
-class _WorstOf:
-    """The greatest value of the current and the last period."""
+def _is_loading(sighting: Sighting | None, error: ProbeError | None) -> bool:
+    if error is not None:
+        return isinstance(error, NotReady) and error.is_loading
+    return sighting is not None and any(
+        model.state == MODEL_STATE_LOADING for model in sighting.models
+    )
 
-    def __init__(self, period_ms: int) -> None:
-        self._period_ms = period_ms
-        self._period = 0
-        self._now = 0
-        self._last = 0
 
-    def add(self, now_ms: int, value: int) -> None:
-        self._turn(now_ms)
-        self._now = max(self._now, value)
-
-    def worst(self, now_ms: int) -> int:
-        self._turn(now_ms)
-        return max(self._now, self._last)
-
-    def _turn(self, now_ms: int) -> None:
-        period = now_ms // self._period_ms
-        if period != self._period:
-            self._last = self._now if period == self._period + 1 else 0
-            self._now = 0
-            self._period = period
+def _again_ms(watched: _Watched, now_ms: int) -> int:
+    """When a server that is loading is looked at again."""
+    if watched.loading_since_ms is None:
+        watched.loading_since_ms = now_ms
+    loading_ms = now_ms - watched.loading_since_ms
+    return now_ms + max(_SOONEST_AGAIN_MS, loading_ms // _AGAIN_AFTER_SHARE)
 
 
 async def _sight(ask: Asker, watched: _Watched) -> Sighting:

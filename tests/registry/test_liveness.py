@@ -35,7 +35,7 @@ def endpoint(status: Status = STATUS_HEALTHY, **fields: object) -> Endpoint:
 
 
 def observe(of: Endpoint, seen: Observation, unhealthy_after: int = 2) -> bool:
-    return liveness.observe(of, seen, unhealthy_after=unhealthy_after)
+    return liveness.observe(of, seen, models=seen.models, unhealthy_after=unhealthy_after)
 
 
 @pytest.mark.parametrize("before", [STATUS_UNKNOWN, STATUS_UNHEALTHY])
