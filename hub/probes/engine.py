@@ -234,7 +234,8 @@ class ProbeEngine:
         proven = run.lane is Lane.LIVE
         finished = False
         try:
-            ask = self._client.to(watched.target, proven=proven)
+            is_asked = run.lane is Lane.ASKED
+            ask = self._client.to(watched.target, proven=proven, is_asked=is_asked)
             sighting, error = await self._look(ask, watched)
             finished = True
         except OwnFault as fault:

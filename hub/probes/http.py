@@ -136,13 +136,20 @@ class Answer:
 class Asker:
     """Asks one endpoint during one probe.
 
-    `first_answer_ms` is how long the first answer took, None before it.
+    `first_answer_ms` is how long the first answer took, None before it. `is_asked`:
+    somebody waits for what this probe sees.
     """
 
     def __init__(
-        self, client: "ProbeClient", target: Target, large_bodies: asyncio.Semaphore
+        self,
+        client: "ProbeClient",
+        target: Target,
+        large_bodies: asyncio.Semaphore,
+        *,
+        is_asked: bool,
     ) -> None:
         self.target = target
+        self.is_asked = is_asked
         self.first_answer_ms: float | None = None
         self.asking = ""
         self._client = client
@@ -299,9 +306,9 @@ class ProbeClient:
             await self._session.close()
             self._session = None
 
-    def to(self, target: Target, *, proven: bool = False) -> Asker:
+    def to(self, target: Target, *, proven: bool = False, is_asked: bool = False) -> Asker:
         """Returns what asks an endpoint during one probe."""
-        return Asker(self, target, self._large_bodies[proven])
+        return Asker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
     def _socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info

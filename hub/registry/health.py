@@ -123,7 +123,7 @@ class Health:
             models = self._with_load_times(endpoint.id, [first[name] for name in sorted(first)])
         # The next probe that succeeds writes its own models over these.
         self._models.pop(endpoint.id, None)
-        return liveness.see(endpoint, view, backend=report.backend, models=models, now_ms=now_ms)
+        return liveness.see(endpoint, view, backend=report.backend, models=models)
 
     def forget(self, id_: str) -> None:
         """Forgets an endpoint that is gone, or is another server from now on."""

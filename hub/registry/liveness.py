@@ -8,6 +8,8 @@ makes an endpoint healthy, since it is the hub's callers who have to reach it.
 
 from collections.abc import Sequence
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from hub.registry.observation import Load, Observation
 from hub.times import to_timestamp
 from llmhub.v1.endpoint_pb2 import (
@@ -25,6 +27,7 @@ from llmhub.v1.endpoint_pb2 import (
     STATUS_UNKNOWN,
     Backend,
     Endpoint,
+    FactSource,
     Fault,
     Model,
     Observer,
@@ -32,6 +35,9 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MAX_ERROR_CHARACTERS = 2000
+
+# What EndpointLoad holds (endpoint.proto).
+_MAX_LOAD = 1_000_000_000
 
 
 def observe(
@@ -51,14 +57,15 @@ def observe(
     every probe and is no event: at fleet scale it would push all else out of the
     watchers' history within minutes.
     """
-    endpoint.last_checked_at.CopyFrom(to_timestamp(seen.checked_at_ms))
+    at = to_timestamp(seen.checked_at_ms)
+    endpoint.last_checked_at.CopyFrom(at)
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
         changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
     else:
-        changed = _succeeded(endpoint, seen, models)
+        changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
-        _attribute(endpoint, "status", OBSERVER_PROBE, seen.checked_at_ms)
+        _attribute(endpoint.provenance.status, OBSERVER_PROBE, at)
     return changed
 
 
@@ -80,7 +87,9 @@ def _failed(endpoint: Endpoint, seen: Observation, unhealthy_after: int, *, may_
     return _set_fault(endpoint, fault) or changed
 
 
-def _succeeded(endpoint: Endpoint, seen: Observation, models: Sequence[Model] | None) -> bool:
+def _succeeded(
+    endpoint: Endpoint, seen: Observation, models: Sequence[Model] | None, at: Timestamp
+) -> bool:
     changed = endpoint.status != STATUS_HEALTHY or bool(endpoint.last_error)
     endpoint.status = STATUS_HEALTHY
     endpoint.last_error = ""
@@ -90,12 +99,13 @@ def _succeeded(endpoint: Endpoint, seen: Observation, models: Sequence[Model] | 
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
     _take_load(endpoint, seen.load)
     told = _take_facts(endpoint, seen.backend, seen.version, models)
+    provenance = endpoint.provenance
     if seen.version:
-        _attribute(endpoint, "version", OBSERVER_PROBE, seen.checked_at_ms)
+        _attribute(provenance.version, OBSERVER_PROBE, at)
     if endpoint.backend_detected and seen.backend:
-        _attribute(endpoint, "backend", OBSERVER_PROBE, seen.checked_at_ms)
+        _attribute(provenance.backend, OBSERVER_PROBE, at)
     if seen.models is not None:
-        _attribute(endpoint, "models", OBSERVER_PROBE, seen.checked_at_ms)
+        _attribute(provenance.models, OBSERVER_PROBE, at)
     return told or changed
 
 
@@ -105,7 +115,6 @@ def see(
     *,
     backend: Backend = BACKEND_UNSPECIFIED,
     models: Sequence[Model] | None = None,
-    now_ms: int,
 ) -> bool:
     """Writes a sidecar's view of its own server into an endpoint; as `observe`.
 
@@ -120,12 +129,13 @@ def see(
     endpoint.sidecar_view.CopyFrom(view)
     if endpoint.status != STATUS_HEALTHY or endpoint.last_error:
         changed = _take_facts(endpoint, backend, view.version, models) or changed
+        provenance = endpoint.provenance
         if view.version:
-            _attribute(endpoint, "version", OBSERVER_SIDECAR, now_ms)
+            _attribute(provenance.version, OBSERVER_SIDECAR, view.reported_at)
         if endpoint.backend_detected and backend:
-            _attribute(endpoint, "backend", OBSERVER_SIDECAR, now_ms)
+            _attribute(provenance.backend, OBSERVER_SIDECAR, view.reported_at)
         if models is not None:
-            _attribute(endpoint, "models", OBSERVER_SIDECAR, now_ms)
+            _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
     return _reconsider(endpoint) or changed
 
 
@@ -185,14 +195,14 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
         return
     for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
         value = getattr(load, figure)
-        if value is not None:
+        # Some backends' figures are whatever somebody wrote there.
+        if value is not None and value <= _MAX_LOAD:
             setattr(endpoint.load, figure, value)
 
 
-def _attribute(endpoint: Endpoint, fact: str, observer: Observer, now_ms: int) -> None:
-    source = getattr(endpoint.provenance, fact)
+def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
     source.observer = observer
-    source.observed_at.CopyFrom(to_timestamp(now_ms))
+    source.observed_at.CopyFrom(at)
 
 
 def _silence(endpoint: Endpoint) -> Fault:
