@@ -15,10 +15,14 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.rows import Row, table
-from benchmarks.suites import fleet_10k, frames
+from benchmarks.suites import fleet_10k, frames, hanging, reads, registrations, sidecars
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "frames": frames.run,
+    "sidecars": sidecars.run,
+    "reads": reads.run,
+    "registrations": registrations.run,
+    "hanging": hanging.run,
     "fleet_10k": fleet_10k.run,
 }
 """By name, in the order in which they run."""

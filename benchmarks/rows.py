@@ -101,7 +101,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _figure(value: float) -> str:
-    if value >= 1000 or value == int(value):
+    if value >= 999.5 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

@@ -6,6 +6,7 @@ cheaper of the two. RFC 6455 wants a client's frames masked (section 5.3).
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -79,13 +80,17 @@ async def connect(port: int, identify: bytes | None, path: str = "/ws") -> socke
 async def connect_many(
     port: int, identifies: list[bytes | None], in_flight: int = 32
 ) -> list[socket.socket]:
-    """Opens a connection for each item, so many of them at a time."""
+    """Opens a connection for each item, so many of them at a time.
+
+    A connection that the server refuses is missing from what is returned.
+    """
     waiting = iter(identifies)
     opened: list[socket.socket] = []
 
     async def work() -> None:
         for identify in waiting:
-            opened.append(await connect(port, identify))  # noqa: PERF401 - one after the other
+            with contextlib.suppress(ConnectionError):
+                opened.append(await connect(port, identify))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
@@ -126,11 +131,11 @@ def texts(connection: socket.socket, received: bytes) -> list[bytes]:
 def answer_keepalives(connections: list[socket.socket]) -> None:
     """Answers what waits: a server gives up who leaves its pings unanswered."""
     for connection in connections:
-        try:
-            received = connection.recv(_HEAD_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            continue
-        texts(connection, received)
+        timeout = connection.gettimeout()
+        connection.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            texts(connection, connection.recv(_HEAD_BYTES))
+        connection.settimeout(timeout)
 
 
 def block(connections: list[socket.socket]) -> None:

@@ -8,11 +8,13 @@ Start reading here. What is made where:
 """
 
 import asyncio
+import contextlib
 import gc
-import resource
+import os
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -20,34 +22,47 @@ import uvloop
 
 from hub import banner, health, logs, validation
 from hub.address import join_host_port
-from hub.bootstrap import STORE_FILE, StartError, ensure_admin_token, prepare_data_dir
+from hub.bootstrap import (
+    STORE_FILE,
+    StartError,
+    ensure_admin_token,
+    prepare_data_dir,
+    raise_open_files,
+)
 from hub.clock import Clock, SystemClock
-from hub.config import ProbeConfig, Settings, TierLimits
+from hub.config import ProbeConfig, RateLimits, Settings
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.registry import RegistryHandlers
+from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
+from hub.observability import Observability
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
-from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
-from hub.registry.health import HealthSettings
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
+from hub.reload import Load, Reloader
 from hub.service import Service
-from hub.stores.base import Change, Entry, Store, StoreError
+from hub.sessions import SessionRegistry
+from hub.static_endpoints import StaticEndpoints, wanted_endpoints
+from hub.stores.base import Change, Entry, Store, StoreError, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tokens import TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
+from hub.transports.http_auth import Authenticator
+from hub.transports.http_backup import BackupSender
+from hub.transports.http_dashboard import Dashboard
 from hub.transports.ws import WebSocketDoor
+from hub.version import hub_version
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -56,17 +71,23 @@ log = structlog.get_logger()
 
 # A stop takes 5 s at the most: 3 for what is in flight, the rest to flush.
 _GRACE_S = 3.0
+# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+_MOST_REVISIONS = 100_000_000_000
 
 
-def run(settings: Settings) -> int:
-    """Runs a hub until it is told to stop; returns the process's exit code."""
+def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
+    """Runs a hub until it is told to stop; returns the process's exit code.
+
+    `load` reads the settings again; where there is a file, SIGHUP or a change of
+    it makes the hub do so.
+    """
     logs.configure(settings.log)
-    _raise_open_files()
+    raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, load or (lambda: settings), config_file))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, load: Load, config_file: Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -77,9 +98,24 @@ async def _serve(settings: Settings) -> int:
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
+    # What lives as long as the process need not be walked by every full
+    # collection; with thousands of connections those walks are felt.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    reloader = Reloader(settings, load, hub.reconfigure, config_file)
+    # Without a file there is nothing new to read, and the terminal that hung up
+    # was the hub's own.
+    on_hangup = reloader.request if config_file is not None else stop.set
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    reloading = asyncio.create_task(reloader.run(), name="reload")
+    reloading.add_done_callback(lambda _: stop.set())
     banner.show(hub.info(), settings, hub.new_admin_token)
     await stop.wait()
     log.info("stopping")
+    reloading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reloading
     await hub.stop()
     log.info("stopped")
     return 0
@@ -91,19 +127,21 @@ class Hub:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = _store(settings)
+        self._observability = Observability(settings, hub_version())
+        self._store = _store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
+        self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
-        self._policy = AddressPolicy(
-            [str(block) for block in settings.probes.allow],
-            [str(block) for block in settings.probes.deny],
-        )
         self._probes = ProbeEngine(
             _probe_settings(settings.probes),
             self._observed,
             clock,
             Random(),  # noqa: S311
         )
+        # The doors refuse by the very rules that the probes connect by.
+        self._policy = self._probes.policy
+        self._limiters = _limiters(settings.rate_limits)
+        self._static: StaticEndpoints | None = None
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None
         self._feed: ChangeFeed | None = None
@@ -111,6 +149,7 @@ class Hub:
         self._ws: WebSocketDoor | None = None
         self._grpc: GrpcDoor | None = None
         self._http: HttpDoor | None = None
+        self._dashboard: Dashboard | None = None
         self._addresses = {"ws": "", "grpc": "", "http": ""}
         self._started_ms = clock.now_ms()
         self._ready = False
@@ -132,18 +171,19 @@ class Hub:
         validation.warm()
         prepare_data_dir(settings.data_dir)
         contents = await self._store.open(self._changed)
-        incarnation = await self._store.next_incarnation(self._started_ms * 1000)
+        first_revision = await self._new_first_revision()
         registry = self._registry = Registry(
-            first_revision=incarnation,
+            first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            health=_health_settings(settings),
+            health=health.settings_of(settings),
         )
         follower = FleetFollower(registry, self._probes)
         self._dispatcher = RecordDispatcher(
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self._tokens, _Revocations(self._presence)],
+                TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
+                SESSIONS: [self._sessions],
             }
         )
         self._dispatcher.load(contents)
@@ -155,12 +195,17 @@ class Hub:
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         self._feed = ChangeFeed(registry)
         await self._open_doors(registry, self._feed)
-        # What lives as long as the process need not be walked by every full
-        # collection; with thousands of connections those walks are felt.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
         self._ready = True
+
+    async def _new_first_revision(self) -> int:
+        """A revision greater than every one that an earlier incarnation gave out."""
+        wanted = self._started_ms * 1000
+        number = await self._store.next_incarnation(wanted)
+        if number > wanted:
+            # The clock was set back. The number is greater than the last one's, but
+            # that incarnation has counted on from there, nobody knows how far.
+            number = await self._store.next_incarnation(number + _MOST_REVISIONS)
+        return number
 
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""
@@ -183,6 +228,21 @@ class Hub:
             self._expiry = None
         await self._probes.stop()
         await self._store.close()
+        await self._observability.close()
+
+    async def reconfigure(self, settings: Settings) -> None:
+        """Takes over the settings that are RELOADABLE, and leaves the others.
+
+        Raises ConfigError, and then has changed nothing.
+        """
+        wanted = wanted_endpoints(settings)
+        logs.configure(settings.log)
+        for role, tiers in _tiers(settings.rate_limits).items():
+            self._limiters[role].configure(tiers, enabled=settings.rate_limits.enabled)
+        probes = settings.probes
+        await self._probes.set_policy(map(str, probes.allow), map(str, probes.deny))
+        if self._static is not None:
+            await self._static.sync(wanted)
 
     def info(self) -> GetServerInfoResponse:
         """What the hub says of itself."""
@@ -202,14 +262,22 @@ class Hub:
             self_preservation=health.self_preservation(registry, self._clock.now_ms()),
         )
 
+    @property
+    def dashboards(self) -> int:
+        """How many dashboards are open."""
+        return self._dashboard.followers if self._dashboard is not None else 0
+
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        self._static = StaticEndpoints(registrar, registry, clock)
+        await self._static.sync(wanted_endpoints(settings))
         service = Service(
             tokens=self._tokens,
-            limiters=self._limiters(),
+            limiters=self._limiters,
             handlers=[
                 RegistryHandlers(registry),
+                SelectionHandlers(registry),
                 WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
@@ -224,21 +292,48 @@ class Hub:
                 SidecarHandlers(registry, registrar, self._policy, clock),
             ],
         )
-        sessions = SessionContext(service, self._presence, Cooldowns())
-        self._ws = WebSocketDoor(settings.ws, sessions, clock)
+        sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)
+        self._ws = ws = WebSocketDoor(settings.ws, sessions, clock)
         self._grpc = GrpcDoor(
             settings.grpc,
             service,
             sessions,
+            self._observability.calls,
             clock,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
+        )
+        auth = Authenticator(self._tokens, self._sessions)
+        self._dashboard = Dashboard(
+            auth=auth,
+            sessions=self._sessions,
+            store=self._store,
+            service=service,
+            registry=registry,
+            presence=self._presence,
+            clock=clock,
+            server_info=self.info,
         )
         self._http = HttpDoor(
             settings.http,
             service,
             registry,
+            self._observability.calls,
+            self._observability.metrics(
+                registry=registry,
+                presence=self._presence,
+                probes=self._probes,
+                store=self._store,
+                limiters=self._limiters,
+                connections=lambda: ws.connections,
+            ),
+            BackupSender(
+                self._store.backup if isinstance(self._store, SqliteStore) else None,
+                settings.data_dir,
+            ),
             clock,
+            auth,
+            self._dashboard,
             ready=self._why_not_ready,
             mistrust=self._why_mistrusted,
             grace_s=_GRACE_S,
@@ -251,24 +346,17 @@ class Hub:
             try:
                 port = await door.start(listener.host, listener.port)
             except OSError as error:
-                why = error.strerror or error
+                why = _why(error)
                 raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
             self._addresses[name] = join_host_port(listener.host, port)
-
-    def _limiters(self) -> dict[Role, RateLimiter]:
-        limits = self._settings.rate_limits
-        return {
-            role: RateLimiter(_per_minute(tiers), enabled=limits.enabled)
-            for role, tiers in (
-                (ROLE_SIDECAR, limits.sidecar),
-                (ROLE_READER, limits.reader),
-                (ROLE_ADMIN, limits.admin),
-            )
-        }
 
     def _changed(self, change: Change) -> None:
         if self._dispatcher is not None:
             self._dispatcher.apply(change)
+
+    def _recheck_dashboards(self) -> None:
+        if self._dashboard is not None:
+            self._dashboard.recheck()
 
     def _observed(self, endpoint_id: str, seen: Observation) -> None:
         registry = self._require_registry()
@@ -302,21 +390,12 @@ class Hub:
         return self._registry
 
 
-def _raise_open_files() -> None:
-    """Lets the process open as many files as the system allows.
-
-    Every sidecar and every probed endpoint is a socket; the usual soft limit of
-    1,024 is there for programs that use select(2).
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 class _Revocations:
-    """Disconnects the sidecars whose token is revoked; a `RecordConsumer` of "tokens"."""
+    """Disconnects those whose token is revoked; a `RecordConsumer` of "tokens"."""
 
-    def __init__(self, presence: Presence) -> None:
+    def __init__(self, presence: Presence, recheck_dashboards: Callable[[], None]) -> None:
         self._presence = presence
+        self._recheck_dashboards = recheck_dashboards
 
     def apply_put(self, entry: Entry) -> None:
         """A new token disconnects nobody."""
@@ -324,20 +403,20 @@ class _Revocations:
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._presence.close_token(name_of(key))
+        self._recheck_dashboards()
 
 
-def hub_version() -> str:
-    """The installed version, or "unknown" in a source tree that is not installed."""
-    try:
-        return version("llm-registry-hub")
-    except PackageNotFoundError:
-        return "unknown"
+def _why(error: OSError) -> str:
+    """What the system says of it; asyncio's own message repeats the address."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, on_transaction: TransactionObserver) -> Store:
     """The store that the settings ask for. Raises StartError."""
     if not settings.store.etcd:
-        return SqliteStore(settings.data_dir / STORE_FILE)
+        return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
         # An extra: most hubs keep their store in one file.
         from hub.stores.etcd import EtcdStore
@@ -345,25 +424,28 @@ def _store(settings: Settings) -> Store:
         raise StartError(
             "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
         ) from error
-    return EtcdStore(settings.store.etcd, prefix=settings.store.etcd_prefix)
-
-
-def _per_minute(tiers: TierLimits) -> dict[Tier, int]:
-    return {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
-
-
-def _health_settings(settings: Settings) -> HealthSettings:
-    flapping, preservation = settings.flapping, settings.preservation
-    return HealthSettings(
-        unhealthy_after=settings.probes.unhealthy_after,
-        interval_ms=round(settings.probes.interval_s * 1000),
-        flap_changes=flapping.changes,
-        flap_window_ms=round(flapping.window_s * 1000),
-        flap_hold_ms=round(flapping.hold_s * 1000),
-        preserve_share=preservation.share,
-        preserve_least=preservation.min_endpoints,
-        preserve_confirm_ms=round(preservation.confirm_s * 1000),
+    return EtcdStore(
+        settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
     )
+
+
+def _limiters(limits: RateLimits) -> dict[Role, RateLimiter]:
+    return {
+        role: RateLimiter(tiers, enabled=limits.enabled) for role, tiers in _tiers(limits).items()
+    }
+
+
+def _tiers(limits: RateLimits) -> dict[Role, dict[Tier, int]]:
+    """Calls a minute by the caller's role and the call's tier."""
+    by_role = {
+        ROLE_SIDECAR: limits.sidecar,
+        ROLE_READER: limits.reader,
+        ROLE_ADMIN: limits.admin,
+    }
+    return {
+        role: {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
+        for role, tiers in by_role.items()
+    }
 
 
 def _probe_settings(config: ProbeConfig) -> ProbeSettings:

@@ -16,7 +16,7 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     print(f"LLM Registry Hub {info.version}, data in {settings.data_dir}")
     print(f"  sidecars   ws://{info.ws_address}{settings.ws.path}")
     print(f"  gRPC       {info.grpc_address}")
-    print(f"  HTTP       http://{info.http_address}")
+    print(f"  dashboard  http://{info.http_address}/ (and the HTTP API)")
     if new_admin_token is not None:
         print(f"An admin token was created and is kept in {token_file}; it is shown this once:")
         print(f"  {new_admin_token}")

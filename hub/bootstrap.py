@@ -1,6 +1,7 @@
 """What a hub needs before it can open: a private data directory and an admin's token."""
 
 import os
+import resource
 from pathlib import Path
 
 from hub.stores.base import Store
@@ -25,6 +26,16 @@ def prepare_data_dir(directory: Path) -> None:
         raise StartError(f"data directory {directory}: not writable; change its owner or mode")
 
 
+def raise_open_files() -> None:
+    """Lets the process open as many files as the system allows.
+
+    Every sidecar and every probed endpoint is a socket; the usual soft limit of
+    1,024 is there for programs that use select(2).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def ensure_admin_token(
     directory: Path, store: Store, tokens: TokenRegistry, now_ms: int
 ) -> str | None:
@@ -45,6 +56,9 @@ async def ensure_admin_token(
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             os.fchmod(out.fileno(), 0o600)
             out.write(secret + "\n")
+            out.flush()
+            # The store will have the token for sure, so its secret must not be lost.
+            os.fsync(out.fileno())
     except OSError as error:
         raise StartError(f"{file}: {error.strerror or error}") from error
     await store.commit([put])

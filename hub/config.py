@@ -18,7 +18,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from hub.address import join_host_port, parse_listen_address
+from hub.address import join_host_port, parse_endpoint_url, parse_listen_address
 
 ENVIRONMENT_PREFIX = "LLM_HUB_"
 
@@ -57,6 +57,11 @@ def _not_a_bool(value: object) -> object:
 
 def _listen_address(text: str) -> str:
     return join_host_port(*parse_listen_address(text))
+
+
+def _endpoint_url(text: str) -> str:
+    parse_endpoint_url(text)
+    return text
 
 
 def _ws_path(text: str) -> str:
@@ -150,6 +155,8 @@ class HttpSettings(Listener):
     """where it listens, HOST:PORT; port 0 picks one"""
     max_body_bytes: Bytes = 1_048_576
     """the longest request body that is accepted, in bytes"""
+    public_metrics: bool = False
+    """whether /metrics may be read without a reader token"""
 
 
 class ProbeConfig(Section):
@@ -257,6 +264,28 @@ class LogSettings(Section):
     """console, json, or auto: console on a terminal, else json"""
 
 
+class TracingSettings(Section):
+    """Traces, for hubs with the extra `otel`."""
+
+    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$", max_length=256)] = ""
+    """the OTLP/gRPC endpoint of a collector, as http://127.0.0.1:4317; empty: no traces"""
+
+
+class StaticEndpoint(Section):
+    """One `[[endpoints]]` of the file."""
+
+    url: Annotated[str, AfterValidator(_endpoint_url)]
+    """where the server answers, as HOST, HOST:PORT or a URL"""
+    name: str = ""
+    """what people call it; empty: HOST:PORT"""
+    backend: Literal["", "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"] = ""
+    """its kind; empty: the hub asks the server"""
+    agent_id: str = ""
+    """the sidecar on its host"""
+    labels: dict[str, str] = {}
+    """free key/value pairs to select by"""
+
+
 class Settings(Section):
     """All settings of a hub."""
 
@@ -276,6 +305,9 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
+    endpoints: tuple[StaticEndpoint, ...] = ()
+    """endpoints that the file registers, a table each"""
 
 
 def load_settings(
@@ -365,10 +397,7 @@ def _nest(values: Mapping[_Path, object]) -> dict[str, object]:
 def _describe(error: ErrorDetails, places: Mapping[_Path, str]) -> str:
     """One line for an error of pydantic: the place, then what is wrong there."""
     path = tuple(str(part) for part in error["loc"])
-    place = next(
-        (places[given] for given in places if given[: len(path)] == path or given == path[:-1]),
-        ".".join(path),
-    )
+    place = _place(path, places)
     kind = error["type"]
     if kind == "extra_forbidden":
         return f"{place}: unknown setting{_suggestion(path)}"
@@ -379,6 +408,17 @@ def _describe(error: ErrorDetails, places: Mapping[_Path, str]) -> str:
     message = error["msg"].replace("Input should be", "must be", 1)
     shown = repr(error["input"])
     return f"{place}: {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _place(path: _Path, places: Mapping[_Path, str]) -> str:
+    """Where the setting at `path`, or the list that it is in, was given."""
+    for given, place in places.items():
+        if given[: len(path)] == path:
+            return place
+        if path[: len(given)] == given:
+            below = (f"[{part}]" if part.isdigit() else f".{part}" for part in path[len(given) :])
+            return place + "".join(below)
+    return ".".join(path)
 
 
 def _suggestion(path: _Path) -> str:

@@ -46,6 +46,11 @@ class Rpc:
         """The HTTP/2 path of the RPC, such as "/llmhub.v1.SidecarService/Ping"."""
         return f"/{self.service}/{self.name}"
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is a stream, on either side."""
+        return self.client_streaming or self.server_streaming
+
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     registry_service_pb2.DESCRIPTOR.services_by_name["RegistryService"],

@@ -6,7 +6,7 @@
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
     │                       TokenNotFound, ModelUnknown, LeaseNotFound, AliasNotFound
-    ├── FailedPrecondition  AlreadyIdentified
+    ├── FailedPrecondition  AlreadyIdentified, EndpointDisabled
     ├── Aborted             EtagMismatch, ConnectionReplaced, Disconnected
     ├── OutOfRange          RevisionCompacted
     ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
@@ -199,7 +199,7 @@ class AliasNotFound(NotFound):
 
 
 class FailedPrecondition(HubError):
-    """The request does not fit the state that the caller has brought about."""
+    """The request does not fit the state; the caller must change that first."""
 
     code = code_pb2.FAILED_PRECONDITION
 
@@ -208,6 +208,12 @@ class AlreadyIdentified(FailedPrecondition):
     """The connection speaks for another agent already."""
 
     reason = reasons.ERROR_REASON_ALREADY_IDENTIFIED
+
+
+class EndpointDisabled(FailedPrecondition):
+    """The endpoint is disabled, so it is not probed."""
+
+    reason = reasons.ERROR_REASON_ENDPOINT_DISABLED
 
 
 class Aborted(HubError):

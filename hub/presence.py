@@ -1,5 +1,7 @@
 """Which sidecars are connected now, and through which connection."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +30,11 @@ class Close:
     code: int
     reason: str
     error: type[HubError]
+
+    @property
+    def reason_name(self) -> str:
+        """The reason in the words of `llmhub.v1.ErrorReason`, of which there are few."""
+        return self.as_error().reason_name
 
     def as_error(self) -> HubError:
         """The error that ends a gRPC stream."""
@@ -100,9 +107,14 @@ class Presence:
 
     def __init__(self) -> None:
         self._by_agent: dict[str, Sidecar] = {}
+        self._listeners: list[Callable[[str], None]] = []
 
     def __len__(self) -> int:
         return len(self._by_agent)
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Has `listener` called with the agent that came or went; it must not raise."""
+        self._listeners.append(listener)
 
     def join(self, sidecar: Sidecar) -> None:
         """Enters a sidecar; an older connection of the same agent is closed.
@@ -114,11 +126,13 @@ class Presence:
         self._by_agent[sidecar.agent_id] = sidecar
         if replaced is not None and replaced.connection is not sidecar.connection:
             replaced.connection.close(REPLACED)
+        self._notify(sidecar.agent_id)
 
     def leave(self, sidecar: Sidecar) -> None:
         """Removes a sidecar, unless another connection has taken its place."""
         if self._by_agent.get(sidecar.agent_id) is sidecar:
             del self._by_agent[sidecar.agent_id]
+            self._notify(sidecar.agent_id)
 
     def get(self, agent_id: str) -> Sidecar | None:
         """The connected sidecar of that agent, or None."""
@@ -128,8 +142,16 @@ class Presence:
         """All connected sidecars, sorted by agent_id."""
         return [self._by_agent[agent_id] for agent_id in sorted(self._by_agent)]
 
+    def by_transport(self) -> dict[str, int]:
+        """How many there are, by transport."""
+        return Counter(sidecar.transport for sidecar in self._by_agent.values())
+
     def close_token(self, token_id: str) -> None:
         """Closes every connection that came with this token."""
         for sidecar in list(self._by_agent.values()):
             if sidecar.token_id == token_id:
                 sidecar.connection.close(TOKEN_REVOKED)
+
+    def _notify(self, agent_id: str) -> None:
+        for listener in self._listeners:
+            listener(agent_id)

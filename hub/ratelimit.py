@@ -60,7 +60,8 @@ class RateLimiter:
     A bucket holds a minute's calls and refills evenly. `per_minute` replaces
     the defaults of the tiers it names (each at least 1). At most `max_keys`
     buckets a tier are kept: full ones are forgotten first, then those unused
-    longest, so inventing keys costs the inventor and not the hub.
+    longest, so inventing keys costs the inventor and not the hub. `refused`
+    counts the calls that were not allowed.
     """
 
     def __init__(
@@ -70,15 +71,27 @@ class RateLimiter:
         enabled: bool = True,
         max_keys: int = DEFAULT_MAX_KEYS,
     ) -> None:
-        if any(calls < 1 for calls in per_minute.values()) or max_keys < 1:
+        if max_keys < 1:
             raise ValueError("a rate limit must be at least 1")
-        self._enabled = enabled
         self._max_keys = max_keys
+        self.refused = dict.fromkeys(Tier, 0)
         # By tier: its capacity, that in units of a bucket's time, and its buckets, of
         # which the least recently used comes first.
-        self._tiers: tuple[tuple[int, int, OrderedDict[str, int]], ...] = tuple(
-            (calls, calls * _MINUTE_MS, OrderedDict())
-            for calls in (per_minute.get(tier, DEFAULT_PER_MINUTE[tier]) for tier in Tier)
+        self._tiers: tuple[tuple[int, int, OrderedDict[str, int]], ...] = ()
+        self.configure(per_minute, enabled=enabled)
+
+    def configure(self, per_minute: Mapping[Tier, int], *, enabled: bool) -> None:
+        """Sets the limits anew. A tier whose limit changes starts with full buckets."""
+        if any(calls < 1 for calls in per_minute.values()):
+            raise ValueError("a rate limit must be at least 1")
+        self._enabled = enabled
+        capacities = [per_minute.get(tier, DEFAULT_PER_MINUTE[tier]) for tier in Tier]
+        nothing: OrderedDict[str, int] = OrderedDict()
+        before = self._tiers or tuple((0, 0, nothing) for _ in Tier)
+        # A bucket counts in units of its capacity, so only one of the same size is kept.
+        self._tiers = tuple(
+            (calls, calls * _MINUTE_MS, buckets if calls == capacity else OrderedDict())
+            for calls, (capacity, _, buckets) in zip(capacities, before, strict=True)
         )
 
     def __len__(self) -> int:
@@ -99,6 +112,7 @@ class RateLimiter:
         full_at += _MINUTE_MS
         room = whole - (full_at - now)
         if room < 0:
+            self.refused[tier] += 1
             return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
         buckets[key] = full_at
         buckets.move_to_end(key)

@@ -3,6 +3,7 @@
 endpoints/<endpoint id>   the durable fields of an llmhub.v1.Endpoint
 secrets/<endpoint id>     the endpoint's own API key, UTF-8
 tokens/<token id>         see hub.tokens
+sessions/<digest>         see hub.sessions
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 ENDPOINTS: Final = "endpoints"
 SECRETS: Final = "secrets"
 TOKENS: Final = "tokens"
+SESSIONS: Final = "sessions"
 
 # What a person or a sidecar has said. All else is observed, and observed anew.
 _DURABLE_FIELDS: Final = (

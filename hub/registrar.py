@@ -26,6 +26,7 @@ from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_ENABLED,
     BACKEND_UNSPECIFIED,
     SOURCE_AUTO,
+    SOURCE_CONFIG,
     Backend,
     Endpoint,
     Source,
@@ -226,10 +227,13 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
         merged.name = wanted.name
     if wanted.agent_id:
         merged.agent_id = wanted.agent_id
-    if wanted.backend != BACKEND_UNSPECIFIED:
+    # The file says all there is to say of its endpoints: the kind that it does not
+    # name any more is detected again.
+    is_unpinned = wanted.source == SOURCE_CONFIG and not merged.backend_detected
+    if wanted.backend != BACKEND_UNSPECIFIED or is_unpinned:
         merged.backend = wanted.backend
         merged.backend_detected = False
-    if wanted.labels:
+    if wanted.labels is not None:
         merged.labels.clear()
         merged.labels.update(wanted.labels)
     return merged

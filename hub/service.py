@@ -6,12 +6,11 @@ and comes here; nothing reaches the registry or the store by another way.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import isawaitable
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from hub import validation
+from hub import audit, validation
 from hub.contract import RPCS, Rpc
 from hub.errors import (
     FieldViolation,
@@ -38,6 +37,8 @@ class Caller:
 
 Reply = Message | bytes
 """A response message, or its encoding where the handler had it at hand."""
+
+_READY: Final = (bytes, Message)
 
 # A handler knows its own request type, the table that holds it does not: hence Any.
 Handler = Callable[[Any, Caller, int], Reply | Awaitable[Reply] | AsyncIterator[Reply]]
@@ -114,9 +115,10 @@ class Service:
     ) -> Reply:
         """Like `execute` for a unary RPC, awaited to its end. Raises HubError."""
         reply = self.execute(rpc, request, caller, now_ms, violations)
-        if isawaitable(reply):
-            return await reply
-        assert isinstance(reply, Message | bytes)
+        if not isinstance(reply, _READY):
+            assert isinstance(reply, Awaitable)
+            reply = await reply
+        audit.record(rpc, request, reply, caller.principal, caller.transport)
         return reply
 
     def admit_or_raise(self, rpc: Rpc, caller: Caller, now_ms: int) -> None:

@@ -98,6 +98,15 @@ class TokenRegistry:
             return principal
         raise InvalidToken(_REFUSAL)
 
+    def principal(self, token_id: str, now_ms: int) -> Principal | None:
+        """Who bears the token of that id; None where it is unknown, revoked or expired."""
+        record = self._records.get(token_id)
+        if record is None:
+            return None
+        principal = record.principal
+        is_valid = principal.expires_at_ms is None or now_ms < principal.expires_at_ms
+        return principal if is_valid else None
+
     def mint(
         self, role: Role, agent_id: str, ttl_ms: int | None, description: str, now_ms: int
     ) -> tuple[str, TokenInfo, Put]:

@@ -130,3 +130,15 @@ def test_what_an_admin_is_told() -> None:
     assert to_ms(info.connected_at) == one.connected_at_ms
     assert to_ms(info.last_seen_at) == one.last_seen_ms
     assert "t1" not in str(info)
+
+
+def test_listeners_hear_of_each_agent_that_comes_and_goes() -> None:
+    presence, heard = Presence(), []
+    presence.on_change(heard.append)
+    first, second = sidecar("a"), sidecar("a")
+    presence.join(first)
+    presence.join(second)
+    presence.leave(first)
+    assert heard == ["a", "a"]
+    presence.leave(second)
+    assert heard == ["a", "a", "a"]

@@ -128,3 +128,18 @@ def test_against_a_bucket_of_fractions(per_minute: int, gaps: list[int]) -> None
                 assert verdict.remaining == level // 60_000
         else:
             assert verdict.retry_after_ms == math.ceil((60_000 - level) / per_minute)
+
+
+def test_new_limits_hold_at_once_and_unchanged_buckets_stay() -> None:
+    limiter = RateLimiter({Tier.HEAVY: 2, Tier.NORMAL: 2})
+    for _ in range(2):
+        limiter.take("a", Tier.HEAVY, NOW)
+        limiter.take("a", Tier.NORMAL, NOW)
+    limiter.configure({Tier.HEAVY: 2, Tier.NORMAL: 5}, enabled=True)
+    assert not limiter.take("a", Tier.HEAVY, NOW).allowed
+    assert all(limiter.take("a", Tier.NORMAL, NOW).allowed for _ in range(5))
+    assert not limiter.take("a", Tier.NORMAL, NOW).allowed
+    limiter.configure({Tier.HEAVY: 2, Tier.NORMAL: 5}, enabled=False)
+    assert limiter.take("a", Tier.HEAVY, NOW).allowed
+    with pytest.raises(ValueError, match="at least 1"):
+        limiter.configure({Tier.HEAVY: 0}, enabled=True)

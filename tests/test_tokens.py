@@ -182,3 +182,13 @@ def test_a_put_is_all_that_another_hub_needs() -> None:
     other = TokenRegistry()
     other.apply_put(Entry(put.key, put.value, 9))
     assert other.authenticate(token, NOW).token_id == info.id
+
+
+def test_a_principal_by_id_while_its_token_is_valid() -> None:
+    registry = TokenRegistry()
+    token, info = add(registry, ttl_ms=5_000)
+    assert registry.principal(info.id, NOW + 4_999) == registry.authenticate(token, NOW)
+    assert registry.principal(info.id, NOW + 5_000) is None
+    assert registry.principal("nobody", NOW) is None
+    registry.apply_delete(token_key(info.id))
+    assert registry.principal(info.id, NOW) is None

@@ -21,10 +21,10 @@ _COALESCED = 64
 
 async def run(*, quick: bool) -> list[Row]:
     """Rows of CPU a frame, and of the time to a pong."""
-    rounds = 3 if quick else 7
-    rows = await _in_turn_over_many(rounds, cycles=10 if quick else 30)
-    rows += await _over_few(rounds, seconds=1.0 if quick else 2.5)
-    return rows + await _pongs(rounds, pings=1000 if quick else 4000)
+    rounds = 2 if quick else 7
+    rows = await _in_turn_over_many(rounds, cycles=5 if quick else 30)
+    rows += await _over_few(rounds, seconds=0.5 if quick else 2.5)
+    return rows + await _pongs(rounds, pings=500 if quick else 4000)
 
 
 async def _in_turn_over_many(rounds: int, cycles: int) -> list[Row]:
@@ -123,6 +123,8 @@ async def _pair(
         of_hub = await ws_client.connect_many(hub.ws_port, [*identifies])
         of_floor = await ws_client.connect_many(floor.ready["port"], [None] * connections)
         ws_client.block(of_hub + of_floor)
+        if len(of_hub) + len(of_floor) != 2 * connections:
+            raise ConnectionError("a server refused a connection")
         try:
             yield hub, of_hub, floor, of_floor
         finally:
@@ -130,7 +132,10 @@ async def _pair(
 
 
 async def _each_in_turn(server: ServerProcess, sockets: list[socket.socket], cycles: int) -> Sample:
-    """Frame after frame; a ping after each cycle keeps the generator from running ahead."""
+    """Frame after frame; a ping after each cycle keeps the generator from running ahead.
+
+    So no connection ever has more than one frame that waits, and none is coalesced.
+    """
     report = ws_client.RESOURCE_REPORT
     ws_client.answer_keepalives(sockets)
     before = server.cpu_s

@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +13,9 @@ import grpc
 from google.protobuf.message import Message
 
 from hub.address import AddressError, parse_listen_address
-from hub.cli.failures import CommandFailed, ExitCode, from_rpc_error
-from hub.cli.output import FORMATS
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.options import global_options
+from hub.cli.rpc_errors import from_rpc_error
 from hub.config import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -25,14 +27,14 @@ TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
 # A snapshot of a full registry: 100,000 endpoints of a few KiB.
 _MAX_RESPONSE_BYTES = 1 << 30
 
-_Command = Callable[..., None]
+_Command = Callable[..., object]
 
 
 class HubConnection:
     """A channel to a hub. Every call has a deadline and raises CommandFailed."""
 
     def __init__(self, address: str, token: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._address = address
+        self.address = address
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._channel = grpc.insecure_channel(
@@ -41,6 +43,8 @@ class HubConnection:
                 ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
                 # gRPC would send even 127.0.0.1 through http_proxy.
                 ("grpc.enable_http_proxy", 0),
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
             ),
         )
         self.admin = AdminServiceStub(self._channel)
@@ -52,7 +56,31 @@ class HubConnection:
         try:
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._address, self._timeout_s) from None
+            raise from_rpc_error(error, self.address, self._timeout_s) from None
+
+    def stream(self, method: Callable[..., Any], request: Message) -> Iterator[Any]:
+        """Calls a method that answers with a stream, and yields its responses until it ends.
+
+        There is no deadline: such a stream lasts as long as both sides do; gRPC's
+        keepalive notices a hub that has gone. Raises CommandFailed.
+        """
+        call = method(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self.address, self._timeout_s) from None
+        finally:
+            call.cancel()
+
+    def pages(self, method: Callable[..., Any], request: Any, field: str) -> list[Any]:
+        """Calls a method that pages until there is no further page; returns all of `field`."""
+        found: list[Any] = []
+        while True:
+            response = self.call(method, request)
+            found += getattr(response, field)
+            if not response.next_page_token:
+                return found
+            request.page_token = response.next_page_token
 
     def __enter__(self) -> Self:
         return self
@@ -85,17 +113,52 @@ def read_token(data_dir: Path) -> str:
         raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
 
 
-def global_options(command: _Command) -> _Command:
-    """The options that may stand before or after a command's name."""
-    return _with_options(
-        command,
-        (
-            click.option("--hub", metavar="HOST:PORT", help=f"The hub ({DEFAULT_ADDRESS})."),
-            click.option("--token", metavar="TOKEN", help="The token to call with."),
-            click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
-            click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
-        ),
+@dataclass(frozen=True, slots=True)
+class HubTarget:
+    """Which hub a command is about, and how to print; nothing of it is asked for yet."""
+
+    address: str
+    token: str | None
+    timeout_s: float
+    output: str
+    data_dir: Path | None
+
+    def connect(self) -> HubConnection:
+        """A channel, with the data directory's token where none was given. Raises CommandFailed."""
+        secret = (
+            _checked(self.token, "the token")
+            if self.token
+            else read_token(self.data_dir or default_data_dir())
+        )
+        return HubConnection(self.address, secret, self.timeout_s)
+
+
+def find_hub(options: dict[str, Any]) -> HubTarget:
+    """Takes the options of `hub_options` out of a command's. Raises CommandFailed."""
+    above = click.get_current_context().find_object(dict) or {}
+    given = {name: options.pop(name) for name in ("hub", "token", "timeout", "output")}
+    address = (
+        given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
     )
+    _check_address(address)
+    return HubTarget(
+        address=address,
+        token=given["token"] or above.get("token") or os.environ.get("LLM_HUB_TOKEN"),
+        timeout_s=given["timeout"] or above.get("timeout") or DEFAULT_TIMEOUT_S,
+        output=given["output"] or above.get("output") or "table",
+        data_dir=options.pop("data_dir"),
+    )
+
+
+def hub_options(command: _Command) -> _Command:
+    """Gives `command` the options that say which hub; see `find_hub`."""
+    data_dir_option = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        envvar="LLM_HUB_DATA_DIR",
+        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
+    )
+    return global_options(data_dir_option(command))
 
 
 def hub_command(command: _Command) -> _Command:
@@ -105,40 +168,12 @@ def hub_command(command: _Command) -> _Command:
     """
 
     @functools.wraps(command)
-    def run(
-        hub: str | None,
-        token: str | None,
-        timeout: float | None,
-        output: str | None,
-        data_dir: Path | None,
-        **arguments: object,
-    ) -> None:
-        above = click.get_current_context().find_object(dict) or {}
-        address = hub or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
-        _check_address(address)
-        given = token or above.get("token") or os.environ.get("LLM_HUB_TOKEN")
-        secret = (
-            _checked(given, "the token") if given else read_token(data_dir or default_data_dir())
-        )
-        seconds = timeout or above.get("timeout") or DEFAULT_TIMEOUT_S
-        with HubConnection(address, secret, seconds) as connection:
-            command(
-                connection=connection, output=output or above.get("output") or "table", **arguments
-            )
+    def run(**options: Any) -> object:
+        target = find_hub(options)
+        with target.connect() as connection:
+            return command(connection=connection, output=target.output, **options)
 
-    data_dir_option = click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        envvar="LLM_HUB_DATA_DIR",
-        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
-    )
-    return global_options(data_dir_option(run))
-
-
-def _with_options(command: _Command, options: Iterable[Callable[[_Command], _Command]]) -> _Command:
-    for option in reversed(tuple(options)):
-        command = option(command)
-    return command
+    return hub_options(run)
 
 
 def _check_address(address: str) -> None:

@@ -37,7 +37,6 @@ from llmhub.v1.registry_service_pb2 import (
     GetSnapshotRequest,
     GetSnapshotResponse,
     ListEndpointsRequest,
-    ListEndpointsResponse,
 )
 from llmhub.v1.resources_pb2 import HostResources
 
@@ -45,11 +44,11 @@ from llmhub.v1.resources_pb2 import HostResources
 BACKENDS = {word: f"BACKEND_{word.upper()}" for word in enum_words(Backend.DESCRIPTOR)}
 STATUSES = {word: f"STATUS_{word.upper()}" for word in enum_words(Status.DESCRIPTOR)}
 
-_BACKEND_WORDS = {number: word for word, number in enum_words(Backend.DESCRIPTOR).items()}
-_STATUS_WORDS = {number: word for word, number in enum_words(Status.DESCRIPTOR).items()}
-_STATE_WORDS = {number: word for word, number in enum_words(AdminState.DESCRIPTOR).items()}
+BACKEND_WORDS = {number: word for word, number in enum_words(Backend.DESCRIPTOR).items()}
+STATUS_WORDS = {number: word for word, number in enum_words(Status.DESCRIPTOR).items()}
+STATE_WORDS = {number: word for word, number in enum_words(AdminState.DESCRIPTOR).items()}
 
-_PAGE_SIZE = 1000
+PAGE_SIZE = 1000
 _MAX_API_KEY_LENGTH = 4096
 _SHOWN_MODELS = 3
 
@@ -69,9 +68,10 @@ class AddressType(click.ParamType[EndpointAddress]):
             self.fail(f"{error}.", param, ctx)
 
 
-def _labels(
+def parse_labels(
     context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
 ) -> dict[str, str]:
+    """KEY=VALUE, again and again, as a mapping."""
     labels = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -81,8 +81,13 @@ def _labels(
     return labels
 
 
-_label_option = click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE", callback=_labels, help="Repeatable."
+label_option = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=parse_labels,
+    help="Repeatable.",
 )
 
 
@@ -90,7 +95,7 @@ _label_option = click.option(
 @click.option("--model", default="", help="Only those that have this model.")
 @click.option("--status", type=click.Choice(list(STATUSES)), help="Only those in this state.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Only those of this kind.")
-@_label_option
+@label_option
 @hub_command
 def endpoints(
     *,
@@ -103,23 +108,15 @@ def endpoints(
 ) -> None:
     """List the endpoints, sorted by id."""
     request = ListEndpointsRequest(
-        page_size=_PAGE_SIZE,
+        page_size=PAGE_SIZE,
         model=model,
         status=STATUSES[status] if status else None,
         backend=BACKENDS[backend] if backend else None,
         labels=labels,
     )
-    found: list[Endpoint] = []
-    while True:
-        response: ListEndpointsResponse = connection.call(
-            connection.registry.ListEndpoints, request
-        )
-        found += response.endpoints
-        if not response.next_page_token:
-            break
-        request.page_token = response.next_page_token
-    if output == "json":
-        print_messages("endpoints", found)
+    found = connection.pages(connection.registry.ListEndpoints, request, "endpoints")
+    if output != "table":
+        print_messages("endpoints", found, output)
     else:
         print_grids(endpoint_grid(found))
 
@@ -127,7 +124,7 @@ def endpoints(
 @click.command()
 @click.argument("address", type=AddressType(), metavar="URL|HOST[:PORT]")
 @click.option("--name", default="", help="What people shall call it; else HOST:PORT.")
-@_label_option
+@label_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Its kind; else the hub asks.")
 @click.option("--agent", default="", help="The sidecar on its host, whose resources are its own.")
 @click.option(
@@ -167,8 +164,8 @@ def register(
         api_key=_api_key(api_key_file, from_stdin=api_key_stdin),
     )
     response: RegisterEndpointResponse = connection.call(connection.admin.RegisterEndpoint, request)
-    if output == "json":
-        print_message(response.endpoint)
+    if output != "table":
+        print_message(response.endpoint, output)
     else:
         print_grids(endpoint_grid([response.endpoint]))
 
@@ -182,8 +179,8 @@ def remove(*, connection: HubConnection, output: str, address: EndpointAddress, 
     response: RemoveEndpointResponse = connection.call(
         connection.admin.RemoveEndpoint, RemoveEndpointRequest(id=address.id, etag=etag)
     )
-    if output == "json":
-        print_message(response)
+    if output != "table":
+        print_message(response, output)
     else:
         click.echo(f"removed {response.id}")
 
@@ -196,8 +193,8 @@ def snapshot(*, connection: HubConnection, output: str) -> None:
         connection.registry.GetSnapshot, GetSnapshotRequest()
     )
     fleet = response.snapshot
-    if output == "json":
-        print_message(fleet)
+    if output != "table":
+        print_message(fleet, output)
         return
     models = [(name, str(count)) for name, count in sorted(fleet.fleet_models.items())]
     hosts = [_resources_row(host) for _, host in sorted(fleet.resources.items())]
@@ -222,9 +219,9 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
         (
             each.id,
             each.name,
-            _BACKEND_WORDS.get(each.backend, "-"),
-            _STATUS_WORDS.get(each.status, "-"),
-            _STATE_WORDS.get(each.admin_state, "enabled"),
+            BACKEND_WORDS.get(each.backend, "-"),
+            STATUS_WORDS.get(each.status, "-"),
+            STATE_WORDS.get(each.admin_state, "enabled"),
             _models_text(each),
             each.version or "-",
             _load_text(each),
@@ -233,7 +230,9 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
         )
         for each in found
     ]
-    return Grid(headings, rows, "Endpoints")
+    # The least telling column is the first to go on a narrow terminal.
+    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND")
+    return Grid(headings, rows, "Endpoints", optional, folds="ERROR")
 
 
 def _models_text(endpoint: Endpoint) -> str:

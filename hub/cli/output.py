@@ -1,70 +1,111 @@
-"""What commands print: tables for people, tab-separated lines for pipes, JSON for programs."""
+"""What commands print: tables for people, lines with tabs for pipes, JSON and YAML for programs.
+
+Colours are rich's to decide: on a terminal only, and never where NO_COLOR is set.
+"""
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import click
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hub.cli.text import printable
 from hub.codec.encode import to_json
 
-FORMATS = ("table", "json")
+STYLES: Mapping[str, str] = {
+    "healthy": "green",
+    "unhealthy": "bold red",
+    "unknown": "yellow",
+    "draining": "yellow",
+    "disabled": "dim",
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "bold red",
+    "loaded": "green",
+    "put": "green",
+    "delete": "red",
+    "-": "dim",
+}
+"""How words that tell a state look, in every table."""
+
+# Space between two columns, and what the rule below the headings takes of it.
+_GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Rows under headings; `title` stands above them where there are several grids."""
+    """Rows under headings; `title` stands above them where there are several grids.
+
+    On a terminal that is too narrow the columns named in `optional` are left out,
+    the first one first; `folds` names the one that is broken into lines. In a pipe
+    all are there.
+    """
 
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     title: str = ""
+    optional: tuple[str, ...] = ()
+    folds: str = ""
 
 
-def printable(text: str) -> str:
-    """`text` on one line, with control characters as escapes.
+def print_value(value: object, output: str) -> None:
+    """Prints a JSON value as "json" or "yaml"."""
+    if output == "yaml":
+        # Only who asks for YAML waits for its library.
+        import yaml
 
-    Model names and error texts come from servers that nobody vouches for; one
-    must not be able to move the cursor of whoever lists them.
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
-def print_json(value: object) -> None:
-    """Prints a JSON value, indented."""
-    click.echo(json.dumps(value, indent=2))
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(json.dumps(value, indent=2))
 
 
-def print_message(message: Message) -> None:
+def print_line(value: object, output: str) -> None:
+    """Prints one of many values: a line of JSON, or a YAML document."""
+    if output == "yaml":
+        click.echo("---")
+        print_value(value, output)
+    else:
+        click.echo(json.dumps(value))
+    sys.stdout.flush()
+
+
+def print_message(message: Message, output: str) -> None:
     """Prints a message in the JSON dialect of the HTTP door."""
-    print_json(to_json(message))
+    print_value(to_json(message), output)
 
 
-def print_messages(name: str, messages: Sequence[Message]) -> None:
+def print_messages(name: str, messages: Sequence[Message], output: str) -> None:
     """Prints `{name: [...]}` in the JSON dialect of the HTTP door."""
-    print_json({name: [to_json(message) for message in messages]})
+    print_value({name: [to_json(message) for message in messages]}, output)
 
 
 def print_grids(*grids: Grid) -> None:
     """Prints tables on a terminal; elsewhere lines with tabs, a blank line between grids."""
     if sys.stdout.isatty():
-        console = Console()
-        for grid in grids:
-            console.print(_table(grid))
+        console = Console(highlight=False)
+        for number, grid in enumerate(grids):
+            if number:
+                console.print()
+            is_alone = len(grids) == 1
+            console.print(table(replace(grid, title="") if is_alone else grid, console.width))
         return
     blocks = []
     for grid in grids:
         lines = [grid.headings, *grid.rows]
         blocks.append("\n".join("\t".join(printable(cell) for cell in line) for line in lines))
     click.echo("\n\n".join(blocks))
+
+
+def is_interactive() -> bool:
+    """Whether a person is looking at standard output."""
+    return sys.stdout.isatty()
 
 
 def time_text(timestamp: Timestamp, *, present: bool) -> str:
@@ -79,11 +120,61 @@ def bytes_text(count: int | None) -> str:
     return "?" if count is None else f"{count / 2**30:.1f} GiB"
 
 
-def _table(grid: Grid) -> Table:
-    table = Table(title=grid.title or None, title_justify="left", box=None, pad_edge=False)
-    for heading in grid.headings:
-        table.add_column(heading, overflow="fold")
-    for row in grid.rows:
+def span_text(seconds: float) -> str:
+    """A span of time as people say it, in two units at the most: "4 s", "3 min", "2 h 5 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    hours, minutes = divmod(whole // 60, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def table(grid: Grid, width: int) -> Table:
+    """The grid as a rich table that fits into `width` columns where it can."""
+    fitting = _fitting(grid, width)
+    drawn = Table(
+        title=grid.title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+        header_style="bold dim",
+    )
+    for heading in fitting.headings:
+        folds = not grid.folds or heading == grid.folds
+        drawn.add_column(heading, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
+    for row in fitting.rows:
         # Text, not str: a cell is never markup.
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table
+        drawn.add_row(*(cell_text(cell) for cell in row))
+    return drawn
+
+
+def cell_text(cell: str, style: Callable[[str], str] = lambda cell: STYLES.get(cell, "")) -> Text:
+    """A cell, safe to show and in the colour of the state that it tells."""
+    return Text(printable(cell), style=style(cell))
+
+
+def _fitting(grid: Grid, width: int) -> Grid:
+    """The grid without the optional columns that there is no room for."""
+    kept = list(grid.headings)
+    widths = {
+        heading: max(len(heading), *(len(row[number]) for row in grid.rows), 0)
+        for number, heading in enumerate(grid.headings)
+    }
+    for heading in grid.optional:
+        # What can be folded is never the reason to leave another column out,
+        # unless hardly anything would be left for it.
+        needed = sum(min(widths[each], 24) if each == grid.folds else widths[each] for each in kept)
+        if needed + _GAP * (len(kept) - 1) <= width:
+            break
+        kept.remove(heading)
+    places = [grid.headings.index(heading) for heading in kept]
+    rows = [tuple(row[place] for place in places) for row in grid.rows]
+    return replace(grid, headings=tuple(kept), rows=rows)

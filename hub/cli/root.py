@@ -3,28 +3,61 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import click
 
-from hub.cli.connection import global_options
-from hub.cli.endpoints import endpoints, register, remove, snapshot
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.cli.output import printable
-from hub.cli.serve import serve
-from hub.cli.tokens import token
+from hub.cli.lazy import LazyCommands
+from hub.cli.options import global_options
+from hub.cli.text import printable
+
+_COMMANDS = {
+    "serve": "hub.cli.serve:serve",
+    "sidecar": "hub.cli.sidecar:sidecar",
+    "endpoints": "hub.cli.endpoints:endpoints",
+    "register": "hub.cli.endpoints:register",
+    "remove": "hub.cli.endpoints:remove",
+    "drain": "hub.cli.states:drain",
+    "enable": "hub.cli.states:enable",
+    "disable": "hub.cli.states:disable",
+    "labels": "hub.cli.states:labels",
+    "check": "hub.cli.states:check",
+    "snapshot": "hub.cli.endpoints:snapshot",
+    "models": "hub.cli.fleet:models",
+    "sidecars": "hub.cli.fleet:sidecars",
+    "disconnect": "hub.cli.fleet:disconnect",
+    "info": "hub.cli.fleet:info",
+    "top": "hub.cli.top:top",
+    "doctor": "hub.cli.doctor:doctor",
+    "config": "hub.cli.config:config",
+    "completion": "hub.cli.completion:completion",
+    "token": "hub.cli.tokens:token",
+}
 
 
-def _version() -> str:
-    try:
-        return version("llm-registry-hub")
-    except PackageNotFoundError:
-        return "not installed"
+def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if not wanted or context.resilient_parsing:
+        return
+    # Reading the metadata of packages costs more than most commands' imports.
+    from hub.version import hub_version
+
+    click.echo(f"llm-hub {hub_version()}")
+    context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), prog_name="llm-hub", message="%(prog)s %(version)s")
+@click.group(
+    commands=LazyCommands(_COMMANDS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @global_options
 @click.pass_context
 def llm_hub(context: click.Context, /, **options: object) -> None:
@@ -34,10 +67,6 @@ def llm_hub(context: click.Context, /, **options: object) -> None:
     4 not authorised, 5 not found, 6 refused as invalid.
     """
     context.obj = options
-
-
-for _command in (serve, endpoints, register, remove, snapshot, token):
-    llm_hub.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,6 +1,7 @@
 """`llm-hub serve`: the hub in the foreground."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -34,11 +35,17 @@ def serve(
     "ready ws=HOST:PORT grpc=HOST:PORT http=HOST:PORT".
     """
     flags = {"--data-dir": data_dir, "--ws": ws, "--grpc": grpc, "--http": http}
+    load = partial(load_settings, config, dict(os.environ), flags)
     try:
-        settings = load_settings(config, os.environ, flags)
+        settings = load()
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     # The server's libraries take longer to load than any client command to run.
     from hub.app import run
+    from hub.static_endpoints import wanted_endpoints
 
-    return run(settings)
+    try:
+        wanted_endpoints(settings)
+    except ConfigError as error:
+        raise CommandFailed(f"{config}: {error}", ExitCode.USAGE) from None
+    return run(settings, load, config)

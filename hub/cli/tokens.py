@@ -6,14 +6,13 @@ import click
 from google.protobuf.duration_pb2 import Duration
 
 from hub.cli.connection import HubConnection, hub_command
-from hub.cli.output import Grid, print_grids, print_json, print_message, print_messages, time_text
+from hub.cli.output import Grid, print_grids, print_message, print_messages, print_value, time_text
 from hub.codec.dialect import enum_words
 from hub.codec.encode import to_json
 from llmhub.v1.admin_service_pb2 import (
     CreateTokenRequest,
     CreateTokenResponse,
     ListTokensRequest,
-    ListTokensResponse,
     RevokeTokenRequest,
     RevokeTokenResponse,
 )
@@ -72,9 +71,9 @@ def create(
     )
     response: CreateTokenResponse = connection.call(connection.admin.CreateToken, request)
     info = response.token_info
-    if output == "json":
+    if output != "table":
         # Spelt out: the dialect's own encoder may come to leave secrets out.
-        print_json({"token": response.token, "token_info": to_json(info)})
+        print_value({"token": response.token, "token_info": to_json(info)}, output)
         return
     bound = f" for agent {info.agent_id}" if info.agent_id else ""
     click.echo(
@@ -90,15 +89,9 @@ def create(
 def list_tokens(*, connection: HubConnection, output: str) -> None:
     """List the valid tokens, without their secrets."""
     request = ListTokensRequest(page_size=_PAGE_SIZE)
-    found: list[TokenInfo] = []
-    while True:
-        response: ListTokensResponse = connection.call(connection.admin.ListTokens, request)
-        found += response.tokens
-        if not response.next_page_token:
-            break
-        request.page_token = response.next_page_token
-    if output == "json":
-        print_messages("tokens", found)
+    found = connection.pages(connection.admin.ListTokens, request, "tokens")
+    if output != "table":
+        print_messages("tokens", found, output)
         return
     rows = [
         (
@@ -122,8 +115,8 @@ def revoke(*, connection: HubConnection, output: str, token_id: str) -> None:
     response: RevokeTokenResponse = connection.call(
         connection.admin.RevokeToken, RevokeTokenRequest(id=token_id)
     )
-    if output == "json":
-        print_message(response)
+    if output != "table":
+        print_message(response, output)
     else:
         click.echo(f"revoked {token_id}")
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
 from hub.errors import (
+    EndpointDisabled,
     EndpointNotFound,
     FieldViolation,
     LimitReached,
@@ -44,6 +45,7 @@ from llmhub.v1.admin_service_pb2 import (
     UpdateEndpointResponse,
 )
 from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
     ADMIN_STATE_ENABLED,
     ADMIN_STATE_UNSPECIFIED,
     SOURCE_MANUAL,
@@ -149,8 +151,13 @@ class AdminHandlers:
     async def check_endpoint(
         self, request: CheckEndpointRequest, _caller: Caller, _now_ms: int
     ) -> CheckEndpointResponse:
-        """Raises EndpointNotFound, LimitReached."""
-        require(self._registrar.current(request.id), request.id, "")
+        """Raises EndpointNotFound, EndpointDisabled, LimitReached."""
+        current = require(self._registrar.current(request.id), request.id, "")
+        if current.admin_state == ADMIN_STATE_DISABLED:
+            raise EndpointDisabled(
+                f"endpoint {request.id} is disabled; enable it to have it probed",
+                metadata={"id": request.id},
+            )
         try:
             await self._probes.check(request.id, _CHECK_TIMEOUT_S)
         except TimeoutError:

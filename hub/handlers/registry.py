@@ -28,6 +28,7 @@ class RegistryHandlers:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._snapshot = views.SnapshotView(registry)
+        self._pages = views.PageCache(registry)
 
     def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises EndpointNotFound."""
@@ -40,6 +41,9 @@ class RegistryHandlers:
 
     def list_endpoints(self, request: ListEndpointsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
+        return self._pages.encoded(request, lambda: self._page(request))
+
+    def _page(self, request: ListEndpointsRequest) -> bytes:
         after_id = decode_page_token(request)
         matching = self._matching(request, after_id)
         size = page_size(request.page_size)
@@ -48,7 +52,7 @@ class RegistryHandlers:
         if len(page) > size:
             page.pop()
             token = encode_page_token(request, page[-1].message.id)
-        return views.list_endpoints(page, next_page_token=token, revision=self._registry.revision)
+        return views.page_of_endpoints(page, token)
 
     def list_models(
         self, request: ListModelsRequest, _caller: Caller, _now_ms: int

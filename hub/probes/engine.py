@@ -6,7 +6,7 @@ not judge: it reports every observation, and the registry counts the misses.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -29,6 +29,7 @@ from hub.probes.http import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.settings import ProbeSettings
 from hub.probes.stats import EngineStats, WorstOf
+from hub.probes.targets import AddressPolicy
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
@@ -116,6 +117,15 @@ class ProbeEngine:
     def active(self) -> int:
         """How many probes are in flight."""
         return sum(self._schedule.running(lane) for lane in Lane)
+
+    @property
+    def policy(self) -> AddressPolicy:
+        """Which addresses may be probed, as it stands now."""
+        return self._client.policy
+
+    async def set_policy(self, allow: Iterable[str], deny: Iterable[str]) -> None:
+        """Decides by other CIDR blocks from the next probe on. Raises ValueError."""
+        await self._client.set_policy(allow, deny)
 
     async def start(self) -> None:
         """Opens the connections and starts probing what is watched."""

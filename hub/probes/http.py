@@ -11,6 +11,7 @@ connected to, however a name was resolved or written.
 import asyncio
 import errno
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -264,6 +265,7 @@ class ProbeClient:
         self.settings = settings
         self.policy = AddressPolicy(settings.allow, settings.deny)
         self._session: aiohttp.ClientSession | None = None
+        self._retired: aiohttp.ClientSession | None = None
         # Those that fail must not hold every permit while those that live wait.
         self._large_bodies = {proven: asyncio.Semaphore(_LARGE_BODIES) for proven in (True, False)}
 
@@ -300,11 +302,25 @@ class ProbeClient:
             ),
         )
 
+    async def set_policy(self, allow: Iterable[str], deny: Iterable[str]) -> None:
+        """Decides by other blocks, also about connections that are open already.
+
+        Probes in flight end on the connections that they have. Raises ValueError.
+        """
+        self.policy.replace(allow, deny)
+        if self._session is None:
+            return
+        if self._retired is not None:
+            await self._retired.close()
+        self._retired = self._session
+        await self.open()
+
     async def close(self) -> None:
         """Closes all connections. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._retired):
+            if session is not None:
+                await session.close()
+        self._session = self._retired = None
 
     def to(self, target: Target, *, proven: bool = False, is_asked: bool = False) -> Asker:
         """Returns what asks an endpoint during one probe."""

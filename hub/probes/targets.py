@@ -47,8 +47,11 @@ class AddressPolicy:
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
         """Raises ValueError for what is not a CIDR block."""
-        self._allow = parse_networks(allow)
-        self._deny = parse_networks(deny)
+        self.replace(allow, deny)
+
+    def replace(self, allow: Iterable[str], deny: Iterable[str]) -> None:
+        """Decides by these blocks from now on. Raises ValueError, and then changes nothing."""
+        self._allow, self._deny = parse_networks(allow), parse_networks(deny)
 
     def refusal(self, address: str) -> str:
         """Returns why the numeric address may not be probed; "" where it may."""

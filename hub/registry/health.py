@@ -68,6 +68,11 @@ class Health:
         """Whether the hub mistrusts what its probes show."""
         return self._preservation.state
 
+    @property
+    def freezes(self) -> int:
+        """How often the hub has begun to mistrust its probes."""
+        return self._preservation.freezes
+
     def preservation(self, healthy: int, now_ms: int) -> preservation.Report:
         """How things stand now, of so many endpoints that are healthy."""
         return self._preservation.report(healthy, now_ms)

@@ -67,6 +67,11 @@ class Preservation:
         """What was decided last."""
         return self._state
 
+    @property
+    def freezes(self) -> int:
+        """How often it has frozen."""
+        return self._freezes
+
     def failed(self, id_: str) -> None:
         """A probe of a healthy endpoint has failed."""
         self._failing.add(id_)

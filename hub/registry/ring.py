@@ -16,22 +16,25 @@ class Compacted(Exception):
 
 
 class Ring(Generic[T]):
-    """The last `capacity` items, each under its revision.
+    """The last `capacity` items, each under its revision, and of `max_bytes` together.
 
     Revisions grow strictly from item to item but need not be contiguous.
     Invariant: everything that happened after `floor` is in the ring.
     """
 
-    def __init__(self, capacity: int, floor: int) -> None:
+    def __init__(self, capacity: int, floor: int, *, max_bytes: int) -> None:
         if capacity < 1:
             raise ValueError("a ring needs room for one item at least")
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._floor = floor
         self._last = floor
         self._revisions: list[int] = []
-        self._items: list[T] = []
+        self._items: list[T | None] = []
+        self._sizes: list[int] = []
         # The lists are cut only when half of them is history, so that an
-        # append moves no more than one element on average.
+        # append moves few elements on average.
         self._start = 0
 
     def __len__(self) -> int:
@@ -42,23 +45,38 @@ class Ring(Generic[T]):
         """The smallest revision that a cursor may have."""
         return self._floor
 
-    def append(self, revision: int, item: T) -> None:
-        """Adds an item; the oldest goes when the ring is full.
+    @property
+    def capacity(self) -> int:
+        """The most items it keeps."""
+        return self._capacity
 
-        Raises ValueError when `revision` is not greater than the last one.
+    def append(self, revision: int, item: T, size: int) -> None:
+        """Adds an item of `size` bytes; the oldest go when the ring is full.
+
+        The item itself stays, however large. Raises ValueError when `revision` is
+        not greater than the last one.
         """
         if revision <= self._last:
             raise ValueError(f"revision {revision} does not follow {self._last}")
         self._last = revision
         self._revisions.append(revision)
         self._items.append(item)
-        if len(self) > self._capacity:
-            self._floor = self._revisions[self._start]
-            self._start += 1
-            if self._start >= self._capacity:
-                del self._revisions[: self._start]
-                del self._items[: self._start]
-                self._start = 0
+        self._sizes.append(size)
+        self._bytes += size
+        while len(self) > self._capacity or (self._bytes > self._max_bytes and len(self) > 1):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._floor = self._revisions[self._start]
+        self._bytes -= self._sizes[self._start]
+        # Its place is cut off later, its memory is wanted now.
+        self._items[self._start] = None
+        self._start += 1
+        if self._start * 2 > len(self._items):
+            del self._revisions[: self._start]
+            del self._items[: self._start]
+            del self._sizes[: self._start]
+            self._start = 0
 
     def after(self, revision: int, limit: int) -> list[T]:
         """At most `limit` items after `revision`, oldest first.
@@ -68,4 +86,4 @@ class Ring(Generic[T]):
         if revision < self._floor:
             raise Compacted(f"revision {revision} is before {self._floor}")
         first = bisect_right(self._revisions, revision, lo=self._start)
-        return self._items[first : first + limit]
+        return [item for item in self._items[first : first + limit] if item is not None]

@@ -11,7 +11,7 @@ all the time, do not.
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry import liveness
@@ -50,9 +50,14 @@ class Registry:
     """All that the hub knows of the fleet.
 
     `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one. `event_revision` is
-    that of the last change that is no resource report and no bookkeeping of a
-    check.
+    greater than 0 and than every revision of an earlier one. The ring keeps the
+    last `ring_capacity` changes, as far as their endpoints take `ring_bytes`: one
+    that shows other models at every probe shall not fill the memory.
+
+    `endpoints_revision` is the revision of the last change of any endpoint.
+    Reports of resources, which come all the time, leave it alone: so listings
+    can be kept for as long as it stands. `event_revision` leaves out the
+    bookkeeping of checks too, and counts the aliases.
     """
 
     def __init__(
@@ -60,12 +65,14 @@ class Registry:
         *,
         first_revision: int,
         ring_capacity: int = 65_536,
+        ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
         health: HealthSettings = HealthSettings(),  # noqa: B008 - it is frozen
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
-        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision)
+        self.endpoints_revision = first_revision
+        self.ring: Ring[EndpointEvent] = Ring(ring_capacity, first_revision, max_bytes=ring_bytes)
         self.resources: LatestLog[ResourcesRecord] = LatestLog(
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
@@ -82,6 +89,7 @@ class Registry:
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self._by_model: dict[str, set[str]] = {}
+        self._by_agent: dict[str, set[str]] = {}
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -114,6 +122,10 @@ class Registry:
     def with_model(self, model: str) -> list[EndpointRecord]:
         """The endpoints that have a model of that name, sorted by id."""
         return [self._endpoints[id_] for id_ in sorted(self._by_model.get(model, ()))]
+
+    def of_agent(self, agent_id: str) -> Collection[str]:
+        """The ids of the endpoints whose host an agent reports of, in no order."""
+        return self._by_agent.get(agent_id, ())
 
     def models(self) -> list[str]:
         """The names of all models of the fleet, sorted."""
@@ -263,7 +275,7 @@ class Registry:
     def _set(
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
-        revision = self._next_revision()
+        revision = self.endpoints_revision = self._next_revision()
         record = Versioned(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)
@@ -276,7 +288,8 @@ class Registry:
             self._index(id_, before, record)
             self._checked.pop(id_, None)
             self.event_revision = revision
-            self.ring.append(revision, EndpointEvent(revision, id_, before, record))
+            size = sum(version.message.ByteSize() for version in (before, record) if version)
+            self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
         else:
             self._checked[id_] = revision
             self._checked.move_to_end(id_)
@@ -292,16 +305,24 @@ class Registry:
         )
         old = {model.name for model in before.message.models} if before is not None else set()
         new = {model.name for model in after.message.models} if after is not None else set()
-        for name in old - new:
-            self._by_model[name].discard(id_)
-            if not self._by_model[name]:
-                del self._by_model[name]
-        for name in new - old:
-            self._by_model.setdefault(name, set()).add(id_)
+        _reindex(self._by_model, id_, old, new)
+        old = {before.message.agent_id} - {""} if before is not None else set()
+        new = {after.message.agent_id} - {""} if after is not None else set()
+        _reindex(self._by_agent, id_, old, new)
 
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str]) -> None:
+    """Moves an id in an index from the keys it had to those it has."""
+    for key in old - new:
+        index[key].discard(id_)
+        if not index[key]:
+            del index[key]
+    for key in new - old:
+        index.setdefault(key, set()).add(id_)
 
 
 def _carry_over(before: Endpoint, after: Endpoint) -> bool:

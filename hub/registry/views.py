@@ -7,13 +7,13 @@ keeps, and a listing of an unchanged fleet encodes nothing at all
 "Repeated Elements").
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import Endpoint
-from llmhub.v1.registry_service_pb2 import ListEndpointsResponse
+from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, ListEndpointsResponse
 from llmhub.v1.resources_pb2 import HostResources, Snapshot, VramAccount
 
 # Endpoints stand under field 1 in GetEndpointResponse, ListEndpointsResponse and
@@ -38,14 +38,43 @@ def get_endpoint(record: EndpointRecord) -> bytes:
     return record.encoded(_endpoint_fragment)
 
 
-def list_endpoints(
-    records: Iterable[EndpointRecord], *, next_page_token: str, revision: int
-) -> bytes:
-    """An encoded ListEndpointsResponse."""
+def page_of_endpoints(records: Iterable[EndpointRecord], next_page_token: str) -> bytes:
+    """An encoded ListEndpointsResponse but for its revision."""
     fragments = [record.encoded(_endpoint_fragment) for record in records]
-    rest = ListEndpointsResponse(next_page_token=next_page_token, revision=revision)
-    fragments.append(rest.SerializeToString())
+    fragments.append(ListEndpointsResponse(next_page_token=next_page_token).SerializeToString())
     return b"".join(fragments)
+
+
+class PageCache:
+    """Encoded pages by the request for them, kept until any endpoint changes.
+
+    Services ask for the same pages again and again. At most `capacity` pages
+    are kept, the oldest goes first.
+    """
+
+    def __init__(self, registry: Registry, capacity: int = 16) -> None:
+        self._registry = registry
+        self._capacity = capacity
+        self._pages: dict[bytes, bytes] = {}
+        self._endpoints_revision: int | None = None
+
+    def encoded(self, request: ListEndpointsRequest, make: Callable[[], bytes]) -> bytes:
+        """An encoded ListEndpointsResponse; `make` makes a page that is not kept.
+
+        Raises whatever `make` raises.
+        """
+        registry = self._registry
+        if self._endpoints_revision != registry.endpoints_revision:
+            self._pages.clear()
+            self._endpoints_revision = registry.endpoints_revision
+        key = request.SerializeToString(deterministic=True)
+        page = self._pages.get(key)
+        if page is None:
+            page = make()
+            if len(self._pages) >= self._capacity:
+                del self._pages[next(iter(self._pages))]
+            self._pages[key] = page
+        return page + ListEndpointsResponse(revision=registry.revision).SerializeToString()
 
 
 class SnapshotView:

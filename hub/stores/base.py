@@ -88,6 +88,9 @@ class Contents:
 
 ChangeListener = Callable[[Change], None]
 
+TransactionObserver = Callable[[int, float], None]
+"""Told, in the event loop, the batches of a transaction and the seconds until it was durable."""
+
 
 class PreconditionFailed(Exception):
     """An `Expect` did not hold: nothing of the batch was written."""
@@ -107,6 +110,11 @@ class Store(Protocol):
     @property
     def kind(self) -> str:
         """The engine's name: "sqlite" or "etcd"."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many batches are on their way to the disk."""
         ...
 
     async def open(self, listener: ChangeListener) -> Contents:

@@ -8,6 +8,7 @@ ends, so the watch here is on the stub: etcd answers with whole revisions
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from hub.stores.base import (
     PreconditionFailed,
     Put,
     StoreError,
+    TransactionObserver,
 )
 
 DEFAULT_TIMEOUT_S: Final = 5.0
@@ -76,6 +78,7 @@ class EtcdStore:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_waiting: int = DEFAULT_MAX_WAITING,
         credentials: grpc.ChannelCredentials | None = None,
+        on_transaction: TransactionObserver | None = None,
     ) -> None:
         self._target = target
         self._data = f"{prefix}data/".encode()
@@ -84,6 +87,7 @@ class EtcdStore:
         self._timeout_s = timeout_s
         self._max_waiting = max_waiting
         self._credentials = credentials
+        self._on_transaction = on_transaction
         self._channel: grpc.aio.Channel | None = None
         # Any: aetcd has no type information.
         self._kv: Any = None
@@ -98,6 +102,11 @@ class EtcdStore:
     def kind(self) -> str:
         """See `Store`."""
         return "etcd"
+
+    @property
+    def waiting(self) -> int:
+        """See `Store`."""
+        return len(self._commits)
 
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. A store that is closed cannot be opened again."""
@@ -179,9 +188,12 @@ class EtcdStore:
             ],
         )
         request.success.append(rpc.RequestOp(request_put=rpc.PutRequest(key=self._data)))
+        started = time.perf_counter()
         answer = await self._call(self._kv.Txn, request)
         if not answer.succeeded:
             raise PreconditionFailed(_failed(batch.expect, answer.responses))
+        if self._on_transaction is not None:
+            self._on_transaction(1, time.perf_counter() - started)
         revision = int(answer.header.revision)
         if self._delivered < revision:
             arrival = self._arrivals.setdefault(

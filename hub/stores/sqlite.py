@@ -19,6 +19,7 @@ from hub.stores.base import (
     Operation,
     PreconditionFailed,
     StoreError,
+    TransactionObserver,
 )
 from hub.stores.sqlite_file import DEFAULT_MAX_BYTES, SqliteFile
 
@@ -26,9 +27,6 @@ DEFAULT_MAX_WAITING: Final = 10_000
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
-
-TransactionObserver = Callable[[int, float], None]
-"""Told, in the event loop, the batches of a transaction and its seconds to disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,11 @@ class SqliteStore:
     def kind(self) -> str:
         """See `Store`."""
         return "sqlite"
+
+    @property
+    def waiting(self) -> int:
+        """See `Store`."""
+        return self._waiting
 
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. A store that is closed cannot be opened again."""

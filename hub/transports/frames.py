@@ -6,14 +6,16 @@ its misbehaviour and says when the connection must end; the door only carries
 what it says.
 """
 
+import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from inspect import isawaitable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from hub import request_id
 from hub.codec.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract import FRAMES, FrameKind
 from hub.errors import (
@@ -28,9 +30,11 @@ from hub.errors import (
     TokenAgentMismatch,
     ValidationFailed,
 )
+from hub.metrics.counts import Traffic
 from hub.misbehaviour import Cooldowns, ViolationWindow
 from hub.presence import (
     IDENTIFY_TIMEOUT,
+    REPLACED,
     TOKEN_EXPIRED,
     TOO_MANY_VIOLATIONS,
     Close,
@@ -53,8 +57,8 @@ from llmhub.v1.frame_pb2 import (
 
 log = structlog.get_logger()
 
-Replies = Sequence[HubFrame]
-"""What to send, in order."""
+Replies = tuple[HubFrame, ...]
+"""What to send, in order. A tuple, which is told from an awaitable at no cost."""
 
 
 class Payload(Protocol):
@@ -83,7 +87,9 @@ class _Binary:
     unknown_fields: int = 0
 
 
-_NOTHING: Replies = ()
+NOTHING: Replies = ()
+"""No reply is due."""
+_READY = (Message, bytes)
 _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
 # Clients in the field know these replies by their code alone.
@@ -97,6 +103,7 @@ class SessionContext:
     service: Service
     presence: Presence
     cooldowns: Cooldowns
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Session:
@@ -117,6 +124,13 @@ class Session:
         self._connection = connection
         self._remote_address = remote_address
         self._transport = transport
+        # One for the whole connection: frames come outside of its task, and each
+        # with an id of its own would cost as much as itself.
+        self._request_id = request_id.current() or request_id.begin()
+        self._traffic = context.traffic
+        self._frames = context.traffic.frames[transport]
+        # Asked once: a call of the log that is not written costs as much as a frame.
+        self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
         self._sidecar: Sidecar | None = None
@@ -133,13 +147,11 @@ class Session:
         return self._sidecar.agent_id if self._sidecar is not None else None
 
     def receive_text(self, text: str | bytes, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes a JSON frame as it came; a binary one (bytes) is a violation."""
+        """Takes a JSON frame, as text or as its UTF-8 bytes."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         message_type = UNKNOWN_TYPE
         try:
-            if isinstance(text, bytes):
-                raise not_an_object()
             frame = parse_frame(text)
             message_type = frame.type
             return self._receive(frame.kind, frame.decode, now_ms)
@@ -148,10 +160,16 @@ class Session:
         except Exception:
             return self._fail(message_type, now_ms)
 
+    def receive_binary(self, now_ms: int) -> Replies:
+        """Takes a binary WebSocket frame, which is never JSON."""
+        if self.closing is not None:
+            return NOTHING
+        return self._refuse(not_an_object(), UNKNOWN_TYPE, now_ms)
+
     def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes a binary frame."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         member = frame.WhichOneof("frame")
         try:
             if member is None:
@@ -166,7 +184,7 @@ class Session:
     def receive_bytes(self, encoded: bytes, now_ms: int) -> Replies | Awaitable[Replies]:
         """Takes an encoded SidecarFrame as it came."""
         if self.closing is not None:
-            return _NOTHING
+            return NOTHING
         try:
             frame = SidecarFrame.FromString(encoded)
         except DecodeError:
@@ -187,12 +205,30 @@ class Session:
 
     def end(self) -> None:
         """The connection is gone."""
+        if self.closing is not None:
+            self._traffic.closes[self._transport, self.closing.reason_name] += 1
         if self._sidecar is not None:
             self._context.presence.leave(self._sidecar)
+            self._log_end(self._sidecar, self.closing)
+
+    def _log_end(self, sidecar: Sidecar, closing: Close | None) -> None:
+        log.info(
+            "sidecar replaced" if closing is REPLACED else "sidecar left",
+            agent_id=sidecar.agent_id,
+            transport=sidecar.transport,
+            remote_address=sidecar.remote_address,
+            reason=closing.reason if closing is not None else "by itself",
+            frames=sidecar.frames,
+            violations=sidecar.violations,
+            unknown_fields=sidecar.unknown_fields,
+        )
 
     def _receive(
         self, kind: FrameKind, decode: Callable[[], Payload], now_ms: int
     ) -> Replies | Awaitable[Replies]:
+        self._frames[kind] += 1
+        if self._logs_frames:
+            log.debug("frame", type=kind.type, agent_id=self.agent_id)
         if kind is _IDENTIFY:
             return self._identify(decode, now_ms)
         caller, sidecar = self._caller, self._sidecar
@@ -201,7 +237,7 @@ class Session:
         expires_at_ms = caller.principal.expires_at_ms
         if expires_at_ms is not None and now_ms >= expires_at_ms:
             self.closing = TOKEN_EXPIRED
-            return _NOTHING
+            return NOTHING
         sidecar.frames += 1
         sidecar.last_seen_ms = now_ms
         service = self._context.service
@@ -212,7 +248,7 @@ class Session:
         sidecar.unknown_fields += payload.unknown_fields
         reply = service.execute(kind.rpc, payload.message, caller, now_ms, payload.violations)
         if kind.reply is None and not verdict.warn:
-            return _NOTHING
+            return NOTHING
         return self._answer(kind, verdict, reply, now_ms)
 
     def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
@@ -226,7 +262,7 @@ class Session:
             raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
         if (wait_ms := context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
             self.closing = cooldown(-(-wait_ms // 1000))
-            return _NOTHING
+            return NOTHING
         caller = Caller(principal, self._remote_address, self._transport)
         verdict = context.service.admit(_IDENTIFY.rpc, caller, now_ms)
         if not verdict.allowed:
@@ -245,6 +281,7 @@ class Session:
     ) -> None:
         principal = caller.principal
         sidecar = self._sidecar
+        is_new = sidecar is None
         if sidecar is None:
             sidecar = self._sidecar = Sidecar(
                 agent_id=principal.agent_id,
@@ -262,6 +299,15 @@ class Session:
         sidecar.unknown_fields += unknown_fields
         self._caller = caller
         self._context.presence.join(sidecar)
+        if is_new:
+            log.info(
+                "sidecar identified",
+                agent_id=sidecar.agent_id,
+                name=sidecar.name,
+                transport=sidecar.transport,
+                remote_address=sidecar.remote_address,
+                token_id=sidecar.token_id,
+            )
 
     def _answer(
         self,
@@ -272,7 +318,7 @@ class Session:
         now_ms: int,
         then: Callable[[], None] | None = None,
     ) -> Replies | Awaitable[Replies]:
-        if isawaitable(reply):
+        if not isinstance(reply, _READY):
             return self._answer_later(kind, verdict, reply, now_ms, then)
         if then is not None:
             then()
@@ -286,10 +332,14 @@ class Session:
         now_ms: int,
         then: Callable[[], None] | None,
     ) -> Replies:
+        started = time.perf_counter()
         try:
             done = await reply
+            self._traffic.frame_waits.observe(
+                (self._transport, kind.type), time.perf_counter() - started
+            )
             if self.closing is not None:
-                return _NOTHING
+                return NOTHING
             if then is not None:
                 then()
         except HubError as error:
@@ -299,11 +349,13 @@ class Session:
         return _replies(kind, verdict, done)
 
     def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:
+        self._traffic.errors[self._transport, error.reason_name] += 1
         if isinstance(error, _VIOLATIONS):
             self._count_violation(now_ms)
         return (error_frame(error, message_type),)
 
     def _count_violation(self, now_ms: int) -> None:
+        self._traffic.violations[self._transport] += 1
         sidecar = self._sidecar
         if sidecar is not None:
             sidecar.violations += 1
@@ -313,8 +365,14 @@ class Session:
                 self._context.cooldowns.punish(sidecar.agent_id, now_ms)
 
     def _fail(self, message_type: str, now_ms: int) -> Replies:
-        log.exception("frame failed", message_type=message_type, agent_id=self.agent_id)
-        return self._refuse(InternalError("the hub failed on this frame"), message_type, now_ms)
+        log.exception(
+            "frame failed",
+            message_type=message_type,
+            agent_id=self.agent_id,
+            request_id=self._request_id,
+        )
+        error = InternalError(f"the hub failed on this frame; request id {self._request_id}")
+        return self._refuse(error, message_type, now_ms)
 
 
 def _replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
@@ -327,7 +385,7 @@ def _replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
     if kind.reply is not None:
         # The member's name comes from the descriptor, which mypy cannot follow.
         frames.append(HubFrame(**{kind.reply: reply}))  # type: ignore[arg-type]
-    return frames
+    return tuple(frames)
 
 
 def _rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:

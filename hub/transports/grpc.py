@@ -4,30 +4,28 @@ There is no servicer class to write by hand: a method's path leads to its entry
 in `hub.contract`, and from there the one way in, `hub.service`.
 """
 
-import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_status import rpc_status
 
+from hub.address import join_host_port
+from hub.calls import Calls
 from hub.clock import Clock
 from hub.config import GrpcSettings
 from hub.contract import RPCS, SERVICES, Rpc, rpc
-from hub.errors import FieldViolation, HubError, InternalError, InvalidToken, ValidationFailed
+from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
 from hub.transports import reflection
 from hub.transports.frames import Session, SessionContext
 from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
-
-log = structlog.get_logger()
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -58,6 +56,7 @@ class GrpcDoor:
         settings: GrpcSettings,
         service: Service,
         sessions: SessionContext,
+        calls: Calls,
         clock: Clock,
         *,
         identify_timeout_s: float,
@@ -69,6 +68,7 @@ class GrpcDoor:
         self._settings = settings
         self._service = service
         self._sessions = sessions
+        self._calls = calls
         self._clock = clock
         self._health = HealthServicer()
         self._streams: set[Session] = set()
@@ -89,11 +89,11 @@ class GrpcDoor:
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _require_bindable(host, port)
         try:
-            bound = server.add_insecure_port(address)
+            bound = server.add_insecure_port(join_host_port(host, port))
         except RuntimeError as error:
-            raise _why_not_bound(host, port) from error
+            raise OSError("gRPC cannot bind it") from error
         await server.start()
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -119,75 +119,80 @@ class GrpcDoor:
         return grpc.unary_unary_rpc_method_handler(self._unary(called), None, _serialize)
 
     def _unary(self, called: Rpc) -> Callable[[bytes, Context], Awaitable[Reply]]:
-        service, now_ms = self._service, self._clock.now_ms
+        service, calls, now_ms = self._service, self._calls, self._clock.now_ms
 
         async def handle(encoded: bytes, context: Context) -> Reply:
-            try:
-                now = now_ms()
-                caller = self._caller(context, now)
-                service.admit_or_raise(called, caller, now)
-                return await service.carry_out(called, _request(called, encoded), caller, now)
-            except HubError as error:
-                await abort(context, error)
-            except Exception:
-                await self._fail(context, called)
+            metadata = _metadata(context)
+            with calls.rpc(called, metadata) as call:
+                try:
+                    now = now_ms()
+                    caller = self._caller(metadata, context, now)
+                    service.admit_or_raise(called, caller, now)
+                    return await service.carry_out(called, _request(called, encoded), caller, now)
+                except Exception as error:
+                    await _abort(context, call.fail(error))
             raise AssertionError("abort always raises")
 
         return handle
 
     def _streaming(self, called: Rpc) -> Callable[[bytes, Context], AsyncIterator[Reply]]:
-        service, now_ms = self._service, self._clock.now_ms
+        service, calls, now_ms = self._service, self._calls, self._clock.now_ms
 
         async def handle(encoded: bytes, context: Context) -> AsyncIterator[Reply]:
-            try:
-                now = now_ms()
-                caller = self._caller(context, now)
-                service.admit_or_raise(called, caller, now)
-                replies = service.execute(called, _request(called, encoded), caller, now)
-                assert isinstance(replies, AsyncIterator)
-                async for reply in replies:
-                    yield reply
-            except HubError as error:
-                await abort(context, error)
-            except Exception:
-                await self._fail(context, called)
+            metadata = _metadata(context)
+            with calls.rpc(called, metadata) as call:
+                try:
+                    now = now_ms()
+                    caller = self._caller(metadata, context, now)
+                    service.admit_or_raise(called, caller, now)
+                    replies = service.execute(called, _request(called, encoded), caller, now)
+                    assert isinstance(replies, AsyncIterator)
+                    async for reply in replies:
+                        yield reply
+                except Exception as error:
+                    await _abort(context, call.fail(error))
 
         return handle
 
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[Message]:
-        try:
-            if self._stopping:
-                raise GOING_AWAY.as_error()
-            async for frame in converse(
-                self._sessions,
-                frames,
-                _peer(context),
-                self._clock,
-                self._identify_timeout_s,
-                self._streams,
-            ):
-                yield frame
-        except HubError as error:
-            await abort(context, error)
+        with self._calls.rpc(_CONNECT, _metadata(context)) as call:
+            try:
+                if self._stopping:
+                    raise GOING_AWAY.as_error()
+                async for frame in converse(
+                    self._sessions,
+                    frames,
+                    _peer(context),
+                    self._clock,
+                    self._identify_timeout_s,
+                    self._streams,
+                ):
+                    yield frame
+            except Exception as error:
+                await _abort(context, call.fail(error))
 
-    def _caller(self, context: Context, now_ms: int) -> Caller:
+    def _caller(self, metadata: Mapping[str, str], context: Context, now_ms: int) -> Caller:
         """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                scheme, _, token = str(value).partition(" ")
-                if scheme.lower() != "bearer":
-                    break
-                principal = self._service.tokens.authenticate(token.strip(), now_ms)
-                return Caller(principal, _peer(context), "grpc")
-        raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
+        principal = self._service.tokens.authenticate(token.strip(), now_ms)
+        return Caller(principal, _peer(context), "grpc")
 
-    async def _fail(self, context: Context, called: Rpc) -> None:
-        request_id = secrets.token_hex(8)
-        log.exception("call failed", rpc=called.path, request_id=request_id)
-        message = f"the hub failed; request id {request_id}"
-        await abort(context, InternalError(message, metadata={"request_id": request_id}))
+
+def _require_bindable(host: str, port: int) -> None:
+    """Raises OSError where the address cannot be bound, and says why.
+
+    grpc itself would not: it writes to stderr and raises an error without a cause.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 class _Dispatch(grpc.GenericRpcHandler):
@@ -200,21 +205,16 @@ class _Dispatch(grpc.GenericRpcHandler):
         return self._by_path.get(handler_call_details.method)
 
 
-def _why_not_bound(host: str, port: int) -> OSError:
-    """The system's own reason, which grpc keeps to itself: found by trying again."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as trial:
-            trial.bind((host, port))
-    except OSError as error:
-        return error
-    return OSError("refused by the gRPC library")
+async def _abort(context: Context, error: HubError) -> None:
+    """Ends a call with an error. Always raises."""
+    await context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
-async def abort(context: Context, error: HubError) -> None:
-    """Ends a call with a domain error. Always raises."""
-    status = rpc_status.to_status(to_status(error))
-    await context.abort_with_status(status)
+def _metadata(context: Context) -> dict[str, str]:
+    """The call's metadata, but for binary values."""
+    return {
+        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+    }
 
 
 def _request(called: Rpc, encoded: bytes) -> Message:

@@ -1,7 +1,7 @@
 """SidecarService.Connect: the frames of the WebSocket door, in binary."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -44,7 +44,7 @@ async def converse(
     try:
         while (frame := await _next(frames, handle)) is not None:
             replies = session.receive_bytes(frame, clock.now_ms())
-            if not isinstance(replies, Sequence):
+            if not isinstance(replies, tuple):
                 replies = await replies
             for reply in replies:
                 yield reply

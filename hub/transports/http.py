@@ -1,31 +1,58 @@
-"""The HTTP door: the admin API, schemas and health checks, all in JSON."""
+"""The HTTP door: the admin API, schemas and health checks in JSON, and the dashboard."""
 
-import secrets
+import logging
 from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from hub.calls import Calls
 from hub.clock import Clock
 from hub.codec.decode import compile_decoder
 from hub.codec.encode import to_json_bytes
-from hub.codec.frames import not_an_object
 from hub.codec.schemas import schemas
 from hub.config import HttpSettings
 from hub.contract import Rpc, rpc
-from hub.errors import HubError, InternalError, InvalidJson, InvalidToken
+from hub.errors import ValidationFailed
+from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
+from hub.transports.http_auth import Authenticator
+from hub.transports.http_backup import BackupSender
+from hub.transports.http_body import json_body
+from hub.transports.http_dashboard import Dashboard
 from hub.transports.http_errors import error_response, json_response
+from hub.transports.http_static import SECURITY_HEADERS
+from hub.transports.http_update import told_of_body, update_of
 from hub.transports.http_views import HttpViews
 from llmhub.v1.admin_service_pb2 import (
+    CheckEndpointRequest,
+    CheckEndpointResponse,
     RegisterEndpointRequest,
     RegisterEndpointResponse,
     RemoveEndpointRequest,
+    UpdateEndpointRequest,
+    UpdateEndpointResponse,
 )
 
 log = structlog.get_logger()
+
+
+class _NoTracebackForStrangers(logging.Filter):
+    """What is not HTTP at all is the peer's fault: a line at debug level, no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.debug("not HTTP", error=error.message)
+            return False
+        return True
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_NoTracebackForStrangers())
 
 _BASE = "/api/admin/llm-registry"
 _HTTP_BODIES = {
@@ -36,7 +63,11 @@ _LIST = rpc("ListEndpoints")
 _GET = rpc("GetEndpoint")
 _SNAPSHOT = rpc("GetSnapshot")
 _REGISTER = rpc("RegisterEndpoint")
+_UPDATE = rpc("UpdateEndpoint")
 _REMOVE = rpc("RemoveEndpoint")
+# Needs the role that a copy of the store needs.
+_SERVER_INFO = rpc("GetServerInfo")
+_CHECK = rpc("CheckEndpoint")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,7 +80,12 @@ class HttpDoor:
         settings: HttpSettings,
         service: Service,
         registry: Registry,
+        calls: Calls,
+        metrics: Metrics,
+        backups: BackupSender,
         clock: Clock,
+        auth: Authenticator,
+        dashboard: Dashboard,
         *,
         ready: Callable[[], str | None],
         mistrust: Callable[[], str | None],
@@ -65,10 +101,16 @@ class HttpDoor:
         self._settings = settings
         self._service = service
         self._views = HttpViews(registry)
+        self._calls = calls
+        self._metrics = metrics
+        self._backups = backups
         self._clock = clock
+        self._auth = auth
+        self._dashboard = dashboard
         self._ready = ready
         self._mistrust = mistrust
         self._decode_registration = compile_decoder(RegisterEndpointRequest).decode
+        self._decode_update = compile_decoder(UpdateEndpointRequest).decode
         self._schemas = orjson.dumps(schemas(_HTTP_BODIES))
         self._runner: web.AppRunner | None = None
 
@@ -77,17 +119,26 @@ class HttpDoor:
         app = web.Application(
             middlewares=[self._answer_errors], client_max_size=self._settings.max_body_bytes
         )
+        app.on_response_prepare.append(_add_security_headers)
         app.add_routes(self.routes())
+        self._dashboard.start()
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
+            app,
+            access_log=None,
+            handle_signals=False,
+            logger=_server_log,
+            shutdown_timeout=self._grace_s,
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, reuse_port=False)
         await site.start()
-        return int(self._runner.addresses[0][1])
+        bound = int(self._runner.addresses[0][1])
+        self._auth.use_port(bound)
+        return bound
 
     async def stop(self) -> None:
-        """Stops accepting, and gives running requests a few seconds to end."""
+        """Stops accepting, ends the streams, and gives other requests a few seconds."""
+        self._dashboard.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -99,10 +150,15 @@ class HttpDoor:
             web.post(_BASE, self._register),
             web.get(_BASE + "/snapshot", self._snapshot),
             web.get(one, self._get),
+            web.patch(one, self._update),
             web.delete(one, self._remove),
+            web.post(one + "/check", self._check),
             web.get("/api/schemas", self._get_schemas),
+            web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/metrics", self._get_metrics),
+            *self._dashboard.routes(),
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -119,7 +175,7 @@ class HttpDoor:
 
     async def _register(self, request: web.Request) -> web.Response:
         caller = self._admit(request, _REGISTER)
-        decoded = self._decode_registration(await _json_body(request))
+        decoded = self._decode_registration(await json_body(request))
         reply = await self._service.carry_out(
             _REGISTER, decoded.message, caller, self._clock.now_ms(), decoded.violations
         )
@@ -134,9 +190,34 @@ class HttpDoor:
         )
         return json_response(orjson.dumps({"status": "removed", "id": id_}))
 
+    async def _update(self, request: web.Request) -> web.Response:
+        caller = self._admit(request, _UPDATE)
+        decoded = self._decode_update(update_of(request.match_info["id"], await json_body(request)))
+        try:
+            reply = await self._service.carry_out(
+                _UPDATE, decoded.message, caller, self._clock.now_ms(), decoded.violations
+            )
+        except ValidationFailed as error:
+            raise told_of_body(error) from error
+        assert isinstance(reply, UpdateEndpointResponse)
+        return json_response(to_json_bytes(reply.endpoint))
+
+    async def _check(self, request: web.Request) -> web.Response:
+        caller = self._admit(request, _CHECK)
+        wanted = CheckEndpointRequest(id=request.match_info["id"])
+        reply = await self._service.carry_out(_CHECK, wanted, caller, self._clock.now_ms())
+        assert isinstance(reply, CheckEndpointResponse)
+        return json_response(to_json_bytes(reply.endpoint))
+
     async def _get_schemas(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)
         return json_response(self._schemas)
+
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        caller = self._admit(request, _SERVER_INFO)
+        response = await self._backups.send(request)
+        log.info("store copied", by=caller.principal.token_id, bytes=response.content_length)
+        return response
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response(b'{"status":"ok"}')
@@ -150,48 +231,50 @@ class HttpDoor:
             return json_response(orjson.dumps(told))
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
 
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        if not self._settings.public_metrics:
+            self._admit(request, _LIST)
+        body = await self._metrics.render()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
     def _admit(self, request: web.Request, called: Rpc) -> Caller:
-        """Who calls, if it may call this. Raises InvalidToken, RoleForbidden, RateLimited."""
+        """Who calls, if it may call this.
+
+        Raises InvalidToken, HTTPForbidden, RoleForbidden, RateLimited.
+        """
         now_ms = self._clock.now_ms()
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise InvalidToken("header `Authorization: Bearer <token>` is missing")
-        principal = self._service.tokens.authenticate(token.strip(), now_ms)
+        principal = self._auth.principal(request, now_ms)
         caller = Caller(principal, request.remote or "", "http")
         self._service.admit_or_raise(called, caller, now_ms)
         return caller
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except HubError as error:
-            return error_response(error)
-        except web.HTTPException as error:
-            return _plain_error(error)
-        except Exception:
-            request_id = secrets.token_hex(8)
-            log.exception("request failed", path=request.path, request_id=request_id)
-            return error_response(InternalError(f"the hub failed; request id {request_id}"))
+        with self._calls.http(request.method, _route(request), request.headers) as call:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = _plain_error(error)
+            except Exception as error:
+                response = error_response(call.fail(error))
+            call.answer(response.status, response.content_type)
+            return response
 
 
-async def _json_body(request: web.Request) -> dict[str, object]:
-    """The body's JSON object.
+def _route(request: web.Request) -> str:
+    """The template of the route; what matches none must not become a label each."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
 
-    Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType.
-    """
-    if "Content-Type" in request.headers and request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType
-    try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
-        raise InvalidJson(f"not JSON: {error}") from None
-    if type(body) is not dict:
-        raise not_an_object()
-    return body
+
+async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(SECURITY_HEADERS)
+    # What has no word of its own on caching is the fleet's state, or an error.
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 _PLAIN_CODES = {
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",

@@ -9,6 +9,7 @@ from google.rpc import code_pb2
 from hub.errors import (
     FieldViolation,
     HubError,
+    InternalError,
     InvalidJson,
     InvalidToken,
     NotFound,
@@ -58,6 +59,8 @@ def error_response(error: HubError) -> web.Response:
             body["detail"] = error.message
         case RateLimited():
             body |= {"retry_after_ms": error.retry_after_ms, "tier": error.tier}
+        case InternalError():
+            body |= {"detail": error.message, **error.metadata}
         case NotFound() | InvalidJson():
             pass
         case _:

@@ -1,12 +1,18 @@
+import io
+import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
+from rich.console import Console
 
-from hub.cli.output import bytes_text, printable
-from llmhub.v1.endpoint_pb2 import Endpoint
+from hub.cli.output import Grid, bytes_text, print_value, span_text, table
+from hub.cli.text import printable
+from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, Endpoint
 from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
 
 
@@ -39,7 +45,7 @@ def test_a_terminal_gets_a_table_that_no_name_can_break(hub: StandIn) -> None:
     shown = read_all(ours)
     os.close(ours)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "Endpoints" in shown
+    assert "BACKEND" in shown
     assert r"[red]x[/red]\x1b[2J" in shown
     assert "\t" not in shown
 
@@ -54,3 +60,67 @@ def test_printable(text: str, shown: str) -> None:
 
 def test_bytes_text() -> None:
     assert [bytes_text(value) for value in (None, 0, 3 * 2**29)] == ["?", "0.0 GiB", "1.5 GiB"]
+
+
+def test_a_narrow_terminal_leaves_out_the_least_telling_columns() -> None:
+    rows = [("10.0.0.1:11434", "healthy", "x" * 60, "2027-01-15T08:00:00Z")]
+    grid = Grid(("ID", "STATUS", "ERROR", "CHECKED"), rows, optional=("CHECKED",), folds="ERROR")
+
+    def drawn(width: int) -> str:
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(table(grid, width))
+        return console.export_text()
+
+    assert "CHECKED" in drawn(120)
+    assert "CHECKED" not in drawn(60)
+    assert "CHECKED" not in drawn(30)
+    for width in (60, 80, 120):
+        assert max(map(len, drawn(width).splitlines())) <= width
+
+
+def test_no_color_is_respected(hub: StandIn) -> None:
+    hub.endpoints["a:1"] = Endpoint(id="a:1", status=STATUS_HEALTHY)
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "hub", "--hub", hub.address, "--token", ADMIN_TOKEN, "endpoints"],
+        stdout=theirs,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TERM": "xterm-256color",
+            "NO_COLOR": "1",
+        },
+        timeout=30,
+        check=True,
+    )
+    os.close(theirs)
+    shown = read_all(ours)
+    os.close(ours)
+    assert "healthy" in shown
+    # Bold and dim are no colours; 30 to 37, 90 to 97 and 38 are.
+    assert not re.search(r"\x1b\[(?:\d+;)*(?:3\d|9\d)", shown)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+        (90_000, "1 d 1 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_span_text(seconds: float, text: str) -> None:
+    assert span_text(seconds) == text
+
+
+def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"id": "a:1", "models": [{"name": "模型"}], "version": None, "count": 2**53}
+    print_value(value, "yaml")
+    assert yaml.safe_load(capsys.readouterr().out) == value
+    print_value(value, "json")
+    assert json.loads(capsys.readouterr().out) == value

@@ -12,15 +12,7 @@ from tests.support.command import llm_hub
 from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
 
 
-def test_the_commands_of_the_readme_are_there() -> None:
-    assert sorted(group.commands) == [
-        "endpoints",
-        "register",
-        "remove",
-        "serve",
-        "snapshot",
-        "token",
-    ]
+def test_every_command_tells_what_it_does() -> None:
     for name in group.commands:
         shown = llm_hub(name, "--help")
         assert (shown.code, shown.err) == (0, "")

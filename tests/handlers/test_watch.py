@@ -109,7 +109,7 @@ async def test_a_resumed_watch_misses_and_repeats_nothing(hub: RunningHub) -> No
     resumed = Watcher(hub, after_revision=watcher.copy.revision)
     resumed.copy = watcher.copy
     response = await resumed.next()
-    assert response.events[0].type == EVENT_TYPE_DELETE
+    assert EVENT_TYPE_DELETE in {event.type for event in response.events}
     await resumed.until(lambda copy: set(copy.endpoints) == {"127.0.0.1:2"})
 
     # Where nothing happened meanwhile, the hub says so at once.

@@ -282,3 +282,22 @@ async def test_an_untrusted_certificate_is_named(tmp_path: Path):
     async with server:
         error = await fault(at(*server.sockets[0].getsockname(), "https"))
     assert str(error).startswith("TLS certificate is not trusted: self")
+
+
+async def test_new_rules_hold_for_connections_that_are_open() -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOllama("a:1"))
+        target = Target(id=server.id, scheme="http", host=server.host, port=server.port)
+        client = ProbeClient(DEFAULTS)
+        await client.open()
+        try:
+            ask = client.to(target)
+            assert (await ask.get("/api/version")).ok
+            await client.set_policy((), ("127.0.0.0/8",))
+            with pytest.raises(Unreachable, match=r"is in probes\.deny"):
+                await ask.get("/api/version")
+            await client.set_policy(("127.0.0.0/8",), ())
+            assert (await ask.get("/api/version")).ok
+        finally:
+            await client.close()
+        await server.wait_until(lambda: server.open_connections == 0)

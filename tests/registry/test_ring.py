@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,9 +8,9 @@ from hub.registry.ring import Compacted, Ring
 
 
 def filled(capacity: int, revisions: list[int], floor: int = 0) -> Ring[str]:
-    ring: Ring[str] = Ring(capacity, floor)
+    ring: Ring[str] = Ring(capacity, floor, max_bytes=10_000)
     for revision in revisions:
-        ring.append(revision, f"at {revision}")
+        ring.append(revision, f"at {revision}", 1)
     return ring
 
 
@@ -44,19 +46,50 @@ def test_a_cursor_of_an_earlier_incarnation_is_refused() -> None:
 def test_revisions_must_grow(revision: int) -> None:
     ring = filled(10, [7])
     with pytest.raises(ValueError, match="does not follow"):
-        ring.append(revision, "again")
+        ring.append(revision, "again", 1)
     assert ring.after(0, 10) == ["at 7"]
 
 
 def test_the_first_revision_follows_the_floor() -> None:
-    ring: Ring[str] = Ring(4, 100)
+    ring: Ring[str] = Ring(4, 100, max_bytes=100)
     with pytest.raises(ValueError, match="does not follow"):
-        ring.append(100, "not new")
+        ring.append(100, "not new", 1)
 
 
 def test_a_ring_without_room_is_none() -> None:
     with pytest.raises(ValueError, match="room"):
-        Ring(0, 0)
+        Ring(0, 0, max_bytes=100)
+
+
+def test_large_items_push_out_more() -> None:
+    ring: Ring[str] = Ring(100, 0, max_bytes=10)
+    for revision in range(1, 6):
+        ring.append(revision, "small", 2)
+    assert len(ring) == 5
+    ring.append(6, "large", 7)
+    assert ring.after(ring.floor, 10) == ["small", "large"]
+    assert ring.floor == 4
+    ring.append(7, "larger than all", 50)
+    assert ring.after(6, 10) == ["larger than all"]
+    with pytest.raises(Compacted):
+        ring.after(5, 10)
+    ring.append(8, "small", 2)
+    assert ring.after(7, 10) == ["small"]
+    assert ring.floor == 7
+
+
+def test_what_is_forgotten_is_freed_at_once() -> None:
+    class Item:
+        pass
+
+    ring: Ring[Item] = Ring(4, 0, max_bytes=100)
+    items: list[weakref.ref[Item]] = []
+    for revision in range(1, 8):
+        item = Item()
+        items.append(weakref.ref(item))
+        ring.append(revision, item, 1)
+        del item
+        assert sum(each() is not None for each in items) == len(ring) == min(revision, 4)
 
 
 @given(

@@ -139,6 +139,15 @@ def test_an_unchanged_probe_is_a_revision_and_no_event() -> None:
     assert to_ms(stands(fleet).last_checked_at) == NOW + 30_000
 
 
+def test_an_endpoint_that_shows_ever_other_models_fills_no_memory() -> None:
+    fleet = registry(ring_bytes=20_000)
+    fleet.put_endpoint(registered(ID))
+    for n in range(100):
+        fleet.observe(ID, saw(models=tuple(Model(name=f"{n}-{i}" + "m" * 90) for i in range(10))))
+    assert 1 < len(fleet.ring) <= 10
+    assert fleet.ring.after(fleet.revision - 1, 10)[0].after is fleet.get(ID)
+
+
 def test_a_probe_of_a_removed_endpoint_does_not_bring_it_back() -> None:
     fleet = registry()
     healthy(fleet)

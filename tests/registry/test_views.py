@@ -9,6 +9,7 @@ from llmhub.v1.frame_pb2 import ReportResourcesRequest
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointResponse,
     GetSnapshotResponse,
+    ListEndpointsRequest,
     ListEndpointsResponse,
 )
 from llmhub.v1.resources_pb2 import HostResources, Snapshot
@@ -65,7 +66,9 @@ def test_one_endpoint_is_the_plain_encoding(registry: Registry) -> None:
 @given(fleets(), st.text(max_size=5))
 def test_a_listing_is_the_plain_encoding(registry: Registry, token: str) -> None:
     records = list(registry.endpoints())
-    encoded = views.list_endpoints(records, next_page_token=token, revision=registry.revision)
+    encoded = views.PageCache(registry).encoded(
+        ListEndpointsRequest(), lambda: views.page_of_endpoints(records, token)
+    )
     plain = ListEndpointsResponse(
         endpoints=[record.message for record in records],
         next_page_token=token,
@@ -117,7 +120,7 @@ def test_an_endpoint_is_encoded_once_for_all_views() -> None:
     fragment = views.get_endpoint(record)
     registry.report_resources("node-1", ReportResourcesRequest(), NOW)
     assert views.get_endpoint(record) is fragment
-    assert fragment in views.list_endpoints([record], next_page_token="", revision=1)
+    assert fragment in views.page_of_endpoints([record], "")
     assert fragment in SnapshotView(registry).encoded(NOW)
 
 
@@ -131,3 +134,57 @@ def test_a_snapshot_holds_resources_up_to_their_deadline() -> None:
 
     assert set(resources(NOW + 89_999)) == {"node-1"}
     assert resources(NOW + 90_000) == {}
+
+
+class Pages:
+    """Pages of a registry's endpoints, counting how often one was made."""
+
+    def __init__(self, registry: Registry, capacity: int = 16) -> None:
+        self.registry = registry
+        self.cache = views.PageCache(registry, capacity)
+        self.made = 0
+
+    def ask(self, **request: object) -> ListEndpointsResponse:
+        encoded = self.cache.encoded(ListEndpointsRequest(**request), self._make)
+        return ListEndpointsResponse.FromString(encoded)
+
+    def _make(self) -> bytes:
+        self.made += 1
+        return views.page_of_endpoints(self.registry.endpoints(), "next")
+
+
+def test_a_page_is_made_once_though_hosts_report() -> None:
+    registry = Registry(first_revision=3)
+    registry.put_endpoint(registered("gpu-1:11434"))
+    pages = Pages(registry)
+    first = pages.ask(page_size=5)
+    registry.report_resources("node-1", ReportResourcesRequest(), NOW)
+    second = pages.ask(page_size=5)
+    assert pages.made == 1
+    assert second.revision == registry.revision == first.revision + 1
+    assert second.endpoints == first.endpoints
+    assert second.next_page_token == "next"
+
+
+def test_a_page_is_made_anew_when_an_endpoint_changed() -> None:
+    registry = Registry(first_revision=3)
+    pages = Pages(registry)
+    assert not pages.ask().endpoints
+    registry.put_endpoint(registered("gpu-1:11434"))
+    assert [endpoint.id for endpoint in pages.ask().endpoints] == ["gpu-1:11434"]
+    registry.observe("gpu-1:11434", saw(models=(Model(name="m"),)))
+    assert pages.ask().endpoints[0].models[0].name == "m"
+    registry.remove_endpoint("gpu-1:11434")
+    assert not pages.ask().endpoints
+    assert pages.made == 4
+
+
+def test_pages_are_told_apart_by_the_whole_request_and_bounded() -> None:
+    pages = Pages(Registry(first_revision=3), capacity=2)
+    for _ in range(2):
+        pages.ask(page_size=1)
+        pages.ask(page_size=1, model="m")
+    assert pages.made == 2
+    pages.ask(page_size=2)
+    pages.ask(page_size=1)
+    assert pages.made == 4

@@ -24,6 +24,7 @@ from hub.app import Hub
 from hub.bootstrap import ADMIN_TOKEN_FILE
 from hub.clock import Clock, SystemClock
 from hub.config import Settings
+from hub.service import Service
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
@@ -208,6 +209,12 @@ class RunningHub(HubClient):
         )
         self.hub = hub
         self.settings = settings
+
+    @property
+    def service(self) -> Service:
+        """The one way in, behind all doors."""
+        assert self.hub._grpc is not None
+        return self.hub._grpc._service
 
 
 def settings_for(data_dir: Path, **sections: Mapping[str, object]) -> Settings:

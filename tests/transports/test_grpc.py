@@ -242,26 +242,43 @@ async def test_a_field_that_is_wrong(hub):
     assert not (await hub.snapshot()).endpoints
 
 
-@pytest.mark.parametrize(
-    ("name", "request_", "code", "reason", "metadata"),
-    [
-        ("GetEndpoint", GetEndpointRequest(id="h:1"), "NOT_FOUND", "ENDPOINT_NOT_FOUND", "h:1"),
-        ("CheckEndpoint", CheckEndpointRequest(id="h:1"), "NOT_FOUND", "ENDPOINT_NOT_FOUND", "h:1"),
-        ("RemoveEndpoint", RemoveEndpointRequest(id="h:1"), "NOT_FOUND", "ENDPOINT_NOT_FOUND", "h:1"),
-        ("GetResources", GetResourcesRequest(agent_id="a"), "NOT_FOUND", "RESOURCES_NOT_FOUND", "a"),
-        ("DisconnectSidecar", DisconnectSidecarRequest(agent_id="a"), "NOT_FOUND", "SIDECAR_NOT_FOUND", "a"),
-        ("RevokeToken", RevokeTokenRequest(id="abc"), "NOT_FOUND", "TOKEN_NOT_FOUND", "abc"),
-        ("ListEndpoints", ListEndpointsRequest(page_token="x"), "INVALID_ARGUMENT", "INVALID_PAGE_TOKEN", None),
-        ("RegisterEndpoint", RegisterEndpointRequest(host="169.254.169.254"), "INVALID_ARGUMENT", "TARGET_FORBIDDEN", "169.254.169.254"),
-        ("CreateToken", CreateTokenRequest(role=ROLE_SIDECAR), "INVALID_ARGUMENT", "VALIDATION_FAILED", None),
+REFUSED = {
+    "NOT_FOUND/ENDPOINT_NOT_FOUND h:1": [
+        ("GetEndpoint", GetEndpointRequest(id="h:1")),
+        ("CheckEndpoint", CheckEndpointRequest(id="h:1")),
+        ("RemoveEndpoint", RemoveEndpointRequest(id="h:1")),
+        ("UpdateEndpoint", UpdateEndpointRequest(endpoint=Endpoint(id="h:1"))),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
-async def test_what_is_refused(hub, name, request_, code, reason, metadata):
-    refused = await failure_of(hub.call(name, request_))
-    assert (refused.code.name, refused.reason, refused.domain) == (code, reason, "llmhub")
-    assert list(refused.metadata.values()) == ([] if metadata is None else [metadata])
-    assert refused.message
+    "NOT_FOUND/RESOURCES_NOT_FOUND a": [("GetResources", GetResourcesRequest(agent_id="a"))],
+    "NOT_FOUND/SIDECAR_NOT_FOUND a": [
+        ("DisconnectSidecar", DisconnectSidecarRequest(agent_id="a")),
+    ],
+    "NOT_FOUND/TOKEN_NOT_FOUND abc": [("RevokeToken", RevokeTokenRequest(id="abc"))],
+    "INVALID_ARGUMENT/INVALID_PAGE_TOKEN": [
+        ("ListEndpoints", ListEndpointsRequest(page_token="x")),
+        ("ListModels", ListModelsRequest(page_token="x")),
+        ("ListTokens", ListTokensRequest(page_token="x")),
+    ],
+    "INVALID_ARGUMENT/TARGET_FORBIDDEN 169.254.169.254": [
+        ("RegisterEndpoint", RegisterEndpointRequest(host="169.254.169.254")),
+    ],
+    "INVALID_ARGUMENT/VALIDATION_FAILED": [
+        ("CreateToken", CreateTokenRequest(role=ROLE_SIDECAR)),
+        ("CreateToken", CreateTokenRequest(role=ROLE_READER, agent_id="a")),
+        ("ListEndpoints", ListEndpointsRequest(page_size=1001)),
+        ("UpdateEndpoint", UpdateEndpointRequest(endpoint=Endpoint(name="x"))),
+    ],
+}
+
+
+@pytest.mark.parametrize("expected", REFUSED)
+async def test_what_is_refused(hub, expected):
+    for name, request in REFUSED[expected]:
+        refused = await failure_of(hub.call(name, request))
+        told = " ".join([f"{refused.code.name}/{refused.reason}", *refused.metadata.values()])
+        assert told == expected, name
+        assert refused.domain == ERROR_DOMAIN
+        assert refused.message
 
 
 async def test_an_old_etag(hub, stopped):

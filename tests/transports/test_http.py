@@ -1,3 +1,4 @@
+import asyncio
 import json
 from urllib.parse import quote
 
@@ -212,13 +213,14 @@ async def test_a_target_that_must_not_be_probed(hub):
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/api", 404, "not_found"),
         ("GET", f"{REGISTRY_PATH}/", 404, "not_found"),
         ("GET", "/api/admin/llm-registry-x", 404, "not_found"),
         ("PUT", REGISTRY_PATH, 405, "method_not_allowed"),
         ("POST", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
-        ("PATCH", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
+        ("PUT", f"{REGISTRY_PATH}/h:1", 405, "method_not_allowed"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("POST", "/healthz", 405, "method_not_allowed"),
         ("DELETE", "/api/schemas", 405, "method_not_allowed"),
     ],
@@ -257,6 +259,30 @@ async def test_the_media_type_may_be_left_out_or_have_parameters(hub, content_ty
     headers = {"Content-Type": content_type} if content_type else None
     answer = await hub.http("POST", REGISTRY_PATH, data=b'{"host":"h"}', headers=headers)
     assert answer.status == 201
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+    ids=["garbage", "long header", "wrong length", "tls"],
+)
+async def test_what_is_not_http(hub, caplog, raw):
+    host, _, port = hub.http_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.0 400 ")
+        await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    # A stranger must not be able to fill the log with tracebacks.
+    assert not [record for record in caplog.records if record.exc_info]
+    assert (await hub.http("GET", REGISTRY_PATH)).status == 200
 
 
 async def test_rate_limits(tmp_path):

@@ -1,0 +1,55 @@
+"""The log of changes: one event for each thing that an admin has changed, and who it was."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+from google.protobuf.message import Message
+
+from hub.contract import Rpc
+from hub.principal import Principal
+
+log = structlog.get_logger()
+
+AUDITED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "RegisterEndpoint": "endpoint registered",
+        "UpdateEndpoint": "endpoint updated",
+        "RemoveEndpoint": "endpoint removed",
+        "DisconnectSidecar": "sidecar disconnected",
+        "CreateToken": "token created",
+        "RevokeToken": "token revoked",
+    }
+)
+"""The event of each RPC that changes something."""
+
+UNAUDITED: Final = frozenset({"CheckEndpoint", "ListSidecars", "ListTokens", "GetServerInfo"})
+"""The RPCs of admins that change nothing."""
+
+# What of a request or reply says which thing it was; nothing else is logged.
+_NAMES: Final = ("id", "agent_id")
+_PARTS: Final = ("endpoint", "token_info")
+
+
+def record(
+    rpc: Rpc, request: Message, reply: Message | bytes, principal: Principal, door: str
+) -> None:
+    """Logs a change that an RPC has carried out; what changes nothing is passed over."""
+    event = AUDITED.get(rpc.name)
+    if event is None or getattr(request, "validate_only", False):
+        return
+    subject = _names_in(request)
+    if isinstance(reply, Message):
+        subject |= _names_in(reply)
+    log.info(event, by=principal.token_id, door=door, **subject)
+
+
+def _names_in(message: Message) -> dict[str, str]:
+    found = {}
+    for descriptor, value in message.ListFields():
+        if descriptor.name in _NAMES:
+            found[descriptor.name] = value
+        elif descriptor.name in _PARTS:
+            found |= _names_in(value)
+    return found

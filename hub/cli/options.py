@@ -1,0 +1,29 @@
+"""The options of every client command, which may stand before or after its name."""
+
+from collections.abc import Callable, Iterable
+
+import click
+
+FORMATS = ("table", "json", "yaml")
+
+Function = Callable[..., object]
+
+
+def global_options(command: Function) -> Function:
+    """Gives `command` the options that may stand before or after a command's name."""
+    return with_options(
+        command,
+        (
+            click.option("--hub", metavar="HOST:PORT", help="The hub (127.0.0.1:50051)."),
+            click.option("--token", metavar="TOKEN", help="The token to call with."),
+            click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
+            click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
+        ),
+    )
+
+
+def with_options(command: Function, options: Iterable[Callable[[Function], Function]]) -> Function:
+    """Applies decorators so that the first one's option is listed first."""
+    for option in reversed(tuple(options)):
+        command = option(command)
+    return command

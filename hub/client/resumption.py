@@ -1,0 +1,94 @@
+"""A watch that survives its connections: what to ask for next, what to pass on. Sans I/O.
+
+The hub's stream is resumed by revision. Where the hub no longer has the history,
+the state is read anew; what was there before and is not in it has been deleted
+meanwhile, and that is told as a deletion. So whoever reads the events never
+keeps what is gone.
+"""
+
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.model_alias_pb2 import ModelAlias
+from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
+from llmhub.v1.resources_pb2 import (
+    EVENT_TYPE_DELETE,
+    EVENT_TYPE_PUT,
+    HostResources,
+    RegistryEvent,
+)
+
+Subject = tuple[str, str]
+"""What an event is about: the member of `RegistryEvent.subject`, and the id."""
+
+
+class Resumption:
+    """One watch over any number of connections.
+
+    `revision` is how far it has come, 0 before the first whole state.
+    """
+
+    def __init__(self, request: WatchRegistryRequest) -> None:
+        self._request = request
+        self._known: set[Subject] = set()
+        self._listed: set[Subject] = set()
+        self.revision = 0
+
+    def connect(self) -> WatchRegistryRequest:
+        """The request for the next connection."""
+        self._listed.clear()
+        request = WatchRegistryRequest()
+        request.CopyFrom(self._request)
+        if self.revision:
+            request.after_revision = self.revision
+        return request
+
+    def forget(self) -> None:
+        """The hub no longer has the history: the next connection reads the state anew."""
+        self.revision = 0
+
+    def receive(self, response: WatchRegistryResponse) -> list[RegistryEvent]:
+        """The events that a response stands for, with the deletions that were missed."""
+        events = list(response.events)
+        for event in events:
+            subject = subject_of(event)
+            if event.type == EVENT_TYPE_PUT:
+                self._known.add(subject)
+            else:
+                self._known.discard(subject)
+            if not self.revision:
+                self._listed.add(subject)
+        if not self.revision and response.revision:
+            events += (
+                _deletion(subject, response.revision)
+                for subject in sorted(self._known - self._listed)
+            )
+            self._known = self._listed
+            self._listed = set()
+        self.revision = response.revision or self.revision
+        return events
+
+
+def subject_of(event: RegistryEvent) -> Subject:
+    """What an event is about."""
+    match event.WhichOneof("subject"):
+        case "endpoint":
+            return "endpoint", event.endpoint.id
+        case "resources":
+            return "resources", event.resources.agent_id
+        case "model_alias":
+            return "model_alias", event.model_alias.name
+        case _:
+            # A hub that is newer than this client tells of more.
+            return "", ""
+
+
+def _deletion(subject: Subject, revision: int) -> RegistryEvent:
+    event = RegistryEvent(type=EVENT_TYPE_DELETE, revision=revision)
+    kind, id_ = subject
+    match kind:
+        case "endpoint":
+            event.endpoint.CopyFrom(Endpoint(id=id_))
+        case "resources":
+            event.resources.CopyFrom(HostResources(agent_id=id_))
+        case "model_alias":
+            event.model_alias.CopyFrom(ModelAlias(name=id_))
+    return event

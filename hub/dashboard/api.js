@@ -1,0 +1,60 @@
+// Calls to the hub. The cookie alone is no proof of who made a call, hence the header.
+
+const HEADERS = { "X-LLM-Hub": "dashboard" };
+const DEADLINE_MS = 20_000;
+
+/** An answer that is an error; `status` is 0 where there was no answer at all. */
+export class ApiError extends Error {
+  constructor(status, body, message) {
+    super(message);
+    this.status = status;
+    this.errors = body?.errors ?? [];
+  }
+}
+
+async function call(method, path, body) {
+  const options = { method, headers: { ...HEADERS }, credentials: "same-origin", cache: "no-store" };
+  options.signal = AbortSignal.timeout(DEADLINE_MS);
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  let answer = null;
+  try {
+    response = await fetch(path, options);
+    answer = await response.json();
+  } catch {
+    if (!response) throw new ApiError(0, null, "The hub does not answer. Nothing is known to have changed.");
+  }
+  if (response.ok) return answer;
+  throw new ApiError(response.status, answer, explain(response.status, answer));
+}
+
+function explain(status, answer) {
+  const first = answer?.errors?.[0];
+  if (first) return `${first.field}: ${first.detail}`;
+  if (status === 401) return "You are signed out: the session is over or its token was revoked.";
+  if (status === 403) return "Your token may look but not change. Sign in with an admin token.";
+  if (status === 404) return "It is no longer there.";
+  if (status === 409) return "Somebody else changed it meanwhile. Look again and retry.";
+  if (status === 429) return `Too many calls. Try again in ${Math.ceil((answer?.retry_after_ms ?? 1000) / 1000)} s.`;
+  return answer?.detail ?? `The hub answered with an error (${status}).`;
+}
+
+const REGISTRY = "api/admin/llm-registry";
+const one = (id) => `${REGISTRY}/${encodeURIComponent(id)}`;
+
+export const api = {
+  session: () => call("GET", "api/dashboard/session"),
+  signIn: (token) => call("POST", "api/dashboard/session", { token }),
+  signOut: () => call("DELETE", "api/dashboard/session"),
+  register: (endpoint) => call("POST", REGISTRY, endpoint),
+  update: (id, change) => call("PATCH", one(id), change),
+  check: (id) => call("POST", `${one(id)}/check`),
+  remove: (id) => call("DELETE", one(id)),
+  stream: (lastId, signal) => fetch("api/dashboard/stream", {
+    headers: { ...HEADERS, Accept: "text/event-stream", ...(lastId ? { "Last-Event-ID": lastId } : {}) },
+    credentials: "same-origin", cache: "no-store", signal,
+  }),
+};

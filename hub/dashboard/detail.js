@@ -1,0 +1,175 @@
+// Everything about one endpoint, in a drawer that stays live while it is open.
+
+import { READ_ONLY } from "./actions.js";
+import { h } from "./dom.js";
+import {
+  backendName, bytes, capital, count, duration, exactTime, latency, sourceName, stateOf, timeOf, warmth,
+} from "./format.js";
+import { drawMeter, drawSign, gpuLoad, makeMeter, makeSign, share } from "./row.js";
+import { drawStrip, makeStrip } from "./strip.js";
+
+export class Detail {
+  #fleet;
+  #actions;
+  #id = null;
+  #dialog = h("dialog", { class: "drawer", "aria-labelledby": "detail-title" });
+  #title = h("h2", { id: "detail-title", tabIndex: -1 });
+  #body = h("div", { class: "drawer-body", tabIndex: -1 });
+  #buttons = h("div", { class: "drawer-buttons" });
+
+  /** `closed(id)` is called when the drawer closes. */
+  constructor(fleet, actions, closed) {
+    this.#fleet = fleet;
+    this.#actions = actions;
+    const close = h("button", { type: "button", class: "quiet", text: "Close", on: { click: () => this.#dialog.close() } });
+    this.#dialog.append(h("header", {}, this.#title, close), this.#body, this.#buttons);
+    this.#dialog.addEventListener("click", (event) => {
+      if (event.target === this.#dialog) this.#dialog.close();
+    });
+    this.#dialog.addEventListener("close", () => {
+      const id = this.#id;
+      this.#id = null;
+      closed(id);
+    });
+    document.body.append(this.#dialog);
+  }
+
+  open(id) {
+    if (!this.#fleet.endpoints.has(id)) return;
+    this.#id = id;
+    this.#draw();
+    this.#dialog.showModal();
+    this.#body.scrollTop = 0;
+    this.#title.focus();
+  }
+
+  close() {
+    if (this.#dialog.open) this.#dialog.close();
+  }
+
+  /** Draws anew where the open endpoint is among these; closes where it is gone. */
+  touch(ids) {
+    if (this.#id === null) return;
+    if (!this.#fleet.endpoints.has(this.#id)) this.#dialog.close();
+    else if (ids === null || ids.has(this.#id)) this.#draw();
+  }
+
+  #draw() {
+    const endpoint = this.#fleet.endpoints.get(this.#id);
+    const now = this.#fleet.now();
+    this.#title.textContent = endpoint.name;
+    this.#body.replaceChildren(
+      this.#health(endpoint, now), this.#models(endpoint, now), this.#host(endpoint, now),
+      this.#facts(endpoint, now), this.#changes(endpoint, now));
+    const key = JSON.stringify([this.#actions.role, endpoint.admin_state]);
+    if (this.#buttons.dataset.key === key) return;
+    this.#buttons.dataset.key = key;
+    this.#buttons.replaceChildren(
+      ...this.#actions.of(endpoint.id).map((action) => h("button", {
+        type: "button", class: action.danger ? "danger-quiet" : "", text: action.label, disabled: !this.#actions.mayChange,
+        on: { click: () => this.#actions.of(this.#id).find(({ label }) => label === action.label)?.run() },
+      })),
+      this.#actions.mayChange ? "" : h("p", { class: "muted", text: READ_ONLY }));
+  }
+
+  #health(endpoint, now) {
+    const sign = makeSign();
+    const state = stateOf(endpoint);
+    drawSign(sign, state);
+    const since = this.#fleet.since.get(endpoint.id);
+    const strip = makeStrip();
+    drawStrip(strip, this.#fleet.history.get(endpoint.id), now);
+    const checked = endpoint.last_checked_at
+      ? `Last checked ${duration(now - endpoint.last_checked_at)} ago` + (endpoint.latency === null ? "" : `, answered in ${latency(endpoint.latency)}`)
+      : "Not checked yet";
+    const failures = endpoint.consecutive_failures ? `, ${count(endpoint.consecutive_failures, "failure")} in a row` : "";
+    return h("section", { class: "detail-health", data: { state } },
+      h("p", { class: "health-line" }, sign, h("span", { class: "row-state", text: capital(state) }),
+        h("span", { class: "row-age", text: since ? `for ${duration(now - since)}` : "" })),
+      endpoint.last_error ? h("p", { class: "is-error", text: endpoint.last_error }) : null,
+      h("p", { class: "muted", text: `${checked}${failures}.` }),
+      strip, h("p", { class: "strip-scale muted" }, h("span", { text: "1 h ago" }), h("span", { text: "now" })));
+  }
+
+  #models(endpoint, now) {
+    const models = [...endpoint.models].sort((a, b) => (b.state === "loaded") - (a.state === "loaded"));
+    if (!models.length) return section("Models", h("p", { class: "muted", text: "None known. They are listed once a check has succeeded." }));
+    const line = (model) => {
+      const isLoaded = model.state === "loaded";
+      const facts = [
+        model.parameter_size, model.quantization, model.size_bytes ? bytes(model.size_bytes) : null,
+        model.context_length ? `${model.context_length.toLocaleString()} tokens` : null,
+        isLoaded && model.vram_bytes ? `${bytes(model.vram_bytes)} in memory` : null,
+      ].filter(Boolean);
+      return h("li", { class: isLoaded ? "model is-loaded" : "model" },
+        h("span", { class: "model-name", text: model.name }),
+        h("span", { class: "model-warmth", text: isLoaded ? warmth(model.expires_at, now) : "on disk" }),
+        facts.length ? h("span", { class: "model-facts", text: facts.join(" · ") }) : null);
+    };
+    return section("Models", h("ul", { class: "detail-models" }, ...models.map(line)));
+  }
+
+  #host(endpoint, now) {
+    const agent = endpoint.agent_id;
+    if (!agent) {
+      return section("Host", h("p", { class: "muted", text: "No sidecar reports for this host, so its CPU and memory are not known." }));
+    }
+    const connectedAt = this.#fleet.sidecars.get(agent);
+    const presence = connectedAt
+      ? `Sidecar ${agent} connected since ${timeOf(connectedAt, now)}.`
+      : `Sidecar ${agent} is not connected.`;
+    const resources = this.#fleet.hostOf(endpoint);
+    if (!resources) return section("Host", h("p", { class: "muted", text: `${presence} It has not reported in the last 90 s.` }));
+    const bar = (label, percent, text) => {
+      const meter = makeMeter(label);
+      drawMeter(meter, percent, text);
+      return h("div", { class: "detail-meter" }, meter.element, h("span", { class: "muted", text }));
+    };
+    const of = (used, total) => (used === null || total === null ? "not known" : `${bytes(used)} of ${bytes(total)}`);
+    return section("Host",
+      h("p", { class: "muted", text: `${presence} Reported ${duration(now - resources.reported_at)} ago.` }),
+      bar("CPU", resources.cpu_percent, ""),
+      bar("RAM", share(resources.ram_used_bytes, resources.ram_total_bytes), of(resources.ram_used_bytes, resources.ram_total_bytes)),
+      bar("VRAM", share(resources.vram_used_bytes, resources.vram_total_bytes), of(resources.vram_used_bytes, resources.vram_total_bytes)),
+      resources.gpus.length > 1 ? bar("GPU", gpuLoad(resources), "mean load") : null,
+      ...resources.gpus.map((gpu, i) => h("div", { class: "detail-gpu" },
+        h("p", { text: `${gpu.index ?? i}  ${gpu.name ?? "GPU"}` }),
+        bar("Load", gpu.utilization_percent, [
+          gpu.temperature_celsius === null ? null : `${Math.round(gpu.temperature_celsius)} °C`,
+          gpu.power_watts === null ? null : `${Math.round(gpu.power_watts)} W`,
+        ].filter(Boolean).join(", ")),
+        bar("VRAM", share(gpu.vram_used_bytes, gpu.vram_total_bytes), of(gpu.vram_used_bytes, gpu.vram_total_bytes)))));
+  }
+
+  #facts(endpoint, now) {
+    const labels = Object.entries(endpoint.labels).map(([key, value]) => `${key}=${value}`);
+    const load = endpoint.load;
+    const facts = [
+      ["Address", `${endpoint.scheme}://${endpoint.id}${endpoint.base_path}`],
+      ["Backend", `${backendName(endpoint.backend)} ${endpoint.version}`.trim() + (endpoint.backend_detected ? " (detected)" : "")],
+      ["Labels", labels.join(", ") || "none"],
+      ["Queue", load && (load.running ?? load.waiting) !== null
+        ? [`${load.running ?? "?"} running`, `${load.waiting ?? "?"} waiting`, load.slots ? `${load.slots} slots` : null].filter(Boolean).join(", ")
+        : "not told by this backend"],
+      ["Registered", `${exactTime(endpoint.registered_at)}, ${sourceName(endpoint.source)}`],
+      ["Next check", endpoint.next_check_at && endpoint.next_check_at > now ? `in ${duration(endpoint.next_check_at - now)}` : "due"],
+    ];
+    return section("Facts", h("dl", {}, ...facts.flatMap(([term, text]) => [h("dt", { text: term }), h("dd", { text })])));
+  }
+
+  #changes(endpoint, now) {
+    const list = [...(this.#fleet.history.get(endpoint.id) ?? [])].reverse().slice(0, 20);
+    if (!list.length) return null;
+    return section("Changes", h("ol", { class: "changes" }, ...list.map(([at, , status, admin, reason]) => {
+      const sign = makeSign();
+      const state = stateOf({ status, admin_state: admin });
+      drawSign(sign, state);
+      return h("li", { data: { state } }, h("time", { dateTime: new Date(at).toISOString(), text: timeOf(at, now), title: exactTime(at) }), sign,
+        h("span", { text: capital(state) }), h("span", { class: "muted", text: reason ?? "" }));
+    })));
+  }
+}
+
+function section(title, ...children) {
+  return h("section", {}, h("h3", { text: title }), ...children);
+}

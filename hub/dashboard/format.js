@@ -1,0 +1,98 @@
+// Figures in words. Times are epoch milliseconds by the hub's clock.
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+// A day of 24 hours: in a dense row, "14:05" says what "02:05 PM" does.
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const dated = new Intl.DateTimeFormat(undefined, {
+  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+});
+
+/** How long something lasts: "12 s", "3 min", "2 h", "4 d". */
+export function duration(ms) {
+  if (ms < MINUTE) return `${Math.max(0, Math.floor(ms / SECOND))} s`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
+  if (ms < 2 * DAY) return `${Math.floor(ms / HOUR)} h`;
+  return `${Math.floor(ms / DAY)} d`;
+}
+
+/** The time of day, with the date where it is another day's. */
+export function timeOf(ms, now) {
+  const at = new Date(ms);
+  return at.toDateString() === new Date(now).toDateString() ? clock.format(at) : dated.format(at);
+}
+
+/** The whole date and time. */
+export function exactTime(ms) {
+  return exact.format(new Date(ms));
+}
+
+/** What a loaded model's expiry means. */
+export function warmth(expiresAt, now) {
+  if (expiresAt === null || expiresAt === undefined) return "loaded";
+  if (expiresAt <= now) return "about to unload";
+  // "Never" is told as a time centuries away.
+  if (expiresAt - now > 365 * DAY) return "kept warm";
+  return `warm until ${timeOf(expiresAt, now)}`;
+}
+
+/** Bytes in binary units, with as many digits as matter. */
+export function bytes(count) {
+  if (count < 1024) return `${count} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = count / 1024;
+  let unit = 0;
+  while (value >= 1023.5 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+/** Milliseconds of latency. */
+export function latency(ms) {
+  if (ms < 1) return "<1 ms";
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** "1 host", "3 hosts". */
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString()} ${number === 1 ? one : many}`;
+}
+
+const BACKENDS = {
+  ollama: "Ollama", vllm: "vLLM", llama_cpp: "llama.cpp", lm_studio: "LM Studio", sglang: "SGLang",
+  openai: "OpenAI-compatible",
+};
+
+/** A backend's name as its makers write it. */
+export function backendName(backend) {
+  return BACKENDS[backend] ?? "Not known yet";
+}
+
+const SOURCES = { manual: "registered by hand", auto: "announced by its sidecar", config: "from the configuration file" };
+
+/** How an endpoint came into the registry. */
+export function sourceName(source) {
+  return SOURCES[source] ?? "unknown";
+}
+
+/** The word for an endpoint's state; what an admin wants of it goes before its health. */
+export function stateOf(endpoint) {
+  if (endpoint.admin_state === "draining" || endpoint.admin_state === "disabled") return endpoint.admin_state;
+  return healthOf(endpoint);
+}
+
+/** An endpoint's health: healthy, unhealthy or unknown. */
+export function healthOf(endpoint) {
+  return endpoint.status === "healthy" || endpoint.status === "unhealthy" ? endpoint.status : "unknown";
+}
+
+/** A word with a capital. */
+export function capital(word) {
+  return word.charAt(0).toUpperCase() + word.slice(1);
+}

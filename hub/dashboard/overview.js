@@ -1,0 +1,117 @@
+// The top of the page: the fleet in figures, the models, and what to do when there is nothing.
+
+import { pasteLine } from "./dialogs.js";
+import { byId, h, setAttribute, setText, show } from "./dom.js";
+import { bytes, count } from "./format.js";
+
+const FEW_MODELS = 8;
+
+export class Overview {
+  #figures = byId("figures");
+  #list = byId("model-list");
+  #more = byId("models-more");
+  #cells = new Map();
+  #showsAll = false;
+  #models = [];
+  #modelKey = "";
+
+  /** `pick(kind, value)` is called for a figure ("health") or a model ("model") that is chosen. */
+  constructor(pick) {
+    this.pick = pick;
+    this.#more.addEventListener("click", () => {
+      this.#showsAll = !this.#showsAll;
+      this.#modelKey = "";
+      this.#drawModels();
+    });
+  }
+
+  draw(summary, filter) {
+    const { states } = summary;
+    this.#figure("hosts", count(summary.hosts, "host").split(" ")[1], summary.hosts.toLocaleString(),
+      `${count(summary.endpoints, "endpoint")}`, null, filter);
+    this.#figure("healthy", "healthy", states.healthy.toLocaleString(),
+      `on ${count(summary.healthyHosts, "host")}`, "healthy", filter);
+    this.#figure("unhealthy", "unhealthy", states.unhealthy.toLocaleString(),
+      states.unknown ? `${states.unknown.toLocaleString()} not known yet` : "all others known", "unhealthy", filter);
+    this.#figure("draining", "draining", states.draining.toLocaleString(),
+      states.disabled ? `${states.disabled.toLocaleString()} disabled` : "none disabled", "draining", filter);
+    this.#figure("sidecars", summary.sidecars === 1 ? "sidecar" : "sidecars", summary.sidecars.toLocaleString(), "connected", null, filter);
+    const free = summary.vramTotal - summary.vramUsed;
+    this.#figure("vram", "VRAM free", summary.vramTotal ? bytes(free) : "–",
+      summary.vramTotal ? `of ${bytes(summary.vramTotal)}` : "no host reports any", null, filter);
+    this.#models = summary.models;
+    this.#drawModels();
+  }
+
+  #figure(key, label, value, note, health, filter) {
+    let cell = this.#cells.get(key);
+    if (!cell) {
+      cell = { value: h("span", { class: "figure-value" }), label: h("span", { class: "figure-label" }), note: h("span", { class: "figure-note" }) };
+      const parts = [cell.value, cell.label, cell.note];
+      cell.box = health
+        ? h("button", { type: "button", class: "figure", data: { figure: key }, on: { click: () => this.pick("health", health) } }, ...parts)
+        : h("div", { class: "figure", data: { figure: key } }, ...parts);
+      this.#figures.append(h("li", {}, cell.box));
+      this.#cells.set(key, cell);
+    }
+    setText(cell.value, value);
+    setText(cell.label, label);
+    setText(cell.note, note);
+    cell.box.classList.toggle("is-zero", value === "0");
+    if (health) setAttribute(cell.box, "aria-pressed", String(filter.health === health));
+  }
+
+  #drawModels() {
+    const shown = this.#showsAll ? this.#models : this.#models.slice(0, FEW_MODELS);
+    const key = JSON.stringify([shown, this.#models.length]);
+    show(byId("models"), this.#models.length > 0);
+    if (key === this.#modelKey) return;
+    this.#modelKey = key;
+    setText(byId("models-title"), count(this.#models.length, "model"));
+    this.#list.replaceChildren(...shown.map(({ name, hosts, loaded }) => h("li", {}, h("button", {
+      type: "button", class: loaded ? "model-chip is-loaded" : "model-chip",
+      title: `${count(hosts, "host")} ${hosts === 1 ? "has" : "have"} ${name}, ${loaded} loaded`,
+      on: { click: () => this.pick("model", name) },
+    }, h("span", { class: "model-name", text: name }),
+    h("span", { class: "model-counts", text: `${count(hosts, "host")}, ${loaded} loaded` })))));
+    const hidden = this.#models.length - FEW_MODELS;
+    show(this.#more, hidden > 0);
+    setText(this.#more, this.#showsAll ? "Show fewer" : `Show ${hidden} more`);
+    setAttribute(this.#more, "aria-expanded", String(this.#showsAll));
+  }
+}
+
+/** What to do with an empty fleet. `hub` is the stream's hello. */
+export function emptyFleet(hub, mayChange, add) {
+  const grpc = reachable(hub.grpc_address);
+  const ws = reachable(hub.ws_address);
+  const here = location.href.replace(/[?#].*$/, "");
+  return [
+    h("h2", { text: "No endpoints yet" }),
+    h("p", { class: "muted", text: "An endpoint is one address on which an inference server answers. Any of these brings in the first:" }),
+    h("ol", {},
+      h("li", {}, h("p", { text: "Register one here." }),
+        h("button", { type: "button", class: "primary", text: "Add endpoint", disabled: !mayChange, on: { click: add } }),
+        mayChange ? null : h("p", { class: "muted", text: "Your token may look but not change; sign in with an admin token." })),
+      h("li", {}, h("p", { text: "Or from a shell on the hub’s machine:" }), pasteLine(`llm-hub --hub ${grpc} register gpu-1.lan`)),
+      h("li", {}, h("p", { text: "Or over HTTP:" }),
+        pasteLine(`curl -H "Authorization: Bearer $LLM_HUB_TOKEN" -d '{"host": "gpu-1.lan"}' -H 'Content-Type: application/json' ${here}api/admin/llm-registry`)),
+      h("li", {}, h("p", { text: "Or let a sidecar announce its own host. It needs a token that is bound to it:" }),
+        pasteLine(`llm-hub --hub ${grpc} token create --role sidecar --agent node-1`),
+        h("p", { class: "muted" }, "It then connects to ", h("code", { text: `ws://${ws}/ws` }), "."))),
+  ];
+}
+
+/** What to do where nothing matches. */
+export function nothingFound(clear) {
+  return [
+    h("h2", { text: "No endpoint matches" }),
+    h("p", { class: "muted", text: "Every word must occur in a name, address, model, label, backend, agent or error." }),
+    h("button", { type: "button", text: "Clear search and filters", on: { click: clear } }),
+  ];
+}
+
+function reachable(address) {
+  // A hub that listens on every address is reached at the one this page came from.
+  return (address ?? "").replace(/^(0\.0\.0\.0|\[::\])(?=:)/, location.hostname);
+}

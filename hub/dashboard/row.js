@@ -1,0 +1,180 @@
+// One endpoint's row: made once, then only changed where the endpoint did.
+
+import { h, setAttribute, setText, show, svg } from "./dom.js";
+import { backendName, bytes, capital, count, duration, exactTime, healthOf, latency, stateOf, warmth } from "./format.js";
+import { drawStrip, makeStrip } from "./strip.js";
+
+const MODEL_LINES = 2;
+
+/** The sign of a state: told apart by shape as well as by colour. */
+export function makeSign() {
+  return svg("svg", { class: "sign", viewBox: "0 0 12 12", "aria-hidden": "true" });
+}
+
+export function drawSign(sign, state) {
+  if (sign.dataset.state === state) return;
+  sign.dataset.state = state;
+  const shapes = {
+    healthy: () => svg("circle", { cx: 6, cy: 6, r: 4.5 }),
+    unhealthy: () => svg("path", { d: "M6 .8 11.4 11H.6z" }),
+    unknown: () => svg("circle", { cx: 6, cy: 6, r: 3.9, class: "hollow" }),
+    draining: () => svg("path", { d: "M1.5 1.5h9v9h-9z" }),
+    disabled: () => svg("path", { d: "M1.5 4.7h9v2.6h-9z" }),
+  };
+  sign.replaceChildren(shapes[state]());
+}
+
+/** One bar with its figure. */
+export function makeMeter(label) {
+  const value = h("span", { class: "meter-value" });
+  const fill = h("span", { class: "meter-fill" });
+  const element = h("span", { class: "meter" },
+    h("span", { class: "meter-label", text: label }),
+    h("span", { class: "meter-track", "aria-hidden": "true" }, fill), value);
+  return { element, fill, value };
+}
+
+export function drawMeter(meter, percent, title) {
+  const isKnown = percent !== null && percent !== undefined;
+  const shown = isKnown ? Math.min(100, Math.max(0, percent)) : 0;
+  setText(meter.value, isKnown ? `${Math.round(shown)} %` : "–");
+  const scale = `scaleX(${(shown / 100).toFixed(3)})`;
+  if (meter.fill.style.transform !== scale) meter.fill.style.transform = scale;
+  meter.element.classList.toggle("is-high", shown >= 90);
+  if (meter.element.title !== title) meter.element.title = title;
+}
+
+/** The share in percent, or null where either is unknown. */
+export function share(used, total) {
+  return used === null || used === undefined || !total ? null : (used / total) * 100;
+}
+
+/** The mean load of the GPUs that tell theirs, or null. */
+export function gpuLoad(resources) {
+  const known = (resources?.gpus ?? []).map((gpu) => gpu.utilization_percent).filter((value) => value !== null);
+  return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
+}
+
+export class Row {
+  constructor() {
+    const part = (name, tag = "span") => (this[name] = h(tag, { class: `row-${name}` }));
+    this.sign = makeSign();
+    this.cpu = makeMeter("CPU");
+    this.ram = makeMeter("RAM");
+    this.vram = makeMeter("VRAM");
+    this.gpu = makeMeter("GPU");
+    this.meters = h("span", { class: "meters" }, this.cpu.element, this.ram.element, this.vram.element, this.gpu.element);
+    this.strip = makeStrip();
+    this.more = h("button", { type: "button", class: "more", tabIndex: -1, "aria-haspopup": "menu" },
+      svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" },
+        ...[3, 8, 13].map((cx) => svg("circle", { cx, cy: 8, r: 1.5 }))));
+    this.models = h("ul", { class: "row-models" });
+    this.element = h("div", { class: "row", role: "row", tabIndex: -1 },
+      h("div", { class: "cell-health", role: "gridcell" },
+        h("span", { class: "health-line" }, this.sign, part("state"), part("age")), part("reason")),
+      h("div", { class: "cell-name", role: "gridcell" }, part("name"), part("id"), part("labels")),
+      h("div", { class: "cell-backend", role: "gridcell" }, part("backend"), part("version")),
+      h("div", { class: "cell-models", role: "gridcell" }, this.models),
+      h("div", { class: "cell-host", role: "gridcell" }, this.meters, part("sidecar")),
+      h("div", { class: "cell-queue", role: "gridcell" }, part("queue")),
+      h("div", { class: "cell-strip", role: "gridcell" }, this.strip),
+      h("div", { class: "cell-actions", role: "gridcell" }, this.more));
+  }
+
+  /** Shows an endpoint. */
+  draw(endpoint, fleet) {
+    this.endpoint = endpoint;
+    this.element.dataset.id = endpoint.id;
+    const state = stateOf(endpoint);
+    drawSign(this.sign, state);
+    this.element.dataset.state = state;
+    this.element.dataset.health = healthOf(endpoint);
+    setText(this.state, capital(state));
+    this.tick(fleet);
+    setText(this.name, endpoint.name);
+    setText(this.id, endpoint.id);
+    show(this.id, endpoint.name !== endpoint.id);
+    this.name.title = endpoint.name;
+    setAttribute(this.more, "aria-label", `Actions for ${endpoint.name}`);
+    setText(this.labels, Object.entries(endpoint.labels).map(([key, value]) => `${key}=${value}`).join("  "));
+    setText(this.backend, backendName(endpoint.backend));
+    setText(this.version, endpoint.version);
+    this.#drawModels(endpoint, fleet.now());
+    this.#drawHost(endpoint, fleet);
+    this.#drawQueue(endpoint);
+    drawStrip(this.strip, fleet.history.get(endpoint.id), fleet.now());
+  }
+
+  /** Shows what changes by itself: ages. */
+  tick(fleet) {
+    const { endpoint } = this;
+    const now = fleet.now();
+    const since = fleet.since.get(endpoint.id);
+    setText(this.age, since ? duration(now - since) : "");
+    if (since) this.age.title = `since ${exactTime(since)}`;
+    let reason = "not checked yet";
+    if (endpoint.last_error) reason = endpoint.last_error;
+    else if (endpoint.admin_state === "disabled") reason = "not checked while disabled";
+    else if (endpoint.last_checked_at) {
+      const took = endpoint.latency === null ? "" : `, ${latency(endpoint.latency)}`;
+      reason = `checked ${duration(now - endpoint.last_checked_at)} ago${took}`;
+    }
+    setText(this.reason, reason);
+    this.reason.title = endpoint.last_error;
+    this.reason.classList.toggle("is-error", Boolean(endpoint.last_error));
+  }
+
+  #drawModels(endpoint, now) {
+    const loaded = endpoint.models.filter((model) => model.state === "loaded");
+    const others = endpoint.models.filter((model) => model.state !== "loaded");
+    const shown = [...loaded, ...others].slice(0, MODEL_LINES);
+    const lines = shown.map((model) => [model.name, model.state === "loaded" ? warmth(model.expires_at, now) : "", model.state]);
+    const key = JSON.stringify([lines, loaded.length, others.length]);
+    if (this.models.dataset.key === key) return;
+    this.models.dataset.key = key;
+    const hiddenLoaded = loaded.length - shown.filter((model) => model.state === "loaded").length;
+    const hiddenOthers = endpoint.models.length - shown.length - hiddenLoaded;
+    const rest = [hiddenLoaded && `${hiddenLoaded} loaded`, hiddenOthers && `${hiddenOthers} on disk`].filter(Boolean);
+    this.models.replaceChildren(
+      ...lines.map(([name, when, modelState]) => h("li", { class: modelState === "loaded" ? "model is-loaded" : "model" },
+        h("span", { class: "model-name", text: name, title: name }),
+        when ? h("span", { class: "model-warmth", text: when }) : null,
+        modelState === "loaded" && when !== "loaded" ? h("span", { class: "unseen", text: ", loaded" }) : null)),
+      ...(rest.length ? [h("li", { class: "model-rest", text: `and ${rest.join(", ")}` })] : []),
+      ...(endpoint.models.length ? [] : [h("li", { class: "model-rest", text: "no models known" })]));
+  }
+
+  #drawHost(endpoint, fleet) {
+    const resources = fleet.hostOf(endpoint);
+    show(this.meters, Boolean(resources));
+    if (resources) {
+      const gpu = gpuLoad(resources);
+      drawMeter(this.cpu, resources.cpu_percent, "CPU in use");
+      drawMeter(this.ram, share(resources.ram_used_bytes, resources.ram_total_bytes), amount("RAM", resources.ram_used_bytes, resources.ram_total_bytes));
+      drawMeter(this.vram, share(resources.vram_used_bytes, resources.vram_total_bytes), amount("VRAM", resources.vram_used_bytes, resources.vram_total_bytes));
+      drawMeter(this.gpu, gpu, gpu === null ? "GPU load not known" : `Mean load of ${count(resources.gpus.length, "GPU")}`);
+    }
+    const agent = endpoint.agent_id;
+    const isConnected = Boolean(agent) && fleet.sidecars.has(agent);
+    setText(this.sidecar, !agent ? "no sidecar" : isConnected ? agent : `${agent} not connected`);
+    setAttribute(this.sidecar, "data-sidecar", !agent ? "none" : isConnected ? "connected" : "gone");
+    this.sidecar.title = !agent ? "No sidecar reports for this host" : `Sidecar ${agent} is ${isConnected ? "connected" : "not connected"}`;
+  }
+
+  #drawQueue(endpoint) {
+    const load = endpoint.load;
+    const running = load?.running ?? null;
+    const waiting = load?.waiting ?? null;
+    const parts = [];
+    if (running !== null) parts.push(load.slots ? `${running} of ${load.slots} running` : `${running} running`);
+    if (waiting !== null) parts.push(`${waiting} waiting`);
+    setText(this.queue, parts.length ? parts.join("\n") : "–");
+    this.queue.classList.toggle("is-waiting", (waiting ?? 0) > 0);
+    this.queue.title = parts.length ? "" : "This backend does not tell its queue";
+  }
+}
+
+function amount(what, used, total) {
+  if (used === null || total === null || used === undefined) return `${what} not known`;
+  return `${what}: ${bytes(used)} of ${bytes(total)} in use`;
+}

@@ -1,0 +1,253 @@
+"""RegistryService.SelectEndpoint and ReleaseSelection: where to send a request."""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from hub.errors import (
+    HubError,
+    LeaseNotFound,
+    LimitReached,
+    ModelUnknown,
+    NoCapacity,
+    NoHealthyEndpoint,
+)
+from hub.registry import views
+from hub.registry.leases import Leases, TooManyLeases
+from hub.registry.rankings import Rankings
+from hub.registry.ring import Compacted
+from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
+from hub.registry.state import Registry
+from hub.service import Caller
+from hub.times import to_ms, to_timestamp
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED, Endpoint
+from llmhub.v1.registry_service_pb2 import (
+    Candidate,
+    Rejection,
+    ReleaseSelectionRequest,
+    ReleaseSelectionResponse,
+    SelectEndpointRequest,
+    SelectEndpointResponse,
+    Selection,
+)
+from llmhub.v1.resources_pb2 import HostResources
+
+MAX_LEASES: Final = 100_000
+MAX_CANDIDATES: Final = 1000
+"""The most candidates that one explanation has; the best and the first of the others."""
+
+# When to ask again, where no probe says when it will be known better.
+_RETRY_MS: Final = 5_000
+_MIN_RETRY_MS: Final = 100
+_MAX_RETRY_MS: Final = 60_000
+_NAMED_REJECTIONS: Final = 20
+_READ_AT_ONCE: Final = 10_000
+
+
+class SelectionHandlers:
+    """Chooses endpoints out of the registry, and keeps the leases; waits for nothing."""
+
+    def __init__(self, registry: Registry, *, max_leases: int = MAX_LEASES) -> None:
+        self._registry = registry
+        self._rankings = Rankings(self, self._candidates)
+        self.leases = Leases(max_leases=max_leases, on_change=self._rankings.touch_leases)
+        self._seen = registry.revision
+
+    # What the rankings rest on, see `hub.registry.selection.Facts`.
+
+    def endpoint(self, id_: str) -> Endpoint | None:
+        """See `Facts`."""
+        record = self._registry.get(id_)
+        return record.message if record is not None else None
+
+    def resources(self, agent_id: str) -> HostResources | None:
+        """See `Facts`."""
+        record = self._registry.resources.get(agent_id)
+        return record.message if record is not None else None
+
+    def in_flight(self, id_: str) -> int:
+        """See `Facts`."""
+        return self.leases.in_flight(id_)
+
+    # The RPCs.
+
+    def select_endpoint(
+        self, request: SelectEndpointRequest, _caller: Caller, now_ms: int
+    ) -> bytes:
+        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached."""
+        self._follow(now_ms)
+        alias = self._registry.aliases.get(request.model)
+        ranking = self._rankings.ranking(
+            request,
+            alias.message if alias is not None else None,
+            alias.revision if alias is not None else 0,
+        )
+        limits = Limits.of(request)
+        chosen = pick(ranking, limits, request.count or 1, now_ms)
+        if not chosen:
+            raise self._why_none(request, ranking, limits, now_ms)
+        candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
+        rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        fragments = self._selections(request, chosen, now_ms)
+        for verdict in chosen:
+            ranking.picked(verdict.endpoint.id)
+        return b"".join((*fragments, rest.SerializeToString()))
+
+    def release_selection(
+        self, request: ReleaseSelectionRequest, _caller: Caller, now_ms: int
+    ) -> ReleaseSelectionResponse:
+        """Raises LeaseNotFound."""
+        self.leases.expire(now_ms)
+        if not self.leases.release(request.lease_id):
+            raise LeaseNotFound("the lease has run out or never was")
+        return ReleaseSelectionResponse()
+
+    def _selections(
+        self, request: SelectEndpointRequest, chosen: list[Verdict], now_ms: int
+    ) -> list[bytes]:
+        """Takes the leases and encodes the selections. Raises LimitReached."""
+        ttl_ms = 0
+        if request.HasField("lease_ttl"):
+            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
+        taken: list[str] = []
+        fragments = []
+        for verdict in chosen:
+            id_ = verdict.endpoint.id
+            said = Selection(score=verdict.score, model=verdict.model.name)
+            if ttl_ms:
+                try:
+                    lease = self.leases.take(secrets.token_hex(16), id_, ttl_ms, now_ms)
+                except TooManyLeases as error:
+                    for lease_id in taken:
+                        self.leases.release(lease_id)
+                    raise LimitReached(str(error)) from error
+                taken.append(lease.id)
+                said.lease_id = lease.id
+                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            record = self._registry.get(id_)
+            assert record is not None
+            # The endpoint stands under field 1 of a selection as it does of
+            # GetEndpointResponse, and the selections under field 1 of theirs.
+            selection = views.get_endpoint(record) + said.SerializeToString()
+            fragments.append(BytesValue(value=selection).SerializeToString())
+        return fragments
+
+    def _follow(self, now_ms: int) -> None:
+        """Tells the rankings what has changed since the last time."""
+        registry = self._registry
+        registry.expire(now_ms)
+        self.leases.expire(now_ms)
+        seen = self._seen
+        if seen == registry.revision:
+            return
+        self._seen = registry.revision
+        if not self._rankings:
+            return
+        try:
+            events = registry.ring.after(seen, _READ_AT_ONCE)
+            if len(events) == _READ_AT_ONCE:
+                self._rankings.clear()
+                return
+            reports = registry.resources.after(seen)
+        except Compacted:
+            self._rankings.clear()
+            return
+        for event in events:
+            self._rankings.touch(event.id)
+        for record in registry.checked_after(seen):
+            self._rankings.touch(record.message.id)
+        for report in reports:
+            for id_ in registry.of_agent(report.key):
+                self._rankings.touch(id_)
+
+    def _candidates(self, model: str | None) -> Iterable[str]:
+        if model is not None:
+            return [record.message.id for record in self._registry.with_model(model)]
+        return [record.message.id for record in self._registry.endpoints()]
+
+    def _why_none(
+        self, request: SelectEndpointRequest, ranking: Ranking, limits: Limits, now_ms: int
+    ) -> HubError:
+        model = request.model
+        if not len(ranking):
+            return self._why_unknown(model)
+        rejected = rejections(ranking, limits, now_ms)
+        metadata = {"model": model} | _counts(why for _, why, _ in rejected)
+        if request.explain:
+            for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
+                metadata[f"rejected {verdict.endpoint.id}"] = detail
+        if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
+            return NoCapacity(
+                f"healthy endpoints have {model}, and none meets the request's needs",
+                metadata=metadata,
+            )
+        retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
+        return NoHealthyEndpoint(
+            f"{len(rejected)} endpoints have {model}, and none is healthy and enabled",
+            metadata=metadata,
+            retry_after_ms=retry_ms,
+        )
+
+    def _why_unknown(self, model: str) -> HubError:
+        """No endpoint has the model, as far as they have been asked since the hub started."""
+        unasked = any(
+            _may_be_selected(record.message) and not record.message.HasField("last_checked_at")
+            for record in self._registry.endpoints()
+        )
+        if unasked:
+            return NoHealthyEndpoint(
+                f"no endpoint is known to have {model}, and not all have been probed yet",
+                metadata={"model": model},
+                retry_after_ms=_RETRY_MS,
+            )
+        return ModelUnknown(f"no endpoint has {model}", metadata={"model": model})
+
+
+def _explained(
+    ranking: Ranking, limits: Limits, now_ms: int, facts: SelectionHandlers
+) -> Iterator[Candidate]:
+    """Every candidate: those that will do, then those that will not do now, then the others."""
+    fit = pick(ranking, limits, MAX_CANDIDATES, now_ms)
+    for verdict in fit:
+        candidate = _candidate(verdict)
+        candidate.score = verdict.score
+        candidate.parts.update(ranking.criteria.explain(verdict, facts))
+        yield candidate
+    rejected = rejections(ranking, limits, now_ms)
+    for verdict, rejection, detail in rejected[: MAX_CANDIDATES - len(fit)]:
+        candidate = _candidate(verdict)
+        candidate.rejection, candidate.detail = rejection, detail
+        yield candidate
+
+
+def _candidate(verdict: Verdict) -> Candidate:
+    return Candidate(
+        endpoint_id=verdict.endpoint.id,
+        model=verdict.model.name,
+        in_flight=verdict.in_flight,
+    )
+
+
+def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
+    """How many were rejected for each reason, for an error's metadata."""
+    return {
+        Rejection.Name(why).removeprefix("REJECTION_").lower(): str(count)
+        for why, count in sorted(Counter(rejections).items())
+    }
+
+
+def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
+    """Milliseconds until the next probe of any of these that could be selected after it."""
+    waits = [
+        to_ms(endpoint.next_check_at) - now_ms
+        for endpoint in endpoints
+        if _may_be_selected(endpoint) and endpoint.HasField("next_check_at")
+    ]
+    return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)
+
+
+def _may_be_selected(endpoint: Endpoint) -> bool:
+    return endpoint.admin_state in (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)

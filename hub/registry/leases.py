@@ -1,0 +1,82 @@
+"""Leases: what has been sent where, as far as callers have said so. Pure.
+
+A selection that takes a lease counts as load at its endpoint from that moment,
+long before a probe could see the request. So many callers at once spread,
+instead of all choosing the one endpoint that was best before they came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+
+class TooManyLeases(Exception):
+    """As many leases are held as there may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One lease; times are epoch milliseconds."""
+
+    id: str
+    endpoint_id: str
+    expires_ms: int
+
+
+class Leases:
+    """The leases that are held, at most `max_leases`.
+
+    `on_change` is told the endpoint whenever its count changes. Whoever reads
+    calls `expire` first. They are kept in memory alone: after a restart nothing
+    is in flight as far as the hub knows.
+    """
+
+    def __init__(self, *, max_leases: int, on_change: Callable[[str], None]) -> None:
+        self._max_leases = max_leases
+        self._on_change = on_change
+        self._leases: dict[str, Lease] = {}
+        self._in_flight: dict[str, int] = {}
+        self._deadlines: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def in_flight(self, endpoint_id: str) -> int:
+        """How many leases an endpoint has."""
+        return self._in_flight.get(endpoint_id, 0)
+
+    def take(self, lease_id: str, endpoint_id: str, ttl_ms: int, now_ms: int) -> Lease:
+        """Takes a lease. Raises TooManyLeases."""
+        if len(self._leases) >= self._max_leases:
+            raise TooManyLeases(f"{self._max_leases} leases are held")
+        lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms)
+        # Released leases leave their deadline behind; it must not pile up.
+        if len(self._deadlines) > 2 * len(self._leases) + 64:
+            self._deadlines = [(each.expires_ms, each.id) for each in self._leases.values()]
+            heapify(self._deadlines)
+        else:
+            heappush(self._deadlines, (lease.expires_ms, lease_id))
+        self._count(endpoint_id, 1)
+        return lease
+
+    def release(self, lease_id: str) -> bool:
+        """Ends a lease; False where there is none."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is None:
+            return False
+        self._count(lease.endpoint_id, -1)
+        return True
+
+    def expire(self, now_ms: int) -> None:
+        """Ends the leases whose time is over."""
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            _, lease_id = heappop(self._deadlines)
+            self.release(lease_id)
+
+    def _count(self, endpoint_id: str, change: int) -> None:
+        count = self._in_flight.get(endpoint_id, 0) + change
+        if count:
+            self._in_flight[endpoint_id] = count
+        else:
+            del self._in_flight[endpoint_id]
+        self._on_change(endpoint_id)

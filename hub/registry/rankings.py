@@ -1,0 +1,118 @@
+"""Rankings for the criteria that are asked for, kept in step with the fleet. Pure.
+
+Callers ask for the same few things again and again, so a ranking is made at the
+first request of its kind and then follows the changes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from hub.registry.selection import Criteria, Facts, Ranking
+from llmhub.v1.model_alias_pb2 import ModelAlias
+from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
+
+_MAX_RANKINGS: Final = 64
+_MAX_VERDICTS: Final = 200_000
+
+# What is no question to the fleet but to the moment; see `selection.Limits`.
+_MOMENTARY: Final = (
+    "count",
+    "max_fact_age",
+    "lease_ttl",
+    "explain",
+    "max_in_flight",
+    "exclude_ids",
+)
+
+Key = tuple[int, bytes]
+
+
+@dataclass(slots=True)
+class _Kept:
+    ranking: Ranking
+    changed: set[str] = field(default_factory=set)
+    recounted: set[str] = field(default_factory=set)
+
+
+class Rankings:
+    """The rankings asked for last; their number, and that of their verdicts, is bounded.
+
+    `candidates` returns the ids of the endpoints that may have the model of that
+    name, or all of them for None.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        candidates: Callable[[str | None], Iterable[str]],
+        *,
+        max_rankings: int = _MAX_RANKINGS,
+        max_verdicts: int = _MAX_VERDICTS,
+    ) -> None:
+        self._facts = facts
+        self._candidates = candidates
+        self._max_rankings = max_rankings
+        self._max_verdicts = max_verdicts
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def touch(self, id_: str) -> None:
+        """An endpoint, or what is known of its host, has changed."""
+        for kept in self._kept.values():
+            kept.changed.add(id_)
+
+    def touch_leases(self, id_: str) -> None:
+        """The number of an endpoint's leases has changed."""
+        for kept in self._kept.values():
+            kept.recounted.add(id_)
+
+    def clear(self) -> None:
+        """Everything may have changed."""
+        self._kept.clear()
+
+    def ranking(
+        self, request: SelectEndpointRequest, alias: ModelAlias | None, alias_revision: int
+    ) -> Ranking:
+        """The ranking of a request's criteria, as of now.
+
+        `alias` is what the request's model stands for, where it is an alias, and
+        `alias_revision` changes whenever that does.
+        """
+        key = _key(request, alias_revision)
+        kept = self._kept.get(key)
+        if kept is None:
+            criteria = Criteria(request, alias.targets if alias is not None else None)
+            ids = self._candidates(request.model if alias is None else None)
+            kept = self._kept[key] = _Kept(Ranking(criteria, self._facts, ids))
+            self._make_room()
+        else:
+            self._kept.move_to_end(key)
+            # The set is taken first: an endpoint that cannot be judged must not
+            # make this fail for ever.
+            changed, kept.changed = kept.changed, set()
+            recounted, kept.recounted = kept.recounted, set()
+            for id_ in changed:
+                kept.ranking.update(id_)
+            for id_ in recounted - changed:
+                kept.ranking.recount(id_)
+        return kept.ranking
+
+    def _make_room(self) -> None:
+        verdicts = sum(len(kept.ranking) for kept in self._kept.values())
+        while len(self._kept) > 1 and (
+            len(self._kept) > self._max_rankings or verdicts > self._max_verdicts
+        ):
+            _, oldest = self._kept.popitem(last=False)
+            verdicts -= len(oldest.ranking)
+
+
+def _key(request: SelectEndpointRequest, alias_revision: int) -> Key:
+    lasting = SelectEndpointRequest()
+    lasting.CopyFrom(request)
+    for name in _MOMENTARY:
+        lasting.ClearField(name)
+    return alias_revision, lasting.SerializeToString(deterministic=True)

@@ -1,0 +1,128 @@
+"""How good an endpoint is for a request: the parts of a score and their weights. Pure.
+
+The hub's SelectEndpoint and the client's local copy of the fleet both score by
+this module, so that they agree.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED, Endpoint, Model
+from llmhub.v1.registry_service_pb2 import (
+    STRATEGY_LEAST_LATENCY,
+    STRATEGY_LEAST_LOADED,
+    STRATEGY_PREFER_LOADED,
+    STRATEGY_ROUND_ROBIN,
+    STRATEGY_UNSPECIFIED,
+    STRATEGY_WEIGHTED,
+    ScoreWeights,
+    Strategy,
+)
+from llmhub.v1.resources_pb2 import HostResources
+
+UNKNOWN: Final = 0.5
+"""The part of what nobody tells: neither good nor bad."""
+
+# A probe that takes so long gets half of the part "latency".
+_HALF_LATENCY_S: Final = 0.1
+
+_BUILT_IN: Final[Mapping[Strategy, ScoreWeights]] = MappingProxyType(
+    {
+        STRATEGY_LEAST_LOADED: ScoreWeights(
+            loaded=1, health=1, cpu=2, ram=0.5, vram=2, queue=2, in_flight=2, latency=0.25
+        ),
+        # Four requests in flight at a warm endpoint weigh as much as loading the
+        # model at an idle one.
+        STRATEGY_PREFER_LOADED: ScoreWeights(
+            loaded=4, health=1, cpu=0.5, ram=0.25, vram=0.5, queue=1, in_flight=1, latency=0.25
+        ),
+        STRATEGY_ROUND_ROBIN: ScoreWeights(),
+        STRATEGY_LEAST_LATENCY: ScoreWeights(
+            loaded=1, health=1, cpu=0.25, queue=1, in_flight=1, latency=4
+        ),
+    }
+)
+
+
+Weights = Mapping[str, float]
+"""A weight for each part, by its name."""
+
+
+def weights_of(strategy: Strategy, own: ScoreWeights) -> Weights:
+    """The weights of a strategy; `own` are those of the request."""
+    if strategy == STRATEGY_UNSPECIFIED:
+        strategy = STRATEGY_PREFER_LOADED
+    weights = own if strategy == STRATEGY_WEIGHTED else _BUILT_IN[strategy]
+    return {name: getattr(weights, name) for name in ScoreWeights.DESCRIPTOR.fields_by_name}
+
+
+def slots_of(endpoint: Endpoint) -> int:
+    """How many requests an endpoint serves at a time; 1 where it does not tell."""
+    return max(endpoint.load.slots, 1)
+
+
+def parts(endpoint: Endpoint, model: Model, resources: HostResources | None) -> dict[str, float]:
+    """The parts by the names of their weights: 0 to 1, or a penalty below 0.
+
+    What is in flight is not among them, see `in_flight`. "Unknown" is the same
+    for all hosts, so it changes no order among those that tell nothing.
+    """
+    load = endpoint.load
+    return {
+        "loaded": _loaded(model),
+        # An endpoint forgives a miss or two before it is unhealthy.
+        "health": 1.0 if not endpoint.consecutive_failures else UNKNOWN,
+        "cpu": (
+            1 - resources.cpu_percent / 100
+            if resources is not None and resources.HasField("cpu_percent")
+            else UNKNOWN
+        ),
+        "ram": _free(resources, "ram"),
+        "vram": _free(resources, "vram"),
+        "queue": -(load.running + load.waiting) / max(load.slots, 1),
+        "latency": _latency(endpoint),
+    }
+
+
+def weighed(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
+    """The parts, each times its weight; the score is their sum."""
+    return {name: weights[name] * part for name, part in found.items()}
+
+
+def free_vram(resources: HostResources | None) -> int | None:
+    """The accelerator memory that a host has left, in bytes; None where it does not tell."""
+    if (
+        resources is None
+        or not resources.HasField("vram_total_bytes")
+        or not resources.HasField("vram_used_bytes")
+    ):
+        return None
+    return resources.vram_total_bytes - resources.vram_used_bytes
+
+
+def _loaded(model: Model) -> float:
+    if model.state == MODEL_STATE_LOADED:
+        return 1.0
+    return 0.0 if model.state == MODEL_STATE_AVAILABLE else UNKNOWN
+
+
+def _free(resources: HostResources | None, memory: str) -> float:
+    if resources is None:
+        return UNKNOWN
+    used, total = f"{memory}_used_bytes", f"{memory}_total_bytes"
+    if not (resources.HasField(used) and resources.HasField(total)):
+        return UNKNOWN
+    size: int = getattr(resources, total)
+    if not size:
+        return UNKNOWN
+    share: float = 1 - getattr(resources, used) / size
+    return min(max(share, 0.0), 1.0)
+
+
+def _latency(endpoint: Endpoint) -> float:
+    if not endpoint.HasField("latency"):
+        return UNKNOWN
+    seconds = endpoint.latency.seconds + endpoint.latency.nanos / 1e9
+    # Rounded, so that microseconds do not make one of equals the best for all.
+    return round(_HALF_LATENCY_S / (_HALF_LATENCY_S + seconds), 2)

@@ -1,0 +1,237 @@
+"""One connection's conversation with the hub: frames in, frames out, no sockets.
+
+Identify, then the host's resources and every server at each interval. A frame
+that the hub answers is followed by its answer before the next one goes out, so
+that an answer always belongs to the one frame that waits for it.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hub.sidecar.ending import REFUSED_WAIT_MS, Ending
+from hub.sidecar.sightings import OLLAMA, Sighting
+
+log = logging.getLogger("llm-hub.sidecar")
+
+Frame = dict[str, object]
+
+ANSWER_TIMEOUT_MS = 15_000
+# A frame that the hub calls invalid stays invalid; ten a minute end the connection.
+INVALID_PAUSE_MS = 60_000
+# The hub accepts 65,536 bytes.
+MAX_FRAME_BYTES = 60_000
+
+_HEAVY, _NORMAL = "heavy", "normal"
+_TIERS = {
+    "identify": _HEAVY,
+    "ollama_report": _HEAVY,
+    "endpoint_report": _NORMAL,
+    "resource_report": _NORMAL,
+}
+_ANSWERS = {
+    "identify": "identified",
+    "ollama_report": "ollama_report_ack",
+    "endpoint_report": "endpoint_report_ack",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the sidecar is."""
+
+    agent_id: str
+    token: str = field(repr=False)
+    name: str | None = None
+
+
+class Conversation:
+    """Give it every text with the time of its arrival, send what `next_frame` returns.
+
+    Call `next_frame` until it returns None, then again when a text has come or
+    at `wake_ms`. Once `ending` is set, close the connection.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        sightings: Sequence[Sighting],
+        *,
+        interval_ms: int,
+        now_ms: int,
+    ) -> None:
+        self._interval_ms = interval_ms
+        self._queue: deque[Frame] = deque()
+        self._awaited: Frame | None = None
+        self._answer_by_ms = 0
+        self._tick_ms = now_ms
+        self._hold_ms: dict[str, int] = {}
+        self._announced: set[str] = set()
+        self._takes_endpoints = True
+        self.identified_at_ms: int | None = None
+        self.ending: Ending | None = None
+        self._queue.append(self._identify(identity, sightings))
+
+    @property
+    def wake_ms(self) -> int:
+        """When `next_frame` must be called again, whatever comes."""
+        if self._awaited is not None:
+            return self._answer_by_ms
+        if self._queue:
+            return self._hold_ms.get(_tier(self._queue[0]), 0)
+        return self._tick_ms
+
+    def next_frame(
+        self, host: Mapping[str, object] | None, sightings: Sequence[Sighting], now_ms: int
+    ) -> Frame | None:
+        """The frame to send now, or None. `host` is a fresh sample, None where there is none."""
+        if self.ending is not None:
+            return None
+        if self._awaited is not None:
+            if now_ms >= self._answer_by_ms:
+                self.ending = Ending(f"the hub did not answer {self._awaited['type']}")
+            return None
+        if self.identified_at_ms is not None and now_ms >= self._tick_ms:
+            # Counted from the last tick, so that the interval does not drift; from
+            # now, where the machine slept through some.
+            self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
+            self._enqueue(host, sightings)
+        if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
+            return None
+        frame = self._queue.popleft()
+        if frame["type"] in _ANSWERS:
+            self._awaited = frame
+            self._answer_by_ms = now_ms + ANSWER_TIMEOUT_MS
+        return frame
+
+    def receive(self, text: str | bytes, now_ms: int) -> None:
+        """Takes what the hub says."""
+        try:
+            frame = json.loads(text)
+        except ValueError:
+            log.warning("the hub sent what is not JSON")
+            return
+        kind = frame.get("type") if isinstance(frame, dict) else None
+        match kind:
+            case "identified":
+                self._settle(kind)
+                self.identified_at_ms = self._tick_ms = now_ms
+                log.info("identified as %s", frame.get("agent_id"))
+            case "ollama_report_ack" | "endpoint_report_ack":
+                self._settle(kind)
+                self._announce(frame)
+            case "error":
+                self._refused(frame, now_ms)
+            case "rate_limited":
+                self._limited(frame, now_ms)
+            case "rate_limit_warning":
+                self._warned(frame, now_ms)
+            case _:
+                log.debug("the hub sent a frame of type %r", kind)
+
+    def _identify(self, identity: Identity, sightings: Sequence[Sighting]) -> Frame:
+        frame: Frame = {
+            "type": "identify",
+            "agent_id": identity.agent_id,
+            "token": identity.token,
+            "status": "online",
+            "capabilities": ["resource_report", "endpoint_report"],
+        }
+        if identity.name:
+            frame["name"] = identity.name
+        for sighting in sightings:
+            if sighting.backend == OLLAMA and sighting.reachable:
+                frame["ollama_url"] = sighting.url
+                self._announced.add(sighting.url)
+                break
+        return frame
+
+    def _enqueue(self, host: Mapping[str, object] | None, sightings: Sequence[Sighting]) -> None:
+        # What could not be sent since the last tick is out of date.
+        self._queue.clear()
+        if host is not None:
+            self._queue.append({"type": "resource_report", **host})
+        for sighting in sightings:
+            is_new = sighting.reachable and sighting.url not in self._announced
+            if sighting.backend == OLLAMA and is_new:
+                self._queue.append({"type": "ollama_report", "ollama_url": sighting.url})
+            if self._takes_endpoints:
+                self._queue.append(_bounded(sighting.report()))
+
+    def _settle(self, answer: str) -> None:
+        if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:
+            frame, self._awaited = self._awaited, None
+            if frame["type"] == "ollama_report":
+                self._announced.add(str(frame["ollama_url"]))
+
+    def _announce(self, frame: Frame) -> None:
+        id_ = str(frame.get("endpoint_id"))
+        if id_ not in self._announced:
+            self._announced.add(id_)
+            log.info("registered %s", id_)
+
+    def _refused(self, frame: Frame, now_ms: int) -> None:
+        code = str(frame.get("error"))
+        about = frame.get("message_type")
+        detail = _detail(frame)
+        if self.identified_at_ms is None:
+            self.ending = Ending(f"the hub refused to identify: {detail}", REFUSED_WAIT_MS)
+            return
+        awaited, self._awaited = self._awaited, None
+        kind = str(awaited["type"]) if awaited is not None else str(about or "resource_report")
+        if kind == "endpoint_report" and code == "not_implemented":
+            self._takes_endpoints = False
+            self._queue = deque(each for each in self._queue if each["type"] != kind)
+            log.warning("this hub takes no endpoint reports: it learns of Ollama servers only")
+            return
+        log.warning("the hub refused %s: %s", kind, detail)
+        if code == "validation_failed":
+            self._hold(_TIERS.get(kind, _NORMAL), now_ms + INVALID_PAUSE_MS)
+
+    def _limited(self, frame: Frame, now_ms: int) -> None:
+        retry_ms = _count(frame.get("retry_after_ms"), 1_000)
+        if self.identified_at_ms is None:
+            self.ending = Ending("the hub limits how often to identify", retry_ms)
+            return
+        log.warning("rate limited (%s): waiting %d ms", frame.get("tier"), retry_ms)
+        if self._awaited is not None:
+            self._queue.appendleft(self._awaited)
+            self._awaited = None
+        self._hold(str(frame.get("tier")), now_ms + retry_ms)
+
+    def _warned(self, frame: Frame, now_ms: int) -> None:
+        capacity = max(1, _count(frame.get("capacity"), 60))
+        # A bucket refills evenly over a minute: half its speed lets it recover.
+        pause_ms = 2 * 60_000 // capacity
+        log.info("%s frames left (%s): slowing down", frame.get("remaining"), frame.get("tier"))
+        self._hold(str(frame.get("tier")), now_ms + pause_ms)
+
+    def _hold(self, tier: str, until_ms: int) -> None:
+        self._hold_ms[tier] = max(until_ms, self._hold_ms.get(tier, 0))
+
+
+def _tier(frame: Frame) -> str:
+    return _TIERS[str(frame["type"])]
+
+
+def _count(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
+
+
+def _bounded(report: Frame) -> Frame:
+    """The report without its models where they would not fit into a frame."""
+    if len(json.dumps(report)) > MAX_FRAME_BYTES:
+        return {key: value for key, value in report.items() if key != "models"}
+    return report
+
+
+def _detail(frame: Frame) -> str:
+    """What an error frame says, in one line."""
+    text = str(frame.get("detail") or frame.get("error"))
+    errors = frame.get("errors")
+    if isinstance(errors, list):
+        fields = [f"{e.get('field')}: {e.get('detail')}" for e in errors if isinstance(e, dict)]
+        text = f"{text}: {'; '.join(fields)}" if fields else text
+    return text[:500]

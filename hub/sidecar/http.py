@@ -1,0 +1,122 @@
+"""A GET request and its answer, for asking the servers on this host: small and bounded.
+
+HTTP/1.0 on purpose: a server must not answer it in chunks (RFC 9112, section
+6.1) and closes when it is done, so the body is what comes until the end.
+"""
+
+import asyncio
+import json
+import os
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 2.0
+MAX_BYTES = 1_048_576
+
+
+class AskError(Exception):
+    """There is no answer; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, the Server header and the body."""
+
+    status: int
+    server: str
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    def json(self) -> object:
+        """The body of a 2xx answer as JSON, else None."""
+        if not self.ok:
+            return None
+        try:
+            value: object = json.loads(self.body)
+        except ValueError:
+            return None
+        return value
+
+
+def why(error: OSError) -> str:
+    """The system's own words; asyncio's name the call that failed and not the reason."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
+
+
+async def get(base_url: str, path: str, timeout_s: float = TIMEOUT_S) -> Answer:
+    """Asks for a path below `base_url`. Raises AskError, at the latest after `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return _parse(await _exchange(base_url, path))
+    except TimeoutError:
+        raise AskError(f"did not answer within {timeout_s:g} s") from None
+    except ssl.SSLError as error:
+        raise AskError(f"TLS failed: {error.reason or error}") from None
+    except OSError as error:
+        raise AskError(why(error)) from None
+    except ValueError as error:
+        raise AskError(str(error)) from None
+
+
+async def _exchange(base_url: str, path: str) -> bytes:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    is_tls = parts.scheme == "https"
+    port = parts.port or (443 if is_tls else 80)
+    # The contexts that ssl makes cost megabytes; most hosts never need one.
+    context = ssl.create_default_context() if is_tls else None
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        head = (
+            f"GET {parts.path.rstrip('/')}{path} HTTP/1.0\r\n"
+            f"Host: {parts.netloc}\r\n"
+            "Accept: application/json\r\nConnection: close\r\n"
+            "User-Agent: llm-hub-sidecar\r\n\r\n"
+        )
+        writer.write(head.encode("ascii"))
+        return await _read(reader)
+    finally:
+        writer.transport.abort()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Head and body: to the announced length, else to the end."""
+    received = bytearray()
+    wanted = MAX_BYTES
+    while part := await reader.read(min(65_536, wanted - len(received))):
+        received += part
+        end = received.find(b"\r\n\r\n")
+        if end >= 0 and wanted == MAX_BYTES:
+            length = _header(bytes(received[:end]), b"content-length")
+            if length.isdigit():
+                wanted = end + 4 + int(length)
+        if len(received) >= wanted or wanted > MAX_BYTES:
+            break
+    if wanted > MAX_BYTES or (len(received) >= MAX_BYTES and wanted == MAX_BYTES):
+        raise ValueError(f"answered more than {MAX_BYTES} bytes")
+    if len(received) < wanted != MAX_BYTES:
+        raise ValueError("closed the connection in the middle of its answer")
+    return bytes(received)
+
+
+def _parse(raw: bytes) -> Answer:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first = head.partition(b"\r\n")[0].split(b" ")
+    if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
+        raise ValueError("does not speak HTTP")
+    return Answer(int(first[1]), _header(head, b"server").decode("latin-1"), body)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return b""

@@ -1,0 +1,167 @@
+"""The sidecar's shell: sockets, signals and the clock around the parts that have none."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import signal
+from collections.abc import Callable
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from hub.clock import Clock, SystemClock
+from hub.sidecar import log as sidecar_log
+from hub.sidecar.backoff import Backoff
+from hub.sidecar.conversation import Conversation, Identity
+from hub.sidecar.discovery import Discovery
+from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
+from hub.sidecar.host import Host, this_hosts_gpus
+from hub.sidecar.http import why
+from hub.sidecar.sampler import Sampler
+from hub.sidecar.settings import SettingsError, SidecarSettings
+
+log = logging.getLogger("llm-hub.sidecar")
+
+# A service manager must not start it again: see packaging.
+REPLACED_EXIT = 7
+
+_OPEN_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 2.0
+_KEEPALIVE_S = 20.0
+_MAX_FRAME_BYTES = 65_536
+# How long the first look and the first sample may take before the hub is told without them.
+_FIRST_LOOK_S = 5.0
+
+
+def run(settings: SidecarSettings, log_level: str) -> int:
+    """Runs a sidecar until it is told to stop; returns the process's exit code."""
+    sidecar_log.configure(log_level, lambda: settings.token_source.current)
+    return asyncio.run(_until_stopped(settings))
+
+
+async def _until_stopped(settings: SidecarSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    sampler = Sampler(Host(this_hosts_gpus()).read, settings.interval_s)
+    sidecar = SidecarRunner(settings, sampler, SystemClock(), random.random)
+    return await sidecar.run(stop)
+
+
+class SidecarRunner:
+    """Keeps one connection to the hub; `draw` returns a number in [0, 1)."""
+
+    def __init__(
+        self,
+        settings: SidecarSettings,
+        sampler: Sampler,
+        clock: Clock,
+        draw: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._sampler = sampler
+        self._clock = clock
+        self._backoff = Backoff(draw)
+        self._discovery = Discovery(settings.endpoints, settings.ports)
+        self._has_looked = asyncio.Event()
+        self._has_sampled = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Connects again and again until `stop`; returns an exit code."""
+        loop = asyncio.get_running_loop()
+        self._sampler.start(lambda: loop.call_soon_threadsafe(self._has_sampled.set))
+        looking = asyncio.create_task(self._look(), name="discovery")
+        talking = asyncio.create_task(self._talk(), name="connection")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        tasks = (looking, talking, stopping)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            log.info("stopping")
+        finally:
+            self._sampler.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        # A task that failed shall not fail in silence.
+        if not looking.cancelled():
+            looking.result()
+        return 0 if talking.cancelled() else talking.result()
+
+    async def _look(self) -> None:
+        while True:
+            await self._discovery.look(self._clock.now_ms())
+            self._has_looked.set()
+            await asyncio.sleep(self._settings.interval_s)
+
+    async def _talk(self) -> int:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await self._has_looked.wait()
+                await self._has_sampled.wait()
+        while True:
+            ending, identified_for_ms = await self._connect()
+            if ending.is_replaced and not self._settings.keeps_trying_when_replaced:
+                log.error(
+                    "%s: two sidecars share one token, or one is left over; stopping", ending.reason
+                )
+                return REPLACED_EXIT
+            delay_ms = self._backoff.delay_ms(ending, identified_for_ms)
+            log.warning("%s; trying again in %.1f s", ending.reason, delay_ms / 1000)
+            await asyncio.sleep(delay_ms / 1000)
+
+    async def _connect(self) -> tuple[Ending, int | None]:
+        """One connection from its opening to its end, and how long it was identified."""
+        url = self._settings.hub_url
+        try:
+            token = self._settings.token_source.read()
+            async with connect(
+                url,
+                compression=None,
+                max_size=_MAX_FRAME_BYTES,
+                open_timeout=_OPEN_TIMEOUT_S,
+                ping_interval=_KEEPALIVE_S,
+                ping_timeout=_KEEPALIVE_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
+            ) as connection:
+                log.info("connected to %s", url)
+                return await self._converse(connection, token)
+        except SettingsError as error:
+            return Ending(str(error), REFUSED_WAIT_MS), None
+        except InvalidStatus as error:
+            status = error.response.status_code
+            return Ending(f"{url} answers HTTP {status}, not WebSocket"), None
+        except TimeoutError:
+            return Ending(f"no hub at {url}: no answer within {_OPEN_TIMEOUT_S:g} s"), None
+        except OSError as error:
+            return Ending(f"no hub at {url}: {why(error)}"), None
+        except InvalidHandshake as error:
+            return Ending(f"no hub at {url}: {error}"), None
+
+    async def _converse(
+        self, connection: ClientConnection, token: str
+    ) -> tuple[Ending, int | None]:
+        settings, now_ms = self._settings, self._clock.now_ms
+        conversation = Conversation(
+            Identity(settings.agent_id, token, settings.name),
+            self._discovery.sightings,
+            interval_ms=round(settings.interval_s * 1000),
+            now_ms=now_ms(),
+        )
+        try:
+            while conversation.ending is None:
+                while frame := conversation.next_frame(
+                    self._sampler.fresh(), self._discovery.sightings, now_ms()
+                ):
+                    await connection.send(json.dumps(frame, separators=(",", ":")))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0, conversation.wake_ms - now_ms()) / 1000):
+                        conversation.receive(await connection.recv(), now_ms())
+            ending = conversation.ending
+        except ConnectionClosed:
+            reason = connection.close_reason or ""
+            ending = ending_of_close(connection.close_code, reason)
+        since_ms = conversation.identified_at_ms
+        return ending, None if since_ms is None else now_ms() - since_ms

@@ -1,0 +1,80 @@
+"""What a sidecar is told when it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from hub.address import AddressError, join_host_port, parse_endpoint_url
+from hub.sidecar.discovery import USUAL_PORTS
+
+MAX_TOKEN_LENGTH = 256
+
+
+class SettingsError(Exception):
+    """What the sidecar was told is wrong; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarSettings:
+    """Where the hub is, who the sidecar is, and what it looks after.
+
+    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read
+    anew before every connection, or the secret itself.
+    """
+
+    hub_url: str
+    agent_id: str
+    token_source: "TokenSource"
+    name: str | None = None
+    interval_s: float = 15.0
+    endpoints: Sequence[str] = ()
+    ports: Sequence[int] = USUAL_PORTS
+    keeps_trying_when_replaced: bool = False
+
+
+class TokenSource:
+    """Where the token comes from; `current` is the one that was last read."""
+
+    def __init__(self, *, file: Path | None = None, text: str | None = None) -> None:
+        self._file = file
+        self.current = text
+
+    def read(self) -> str:
+        """The token. Raises SettingsError."""
+        if self._file is not None:
+            try:
+                self.current = self._file.read_text(encoding="ascii").strip()
+            except OSError as error:
+                raise SettingsError(f"{self._file}: cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise SettingsError(f"{self._file}: holds no token") from None
+        token = self.current or ""
+        if not 0 < len(token) <= MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+            raise SettingsError(f"{self._file or 'the token'}: holds no token")
+        return token
+
+
+def hub_url(text: str) -> str:
+    """A ws:// or wss:// URL; without a path it gets "/ws". Raises SettingsError."""
+    try:
+        parts = urlsplit(text.strip())
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a URL: {error}") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
+        raise SettingsError(f"{text!r} is not a URL such as ws://hub.lan:4000/ws")
+    if parts.username or parts.password or parts.fragment:
+        raise SettingsError("the hub's URL must have no user and no fragment")
+    path = parts.path if parts.path not in ("", "/") else "/ws"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def endpoint_url(text: str) -> str:
+    """A server's URL in one spelling, port and all. Raises SettingsError."""
+    try:
+        address = parse_endpoint_url(text)
+    except AddressError as error:
+        raise SettingsError(str(error)) from None
+    host_port = join_host_port(address.host, address.port)
+    return f"{address.scheme}://{host_port}{address.base_path}"

@@ -1,0 +1,131 @@
+"""The endpoints that the configuration file lists: registered from it, and removed with it.
+
+What the file says of an endpoint holds against what was registered before; its
+models, status, admin state and time of registration stay.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from hub import validation
+from hub.address import parse_endpoint_url
+from hub.clock import Clock
+from hub.config import ConfigError, Settings, StaticEndpoint
+from hub.errors import EndpointNotFound, HubError, TargetForbidden
+from hub.probes.targets import AddressPolicy
+from hub.registrar import Registrar, Registration
+from hub.registry.state import Registry
+from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_LLAMA_CPP,
+    BACKEND_LM_STUDIO,
+    BACKEND_OLLAMA,
+    BACKEND_OPENAI,
+    BACKEND_SGLANG,
+    BACKEND_UNSPECIFIED,
+    BACKEND_VLLM,
+    SOURCE_CONFIG,
+)
+
+log = structlog.get_logger()
+
+_BACKENDS = {
+    "": BACKEND_UNSPECIFIED,
+    "ollama": BACKEND_OLLAMA,
+    "vllm": BACKEND_VLLM,
+    "llama_cpp": BACKEND_LLAMA_CPP,
+    "lm_studio": BACKEND_LM_STUDIO,
+    "sglang": BACKEND_SGLANG,
+    "openai": BACKEND_OPENAI,
+}
+
+Wanted = Mapping[str, Registration]
+"""Registrations by the endpoint's id."""
+
+
+def wanted_endpoints(settings: Settings) -> Wanted:
+    """What the settings want registered. Raises ConfigError, in one line."""
+    policy = AddressPolicy(map(str, settings.probes.allow), map(str, settings.probes.deny))
+    wanted: dict[str, Registration] = {}
+    for number, entry in enumerate(settings.endpoints):
+        place = f"endpoints[{number}]"
+        id_, registration = _registration(place, entry)
+        if id_ in wanted:
+            raise ConfigError(f"{place}.url: {id_} is listed twice")
+        try:
+            policy.require_host(registration.host)
+        except TargetForbidden as error:
+            raise ConfigError(f"{place}.url: {error.message}") from None
+        wanted[id_] = registration
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class StaticEndpoints:
+    """Keeps the registry in step with the file."""
+
+    registrar: Registrar
+    registry: Registry
+    clock: Clock
+
+    async def sync(self, wanted: Wanted) -> None:
+        """Registers what is wanted, and removes what an earlier file had.
+
+        An endpoint that cannot be registered or removed is logged and does not
+        keep the others: the next reload tries again.
+        """
+        gone = [
+            record.message.id
+            for record in self.registry.endpoints()
+            if record.message.source == SOURCE_CONFIG and record.message.id not in wanted
+        ]
+        for id_ in gone:
+            try:
+                await self.registrar.remove(id_, "")
+            except EndpointNotFound:
+                continue
+            except HubError as error:
+                _failed("removed", id_, error)
+            else:
+                log.info("endpoint removed: the file has it no more", id=id_)
+        for id_, registration in wanted.items():
+            try:
+                await self.registrar.register(id_, registration, self.clock.now_ms())
+            except HubError as error:
+                _failed("registered", id_, error)
+
+
+def _failed(what: str, id_: str, error: HubError) -> None:
+    log.error(f"endpoint of the file not {what}", id=id_, reason=error.message)
+
+
+def _registration(place: str, entry: StaticEndpoint) -> tuple[str, Registration]:
+    """One entry, held against the rules that a request would be. Raises ConfigError."""
+    address = parse_endpoint_url(entry.url)
+    backend = _BACKENDS[entry.backend]
+    request = RegisterEndpointRequest(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        name=entry.name,
+        backend=backend,
+        agent_id=entry.agent_id,
+        labels=entry.labels,
+    )
+    if violations := validation.violations(request):
+        first = violations[0]
+        raise ConfigError(f"{place}.{first.field}: {first.detail}")
+    return address.id, Registration(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        source=SOURCE_CONFIG,
+        name=entry.name or address.id,
+        backend=backend,
+        labels=dict(entry.labels),
+        agent_id=entry.agent_id or None,
+    )

@@ -1,0 +1,106 @@
+"""The dashboards' stream: server-sent events, each dashboard a number in `LiveUpdates`."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from hub.clock import Clock
+from hub.contract import rpc
+from hub.errors import HubError, LimitReached
+from hub.principal import Principal
+from hub.service import Caller, Service
+from hub.transports.http_auth import Authenticator
+from hub.transports.http_live import LiveUpdates
+from llmhub.v1.resources_pb2 import Role
+
+MAX_STREAMS: Final = 256
+"""The most dashboards at a time."""
+
+_WATCH: Final = rpc("WatchRegistry")
+# Proxies cut what is silent, commonly after 30 s or more.
+_BEAT_S: Final = 15.0
+_WRITE_S: Final = 30.0
+
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    # nginx would otherwise hold events back until its buffer is full.
+    "X-Accel-Buffering": "no",
+}
+
+
+class DashboardStream:
+    """Serves the stream."""
+
+    def __init__(
+        self,
+        updates: LiveUpdates,
+        auth: Authenticator,
+        service: Service,
+        clock: Clock,
+        about: Callable[[], dict[str, object]],
+    ) -> None:
+        """`about` is what the first event tells of the hub."""
+        self._updates = updates
+        self._auth = auth
+        self._service = service
+        self._clock = clock
+        self._about = about
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Sends `hello`, `state`, then each `update`; `beat` where nothing happens.
+
+        Ends with `end` when the caller's token or session does, or the hub stops.
+        """
+        now_ms = self._clock.now_ms()
+        principal = self._auth.principal(request, now_ms)
+        caller = Caller(principal, request.remote or "", "http")
+        self._service.admit_or_raise(_WATCH, caller, now_ms)
+        if self._updates.followers >= MAX_STREAMS:
+            raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
+        response = web.StreamResponse(headers=_HEADERS)
+        await response.prepare(request)
+        try:
+            with self._updates.following():
+                await self._follow(request, response, self._hello(principal))
+        except (ConnectionResetError, TimeoutError):
+            # The browser has gone, or reads no more; it comes back by itself.
+            pass
+        return response
+
+    async def _follow(
+        self, request: web.Request, response: web.StreamResponse, hello: bytes
+    ) -> None:
+        updates = self._updates
+        resumed = updates.resume(request.headers.get("Last-Event-ID", ""))
+        number, block = updates.state() if resumed is None else updates.after(resumed)
+        block = hello + block
+        while True:
+            async with asyncio.timeout(_WRITE_S):
+                await response.write(block)
+            await updates.wait(number, _BEAT_S)
+            if (ending := self._ending(request)) is not None:
+                await response.write(_event("end", {"reason": ending}))
+                return
+            number, block = updates.after(number)
+            block = block or _event("beat", {"now": self._clock.now_ms()})
+
+    def _ending(self, request: web.Request) -> str | None:
+        if self._updates.stopped:
+            return "stopping"
+        try:
+            self._auth.principal(request, self._clock.now_ms())
+        except HubError:
+            return "signed_out"
+        return None
+
+    def _hello(self, principal: Principal) -> bytes:
+        role = Role.Name(principal.role).removeprefix("ROLE_").lower()
+        return _event("hello", {"role": role, "now": self._clock.now_ms(), **self._about()})
+
+
+def _event(kind: str, value: dict[str, object]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(value))

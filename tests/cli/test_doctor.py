@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+from tests.support.command import Outcome, llm_hub
+from tests.support.hub_process import HubProcess, running_hub
+
+
+def doctor(hub: HubProcess, *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
+    done: Outcome = llm_hub("doctor", "-o", "json", *arguments, env=environment)
+    assert done.err == ""
+    return done.code, {each["what"]: each for each in json.loads(done.out)["findings"]}
+
+
+def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub:
+        code, findings = doctor(hub)
+        assert code == 0
+        wrong = {what for what, each in findings.items() if each["level"] != "ok"}
+        assert wrong == {"endpoints"}
+        assert {"data directory", "token file", "store", "clock", "hub"} <= set(findings)
+        assert {"gRPC door", "WebSocket door", "HTTP door", "tokens"} <= set(findings)
+        token = hub.data_dir / "admin.token"
+        token.chmod(0o644)
+        environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
+        assert llm_hub("register", "127.0.0.1:1", "--agent", "gpu-1", env=environment).code == 0
+        code, findings = doctor(hub)
+        assert code == 8
+        assert findings["token file"]["level"] == "failed"
+        assert "chmod 600" in findings["token file"]["advice"]
+        assert findings["endpoint 127.0.0.1:1"]["found"] == "connection refused"
+        assert findings["sidecars"]["found"] == "not connected: gpu-1"
+
+
+def test_without_a_hub_the_ports_are_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("".join(f"[{door}]\naddress = '127.0.0.1:0'\n" for door in ("ws", "grpc")))
+    done = llm_hub(
+        "doctor",
+        "--config",
+        str(file),
+        "--hub",
+        "127.0.0.1:1",
+        "--data-dir",
+        str(tmp_path / "none"),
+    )
+    assert done.code == 8
+    rows = [line.split("\t") for line in done.out.splitlines()]
+    assert rows[0] == ["LEVEL", "WHAT", "FOUND", "ADVICE"]
+    by_what = {row[1]: row for row in rows[1:]}
+    assert by_what["gRPC door"][0] == "failed"
+    assert "llm-hub serve" in by_what["gRPC door"][3]
+    assert "port http" in by_what
+    assert "port ws" not in by_what
+
+
+def test_wrong_settings_are_a_finding(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("[ws\n")
+    done = llm_hub("doctor", "--config", str(file), "--hub", "127.0.0.1:1")
+    assert done.code == 8
+    assert "not TOML" in done.out
+
+
+def test_a_wrong_token_is_a_finding(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub:
+        code, findings = doctor(hub, "--token", "llmhub_no_such")
+        assert code == 8
+        assert findings["hub"]["level"] == "failed"
+        assert "INVALID_TOKEN" in findings["hub"]["found"]

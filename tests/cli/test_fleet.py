@@ -1,0 +1,47 @@
+"""The commands that show the fleet from other sides, against a hub that runs."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import yaml
+
+from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
+from tests.support.command import Outcome, llm_hub
+from tests.support.hub import by_id, running_hub
+from tests.support.waiting import wait_until
+from tools.fleetsim import FakeOllama, Fleet
+
+
+async def test_models_sidecars_and_the_hub_itself(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as hub, Fleet() as fleet:
+        environment = {"LLM_HUB_ADDRESS": hub.grpc_address, "LLM_HUB_DATA_DIR": str(tmp_path)}
+
+        async def ask(*arguments: str) -> Outcome:
+            return await asyncio.to_thread(llm_hub, *arguments, env=environment)
+
+        assert (await ask("sidecars")).out.count("\n") == 1
+        persona = FakeOllama("llama3.1:8b", "phi4:14b")
+        persona.load("phi4:14b")
+        ollama = await fleet.add(persona)
+        async with hub.sidecar("node-1", ollama_url=ollama.id, status="idle") as sidecar:
+
+            async def healthy() -> bool:
+                return by_id(await hub.snapshot())[ollama.id].status == STATUS_HEALTHY
+
+            await wait_until(healthy)
+            models = (await ask("models")).out.splitlines()
+            assert models[1:] == [
+                f"llama3.1:8b\t1\t0\t1\t{ollama.id}",
+                f"phi4:14b\t1\t1\t1\t{ollama.id}",
+            ]
+            [shown] = json.loads((await ask("sidecars", "-o", "json")).out)["sidecars"]
+            assert (shown["agent_id"], shown["transport"]) == ("node-1", "ws")
+            assert "\tidle\t127.0.0.1\tws\t" in (await ask("sidecars")).out
+            info = yaml.safe_load((await ask("info", "-o", "yaml")).out)
+            assert (info["sidecar_count"], info["healthy_count"]) == (1, 1)
+            assert f"gRPC\t{hub.grpc_address}" in (await ask("info")).out
+            done = await ask("disconnect", "node-1", "--reason", "maintenance")
+            assert (done.code, done.out) == (0, "disconnected node-1\n")
+            assert await sidecar.closed() == (1000, "maintenance")
+        assert (await ask("disconnect", "node-1")).code == 5

@@ -1,0 +1,64 @@
+"""The commands that change one endpoint, against a hub that runs."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+import yaml
+
+from tests.support.command import Outcome, llm_hub
+from tests.support.hub_process import running_hub
+
+Ask = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    with running_hub(tmp_path_factory.mktemp("states") / "data") as hub:
+        environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
+
+        def run(*arguments: str) -> Outcome:
+            return llm_hub(*arguments, env=environment)
+
+        assert run("register", "127.0.0.1:1", "--label", "zone=a").code == 0
+        yield run
+
+
+def state(ask: Ask) -> str:
+    return json.loads(ask("endpoints", "-o", "json").out)["endpoints"][0]["admin_state"]
+
+
+def test_drain_disable_enable(ask: Ask) -> None:
+    for command, word in (("drain", "draining"), ("disable", "disabled"), ("enable", "enabled")):
+        done = ask(command, "127.0.0.1:1")
+        assert done.code == 0
+        assert word in done.out
+        assert state(ask) == word
+
+
+def test_a_dry_run_shows_and_changes_nothing(ask: Ask) -> None:
+    done = ask("drain", "127.0.0.1:1", "--dry-run")
+    assert done.code == 0
+    assert "draining" in done.out
+    assert state(ask) == "enabled"
+
+
+def test_labels_are_shown_set_and_taken_away(ask: Ask) -> None:
+    assert ask("labels", "127.0.0.1:1").out == "LABEL\tVALUE\nzone\ta\n"
+    done = ask("labels", "127.0.0.1:1", "tier=fast", "zone-", "-o", "yaml")
+    assert yaml.safe_load(done.out)["labels"] == {"tier": "fast"}
+    assert ask("labels", "127.0.0.1:1", "tier-", "zone=a").out == "LABEL\tVALUE\nzone\ta\n"
+    assert ask("labels", "127.0.0.1:1", "nonsense").code == 2
+
+
+def test_a_check_of_a_dead_endpoint_says_so_by_its_code(ask: Ask) -> None:
+    done = ask("check", "127.0.0.1:1")
+    assert done.code == 8
+    assert "connection refused" in done.out
+
+
+@pytest.mark.parametrize("command", ["drain", "enable", "disable", "labels", "check"])
+def test_an_endpoint_that_is_not_there(ask: Ask, command: str) -> None:
+    done = ask(command, "127.0.0.1:2")
+    assert done.code == 5
+    assert done.err.endswith("[ENDPOINT_NOT_FOUND]\n")

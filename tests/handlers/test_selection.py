@@ -1,0 +1,256 @@
+"""SelectEndpoint and ReleaseSelection, as the service calls them."""
+
+import pytest
+
+from hub.errors import (
+    LeaseNotFound,
+    LimitReached,
+    ModelUnknown,
+    NoCapacity,
+    NoHealthyEndpoint,
+)
+from hub.handlers import selection
+from hub.handlers.selection import SelectionHandlers
+from hub.principal import Principal
+from hub.registry.state import Registry
+from hub.service import Caller
+from llmhub.v1 import registry_service_pb2 as pb
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
+from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
+from llmhub.v1.resources_pb2 import ROLE_READER
+from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
+
+CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(first_revision=1000)
+
+
+class Selecting:
+    def __init__(self, registry: Registry, **bounds: int) -> None:
+        self.handlers = SelectionHandlers(registry, **bounds)
+        self.now_ms = NOW
+
+    def __call__(self, model: str = "m", *, lease_s: float = 0, **fields: object):
+        request = pb.SelectEndpointRequest(model=model, **fields)
+        if lease_s:
+            request.lease_ttl.FromMilliseconds(round(lease_s * 1000))
+        raw = self.handlers.select_endpoint(request, CALLER, self.now_ms)
+        return pb.SelectEndpointResponse.FromString(raw)
+
+    def release(self, lease_id: str) -> None:
+        request = pb.ReleaseSelectionRequest(lease_id=lease_id)
+        self.handlers.release_selection(request, CALLER, self.now_ms)
+
+
+@pytest.fixture
+def select(registry: Registry) -> Selecting:
+    return Selecting(registry)
+
+
+def chosen(response: pb.SelectEndpointResponse) -> list[str]:
+    return [selection.endpoint.id for selection in response.selections]
+
+
+def test_a_selection_carries_the_endpoint_whole(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded(), name="A", labels={"zone": "x"})
+    response = select()
+    (selection,) = response.selections
+    record = registry.get("a:1")
+    assert record is not None
+    assert selection.endpoint == record.message
+    assert (selection.model, selection.lease_id) == ("m", "")
+    assert selection.score > 0
+    assert not selection.HasField("lease_expires_at")
+    assert response.revision == registry.revision
+    assert not response.candidates
+
+
+def test_as_many_as_asked_for_best_first(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", on_disk())
+    add(registry, "b:1", loaded())
+    add(registry, "c:1", loaded(), error="down")
+    response = select(count=5)
+    assert chosen(response) == ["b:1", "a:1"]
+    assert response.selections[0].score > response.selections[1].score
+    assert chosen(select(count=1)) == ["b:1"]
+
+
+def test_the_fleet_is_followed(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded(), agent_id="a")
+    assert chosen(select(count=9)) == ["a:1"]
+    add(registry, "b:1", loaded(), agent_id="b")
+    assert chosen(select(count=9)) == ["b:1", "a:1"]
+    report(registry, "b", cpu_percent=99)
+    assert chosen(select(count=9)) == ["a:1", "b:1"]
+    report(registry, "a", cpu_percent=100)
+    assert chosen(select(count=9)) == ["b:1", "a:1"]
+    select.now_ms += 90_000
+    assert len(chosen(select(count=9))) == 2
+    registry.remove_endpoint("b:1")
+    assert chosen(select(count=9)) == ["a:1"]
+
+
+def test_more_changes_than_are_read_at_once(
+    registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_READ_AT_ONCE", 10)
+    add(registry, "a:1", loaded())
+    assert chosen(select(count=9)) == ["a:1"]
+    for i in range(20):
+        add(registry, f"b{i}:1", loaded())
+    assert len(chosen(select(count=99))) == 21
+
+
+def test_an_alias_spans_names(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded("llama3:8b"))
+    add(registry, "b:1", loaded("meta/llama-3"))
+    targets = [AliasTarget(model="llama3:8b"), AliasTarget(model="meta/llama-3")]
+    registry.put_alias(ModelAlias(name="small", targets=targets))
+    found = {each.endpoint.id: each.model for each in select("small", count=9).selections}
+    assert found == {"a:1": "llama3:8b", "b:1": "meta/llama-3"}
+    registry.put_alias(ModelAlias(name="small", targets=targets[:1]))
+    assert chosen(select("small", count=9)) == ["a:1"]
+    registry.remove_alias("small")
+    with pytest.raises(ModelUnknown):
+        select("small")
+
+
+# What fails, and how.
+
+
+def test_a_model_that_nobody_has(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded())
+    with pytest.raises(ModelUnknown) as raised:
+        select("nope")
+    assert raised.value.metadata == {"model": "nope"}
+    assert raised.value.retry_after_ms is None
+
+
+def test_until_all_have_been_asked_nobody_knows_what_is_unknown(
+    registry: Registry, select: Selecting
+) -> None:
+    registry.put_endpoint(Endpoint(id="new:1"))
+    with pytest.raises(NoHealthyEndpoint) as raised:
+        select("nope")
+    assert raised.value.retry_after_ms == 5_000
+    registry.put_endpoint(Endpoint(id="new:1", admin_state=ADMIN_STATE_DISABLED))
+    with pytest.raises(ModelUnknown):
+        select("nope")
+
+
+def test_none_that_is_healthy_says_when_to_come_back(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded(), error="connection refused", checked_ms=NOW - 20_000)
+    add(registry, "b:1", loaded(), admin_state=ADMIN_STATE_DRAINING, checked_ms=NOW - 29_000)
+    with pytest.raises(NoHealthyEndpoint) as raised:
+        select(explain=True)
+    assert raised.value.retry_after_ms == 10_000
+    assert raised.value.metadata == {
+        "model": "m",
+        "draining": "1",
+        "not_healthy": "1",
+        "rejected a:1": "unhealthy: connection refused",
+        "rejected b:1": "being drained by an admin",
+    }
+
+
+def test_healthy_but_not_able(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded(), error="down")
+    add(registry, "b:1", loaded(), agent_id="n")
+    report(registry, "n", vram_used_bytes=7 * GIB, vram_total_bytes=8 * GIB)
+    with pytest.raises(NoCapacity) as raised:
+        select(min_free_vram_bytes=2 * GIB)
+    assert raised.value.metadata == {"model": "m", "not_healthy": "1", "vram": "1"}
+    with pytest.raises(NoCapacity):
+        select(exclude_ids=["b:1"])
+    assert chosen(select()) == ["b:1"]
+
+
+# Explanations.
+
+
+def test_an_explanation_names_every_candidate(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", on_disk())
+    add(registry, "b:1", loaded())
+    add(registry, "c:1", loaded(), error="no route to host")
+    add(registry, "d:1", loaded("other"))
+    response = select(explain=True, exclude_ids=["a:1"], count=3, lease_s=5)
+    assert chosen(response) == ["b:1"]
+    found = {each.endpoint_id: each for each in response.candidates}
+    assert list(found) == ["b:1", "a:1", "c:1"]
+    best = found["b:1"]
+    assert sum(best.parts.values()) == pytest.approx(best.score)
+    assert best.score == response.selections[0].score
+    assert best.rejection == pb.REJECTION_UNSPECIFIED
+    assert best.in_flight == 0, "as it was before this selection"
+    assert found["a:1"].rejection == pb.REJECTION_EXCLUDED
+    assert found["c:1"].rejection == pb.REJECTION_NOT_HEALTHY
+    assert found["c:1"].detail == "unhealthy: no route to host"
+    assert found["c:1"].score == 0
+    assert select(explain=True).candidates[0].in_flight == 1
+
+
+# Leases.
+
+
+def test_a_lease_counts_until_released_or_over(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded())
+    add(registry, "b:1", loaded())
+    (first,) = select(lease_s=10).selections
+    assert first.lease_expires_at.ToMilliseconds() == NOW + 10_000
+    (second,) = select(lease_s=20).selections
+    assert {first.endpoint.id, second.endpoint.id} == {"a:1", "b:1"}
+    select.release(first.lease_id)
+    assert chosen(select()) == [first.endpoint.id]
+    with pytest.raises(LeaseNotFound):
+        select.release(first.lease_id)
+    select.now_ms += 20_000
+    with pytest.raises(LeaseNotFound):
+        select.release(second.lease_id)
+    assert len(select.handlers.leases) == 0
+
+
+def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded())
+    for _ in range(2):
+        select(lease_s=10, max_in_flight=2)
+    with pytest.raises(NoCapacity) as raised:
+        select(lease_s=10, max_in_flight=2)
+    assert raised.value.metadata["in_flight"] == "1"
+
+
+def test_leases_are_all_taken_or_none(registry: Registry) -> None:
+    select = Selecting(registry, max_leases=3)
+    for id_ in ("a:1", "b:1"):
+        add(registry, id_, loaded())
+    select(lease_s=10, count=2)
+    with pytest.raises(LimitReached):
+        select(lease_s=10, count=2)
+    assert len(select.handlers.leases) == 2
+
+
+@pytest.mark.parametrize("strategy", pb.Strategy.values())
+def test_a_herd_spreads(registry: Registry, select: Selecting, strategy: int) -> None:
+    weights = {"in_flight": 1, "loaded": 4}
+    for i in range(8):
+        add(registry, f"h{i}:1", loaded(), latency_ms=1 + i / 10)
+    counts: dict[str, int] = {}
+    for _ in range(200):
+        (id_,) = chosen(select(lease_s=60, strategy=strategy, weights=weights))
+        counts[id_] = counts.get(id_, 0) + 1
+    assert len(counts) == 8
+    assert all(abs(count - 25) <= 2 for count in counts.values()), counts
+
+
+def test_a_herd_does_not_pile_on_the_one_warm_host(registry: Registry, select: Selecting) -> None:
+    add(registry, "warm:1", loaded())
+    for i in range(7):
+        add(registry, f"cold{i}:1", on_disk())
+    counts: dict[str, int] = {}
+    for _ in range(200):
+        (id_,) = chosen(select(lease_s=60))
+        counts[id_] = counts.get(id_, 0) + 1
+    assert 25 <= counts["warm:1"] <= 25 + 5
+    assert min(counts.values()) >= 23

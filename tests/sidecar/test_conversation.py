@@ -1,0 +1,233 @@
+import json
+from typing import Any
+
+import pytest
+
+from hub.codec.frames import parse_frame
+from hub.sidecar.conversation import (
+    ANSWER_TIMEOUT_MS,
+    INVALID_PAUSE_MS,
+    MAX_FRAME_BYTES,
+    Conversation,
+    Identity,
+)
+from hub.sidecar.ending import REFUSED_WAIT_MS
+from hub.sidecar.sightings import Sighting
+
+T0 = 1_800_000_000_000
+INTERVAL = 15_000
+HOST = {"cpu_percent": 12.5, "ram_used_bytes": 1, "ram_total_bytes": 2, "vram_total_bytes": None}
+OLLAMA = Sighting("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
+VLLM = Sighting("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
+
+
+class Talk:
+    """A conversation with a hub that the test plays."""
+
+    def __init__(self, *sightings: Sighting, host: dict[str, object] | None = HOST) -> None:
+        self.sightings = sightings
+        self.host = host
+        self.now = T0
+        self.it = Conversation(
+            Identity("node-1", "secret"), sightings, interval_ms=INTERVAL, now_ms=T0
+        )
+
+    def sent(self) -> list[dict[str, Any]]:
+        frames = []
+        while frame := self.it.next_frame(self.host, self.sightings, self.now):
+            # The hub's own parser takes every frame without a violation.
+            assert not parse_frame(json.dumps(frame)).decode().violations
+            frames.append(frame)
+        return frames
+
+    def says(self, type_: str, **fields: object) -> None:
+        self.it.receive(json.dumps({"type": type_, **fields}), self.now)
+
+    def identified(self) -> None:
+        [frame] = self.sent()
+        assert frame["type"] == "identify"
+        self.says("identified", agent_id="node-1")
+
+    def types(self) -> list[str]:
+        return [frame["type"] for frame in self.sent()]
+
+
+def test_it_identifies_first_and_says_nothing_else_until_it_is_known() -> None:
+    talk = Talk(OLLAMA, VLLM)
+    [frame] = talk.sent()
+    assert (frame["type"], frame["agent_id"], frame["token"]) == ("identify", "node-1", "secret")
+    assert frame["ollama_url"] == OLLAMA.url
+    talk.now += 1000
+    assert talk.sent() == []
+    assert talk.it.identified_at_ms is None
+    talk.says("identified", agent_id="node-1")
+    assert talk.it.identified_at_ms == talk.now
+
+
+def test_a_hub_that_does_not_answer_is_left() -> None:
+    talk = Talk()
+    talk.sent()
+    assert talk.it.wake_ms == T0 + ANSWER_TIMEOUT_MS
+    talk.now = talk.it.wake_ms
+    assert talk.sent() == []
+    assert talk.it.ending is not None
+    assert "identify" in talk.it.ending.reason
+
+
+def test_it_reports_at_once_and_then_at_every_interval_without_drifting() -> None:
+    talk = Talk()
+    talk.identified()
+    assert talk.sent() == [{"type": "resource_report", **HOST}]
+    assert talk.it.wake_ms == T0 + INTERVAL
+    talk.now = T0 + INTERVAL - 1
+    assert talk.sent() == []
+    talk.now = T0 + INTERVAL + 700
+    assert talk.types() == ["resource_report"]
+    assert talk.it.wake_ms == T0 + 2 * INTERVAL
+
+
+def test_a_machine_that_slept_does_not_catch_up() -> None:
+    talk = Talk()
+    talk.identified()
+    talk.sent()
+    talk.now += 100 * INTERVAL
+    assert talk.types() == ["resource_report"]
+    talk.now += 10
+    assert talk.types() == ["resource_report"]
+    talk.now += 10
+    assert talk.types() == []
+
+
+def test_without_a_fresh_sample_it_says_nothing_of_the_host() -> None:
+    talk = Talk(host=None)
+    talk.identified()
+    assert talk.sent() == []
+
+
+def test_each_server_is_reported_after_the_answer_for_the_one_before() -> None:
+    talk = Talk(OLLAMA, VLLM)
+    talk.identified()
+    assert talk.types() == ["resource_report", "endpoint_report"]
+    assert talk.types() == []
+    talk.says("endpoint_report_ack", status="registered", endpoint_id="127.0.0.1:11434")
+    [frame] = talk.sent()
+    assert frame == {
+        "type": "endpoint_report",
+        "url": VLLM.url,
+        "backend": "vllm",
+        "version": "0.11.0",
+        "reachable": True,
+        "models": [{"name": "qwen3"}],
+    }
+
+
+def test_an_ollama_that_comes_later_is_registered_once() -> None:
+    talk = Talk()
+    talk.identified()
+    talk.sent()
+    talk.sightings = (OLLAMA,)
+    talk.now += INTERVAL
+    assert talk.types() == ["resource_report", "ollama_report"]
+    talk.says("ollama_report_ack", status="registered", endpoint_id="127.0.0.1:11434")
+    assert talk.types() == ["endpoint_report"]
+    talk.says("error", error="not_implemented", detail="not yet")
+    talk.now += INTERVAL
+    assert talk.types() == ["resource_report"]
+
+
+def test_a_hub_without_endpoint_reports_is_not_asked_again() -> None:
+    talk = Talk(VLLM, VLLM)
+    talk.identified()
+    assert talk.types() == ["resource_report", "endpoint_report"]
+    talk.says("error", error="not_implemented", detail="not yet")
+    assert talk.it.ending is None
+    for _ in range(3):
+        talk.now += INTERVAL
+        assert talk.types() in ([], ["resource_report"])
+
+
+def test_a_refused_token_ends_it_and_is_not_tried_again_at_once() -> None:
+    talk = Talk()
+    talk.sent()
+    talk.says("error", error="invalid_token")
+    assert talk.it.ending is not None
+    assert talk.it.ending.wait_ms == REFUSED_WAIT_MS
+    assert "invalid_token" in talk.it.ending.reason
+
+
+def test_a_limited_identify_waits_as_long_as_the_hub_says() -> None:
+    talk = Talk()
+    talk.sent()
+    talk.says("rate_limited", tier="heavy", retry_after_ms=4200)
+    assert talk.it.ending is not None
+    assert talk.it.ending.wait_ms == 4200
+
+
+def test_a_dropped_report_is_sent_again_after_the_wait() -> None:
+    talk = Talk(VLLM)
+    talk.identified()
+    assert talk.types() == ["resource_report", "endpoint_report"]
+    talk.says("rate_limited", tier="normal", retry_after_ms=3000)
+    assert talk.sent() == []
+    assert talk.it.wake_ms == talk.now + 3000
+    talk.now += 3000
+    assert talk.types() == ["endpoint_report"]
+
+
+def test_a_warning_slows_it_down() -> None:
+    talk = Talk(VLLM)
+    talk.identified()
+    talk.sent()
+    talk.says("rate_limit_warning", tier="normal", remaining=3, capacity=60)
+    talk.says("endpoint_report_ack", status="registered", endpoint_id="127.0.0.1:8000")
+    talk.now = T0 + INTERVAL
+    talk.says("rate_limit_warning", tier="normal", remaining=2, capacity=60)
+    assert talk.sent() == []
+    assert talk.it.wake_ms == talk.now + 2000
+    talk.now += 2000
+    assert talk.types() == ["resource_report", "endpoint_report"]
+
+
+def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
+    talk = Talk()
+    talk.identified()
+    assert talk.types() == ["resource_report"]
+    sent = 1
+    for _ in range(60_000 // INTERVAL):
+        talk.says(
+            "error",
+            error="validation_failed",
+            message_type="resource_report",
+            errors=[{"field": "cpu_percent", "error": "out_of_range", "detail": "must be ≤ 100"}],
+        )
+        talk.now += INTERVAL
+        sent += len(talk.sent())
+    assert sent <= 2
+    assert INVALID_PAUSE_MS == 60_000
+
+
+def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
+    names = tuple(f"{'m' * 500}{number}" for number in range(256))
+    talk = Talk(Sighting("http://h:1", "openai", None, names))
+    talk.identified()
+    [_, frame] = talk.sent()
+    assert "models" not in frame
+    assert len(json.dumps(frame)) < MAX_FRAME_BYTES
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"type":[]}', b"\xff", '{"type":"news"}'])
+def test_what_it_does_not_understand_changes_nothing(text: str | bytes) -> None:
+    talk = Talk()
+    talk.identified()
+    talk.it.receive(text, talk.now)
+    assert talk.types() == ["resource_report"]
+    assert talk.it.ending is None
+
+
+@pytest.mark.parametrize("value", [None, "soon", -1, 10**12, True])
+def test_a_senseless_wait_is_a_second(value: object) -> None:
+    talk = Talk(VLLM)
+    talk.identified()
+    talk.sent()
+    talk.says("rate_limited", tier="normal", retry_after_ms=value)
+    assert talk.it.wake_ms <= talk.now + 1000

@@ -1,0 +1,142 @@
+"""The sidecar as a process of its own, against real hubs."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmhub.v1.admin_service_pb2 import DisconnectSidecarRequest
+from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, STATUS_HEALTHY
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
+from tests.support.hub import ROOT, HubClient, by_id, hub_process, running_hub
+from tests.support.sidecar_process import sidecar_process
+from tests.support.waiting import wait_until
+from tools.fleetsim import FakeOllama, Fleet
+
+HEAVY = ("grpc", "google.protobuf", "pydantic", "aiohttp", "rich", "structlog", "llmhub", "yaml")
+
+
+def peak_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+async def seen_by(hub: HubClient, agent_id: str, endpoint_id: str) -> Snapshot:
+    """The snapshot, once the hub has the host and its healthy endpoint."""
+    found = Snapshot()
+
+    async def there() -> bool:
+        found.CopyFrom(await hub.snapshot())
+        endpoint = by_id(found).get(endpoint_id)
+        healthy = endpoint is not None and endpoint.status == STATUS_HEALTHY
+        return healthy and agent_id in found.resources
+
+    await wait_until(there, timeout_s=30)
+    return found
+
+
+async def test_the_host_and_its_server_are_seen(tmp_path: Path) -> None:
+    async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
+        ollama = await fleet.add(FakeOllama("llama3.1:8b"))
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        arguments = ("--no-discover", "--endpoint", ollama.id, "--interval", "1")
+        async with sidecar_process(hub.ws_address, "node-1", token, *arguments) as sidecar:
+            snapshot = await seen_by(hub, "node-1", ollama.id)
+            endpoint, host = by_id(snapshot)[ollama.id], snapshot.resources["node-1"]
+            assert (endpoint.agent_id, endpoint.source) == ("node-1", SOURCE_AUTO)
+            assert [model.name for model in endpoint.models] == ["llama3.1:8b"]
+            assert 0 < host.ram_used_bytes < host.ram_total_bytes
+            assert 0 <= host.cpu_percent <= 100
+            assert await sidecar.stop() == 0
+            assert token not in sidecar.log
+        await wait_until(lambda: hub.hub.info().sidecar_count == 0)
+
+
+async def test_it_outlives_the_hub(tmp_path: Path) -> None:
+    async with hub_process(tmp_path / "data") as hub, Fleet() as fleet:
+        ollama = await fleet.add(FakeOllama("llama3.1:8b"))
+        async with hub.client() as client:
+            token = await client.token(ROLE_SIDECAR, "node-1")
+        address = hub.addresses["ws"]
+        arguments = ("--no-discover", "--endpoint", ollama.id, "--interval", "1")
+        async with sidecar_process(address, "node-1", token, *arguments) as sidecar:
+            await sidecar.says("identified as node-1")
+            hub.arguments = ("--ws", address)
+            await hub.kill()
+            await sidecar.says("trying again")
+            await hub.start()
+            await sidecar.says("identified as node-1", times=2)
+            hub.send(signal.SIGTERM)
+            assert (await hub.exited())[0] == 0
+            await sidecar.says("the hub goes away")
+            await hub.start()
+            await sidecar.says("identified as node-1", times=3)
+            async with hub.client() as client:
+                await seen_by(client, "node-1", ollama.id)
+            assert await sidecar.stop() == 0
+
+
+async def test_one_that_was_replaced_stops_and_says_why(tmp_path: Path) -> None:
+    async with running_hub(tmp_path / "data") as hub:
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        async with sidecar_process(hub.ws_address, "node-1", token, "--no-discover") as sidecar:
+            await sidecar.says("identified as node-1")
+            async with hub.sidecar("node-1", token=token):
+                assert await sidecar.exited() == 7
+            assert "two sidecars share one token" in sidecar.log
+
+
+async def test_a_wrong_token_is_not_tried_again_and_again(tmp_path: Path) -> None:
+    async with running_hub(tmp_path / "data") as hub:
+        token = await hub.token(ROLE_SIDECAR, "node-2")
+        async with sidecar_process(hub.ws_address, "node-1", token, "--no-discover") as sidecar:
+            await sidecar.says("token_agent_mismatch")
+            # At least thirty seconds.
+            await sidecar.says("trying again in ")
+            seconds = float(sidecar.log.rpartition("trying again in ")[2].split()[0])
+            assert 30 <= seconds <= 31.5
+            assert await sidecar.stop() == 0
+
+
+async def test_a_new_token_in_the_file_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    async with running_hub(tmp_path / "data") as hub:
+        first = await hub.created_token(ROLE_SIDECAR, "node-1")
+        file.write_text(first.token)
+        arguments = ("--no-discover", "--token-file", str(file))
+        async with sidecar_process(hub.ws_address, "node-1", "unused", *arguments) as sidecar:
+            await sidecar.says("identified as node-1")
+            file.write_text(await hub.token(ROLE_SIDECAR, "node-1"))
+            await hub.call("DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-1"))
+            await sidecar.says("identified as node-1", times=2)
+            assert first.token not in sidecar.log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_it_stays_within_its_budget_of_memory(tmp_path: Path) -> None:
+    async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
+        ollama = await fleet.add(FakeOllama("llama3.1:8b"))
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        arguments = ("--endpoint", ollama.id, "--interval", "1")
+        async with sidecar_process(hub.ws_address, "node-1", token, *arguments) as sidecar:
+            await seen_by(hub, "node-1", ollama.id)
+            assert peak_kib(sidecar.process.pid) <= 40 * 1024
+
+
+def test_it_loads_nothing_heavy() -> None:
+    code = (
+        "import hub.cli, hub.cli.sidecar, hub.sidecar.runner, sys;"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,59 @@
+"""Registries filled by hand, for what chooses among endpoints."""
+
+from hub.registry.observation import Load, Observation
+from hub.registry.state import Registry
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_ENABLED,
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    AdminState,
+    Endpoint,
+    Model,
+)
+from llmhub.v1.frame_pb2 import ReportResourcesRequest
+
+NOW = 1_800_000_000_000
+GIB = 2**30
+
+
+def loaded(name: str = "m", **fields: object) -> Model:
+    return Model(name=name, state=MODEL_STATE_LOADED, **fields)
+
+
+def on_disk(name: str = "m", **fields: object) -> Model:
+    return Model(name=name, state=MODEL_STATE_AVAILABLE, **fields)
+
+
+def add(
+    registry: Registry,
+    id_: str,
+    *models: Model,
+    admin_state: AdminState = ADMIN_STATE_ENABLED,
+    error: str = "",
+    latency_ms: float | None = 1.0,
+    load: Load | None = None,
+    checked_ms: int = NOW,
+    **fields: object,
+) -> None:
+    """A healthy endpoint; with an `error`, one that was seen once and then failed twice."""
+    registry.put_endpoint(Endpoint(id=id_, admin_state=admin_state, **fields))
+    seen = Observation(
+        checked_at_ms=checked_ms,
+        next_check_at_ms=checked_ms + 30_000,
+        latency_ms=latency_ms,
+        models=models,
+        load=load,
+    )
+    registry.observe(id_, seen)
+    if error:
+        for _ in range(2):
+            registry.observe(
+                id_,
+                Observation(
+                    checked_at_ms=checked_ms, next_check_at_ms=checked_ms + 30_000, error=error
+                ),
+            )
+
+
+def report(registry: Registry, agent_id: str, now_ms: int = NOW, **figures: float) -> None:
+    registry.report_resources(agent_id, ReportResourcesRequest(**figures), now_ms)

@@ -1,0 +1,29 @@
+"""The metrics that a hub has, read off its sources."""
+
+from dataclasses import dataclass
+
+from hub.app import Hub
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def metric_facts(hub: Hub) -> list[MetricFacts]:
+    """Every metric of the hub's own, in the order of a scrape, under its name in a scrape."""
+    facts = []
+    for source in hub._http._metrics._sources:
+        for metric in source():
+            if metric.name.startswith("llmhub_"):
+                labels = tuple(getattr(metric, "_labelnames", ()))
+                if metric.type == "info":
+                    labels = tuple(metric.samples[0].labels)
+                suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
+                kind = "gauge" if metric.type == "info" else metric.type
+                name = f"{metric.name}{suffix}"
+                facts.append(MetricFacts(name, kind, labels, metric.documentation))
+    return facts

@@ -1,0 +1,199 @@
+"""docs/protocol.md names all that is on the wire, and nothing else."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from google.rpc import code_pb2
+
+from hub import contract, presence
+from hub.clock import ManualClock
+from hub.codec.frames import parse_frame
+from hub.config import HttpSettings, RateLimits
+from hub.errors import HubError, ValidationFailed
+from hub.errors import RateLimited as RateLimitedError
+from hub.ratelimit import Tier
+from hub.registry.state import Registry
+from hub.service import Service
+from hub.tokens import TokenRegistry
+from hub.transports.http import HttpDoor
+from hub.transports.http_errors import error_response
+from hub.validation import violations
+from llmhub.v1.error_reason_pb2 import ErrorReason
+from llmhub.v1.frame_pb2 import HubFrame
+from llmhub.v1.resources_pb2 import Role
+
+ROOT = Path(__file__).parents[1]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+HUB_FRAMES = HubFrame.DESCRIPTOR.oneofs_by_name["frame"].fields
+
+
+def section(title: str) -> str:
+    """The text below a heading, up to the next one of any level."""
+    (text,) = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PROTOCOL, re.M | re.S)
+    return text
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its head."""
+    table = re.search(r"(?:^\|.*\n)+", section(title), re.M)
+    assert table is not None, title
+    lines = table.group().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def named(title: str) -> list[str]:
+    """The first column of that table; every cell is one name in backticks."""
+    names = [row[0] for row in rows(title)]
+    assert all(re.fullmatch(r"`[^`]+`", name) for name in names), names
+    return [name.strip("`") for name in names]
+
+
+def leaves(kind: type[HubError]) -> list[type[HubError]]:
+    below = kind.__subclasses__()
+    return [leaf for each in below for leaf in leaves(each)] if below else [kind]
+
+
+ERRORS = {kind.reason: kind for kind in leaves(HubError)}
+
+
+@pytest.mark.parametrize("service", contract.SERVICES, ids=lambda service: service.name)
+def test_rpcs(service):
+    assert named(service.name) == [method.name for method in service.methods]
+
+
+def test_frames_from_sidecars():
+    told = {row[0].strip("`"): row[1:] for row in rows("Frames from sidecars")}
+    assert told == {
+        name: [kind.rpc.name, f"`{kind.reply}`" if kind.reply else "nothing"]
+        for name, kind in contract.FRAMES.items()
+    }
+
+
+def test_frames_to_sidecars():
+    assert named("Frames to sidecars") == [field.name for field in HUB_FRAMES]
+
+
+def examples(title: str) -> list[str]:
+    (block,) = re.findall(r"```json\n(.*?)```", section(title), re.S)
+    return block.splitlines()
+
+
+def test_every_frame_from_sidecars_has_an_example_that_is_valid():
+    seen = set()
+    for line in examples("Frames from sidecars"):
+        frame = parse_frame(line)
+        decoded = frame.decode()
+        assert (decoded.violations, decoded.unknown_fields) == ([], 0), line
+        assert violations(decoded.message) == [], line
+        seen.add(frame.type)
+    assert seen == set(contract.FRAMES)
+
+
+def test_every_frame_to_sidecars_has_an_example_with_its_fields():
+    members = {field.name: field.message_type for field in HUB_FRAMES}
+    seen = set()
+    for line in examples("Frames to sidecars"):
+        frame = json.loads(line)
+        kind = frame.pop("type")
+        assert set(frame) <= set(members[kind].fields_by_name), line
+        seen.add(kind)
+    assert seen == set(members)
+
+
+def test_routes():
+    service = Service(tokens=TokenRegistry(), limiters={}, handlers=[])
+    door = HttpDoor(
+        HttpSettings(),
+        service,
+        Registry(first_revision=1),
+        ManualClock(),
+        ready=lambda: None,
+        grace_s=1,
+    )
+    pattern = re.compile(r"{(\w+):[^}]*}")
+    routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in door.routes()]
+    assert sorted(named("HTTP")) == sorted(routes)
+
+
+def test_closes():
+    closes = [value for value in vars(presence).values() if isinstance(value, presence.Close)]
+    closes += [presence.cooldown(30), presence.disconnected("")]
+    expected = {}
+    for close in closes:
+        error = close.as_error()
+        code = code_pb2.Code.Name(error.code)
+        expected[f"`{close.code} {close.reason}`"] = f"{code} `{error.reason_name}`"
+    told = {row[0]: row[2] for row in rows("How a connection is closed")}
+    assert told == expected
+
+
+def test_reasons():
+    known = [name.removeprefix("ERROR_REASON_") for name, number in ErrorReason.items() if number]
+    assert sorted(named("Reasons")) == sorted(known)
+
+
+def test_the_codes_of_reasons():
+    for name, code, status, _ in rows("Reasons"):
+        kind = ERRORS[ErrorReason.Value(f"ERROR_REASON_{name.strip('`')}")]
+        assert code == code_pb2.Code.Name(kind.code), name
+        if status and kind not in (ValidationFailed, RateLimitedError):
+            assert int(status) == error_response(kind("x")).status, name
+
+
+def test_field_errors():
+    assert sorted(named("Field errors")) == sorted(field_error_kinds())
+
+
+def field_error_kinds() -> set[str]:
+    """Every kind that the code gives to a violation, read off its calls and returns."""
+    kinds: set[ast.expr | None] = set()
+    for file in (ROOT / "hub").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+                name = node.func.id if isinstance(node.func, ast.Name) else name
+                if name == "FieldViolation" or (name == "add" and len(node.args) > 2):
+                    keywords = {each.arg: each.value for each in node.keywords}
+                    kinds.add(node.args[1] if len(node.args) > 1 else keywords.get("error"))
+            elif isinstance(node, ast.FunctionDef) and node.name == "_kind_and_detail":
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
+                        kinds.add(inner.value.elts[0])
+    return {kind.value for kind in kinds if isinstance(kind, ast.Constant)}
+
+
+def test_tiers():
+    told = {row[0]: row[1:] for row in rows("Rate limits")}
+    limits = RateLimits()
+    assert list(told) == [tier.wire_name for tier in Tier]
+    for tier in Tier:
+        takes, sidecars, others = told[tier.wire_name]
+        if takes != "everything else":
+            assert sorted(takes.split(", ")) == sorted(
+                rpc.name for rpc in contract.RPCS if rpc.tier is tier
+            )
+        assert sidecars == f"{getattr(limits.sidecar, tier.wire_name):,}/min"
+        for role in (limits.reader, limits.admin):
+            assert others == f"{getattr(role, tier.wire_name):,}/min"
+
+
+def test_roles():
+    told = [row[0].upper() for row in rows("Callers and tokens")]
+    assert [f"ROLE_{name}" for name in told] == Role.keys()[1:]
+
+
+def test_links_lead_somewhere():
+    for file in (ROOT / "docs").rglob("*.md"):
+        text = file.read_text()
+        headings = {
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.M)
+        }
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("#"):
+                assert target[1:] in headings, f"{file.name}: {target}"
+            elif "://" not in target:
+                assert (file.parent / target.partition("#")[0]).exists(), f"{file.name}: {target}"
