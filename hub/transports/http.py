@@ -88,7 +88,7 @@ class HttpDoor:
         dashboard: Dashboard,
         *,
         ready: Callable[[], str | None],
-        mistrust: Callable[[], str | None],
+        mistrust: Callable[[], str | None] = lambda: None,
         grace_s: float,
     ) -> None:
         """`ready` returns None, or why the hub is not ready.
