@@ -7,15 +7,13 @@ not judge: it reports every observation, and the registry counts the misses.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
 from hub.clock import Clock
 from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
-from hub.probes.backends.base import Prober, Sighting
-from hub.probes.detect import PROBERS, detect
+from hub.probes.backends.base import Sighting
 from hub.probes.errors import (
     BadAnswer,
     Busy,
@@ -23,13 +21,13 @@ from hub.probes.errors import (
     OwnFault,
     ProbeError,
     Unreachable,
-    WrongKind,
 )
 from hub.probes.http import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.settings import ProbeSettings
 from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.targets import AddressPolicy
+from hub.probes.watched import Watched
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
@@ -40,25 +38,10 @@ Report = Callable[[str, Observation], None]
 # asks the hub something meanwhile waits for no more than a few milliseconds.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
-# A server that loads a model is looked at again after a quarter of the time that it
-# has been loading, so that the hub knows to a quarter how long loading takes.
-_SOONEST_AGAIN_MS = 1000
-_AGAIN_AFTER_SHARE = 4
 _STOP_S = 2.0
 _MAX_ERROR = 2000
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    target: Target
-    prober: Prober | None = None
-    task: asyncio.Task[None] | None = None
-    has_crashed: bool = False
-    counted_ms: int | None = None
-    loading_since_ms: int | None = None
-    waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
 
 class ProbeEngine:
@@ -90,7 +73,7 @@ class ProbeEngine:
             demote_after_ms=round(settings.demote_after_s * 1000),
             random=random,
         )
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -144,7 +127,7 @@ class ProbeEngine:
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_S)
         for watched in self._watched.values():
-            _refuse(watched, ShuttingDown("the hub is stopping"))
+            watched.refuse(ShuttingDown("the hub is stopping"))
         await self._client.close()
 
     def watch(self, target: Target, *, spread: bool = False) -> None:
@@ -157,10 +140,10 @@ class ProbeEngine:
         old = self._watched.get(target.id)
         if old is not None and old.target == target:
             return
-        watched = _Watched(target)
+        watched = Watched(target)
         if old is not None:
             watched.waiters, old.waiters = old.waiters, []
-            _cancel(old)
+            old.cancel()
         self._watched[target.id] = watched
         self._schedule.add(target.id, target.host.lower(), self._clock.now_ms(), spread=spread)
         self._news.set()
@@ -171,8 +154,8 @@ class ProbeEngine:
         if watched is None:
             return
         self._schedule.remove(id_)
-        _cancel(watched)
-        _refuse(watched, EndpointNotFound(f"endpoint {id_} was removed"))
+        watched.cancel()
+        watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
 
     async def check(self, id_: str, timeout_s: float) -> Observation:
         """Probes an endpoint now, or joins its probe in flight, and returns what it saw.
@@ -240,7 +223,7 @@ class ProbeEngine:
             if timer is not None:
                 timer.cancel()
 
-    async def _probe(self, run: Run, watched: _Watched) -> None:
+    async def _probe(self, run: Run, watched: Watched) -> None:
         proven = run.lane is Lane.LIVE
         finished = False
         try:
@@ -264,7 +247,7 @@ class ProbeEngine:
             now_ms,
             ok=error is None,
             not_before_ms=now_ms + self._pause_ms(error),
-            not_after_ms=_again_ms(watched, now_ms) if is_loading else None,
+            not_after_ms=watched.again_ms(now_ms) if is_loading else None,
         )
         self._news.set()
         self._probes += 1
@@ -295,12 +278,9 @@ class ProbeEngine:
             self._report(run.id, observation)
         except Exception:
             _log.exception("probe_report_failed", endpoint=run.id)
-        for waiter in watched.waiters:
-            if not waiter.done():
-                waiter.set_result(observation)
-        watched.waiters.clear()
+        watched.tell(observation)
 
-    def _could_not_ask(self, run: Run, watched: _Watched, fault: OwnFault, *, proven: bool) -> None:
+    def _could_not_ask(self, run: Run, watched: Watched, fault: OwnFault, *, proven: bool) -> None:
         """Leaves the endpoint as it is and tries again in its time."""
         now_ms = self._clock.now_ms()
         self._schedule.finish(run, now_ms, ok=proven)
@@ -311,9 +291,9 @@ class ProbeEngine:
         if self._own_fault_told_ms is None or now_ms >= self._own_fault_told_ms + self._interval_ms:
             self._own_fault_told_ms = now_ms
             _log.error("probes_impossible", why=str(fault), probes_lost=self._own_faults)
-        _refuse(watched, LimitReached(f"the hub cannot probe: {fault}"))
+        watched.refuse(LimitReached(f"the hub cannot probe: {fault}"))
 
-    def _is_extra(self, run: Run, watched: _Watched) -> bool:
+    def _is_extra(self, run: Run, watched: Watched) -> bool:
         """Whether it was made before its time, to see how loading gets on."""
         if (
             watched.loading_since_ms is not None
@@ -325,12 +305,12 @@ class ProbeEngine:
         return False
 
     async def _look(
-        self, ask: Asker, watched: _Watched
+        self, ask: Asker, watched: Watched
     ) -> tuple[Sighting | None, ProbeError | None]:
         timeout_s = self._settings.total_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                return await _sight(ask, watched), None
+                return await watched.sight(ask), None
         except ProbeError as error:
             return None, error
         except OwnFault:
@@ -358,55 +338,3 @@ def _is_loading(sighting: Sighting | None, error: ProbeError | None) -> bool:
     return sighting is not None and any(
         model.state == MODEL_STATE_LOADING for model in sighting.models
     )
-
-
-def _again_ms(watched: _Watched, now_ms: int) -> int:
-    """When a server that is loading is looked at again."""
-    if watched.loading_since_ms is None:
-        watched.loading_since_ms = now_ms
-    loading_ms = now_ms - watched.loading_since_ms
-    return now_ms + max(_SOONEST_AGAIN_MS, loading_ms // _AGAIN_AFTER_SHARE)
-
-
-async def _sight(ask: Asker, watched: _Watched) -> Sighting:
-    """Probes by the kind that is pinned, remembered or detected, in this order."""
-    pinned = watched.target.backend
-    prober = watched.prober
-    if prober is None:
-        prober = PROBERS[pinned]() if pinned != BACKEND_UNSPECIFIED else await detect(ask)
-        watched.prober = prober
-    try:
-        return await prober.probe(ask)
-    except WrongKind as error:
-        # The port has changed hands, or the admin is mistaken: say who is there.
-        watched.prober = None
-        found = await _detect_or_raise(ask, error)
-        if pinned != BACKEND_UNSPECIFIED:
-            if found.kind == pinned:
-                raise
-            raise WrongKind(
-                f"is {found.title}, not {PROBERS[pinned].title} as registered"
-            ) from error
-        if found.kind == prober.kind:
-            raise
-        watched.prober = found
-        return await found.probe(ask)
-
-
-async def _detect_or_raise(ask: Asker, error: WrongKind) -> Prober:
-    try:
-        return await detect(ask)
-    except WrongKind:
-        raise error from None
-
-
-def _cancel(watched: _Watched) -> None:
-    if watched.task is not None:
-        watched.task.cancel()
-
-
-def _refuse(watched: _Watched, error: Exception) -> None:
-    for waiter in watched.waiters:
-        if not waiter.done():
-            waiter.set_exception(error)
-    watched.waiters.clear()
