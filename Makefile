@@ -13,6 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUNTIME := $(VENV)/.runtime-installed
+DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
 
 # ARGS goes to llm-hub serve and the benchmarks, PYTEST_ARGS to pytest.
@@ -31,6 +32,11 @@ $(RUNTIME): pyproject.toml
 	@$(PIP) -e .
 	@touch $@
 
+$(DEMO): $(RUNTIME)
+	@echo "installing the servers of the demo into $(VENV)"
+	@$(PIP) -e '.[demo]'
+	@touch $@
+
 $(DEV): $(RUNTIME)
 	@echo "installing the development tools into $(VENV)"
 	@$(PIP) -e '.[dev]'
@@ -42,6 +48,10 @@ setup: $(DEV) ## Create .venv with everything that development needs
 .PHONY: run
 run: $(RUNTIME) ## Run the hub; make run ARGS='--data-dir DIR --http ADDR'
 	@exec $(BIN)/llm-hub serve $(ARGS)
+
+.PHONY: demo
+demo: $(DEMO) ## Run a hub with a fleet that moves; make demo ARGS='--hosts 40'
+	@exec $(BIN)/python -m tools.demo $(ARGS)
 
 .PHONY: test
 test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/test_config.py -x'

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -22,36 +23,42 @@ import uvloop
 
 from hub import banner, health, logs, validation
 from hub.address import join_host_port
-from hub.bootstrap import (
-    STORE_FILE,
-    StartError,
-    ensure_admin_token,
-    prepare_data_dir,
-    raise_open_files,
-)
+from hub.aliases import AliasBook, AliasFollower
+from hub.audit_trail import AuditTrail
+from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir, raise_open_files
 from hub.clock import Clock, SystemClock
-from hub.config import ProbeConfig, RateLimits, Settings
+from hub.config import Settings
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
+from hub.handlers.aliases import AliasHandlers
 from hub.handlers.registry import RegistryHandlers
 from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
 from hub.observability import Observability
+from hub.parts import health_settings, limits_by_role, make_limiters, make_store, probe_settings
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
-from hub.probes.settings import ProbeSettings
-from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordDispatcher, name_of
+from hub.records import (
+    ALIASES,
+    AUDIT,
+    ENDPOINTS,
+    SECRETS,
+    SESSIONS,
+    TOKENS,
+    RecordDispatcher,
+    name_of,
+)
 from hub.registrar import Registrar
+from hub.registry.impact import lost_models
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.reload import Load, Reloader
 from hub.service import Service
 from hub.sessions import SessionRegistry
 from hub.static_endpoints import StaticEndpoints, wanted_endpoints
-from hub.stores.base import Change, Entry, Store, StoreError, TransactionObserver
+from hub.stores.base import Change, Entry, StoreError
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tokens import TokenRegistry
@@ -65,7 +72,6 @@ from hub.transports.ws import WebSocketDoor
 from hub.version import hub_version
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
-from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 log = structlog.get_logger()
 
@@ -128,19 +134,20 @@ class Hub:
         self._settings = settings
         self._clock = clock
         self._observability = Observability(settings, hub_version())
-        self._store = _store(settings, self._observability.store_counts.add)
+        self._store = make_store(settings, self._observability.store_counts.add)
         self._tokens = TokenRegistry()
+        self._trail = AuditTrail()
         self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
         self._probes = ProbeEngine(
-            _probe_settings(settings.probes),
+            probe_settings(settings.probes),
             self._observed,
             clock,
             Random(),  # noqa: S311
         )
         # The doors refuse by the very rules that the probes connect by.
         self._policy = self._probes.policy
-        self._limiters = _limiters(settings.rate_limits)
+        self._limiters = make_limiters(settings.rate_limits)
         self._static: StaticEndpoints | None = None
         self._registry: Registry | None = None
         self._dispatcher: RecordDispatcher | None = None
@@ -175,7 +182,7 @@ class Hub:
         registry = self._registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            health=health.settings_of(settings),
+            health=health_settings(settings),
         )
         follower = FleetFollower(registry, self._probes)
         self._dispatcher = RecordDispatcher(
@@ -184,6 +191,8 @@ class Hub:
                 SECRETS: [follower],
                 TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
                 SESSIONS: [self._sessions],
+                ALIASES: [AliasFollower(registry)],
+                AUDIT: [self._trail],
             }
         )
         self._dispatcher.load(contents)
@@ -237,7 +246,7 @@ class Hub:
         """
         wanted = wanted_endpoints(settings)
         logs.configure(settings.log)
-        for role, tiers in _tiers(settings.rate_limits).items():
+        for role, tiers in limits_by_role(settings.rate_limits).items():
             self._limiters[role].configure(tiers, enabled=settings.rate_limits.enabled)
         probes = settings.probes
         await self._probes.set_policy(map(str, probes.allow), map(str, probes.deny))
@@ -270,6 +279,7 @@ class Hub:
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock)
         await self._static.sync(wanted_endpoints(settings))
         service = Service(
@@ -277,7 +287,8 @@ class Hub:
             limiters=self._limiters,
             handlers=[
                 RegistryHandlers(registry),
-                SelectionHandlers(registry),
+                selection,
+                AliasHandlers(registry, AliasBook(self._store, registry), self._trail),
                 WatchHandlers(registry, feed, self._tokens, clock),
                 AdminHandlers(
                     registrar=registrar,
@@ -286,6 +297,9 @@ class Hub:
                     presence=self._presence,
                     probes=self._probes,
                     policy=self._policy,
+                    trail=self._trail,
+                    lost_models=partial(lost_models, registry),
+                    in_flight=selection.in_flight_now,
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
@@ -411,54 +425,3 @@ def _why(error: OSError) -> str:
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
-
-
-def _store(settings: Settings, on_transaction: TransactionObserver) -> Store:
-    """The store that the settings ask for. Raises StartError."""
-    if not settings.store.etcd:
-        return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
-    try:
-        # An extra: most hubs keep their store in one file.
-        from hub.stores.etcd import EtcdStore
-    except ImportError as error:
-        raise StartError(
-            "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
-        ) from error
-    return EtcdStore(
-        settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
-    )
-
-
-def _limiters(limits: RateLimits) -> dict[Role, RateLimiter]:
-    return {
-        role: RateLimiter(tiers, enabled=limits.enabled) for role, tiers in _tiers(limits).items()
-    }
-
-
-def _tiers(limits: RateLimits) -> dict[Role, dict[Tier, int]]:
-    """Calls a minute by the caller's role and the call's tier."""
-    by_role = {
-        ROLE_SIDECAR: limits.sidecar,
-        ROLE_READER: limits.reader,
-        ROLE_ADMIN: limits.admin,
-    }
-    return {
-        role: {Tier.LIGHT: tiers.light, Tier.NORMAL: tiers.normal, Tier.HEAVY: tiers.heavy}
-        for role, tiers in by_role.items()
-    }
-
-
-def _probe_settings(config: ProbeConfig) -> ProbeSettings:
-    return ProbeSettings(
-        interval_s=config.interval_s,
-        jitter=config.jitter,
-        connect_timeout_s=config.connect_timeout_s,
-        total_timeout_s=config.total_timeout_s,
-        concurrency=config.concurrency,
-        doubtful_concurrency=config.doubtful_concurrency,
-        asked_concurrency=config.asked_concurrency,
-        per_host=config.per_host,
-        max_body_bytes=config.max_body_bytes,
-        allow=tuple(str(block) for block in config.allow),
-        deny=tuple(str(block) for block in config.deny),
-    )

@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 
 from hub.contract import Rpc
 from hub.principal import Principal
+from llmhub.v1.admin_service_pb2 import RemoveModelAliasRequest
+from llmhub.v1.model_alias_pb2 import ModelAlias
 
 log = structlog.get_logger()
 
@@ -20,16 +22,20 @@ AUDITED: Final[Mapping[str, str]] = MappingProxyType(
         "DisconnectSidecar": "sidecar disconnected",
         "CreateToken": "token created",
         "RevokeToken": "token revoked",
+        "SetModelAlias": "model alias set",
+        "RemoveModelAlias": "model alias removed",
     }
 )
 """The event of each RPC that changes something."""
 
-UNAUDITED: Final = frozenset({"CheckEndpoint", "ListSidecars", "ListTokens", "GetServerInfo"})
+UNAUDITED: Final = frozenset(
+    {"CheckEndpoint", "ListSidecars", "ListTokens", "ListAuditEvents", "GetServerInfo"}
+)
 """The RPCs of admins that change nothing."""
 
 # What of a request or reply says which thing it was; nothing else is logged.
 _NAMES: Final = ("id", "agent_id")
-_PARTS: Final = ("endpoint", "token_info")
+_PARTS: Final = ("endpoint", "token_info", "alias")
 
 
 def record(
@@ -47,6 +53,8 @@ def record(
 
 def _names_in(message: Message) -> dict[str, str]:
     found = {}
+    if isinstance(message, ModelAlias | RemoveModelAliasRequest):
+        found["alias"] = message.name
     for descriptor, value in message.ListFields():
         if descriptor.name in _NAMES:
             found[descriptor.name] = value

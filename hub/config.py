@@ -18,7 +18,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from hub.address import join_host_port, parse_endpoint_url, parse_listen_address
+from hub.address import join_host_port, parse_listen_address
 
 ENVIRONMENT_PREFIX = "LLM_HUB_"
 
@@ -57,11 +57,6 @@ def _not_a_bool(value: object) -> object:
 
 def _listen_address(text: str) -> str:
     return join_host_port(*parse_listen_address(text))
-
-
-def _endpoint_url(text: str) -> str:
-    parse_endpoint_url(text)
-    return text
 
 
 def _ws_path(text: str) -> str:
@@ -274,7 +269,7 @@ class TracingSettings(Section):
 class StaticEndpoint(Section):
     """One `[[endpoints]]` of the file."""
 
-    url: Annotated[str, AfterValidator(_endpoint_url)]
+    url: str
     """where the server answers, as HOST, HOST:PORT or a URL"""
     name: str = ""
     """what people call it; empty: HOST:PORT"""

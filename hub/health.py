@@ -1,11 +1,9 @@
-"""Self-preservation as people set and see it: GetServerInfo, /readyz, the log."""
+"""Self-preservation as people see it: GetServerInfo, /readyz, the log."""
 
 from typing import Final
 
 import structlog
 
-from hub.config import Settings
-from hub.registry.health import HealthSettings
 from hub.registry.preservation import Report, State
 from hub.registry.state import Registry
 from hub.times import to_timestamp
@@ -24,21 +22,6 @@ _STATES: Final[dict[State, PreservationState]] = {
     State.FROZEN: PRESERVATION_STATE_FROZEN,
     State.CONFIRMED: PRESERVATION_STATE_CONFIRMED,
 }
-
-
-def settings_of(settings: Settings) -> HealthSettings:
-    """What the settings say of when probes are believed."""
-    flapping, preservation = settings.flapping, settings.preservation
-    return HealthSettings(
-        unhealthy_after=settings.probes.unhealthy_after,
-        interval_ms=round(settings.probes.interval_s * 1000),
-        flap_changes=flapping.changes,
-        flap_window_ms=round(flapping.window_s * 1000),
-        flap_hold_ms=round(flapping.hold_s * 1000),
-        preserve_share=preservation.share,
-        preserve_least=preservation.min_endpoints,
-        preserve_confirm_ms=round(preservation.confirm_s * 1000),
-    )
 
 
 def self_preservation(registry: Registry, now_ms: int) -> SelfPreservation:

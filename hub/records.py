@@ -3,6 +3,8 @@
 endpoints/<endpoint id>   the durable fields of an llmhub.v1.Endpoint
 secrets/<endpoint id>     the endpoint's own API key, UTF-8
 tokens/<token id>         see hub.tokens
+aliases/<alias>           an llmhub.v1.ModelAlias
+audit/<event id>          an llmhub.v1.AuditEvent
 sessions/<digest>         see hub.sessions
 """
 
@@ -17,6 +19,8 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 ENDPOINTS: Final = "endpoints"
 SECRETS: Final = "secrets"
 TOKENS: Final = "tokens"
+ALIASES: Final = "aliases"
+AUDIT: Final = "audit"
 SESSIONS: Final = "sessions"
 
 # What a person or a sidecar has said. All else is observed, and observed anew.
@@ -46,6 +50,16 @@ def secret_key(endpoint_id: str) -> str:
 def token_key(token_id: str) -> str:
     """The key of a token's record."""
     return f"{TOKENS}/{token_id}"
+
+
+def alias_key(name: str) -> str:
+    """The key of a model alias."""
+    return f"{ALIASES}/{name}"
+
+
+def audit_key(event_id: str) -> str:
+    """The key of an audit event."""
+    return f"{AUDIT}/{event_id}"
 
 
 def name_of(key: str) -> str:

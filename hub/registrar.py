@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from hub.audit_trail import Author
 from hub.errors import EndpointNotFound, EtagMismatch, LimitReached, StoreUnavailable
 from hub.records import (
     durable_endpoint,
@@ -22,6 +23,7 @@ from hub.records import (
 from hub.registry.state import Registry
 from hub.stores.base import Delete, Expect, Operation, PreconditionFailed, Put, Store, StoreError
 from hub.times import to_timestamp
+from llmhub.v1.audit_pb2 import AuditState
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_ENABLED,
     BACKEND_UNSPECIFIED,
@@ -53,7 +55,10 @@ class Registration:
 
 
 class Registrar:
-    """Registers, updates and removes endpoints, durably."""
+    """Registers, updates and removes endpoints, durably.
+
+    Where a change has an author, its audit event is written with it.
+    """
 
     def __init__(self, store: Store, registry: Registry, *, max_endpoints: int) -> None:
         self._store = store
@@ -63,7 +68,9 @@ class Registrar:
         # A lock lives as long as somebody holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def register(self, id_: str, wanted: Registration, now_ms: int) -> Endpoint:
+    async def register(
+        self, id_: str, wanted: Registration, now_ms: int, author: Author | None = None
+    ) -> Endpoint:
         """Registers an endpoint or registers it anew; returns it as it stands.
 
         A registration that changes nothing touches no disk: thousands of
@@ -76,9 +83,15 @@ class Registrar:
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
             return merge(id_, current, wanted, now_ms)
 
-        return await self._change(id_, decide, api_key=wanted.api_key)
+        return await self._change(id_, decide, author, api_key=wanted.api_key)
 
-    async def update(self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str) -> Endpoint:
+    async def update(
+        self,
+        id_: str,
+        decide: Callable[[Endpoint], Endpoint],
+        etag: str,
+        author: Author | None = None,
+    ) -> Endpoint:
         """Replaces an endpoint's registration by what `decide` makes of it.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
@@ -87,9 +100,9 @@ class Registrar:
         def checked(current: Endpoint | None) -> Endpoint:
             return decide(require(current, id_, etag))
 
-        return await self._change(id_, checked)
+        return await self._change(id_, checked, author)
 
-    async def remove(self, id_: str, etag: str) -> None:
+    async def remove(self, id_: str, etag: str, author: Author | None = None) -> None:
         """Forgets an endpoint and its secret.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
@@ -97,7 +110,9 @@ class Registrar:
         async with self._turn(id_):
             for _ in range(_ATTEMPTS):
                 current = require(self.current(id_), id_, etag)
-                operations = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+                operations: list[Operation] = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+                if author is not None:
+                    operations += author.operations(endpoint_key(id_), _state(current), None)
                 expect = Expect(endpoint_key(id_), _written_at(current))
                 if await self._commit(operations, expect):
                     return
@@ -112,6 +127,7 @@ class Registrar:
         self,
         id_: str,
         decide: Callable[[Endpoint | None], Endpoint],
+        author: Author | None,
         *,
         api_key: str | None = None,
     ) -> Endpoint:
@@ -128,6 +144,13 @@ class Registrar:
                 elif current is not None and encoded == durable_endpoint(current):
                     return current
                 operations.append(Put(endpoint_key(id_), encoded))
+                if author is not None:
+                    operations += author.operations(
+                        endpoint_key(id_),
+                        _state(current),
+                        AuditState(endpoint=Endpoint.FromString(encoded)),
+                        secret_changed=api_key is not None,
+                    )
                 expect = Expect(endpoint_key(id_), _written_at(current))
                 if await self._commit_creating(id_, operations, expect):
                     changed = self.current(id_)
@@ -165,6 +188,13 @@ class Registrar:
         except StoreError as error:
             raise StoreUnavailable(f"the store did not take the change: {error}") from error
         return True
+
+
+def _state(endpoint: Endpoint | None) -> AuditState | None:
+    """What was registered of an endpoint, without what was observed."""
+    if endpoint is None:
+        return None
+    return AuditState(endpoint=Endpoint.FromString(durable_endpoint(endpoint)))
 
 
 def _written_at(current: Endpoint | None) -> int:

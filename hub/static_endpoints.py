@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from hub import validation
-from hub.address import parse_endpoint_url
+from hub.address import AddressError, parse_endpoint_url
 from hub.clock import Clock
 from hub.config import ConfigError, Settings, StaticEndpoint
 from hub.errors import EndpointNotFound, HubError, TargetForbidden
@@ -103,7 +103,10 @@ def _failed(what: str, id_: str, error: HubError) -> None:
 
 def _registration(place: str, entry: StaticEndpoint) -> tuple[str, Registration]:
     """One entry, held against the rules that a request would be. Raises ConfigError."""
-    address = parse_endpoint_url(entry.url)
+    try:
+        address = parse_endpoint_url(entry.url)
+    except AddressError as error:
+        raise ConfigError(f"{place}.url: {error}") from None
     backend = _BACKENDS[entry.backend]
     request = RegisterEndpointRequest(
         host=address.host,

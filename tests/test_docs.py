@@ -9,21 +9,17 @@ import pytest
 from google.rpc import code_pb2
 
 from hub import contract, presence
-from hub.clock import ManualClock
 from hub.codec.frames import parse_frame
-from hub.config import HttpSettings, RateLimits
+from hub.config import RateLimits
 from hub.errors import HubError, ValidationFailed
 from hub.errors import RateLimited as RateLimitedError
 from hub.ratelimit import Tier
-from hub.registry.state import Registry
-from hub.service import Service
-from hub.tokens import TokenRegistry
-from hub.transports.http import HttpDoor
 from hub.transports.http_errors import error_response
 from hub.validation import violations
 from llmhub.v1.error_reason_pb2 import ErrorReason
 from llmhub.v1.frame_pb2 import HubFrame
 from llmhub.v1.resources_pb2 import Role
+from tests.support.hub import running_hub
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -103,18 +99,11 @@ def test_every_frame_to_sidecars_has_an_example_with_its_fields():
     assert seen == set(members)
 
 
-def test_routes():
-    service = Service(tokens=TokenRegistry(), limiters={}, handlers=[])
-    door = HttpDoor(
-        HttpSettings(),
-        service,
-        Registry(first_revision=1),
-        ManualClock(),
-        ready=lambda: None,
-        grace_s=1,
-    )
+async def test_routes(tmp_path):
+    async with running_hub(tmp_path) as running:
+        served = running.hub._http.routes()
     pattern = re.compile(r"{(\w+):[^}]*}")
-    routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in door.routes()]
+    routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in served]
     assert sorted(named("HTTP")) == sorted(routes)
 
 

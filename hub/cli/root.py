@@ -29,6 +29,8 @@ _COMMANDS = {
     "disconnect": "hub.cli.fleet:disconnect",
     "info": "hub.cli.fleet:info",
     "top": "hub.cli.top:top",
+    "watch": "hub.cli.watch:watch",
+    "select": "hub.cli.select:select",
     "doctor": "hub.cli.doctor:doctor",
     "config": "hub.cli.config:config",
     "completion": "hub.cli.completion:completion",

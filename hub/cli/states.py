@@ -11,6 +11,7 @@ from hub.cli.connection import HubConnection, hub_command
 from hub.cli.endpoints import AddressType, endpoint_grid
 from hub.cli.failures import ExitCode
 from hub.cli.output import Grid, print_grids, print_message
+from hub.cli.text import printable
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     CheckEndpointResponse,
@@ -147,6 +148,23 @@ def _set_state(
         print_message(response, output)
         return
     print_grids(endpoint_grid([response.endpoint]))
+    for line in _losses(response):
+        click.echo(f"llm-hub: {printable(line)}", err=True)
+
+
+def _losses(response: UpdateEndpointResponse) -> list[str]:
+    """What the fleet loses by the change, for people."""
+    impact = response.impact
+    lines = []
+    if impact.last_available_models:
+        names = ", ".join(impact.last_available_models)
+        lines.append(f"nobody else that can be selected has {names}")
+    if impact.last_loaded_models:
+        names = ", ".join(impact.last_loaded_models)
+        lines.append(f"nobody else that can be selected has in memory {names}")
+    if impact.in_flight:
+        lines.append(f"{impact.in_flight} leases still run there")
+    return lines
 
 
 def _changed(

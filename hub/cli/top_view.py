@@ -145,16 +145,18 @@ def _models(snapshot: Snapshot, width: int) -> Text:
                 loaded[model.name] = loaded.get(model.name, 0) + 1
     ranked = sorted(snapshot.fleet_models.items(), key=lambda item: (-item[1], item[0]))
     line = Text.assemble((f"{len(ranked):>5} ", "bold"), "models     ")
-    for number, (name, count) in enumerate(ranked):
-        warm = loaded.get(name, 0)
+    left_out = 0
+    for name, count in ranked:
         item = Text(f"{printable(name)} {_TIMES}{count}")
-        if warm:
+        if warm := loaded.get(name, 0):
             item.append(f" {warm} loaded", style="green")
-        item.append("   ")
-        more = Text(f"+{len(ranked) - number}", style="dim")
-        if cell_len(line.plain) + cell_len(item.plain) + 5 > width:
-            return line.append_text(more)
-        line.append_text(item)
+        # A long name must not keep shorter ones out; five columns say how many are.
+        if cell_len(line.plain) + cell_len(item.plain) + 8 > width:
+            left_out += 1
+            continue
+        line.append_text(item.append("   "))
+    if left_out:
+        line.append(f"+{left_out}", style="dim")
     return line
 
 

@@ -78,7 +78,7 @@ export class Detail {
     drawSign(sign, state);
     const since = this.#fleet.since.get(endpoint.id);
     const strip = makeStrip();
-    drawStrip(strip, this.#fleet.history.get(endpoint.id), now);
+    drawStrip(strip, this.#fleet.historyOf(endpoint), now);
     const checked = endpoint.last_checked_at
       ? `Last checked ${duration(now - endpoint.last_checked_at)} ago` + (endpoint.latency === null ? "" : `, answered in ${latency(endpoint.latency)}`)
       : "Not checked yet";
@@ -158,7 +158,7 @@ export class Detail {
   }
 
   #changes(endpoint, now) {
-    const list = [...(this.#fleet.history.get(endpoint.id) ?? [])].reverse().slice(0, 20);
+    const list = [...this.#fleet.historyOf(endpoint)].reverse().slice(0, 20);
     if (!list.length) return null;
     return section("Changes", h("ol", { class: "changes" }, ...list.map(([at, , status, admin, reason]) => {
       const sign = makeSign();

@@ -67,10 +67,10 @@ export class Fleet {
       else this.sidecars.set(agent, connectedAt);
       this.#touchAgent(agent, touched);
     }
-    for (const [id, checkedAt, failures, latency] of update.checks ?? []) {
+    for (const [id, checkedAt, failures, latency, load] of update.checks ?? []) {
       const endpoint = this.endpoints.get(id);
       if (!endpoint) continue;
-      Object.assign(endpoint, { last_checked_at: checkedAt, consecutive_failures: failures, latency });
+      Object.assign(endpoint, { last_checked_at: checkedAt, consecutive_failures: failures, latency, load });
       touched.add(id);
     }
     const isStructural = Boolean(update.put?.length || update.deleted?.length);
@@ -110,6 +110,12 @@ export class Fleet {
     list.push(transition);
     // The one before the window still says what held when the window began.
     while (list.length > 2 && list[1][0] < at - HISTORY_MS) list.shift();
+  }
+
+  /** The endpoint's transitions; the hub may have forgotten how it came to be as it is. */
+  historyOf(endpoint) {
+    const since = this.since.get(endpoint.id);
+    return this.history.get(endpoint.id) ?? (since ? [[since, endpoint.id, endpoint.status, endpoint.admin_state, ""]] : []);
   }
 
   /** The resources of the endpoint's host, or undefined. */

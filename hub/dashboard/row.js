@@ -102,7 +102,7 @@ export class Row {
     this.#drawModels(endpoint, fleet.now());
     this.#drawHost(endpoint, fleet);
     this.#drawQueue(endpoint);
-    drawStrip(this.strip, fleet.history.get(endpoint.id), fleet.now());
+    drawStrip(this.strip, fleet.historyOf(endpoint), fleet.now());
   }
 
   /** Shows what changes by itself: ages. */
@@ -169,6 +169,7 @@ export class Row {
     if (running !== null) parts.push(load.slots ? `${running} of ${load.slots} running` : `${running} running`);
     if (waiting !== null) parts.push(`${waiting} waiting`);
     setText(this.queue, parts.length ? parts.join("\n") : "–");
+    this.queue.classList.toggle("is-unknown", !parts.length);
     this.queue.classList.toggle("is-waiting", (waiting ?? 0) > 0);
     this.queue.title = parts.length ? "" : "This backend does not tell its queue";
   }

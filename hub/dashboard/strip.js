@@ -27,7 +27,7 @@ export function makeStrip() {
 
 /** Draws the strip anew. */
 export function drawStrip(strip, transitions, now) {
-  const list = stretches(transitions ?? [], now);
+  const list = stretches(transitions, now);
   const key = list.map(({ from, status, admin }) => `${x(from, now)}${status}${admin}`).join();
   if (strip.dataset.key === key) return;
   strip.dataset.key = key;

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
+from hub.audit_trail import AuditTrail, Author
 from hub.errors import (
     EndpointDisabled,
     EndpointNotFound,
@@ -43,7 +44,9 @@ from llmhub.v1.admin_service_pb2 import (
     RevokeTokenResponse,
     UpdateEndpointRequest,
     UpdateEndpointResponse,
+    UpdateImpact,
 )
+from llmhub.v1.audit_pb2 import AuditState
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_ENABLED,
@@ -71,8 +74,12 @@ class AdminHandlers:
         probes: ProbeEngine,
         policy: AddressPolicy,
         max_tokens: int,
+        trail: AuditTrail,
+        lost_models: Callable[[Endpoint, Endpoint], tuple[list[str], list[str]]],
+        in_flight: Callable[[str, int], int],
         server_info: Callable[[], GetServerInfoResponse],
     ) -> None:
+        """`lost_models` is `hub.registry.impact`'s; `in_flight` counts leases as of a time."""
         self._registrar = registrar
         self._store = store
         self._tokens = tokens
@@ -80,10 +87,13 @@ class AdminHandlers:
         self._probes = probes
         self._policy = policy
         self._max_tokens = max_tokens
+        self._trail = trail
+        self._lost_models = lost_models
+        self._in_flight = in_flight
         self._server_info = server_info
 
     async def register_endpoint(
-        self, request: RegisterEndpointRequest, _caller: Caller, now_ms: int
+        self, request: RegisterEndpointRequest, caller: Caller, now_ms: int
     ) -> RegisterEndpointResponse:
         """Raises ValidationFailed, TargetForbidden, LimitReached."""
         address = EndpointAddress(
@@ -104,7 +114,8 @@ class AdminHandlers:
             agent_id=request.agent_id or None,
             api_key=request.api_key if request.HasField("api_key") else None,
         )
-        endpoint = await self._registrar.register(address.id, wanted, now_ms)
+        author = Author(self._trail, caller, "RegisterEndpoint", now_ms)
+        endpoint = await self._registrar.register(address.id, wanted, now_ms, author)
         return RegisterEndpointResponse(endpoint=endpoint)
 
     def _probed_host(self, text: str) -> str:
@@ -121,7 +132,7 @@ class AdminHandlers:
         return host
 
     def update_endpoint(
-        self, request: UpdateEndpointRequest, _caller: Caller, _now_ms: int
+        self, request: UpdateEndpointRequest, caller: Caller, now_ms: int
     ) -> UpdateEndpointResponse | Awaitable[UpdateEndpointResponse]:
         """Raises ValidationFailed, EndpointNotFound, EtagMismatch."""
         wanted = request.endpoint
@@ -131,21 +142,26 @@ class AdminHandlers:
         def decide(current: Endpoint) -> Endpoint:
             return _updated(current, wanted, paths)
 
+        current = require(self._registrar.current(wanted.id), wanted.id, etag)
+        updated = decide(current)
+        last_loaded, last_available = self._lost_models(current, updated)
+        impact = UpdateImpact(
+            last_loaded_models=last_loaded,
+            last_available_models=last_available,
+            in_flight=self._in_flight(wanted.id, now_ms),
+        )
         if request.validate_only:
-            current = require(self._registrar.current(wanted.id), wanted.id, etag)
-            return UpdateEndpointResponse(endpoint=decide(current))
-        return self._update(wanted.id, decide, etag)
-
-    async def _update(
-        self, id_: str, decide: Callable[[Endpoint], Endpoint], etag: str
-    ) -> UpdateEndpointResponse:
-        return UpdateEndpointResponse(endpoint=await self._registrar.update(id_, decide, etag))
+            return UpdateEndpointResponse(endpoint=updated, impact=impact)
+        author = Author(self._trail, caller, "UpdateEndpoint", now_ms)
+        changing = self._registrar.update(wanted.id, decide, etag, author)
+        return _answered(changing, impact)
 
     async def remove_endpoint(
-        self, request: RemoveEndpointRequest, _caller: Caller, _now_ms: int
+        self, request: RemoveEndpointRequest, caller: Caller, now_ms: int
     ) -> RemoveEndpointResponse:
         """Raises EndpointNotFound, EtagMismatch."""
-        await self._registrar.remove(request.id, request.etag)
+        author = Author(self._trail, caller, "RemoveEndpoint", now_ms)
+        await self._registrar.remove(request.id, request.etag, author)
         return RemoveEndpointResponse(id=request.id)
 
     async def check_endpoint(
@@ -198,7 +214,7 @@ class AdminHandlers:
         return DisconnectSidecarResponse()
 
     async def create_token(
-        self, request: CreateTokenRequest, _caller: Caller, now_ms: int
+        self, request: CreateTokenRequest, caller: Caller, now_ms: int
     ) -> CreateTokenResponse:
         """Raises LimitReached, StoreUnavailable."""
         expired = self._tokens.expired(now_ms)
@@ -213,7 +229,9 @@ class AdminHandlers:
             now_ms=now_ms,
         )
         # Whoever makes tokens takes out those that have expired meanwhile.
-        await self._commit(put, *(Delete(key) for key in expired))
+        author = Author(self._trail, caller, "CreateToken", now_ms)
+        audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
+        await self._commit(put, *(Delete(key) for key in expired), *audit)
         return CreateTokenResponse(token=secret, token_info=info)
 
     def list_tokens(
@@ -226,12 +244,15 @@ class AdminHandlers:
         return ListTokensResponse(tokens=infos[:size], next_page_token=token)
 
     async def revoke_token(
-        self, request: RevokeTokenRequest, _caller: Caller, _now_ms: int
+        self, request: RevokeTokenRequest, caller: Caller, now_ms: int
     ) -> RevokeTokenResponse:
         """Raises TokenNotFound, StoreUnavailable."""
-        if self._tokens.get(request.id) is None:
+        info = self._tokens.get(request.id)
+        if info is None:
             raise TokenNotFound(f"there is no token {request.id}", metadata={"id": request.id})
-        await self._commit(Delete(token_key(request.id)))
+        author = Author(self._trail, caller, "RevokeToken", now_ms)
+        audit = author.operations(token_key(request.id), AuditState(token_info=info), None)
+        await self._commit(Delete(token_key(request.id)), *audit)
         return RevokeTokenResponse()
 
     def get_server_info(
@@ -245,6 +266,10 @@ class AdminHandlers:
             await self._store.commit(operations)
         except StoreError as error:
             raise StoreUnavailable(f"the store did not take the change: {error}") from error
+
+
+async def _answered(changing: Awaitable[Endpoint], impact: UpdateImpact) -> UpdateEndpointResponse:
+    return UpdateEndpointResponse(endpoint=await changing, impact=impact)
 
 
 def _updated_paths(request: UpdateEndpointRequest) -> list[str]:

@@ -16,6 +16,7 @@ from hub.errors import (
     NoHealthyEndpoint,
 )
 from hub.registry import views
+from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
 from hub.registry.rankings import Rankings
 from hub.registry.ring import Compacted
@@ -23,7 +24,7 @@ from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pic
 from hub.registry.state import Registry
 from hub.service import Caller
 from hub.times import to_ms, to_timestamp
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED, Endpoint
+from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     Candidate,
     Rejection,
@@ -70,6 +71,11 @@ class SelectionHandlers:
 
     def in_flight(self, id_: str) -> int:
         """See `Facts`."""
+        return self.leases.in_flight(id_)
+
+    def in_flight_now(self, id_: str, now_ms: int) -> int:
+        """How many leases an endpoint has, those that are over left out."""
+        self.leases.expire(now_ms)
         return self.leases.in_flight(id_)
 
     # The RPCs.
@@ -194,7 +200,7 @@ class SelectionHandlers:
     def _why_unknown(self, model: str) -> HubError:
         """No endpoint has the model, as far as they have been asked since the hub started."""
         unasked = any(
-            _may_be_selected(record.message) and not record.message.HasField("last_checked_at")
+            may_be_selected(record.message) and not record.message.HasField("last_checked_at")
             for record in self._registry.endpoints()
         )
         if unasked:
@@ -244,10 +250,6 @@ def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
     waits = [
         to_ms(endpoint.next_check_at) - now_ms
         for endpoint in endpoints
-        if _may_be_selected(endpoint) and endpoint.HasField("next_check_at")
+        if may_be_selected(endpoint) and endpoint.HasField("next_check_at")
     ]
     return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)
-
-
-def _may_be_selected(endpoint: Endpoint) -> bool:
-    return endpoint.admin_state in (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)

@@ -5,7 +5,6 @@ shortens what is remembered of the others, and never costs more memory.
 """
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hub.registry.state import EndpointEvent
@@ -59,9 +58,20 @@ class History:
         """When each endpoint entered the state that it is in, epoch ms by id."""
         return self._since
 
-    def after(self, at_ms: int) -> Iterator[Transition]:
-        """The transitions at or after that time, oldest first."""
-        return (each for each in self._recent if each.at_ms >= at_ms)
+    def window(self, from_ms: int) -> list[Transition]:
+        """The transitions at or after that time, oldest first.
+
+        Before them, of each endpoint that is still there, the one that says in what
+        state it was then.
+        """
+        before: dict[str, Transition] = {}
+        within = []
+        for each in self._recent:
+            if each.at_ms >= from_ms:
+                within.append(each)
+            elif each.id in self._since:
+                before[each.id] = each
+        return [*before.values(), *within]
 
 
 def _state(endpoint: Endpoint) -> tuple[Status, AdminState]:

@@ -19,6 +19,7 @@ from hub.errors import ValidationFailed
 from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
+from hub.transports import http_discovery
 from hub.transports.http_auth import Authenticator
 from hub.transports.http_backup import BackupSender
 from hub.transports.http_body import json_body
@@ -60,6 +61,7 @@ _HTTP_BODIES = {
 }
 
 _LIST = rpc("ListEndpoints")
+_LIST_MODELS = rpc("ListModels")
 _GET = rpc("GetEndpoint")
 _SNAPSHOT = rpc("GetSnapshot")
 _REGISTER = rpc("RegisterEndpoint")
@@ -100,6 +102,7 @@ class HttpDoor:
         self._grace_s = grace_s
         self._settings = settings
         self._service = service
+        self._registry = registry
         self._views = HttpViews(registry)
         self._calls = calls
         self._metrics = metrics
@@ -153,6 +156,8 @@ class HttpDoor:
             web.patch(one, self._update),
             web.delete(one, self._remove),
             web.post(one + "/check", self._check),
+            web.get("/api/discovery/prometheus", self._prometheus),
+            web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
             web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
@@ -208,6 +213,14 @@ class HttpDoor:
         reply = await self._service.carry_out(_CHECK, wanted, caller, self._clock.now_ms())
         assert isinstance(reply, CheckEndpointResponse)
         return json_response(to_json_bytes(reply.endpoint))
+
+    async def _prometheus(self, request: web.Request) -> web.Response:
+        self._admit(request, _LIST)
+        return json_response(http_discovery.prometheus_targets(self._registry))
+
+    async def _models(self, request: web.Request) -> web.Response:
+        self._admit(request, _LIST_MODELS)
+        return json_response(http_discovery.openai_models(self._registry))
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)

@@ -18,7 +18,7 @@ import orjson
 
 from hub.clock import Clock
 from hub.codec.dialect import enum_words
-from hub.codec.encode import to_json_bytes
+from hub.codec.encode import Json, to_json, to_json_bytes
 from hub.presence import Presence
 from hub.registry.history import History, Transition
 from hub.registry.latest import Latest
@@ -235,7 +235,7 @@ class LiveUpdates:
             b'"resources":{' + b",".join(resources) + b"}",
             b'"sidecars":' + orjson.dumps(agents),
             b'"since":' + orjson.dumps(self._history.since()),
-            b'"history":' + _transitions(self._history.after(now_ms - _HISTORY_MS)),
+            b'"history":' + _transitions(self._history.window(now_ms - _HISTORY_MS)),
         )
         return self._event(b"state", self._last, b",".join(members))
 
@@ -251,16 +251,12 @@ class LiveUpdates:
         return [b'"sidecars":' + orjson.dumps(connected)]
 
     def _encode_checks(self) -> list[bytes]:
-        """Of each endpoint that was checked: id, when, failures in a row, latency in ms."""
+        """Of each endpoint that was checked: id, when, failures in a row, latency, load."""
         now = self._flushed_at
         if now - self._checks_at < _CHECKS_PERIOD_S:
             return []
         self._checks_at = now
-        checks = [
-            _check(record)
-            for record in self._registry.endpoints()
-            if record.revision > self._checks_cursor
-        ]
+        checks = [_check(each) for each in self._registry.checked_after(self._checks_cursor)]
         self._checks_cursor = self._registry.revision
         return [b'"checks":' + orjson.dumps(checks)] if checks else []
 
@@ -309,13 +305,14 @@ def _transitions(transitions: Iterable[Transition]) -> bytes:
     )
 
 
-def _check(record: EndpointRecord) -> tuple[str, int | None, int, float | None]:
+def _check(record: EndpointRecord) -> tuple[Json, ...]:
     endpoint = record.message
     return (
         endpoint.id,
         to_ms(endpoint.last_checked_at) if endpoint.HasField("last_checked_at") else None,
         endpoint.consecutive_failures,
         endpoint.latency.ToMicroseconds() / 1000 if endpoint.HasField("latency") else None,
+        to_json(endpoint.load) if endpoint.HasField("load") else None,
     )
 
 

@@ -31,7 +31,7 @@ class Rig:
     def states(self, id_: str, after: int = 0) -> list[tuple[int, int, int, str]]:
         return [
             (each.at_ms, each.status, each.admin_state, each.reason)
-            for each in self.history.after(after)
+            for each in self.history.window(after)
             if each.id == id_
         ]
 
@@ -59,7 +59,9 @@ def test_changes_of_health_and_of_administration_are_remembered_and_no_others() 
         (5, STATUS_UNHEALTHY, ADMIN_STATE_DRAINING, "refused"),
     ]
     assert rig.history.since() == {"h:1": 5}
-    assert [at for at, *_ in rig.states("h:1", after=4)] == [4, 5]
+    # The one before says what the endpoint was when the window began.
+    assert [at for at, *_ in rig.states("h:1", after=3)] == [2, 4, 5]
+    assert [at for at, *_ in rig.states("h:1", after=9)] == [5]
 
 
 def test_one_that_is_removed_is_in_no_state() -> None:
@@ -68,6 +70,7 @@ def test_one_that_is_removed_is_in_no_state() -> None:
     rig.registry.remove_endpoint("h:1")
     rig.follow(1)
     assert rig.history.since() == {}
+    assert rig.states("h:1", after=2) == []
 
 
 def test_who_flaps_costs_others_their_past_but_not_their_present() -> None:
@@ -81,7 +84,7 @@ def test_who_flaps_costs_others_their_past_but_not_their_present() -> None:
         rig.follow(at)
     assert rig.states("calm:1") == []
     assert rig.history.since() == {"calm:1": 1, "flaps:1": 11}
-    assert len(list(rig.history.after(0))) == 4
+    assert len(list(rig.history.window(0))) == 4
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -7,24 +7,30 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from google.protobuf.message import Message
 
+from hub.aliases import AliasBook, AliasFollower
+from hub.audit_trail import AuditTrail
 from hub.clock import ManualClock
 from hub.contract import rpc
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
+from hub.handlers.aliases import AliasHandlers
 from hub.handlers.registry import RegistryHandlers
+from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
 from hub.registrar import Registrar
+from hub.registry.impact import lost_models
 from hub.registry.state import Registry
 from hub.service import Caller, Service
 from hub.stores.base import Entry
@@ -122,7 +128,7 @@ async def running_core(
 ) -> AsyncIterator[Core]:
     clock = ManualClock()
     store = SqliteStore(directory / "hub.db")
-    tokens, presence = TokenRegistry(), Presence()
+    tokens, presence, trail = TokenRegistry(), Presence(), AuditTrail()
     registry = Registry(first_revision=1_000)
     probes = ProbeEngine(ProbeSettings(), registry.observe, clock, Random(7))
     follower = FleetFollower(registry, probes)
@@ -131,10 +137,13 @@ async def running_core(
             ENDPOINTS: [follower],
             SECRETS: [follower],
             TOKENS: [tokens, _Revocations(presence)],
+            ALIASES: [AliasFollower(registry)],
+            AUDIT: [trail],
         }
     )
     dispatcher.load(await store.open(dispatcher.apply))
     follower.starting = False
+    selection = SelectionHandlers(registry)
     registrar = Registrar(store, registry, max_endpoints=max_endpoints)
     service = Service(
         tokens=tokens,
@@ -144,6 +153,8 @@ async def running_core(
         },
         handlers=[
             RegistryHandlers(registry),
+            selection,
+            AliasHandlers(registry, AliasBook(store, registry), trail),
             AdminHandlers(
                 registrar=registrar,
                 store=store,
@@ -151,6 +162,9 @@ async def running_core(
                 presence=presence,
                 probes=probes,
                 policy=AddressPolicy(),
+                trail=trail,
+                lost_models=partial(lost_models, registry),
+                in_flight=selection.in_flight_now,
                 max_tokens=max_tokens,
                 server_info=lambda: GetServerInfoResponse(version="test"),
             ),

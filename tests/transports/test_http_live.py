@@ -204,7 +204,7 @@ async def test_the_bookkeeping_of_checks(rig):
         rig.probe("h:1")
         _, events = await rig.next(number)
     (check,) = events[-1][1]["checks"]
-    assert check == ["h:1", NOW + 30_000, 0, 1.5]
+    assert check == ["h:1", NOW + 30_000, 0, 1.5, None]
 
 
 async def test_resources_that_expire_are_told(rig):

@@ -1,0 +1,47 @@
+"""What the fleet loses when an endpoint is no longer selected. Pure."""
+
+from hub.registry.state import Registry
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_ENABLED,
+    ADMIN_STATE_UNSPECIFIED,
+    MODEL_STATE_LOADED,
+    STATUS_HEALTHY,
+    Endpoint,
+)
+
+
+def may_be_selected(endpoint: Endpoint) -> bool:
+    """Whether its admins let an endpoint be selected."""
+    return endpoint.admin_state in (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)
+
+
+def lost_models(
+    registry: Registry, before: Endpoint, after: Endpoint
+) -> tuple[list[str], list[str]]:
+    """The models that no other healthy and enabled endpoint has in memory, and has at all.
+
+    Both are empty where the change takes nothing away: the endpoint can be
+    selected after it, or could not before.
+    """
+    if not _serves(before) or may_be_selected(after):
+        return [], []
+    last_loaded, last_available = [], []
+    for model in before.models:
+        others = [
+            each
+            for record in registry.with_model(model.name)
+            if record.message.id != before.id and _serves(record.message)
+            for each in record.message.models
+            if each.name == model.name
+        ]
+        if not others:
+            last_available.append(model.name)
+        if model.state == MODEL_STATE_LOADED and not any(
+            each.state == MODEL_STATE_LOADED for each in others
+        ):
+            last_loaded.append(model.name)
+    return last_loaded, last_available
+
+
+def _serves(endpoint: Endpoint) -> bool:
+    return may_be_selected(endpoint) and endpoint.status == STATUS_HEALTHY

@@ -1,0 +1,126 @@
+import time
+from datetime import UTC, datetime
+
+from playwright.async_api import expect
+
+from tests.support.hub import running_hub
+from tests.support.screen import screen
+from tools.fleetsim import Behaviour, FakeOllama, FakeVllm
+
+REGISTRY = "/api/admin/llm-registry"
+
+
+async def register(hub, server, **body):
+    body = {"host": server.host, "port": server.port} | body
+    answer = await hub.http("POST", REGISTRY, body=body)
+    assert answer.status == 201, answer
+
+
+def in_minutes(minutes: int) -> str:
+    return datetime.fromtimestamp(time.time() + 60 * minutes, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_what_happens_is_seen_without_a_reload(signed_in, hub, fleet):
+    page = signed_in.page
+    await page.evaluate("window.here = 'still'")
+    ollama = FakeOllama("llama3.1:8b", "phi4:14b", version="0.12.6")
+    server = await fleet.add(ollama)
+    await register(hub, server, name="atlas", labels={"zone": "a"})
+    row = signed_in.row("atlas")
+    await expect(row).to_contain_text("Healthy")
+    await expect(row).to_contain_text("Ollama")
+    await expect(row).to_contain_text("0.12.6")
+    await expect(row).to_contain_text("zone=a")
+    await expect(row.locator(".model")).to_have_text(["llama3.1:8b", "phi4:14b"])
+    await expect(row.locator(".model.is-loaded")).to_have_count(0)
+
+    ollama.load("phi4:14b", expires_at=in_minutes(30))
+    loaded = row.locator(".model.is-loaded")
+    await expect(loaded).to_contain_text("phi4:14b")
+    await expect(loaded).to_contain_text("warm until ")
+    await expect(loaded).to_contain_text("loaded")
+    chip = page.get_by_title("1 host has phi4:14b, 1 loaded")
+    await expect(chip).to_be_visible()
+    await expect(page.get_by_title("1 host has llama3.1:8b, 0 loaded")).to_be_visible()
+
+    server.behaviour = Behaviour.HTML
+    await expect(row).to_contain_text("Unhealthy")
+    await expect(row.locator(".row-reason.is-error")).to_contain_text("HTML")
+    await expect(page.locator("[data-figure=unhealthy]")).to_contain_text("1")
+    server.behaviour = Behaviour.OK
+    await expect(row).to_contain_text("Healthy")
+    # Registered, healthy, unhealthy, healthy.
+    await expect(row.locator("svg.strip rect:not(.strip-empty)")).to_have_count(4)
+    assert "3 changes" in await row.locator("svg.strip").get_attribute("aria-label")
+
+    await hub.http("DELETE", f"{REGISTRY}/{server.id}")
+    await expect(row).to_have_count(0)
+    await expect(page.get_by_text("No endpoints yet")).to_be_visible()
+    assert await page.evaluate("window.here") == "still"
+
+
+async def test_what_the_sidecar_reports(signed_in, hub, fleet):
+    server = await fleet.add(FakeOllama("llama3.1:8b"))
+    gib = 2**30
+    async with hub.sidecar("node-1", ollama_url=f"http://{server.id}") as socket:
+        await socket.send(
+            {
+                "type": "resource_report",
+                "cpu_percent": 37,
+                "ram_used_bytes": 16 * gib,
+                "ram_total_bytes": 64 * gib,
+                "vram_used_bytes": 22 * gib,
+                "vram_total_bytes": 24 * gib,
+                "gpus": [{"index": 0, "name": "Test GPU", "utilization_percent": 81.4}],
+            }
+        )
+        row = signed_in.row("node-1-local")
+        await expect(row.locator(".meter-value")).to_have_text(["37 %", "25 %", "92 %", "81 %"])
+        await expect(row.locator(".meter.is-high")).to_have_count(1)
+        await expect(row.locator("[data-sidecar=connected]")).to_have_text("node-1")
+        await expect(signed_in.page.locator("[data-figure=sidecars]")).to_contain_text("1")
+        await expect(signed_in.page.locator("[data-figure=vram]")).to_contain_text("2.0 GiB")
+    await expect(row.locator("[data-sidecar=gone]")).to_have_text("node-1 not connected")
+    await expect(signed_in.page.locator("[data-figure=sidecars]")).to_contain_text("0")
+
+
+async def test_the_details_of_an_endpoint_stay_live(signed_in, hub, fleet):
+    vllm = FakeVllm(models=["meta-llama/Llama-3.1-8B-Instruct"])
+    server = await fleet.add(vllm)
+    await register(hub, server, name="borealis")
+    await signed_in.row("borealis").locator(".row-name").click()
+    drawer = signed_in.page.get_by_role("dialog", name="borealis")
+    await expect(drawer).to_contain_text("meta-llama/Llama-3.1-8B-Instruct")
+    await expect(drawer).to_contain_text("vLLM 0.11.0")
+    await expect(drawer).to_contain_text(f"http://{server.id}")
+    server.behaviour = Behaviour.HALF_OPEN
+    await expect(drawer.locator(".detail-health")).to_contain_text("Unhealthy")
+    await expect(drawer.locator(".changes li")).to_have_count(3)
+    await signed_in.page.keyboard.press("Escape")
+    await expect(drawer).to_have_count(0)
+    await expect(signed_in.row("borealis")).to_be_focused()
+
+
+async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
+    async with running_hub(tmp_path) as hub, screen(browser, hub) as shown:
+        shown.tolerated += [
+            "ERR_CONNECTION_REFUSED",
+            "ERR_INCOMPLETE_CHUNKED",
+            "ERR_CONNECTION_RESET",
+        ]
+        await hub.http("POST", REGISTRY, body={"host": "h", "name": "before"})
+        await shown.sign_in()
+        await expect(shown.row("before")).to_be_visible()
+        await hub.hub.stop()
+        notice = shown.page.get_by_role("alert").filter(has_text="What you see is")
+        await expect(notice).to_be_visible()
+        await expect(shown.page.locator("#link")).to_have_text("Reconnecting")
+        # What was known stays on the page, and says how old it is.
+        await expect(shown.row("before")).to_be_visible()
+        await shown.shot("reconnecting")
+        async with running_hub(tmp_path, http={"address": hub.http_address}) as again:
+            await again.http("POST", REGISTRY, body={"host": "i", "name": "after"})
+            await expect(shown.page.locator("#link")).to_have_text("Live")
+            await expect(notice).to_be_hidden()
+            await expect(shown.row("after")).to_be_visible()
+            await expect(shown.row("before")).to_be_visible()
