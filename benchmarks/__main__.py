@@ -15,7 +15,15 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.rows import Row, table
-from benchmarks.suites import frames, hanging, reads, registrations, services, sidecars
+from benchmarks.suites import (
+    fleet_10k,
+    frames,
+    hanging,
+    reads,
+    registrations,
+    services,
+    sidecars,
+)
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "frames": frames.run,
@@ -24,6 +32,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,
+    "fleet_10k": fleet_10k.run,
 }
 """By name, in the order in which they run."""
 

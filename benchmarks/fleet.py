@@ -1,6 +1,6 @@
 """The fleet that the hub has in a measurement: endpoints, their models, agents and tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,13 @@ class Fleet:
     endpoint_ids: tuple[str, ...]
 
 
-async def store_fleet(data_dir: Path, *, agents: int = 0, endpoints: int = 0) -> Fleet:
-    """Writes a fleet into a new store."""
+async def store_fleet(
+    data_dir: Path, *, agents: int = 0, endpoints: int = 0, addresses: Sequence[str] = ()
+) -> Fleet:
+    """Writes a fleet into a new store.
+
+    It has `endpoints` Ollamas that are not there, and what answers at `addresses`.
+    """
     prepare_data_dir(data_dir)
     store = SqliteStore(data_dir / STORE_FILE)
     await store.open(_ignore)
@@ -63,10 +68,16 @@ async def store_fleet(data_dir: Path, *, agents: int = 0, endpoints: int = 0) ->
         )
         endpoint = merge(id_, None, wanted, now_ms)
         operations.append(Put(endpoint_key(id_), durable_endpoint(endpoint)))
+    for id_ in addresses:
+        host, _, port = id_.rpartition(":")
+        endpoint = merge(
+            id_, None, Registration(host=host, port=int(port), source=SOURCE_MANUAL), now_ms
+        )
+        operations.append(Put(endpoint_key(id_), durable_endpoint(endpoint)))
     for first in range(0, len(operations), _BATCH):
         await store.commit(operations[first : first + _BATCH])
     await store.close()
-    return Fleet(admin_token, tuple(agent_tokens), tuple(ids))
+    return Fleet(admin_token, tuple(agent_tokens), (*ids, *addresses))
 
 
 def endpoint_host(number: int) -> str:

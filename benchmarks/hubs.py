@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +49,13 @@ async def running_hub(
     agents: int = 0,
     endpoints: int = 0,
     models: int = 0,
+    addresses: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningHub]:
     """A hub on loopback without rate limits; `settings` are environment variables."""
     with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:
         data_dir = Path(directory)
-        fleet = await store_fleet(data_dir, agents=agents, endpoints=endpoints)
+        fleet = await store_fleet(data_dir, agents=agents, endpoints=endpoints, addresses=addresses)
         environment = {
             "LLM_HUB_DATA_DIR": directory,
             "LLM_HUB_WS__ADDRESS": "127.0.0.1:0",

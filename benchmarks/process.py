@@ -49,7 +49,7 @@ class ServerProcess:
     async def ask(self) -> dict[str, Any]:
         """What the server counts; the hub's harness answers SIGUSR1 so."""
         self._process.send_signal(signal.SIGUSR1)
-        return await self._read_line(10.0)
+        return await self._read_line(_START_TIMEOUT_S)
 
     async def _read_line(self, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None

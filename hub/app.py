@@ -21,11 +21,11 @@ from random import Random
 import structlog
 import uvloop
 
-from hub import banner, logs, validation
+from hub import banner, health, logs, validation
 from hub.address import join_host_port
 from hub.aliases import AliasBook, AliasFollower
 from hub.audit_trail import AuditTrail
-from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir
+from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir, raise_open_files
 from hub.clock import Clock, SystemClock
 from hub.config import Settings
 from hub.fleet import FleetFollower
@@ -37,7 +37,7 @@ from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
 from hub.misbehaviour import Cooldowns
 from hub.observability import Observability
-from hub.parts import limits_by_role, make_limiters, make_store, probe_settings
+from hub.parts import health_settings, limits_by_role, make_limiters, make_store, probe_settings
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.records import (
@@ -88,6 +88,7 @@ def run(settings: Settings, load: Load | None = None, config_file: Path | None =
     it makes the hub do so.
     """
     logs.configure(settings.log)
+    raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, load or (lambda: settings), config_file))
 
@@ -181,7 +182,7 @@ class Hub:
         registry = self._registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            unhealthy_after=settings.probes.unhealthy_after,
+            health=health_settings(settings),
         )
         follower = FleetFollower(registry, self._probes)
         self._dispatcher = RecordDispatcher(
@@ -267,6 +268,7 @@ class Hub:
             ws_address=self._addresses["ws"],
             grpc_address=self._addresses["grpc"],
             http_address=self._addresses["http"],
+            self_preservation=health.self_preservation(registry, self._clock.now_ms()),
         )
 
     @property
@@ -347,6 +349,7 @@ class Hub:
             auth,
             self._dashboard,
             ready=self._why_not_ready,
+            mistrust=self._why_mistrusted,
             grace_s=_GRACE_S,
         )
         for name, door, listener in (
@@ -370,7 +373,11 @@ class Hub:
             self._dashboard.recheck()
 
     def _observed(self, endpoint_id: str, seen: Observation) -> None:
-        self._require_registry().observe(endpoint_id, seen)
+        registry = self._require_registry()
+        before = registry.health.preservation_state
+        registry.observe(endpoint_id, seen)
+        if registry.health.preservation_state is not before:
+            health.log_preservation(registry, seen.checked_at_ms)
 
     async def _expire(self, registry: Registry) -> None:
         """Drops reports at their deadlines.
@@ -382,11 +389,14 @@ class Hub:
         while True:
             now_ms = self._clock.now_ms()
             registry.expire(now_ms)
-            deadline_ms = registry.resources.next_deadline_ms() or now_ms + lifetime_ms
+            deadline_ms = registry.next_deadline_ms() or now_ms + lifetime_ms
             await asyncio.sleep((deadline_ms - now_ms) / 1000)
 
     def _why_not_ready(self) -> str | None:
         return None if self._ready else "the hub is starting or stopping"
+
+    def _why_mistrusted(self) -> str | None:
+        return health.mistrust(self._require_registry(), self._clock.now_ms())
 
     def _require_registry(self) -> Registry:
         if self._registry is None:

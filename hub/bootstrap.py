@@ -1,6 +1,7 @@
 """What a hub needs before it can open: a private data directory and an admin's token."""
 
 import os
+import resource
 from pathlib import Path
 
 from hub.stores.base import Store
@@ -23,6 +24,16 @@ def prepare_data_dir(directory: Path) -> None:
         raise StartError(f"data directory {directory}: {error.strerror or error}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise StartError(f"data directory {directory}: not writable; change its owner or mode")
+
+
+def raise_open_files() -> None:
+    """Lets the process open as many files as the system allows.
+
+    Every sidecar and every probed endpoint is a socket; the usual soft limit of
+    1,024 is there for programs that use select(2).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def ensure_admin_token(

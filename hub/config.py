@@ -183,6 +183,28 @@ class ProbeConfig(Section):
     """CIDR blocks that are never probed, beside link-local, multicast and metadata addresses"""
 
 
+class FlappingSettings(Section):
+    """When an endpoint's health changes too often to be trusted."""
+
+    changes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2, le=1000)] = 6
+    """so many changes between success and failure within the window mark an endpoint"""
+    window_s: Seconds = 600.0
+    """the window, in seconds"""
+    hold_s: Seconds = 300.0
+    """seconds without a change after which a marked endpoint is trusted again"""
+
+
+class PreservationSettings(Section):
+    """Self-preservation: when mass failure is not taken at face value."""
+
+    share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
+    """more than this share of the healthy fleet must fail at once; 1 turns it off"""
+    min_endpoints: Count = 5
+    """and no fewer endpoints than this"""
+    confirm_s: Seconds = 300.0
+    """seconds after which failures that last are taken as they are"""
+
+
 class TierLimits(Section):
     """Calls a minute by tier, for each agent or token."""
 
@@ -267,11 +289,13 @@ class Settings(Section):
     )
     """the directory of the store and the first admin token, made with mode 0700"""
     resources_ttl_s: Seconds = 90.0
-    """seconds after which a host's last report is forgotten"""
+    """seconds after which a sidecar's last report of its host or a server is forgotten"""
     ws: WsSettings = WsSettings()
     grpc: GrpcSettings = GrpcSettings()
     http: HttpSettings = HttpSettings()
     probes: ProbeConfig = ProbeConfig()
+    flapping: FlappingSettings = FlappingSettings()
+    preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimits = RateLimits()
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()

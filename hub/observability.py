@@ -54,6 +54,7 @@ class Observability:
                 lambda: collector.connection_metrics(presence, connections(), most),
                 lambda: collector.rate_limit_metrics(limiters.items()),
                 lambda: collector.probe_metrics(probes.stats),
+                lambda: collector.health_metrics(registry.health),
                 lambda: collector.store_metrics(self.store_counts, store.waiting),
                 lambda: collector.history_metrics(registry),
             ],

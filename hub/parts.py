@@ -4,6 +4,7 @@ from hub.bootstrap import STORE_FILE, StartError
 from hub.config import ProbeConfig, RateLimits, Settings
 from hub.probes.settings import ProbeSettings
 from hub.ratelimit import RateLimiter, Tier
+from hub.registry.health import HealthSettings
 from hub.stores.base import Store, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -60,4 +61,19 @@ def probe_settings(config: ProbeConfig) -> ProbeSettings:
         max_body_bytes=config.max_body_bytes,
         allow=tuple(str(block) for block in config.allow),
         deny=tuple(str(block) for block in config.deny),
+    )
+
+
+def health_settings(settings: Settings) -> HealthSettings:
+    """What the settings say of when probes are believed."""
+    flapping, preservation = settings.flapping, settings.preservation
+    return HealthSettings(
+        unhealthy_after=settings.probes.unhealthy_after,
+        interval_ms=round(settings.probes.interval_s * 1000),
+        flap_changes=flapping.changes,
+        flap_window_ms=round(flapping.window_s * 1000),
+        flap_hold_ms=round(flapping.hold_s * 1000),
+        preserve_share=preservation.share,
+        preserve_least=preservation.min_endpoints,
+        preserve_confirm_ms=round(preservation.confirm_s * 1000),
     )

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -108,3 +110,22 @@ async def test_where_the_file_cannot_be_written_no_token_is_made(
     with pytest.raises(StartError, match=ADMIN_TOKEN_FILE):
         await ensure_admin_token(tmp_path, core.store, core.tokens, NOW)
     assert core.tokens.list(NOW) == ()
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    """In a process of its own: a limit that is lowered cannot be trusted to come back."""
+    script = (
+        "import resource\n"
+        "from hub.bootstrap import raise_open_files\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1024))\n"
+        "raise_open_files()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(1024, 1024)\n"

@@ -17,6 +17,7 @@ from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_ENABLED,
     BACKEND_OLLAMA,
     BACKEND_VLLM,
+    OBSERVER_MANUAL,
     SOURCE_AUTO,
     SOURCE_CONFIG,
     SOURCE_MANUAL,
@@ -350,4 +351,5 @@ async def test_what_is_stored_reads_back(core: Core, tmp_path: Path) -> None:
     await store.close()
     read = decode_endpoint(entry)
     read.status = STATUS_UNKNOWN
+    read.provenance.backend.observer = OBSERVER_MANUAL
     assert read == endpoint

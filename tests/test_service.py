@@ -140,7 +140,6 @@ async def test_every_unary_rpc_is_carried_out_or_says_that_it_is_not_yet(core: C
     assert missing <= {
         "SelectEndpoint",
         "ReleaseSelection",
-        "ReportEndpoint",
         "WatchRegistry",
         "Connect",
     }

@@ -32,8 +32,15 @@ class MeasuredHub(Hub):
             self._observed(record.message.id, observation(number, models, now_ms))
 
     def counted(self) -> dict[str, int]:
-        """Transactions on disk, and the batches in them."""
-        return {"transactions": self._store.commits, "batches": self._store.batches}
+        """Transactions on disk, the batches in them, and what the probes did."""
+        probes = self._probes.stats
+        return {
+            "transactions": self._store.commits,
+            "batches": self._store.batches,
+            "probes": probes.probes,
+            "failures": probes.failures,
+            "worst_lateness_ms": probes.worst_lateness_ms,
+        }
 
 
 async def _main(settings: Settings, models: int) -> None:

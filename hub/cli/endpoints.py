@@ -24,7 +24,15 @@ from llmhub.v1.admin_service_pb2 import (
     RemoveEndpointRequest,
     RemoveEndpointResponse,
 )
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, AdminState, Backend, Endpoint, Status
+from llmhub.v1.endpoint_pb2 import (
+    FAULT_DEAD,
+    FAULT_UNREACHABLE,
+    MODEL_STATE_LOADED,
+    AdminState,
+    Backend,
+    Endpoint,
+    Status,
+)
 from llmhub.v1.registry_service_pb2 import (
     GetSnapshotRequest,
     GetSnapshotResponse,
@@ -42,6 +50,7 @@ STATE_WORDS = {number: word for word, number in enum_words(AdminState.DESCRIPTOR
 
 PAGE_SIZE = 1000
 _MAX_API_KEY_LENGTH = 4096
+_SHOWN_MODELS = 3
 
 
 class AddressType(click.ParamType[EndpointAddress]):
@@ -197,8 +206,15 @@ def snapshot(*, connection: HubConnection, output: str) -> None:
 
 
 def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
-    """Endpoints as people look at them; MODELS is how many are loaded of how many."""
-    headings = ("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS", "CHECKED", "ERROR")
+    """Endpoints as people look at them.
+
+    MODELS is how many are loaded of how many, and what is loaded with its context in
+    tokens. LOAD is the requests running, of how many slots, and those that wait.
+    """
+    headings = (
+        *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
+        *("VERSION", "LOAD", "CHECKED", "ERROR"),
+    )
     rows = [
         (
             each.id,
@@ -206,15 +222,54 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
             BACKEND_WORDS.get(each.backend, "-"),
             STATUS_WORDS.get(each.status, "-"),
             STATE_WORDS.get(each.admin_state, "enabled"),
-            f"{sum(m.state == MODEL_STATE_LOADED for m in each.models)}/{len(each.models)}",
+            _models_text(each),
+            each.version or "-",
+            _load_text(each),
             time_text(each.last_checked_at, present=each.HasField("last_checked_at")),
-            each.last_error or "-",
+            _error_text(each),
         )
         for each in found
     ]
     # The least telling column is the first to go on a narrow terminal.
-    optional = ("CHECKED", "NAME", "STATE", "BACKEND")
+    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND")
     return Grid(headings, rows, "Endpoints", optional, folds="ERROR")
+
+
+def _models_text(endpoint: Endpoint) -> str:
+    loaded = [model for model in endpoint.models if model.state == MODEL_STATE_LOADED]
+    names = [
+        f"{model.name} ({model.context_length})" if model.HasField("context_length") else model.name
+        for model in loaded[:_SHOWN_MODELS]
+    ]
+    if len(loaded) > _SHOWN_MODELS:
+        names.append(f"and {len(loaded) - _SHOWN_MODELS} more")
+    return f"{len(loaded)}/{len(endpoint.models)} {', '.join(names)}".rstrip()
+
+
+def _load_text(endpoint: Endpoint) -> str:
+    load = endpoint.load
+    told = []
+    if load.HasField("running") or load.HasField("slots"):
+        running = str(load.running) if load.HasField("running") else "?"
+        told.append(f"{running}/{load.slots}" if load.HasField("slots") else running)
+    if load.HasField("waiting"):
+        told.append(f"{load.waiting} waiting")
+    if load.HasField("kv_cache_used_ratio"):
+        told.append(f"cache {load.kv_cache_used_ratio:.0%}")
+    return ", ".join(told) or "-"
+
+
+_FAULTS = {
+    FAULT_DEAD: " (nor does its sidecar reach it)",
+    FAULT_UNREACHABLE: " (but its sidecar reaches it)",
+}
+
+
+def _error_text(endpoint: Endpoint) -> str:
+    text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
+    if endpoint.HasField("flapping"):
+        text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
+    return text or "-"
 
 
 def _resources_row(host: HostResources) -> tuple[str, ...]:

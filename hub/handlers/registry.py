@@ -79,7 +79,8 @@ class RegistryHandlers:
                 f"agent {request.agent_id} has not reported lately",
                 metadata={"agent_id": request.agent_id},
             )
-        return GetResourcesResponse(resources=record.message)
+        account = self._registry.vram(request.agent_id).message
+        return GetResourcesResponse(resources=record.message, vram=account)
 
     def get_snapshot(self, _request: GetSnapshotRequest, _caller: Caller, now_ms: int) -> bytes:
         """The whole fleet, encoded once per revision."""

@@ -12,17 +12,22 @@ from hub.registrar import Registrar, Registration
 from hub.registry.state import Registry
 from hub.service import Caller
 from hub.times import to_timestamp
-from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, SOURCE_AUTO
+from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, BACKEND_UNSPECIFIED, SOURCE_AUTO, Backend
 from llmhub.v1.frame_pb2 import (
     IdentifyRequest,
     IdentifyResponse,
     PingRequest,
     PingResponse,
+    ReportEndpointRequest,
+    ReportEndpointResponse,
     ReportOllamaRequest,
     ReportOllamaResponse,
     ReportResourcesRequest,
     ReportResourcesResponse,
 )
+
+# What of an endpoint_report tells more than that the server is there.
+_VIEW = ("reachable", "error", "version", "backend", "models")
 
 _TAKEN = ReportResourcesResponse()
 
@@ -55,6 +60,13 @@ class SidecarHandlers:
         address = _reported_address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
+    def report_endpoint(
+        self, request: ReportEndpointRequest, caller: Caller, now_ms: int
+    ) -> Awaitable[ReportEndpointResponse]:
+        """Raises ValidationFailed and what a registration raises."""
+        address = _reported_address("url", request.url, caller)
+        return self._report_endpoint(address, request, caller, now_ms)
+
     def report_resources(
         self, request: ReportResourcesRequest, caller: Caller, now_ms: int
     ) -> ReportResourcesResponse:
@@ -81,20 +93,48 @@ class SidecarHandlers:
         await self._register_ollama(address, caller, now_ms)
         return ReportOllamaResponse(status="registered", endpoint_id=address.id)
 
+    async def _report_endpoint(
+        self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
+    ) -> ReportEndpointResponse:
+        # What the sidecar takes it for is an observation of today, not a registration:
+        # the hub would go on to hold another server at the port to it.
+        await self._register(address, caller, now_ms, name=request.name or None)
+        if any(_is_given(request, field) for field in _VIEW):
+            agent_id = caller.principal.agent_id
+            self._registry.report_view(address.id, agent_id, request, now_ms)
+        return ReportEndpointResponse(status="registered", endpoint_id=address.id)
+
     async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
+        name = f"{caller.principal.agent_id}-local"
+        await self._register(address, caller, now_ms, name=name, backend=BACKEND_OLLAMA)
+
+    async def _register(
+        self,
+        address: EndpointAddress,
+        caller: Caller,
+        now_ms: int,
+        *,
+        name: str | None,
+        backend: Backend = BACKEND_UNSPECIFIED,
+    ) -> None:
         self._policy.require_host(address.host)
-        agent_id = caller.principal.agent_id
         wanted = Registration(
             host=address.host,
             port=address.port,
             scheme=address.scheme,
             base_path=address.base_path,
             source=SOURCE_AUTO,
-            name=f"{agent_id}-local",
-            backend=BACKEND_OLLAMA,
-            agent_id=agent_id,
+            name=name,
+            backend=backend,
+            agent_id=caller.principal.agent_id,
         )
         await self._registrar.register(address.id, wanted, now_ms)
+
+
+def _is_given(request: ReportEndpointRequest, field: str) -> bool:
+    if field == "models":
+        return bool(request.models)
+    return request.HasField(field)
 
 
 def _require_own_agent(agent_id: str, caller: Caller) -> None:

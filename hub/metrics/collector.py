@@ -21,8 +21,10 @@ from hub.contract import FrameKind
 from hub.metrics.counts import Histograms, StoreCounts, Traffic
 from hub.metrics.fleet import FleetCounts
 from hub.presence import Presence
-from hub.probes.engine import EngineStats
+from hub.probes.stats import EngineStats
 from hub.ratelimit import RateLimiter
+from hub.registry.health import Health
+from hub.registry.preservation import State
 from hub.registry.state import Registry
 from llmhub.v1.resources_pb2 import Role
 
@@ -166,6 +168,11 @@ def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
     yield _one("llmhub_probes_watched", "Endpoints that are probed.", stats.watched)
     yield _one_counter("llmhub_probes", "Probes that have ended.", stats.probes)
     yield _one_counter("llmhub_probe_failures", "Probes that have failed.", stats.failures)
+    yield _one_counter(
+        "llmhub_probe_own_faults",
+        "Probes that the hub itself could not make, as where it may open no more files.",
+        stats.own_faults,
+    )
     yield _gauge(
         "llmhub_probes_active", "Probes in flight, by lane.", ("lane",), _keyed(stats.active)
     )
@@ -179,6 +186,19 @@ def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
         "llmhub_probe_lateness_seconds",
         "The latest that a probe of an answering endpoint started, in this and the last interval.",
         stats.worst_lateness_ms / 1000,
+    )
+
+
+def health_metrics(health: Health) -> Iterator[Metric]:
+    """Self-preservation."""
+    frozen = health.preservation_state is State.FROZEN
+    yield _one(
+        "llmhub_self_preservation_frozen",
+        "1 while so many endpoints fail at once that none becomes unhealthy.",
+        int(frozen),
+    )
+    yield _one_counter(
+        "llmhub_self_preservation_freezes", "How often that has begun.", health.freezes
     )
 
 

@@ -7,58 +7,41 @@ not judge: it reports every observation, and the registry counts the misses.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
 from hub.clock import Clock
-from hub.errors import EndpointNotFound, ShuttingDown
-from hub.probes.backends.base import Prober, Sighting
-from hub.probes.detect import PROBERS, detect
-from hub.probes.errors import BadAnswer, Busy, ProbeError, Unreachable, WrongKind
+from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
+from hub.probes.backends.base import Sighting
+from hub.probes.errors import (
+    BadAnswer,
+    Busy,
+    NotReady,
+    OwnFault,
+    ProbeError,
+    Unreachable,
+)
 from hub.probes.http import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.settings import ProbeSettings
+from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.targets import AddressPolicy
+from hub.probes.watched import Watched
 from hub.registry.observation import Observation, Target
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
 Report = Callable[[str, Observation], None]
 
 # The scheduler wakes at most once a tick and starts at most so many probes each
-# time: 3,200 a second, with the loop free for others in between.
-_TICK_S = 0.01
-_STARTS_PER_TICK = 32
+# time: 1,600 a second. A probe takes the loop most of a millisecond, so whoever
+# asks the hub something meanwhile waits for no more than a few milliseconds.
+_TICK_S = 0.005
+_STARTS_PER_TICK = 8
 _STOP_S = 2.0
 _MAX_ERROR = 2000
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Figures for metrics. Counts are of endpoints or probes, times are milliseconds.
-
-    `worst_lateness_ms` is the longest that a probe of an endpoint that answered
-    the last time started after its time, in the current and the last interval.
-    """
-
-    watched: int
-    active: dict[str, int]
-    queued: dict[str, int]
-    probes: int
-    failures: int
-    worst_lateness_ms: int
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    target: Target
-    prober: Prober | None = None
-    task: asyncio.Task[None] | None = None
-    has_crashed: bool = False
-    waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
 
 class ProbeEngine:
@@ -73,11 +56,13 @@ class ProbeEngine:
         probe saw; what it raises is logged.
         """
         self._settings = settings
+        self._interval_ms = round(settings.interval_s * 1000)
+        self._jitter = settings.jitter
         self._report = report
         self._clock = clock
         self._client = ProbeClient(settings)
         self._schedule = Schedule(
-            interval_ms=round(settings.interval_s * 1000),
+            interval_ms=self._interval_ms,
             jitter=settings.jitter,
             limits={
                 Lane.ASKED: settings.asked_concurrency,
@@ -88,13 +73,15 @@ class ProbeEngine:
             demote_after_ms=round(settings.demote_after_s * 1000),
             random=random,
         )
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._probes = 0
         self._failures = 0
-        self._lateness = _WorstOf(round(settings.interval_s * 1000))
+        self._own_faults = 0
+        self._own_fault_told_ms: int | None = None
+        self._lateness = WorstOf(self._interval_ms)
 
     @property
     def stats(self) -> EngineStats:
@@ -105,6 +92,7 @@ class ProbeEngine:
             queued={lane.value: self._schedule.queued(lane) for lane in Lane},
             probes=self._probes,
             failures=self._failures,
+            own_faults=self._own_faults,
             worst_lateness_ms=self._lateness.worst(self._clock.now_ms()),
         )
 
@@ -139,7 +127,7 @@ class ProbeEngine:
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_S)
         for watched in self._watched.values():
-            _refuse(watched, ShuttingDown("the hub is stopping"))
+            watched.refuse(ShuttingDown("the hub is stopping"))
         await self._client.close()
 
     def watch(self, target: Target, *, spread: bool = False) -> None:
@@ -152,10 +140,10 @@ class ProbeEngine:
         old = self._watched.get(target.id)
         if old is not None and old.target == target:
             return
-        watched = _Watched(target)
+        watched = Watched(target)
         if old is not None:
             watched.waiters, old.waiters = old.waiters, []
-            _cancel(old)
+            old.cancel()
         self._watched[target.id] = watched
         self._schedule.add(target.id, target.host.lower(), self._clock.now_ms(), spread=spread)
         self._news.set()
@@ -166,8 +154,8 @@ class ProbeEngine:
         if watched is None:
             return
         self._schedule.remove(id_)
-        _cancel(watched)
-        _refuse(watched, EndpointNotFound(f"endpoint {id_} was removed"))
+        watched.cancel()
+        watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
 
     async def check(self, id_: str, timeout_s: float) -> Observation:
         """Probes an endpoint now, or joins its probe in flight, and returns what it saw.
@@ -235,26 +223,40 @@ class ProbeEngine:
             if timer is not None:
                 timer.cancel()
 
-    async def _probe(self, run: Run, watched: _Watched) -> None:
+    async def _probe(self, run: Run, watched: Watched) -> None:
+        proven = run.lane is Lane.LIVE
         finished = False
         try:
-            ask = self._client.to(watched.target, proven=run.lane is Lane.LIVE)
+            is_asked = run.lane is Lane.ASKED
+            ask = self._client.to(watched.target, proven=proven, is_asked=is_asked)
             sighting, error = await self._look(ask, watched)
             finished = True
+        except OwnFault as fault:
+            self._could_not_ask(run, watched, fault, proven=proven)
+            finished = True
+            return
         finally:
             # A cancelled probe gives its slot back too.
             if not finished:
                 self._schedule.finish(run, self._clock.now_ms(), ok=False)
                 self._news.set()
         now_ms = self._clock.now_ms()
-        not_before_ms = now_ms + self._pause_ms(error)
-        due_ms = self._schedule.finish(run, now_ms, ok=error is None, not_before_ms=not_before_ms)
+        is_loading = _is_loading(sighting, error)
+        due_ms = self._schedule.finish(
+            run,
+            now_ms,
+            ok=error is None,
+            not_before_ms=now_ms + self._pause_ms(error),
+            not_after_ms=watched.again_ms(now_ms) if is_loading else None,
+        )
         self._news.set()
         self._probes += 1
         self._failures += error is not None
         if due_ms is None or self._watched.get(run.id) is not watched:
             return
         watched.task = None
+        if not is_loading:
+            watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
         observation = Observation(
             checked_at_ms=now_ms,
@@ -266,6 +268,8 @@ class ProbeEngine:
             models=sighting.models if sighting is not None else None,
             load=sighting.load if sighting is not None else None,
             answered=error is None or error.answered,
+            is_loading=is_loading,
+            is_extra=self._is_extra(run, watched),
         )
         if isinstance(error, Unreachable):
             # Who comes back may be somebody else.
@@ -274,20 +278,43 @@ class ProbeEngine:
             self._report(run.id, observation)
         except Exception:
             _log.exception("probe_report_failed", endpoint=run.id)
-        for waiter in watched.waiters:
-            if not waiter.done():
-                waiter.set_result(observation)
-        watched.waiters.clear()
+        watched.tell(observation)
+
+    def _could_not_ask(self, run: Run, watched: Watched, fault: OwnFault, *, proven: bool) -> None:
+        """Leaves the endpoint as it is and tries again in its time."""
+        now_ms = self._clock.now_ms()
+        self._schedule.finish(run, now_ms, ok=proven)
+        self._news.set()
+        self._own_faults += 1
+        watched.task = None
+        # A limit that is reached is reached by every probe: one line an interval.
+        if self._own_fault_told_ms is None or now_ms >= self._own_fault_told_ms + self._interval_ms:
+            self._own_fault_told_ms = now_ms
+            _log.error("probes_impossible", why=str(fault), probes_lost=self._own_faults)
+        watched.refuse(LimitReached(f"the hub cannot probe: {fault}"))
+
+    def _is_extra(self, run: Run, watched: Watched) -> bool:
+        """Whether it was made before its time, to see how loading gets on."""
+        if (
+            watched.loading_since_ms is not None
+            and watched.counted_ms is not None
+            and run.started_ms < watched.counted_ms + self._interval_ms * (1 - self._jitter)
+        ):
+            return True
+        watched.counted_ms = run.started_ms
+        return False
 
     async def _look(
-        self, ask: Asker, watched: _Watched
+        self, ask: Asker, watched: Watched
     ) -> tuple[Sighting | None, ProbeError | None]:
         timeout_s = self._settings.total_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                return await _sight(ask, watched), None
+                return await watched.sight(ask), None
         except ProbeError as error:
             return None, error
+        except OwnFault:
+            raise
         except TimeoutError:
             if ask.first_answer_ms is None:
                 return None, Unreachable(f"no answer to {ask.asking} within {timeout_s:g} s")
@@ -305,70 +332,9 @@ class ProbeEngine:
         return round(1000 * min(error.retry_after_s, self._settings.max_retry_after_s))
 
 
-class _WorstOf:
-    """The greatest value of the current and the last period."""
-
-    def __init__(self, period_ms: int) -> None:
-        self._period_ms = period_ms
-        self._period = 0
-        self._now = 0
-        self._last = 0
-
-    def add(self, now_ms: int, value: int) -> None:
-        self._turn(now_ms)
-        self._now = max(self._now, value)
-
-    def worst(self, now_ms: int) -> int:
-        self._turn(now_ms)
-        return max(self._now, self._last)
-
-    def _turn(self, now_ms: int) -> None:
-        period = now_ms // self._period_ms
-        if period != self._period:
-            self._last = self._now if period == self._period + 1 else 0
-            self._now = 0
-            self._period = period
-
-
-async def _sight(ask: Asker, watched: _Watched) -> Sighting:
-    """Probes by the kind that is pinned, remembered or detected, in this order."""
-    pinned = watched.target.backend
-    prober = watched.prober
-    if prober is None:
-        prober = PROBERS[pinned]() if pinned != BACKEND_UNSPECIFIED else await detect(ask)
-        watched.prober = prober
-    try:
-        return await prober.probe(ask)
-    except WrongKind as error:
-        # The port has changed hands, or the admin is mistaken: say who is there.
-        watched.prober = None
-        found = await _detect_or_raise(ask, error)
-        if pinned != BACKEND_UNSPECIFIED:
-            if found.kind == pinned:
-                raise
-            raise WrongKind(
-                f"is {found.title}, not {PROBERS[pinned].title} as registered"
-            ) from error
-        if found.kind == prober.kind:
-            raise
-        watched.prober = found
-        return await found.probe(ask)
-
-
-async def _detect_or_raise(ask: Asker, error: WrongKind) -> Prober:
-    try:
-        return await detect(ask)
-    except WrongKind:
-        raise error from None
-
-
-def _cancel(watched: _Watched) -> None:
-    if watched.task is not None:
-        watched.task.cancel()
-
-
-def _refuse(watched: _Watched, error: Exception) -> None:
-    for waiter in watched.waiters:
-        if not waiter.done():
-            waiter.set_exception(error)
-    watched.waiters.clear()
+def _is_loading(sighting: Sighting | None, error: ProbeError | None) -> bool:
+    if error is not None:
+        return isinstance(error, NotReady) and error.is_loading
+    return sighting is not None and any(
+        model.state == MODEL_STATE_LOADING for model in sighting.models
+    )

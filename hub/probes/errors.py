@@ -9,6 +9,8 @@
     ├── BadAnswer         answered what its kind of server never answers
     └── WrongKind         is not the kind of server that it was taken for
 
+    OwnFault              the hub could not ask; says nothing of the endpoint
+
 The message completes "The endpoint …" or names the fault; it goes to
 `Observation.error` as it is. Text that came from the endpoint is cut and
 cleaned before it gets into one.
@@ -52,6 +54,10 @@ class Busy(Refused):
 class NotReady(Refused):
     """503: the server starts, loads its model, sleeps, or its engine has died."""
 
+    def __init__(self, message: str, *, is_loading: bool = False) -> None:
+        super().__init__(message)
+        self.is_loading = is_loading
+
 
 class BadAnswer(ProbeError):
     """The answer is not what a server of its kind gives."""
@@ -59,6 +65,10 @@ class BadAnswer(ProbeError):
 
 class WrongKind(ProbeError):
     """The server is of another kind than the one asked for."""
+
+
+class OwnFault(Exception):
+    """The hub lacks what it needs to ask: it says nothing of the endpoint."""
 
 
 def shown(text: str, limit: int = _SHOWN) -> str:

@@ -26,6 +26,7 @@ from hub.probes.errors import (
     Busy,
     NeedsApiKey,
     NotReady,
+    OwnFault,
     ProbeError,
     Refused,
     Unreachable,
@@ -136,13 +137,20 @@ class Answer:
 class Asker:
     """Asks one endpoint during one probe.
 
-    `first_answer_ms` is how long the first answer took, None before it.
+    `first_answer_ms` is how long the first answer took, None before it. `is_asked`:
+    somebody waits for what this probe sees.
     """
 
     def __init__(
-        self, client: "ProbeClient", target: Target, large_bodies: asyncio.Semaphore
+        self,
+        client: "ProbeClient",
+        target: Target,
+        large_bodies: asyncio.Semaphore,
+        *,
+        is_asked: bool,
     ) -> None:
         self.target = target
+        self.is_asked = is_asked
         self.first_answer_ms: float | None = None
         self.asking = ""
         self._client = client
@@ -152,8 +160,8 @@ class Asker:
     async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:
         """Sends GET for a path under the endpoint's base path and returns the answer.
 
-        Any status is an answer. Raises Unreachable, or BadAnswer for what is not
-        HTTP or too large.
+        Any status is an answer. Raises Unreachable, BadAnswer for what is not
+        HTTP or too large, or OwnFault.
         """
         target = self.target
         self.asking = f"GET {path}"
@@ -183,6 +191,7 @@ class Asker:
         except ProbeError:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            _raise_own_fault(error)
             raise self._sentence(error, path) from error
         return Answer(
             path=path,
@@ -313,14 +322,31 @@ class ProbeClient:
                 await session.close()
         self._session = self._retired = None
 
-    def to(self, target: Target, *, proven: bool = False) -> Asker:
+    def to(self, target: Target, *, proven: bool = False, is_asked: bool = False) -> Asker:
         """Returns what asks an endpoint during one probe."""
-        return Asker(self, target, self._large_bodies[proven])
+        return Asker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
     def _socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         self.policy.require(str(address[0]))
         return socket.socket(family, kind, protocol)
+
+
+# What the system says when it is the hub that has come to a limit.
+_OWN = {
+    errno.EMFILE: "it may open no more files (ulimit -n)",
+    errno.ENFILE: "the system has no more files to open",
+    errno.ENOBUFS: "the system has no more buffers for sockets",
+    errno.ENOMEM: "the system has no more memory for sockets",
+    errno.EADDRNOTAVAIL: "the system has no more ports for outgoing connections",
+}
+
+
+def _raise_own_fault(error: Exception) -> None:
+    # aiohttp's own classes keep the system's error apart.
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and (reason := _OWN.get(cause.errno or 0)):
+        raise OwnFault(reason) from error
 
 
 def _why(error: OSError) -> str:
@@ -331,8 +357,6 @@ def _why(error: OSError) -> str:
         return "connection refused"
     if error.errno in (errno.ECONNRESET, errno.EPIPE):
         return "connection reset"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "the hub may open no more files: raise its limit or lower probes.keepalive_s"
     return f"cannot connect: {shown(error.strerror or str(error) or type(error).__name__)}"
 
 

@@ -151,7 +151,15 @@ class Schedule:
                 started.append(entry.run)
         return started
 
-    def finish(self, run: Run, now_ms: int, *, ok: bool, not_before_ms: int = 0) -> int | None:
+    def finish(
+        self,
+        run: Run,
+        now_ms: int,
+        *,
+        ok: bool,
+        not_before_ms: int = 0,
+        not_after_ms: int | None = None,
+    ) -> int | None:
         """Frees the run's slot and returns when the endpoint is due next.
 
         None where the endpoint was removed or scheduled anew meanwhile. The next
@@ -166,6 +174,8 @@ class Schedule:
         entry.proven = ok
         factor = 1.0 + self._jitter * self._random.uniform(-1.0, 1.0)
         due_ms = run.started_ms + int(self._interval_ms * factor)
+        if not_after_ms is not None:
+            due_ms = min(due_ms, not_after_ms)
         entry.due_ms = max(due_ms, not_before_ms, now_ms)
         self._push(run.id)
         return entry.due_ms

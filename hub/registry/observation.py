@@ -49,7 +49,9 @@ class Observation:
     probe learned nothing about models, so that those known stay; the same tuple
     may come again and must not be changed. `answered` is
     True where the server answered anything: after an error it then lives, and
-    is misconfigured, busy or not ready rather than dead.
+    is misconfigured, busy or not ready rather than dead. `is_loading` is True
+    where it loads its model meanwhile, and `is_extra` where it was asked for that
+    alone, before its time: such a probe is no further miss.
     """
 
     checked_at_ms: int
@@ -61,3 +63,5 @@ class Observation:
     models: tuple[Model, ...] | None = None
     load: Load | None = None
     answered: bool = False
+    is_loading: bool = False
+    is_extra: bool = False

@@ -71,8 +71,7 @@ def parts(endpoint: Endpoint, model: Model, resources: HostResources | None) -> 
     load = endpoint.load
     return {
         "loaded": _loaded(model),
-        # An endpoint forgives a miss or two before it is unhealthy.
-        "health": 1.0 if not endpoint.consecutive_failures else UNKNOWN,
+        "health": _health(endpoint),
         "cpu": (
             1 - resources.cpu_percent / 100
             if resources is not None and resources.HasField("cpu_percent")
@@ -99,6 +98,13 @@ def free_vram(resources: HostResources | None) -> int | None:
     ):
         return None
     return resources.vram_total_bytes - resources.vram_used_bytes
+
+
+def _health(endpoint: Endpoint) -> float:
+    if endpoint.HasField("flapping"):
+        return 0.0
+    # An endpoint forgives a miss or two before it is unhealthy.
+    return 1.0 if not endpoint.consecutive_failures else UNKNOWN
 
 
 def _loaded(model: Model) -> float:

@@ -15,13 +15,21 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry import liveness
+from hub.registry.health import Health, HealthSettings
 from hub.registry.latest import FOREVER_MS, LatestLog
 from hub.registry.observation import Observation
 from hub.registry.resources import ResourcesRecord
 from hub.registry.ring import Ring
 from hub.registry.versioned import Versioned
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_HEALTHY, STATUS_UNKNOWN, Endpoint
-from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from hub.registry.vram import VramLedger, VramRecord
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
+    BACKEND_UNSPECIFIED,
+    STATUS_HEALTHY,
+    STATUS_UNKNOWN,
+    Endpoint,
+)
+from llmhub.v1.frame_pb2 import ReportEndpointRequest, ReportResourcesRequest
 from llmhub.v1.model_alias_pb2 import ModelAlias
 
 EndpointRecord = Versioned[Endpoint]
@@ -59,7 +67,7 @@ class Registry:
         ring_capacity: int = 65_536,
         ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
-        unhealthy_after: int = 2,
+        health: HealthSettings = HealthSettings(),  # noqa: B008 - it is frozen
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
@@ -72,7 +80,11 @@ class Registry:
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
         self.event_revision = first_revision
-        self._unhealthy_after = unhealthy_after
+        self.health = Health(health)
+        self._reports_ttl_ms = resources_ttl_ms
+        self._vram = VramLedger()
+        # When each sidecar's view of an endpoint ends, the next one first.
+        self._views: OrderedDict[str, int] = OrderedDict()
         self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
@@ -137,6 +149,15 @@ class Registry:
         checked.reverse()
         return checked
 
+    def vram(self, agent_id: str) -> VramRecord:
+        """What is measured and what is claimed of a host's accelerator memory."""
+        return self._vram.account(agent_id, self.resources.get(agent_id))
+
+    def vram_accounts(self) -> list[VramRecord]:
+        """The accounts of all hosts that have reported or have a model loaded, by agent."""
+        agents = {agent_id for agent_id, _ in self.resources.items()}
+        return [self.vram(agent_id) for agent_id in sorted(agents.union(self._vram.agents()))]
+
     # Durable facts, from the store's feed.
 
     def put_alias(self, alias: ModelAlias) -> None:
@@ -165,13 +186,18 @@ class Registry:
         if before is None:
             after.status = STATUS_UNKNOWN
         else:
-            _carry_over(before.message, after)
+            if not _carry_over(before.message, after):
+                self._forget_observed(registered.id)
+            if after.admin_state == ADMIN_STATE_DISABLED:
+                self.health.pause(registered.id)
+        liveness.register(after)
         self._set(registered.id, before, after, event=True)
 
     def remove_endpoint(self, endpoint_id: str) -> None:
         """Forgets an endpoint; nothing happens where it is not there."""
         before = self._endpoints.get(endpoint_id)
         if before is not None:
+            self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
     # Observed facts, from probes and reports.
@@ -183,7 +209,25 @@ class Registry:
             return
         after = Endpoint()
         after.CopyFrom(before.message)
-        event = liveness.observe(after, seen, unhealthy_after=self._unhealthy_after)
+        event = self.health.observe(after, seen, self._healthy)
+        self._set(endpoint_id, before, after, event=event)
+
+    def report_view(
+        self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
+    ) -> None:
+        """Takes in what a sidecar sees of an endpoint, received now.
+
+        Only the endpoint's own sidecar is believed; another's word changes nothing.
+        """
+        before = self._endpoints.get(endpoint_id)
+        if before is None or before.message.agent_id != agent_id:
+            return
+        ends_ms = now_ms + self._reports_ttl_ms
+        after = Endpoint()
+        after.CopyFrom(before.message)
+        event = self.health.see(after, agent_id, report, ends_ms, now_ms)
+        self._views[endpoint_id] = ends_ms
+        self._views.move_to_end(endpoint_id)
         self._set(endpoint_id, before, after, event=event)
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
@@ -197,10 +241,30 @@ class Registry:
         """Drops the reports whose time is over."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
+            self._vram.drop(agent_id)
             self.resources.bury(agent_id, self._next_revision())
             expired = True
         if expired:
             self._notify()
+        while self._views:
+            endpoint_id, ends_ms = next(iter(self._views.items()))
+            if ends_ms > now_ms:
+                break
+            del self._views[endpoint_id]
+            before = self._endpoints[endpoint_id]
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            liveness.lose_sight(after)
+            self._set(endpoint_id, before, after, event=True)
+
+    def next_deadline_ms(self) -> int | None:
+        """When the next report's time is over, or None."""
+        deadlines = [self.resources.next_deadline_ms(), next(iter(self._views.values()), None)]
+        return min((each for each in deadlines if each is not None), default=None)
+
+    def _forget_observed(self, id_: str) -> None:
+        self.health.forget(id_)
+        self._views.pop(id_, None)
 
     # The one place where the state changes.
 
@@ -220,8 +284,8 @@ class Registry:
             del self._ids[bisect_left(self._ids, id_)]
         else:
             self._endpoints[id_] = record
-        self._index(id_, before, record)
         if event:
+            self._index(id_, before, record)
             self._checked.pop(id_, None)
             self.event_revision = revision
             size = sum(version.message.ByteSize() for version in (before, record) if version)
@@ -235,6 +299,10 @@ class Registry:
         was_healthy = before is not None and before.message.status == STATUS_HEALTHY
         is_healthy = after is not None and after.message.status == STATUS_HEALTHY
         self._healthy += is_healthy - was_healthy
+        self._vram.change(
+            before.message if before is not None else None,
+            after.message if after is not None else None,
+        )
         old = {model.name for model in before.message.models} if before is not None else set()
         new = {model.name for model in after.message.models} if after is not None else set()
         _reindex(self._by_model, id_, old, new)
@@ -257,23 +325,34 @@ def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str])
         index.setdefault(key, set()).add(id_)
 
 
-def _carry_over(before: Endpoint, after: Endpoint) -> None:
-    """Copies what was observed of `before` to `after`, where it still is true."""
+def _carry_over(before: Endpoint, after: Endpoint) -> bool:
+    """Copies what was observed of `before` to `after`; False where it no longer is true."""
     backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
     same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
+    if not (backend_stays and same_server):
+        after.status = STATUS_UNKNOWN
+        return False
     observed = Endpoint(
         status=before.status,
         models=before.models,
         version=before.version,
         consecutive_failures=before.consecutive_failures,
         last_error=before.last_error,
+        fault=before.fault,
     )
-    for field in ("last_checked_at", "next_check_at", "latency", "load"):
+    for field in _OBSERVED_MESSAGES:
         if before.HasField(field):
             getattr(observed, field).CopyFrom(getattr(before, field))
-    if not (backend_stays and same_server):
-        liveness.forget(observed)
-    elif after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
+    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
         observed.backend = before.backend
         observed.backend_detected = True
     after.MergeFrom(observed)
+    if after.backend == BACKEND_UNSPECIFIED:
+        after.provenance.ClearField("backend")
+    return True
+
+
+_OBSERVED_MESSAGES = (
+    *("last_checked_at", "next_check_at", "latency", "load"),
+    *("sidecar_view", "flapping", "provenance"),
+)

@@ -14,7 +14,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, ListEndpointsResponse
-from llmhub.v1.resources_pb2 import HostResources, Snapshot
+from llmhub.v1.resources_pb2 import HostResources, Snapshot, VramAccount
 
 # Endpoints stand under field 1 in GetEndpointResponse, ListEndpointsResponse and
 # Snapshot, so that one fragment serves all three, and a snapshot stands under
@@ -27,6 +27,10 @@ def _endpoint_fragment(endpoint: Endpoint) -> bytes:
 
 def _resources_fragment(resources: HostResources) -> bytes:
     return Snapshot(resources={resources.agent_id: resources}).SerializeToString()
+
+
+def _vram_fragment(account: VramAccount) -> bytes:
+    return Snapshot(vram={account.agent_id: account}).SerializeToString()
 
 
 def get_endpoint(record: EndpointRecord) -> bytes:
@@ -96,6 +100,7 @@ class SnapshotView:
         fragments += [
             record.encoded(_resources_fragment) for _, record in registry.resources.items()
         ]
+        fragments += [record.encoded(_vram_fragment) for record in registry.vram_accounts()]
         rest = Snapshot(fleet_models=registry.fleet_models(), revision=registry.revision)
         fragments.append(rest.SerializeToString())
         snapshot = b"".join(fragments)

@@ -90,9 +90,12 @@ class HttpDoor:
         dashboard: Dashboard,
         *,
         ready: Callable[[], str | None],
+        mistrust: Callable[[], str | None] = lambda: None,
         grace_s: float,
     ) -> None:
         """`ready` returns None, or why the hub is not ready.
+
+        `mistrust` returns None, or why it mistrusts what its probes show.
 
         When the door stops, running requests get `grace_s` seconds to end.
         """
@@ -108,6 +111,7 @@ class HttpDoor:
         self._auth = auth
         self._dashboard = dashboard
         self._ready = ready
+        self._mistrust = mistrust
         self._decode_registration = compile_decoder(RegisterEndpointRequest).decode
         self._decode_update = compile_decoder(UpdateEndpointRequest).decode
         self._schemas = orjson.dumps(schemas(_HTTP_BODIES))
@@ -234,7 +238,10 @@ class HttpDoor:
     async def _readyz(self, _request: web.Request) -> web.Response:
         reason = self._ready()
         if reason is None:
-            return json_response(b'{"status":"ready"}')
+            # It still is the one who knows the fleet best, so it stays ready.
+            mistrust = self._mistrust()
+            told = {"status": "ready"} | ({"self_preservation": mistrust} if mistrust else {})
+            return json_response(orjson.dumps(told))
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
 
     async def _get_metrics(self, request: web.Request) -> web.Response:

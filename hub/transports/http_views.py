@@ -34,16 +34,21 @@ class HttpViews:
         return self._endpoints
 
     def snapshot(self, now_ms: int) -> bytes:
-        """Endpoints, resources by agent_id, fleet_models and the revision."""
+        """Endpoints, resources and VRAM by agent_id, fleet_models and the revision."""
         registry = self._registry
         registry.expire(now_ms)
         resources = b",".join(
             orjson.dumps(agent_id) + b":" + record.encoded(to_json_bytes)
             for agent_id, record in sorted(registry.resources.items())
         )
-        rest = b',"resources":{%b},"fleet_models":%b,"revision":%d}' % (
+        vram = b",".join(
+            orjson.dumps(record.message.agent_id) + b":" + record.encoded(to_json_bytes)
+            for record in registry.vram_accounts()
+        )
+        rest = b',"resources":{%b},"fleet_models":%b,"vram":{%b},"revision":%d}' % (
             resources,
             orjson.dumps(registry.fleet_models()),
+            vram,
             registry.revision,
         )
         return b"".join((memoryview(self.endpoints())[:-1], rest))

@@ -106,7 +106,7 @@ def test_snapshot_shows_endpoints_hosts_and_models(hub: StandIn, ask: Ask) -> No
     host.reported_at.FromMilliseconds(1_800_000_000_123)
     hub.resources["node-1"] = host
     endpoints, hosts, models = ask("snapshot").out.strip().split("\n\n")
-    assert endpoints.splitlines()[1].split("\t")[3:6] == ["healthy", "enabled", "1/2"]
+    assert endpoints.splitlines()[1].split("\t")[3:6] == ["healthy", "enabled", "1/2 llama3:8b"]
     assert hosts.splitlines()[1].split("\t") == [
         "node-1",
         "12 %",

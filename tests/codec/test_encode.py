@@ -43,6 +43,10 @@ def test_an_empty_endpoint_shows_every_field():
         "latency": None,
         "etag": "",
         "load": None,
+        "sidecar_view": None,
+        "fault": None,
+        "flapping": None,
+        "provenance": None,
     }
 
 
@@ -74,6 +78,7 @@ def test_a_full_endpoint():
             "vram_bytes": None,
             "expires_at": None,
             "capabilities": ["tools"],
+            "expected_load": None,
         }
     ]
 

@@ -1,8 +1,12 @@
 import asyncio
+import errno
+import socket
 
 import pytest
+from aiohappyeyeballs import AddrInfoType
 
-from hub.errors import EndpointNotFound, ShuttingDown
+from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
+from hub.probes.http import ProbeClient
 from hub.probes.settings import ProbeSettings
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import (
@@ -16,6 +20,7 @@ from llmhub.v1.endpoint_pb2 import (
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
 from tools.fleetsim.ollama import OllamaModel
+from tools.fleetsim.server import Reply, Request
 
 AWKWARD = [b for b in Behaviour if b not in (Behaviour.OK, Behaviour.FLAPPING)]
 FAST = ProbeSettings(
@@ -131,9 +136,9 @@ async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: 
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.until(lambda: len(notebook.of(server.id)) == 5)
-        # One to detect, one for the version, then two a probe.
+        # One to detect, one for the version, then two and one a probe in turn.
         assert server.paths[:2] == ["/api/version", "/api/version"]
-        assert server.paths[2:12] == ["/api/tags", "/api/ps"] * 5
+        assert server.paths[2:9] == [*(["/api/ps", "/api/tags", "/api/ps"] * 2), "/api/ps"]
         assert server.connections == 1
 
 
@@ -289,6 +294,65 @@ async def test_an_exception_in_a_probe_or_in_the_report_does_not_kill_the_engine
         )
     seen = notebook.of(other.id)[0]
     assert seen.error == "the hub could not probe it (ZeroDivisionError, see log)"
+
+
+async def test_a_fault_of_the_hubs_own_is_no_observation(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+):
+    server = await fleet.add(FakeOllama("a"))
+    real = ProbeClient._socket
+    refused = 0
+
+    def no_more_files(client: ProbeClient, info: AddrInfoType) -> socket.socket:
+        nonlocal refused
+        if refused < 3:
+            refused += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(client, info)
+
+    monkeypatch.setattr(ProbeClient, "_socket", no_more_files)
+    async with running_engine(FAST) as (engine, notebook):
+        engine.watch(target_of(server))
+        with pytest.raises(LimitReached, match="may open no more files"):
+            await engine.check(server.id, 10)
+        assert (await notebook.next_of(server.id)).error == ""
+        assert (engine.stats.own_faults, engine.stats.failures) == (3, 0)
+    assert {each.error for _, each in notebook.entries} == {""}
+
+
+class LoadingLlama:
+    """A llama-server that says that it loads until it is told that it has."""
+
+    def __init__(self) -> None:
+        self.is_loading = True
+
+    def answer(self, request: Request) -> Reply:
+        named = (("Server", "llama.cpp"),)
+        if self.is_loading:
+            body = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
+            return Reply(503, body, headers=named)
+        if request.path == "/v1/models":
+            return Reply(body=b'{"data":[{"id":"m","owned_by":"llamacpp"}]}', headers=named)
+        return Reply(404, headers=named)
+
+
+async def test_a_server_that_loads_is_looked_at_again_soon_and_misses_once(fleet: Fleet):
+    persona = LoadingLlama()
+    server = await fleet.add(persona)
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        first = await notebook.next_of(server.id)
+        assert (first.error, first.answered) == ("is loading its model", True)
+        assert first.is_loading
+        assert not first.is_extra
+        assert first.next_check_at_ms - first.checked_at_ms <= 1000
+        again = await notebook.next_of(server.id)
+        assert again.is_extra
+        persona.is_loading = False
+        ready = await notebook.next_of(server.id)
+    assert (ready.error, ready.is_loading) == ("", False)
+    assert states(ready) == {"m": MODEL_STATE_LOADED}
+    assert ready.next_check_at_ms - ready.checked_at_ms > 20_000, "back to its interval"
 
 
 async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):

@@ -79,6 +79,18 @@ def test_not_before_defers_and_lateness_is_not_caught_up():
     assert schedule.finish(run, T0 + 200_005, ok=True) == T0 + 230_000
 
 
+def test_not_after_is_sooner_and_never_before_what_it_must_wait_for():
+    schedule = make(jitter=0.0)
+    schedule.add("a:1", "a", T0, spread=False)
+    (run,) = schedule.start(T0, 1)
+    assert schedule.finish(run, T0 + 5, ok=False, not_after_ms=T0 + 1_005) == T0 + 1_005
+    (run,) = schedule.start(T0 + 1_005, 1)
+    due = schedule.finish(
+        run, T0 + 1_010, ok=False, not_before_ms=T0 + 90_000, not_after_ms=T0 + 2_000
+    )
+    assert due == T0 + 90_000
+
+
 def test_a_lane_starts_no_more_than_its_limit_and_goes_on_as_slots_free():
     schedule = make(doubtful=3)
     for number in range(5):

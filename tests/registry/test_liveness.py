@@ -1,7 +1,7 @@
 import pytest
 
 from hub.registry import liveness
-from hub.registry.observation import Observation
+from hub.registry.observation import Load, Observation
 from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -14,6 +14,7 @@ from llmhub.v1.endpoint_pb2 import (
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
     Endpoint,
+    EndpointLoad,
     Model,
     Status,
 )
@@ -35,7 +36,7 @@ def endpoint(status: Status = STATUS_HEALTHY, **fields: object) -> Endpoint:
 
 
 def observe(of: Endpoint, seen: Observation, unhealthy_after: int = 2) -> bool:
-    return liveness.observe(of, seen, unhealthy_after=unhealthy_after)
+    return liveness.observe(of, seen, models=seen.models, unhealthy_after=unhealthy_after)
 
 
 @pytest.mark.parametrize("before", [STATUS_UNKNOWN, STATUS_UNHEALTHY])
@@ -135,6 +136,18 @@ def test_an_error_is_cut_to_what_the_contract_holds() -> None:
     observe(seen, failure("é" * 5_000))
     assert seen.last_error == "é" * 2_000
     assert not observe(seen, failure("é" * 5_000))
+
+
+def test_load_is_what_the_last_success_told_and_only_what_the_contract_holds() -> None:
+    seen = endpoint()
+    load = Load(running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25)
+    assert not observe(seen, success(load=load)), "load changes all the time, so it is no event"
+    assert seen.load == EndpointLoad(running=2, slots=4, kv_cache_used_ratio=0.25)
+    observe(seen, success())
+    assert not seen.HasField("load")
+    observe(seen, success(load=load))
+    observe(seen, failure())
+    assert not seen.HasField("load"), "nobody knows how busy it is now"
 
 
 def test_forgetting_leaves_what_was_registered() -> None:

@@ -98,3 +98,8 @@ def test_weighing_multiplies_part_by_part() -> None:
         "queue": -6.0,
         "ram": 0.0,
     }
+
+
+def test_an_endpoint_that_flaps_is_the_last_to_be_trusted() -> None:
+    endpoint = Endpoint(flapping={"reason": "changes too often"})
+    assert parts(endpoint, loaded(), None)["health"] == 0

@@ -38,6 +38,8 @@ def plain_snapshot(registry: Registry) -> Snapshot:
     )
     for agent_id, record in registry.resources.items():
         snapshot.resources[agent_id].CopyFrom(record.message)
+    for account in registry.vram_accounts():
+        snapshot.vram[account.message.agent_id].CopyFrom(account.message)
     return snapshot
 
 

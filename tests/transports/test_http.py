@@ -61,7 +61,7 @@ async def test_snapshot(hub):
         await socket.ask({"type": "ping"})
         answer = await hub.http("GET", f"{REGISTRY_PATH}/snapshot")
     assert answer.status == 200
-    assert set(answer.json) == {"endpoints", "resources", "fleet_models", "revision"}
+    assert set(answer.json) == {"endpoints", "resources", "fleet_models", "vram", "revision"}
     assert answer.json["resources"]["node-1"]["cpu_percent"] == 4
     assert answer.json["revision"] == (await hub.snapshot()).revision
 

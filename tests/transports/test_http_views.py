@@ -44,6 +44,7 @@ def test_an_empty_fleet(views):
         "endpoints": [],
         "resources": {},
         "fleet_models": {},
+        "vram": {},
         "revision": 1000,
     }
 

@@ -9,12 +9,24 @@ from llmhub.v1 import endpoint_pb2 as _endpoint_pb2
 from llmhub.v1 import model_alias_pb2 as _model_alias_pb2
 from llmhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class PreservationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRESERVATION_STATE_UNSPECIFIED: _ClassVar[PreservationState]
+    PRESERVATION_STATE_TRUSTING: _ClassVar[PreservationState]
+    PRESERVATION_STATE_FROZEN: _ClassVar[PreservationState]
+    PRESERVATION_STATE_CONFIRMED: _ClassVar[PreservationState]
+PRESERVATION_STATE_UNSPECIFIED: PreservationState
+PRESERVATION_STATE_TRUSTING: PreservationState
+PRESERVATION_STATE_FROZEN: PreservationState
+PRESERVATION_STATE_CONFIRMED: PreservationState
 
 class RegisterEndpointRequest(_message.Message):
     __slots__ = ("host", "port", "scheme", "name", "backend", "labels", "agent_id", "api_key", "base_path")
@@ -230,7 +242,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "started_at", "first_revision", "revision", "endpoint_count", "healthy_count", "sidecar_count", "store", "ws_address", "grpc_address", "http_address")
+    __slots__ = ("version", "started_at", "first_revision", "revision", "endpoint_count", "healthy_count", "sidecar_count", "store", "ws_address", "grpc_address", "http_address", "self_preservation")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FIRST_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -242,6 +254,7 @@ class GetServerInfoResponse(_message.Message):
     WS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     GRPC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HTTP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SELF_PRESERVATION_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at: _timestamp_pb2.Timestamp
     first_revision: int
@@ -253,4 +266,21 @@ class GetServerInfoResponse(_message.Message):
     ws_address: str
     grpc_address: str
     http_address: str
-    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_revision: _Optional[int] = ..., revision: _Optional[int] = ..., endpoint_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., sidecar_count: _Optional[int] = ..., store: _Optional[str] = ..., ws_address: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_address: _Optional[str] = ...) -> None: ...
+    self_preservation: SelfPreservation
+    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_revision: _Optional[int] = ..., revision: _Optional[int] = ..., endpoint_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., sidecar_count: _Optional[int] = ..., store: _Optional[str] = ..., ws_address: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_address: _Optional[str] = ..., self_preservation: _Optional[_Union[SelfPreservation, _Mapping]] = ...) -> None: ...
+
+class SelfPreservation(_message.Message):
+    __slots__ = ("state", "since", "failing_count", "base_count", "confirmed_at", "freeze_count")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FAILING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BASE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_AT_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    state: PreservationState
+    since: _timestamp_pb2.Timestamp
+    failing_count: int
+    base_count: int
+    confirmed_at: _timestamp_pb2.Timestamp
+    freeze_count: int
+    def __init__(self, state: _Optional[_Union[PreservationState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failing_count: _Optional[int] = ..., base_count: _Optional[int] = ..., confirmed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., freeze_count: _Optional[int] = ...) -> None: ...

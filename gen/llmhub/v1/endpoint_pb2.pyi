@@ -12,6 +12,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Fault(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAULT_UNSPECIFIED: _ClassVar[Fault]
+    FAULT_NO_ANSWER: _ClassVar[Fault]
+    FAULT_DEAD: _ClassVar[Fault]
+    FAULT_UNREACHABLE: _ClassVar[Fault]
+    FAULT_NOT_SERVING: _ClassVar[Fault]
+
+class Observer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OBSERVER_UNSPECIFIED: _ClassVar[Observer]
+    OBSERVER_PROBE: _ClassVar[Observer]
+    OBSERVER_SIDECAR: _ClassVar[Observer]
+    OBSERVER_MANUAL: _ClassVar[Observer]
+
 class Backend(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BACKEND_UNSPECIFIED: _ClassVar[Backend]
@@ -48,6 +63,16 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
     MODEL_STATE_AVAILABLE: _ClassVar[ModelState]
     MODEL_STATE_LOADED: _ClassVar[ModelState]
+    MODEL_STATE_LOADING: _ClassVar[ModelState]
+FAULT_UNSPECIFIED: Fault
+FAULT_NO_ANSWER: Fault
+FAULT_DEAD: Fault
+FAULT_UNREACHABLE: Fault
+FAULT_NOT_SERVING: Fault
+OBSERVER_UNSPECIFIED: Observer
+OBSERVER_PROBE: Observer
+OBSERVER_SIDECAR: Observer
+OBSERVER_MANUAL: Observer
 BACKEND_UNSPECIFIED: Backend
 BACKEND_OLLAMA: Backend
 BACKEND_VLLM: Backend
@@ -70,9 +95,10 @@ ADMIN_STATE_DISABLED: AdminState
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_AVAILABLE: ModelState
 MODEL_STATE_LOADED: ModelState
+MODEL_STATE_LOADING: ModelState
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load")
+    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load", "sidecar_view", "fault", "flapping", "provenance")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +129,10 @@ class Endpoint(_message.Message):
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    SIDECAR_VIEW_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    FLAPPING_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     port: int
@@ -126,7 +156,55 @@ class Endpoint(_message.Message):
     latency: _duration_pb2.Duration
     etag: str
     load: EndpointLoad
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ...) -> None: ...
+    sidecar_view: SidecarView
+    fault: Fault
+    flapping: Flapping
+    provenance: Provenance
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ..., sidecar_view: _Optional[_Union[SidecarView, _Mapping]] = ..., fault: _Optional[_Union[Fault, str]] = ..., flapping: _Optional[_Union[Flapping, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+
+class SidecarView(_message.Message):
+    __slots__ = ("agent_id", "reachable", "error", "version", "reported_at", "expires_at")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REACHABLE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    reachable: bool
+    error: str
+    version: str
+    reported_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, agent_id: _Optional[str] = ..., reachable: _Optional[bool] = ..., error: _Optional[str] = ..., version: _Optional[str] = ..., reported_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Flapping(_message.Message):
+    __slots__ = ("reason", "trusted_at")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_AT_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    trusted_at: _timestamp_pb2.Timestamp
+    def __init__(self, reason: _Optional[str] = ..., trusted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Provenance(_message.Message):
+    __slots__ = ("status", "backend", "version", "models")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    status: FactSource
+    backend: FactSource
+    version: FactSource
+    models: FactSource
+    def __init__(self, status: _Optional[_Union[FactSource, _Mapping]] = ..., backend: _Optional[_Union[FactSource, _Mapping]] = ..., version: _Optional[_Union[FactSource, _Mapping]] = ..., models: _Optional[_Union[FactSource, _Mapping]] = ...) -> None: ...
+
+class FactSource(_message.Message):
+    __slots__ = ("observer", "observed_at")
+    OBSERVER_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_AT_FIELD_NUMBER: _ClassVar[int]
+    observer: Observer
+    observed_at: _timestamp_pb2.Timestamp
+    def __init__(self, observer: _Optional[_Union[Observer, str]] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class EndpointLoad(_message.Message):
     __slots__ = ("running", "waiting", "slots", "kv_cache_used_ratio")
@@ -141,7 +219,7 @@ class EndpointLoad(_message.Message):
     def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., kv_cache_used_ratio: _Optional[float] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities")
+    __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities", "expected_load")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +231,7 @@ class Model(_message.Message):
     VRAM_BYTES_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_LOAD_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     size_bytes: int
@@ -164,4 +243,5 @@ class Model(_message.Message):
     vram_bytes: int
     expires_at: _timestamp_pb2.Timestamp
     capabilities: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., family: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., context_length: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., vram_bytes: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
+    expected_load: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., family: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., context_length: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., vram_bytes: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., expected_load: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

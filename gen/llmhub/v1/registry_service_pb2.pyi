@@ -143,10 +143,12 @@ class GetResourcesRequest(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
 
 class GetResourcesResponse(_message.Message):
-    __slots__ = ("resources",)
+    __slots__ = ("resources", "vram")
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    VRAM_FIELD_NUMBER: _ClassVar[int]
     resources: _resources_pb2.HostResources
-    def __init__(self, resources: _Optional[_Union[_resources_pb2.HostResources, _Mapping]] = ...) -> None: ...
+    vram: _resources_pb2.VramAccount
+    def __init__(self, resources: _Optional[_Union[_resources_pb2.HostResources, _Mapping]] = ..., vram: _Optional[_Union[_resources_pb2.VramAccount, _Mapping]] = ...) -> None: ...
 
 class GetSnapshotRequest(_message.Message):
     __slots__ = ()

@@ -55,6 +55,24 @@ class HostResources(_message.Message):
     sidecar_timestamp: _timestamp_pb2.Timestamp
     def __init__(self, agent_id: _Optional[str] = ..., cpu_percent: _Optional[float] = ..., ram_used_bytes: _Optional[int] = ..., ram_total_bytes: _Optional[int] = ..., vram_used_bytes: _Optional[int] = ..., vram_total_bytes: _Optional[int] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., reported_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sidecar_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class VramAccount(_message.Message):
+    __slots__ = ("agent_id", "total_bytes", "measured_bytes", "claimed_bytes", "untold_models", "unattributed_bytes", "free_bytes")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNTOLD_MODELS_FIELD_NUMBER: _ClassVar[int]
+    UNATTRIBUTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    total_bytes: int
+    measured_bytes: int
+    claimed_bytes: int
+    untold_models: int
+    unattributed_bytes: int
+    free_bytes: int
+    def __init__(self, agent_id: _Optional[str] = ..., total_bytes: _Optional[int] = ..., measured_bytes: _Optional[int] = ..., claimed_bytes: _Optional[int] = ..., untold_models: _Optional[int] = ..., unattributed_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+
 class Gpu(_message.Message):
     __slots__ = ("index", "name", "uuid", "utilization_percent", "vram_used_bytes", "vram_total_bytes", "temperature_celsius", "power_watts")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -76,7 +94,7 @@ class Gpu(_message.Message):
     def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ..., uuid: _Optional[str] = ..., utilization_percent: _Optional[float] = ..., vram_used_bytes: _Optional[int] = ..., vram_total_bytes: _Optional[int] = ..., temperature_celsius: _Optional[float] = ..., power_watts: _Optional[float] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("endpoints", "resources", "fleet_models", "revision")
+    __slots__ = ("endpoints", "resources", "fleet_models", "revision", "vram")
     class ResourcesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -91,15 +109,24 @@ class Snapshot(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class VramEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: VramAccount
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[VramAccount, _Mapping]] = ...) -> None: ...
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     FLEET_MODELS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    VRAM_FIELD_NUMBER: _ClassVar[int]
     endpoints: _containers.RepeatedCompositeFieldContainer[_endpoint_pb2.Endpoint]
     resources: _containers.MessageMap[str, HostResources]
     fleet_models: _containers.ScalarMap[str, int]
     revision: int
-    def __init__(self, endpoints: _Optional[_Iterable[_Union[_endpoint_pb2.Endpoint, _Mapping]]] = ..., resources: _Optional[_Mapping[str, HostResources]] = ..., fleet_models: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ...) -> None: ...
+    vram: _containers.MessageMap[str, VramAccount]
+    def __init__(self, endpoints: _Optional[_Iterable[_Union[_endpoint_pb2.Endpoint, _Mapping]]] = ..., resources: _Optional[_Mapping[str, HostResources]] = ..., fleet_models: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., vram: _Optional[_Mapping[str, VramAccount]] = ...) -> None: ...
 
 class ModelSummary(_message.Message):
     __slots__ = ("name", "endpoint_count", "loaded_count", "healthy_count", "endpoint_ids")

@@ -24,6 +24,7 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_LOADING,
     MODEL_STATE_UNSPECIFIED,
     Model,
     ModelState,
@@ -39,7 +40,7 @@ _ROUTER_SLOTS = 8
 _STATES: dict[str, ModelState] = {
     "loaded": MODEL_STATE_LOADED,
     "sleeping": MODEL_STATE_AVAILABLE,
-    "loading": MODEL_STATE_AVAILABLE,
+    "loading": MODEL_STATE_LOADING,
     "unloaded": MODEL_STATE_AVAILABLE,
     "downloading": MODEL_STATE_UNSPECIFIED,
     "downloaded": MODEL_STATE_AVAILABLE,
@@ -75,7 +76,7 @@ class LlamaCppProber(Prober):
         """See `Prober`."""
         listed = await ask.get("/v1/models")
         if listed.status == 503 and b"oading" in listed.body:
-            raise NotReady("is loading its model")
+            raise NotReady("is loading its model", is_loading=True)
         value = listed.json()
         if self._cadence.due():
             self._has_slots = self._has_metrics = True

@@ -12,7 +12,8 @@ from hub.probes import reading
 from hub.probes.backends import listing, llama_cpp, lm_studio, metrics, ollama, sglang, vllm
 from hub.probes.errors import ProbeError
 from hub.probes.http import JsonValue
-from hub.registry.observation import Load
+from hub.registry.observation import Load, Observation
+from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import Endpoint, Model
 
 # Members that parsers read, each with the kinds of value that come closest to the truth.
@@ -46,6 +47,7 @@ PARSERS: dict[str, Callable[[JsonValue], list[Model] | None]] = {
     "ollama tags": ollama.parse_tags,
     "ollama ps": lambda value: ollama.merge([], ollama.parse_ps(value)),
     "openai": listing.parse_list,
+    "vllm": lambda value: listing.parse_list(value, owner="vllm"),
     "llama.cpp": llama_cpp.parse_models,
     "llama.cpp router": llama_cpp.parse_router,
     "lm studio v1": lm_studio.parse_v1,
@@ -83,6 +85,12 @@ def test_every_load_parses_into_sane_figures(parser: str, value):
     counts = (load.running, load.waiting, load.slots)
     assert all(count is None or count >= 0 for count in counts)
     assert load.kv_cache_used_ratio is None or 0 <= load.kv_cache_used_ratio <= 1
+    registry = Registry(first_revision=1)
+    registry.put_endpoint(Endpoint(id="a:1"))
+    registry.observe("a:1", Observation(checked_at_ms=1, next_check_at_ms=2, load=load))
+    record = registry.get("a:1")
+    assert record is not None
+    protovalidate.validate(record.message)
 
 
 @FUZZ

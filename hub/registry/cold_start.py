@@ -1,0 +1,99 @@
+"""Learned cold start: how long a model takes to load, from loads that were seen. Pure.
+
+Only what somebody saw is counted: a load of which a look saw the middle, between the
+looks before and after it, and what a sidecar measured. A model that is on disk at one
+look and in memory at the next may have begun to load before the first, as servers list
+a loading one either way (Ollama as loaded); so that says nothing and is not counted.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from statistics import median_low
+from typing import Final, TypeVar
+
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Model
+
+LAST_LOADS: Final = 5
+"""Of so many last loads of a model on an endpoint the median is told."""
+
+_LAST_LOADS_OF_FLEET: Final = 15
+_LONGEST_MS: Final = 86_400_000
+
+K = TypeVar("K")
+
+
+class LoadTimes:
+    """The last load times by endpoint and model, and by model over the fleet.
+
+    At most `capacity` of each are remembered; who was not seen loading for longest
+    is forgotten first.
+    """
+
+    def __init__(self, capacity: int = 50_000) -> None:
+        self._capacity = capacity
+        self._own: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._fleet: OrderedDict[str, deque[int]] = OrderedDict()
+        # When each load in progress began. The empty name stands for a server that
+        # loads its only model and does not tell which.
+        self._began_ms: dict[str, dict[str, int]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any load was ever seen."""
+        return bool(self._fleet)
+
+    def expected_ms(self, endpoint_id: str, model: str) -> int | None:
+        """How long a load is likely to take; None where nobody saw one."""
+        seen = self._own.get((endpoint_id, model)) or self._fleet.get(model)
+        return median_low(seen) if seen else None
+
+    def told(self, endpoint_id: str, model: str, took_ms: int) -> None:
+        """Somebody measured a load."""
+        if 0 < took_ms <= _LONGEST_MS:
+            _remember(self._own, (endpoint_id, model), took_ms, LAST_LOADS, self._capacity)
+            _remember(self._fleet, model, took_ms, _LAST_LOADS_OF_FLEET, self._capacity)
+
+    def looked(
+        self,
+        endpoint_id: str,
+        models: Iterable[Model],
+        now_ms: int,
+        *,
+        before_ms: int | None,
+        server_loads: bool = False,
+    ) -> bool:
+        """Takes in a look at an endpoint; True where a load has ended.
+
+        `before_ms` is when it was looked at before; None: never. `server_loads`:
+        the server as a whole loads, and lists nothing meanwhile.
+        """
+        began = self._began_ms.get(endpoint_id, {})
+        loading = {""} if server_loads else set()
+        ended = False
+        for model in models:
+            if model.state == MODEL_STATE_LOADING:
+                loading.add(model.name)
+            elif model.state == MODEL_STATE_LOADED and began:
+                since_ms = began.get(model.name, began.get(""))
+                if since_ms is not None:
+                    self.told(endpoint_id, model.name, now_ms - since_ms)
+                    ended = True
+        if loading:
+            # It began somewhere between the look before and the first that saw it.
+            start_ms = now_ms if before_ms is None else (before_ms + now_ms) // 2
+            self._began_ms[endpoint_id] = {name: began.get(name, start_ms) for name in loading}
+        elif began:
+            del self._began_ms[endpoint_id]
+        return ended
+
+    def forget(self, endpoint_id: str) -> None:
+        """Forgets what is in progress on an endpoint; what was learned of models stays."""
+        self._began_ms.pop(endpoint_id, None)
+
+
+def _remember(
+    seen: OrderedDict[K, deque[int]], key: K, value: int, last: int, capacity: int
+) -> None:
+    seen.setdefault(key, deque(maxlen=last)).append(value)
+    seen.move_to_end(key)
+    if len(seen) > capacity:
+        seen.popitem(last=False)

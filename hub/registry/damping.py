@@ -1,0 +1,80 @@
+"""Flap damping: whose probes change their outcome too often to be trusted. Pure.
+
+Outcomes are counted, not statuses: an endpoint that fails every other probe never
+misses often enough in a row to become unhealthy, and is as little to be trusted
+as one that goes down and up. The mark does not change the status, which goes on
+to say what the probes say; it is for whoever chooses among endpoints.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an endpoint is not trusted, and from when on it is again."""
+
+    reason: str
+    trusted_at_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    changes_ms: deque[int]
+    trusted_at_ms: int | None = None
+    reason: str = field(default="")
+
+
+class Damper:
+    """Remembers the changes of those that changed lately.
+
+    As many as `changes` of them within `window_ms` make an endpoint flapping, until
+    it has been steady for `hold_ms`. A steady fleet takes no memory.
+    """
+
+    def __init__(self, *, changes: int, window_ms: int, hold_ms: int) -> None:
+        if changes < 2:
+            raise ValueError("one change of outcome is no flapping")
+        self._changes = changes
+        self._window_ms = window_ms
+        self._hold_ms = hold_ms
+        self._records: dict[str, _Record] = {}
+
+    def __len__(self) -> int:
+        """How many endpoints have changed lately."""
+        return len(self._records)
+
+    def judge(self, id_: str, now_ms: int, *, changed: bool) -> Verdict | None:
+        """The verdict after a probe; `changed`: its outcome is not that of the last one."""
+        record = self._records.get(id_)
+        if record is None:
+            if not changed:
+                return None
+            record = self._records[id_] = _Record(deque(maxlen=self._changes))
+        if changed:
+            self._count(record, now_ms)
+        if record.trusted_at_ms is not None and now_ms >= record.trusted_at_ms:
+            del self._records[id_]
+            return None
+        if record.trusted_at_ms is None:
+            if record.changes_ms[-1] <= now_ms - self._window_ms:
+                del self._records[id_]
+            return None
+        return Verdict(record.reason, record.trusted_at_ms)
+
+    def forget(self, id_: str) -> None:
+        """Forgets an endpoint."""
+        self._records.pop(id_, None)
+
+    def _count(self, record: _Record, now_ms: int) -> None:
+        changes = record.changes_ms
+        changes.append(now_ms)
+        spread_ms = now_ms - changes[0]
+        if len(changes) == self._changes and spread_ms < self._window_ms:
+            record.reason = (
+                f"probes changed between success and failure {self._changes} times "
+                f"in {spread_ms / 1000:.0f} s"
+            )
+            record.trusted_at_ms = now_ms + self._hold_ms
+        elif record.trusted_at_ms is not None:
+            record.trusted_at_ms = now_ms + self._hold_ms

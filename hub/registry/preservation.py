@@ -1,0 +1,130 @@
+"""Self-preservation: mass failure is not taken at face value. Pure.
+
+When more than a share of the healthy fleet fails at once, the fault is more likely
+with the hub (its network, its DNS, its host) than with every server. Then no healthy
+endpoint becomes unhealthy: whoever asks goes on to get the fleet as it was, marked as
+mistrusted, and not an empty one.
+
+    TRUSTING ──more than `share` fail──► FROZEN ──at most half of `share`──► TRUSTING
+                                           │
+                                           └──lasts `confirm_ms`──► CONFIRMED
+    CONFIRMED ──at most half of `share`──► TRUSTING
+
+A first miss counts as failing, so that where two misses make an endpoint unhealthy
+the freeze comes before any has fallen. Only the status is frozen: errors, misses and
+times go on to be recorded, and what has become unhealthy already stays so.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """What the hub makes of its endpoints' failures."""
+
+    TRUSTING = "trusting"
+    FROZEN = "frozen"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How things stand; times in epoch milliseconds.
+
+    `failing` counts the healthy that failed their last probe and those that fell
+    within the last interval, `base` the healthy and those that fell within it.
+    """
+
+    state: State
+    since_ms: int | None
+    failing: int
+    base: int
+    confirmed_at_ms: int | None
+    freezes: int
+
+
+class Preservation:
+    """Decides whether endpoints may become unhealthy now.
+
+    `share` (0..1) of the healthy fleet and at least `least` endpoints must fail;
+    a share of 1 never freezes. Cost and memory are those of the endpoints that fail.
+    """
+
+    def __init__(self, *, share: float, least: int, interval_ms: int, confirm_ms: int) -> None:
+        self._share = share
+        self._least = least
+        self._interval_ms = interval_ms
+        self._confirm_ms = confirm_ms
+        self._failing: set[str] = set()
+        # In the order of their fall, so that the oldest come first.
+        self._fallen: dict[str, int] = {}
+        self._state = State.TRUSTING
+        self._since_ms: int | None = None
+        self._freezes = 0
+
+    @property
+    def state(self) -> State:
+        """What was decided last."""
+        return self._state
+
+    @property
+    def freezes(self) -> int:
+        """How often it has frozen."""
+        return self._freezes
+
+    def failed(self, id_: str) -> None:
+        """A probe of a healthy endpoint has failed."""
+        self._failing.add(id_)
+
+    def fell(self, id_: str, now_ms: int) -> None:
+        """A healthy endpoint has become unhealthy."""
+        self._failing.discard(id_)
+        self._fallen.pop(id_, None)
+        self._fallen[id_] = now_ms
+
+    def recovered(self, id_: str) -> None:
+        """A probe has succeeded, or nobody probes the endpoint any more."""
+        self._failing.discard(id_)
+        self._fallen.pop(id_, None)
+
+    def may_fall(self, healthy: int, now_ms: int) -> bool:
+        """Whether an endpoint may become unhealthy now, of so many that are healthy."""
+        self._forget_old_falls(now_ms)
+        failing, base = self._measure(healthy)
+        if failing <= self._share / 2 * base:
+            self._enter(State.TRUSTING, now_ms)
+        elif self._state is State.TRUSTING and failing > self._share * base:
+            if failing >= self._least:
+                self._freezes += 1
+                self._enter(State.FROZEN, now_ms)
+        elif (
+            self._state is State.FROZEN
+            and self._since_ms is not None
+            and now_ms >= self._since_ms + self._confirm_ms
+        ):
+            self._enter(State.CONFIRMED, now_ms)
+        return self._state is not State.FROZEN
+
+    def report(self, healthy: int, now_ms: int) -> Report:
+        """How things stand now, of so many endpoints that are healthy."""
+        self.may_fall(healthy, now_ms)
+        failing, base = self._measure(healthy)
+        confirmed_at_ms = None
+        if self._state is State.FROZEN and self._since_ms is not None:
+            confirmed_at_ms = self._since_ms + self._confirm_ms
+        return Report(self._state, self._since_ms, failing, base, confirmed_at_ms, self._freezes)
+
+    def _measure(self, healthy: int) -> tuple[int, int]:
+        return len(self._failing) + len(self._fallen), healthy + len(self._fallen)
+
+    def _enter(self, state: State, now_ms: int) -> None:
+        if state is not self._state:
+            self._state = state
+            self._since_ms = now_ms
+
+    def _forget_old_falls(self, now_ms: int) -> None:
+        while self._fallen:
+            id_, fell_ms = next(iter(self._fallen.items()))
+            if fell_ms > now_ms - self._interval_ms:
+                return
+            del self._fallen[id_]

@@ -1,0 +1,120 @@
+"""endpoint_report: a sidecar registers a server of its host and tells what it sees of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hub.errors import TargetForbidden, ValidationFailed
+from hub.registry.observation import Observation
+from hub.times import to_ms
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_UNSPECIFIED,
+    BACKEND_VLLM,
+    FAULT_UNREACHABLE,
+    SOURCE_AUTO,
+    SOURCE_MANUAL,
+    STATUS_UNHEALTHY,
+    Model,
+)
+from llmhub.v1.frame_pb2 import ReportEndpointRequest, ReportEndpointResponse
+from tests.support.core import Core, running_core
+from tests.support.hub import running_hub
+
+ID = "10.0.0.9:8000"
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with running_core(tmp_path) as running:
+        yield running
+
+
+def report(**fields: object) -> ReportEndpointRequest:
+    return ReportEndpointRequest(**({"url": "http://localhost:8000"} | fields))
+
+
+def fail(core: Core) -> None:
+    now_ms = core.clock.now_ms()
+    for _ in range(2):
+        core.registry.observe(
+            ID,
+            Observation(
+                checked_at_ms=now_ms, next_check_at_ms=now_ms, error="no connection within 3 s"
+            ),
+        )
+
+
+async def test_it_registers_and_its_view_is_shown(core: Core) -> None:
+    told = report(
+        backend=BACKEND_VLLM, reachable=True, version="0.11.0", models=[Model(name="qwen3")]
+    )
+    reply = await core.as_agent("node-1", "ReportEndpoint", told)
+    assert reply == ReportEndpointResponse(status="registered", endpoint_id=ID)
+    endpoint = core.endpoint(ID)
+    assert (endpoint.source, endpoint.agent_id, endpoint.name) == (SOURCE_AUTO, "node-1", ID)
+    assert (endpoint.backend, endpoint.backend_detected) == (BACKEND_VLLM, True)
+    assert [model.name for model in endpoint.models] == ["qwen3"]
+    view = endpoint.sidecar_view
+    assert (view.agent_id, view.reachable, view.version) == ("node-1", True, "0.11.0")
+    assert to_ms(view.reported_at) == core.clock.now_ms()
+
+
+async def test_the_hub_cannot_reach_it_and_its_sidecar_can(core: Core) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report(reachable=True))
+    fail(core)
+    endpoint = core.endpoint(ID)
+    assert (endpoint.status, endpoint.fault) == (STATUS_UNHEALTHY, FAULT_UNREACHABLE)
+    assert endpoint.last_error == "no connection within 3 s"
+
+
+async def test_without_a_view_it_only_registers(core: Core) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report(name="gpu box"))
+    endpoint = core.endpoint(ID)
+    assert endpoint.name == "gpu box"
+    assert not endpoint.HasField("sidecar_view")
+    assert endpoint.backend == BACKEND_UNSPECIFIED
+
+
+async def test_the_same_report_again_writes_nothing_to_the_disk(core: Core) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report(backend=BACKEND_VLLM, reachable=True))
+    written = core.store.commits
+    await core.as_agent("node-1", "ReportEndpoint", report(backend=BACKEND_VLLM, reachable=False))
+    assert core.store.commits == written
+    assert not core.endpoint(ID).sidecar_view.reachable
+
+
+async def test_what_an_admin_registered_stays_his_and_is_seen_by_its_own_sidecar(
+    core: Core,
+) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report())
+    endpoint = core.endpoint(ID)
+    endpoint = type(endpoint).FromString(endpoint.SerializeToString())
+    endpoint.source = SOURCE_MANUAL
+    core.registry.put_endpoint(endpoint)
+    await core.as_agent("node-1", "ReportEndpoint", report(reachable=True, name="mine"))
+    assert core.endpoint(ID).name == ID
+    assert core.endpoint(ID).sidecar_view.reachable
+    await core.as_agent("node-2", "ReportEndpoint", report(reachable=False))
+    assert core.endpoint(ID).sidecar_view.agent_id == "node-1"
+
+
+@pytest.mark.parametrize("url", ["", "ftp://h:1", "http://h:99999", "http://169.254.169.254"])
+async def test_an_address_that_is_none_or_forbidden_is_refused(core: Core, url: str) -> None:
+    with pytest.raises((ValidationFailed, TargetForbidden)):
+        await core.as_agent("node-1", "ReportEndpoint", report(url=url))
+    assert core.ids() == []
+
+
+async def test_the_frame_is_answered_over_websocket(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as hub, hub.sidecar("node-1") as socket:
+        frame = {"type": "endpoint_report", "url": "http://10.0.0.5:8000", "reachable": False}
+        frame |= {"error": "connection refused", "backend": "vllm", "models": [{"name": "m"}]}
+        assert await socket.ask(frame) == {
+            "type": "endpoint_report_ack",
+            "status": "registered",
+            "endpoint_id": "10.0.0.5:8000",
+        }
+        (endpoint,) = (await hub.snapshot()).endpoints
+        assert endpoint.sidecar_view.error == "connection refused"
+        assert [model.name for model in endpoint.models] == ["m"]

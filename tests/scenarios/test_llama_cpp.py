@@ -1,0 +1,81 @@
+"""A real llama.cpp server, registered with the real command at a real hub."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.support.command import Outcome, llm_hub
+from tests.support.hub_process import HubProcess, running_hub
+from tests.support.llama import running_llama, tiny_model, write_model
+
+__all__ = ["tiny_model"]
+
+DEADLINE_S = 30.0
+
+
+def ask(hub: HubProcess, *arguments: str) -> Outcome:
+    environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
+    return llm_hub(*arguments, env=environment)
+
+
+async def endpoint(hub: HubProcess, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What `llm-hub endpoints` shows as soon as it is what is waited for."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            done = await asyncio.to_thread(ask, hub, "endpoints", "-o", "json")
+            assert done.code == 0, done.err
+            (shown,) = json.loads(done.out)["endpoints"]
+            if until(shown):
+                return shown
+
+
+async def row(hub: HubProcess, command: str) -> dict[str, str]:
+    """The one endpoint's row of the table that a pipe gets."""
+    done = await asyncio.to_thread(ask, hub, command)
+    headings, values = (line.split("\t") for line in done.out.splitlines()[:2])
+    return dict(zip(headings, values, strict=True))
+
+
+async def test_a_llama_cpp_server_is_shown_as_it_is_and_why_it_is_gone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text("[probes]\ninterval_s = 0.5\n")
+    with running_hub(tmp_path / "data", "--config", str(config)) as hub:
+        async with running_llama(tiny_model, alias="tiny", context=512, slots=2) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            done = await asyncio.to_thread(ask, hub, "register", url)
+            assert (done.code, done.err) == (0, "")
+            shown = await endpoint(hub, lambda each: each["status"] == "healthy")
+            assert shown["backend"] == "llama_cpp"
+            assert shown["backend_detected"] is True
+            (model,) = shown["models"]
+            # One request has its share of the context: 512 tokens over two slots.
+            assert (model["name"], model["state"], model["context_length"]) == (
+                "tiny",
+                "loaded",
+                256,
+            )
+            assert shown["version"].startswith("b")
+            assert (shown["load"]["slots"], shown["load"]["running"]) == (2, 0)
+            assert shown["fault"] is None
+            assert shown["provenance"]["models"]["observer"] == "probe"
+            for command in ("endpoints", "snapshot"):
+                cells = await row(hub, command)
+                assert (cells["BACKEND"], cells["STATUS"]) == ("llama_cpp", "healthy")
+                assert cells["MODELS"] == "1/1 tiny (256)"
+                assert cells["VERSION"] == shown["version"]
+                assert cells["LOAD"] == "0/2, 0 waiting"
+        gone = await endpoint(hub, lambda each: each["status"] == "unhealthy")
+        assert gone["last_error"] == "connection refused"
+        assert gone["fault"] == "no_answer"
+        assert gone["load"] is None
+        cells = await row(hub, "endpoints")
+        assert (cells["STATUS"], cells["ERROR"]) == ("unhealthy", "connection refused")
+        other = write_model(tmp_path / "other.gguf", name="other", seed=8)
+        async with running_llama(other, alias="other", context=512, slots=1, port=server.port):
+            back = await endpoint(hub, lambda each: each["status"] == "healthy")
+            assert [each["name"] for each in back["models"]] == ["other"]
+            assert back["load"]["slots"] == 1
