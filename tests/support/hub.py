@@ -217,11 +217,16 @@ class RunningHub(HubClient):
         return self.hub._grpc._service
 
 
+PROBED = ("127.0.0.0/8", "::1/128")
+"""A hub under test connects to this machine alone, whatever a test registers."""
+
+
 def settings_for(data_dir: Path, **sections: Mapping[str, object]) -> Settings:
     """Settings with ports that the system picks; `sections` are further settings."""
     values: dict[str, dict[str, object]] = {
         door: {"address": "127.0.0.1:0"} for door in ("ws", "grpc", "http")
     }
+    values["probes"] = {"allow": PROBED}
     for name, section in sections.items():
         values[name] = values.get(name, {}) | dict(section)
     return Settings.model_validate({"data_dir": data_dir, **values})
@@ -281,7 +286,11 @@ class HubProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=ROOT,
-            env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
+            env=kept
+            | {
+                "LLM_HUB_PROBES__ALLOW": ",".join(PROBED),
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
+            },
         )
         assert self._process.stderr is not None
         # Read all the time: a full pipe would stop the hub at its next log line.

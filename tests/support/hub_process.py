@@ -44,7 +44,9 @@ def serve_command(data_dir: Path, *arguments: str) -> list[str]:
 
 def hub_environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # A hub under test connects to this machine alone, whatever a test registers.
+    loopback = {"LLM_HUB_PROBES__ALLOW": "127.0.0.0/8,::1/128"}
+    return {**kept, **loopback, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @contextmanager
