@@ -15,13 +15,22 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.rows import Row, table
-from benchmarks.suites import fleet_10k, frames, hanging, reads, registrations, sidecars
+from benchmarks.suites import (
+    fleet_10k,
+    frames,
+    hanging,
+    reads,
+    registrations,
+    services,
+    sidecars,
+)
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "frames": frames.run,
     "sidecars": sidecars.run,
     "reads": reads.run,
     "registrations": registrations.run,
+    "services": services.run,
     "hanging": hanging.run,
     "fleet_10k": fleet_10k.run,
 }

@@ -7,6 +7,7 @@ first request of its kind and then follows the changes.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from hub.registry.selection import Criteria, Facts, Ranking
@@ -15,6 +16,7 @@ from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 
 _MAX_RANKINGS: Final = 64
 _MAX_VERDICTS: Final = 200_000
+_REMEMBERED: Final = 1024
 
 # What is no question to the fleet but to the moment; see `selection.Limits`.
 _MOMENTARY: Final = (
@@ -34,6 +36,16 @@ class _Kept:
     ranking: Ranking
     changed: set[str] = field(default_factory=set)
     recounted: set[str] = field(default_factory=set)
+
+    def catch_up(self) -> None:
+        # The sets are taken first: an endpoint that cannot be judged must not
+        # make this fail for ever.
+        changed, self.changed = self.changed, set()
+        recounted, self.recounted = self.recounted, set()
+        for id_ in changed:
+            self.ranking.update(id_)
+        for id_ in recounted - changed:
+            self.ranking.recount(id_)
 
 
 class Rankings:
@@ -82,7 +94,7 @@ class Rankings:
         `alias` is what the request's model stands for, where it is an alias, and
         `alias_revision` changes whenever that does.
         """
-        key = _key(request, alias_revision)
+        key = (alias_revision, _lasting(request.SerializeToString(deterministic=True)))
         kept = self._kept.get(key)
         if kept is None:
             criteria = Criteria(request, alias.targets if alias is not None else None)
@@ -91,14 +103,8 @@ class Rankings:
             self._make_room()
         else:
             self._kept.move_to_end(key)
-            # The set is taken first: an endpoint that cannot be judged must not
-            # make this fail for ever.
-            changed, kept.changed = kept.changed, set()
-            recounted, kept.recounted = kept.recounted, set()
-            for id_ in changed:
-                kept.ranking.update(id_)
-            for id_ in recounted - changed:
-                kept.ranking.recount(id_)
+            if kept.changed or kept.recounted:
+                kept.catch_up()
         return kept.ranking
 
     def _make_room(self) -> None:
@@ -110,9 +116,10 @@ class Rankings:
             verdicts -= len(oldest.ranking)
 
 
-def _key(request: SelectEndpointRequest, alias_revision: int) -> Key:
-    lasting = SelectEndpointRequest()
-    lasting.CopyFrom(request)
+@lru_cache(maxsize=_REMEMBERED)
+def _lasting(encoded: bytes) -> bytes:
+    """An encoded request without what is of the moment. Callers send few different ones."""
+    request = SelectEndpointRequest.FromString(encoded)
     for name in _MOMENTARY:
-        lasting.ClearField(name)
-    return alias_revision, lasting.SerializeToString(deterministic=True)
+        request.ClearField(name)
+    return request.SerializeToString(deterministic=True)

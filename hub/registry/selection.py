@@ -291,6 +291,8 @@ class Limits:
     @classmethod
     def of(cls, request: SelectEndpointRequest) -> "Limits":
         """The limits of a request."""
+        if not (request.max_in_flight or request.exclude_ids or request.HasField("max_fact_age")):
+            return _NO_LIMITS
         age_ms = 0
         if request.HasField("max_fact_age"):
             # Rounded up: an age of less than a millisecond asks for something.
@@ -316,6 +318,9 @@ class Limits:
         if self.max_in_flight and verdict.in_flight >= self.max_in_flight:
             return REJECTION_IN_FLIGHT, f"{verdict.in_flight} leases already"
         return REJECTION_UNSPECIFIED, ""
+
+
+_NO_LIMITS: Final = Limits()
 
 
 def pick(

@@ -76,7 +76,9 @@ async def test_every_control_has_a_name(signed_in, hub):
 
 @pytest.fixture
 async def spacious_hub(tmp_path):
-    async with running_hub(tmp_path / "data", probes={"unhealthy_after": 1}) as running:
+    async with running_hub(
+        tmp_path / "data", probes={"unhealthy_after": 1, "interval_s": 600}
+    ) as running:
         yield running
 
 

@@ -346,7 +346,7 @@ def differences(stream: Stream, snapshot: Snapshot, aliases: dict[str, Any]) -> 
 
 TestWatchers = pytest.mark.timeout(300)(WatchersMachine.TestCase)
 TestWatchers.settings = settings(
-    max_examples=4,
+    max_examples=12,
     stateful_step_count=40,
     deadline=None,
     # To shrink an example takes minutes, as each has hubs and connections of its own.

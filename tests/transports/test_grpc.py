@@ -213,7 +213,7 @@ async def test_tokens(hub):
 
 
 async def test_pages(hub):
-    ids = [f"10.0.0.{n}:11434" for n in range(1, 6)]
+    ids = [f"127.0.0.{n}:11434" for n in range(1, 6)]
     for id_ in ids:
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=id_.partition(":")[0]))
     seen, page_token = [], ""
@@ -307,13 +307,13 @@ async def test_another_agents_sidecar_token(hub):
 
 async def test_the_registry_is_full(tmp_path):
     async with running_hub(tmp_path, limits={"max_endpoints": 1}) as hub:
-        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="10.0.0.1"))
+        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1"))
         refused = await failure_of(
-            hub.call("RegisterEndpoint", RegisterEndpointRequest(host="10.0.0.2"))
+            hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.2"))
         )
         assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.reason == "LIMIT_REACHED"
-        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="10.0.0.1", name="again"))
+        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", name="again"))
 
 
 async def test_rate_limits_say_when_to_come_again(hub):
@@ -360,7 +360,7 @@ async def test_an_answer_may_be_longer_than_a_request(tmp_path):
     async with running_hub(tmp_path, grpc={"max_message_bytes": 2048}) as hub:
         for n in range(8):
             labels = {f"l{i}": "v" * 256 for i in range(4)}
-            request = RegisterEndpointRequest(host=f"10.0.0.{n + 1}", labels=labels)
+            request = RegisterEndpointRequest(host=f"127.0.0.{n + 1}", labels=labels)
             await hub.call("RegisterEndpoint", request)
         assert (await hub.snapshot()).ByteSize() > 4 * 2048
 
@@ -378,14 +378,14 @@ async def test_a_deadline_is_the_callers(hub):
 
 async def test_a_call_that_is_given_up_does_not_disturb_the_others(hub):
     call = asyncio.ensure_future(
-        hub.call("RegisterEndpoint", RegisterEndpointRequest(host="10.0.0.1"))
+        hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1"))
     )
     await asyncio.sleep(0)
     call.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await call
-    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="10.0.0.2"))
-    assert "10.0.0.2:11434" in {each.id for each in (await hub.snapshot()).endpoints}
+    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.2"))
+    assert "127.0.0.2:11434" in {each.id for each in (await hub.snapshot()).endpoints}
 
 
 async def test_a_failure_of_the_hub_has_an_id_to_look_for_in_the_log(hub, monkeypatch, capsys):
