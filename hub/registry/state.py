@@ -347,7 +347,7 @@ def _carry_over(before: Endpoint, after: Endpoint) -> bool:
         observed.backend = before.backend
         observed.backend_detected = True
     after.MergeFrom(observed)
-    if after.backend == BACKEND_UNSPECIFIED:
+    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
         after.provenance.ClearField("backend")
     return True
 
