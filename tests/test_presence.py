@@ -95,8 +95,8 @@ def test_a_revoked_token_closes_its_connections_and_no_others() -> None:
     with_it, without = sidecar("a", token_id="t1"), sidecar("b", token_id="t2")
     presence.join(with_it)
     presence.join(without)
-    presence.close_token("t1")
-    presence.close_token("nobody's")
+    presence.close_token("t1", NOW)
+    presence.close_token("nobody's", NOW)
     assert with_it.connection.closes == [TOKEN_REVOKED]
     assert without.connection.closes == []
 
@@ -114,7 +114,7 @@ def test_what_leaves_while_tokens_are_closed_disturbs_nothing() -> None:
         connection = LeavingConnection()
         entered[connection] = sidecar(agent_id, token_id="shared", connection=connection)
         presence.join(entered[connection])
-    presence.close_token("shared")
+    presence.close_token("shared", NOW)
     assert [connection.closes for connection in entered] == [[TOKEN_REVOKED]] * 3
     assert len(presence) == 0
 
