@@ -24,6 +24,7 @@ from hub.presence import (
     disconnected,
 )
 from hub.times import to_ms
+from tests.support.fleet import NOW
 from tests.support.sidecars import RecordingConnection, sidecar
 
 
