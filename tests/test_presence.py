@@ -143,3 +143,15 @@ def test_listeners_hear_of_each_agent_that_comes_and_goes() -> None:
     assert heard == ["a", "a"]
     presence.leave(second)
     assert heard == ["a", "a", "a"]
+
+
+def test_a_token_that_had_expired_before_its_record_was_taken_out() -> None:
+    presence = Presence()
+    expired, revoked = sidecar("a", token_id="t1"), sidecar("b", token_id="t2")
+    expired.token_expires_at_ms = NOW
+    revoked.token_expires_at_ms = NOW + 1
+    for one in (expired, revoked):
+        presence.join(one)
+        presence.close_token(one.token_id, NOW)
+    assert expired.connection.closes == [TOKEN_EXPIRED]
+    assert revoked.connection.closes == [TOKEN_REVOKED]
