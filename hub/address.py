@@ -15,7 +15,8 @@ MAX_HOST_LENGTH = 253
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _HOST_NAME = re.compile(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$")
-_BASE_PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
+# Not "." and "..", which clients take out of a path before they send it (RFC 3986, 5.2.4).
+_BASE_PATH = re.compile(r"^(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*$")
 _MAX_BASE_PATH_LENGTH = 256
 
 

@@ -27,7 +27,7 @@ from hub.aliases import AliasBook, AliasFollower
 from hub.audit_trail import AuditTrail
 from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir, raise_open_files
 from hub.clock import Clock, SystemClock
-from hub.config import Settings
+from hub.config import ConfigError, Settings
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.aliases import AliasHandlers
@@ -61,6 +61,7 @@ from hub.static_endpoints import StaticEndpoints, wanted_endpoints
 from hub.stores.base import Change, Entry, StoreError
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
+from hub.tls import ServerTls
 from hub.tokens import TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
@@ -112,7 +113,8 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     reloader = Reloader(settings, load, hub.reconfigure, config_file)
     # Without a file there is nothing new to read, and the terminal that hung up
     # was the hub's own.
-    on_hangup = reloader.request if config_file is not None else stop.set
+    has_news = config_file is not None or settings.tls.cert_file
+    on_hangup = reloader.request if has_news else stop.set
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     reloading = asyncio.create_task(reloader.run(), name="reload")
     reloading.add_done_callback(lambda _: stop.set())
@@ -135,6 +137,7 @@ class Hub:
         self._clock = clock
         self._observability = Observability(settings, hub_version())
         self._store = make_store(settings, self._observability.store_counts.add)
+        self._tls: ServerTls | None = None
         self._tokens = TokenRegistry()
         self._trail = AuditTrail()
         self._sessions = SessionRegistry(self._tokens)
@@ -176,6 +179,8 @@ class Hub:
     async def _start(self) -> None:
         settings = self._settings
         validation.warm()
+        if settings.tls.cert_file:
+            self._tls = ServerTls(settings.tls)
         prepare_data_dir(settings.data_dir)
         contents = await self._store.open(self._changed)
         first_revision = await self._new_first_revision()
@@ -189,7 +194,7 @@ class Hub:
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self._tokens, _Revocations(self._presence, self._recheck_dashboards)],
+                TOKENS: [self._tokens, _Revocations(self._token_gone)],
                 SESSIONS: [self._sessions],
                 ALIASES: [AliasFollower(registry)],
                 AUDIT: [self._trail],
@@ -242,9 +247,15 @@ class Hub:
     async def reconfigure(self, settings: Settings) -> None:
         """Takes over the settings that are RELOADABLE, and leaves the others.
 
-        Raises ConfigError, and then has changed nothing.
+        The certificate is read again too, from where it was. Raises ConfigError,
+        and then has changed nothing.
         """
         wanted = wanted_endpoints(settings)
+        if self._tls is not None:
+            try:
+                self._tls.reload()
+            except StartError as error:
+                raise ConfigError(str(error)) from None
         logs.configure(settings.log)
         for role, tiers in limits_by_role(settings.rate_limits).items():
             self._limiters[role].configure(tiers, enabled=settings.rate_limits.enabled)
@@ -303,11 +314,12 @@ class Hub:
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
-                SidecarHandlers(registry, registrar, self._policy, clock),
+                SidecarHandlers(registry, registrar, self._policy, clock, self._tokens),
             ],
         )
         sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)
-        self._ws = ws = WebSocketDoor(settings.ws, sessions, clock)
+        context = self._tls.context if self._tls is not None else None
+        self._ws = ws = WebSocketDoor(settings.ws, sessions, clock, tls=context)
         self._grpc = GrpcDoor(
             settings.grpc,
             service,
@@ -316,6 +328,7 @@ class Hub:
             clock,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
+            tls=self._tls,
         )
         auth = Authenticator(self._tokens, self._sessions)
         self._dashboard = Dashboard(
@@ -351,6 +364,7 @@ class Hub:
             ready=self._why_not_ready,
             mistrust=self._why_mistrusted,
             grace_s=_GRACE_S,
+            tls=context,
         )
         for name, door, listener in (
             ("ws", self._ws, settings.ws),
@@ -368,7 +382,10 @@ class Hub:
         if self._dispatcher is not None:
             self._dispatcher.apply(change)
 
-    def _recheck_dashboards(self) -> None:
+    def _token_gone(self, token_id: str) -> None:
+        self._presence.close_token(token_id, self._clock.now_ms())
+        if self._grpc is not None:
+            self._grpc.close_token(token_id)
         if self._dashboard is not None:
             self._dashboard.recheck()
 
@@ -405,19 +422,17 @@ class Hub:
 
 
 class _Revocations:
-    """Disconnects those whose token is revoked; a `RecordConsumer` of "tokens"."""
+    """Tells of tokens that are gone; a `RecordConsumer` of "tokens"."""
 
-    def __init__(self, presence: Presence, recheck_dashboards: Callable[[], None]) -> None:
-        self._presence = presence
-        self._recheck_dashboards = recheck_dashboards
+    def __init__(self, gone: Callable[[str], None]) -> None:
+        self._gone = gone
 
     def apply_put(self, entry: Entry) -> None:
         """A new token disconnects nobody."""
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
-        self._presence.close_token(name_of(key))
-        self._recheck_dashboards()
+        self._gone(name_of(key))
 
 
 def _why(error: OSError) -> str:

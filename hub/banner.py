@@ -14,17 +14,24 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     """Prints the banner and, as its last line, the `ready` line that scripts wait for."""
     token_file = shlex.quote(str(settings.data_dir / ADMIN_TOKEN_FILE))
     print(f"LLM Registry Hub {info.version}, data in {settings.data_dir}")
-    print(f"  sidecars   ws://{info.ws_address}{settings.ws.path}")
-    print(f"  gRPC       {info.grpc_address}")
-    print(f"  dashboard  http://{info.http_address}/ (and the HTTP API)")
+    cert_file = settings.tls.cert_file
+    s = "s" if cert_file else ""
+    print(f"  sidecars   ws{s}://{info.ws_address}{settings.ws.path}")
+    print(f"  gRPC       {info.grpc_address}{' (TLS)' if cert_file else ''}")
+    print(f"  dashboard  http{s}://{info.http_address}/ (and the HTTP API)")
     if new_admin_token is not None:
         print(f"An admin token was created and is kept in {token_file}; it is shown this once:")
         print(f"  {new_admin_token}")
+    # Whoever trusts the certificate itself need not know who signed it.
+    trusted = shlex.quote(str(Path(cert_file).expanduser().absolute()))
+    trust = f"-cacert {trusted}" if cert_file else "-plaintext"
     command = f"{_command()} --hub {info.grpc_address}"
+    if cert_file:
+        command += f" --tls-ca {trusted}"
     environment = f"LLM_HUB_TOKEN=$(cat {token_file})"
     print("Paste in another terminal, to register an endpoint (an Ollama on this machine):")
     print(
-        f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token_file})" '
+        f'  grpcurl {trust} -H "authorization: Bearer $(cat {token_file})" '
         f'-d \'{{"host": "127.0.0.1"}}\' {info.grpc_address} '
         "llmhub.v1.AdminService/RegisterEndpoint"
     )
@@ -33,7 +40,8 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     print("to make a token for a sidecar:")
     print(f"  {environment} {command} token create --role sidecar --agent node-1")
     print(
-        f"ready ws={info.ws_address} grpc={info.grpc_address} http={info.http_address}", flush=True
+        f"ready ws{s}={info.ws_address} grpc{s}={info.grpc_address} http{s}={info.http_address}",
+        flush=True,
     )
 
 

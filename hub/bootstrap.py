@@ -1,12 +1,18 @@
 """What a hub needs before it can open: a private data directory and an admin's token."""
 
+import contextlib
 import os
 import resource
+import stat
 from pathlib import Path
+
+import structlog
 
 from hub.stores.base import Store
 from hub.tokens import TokenRegistry
 from llmhub.v1.resources_pb2 import ROLE_ADMIN
+
+log = structlog.get_logger()
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
@@ -17,13 +23,33 @@ class StartError(Exception):
 
 
 def prepare_data_dir(directory: Path) -> None:
-    """Makes the directory, for its owner alone. Raises StartError."""
+    """Makes the directory, for its owner alone, or makes it so. Raises StartError."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"data directory {directory}: {error.strerror or error}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise StartError(f"data directory {directory}: not writable; change its owner or mode")
+    _tighten(directory)
+
+
+def _tighten(directory: Path) -> None:
+    found = directory.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if not mode & 0o077:
+        return
+    # A directory that is shared on purpose, as /tmp, is nobody's to close.
+    is_shared = mode & stat.S_ISVTX or directory.resolve().parent == directory.resolve()
+    if found.st_uid == os.geteuid() and not is_shared:
+        with contextlib.suppress(OSError):
+            directory.chmod(0o700)
+            log.info("data directory closed to others", path=str(directory), mode=f"{mode:04o}")
+            return
+    log.warning(
+        "others can reach the data directory; chmod 700 it, or give the hub one of its own",
+        path=str(directory),
+        mode=f"{mode:04o}",
+    )
 
 
 def raise_open_files() -> None:

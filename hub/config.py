@@ -12,10 +12,18 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from hub.address import join_host_port, parse_listen_address
@@ -23,7 +31,9 @@ from hub.address import join_host_port, parse_listen_address
 ENVIRONMENT_PREFIX = "LLM_HUB_"
 
 # Read by the commands themselves, before or beside the settings.
-_COMMAND_VARIABLES = frozenset({"LLM_HUB_ADDRESS", "LLM_HUB_CONFIG", "LLM_HUB_TOKEN"})
+_COMMAND_VARIABLES = frozenset(
+    {"LLM_HUB_ADDRESS", "LLM_HUB_CONFIG", "LLM_HUB_TLS_CA", "LLM_HUB_TOKEN"}
+)
 
 # Kubernetes sets these in every pod beside a Service that is called "llm-hub".
 _SERVICE_LINK = re.compile(r"LLM_HUB_(SERVICE_.*|PORT(_.*)?)")
@@ -152,6 +162,25 @@ class HttpSettings(Listener):
     """the longest request body that is accepted, in bytes"""
     public_metrics: bool = False
     """whether /metrics may be read without a reader token"""
+
+
+class TlsSettings(Section):
+    """TLS for all three doors; without a certificate they speak plain text."""
+
+    cert_file: str = ""
+    """the hub's certificate in PEM, those that lead to its root after it; empty: no TLS"""
+    key_file: str = ""
+    """the certificate's key in PEM, not encrypted"""
+    client_ca_file: str = ""
+    """certificates in PEM, one of which must have signed the caller's own; empty: it needs none"""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file go together")
+        if self.client_ca_file and not self.cert_file:
+            raise ValueError("client_ca_file needs cert_file and key_file")
+        return self
 
 
 class ProbeConfig(Section):
@@ -293,6 +322,7 @@ class Settings(Section):
     ws: WsSettings = WsSettings()
     grpc: GrpcSettings = GrpcSettings()
     http: HttpSettings = HttpSettings()
+    tls: TlsSettings = TlsSettings()
     probes: ProbeConfig = ProbeConfig()
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()

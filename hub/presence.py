@@ -80,6 +80,7 @@ class Sidecar:
     status: str = ""
     capabilities: tuple[str, ...] = ()
     token_id: str = ""
+    token_expires_at_ms: int | None = None
     last_seen_ms: int = 0
     frames: int = 0
     unknown_fields: int = 0
@@ -146,11 +147,16 @@ class Presence:
         """How many there are, by transport."""
         return Counter(sidecar.transport for sidecar in self._by_agent.values())
 
-    def close_token(self, token_id: str) -> None:
-        """Closes every connection that came with this token."""
+    def close_token(self, token_id: str, now_ms: int) -> None:
+        """Closes every connection that came with this token, which is gone.
+
+        A record of a token that has expired is taken out some time later.
+        """
         for sidecar in list(self._by_agent.values()):
             if sidecar.token_id == token_id:
-                sidecar.connection.close(TOKEN_REVOKED)
+                ends_ms = sidecar.token_expires_at_ms
+                expired = ends_ms is not None and now_ms >= ends_ms
+                sidecar.connection.close(TOKEN_EXPIRED if expired else TOKEN_REVOKED)
 
     def _notify(self, agent_id: str) -> None:
         for listener in self._listeners:

@@ -223,10 +223,12 @@ def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
 def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int) -> Endpoint:
     """What shall be registered, given what is. Pure.
 
-    A sidecar's word never overrules a person's. What an admin or the configuration
-    registered it leaves alone, but for naming the agent where nobody has; and the
-    name of what a sidecar registered stays until another agent registers it, as
-    an admin may have given it.
+    A sidecar's word never overrules a person's; it fills what nobody said. What an
+    admin or the configuration registered it leaves alone, but for naming the agent
+    where nobody has. Of what a sidecar registered an admin may have changed name,
+    backend and labels since, so these stay too: a sidecar gives a backend only
+    where none is registered or detected, labels where there are none, and a name
+    where the one there is was nobody's choice.
     """
     if current is None:
         created = Endpoint(
@@ -253,17 +255,27 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
     merged.source = wanted.source
     merged.scheme = wanted.scheme
     merged.base_path = wanted.base_path
-    if wanted.name and not (by_sidecar and current.agent_id == wanted.agent_id):
+    if wanted.name and not (by_sidecar and _is_name_chosen(current)):
         merged.name = wanted.name
     if wanted.agent_id:
         merged.agent_id = wanted.agent_id
     # The file says all there is to say of its endpoints: the kind that it does not
     # name any more is detected again.
     is_unpinned = wanted.source == SOURCE_CONFIG and not merged.backend_detected
-    if wanted.backend != BACKEND_UNSPECIFIED or is_unpinned:
+    is_said = wanted.backend != BACKEND_UNSPECIFIED and not (by_sidecar and current.backend)
+    if is_said or is_unpinned:
         merged.backend = wanted.backend
         merged.backend_detected = False
-    if wanted.labels is not None:
+    if wanted.labels is not None and not (by_sidecar and current.labels):
         merged.labels.clear()
         merged.labels.update(wanted.labels)
     return merged
+
+
+def default_name(agent_id: str) -> str:
+    """The name of the Ollama server of an agent's host, where nobody gave one."""
+    return f"{agent_id}-local"
+
+
+def _is_name_chosen(endpoint: Endpoint) -> bool:
+    return endpoint.name not in ("", endpoint.id, default_name(endpoint.agent_id))

@@ -11,6 +11,8 @@ from hub.address import (
     parse_endpoint_url,
     parse_listen_address,
 )
+from hub.validation import violations
+from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,18 @@ def test_listen_addresses(text: str, expected: tuple[str, int]) -> None:
 def test_listen_address_refusals(text: str) -> None:
     with pytest.raises(AddressError):
         parse_listen_address(text)
+
+
+@pytest.mark.parametrize("path", ["/.", "/..", "/a/../b", "/a/.", "/./a", "/a/.."])
+def test_a_path_that_clients_would_rewrite(path: str) -> None:
+    with pytest.raises(AddressError, match="not a path that an endpoint can have"):
+        parse_endpoint_url(f"http://h{path}")
+    request = RegisterEndpointRequest(host="h", base_path=path)
+    (violation,) = violations(request)
+    assert (violation.field, violation.error) == ("base_path", "invalid")
+
+
+@pytest.mark.parametrize("path", ["/...", "/.hidden", "/a.b", "/..a", "/a..", "/.a./b", "/v1"])
+def test_dots_that_mean_nothing(path: str) -> None:
+    assert parse_endpoint_url(f"http://h{path}").base_path == path
+    assert violations(RegisterEndpointRequest(host="h", base_path=path)) == []

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from hub.bootstrap import ADMIN_TOKEN_FILE, StartError, ensure_admin_token, prepare_data_dir
 from hub.errors import InvalidToken
@@ -129,3 +130,37 @@ def test_as_many_files_may_be_open_as_the_system_allows() -> None:
         check=True,
     )
     assert done.stdout == "(1024, 1024)\n"
+
+
+def test_a_directory_that_others_can_reach_is_closed_to_them(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    directory.chmod(0o755)
+    with structlog.testing.capture_logs() as logged:
+        prepare_data_dir(directory)
+        prepare_data_dir(directory)
+    assert mode(directory) == 0o700
+    assert [(each["log_level"], each["mode"]) for each in logged] == [("info", "0755")]
+
+
+def test_what_is_shared_on_purpose_is_left_and_told(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    directory.chmod(0o1777)
+    with structlog.testing.capture_logs() as logged:
+        prepare_data_dir(directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o1777
+    (told,) = logged
+    assert told["log_level"] == "warning"
+    assert "chmod 700" in told["event"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_the_directory_of_another_is_told(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    directory.chmod(0o755)
+    os.chown(directory, 12345, -1)
+    with structlog.testing.capture_logs() as logged:
+        prepare_data_dir(directory)
+    assert (mode(directory), logged[0]["log_level"]) == (0o755, "warning")

@@ -24,6 +24,7 @@ from hub.presence import (
     disconnected,
 )
 from hub.times import to_ms
+from tests.support.fleet import NOW
 from tests.support.sidecars import RecordingConnection, sidecar
 
 
@@ -95,8 +96,8 @@ def test_a_revoked_token_closes_its_connections_and_no_others() -> None:
     with_it, without = sidecar("a", token_id="t1"), sidecar("b", token_id="t2")
     presence.join(with_it)
     presence.join(without)
-    presence.close_token("t1")
-    presence.close_token("nobody's")
+    presence.close_token("t1", NOW)
+    presence.close_token("nobody's", NOW)
     assert with_it.connection.closes == [TOKEN_REVOKED]
     assert without.connection.closes == []
 
@@ -114,7 +115,7 @@ def test_what_leaves_while_tokens_are_closed_disturbs_nothing() -> None:
         connection = LeavingConnection()
         entered[connection] = sidecar(agent_id, token_id="shared", connection=connection)
         presence.join(entered[connection])
-    presence.close_token("shared")
+    presence.close_token("shared", NOW)
     assert [connection.closes for connection in entered] == [[TOKEN_REVOKED]] * 3
     assert len(presence) == 0
 
@@ -142,3 +143,15 @@ def test_listeners_hear_of_each_agent_that_comes_and_goes() -> None:
     assert heard == ["a", "a"]
     presence.leave(second)
     assert heard == ["a", "a", "a"]
+
+
+def test_a_token_that_had_expired_before_its_record_was_taken_out() -> None:
+    presence = Presence()
+    expired, revoked = sidecar("a", token_id="t1"), sidecar("b", token_id="t2")
+    expired.token_expires_at_ms = NOW
+    revoked.token_expires_at_ms = NOW + 1
+    for one in (expired, revoked):
+        presence.join(one)
+        presence.close_token(one.token_id, NOW)
+    assert expired.connection.closes == [TOKEN_EXPIRED]
+    assert revoked.connection.closes == [TOKEN_REVOKED]

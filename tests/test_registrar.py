@@ -353,3 +353,24 @@ async def test_what_is_stored_reads_back(core: Core, tmp_path: Path) -> None:
     read.status = STATUS_UNKNOWN
     read.provenance.backend.observer = OBSERVER_MANUAL
     assert read == endpoint
+
+
+def test_a_reconnecting_sidecar_fills_what_nobody_said_and_no_more() -> None:
+    current = merge(ID, None, by_sidecar(backend=BACKEND_OLLAMA), NOW)
+    assert current.backend == BACKEND_OLLAMA
+    current.backend = BACKEND_VLLM
+    current.labels["zone"] = "a"
+    current.name = "mine"
+    again = by_sidecar(backend=BACKEND_OLLAMA, labels={"zone": "b"})
+    assert merge(ID, current, again, NOW + 1) == current
+    other = by_sidecar("node-2", backend=BACKEND_OLLAMA)
+    merged = merge(ID, current, other, NOW + 1)
+    assert (merged.agent_id, merged.name, merged.backend) == ("node-2", "mine", BACKEND_VLLM)
+
+
+def test_a_sidecar_does_not_overrule_what_the_hub_detected() -> None:
+    current = merge(ID, None, by_sidecar(), NOW)
+    filled = merge(ID, current, by_sidecar(backend=BACKEND_OLLAMA), NOW + 1)
+    assert (filled.backend, filled.backend_detected) == (BACKEND_OLLAMA, False)
+    current.backend, current.backend_detected = BACKEND_VLLM, True
+    assert merge(ID, current, by_sidecar(backend=BACKEND_OLLAMA), NOW + 1) == current

@@ -16,6 +16,7 @@ from hub.address import AddressError, parse_listen_address
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.options import global_options
 from hub.cli.rpc_errors import from_rpc_error
+from hub.cli.tls import find_credentials
 from hub.config import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -33,20 +34,28 @@ _Command = Callable[..., object]
 class HubConnection:
     """A channel to a hub. Every call has a deadline and raises CommandFailed."""
 
-    def __init__(self, address: str, token: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """Without `credentials` it speaks plain text."""
         self.address = address
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(
-            address,
-            options=(
-                ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
-                # gRPC would send even 127.0.0.1 through http_proxy.
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-            ),
+        options = (
+            ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
+            # gRPC would send even 127.0.0.1 through http_proxy.
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
         )
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options)
         self.admin = AdminServiceStub(self._channel)
         self.registry = RegistryServiceStub(self._channel)
 
@@ -122,6 +131,7 @@ class HubTarget:
     timeout_s: float
     output: str
     data_dir: Path | None
+    credentials: grpc.ChannelCredentials | None
 
     def connect(self) -> HubConnection:
         """A channel, with the data directory's token where none was given. Raises CommandFailed."""
@@ -130,13 +140,15 @@ class HubTarget:
             if self.token
             else read_token(self.data_dir or default_data_dir())
         )
-        return HubConnection(self.address, secret, self.timeout_s)
+        return HubConnection(self.address, secret, self.timeout_s, self.credentials)
 
 
 def find_hub(options: dict[str, Any]) -> HubTarget:
     """Takes the options of `hub_options` out of a command's. Raises CommandFailed."""
     above = click.get_current_context().find_object(dict) or {}
-    given = {name: options.pop(name) for name in ("hub", "token", "timeout", "output")}
+    given = {
+        name: options.pop(name) for name in ("hub", "token", "timeout", "output", "tls", "tls_ca")
+    }
     address = (
         given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
     )
@@ -147,6 +159,9 @@ def find_hub(options: dict[str, Any]) -> HubTarget:
         timeout_s=given["timeout"] or above.get("timeout") or DEFAULT_TIMEOUT_S,
         output=given["output"] or above.get("output") or "table",
         data_dir=options.pop("data_dir"),
+        credentials=find_credentials(
+            given["tls_ca"] or above.get("tls_ca"), tls=given["tls"] or bool(above.get("tls"))
+        ),
     )
 
 

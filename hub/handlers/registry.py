@@ -9,7 +9,6 @@ from hub.registry import views
 from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
 from hub.service import Caller
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,
     GetResourcesRequest,
@@ -17,9 +16,7 @@ from llmhub.v1.registry_service_pb2 import (
     GetSnapshotRequest,
     ListEndpointsRequest,
     ListModelsRequest,
-    ListModelsResponse,
 )
-from llmhub.v1.resources_pb2 import ModelSummary
 
 
 class RegistryHandlers:
@@ -54,19 +51,15 @@ class RegistryHandlers:
             token = encode_page_token(request, page[-1].message.id)
         return views.page_of_endpoints(page, token)
 
-    def list_models(
-        self, request: ListModelsRequest, _caller: Caller, _now_ms: int
-    ) -> ListModelsResponse:
+    def list_models(self, request: ListModelsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
-        after = decode_page_token(request)
         size = page_size(request.page_size)
-        names = [name for name in self._registry.models() if name > after]
-        token = encode_page_token(request, names[size - 1]) if len(names) > size else ""
-        return ListModelsResponse(
-            models=[self._summary(name) for name in names[:size]],
-            next_page_token=token,
-            revision=self._registry.revision,
-        )
+        names = list(islice(self._registry.model_index.names(decode_page_token(request)), size + 1))
+        token = ""
+        if len(names) > size:
+            names.pop()
+            token = encode_page_token(request, names[-1])
+        return views.page_of_models(self._registry, names, token)
 
     def get_resources(
         self, request: GetResourcesRequest, _caller: Caller, now_ms: int
@@ -98,16 +91,3 @@ class RegistryHandlers:
         if not wanted:
             return candidates
         return (record for record in candidates if wanted.matches(record.message))
-
-    def _summary(self, name: str) -> ModelSummary:
-        summary = ModelSummary(name=name)
-        for record in self._registry.with_model(name):
-            endpoint = record.message
-            summary.endpoint_count += 1
-            summary.healthy_count += endpoint.status == STATUS_HEALTHY
-            summary.loaded_count += any(
-                model.name == name and model.state == MODEL_STATE_LOADED
-                for model in endpoint.models
-            )
-            summary.endpoint_ids.append(endpoint.id)
-        return summary

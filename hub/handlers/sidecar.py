@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from hub.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.clock import Clock
-from hub.errors import FieldViolation, TokenAgentMismatch, ValidationFailed
+from hub.errors import FieldViolation, InvalidToken, TokenAgentMismatch, ValidationFailed
 from hub.probes.targets import AddressPolicy
-from hub.registrar import Registrar, Registration
+from hub.registrar import Registrar, Registration, default_name
 from hub.registry.state import Registry
 from hub.service import Caller
 from hub.times import to_timestamp
+from hub.tokens import TokenRegistry
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, BACKEND_UNSPECIFIED, SOURCE_AUTO, Backend
 from llmhub.v1.frame_pb2 import (
     IdentifyRequest,
@@ -36,8 +37,14 @@ class SidecarHandlers:
     """Takes in what sidecars say, each for the agent that its token is bound to."""
 
     def __init__(
-        self, registry: Registry, registrar: Registrar, policy: AddressPolicy, clock: Clock
+        self,
+        registry: Registry,
+        registrar: Registrar,
+        policy: AddressPolicy,
+        clock: Clock,
+        tokens: TokenRegistry,
     ) -> None:
+        self._tokens = tokens
         self._registry = registry
         self._registrar = registrar
         self._policy = policy
@@ -46,8 +53,14 @@ class SidecarHandlers:
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
     ) -> IdentifyResponse | Awaitable[IdentifyResponse]:
-        """Raises TokenAgentMismatch, ValidationFailed and what a registration raises."""
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what a registration does.
+
+        The token in the request is the one that the caller bears: whoever is
+        answered may rely on it for a connection.
+        """
         _require_own_agent(request.agent_id, caller)
+        if self._tokens.authenticate(request.token, now_ms) != caller.principal:
+            raise InvalidToken("the token in the request is not the one that the call bears")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
         address = _reported_address("ollama_url", request.ollama_url, caller)
@@ -105,7 +118,7 @@ class SidecarHandlers:
         return ReportEndpointResponse(status="registered", endpoint_id=address.id)
 
     async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
-        name = f"{caller.principal.agent_id}-local"
+        name = default_name(caller.principal.agent_id)
         await self._register(address, caller, now_ms, name=name, backend=BACKEND_OLLAMA)
 
     async def _register(

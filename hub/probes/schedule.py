@@ -52,6 +52,7 @@ class _Entry:
     # The ticket of the one heap or queue item that counts; all others are stale.
     ticket: int
     proven: bool = False
+    asked: bool = False
     run: Run | None = None
 
 
@@ -87,6 +88,8 @@ class Schedule:
         self._heap: list[tuple[int, int, str]] = []
         self._queues = {lane: _Queue(limits[lane]) for lane in Lane}
         self._live_runs: dict[Run, None] = {}
+        # Due and never asked: they come to the lane a few at a time.
+        self._fresh: deque[tuple[int, str, str]] = deque()
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -103,7 +106,8 @@ class Schedule:
         An upper bound: what was removed since may still be counted.
         """
         queue = self._queues[lane]
-        return len(queue.ready) + sum(map(len, queue.parked.values()))
+        fresh = len(self._fresh) if lane is Lane.DOUBTFUL else 0
+        return fresh + len(queue.ready) + sum(map(len, queue.parked.values()))
 
     def add(self, id_: str, host: str, now_ms: int, *, spread: bool) -> None:
         """Schedules an endpoint anew: now, or somewhere in the coming interval.
@@ -125,13 +129,22 @@ class Schedule:
             entry.due_ms = now_ms
             self._queues[Lane.ASKED].ready.append((self._new_ticket(entry), id_, entry.host))
 
-    def start(self, now_ms: int, limit: int) -> list[Run]:
-        """Returns the probes to start now, at most `limit`; each must be finished."""
+    def start(self, now_ms: int, limit: int, fresh_limit: int | None = None) -> list[Run]:
+        """Returns the probes to start now, at most `limit`; each must be finished.
+
+        At most `fresh_limit` endpoints that were never asked join their lane: when
+        thousands are registered at once, their first probes leave time for the rest.
+        """
         while self._heap and self._heap[0][0] <= now_ms:
             _, ticket, id_ = heapq.heappop(self._heap)
             if (entry := self._current(id_, ticket)) is not None:
-                lane = Lane.LIVE if entry.proven else Lane.DOUBTFUL
-                self._queues[lane].ready.append((ticket, id_, entry.host))
+                item = (ticket, id_, entry.host)
+                if entry.asked:
+                    lane = Lane.LIVE if entry.proven else Lane.DOUBTFUL
+                    self._queues[lane].ready.append(item)
+                else:
+                    self._fresh.append(item)
+        self._admit_fresh(len(self._fresh) if fresh_limit is None else fresh_limit)
         if self._queues[Lane.LIVE].ready or self._queues[Lane.LIVE].parked:
             self._demote(now_ms)
         started: list[Run] = []
@@ -172,6 +185,7 @@ class Schedule:
             return None
         entry.run = None
         entry.proven = ok
+        entry.asked = True
         factor = 1.0 + self._jitter * self._random.uniform(-1.0, 1.0)
         due_ms = run.started_ms + int(self._interval_ms * factor)
         if not_after_ms is not None:
@@ -185,6 +199,8 @@ class Schedule:
 
         None: only after a `finish`, `add` or `ask`.
         """
+        if self._fresh:
+            return now_ms
         times = [self._heap[0][0]] if self._heap else []
         live = self._queues[Lane.LIVE]
         if live.ready or live.parked:
@@ -194,6 +210,14 @@ class Schedule:
                     times.append(demotable_ms)
                     break
         return min(times, default=None)
+
+    def _admit_fresh(self, limit: int) -> None:
+        admitted = 0
+        while self._fresh and admitted < limit:
+            item = self._fresh.popleft()
+            if self._current(item[1], item[0]) is not None:
+                self._queues[Lane.DOUBTFUL].ready.append(item)
+                admitted += 1
 
     def _demote(self, now_ms: int) -> None:
         doubtful = self._queues[Lane.DOUBTFUL]

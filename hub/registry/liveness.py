@@ -222,3 +222,16 @@ def _set_fault(endpoint: Endpoint, fault: Fault) -> bool:
     changed = endpoint.fault != fault
     endpoint.fault = fault
     return changed
+
+
+def pause(endpoint: Endpoint) -> None:
+    """Makes the health of an endpoint unknown: it is not probed until it is enabled.
+
+    What was seen of it stays, as what it had when it was last looked at.
+    """
+    endpoint.status = STATUS_UNKNOWN
+    endpoint.consecutive_failures = 0
+    for field in ("last_error", "fault", "next_check_at", "load"):
+        endpoint.ClearField(field)
+    if endpoint.HasField("provenance"):
+        endpoint.provenance.ClearField("status")

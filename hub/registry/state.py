@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hub.registry import liveness
 from hub.registry.health import Health, HealthSettings
 from hub.registry.latest import FOREVER_MS, LatestLog
+from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
 from hub.registry.resources import ResourcesRecord
 from hub.registry.ring import Ring
@@ -88,7 +89,7 @@ class Registry:
         self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
-        self._by_model: dict[str, set[str]] = {}
+        self.model_index = ModelIndex()
         self._by_agent: dict[str, set[str]] = {}
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
@@ -121,7 +122,7 @@ class Registry:
 
     def with_model(self, model: str) -> list[EndpointRecord]:
         """The endpoints that have a model of that name, sorted by id."""
-        return [self._endpoints[id_] for id_ in sorted(self._by_model.get(model, ()))]
+        return [self._endpoints[id_] for id_ in self.model_index.ids(model)]
 
     def of_agent(self, agent_id: str) -> Collection[str]:
         """The ids of the endpoints whose host an agent reports of, in no order."""
@@ -129,11 +130,11 @@ class Registry:
 
     def models(self) -> list[str]:
         """The names of all models of the fleet, sorted."""
-        return sorted(self._by_model)
+        return list(self.model_index.names())
 
     def fleet_models(self) -> dict[str, int]:
         """The number of endpoints that have a model, by the model's name."""
-        return {name: len(ids) for name, ids in sorted(self._by_model.items())}
+        return self.model_index.counts()
 
     def checked_after(self, revision: int) -> list[EndpointRecord]:
         """The endpoints of which a check after `revision` changed the bookkeeping alone.
@@ -178,7 +179,8 @@ class Registry:
         """Takes over what was registered; what was observed of the endpoint stays.
 
         Only where the same id now means another server (scheme or base path
-        changed, or another backend was registered) is the observed forgotten.
+        changed, or another backend was registered) is the observed forgotten; and
+        of one that is disabled nobody knows any more whether it is healthy.
         """
         before = self._endpoints.get(registered.id)
         after = Endpoint()
@@ -190,6 +192,8 @@ class Registry:
                 self._forget_observed(registered.id)
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
+        if after.admin_state == ADMIN_STATE_DISABLED:
+            liveness.pause(after)
         liveness.register(after)
         self._set(registered.id, before, after, event=True)
 
@@ -203,9 +207,9 @@ class Registry:
     # Observed facts, from probes and reports.
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
-        """Takes in what a probe saw. An endpoint removed meanwhile stays removed."""
+        """Takes in what a probe saw. One removed or disabled meanwhile stays so."""
         before = self._endpoints.get(endpoint_id)
-        if before is None:
+        if before is None or before.message.admin_state == ADMIN_STATE_DISABLED:
             return
         after = Endpoint()
         after.CopyFrom(before.message)
@@ -303,9 +307,10 @@ class Registry:
             before.message if before is not None else None,
             after.message if after is not None else None,
         )
-        old = {model.name for model in before.message.models} if before is not None else set()
-        new = {model.name for model in after.message.models} if after is not None else set()
-        _reindex(self._by_model, id_, old, new)
+        self.model_index.change(
+            before.message if before is not None else None,
+            after.message if after is not None else None,
+        )
         old = {before.message.agent_id} - {""} if before is not None else set()
         new = {after.message.agent_id} - {""} if after is not None else set()
         _reindex(self._by_agent, id_, old, new)

@@ -13,8 +13,12 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import Endpoint
-from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, ListEndpointsResponse
-from llmhub.v1.resources_pb2 import HostResources, Snapshot, VramAccount
+from llmhub.v1.registry_service_pb2 import (
+    ListEndpointsRequest,
+    ListEndpointsResponse,
+    ListModelsResponse,
+)
+from llmhub.v1.resources_pb2 import HostResources, ModelSummary, Snapshot, VramAccount
 
 # Endpoints stand under field 1 in GetEndpointResponse, ListEndpointsResponse and
 # Snapshot, so that one fragment serves all three, and a snapshot stands under
@@ -43,6 +47,17 @@ def page_of_endpoints(records: Iterable[EndpointRecord], next_page_token: str) -
     fragments = [record.encoded(_endpoint_fragment) for record in records]
     fragments.append(ListEndpointsResponse(next_page_token=next_page_token).SerializeToString())
     return b"".join(fragments)
+
+
+def _model_fragment(summary: ModelSummary) -> bytes:
+    return ListModelsResponse(models=[summary]).SerializeToString()
+
+
+def page_of_models(registry: Registry, names: Iterable[str], next_page_token: str) -> bytes:
+    """An encoded ListModelsResponse of models of the fleet."""
+    fragments = [registry.model_index.encoded(name, _model_fragment) for name in names]
+    rest = ListModelsResponse(next_page_token=next_page_token, revision=registry.revision)
+    return b"".join((*fragments, rest.SerializeToString()))
 
 
 class PageCache:
@@ -78,12 +93,18 @@ class PageCache:
 
 
 class SnapshotView:
-    """The encoded GetSnapshotResponse, made once per revision."""
+    """The encoded GetSnapshotResponse, made once per revision.
+
+    The endpoints, which are nearly all of it, are joined anew only when one of
+    them has changed, not at every report of resources.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._revision: int | None = None
         self._encoded = b""
+        self._endpoints_revision: int | None = None
+        self._endpoints = b""
 
     def encoded(self, now_ms: int) -> bytes:
         """An encoded GetSnapshotResponse as of now."""
@@ -96,14 +117,22 @@ class SnapshotView:
 
     def _encode(self) -> bytes:
         registry = self._registry
-        fragments = [record.encoded(_endpoint_fragment) for record in registry.endpoints()]
+        fragments = [self._of_endpoints()]
         fragments += [
             record.encoded(_resources_fragment) for _, record in registry.resources.items()
         ]
         fragments += [record.encoded(_vram_fragment) for record in registry.vram_accounts()]
-        rest = Snapshot(fleet_models=registry.fleet_models(), revision=registry.revision)
-        fragments.append(rest.SerializeToString())
+        fragments.append(Snapshot(revision=registry.revision).SerializeToString())
         snapshot = b"".join(fragments)
         # A message field and a bytes field of one number look the same on the wire;
         # and there always are bytes, since a revision is never 0.
         return BytesValue(value=snapshot).SerializeToString()
+
+    def _of_endpoints(self) -> bytes:
+        registry = self._registry
+        if self._endpoints_revision != registry.endpoints_revision:
+            fragments = [record.encoded(_endpoint_fragment) for record in registry.endpoints()]
+            fragments.append(Snapshot(fleet_models=registry.fleet_models()).SerializeToString())
+            self._endpoints = b"".join(fragments)
+            self._endpoints_revision = registry.endpoints_revision
+        return self._endpoints

@@ -203,6 +203,16 @@ class Session:
         if not self.identified:
             self.close(IDENTIFY_TIMEOUT)
 
+    @property
+    def expires_at_ms(self) -> int | None:
+        """When the token ends that the sidecar identified with; None: never, or not yet known."""
+        return self._caller.principal.expires_at_ms if self._caller is not None else None
+
+    def close_if_expired(self, now_ms: int) -> None:
+        """The time of the token may be over."""
+        if self.expires_at_ms is not None and now_ms >= self.expires_at_ms:
+            self.close(TOKEN_EXPIRED)
+
     def end(self) -> None:
         """The connection is gone."""
         if self.closing is not None:
@@ -294,6 +304,7 @@ class Session:
         sidecar.status = request.status
         sidecar.capabilities = tuple(request.capabilities)
         sidecar.token_id = principal.token_id
+        sidecar.token_expires_at_ms = principal.expires_at_ms
         sidecar.last_seen_ms = now_ms
         sidecar.frames += 1
         sidecar.unknown_fields += unknown_fields

@@ -6,6 +6,7 @@ in `hub.contract`, and from there the one way in, `hub.service`.
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -22,10 +23,12 @@ from hub.contract import RPCS, SERVICES, Rpc, rpc
 from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
+from hub.tls import ServerTls
 from hub.transports import reflection
 from hub.transports.frames import Session, SessionContext
 from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
+from hub.transports.live_streams import LiveStreams
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -61,9 +64,11 @@ class GrpcDoor:
         *,
         identify_timeout_s: float,
         grace_s: float,
+        tls: ServerTls | None = None,
     ) -> None:
         """When the door stops, running calls get `grace_s` seconds to end."""
         self._grace_s = grace_s
+        self._tls = tls
         self._identify_timeout_s = identify_timeout_s
         self._settings = settings
         self._service = service
@@ -72,6 +77,7 @@ class GrpcDoor:
         self._clock = clock
         self._health = HealthServicer()
         self._streams: set[Session] = set()
+        self._live = LiveStreams(clock)
         self._stopping = False
         self._server: grpc.aio.Server | None = None
 
@@ -91,7 +97,11 @@ class GrpcDoor:
         server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
         _require_bindable(host, port)
         try:
-            bound = server.add_insecure_port(join_host_port(host, port))
+            address = join_host_port(host, port)
+            if self._tls is None:
+                bound = server.add_insecure_port(address)
+            else:
+                bound = server.add_secure_port(address, self._tls.grpc_credentials())
         except RuntimeError as error:
             raise OSError("gRPC cannot bind it") from error
         await server.start()
@@ -108,6 +118,10 @@ class GrpcDoor:
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(self._grace_s)
+
+    def close_token(self, token_id: str) -> None:
+        """Ends the server streams that were opened with a token that is gone."""
+        self._live.close_token(token_id)
 
     def _method_handler(self, called: Rpc) -> MethodHandler:
         # Requests come as bytes: grpc would log a traceback for those that are no
@@ -147,8 +161,9 @@ class GrpcDoor:
                     service.admit_or_raise(called, caller, now)
                     replies = service.execute(called, _request(called, encoded), caller, now)
                     assert isinstance(replies, AsyncIterator)
-                    async for reply in replies:
-                        yield reply
+                    async with aclosing(self._live.guard(caller.principal, replies)) as live:
+                        async for reply in live:
+                            yield reply
                 except Exception as error:
                     await _abort(context, call.fail(error))
 

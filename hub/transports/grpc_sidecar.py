@@ -8,6 +8,7 @@ from typing import Any
 from hub.clock import Clock
 from hub.presence import Close
 from hub.transports.frames import Session, SessionContext
+from hub.transports.session_deadlines import SessionDeadlines
 from llmhub.v1.frame_pb2 import HubFrame
 
 
@@ -39,19 +40,19 @@ async def converse(
     handle = _Handle()
     session = Session(context, handle, remote_address, "grpc")
     sessions.add(session)
-    loop = asyncio.get_running_loop()
-    deadline = loop.call_later(identify_timeout_s, session.close_unless_identified)
+    deadlines = SessionDeadlines(session, clock, identify_timeout_s)
     try:
         while (frame := await _next(frames, handle)) is not None:
             replies = session.receive_bytes(frame, clock.now_ms())
             if not isinstance(replies, tuple):
                 replies = await replies
+            deadlines.update()
             for reply in replies:
                 yield reply
             if session.closing is not None:
                 raise session.closing.as_error()
     finally:
-        deadline.cancel()
+        deadlines.cancel()
         sessions.discard(session)
         session.end()
 

@@ -1,12 +1,11 @@
 """The HTTP door: the admin API, schemas and health checks in JSON, and the dashboard."""
 
-import logging
+import ssl
 from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from hub.calls import Calls
 from hub.clock import Clock
@@ -25,6 +24,7 @@ from hub.transports.http_backup import BackupSender
 from hub.transports.http_body import json_body
 from hub.transports.http_dashboard import Dashboard
 from hub.transports.http_errors import error_response, json_response
+from hub.transports.http_protocol import HttpSite
 from hub.transports.http_static import SECURITY_HEADERS
 from hub.transports.http_update import told_of_body, update_of
 from hub.transports.http_views import HttpViews
@@ -39,21 +39,6 @@ from llmhub.v1.admin_service_pb2 import (
 )
 
 log = structlog.get_logger()
-
-
-class _NoTracebackForStrangers(logging.Filter):
-    """What is not HTTP at all is the peer's fault: a line at debug level, no traceback."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            log.debug("not HTTP", error=error.message)
-            return False
-        return True
-
-
-_server_log = logging.getLogger(f"{__name__}.server")
-_server_log.addFilter(_NoTracebackForStrangers())
 
 _BASE = "/api/admin/llm-registry"
 _HTTP_BODIES = {
@@ -92,6 +77,7 @@ class HttpDoor:
         ready: Callable[[], str | None],
         mistrust: Callable[[], str | None] = lambda: None,
         grace_s: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`ready` returns None, or why the hub is not ready.
 
@@ -100,6 +86,7 @@ class HttpDoor:
         When the door stops, running requests get `grace_s` seconds to end.
         """
         self._grace_s = grace_s
+        self._tls = tls
         self._settings = settings
         self._service = service
         self._registry = registry
@@ -126,15 +113,10 @@ class HttpDoor:
         app.add_routes(self.routes())
         self._dashboard.start()
         self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            logger=_server_log,
-            shutdown_timeout=self._grace_s,
+            app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_port=False)
-        await site.start()
+        await HttpSite(self._runner, host, port, self._tls).start()
         bound = int(self._runner.addresses[0][1])
         self._auth.use_port(bound)
         return bound

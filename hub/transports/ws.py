@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import ssl
 from collections.abc import Awaitable, Coroutine, Sequence
 from http import HTTPStatus
 
@@ -17,6 +18,7 @@ from hub.codec.encode import encode_frame
 from hub.config import WsSettings
 from hub.presence import GOING_AWAY, Close
 from hub.transports.frames import Replies, Session, SessionContext
+from hub.transports.session_deadlines import SessionDeadlines
 
 log = structlog.get_logger()
 
@@ -30,8 +32,16 @@ _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 class WebSocketDoor:
     """Serves the sidecars' WebSocket endpoint."""
 
-    def __init__(self, settings: WsSettings, context: SessionContext, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: WsSettings,
+        context: SessionContext,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._settings = settings
+        self._tls = tls
         self._context = context
         self._clock = clock
         self._server: Server | None = None
@@ -47,6 +57,7 @@ class WebSocketDoor:
             port,
             process_request=self._admit,
             create_connection=_Connection,
+            ssl=self._tls,
             # Deflate would cost some 60 KiB a connection and save nothing on
             # frames of 200 bytes.
             compression=None,
@@ -89,10 +100,7 @@ class WebSocketDoor:
         assert isinstance(connection, _Connection)
         handle = _Handle(connection, self._closers)
         session = Session(self._context, handle, self._remote_address(connection), "ws")
-        loop = asyncio.get_running_loop()
-        deadline = loop.call_later(
-            self._settings.identify_timeout_s, session.close_unless_identified
-        )
+        deadlines = SessionDeadlines(session, self._clock, self._settings.identify_timeout_s)
         self._connections += 1
         connection.converse(session, self._clock)
         try:
@@ -103,6 +111,7 @@ class WebSocketDoor:
                 for frame in replies:
                     await connection.send(encode_frame(frame))
                 connection.answered()
+                deadlines.update()
                 if session.closing is not None:
                     # Reading goes on: frames that wait unread would keep the peer's
                     # own close frame from being seen.
@@ -112,7 +121,7 @@ class WebSocketDoor:
             pass
         finally:
             self._connections -= 1
-            deadline.cancel()
+            deadlines.cancel()
             connection.abandon()
             session.end()
 

@@ -530,3 +530,16 @@ async def test_a_revoked_token_is_refused_and_its_sidecar_disconnected(core: Cor
 
 async def test_the_server_tells_about_itself(core: Core) -> None:
     assert (await core.as_admin("GetServerInfo")).version == "test"
+
+
+async def test_expired_tokens_are_taken_out_some_at_a_time(core: Core) -> None:
+    await core.as_admin("ListTokens")
+    for n in range(150):
+        await core.token(ROLE_SIDECAR, f"node-{n}", ttl_ms=1_000)
+    core.clock.advance(1_000)
+    left = []
+    for _ in range(3):
+        await create(core, ROLE_READER)
+        left.append(len(core.tokens.expired(core.clock.now_ms())))
+    # A transaction of etcd has 128 operations at the most.
+    assert left == [86, 22, 0]

@@ -32,7 +32,7 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesRequest,
 )
 from llmhub.v1.registry_service_pb2 import GetEndpointRequest, GetResourcesRequest
-from llmhub.v1.resources_pb2 import ROLE_SIDECAR
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
 from tests.support.core import Core, running_core
 from tests.support.fleet import saw
 
@@ -53,18 +53,23 @@ async def report(core: Core, url: str, agent_id: str = "node-1", remote: str = R
     return reply.endpoint_id
 
 
-def identify(agent_id: str = "node-1", **fields: object) -> IdentifyRequest:
-    return IdentifyRequest(agent_id=agent_id, token="checked by the door", **fields)
+async def identify(core: Core, agent_id: str = "node-1", **fields: object) -> IdentifyRequest:
+    """What the sidecar of node-1 says, with the very token that it bears."""
+    if "node-1" not in core.secrets:
+        core.secrets["node-1"] = await core.token(ROLE_SIDECAR, "node-1")
+    return IdentifyRequest(agent_id=agent_id, token=core.secrets["node-1"], **fields)
 
 
 async def test_identifying_registers_nothing_of_itself(core: Core) -> None:
-    reply = await core.as_agent("node-1", "Identify", identify())
+    reply = await core.as_agent("node-1", "Identify", await identify(core))
     assert reply.agent_id == "node-1"
     assert core.ids() == []
 
 
 async def test_identifying_with_a_url_registers_the_ollama_of_the_host(core: Core) -> None:
-    await core.as_agent("node-1", "Identify", identify(ollama_url="http://localhost:11434"))
+    await core.as_agent(
+        "node-1", "Identify", await identify(core, ollama_url="http://localhost:11434")
+    )
     endpoint = core.endpoint("10.0.0.9:11434")
     assert (endpoint.name, endpoint.agent_id) == ("node-1-local", "node-1")
     assert (endpoint.source, endpoint.backend) == (SOURCE_AUTO, BACKEND_OLLAMA)
@@ -73,10 +78,26 @@ async def test_identifying_with_a_url_registers_the_ollama_of_the_host(core: Cor
 
 async def test_a_sidecar_speaks_for_its_own_agent_alone(core: Core) -> None:
     with pytest.raises(TokenAgentMismatch):
-        await core.as_agent("node-1", "Identify", identify("node-2"))
+        await core.as_agent("node-1", "Identify", await identify(core, "node-2"))
     with pytest.raises(TokenAgentMismatch):
         await core.as_agent("node-1", "ReportResources", ReportResourcesRequest(agent_id="node-2"))
     assert len(core.registry.resources) == 0
+
+
+async def test_the_token_in_identify_is_the_one_that_the_caller_bears(core: Core) -> None:
+    others = {
+        "wrong": await core.token(ROLE_SIDECAR, "node-2"),
+        "another of the agent's": await core.token(ROLE_SIDECAR, "node-1"),
+        "an admin's": await core.token(ROLE_ADMIN),
+        "none at all": "llmhub_nonsense",
+    }
+    for token in others.values():
+        request = await identify(core)
+        request.token = token
+        request.ollama_url = "localhost"
+        with pytest.raises(InvalidToken):
+            await core.as_agent("node-1", "Identify", request)
+    assert core.ids() == []
 
 
 async def test_nobody_but_a_sidecar_reports(core: Core) -> None:
@@ -164,7 +185,7 @@ async def test_an_address_of_another_host_is_taken_as_it_is(core: Core) -> None:
 async def test_what_is_no_address_is_a_violation_of_its_field(core: Core, url: str) -> None:
     for name, request in (
         ("ReportOllama", ReportOllamaRequest(ollama_url=url)),
-        ("Identify", identify(ollama_url=url)),
+        ("Identify", await identify(core, ollama_url=url)),
     ):
         with pytest.raises(ValidationFailed) as refused:
             await core.as_agent("node-1", name, request)
@@ -200,7 +221,7 @@ async def test_a_reconnect_flaps_nothing_and_writes_nothing(core: Core) -> None:
     revision, batches = core.registry.revision, core.store.batches
     core.clock.advance(60_000)
     await report(core, "localhost")
-    await core.as_agent("node-1", "Identify", identify(ollama_url="localhost"))
+    await core.as_agent("node-1", "Identify", await identify(core, ollama_url="localhost"))
     assert core.endpoint(id_) == before
     assert before.status == STATUS_HEALTHY
     assert (core.registry.revision, core.store.batches) == (revision, batches)

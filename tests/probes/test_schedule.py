@@ -311,3 +311,21 @@ def test_slots_are_neither_lost_nor_exceeded_whatever_happens(steps):
 def test_asking_for_the_unknown_is_a_key_error():
     with pytest.raises(KeyError):
         make().ask("a:1", T0)
+
+
+def test_endpoints_never_asked_come_a_few_at_a_time_and_hold_up_nobody():
+    schedule = make(jitter=0.0)
+    schedule.add("old:1", "old", T0, spread=False)
+    (run,) = schedule.start(T0, 32, 8)
+    schedule.finish(run, T0, ok=False)
+    due = T0 + INTERVAL
+    for n in range(20):
+        schedule.add(f"new-{n}:1", f"new-{n}", due - 1, spread=False)
+    assert len(schedule.start(due - 1, 32, 8)) == 8
+    assert schedule.queued(Lane.DOUBTFUL) == 12
+    assert schedule.next_wake_ms(due) == due
+    schedule.remove("new-8:1")
+    second = [run.id for run in schedule.start(due, 32, 8)]
+    assert second == ["old:1", *(f"new-{n}:1" for n in range(9, 17))]
+    assert len(schedule.start(due, 32, 8)) == 3
+    assert schedule.queued(Lane.DOUBTFUL) == 0

@@ -10,6 +10,7 @@ from hub.registry.ring import Compacted
 from hub.registry.state import Registry
 from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,
     BACKEND_UNSPECIFIED,
@@ -415,3 +416,26 @@ def test_llama_cpp_may_take_over_the_port_of_a_detected_ollama() -> None:
     fleet.observe(ID, saw(backend=BACKEND_LLAMA_CPP, models=()))
     assert stands(fleet).backend == BACKEND_LLAMA_CPP
     assert fleet.fleet_models() == {}
+
+
+def test_a_disabled_endpoint_is_not_known_to_be_healthy() -> None:
+    fleet = Registry(first_revision=1)
+    fleet.put_endpoint(registered(ID))
+    fleet.observe(ID, saw(models=(LLAMA,)))
+    assert fleet.healthy_count == 1
+    since = fleet.revision
+    fleet.put_endpoint(registered(ID, admin_state=ADMIN_STATE_DISABLED))
+    disabled = fleet.get(ID).message
+    assert (disabled.status, fleet.healthy_count) == (STATUS_UNKNOWN, 0)
+    assert not disabled.HasField("next_check_at")
+    assert list(disabled.models) == [LLAMA]
+    assert fleet.model_index.summary(LLAMA.name).healthy_count == 0
+    (event,) = fleet.ring.after(since, 10)
+    assert event.after.message.status == STATUS_UNKNOWN
+    # A probe that was in flight changes nothing any more.
+    fleet.observe(ID, saw())
+    assert fleet.get(ID).message == disabled
+    fleet.put_endpoint(registered(ID))
+    assert fleet.get(ID).message.status == STATUS_UNKNOWN
+    fleet.observe(ID, saw(models=(LLAMA,)))
+    assert fleet.healthy_count == 1

@@ -42,14 +42,15 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 
 class _Revocations:
-    def __init__(self, presence: Presence) -> None:
+    def __init__(self, presence: Presence, clock: ManualClock) -> None:
         self._presence = presence
+        self._clock = clock
 
     def apply_put(self, entry: Entry) -> None:
         pass
 
     def apply_delete(self, key: str) -> None:
-        self._presence.close_token(name_of(key))
+        self._presence.close_token(name_of(key), self._clock.now_ms())
 
 
 @dataclass
@@ -136,7 +137,7 @@ async def running_core(
         {
             ENDPOINTS: [follower],
             SECRETS: [follower],
-            TOKENS: [tokens, _Revocations(presence)],
+            TOKENS: [tokens, _Revocations(presence, clock)],
             ALIASES: [AliasFollower(registry)],
             AUDIT: [trail],
         }
@@ -168,7 +169,7 @@ async def running_core(
                 max_tokens=max_tokens,
                 server_info=lambda: GetServerInfoResponse(version="test"),
             ),
-            SidecarHandlers(registry, registrar, AddressPolicy(), clock),
+            SidecarHandlers(registry, registrar, AddressPolicy(), clock, tokens),
         ],
     )
     try:

@@ -36,7 +36,7 @@ def add(
     **fields: object,
 ) -> None:
     """A healthy endpoint; with an `error`, one that was seen once and then failed twice."""
-    registry.put_endpoint(Endpoint(id=id_, admin_state=admin_state, **fields))
+    registry.put_endpoint(Endpoint(id=id_, **fields))
     seen = Observation(
         checked_at_ms=checked_ms,
         next_check_at_ms=checked_ms + 30_000,
@@ -53,6 +53,8 @@ def add(
                     checked_at_ms=checked_ms, next_check_at_ms=checked_ms + 30_000, error=error
                 ),
             )
+    if admin_state != ADMIN_STATE_ENABLED:
+        registry.put_endpoint(Endpoint(id=id_, admin_state=admin_state, **fields))
 
 
 def report(registry: Registry, agent_id: str, now_ms: int = NOW, **figures: float) -> None:

@@ -86,7 +86,7 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         limiters=limiters,
         handlers=[
             RegistryHandlers(registry),
-            SidecarHandlers(registry, registrar, AddressPolicy(), clock),
+            SidecarHandlers(registry, registrar, AddressPolicy(), clock, tokens),
         ],
     )
     try:

@@ -277,7 +277,9 @@ async def test_what_is_not_http(hub, caplog, raw):
     writer.write(raw)
     async with asyncio.timeout(10):
         assert (await reader.readline()).startswith(b"HTTP/1.0 400 ")
-        await reader.read()
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    assert body == b'{"error":"bad_request"}'
     writer.close()
     await writer.wait_closed()
     # A stranger must not be able to fill the log with tracebacks.

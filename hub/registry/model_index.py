@@ -1,0 +1,122 @@
+"""Which endpoints have a model, and how many of them are healthy or have it loaded. Pure.
+
+Kept up with every change, so that a question about a model costs what its answer
+takes, however many endpoints and models there are.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
+from llmhub.v1.resources_pb2 import ModelSummary
+
+
+class _Having:
+    """The endpoints that have one model."""
+
+    __slots__ = ("encoded", "healthy", "ids", "loaded")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.healthy = 0
+        self.loaded = 0
+        self.encoded: bytes | None = None
+
+
+class ModelIndex:
+    """Models by name, in the order of names."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._by_name: dict[str, _Having] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def names(self, after: str = "") -> Iterator[str]:
+        """The names that sort after `after`, sorted. Only valid until the next change."""
+        start = bisect_right(self._names, after) if after else 0
+        return (self._names[i] for i in range(start, len(self._names)))
+
+    def ids(self, name: str) -> list[str]:
+        """The endpoints that have a model of that name, sorted. Not to be changed."""
+        having = self._by_name.get(name)
+        return having.ids if having is not None else []
+
+    def counts(self) -> dict[str, int]:
+        """The number of endpoints that have a model, by its name, sorted."""
+        return {name: len(self._by_name[name].ids) for name in self._names}
+
+    def summary(self, name: str) -> ModelSummary:
+        """What is known of a model of the fleet. Raises KeyError for another."""
+        having = self._by_name[name]
+        return ModelSummary(
+            name=name,
+            endpoint_count=len(having.ids),
+            loaded_count=having.loaded,
+            healthy_count=having.healthy,
+            endpoint_ids=having.ids,
+        )
+
+    def encoded(self, name: str, encode: Callable[[ModelSummary], bytes]) -> bytes:
+        """The summary as the one user's `encode` writes it, kept until it changes.
+
+        Raises KeyError.
+        """
+        having = self._by_name[name]
+        if having.encoded is None:
+            having.encoded = encode(self.summary(name))
+        return having.encoded
+
+    def change(self, before: Endpoint | None, after: Endpoint | None) -> None:
+        """An endpoint is no longer as `before` but as `after`; None: not there."""
+        old, was_healthy = _facts(before)
+        new, is_healthy = _facts(after)
+        if old == new and was_healthy == is_healthy:
+            return
+        for name, was_loaded in old.items():
+            having = self._by_name[name]
+            is_loaded = new.get(name)
+            if is_loaded is None:
+                assert before is not None
+                self._remove(name, before.id)
+            elif (was_loaded, was_healthy) == (is_loaded, is_healthy):
+                continue
+            having.loaded += bool(is_loaded) - was_loaded
+            having.healthy += (is_healthy and is_loaded is not None) - was_healthy
+            having.encoded = None
+        for name, is_loaded in new.items():
+            if name not in old:
+                assert after is not None
+                having = self._add(name, after.id)
+                having.loaded += is_loaded
+                having.healthy += is_healthy
+                having.encoded = None
+
+    def _add(self, name: str, id_: str) -> _Having:
+        having = self._by_name.get(name)
+        if having is None:
+            having = self._by_name[name] = _Having()
+            insort(self._names, name)
+        insort(having.ids, id_)
+        return having
+
+    def _remove(self, name: str, id_: str) -> None:
+        having = self._by_name[name]
+        del having.ids[bisect_left(having.ids, id_)]
+        if not having.ids:
+            del self._by_name[name]
+            del self._names[bisect_left(self._names, name)]
+
+
+def _facts(endpoint: Endpoint | None) -> tuple[dict[str, bool], bool]:
+    """Whether each model is loaded, by its name, and whether the endpoint is healthy.
+
+    A server may name a model twice: it is loaded where one of the two is.
+    """
+    if endpoint is None:
+        return {}, False
+    loaded: dict[str, bool] = {}
+    for model in endpoint.models:
+        loaded[model.name] = loaded.get(model.name, False) or model.state == MODEL_STATE_LOADED
+    return loaded, endpoint.status == STATUS_HEALTHY

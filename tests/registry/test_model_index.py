@@ -1,0 +1,80 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.registry.model_index import ModelIndex
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNKNOWN,
+    Endpoint,
+    Model,
+)
+from llmhub.v1.resources_pb2 import ModelSummary
+
+# Names may come twice in one list: a server may say so.
+MODELS = st.builds(
+    Model,
+    name=st.sampled_from("abcd"),
+    state=st.sampled_from([MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED]),
+)
+CHANGES = st.tuples(
+    st.sampled_from(["x:1", "y:1", "z:1"]),
+    st.none()
+    | st.tuples(
+        st.sampled_from([STATUS_UNKNOWN, STATUS_HEALTHY, STATUS_UNHEALTHY]),
+        st.lists(MODELS, max_size=5),
+    ),
+)
+
+
+def recount(fleet: dict[str, Endpoint]) -> list[ModelSummary]:
+    """What the index should say, counted by looking at everything."""
+    summaries = []
+    for name in sorted({model.name for each in fleet.values() for model in each.models}):
+        having = [each for each in fleet.values() if any(m.name == name for m in each.models)]
+        summaries.append(
+            ModelSummary(
+                name=name,
+                endpoint_count=len(having),
+                healthy_count=sum(each.status == STATUS_HEALTHY for each in having),
+                loaded_count=sum(
+                    any(m.name == name and m.state == MODEL_STATE_LOADED for m in each.models)
+                    for each in having
+                ),
+                endpoint_ids=sorted(each.id for each in having),
+            )
+        )
+    return summaries
+
+
+@given(st.lists(CHANGES, max_size=30))
+def test_it_says_what_a_recount_says_after_every_change(changes):
+    index, fleet = ModelIndex(), {}
+    for id_, to in changes:
+        before = fleet.pop(id_, None)
+        after = None
+        if to is not None:
+            status, models = to
+            after = fleet[id_] = Endpoint(id=id_, status=status, models=models)
+        index.change(before, after)
+        expected = recount(fleet)
+        names = [each.name for each in expected]
+        assert list(index.names()) == names
+        assert [index.summary(name) for name in names] == expected
+        encoded = [index.encoded(name, ModelSummary.SerializeToString) for name in names]
+        assert [ModelSummary.FromString(each) for each in encoded] == expected
+        assert index.counts() == {each.name: each.endpoint_count for each in expected}
+        assert len(index) == len(expected)
+        for name in "abcd":
+            ids = next((list(e.endpoint_ids) for e in expected if e.name == name), [])
+            assert index.ids(name) == ids
+
+
+def test_names_after_one_that_need_not_be_there():
+    index = ModelIndex()
+    index.change(None, Endpoint(id="x:1", models=[Model(name=name) for name in "acd"]))
+    assert list(index.names("b")) == ["c", "d"]
+    assert list(index.names("c")) == ["d"]
+    assert list(index.names("d")) == []
