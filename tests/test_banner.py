@@ -8,7 +8,7 @@ import pytest
 
 from hub import banner
 from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.config import Settings, WsSettings
+from hub.config import Settings, TlsSettings, WsSettings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 INFO = GetServerInfoResponse(
@@ -127,3 +127,19 @@ def test_a_command_that_is_not_on_the_path_is_called_by_its_own(
     stand_in(tmp_path / "my env" / "llm-hub")
     monkeypatch.setattr("sys.executable", str(tmp_path / "my env" / "python"))
     assert commands(settings, capsys) == COMMANDS
+
+
+@pytest.mark.usefixtures("tools")
+def test_with_a_certificate_all_addresses_and_lines_speak_tls(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls = TlsSettings(cert_file="/etc/my hub.pem", key_file="/etc/my hub.key")
+    shown = lines(settings.model_copy(update={"tls": tls}), capsys, None)
+    assert shown[-1] == "ready wss=127.0.0.1:4001 grpcs=127.0.0.1:5001 https=[::1]:8081"
+    told = "\n".join(shown)
+    assert "wss://127.0.0.1:4001/sidecars" in told
+    assert "https://[::1]:8081" in told
+    (line,) = (line for line in shown if "grpcurl -" in line)
+    assert pasted(line)[1:3] == ["-cacert", "/etc/my hub.pem"]
+    (line,) = (line for line in shown if line.endswith("snapshot"))
+    assert pasted(line)[3:] == ["--tls-ca", "/etc/my hub.pem", "snapshot"]
