@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.config import Settings
+from hub.settings import Settings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from hub import banner
 from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.config import Settings, WsSettings
+from hub.settings import Settings, WsSettings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 INFO = GetServerInfoResponse(
