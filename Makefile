@@ -29,7 +29,7 @@ $(RUNTIME): pyproject.toml
 		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -e .
+	@$(PIP) -e '.[sidecar]'
 	@touch $@
 
 $(DEMO): $(RUNTIME)

@@ -8,26 +8,20 @@ Start reading here. What is made where:
 """
 
 import asyncio
-import contextlib
-import gc
 import os
-import signal
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import structlog
-import uvloop
 
-from hub import banner, health, logs, validation
+from hub import health, logs, validation
 from hub.address import join_host_port
 from hub.aliases import AliasBook, AliasFollower
 from hub.audit_trail import AuditTrail
-from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir, raise_open_files
-from hub.clock import Clock, SystemClock
-from hub.config import ConfigError, Settings
+from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir
+from hub.clock import Clock
+from hub.config import ConfigError
 from hub.fleet import FleetFollower
 from hub.handlers.admin import AdminHandlers
 from hub.handlers.aliases import AliasHandlers
@@ -54,11 +48,11 @@ from hub.registrar import Registrar
 from hub.registry.impact import lost_models
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.reload import Load, Reloader
 from hub.service import Service
 from hub.sessions import SessionRegistry
+from hub.settings import Settings
 from hub.static_endpoints import StaticEndpoints, wanted_endpoints
-from hub.stores.base import Change, Entry, StoreError
+from hub.stores.base import Change, Entry
 from hub.stores.sqlite import SqliteStore
 from hub.times import to_timestamp
 from hub.tls import ServerTls
@@ -80,53 +74,6 @@ log = structlog.get_logger()
 _GRACE_S = 3.0
 # More than an incarnation gives out: 20,000 changes a second for eight weeks.
 _MOST_REVISIONS = 100_000_000_000
-
-
-def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
-    """Runs a hub until it is told to stop; returns the process's exit code.
-
-    `load` reads the settings again; where there is a file, SIGHUP or a change of
-    it makes the hub do so.
-    """
-    logs.configure(settings.log)
-    raise_open_files()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, load or (lambda: settings), config_file))
-
-
-async def _serve(settings: Settings, load: Load, config_file: Path | None) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop.set)
-    try:
-        hub = Hub(settings, SystemClock())
-        await hub.start()
-    except (StartError, StoreError, OSError) as error:
-        print(f"llm-hub: {error}", file=sys.stderr)
-        return 1
-    # What lives as long as the process need not be walked by every full
-    # collection; with thousands of connections those walks are felt.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    reloader = Reloader(settings, load, hub.reconfigure, config_file)
-    # Without a file there is nothing new to read, and the terminal that hung up
-    # was the hub's own.
-    has_news = config_file is not None or settings.tls.cert_file
-    on_hangup = reloader.request if has_news else stop.set
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    reloading = asyncio.create_task(reloader.run(), name="reload")
-    reloading.add_done_callback(lambda _: stop.set())
-    banner.show(hub.info(), settings, hub.new_admin_token)
-    await stop.wait()
-    log.info("stopping")
-    reloading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await reloading
-    await hub.stop()
-    log.info("stopped")
-    return 0
 
 
 class Hub:

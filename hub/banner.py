@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.config import Settings
+from hub.settings import Settings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 
@@ -37,11 +37,15 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     )
     print("to see the fleet:")
     print(f"  {environment} {command} snapshot")
-    print("to make a token for a sidecar:")
-    print(f"  {environment} {command} token create --role sidecar --agent node-1")
+    token = f"{environment} {command} token create --role sidecar --agent node-1"
+    print("to make a token for a sidecar, or to make one and start the sidecar of this machine:")
+    print(f"  {token}")
     print(
-        f"ready ws{s}={info.ws_address} grpc{s}={info.grpc_address} http{s}={info.http_address}",
-        flush=True,
+        f"  LLM_HUB_TOKEN=$({token}) {_command()} sidecar "
+        f"--hub ws{s}://{info.ws_address}{settings.ws.path} --agent node-1"
+    )
+    print(
+        f"ready ws={info.ws_address} grpc={info.grpc_address} http={info.http_address}", flush=True
     )
 
 

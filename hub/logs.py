@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from hub import request_id
-from hub.config import LogSettings
+from hub.settings import LogSettings
 
 REDACTED = "[redacted]"
 

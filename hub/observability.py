@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from hub.bootstrap import StartError
 from hub.calls import Calls
-from hub.config import Settings
 from hub.metrics import collector
 from hub.metrics.collector import Metrics
 from hub.metrics.counts import StoreCounts, Traffic
@@ -15,6 +14,7 @@ from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.ratelimit import RateLimiter
 from hub.registry.state import Registry
+from hub.settings import Settings
 from hub.stores.base import Store
 from llmhub.v1.resources_pb2 import Role
 

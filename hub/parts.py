@@ -1,10 +1,10 @@
 """What single parts of the hub take from its settings."""
 
 from hub.bootstrap import STORE_FILE, StartError
-from hub.config import ProbeConfig, RateLimits, Settings
 from hub.probes.settings import ProbeSettings
 from hub.ratelimit import RateLimiter, Tier
 from hub.registry.health import HealthSettings
+from hub.settings import ProbeConfig, RateLimits, Settings
 from hub.stores.base import Store, TransactionObserver
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role

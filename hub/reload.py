@@ -13,7 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from hub.config import ConfigError, Settings, setting_paths
+from hub.config import ConfigError, setting_paths
+from hub.settings import Settings
 
 log = structlog.get_logger()
 

@@ -12,11 +12,12 @@ import structlog
 from hub import validation
 from hub.address import AddressError, parse_endpoint_url
 from hub.clock import Clock
-from hub.config import ConfigError, Settings, StaticEndpoint
+from hub.config import ConfigError
 from hub.errors import EndpointNotFound, HubError, TargetForbidden
 from hub.probes.targets import AddressPolicy
 from hub.registrar import Registrar, Registration
 from hub.registry.state import Registry
+from hub.settings import Settings, StaticEndpoint
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,

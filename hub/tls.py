@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from hub.bootstrap import StartError
-from hub.config import TlsSettings
+from hub.settings import TlsSettings
 
 _Files = tuple[bytes, bytes, bytes | None]
 

@@ -8,7 +8,7 @@ import pytest
 
 from hub import banner
 from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.config import Settings, TlsSettings, WsSettings
+from hub.settings import Settings, TlsSettings, WsSettings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 INFO = GetServerInfoResponse(
@@ -96,7 +96,11 @@ def test_the_grpcurl_line_works_when_pasted(
 
 
 def commands(settings: Settings, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    shown = [line for line in lines(settings, capsys, None) if "LLM_HUB_TOKEN=" in line]
+    shown = [
+        line
+        for line in lines(settings, capsys, None)
+        if "LLM_HUB_TOKEN=" in line and "sidecar --hub" not in line
+    ]
     received = []
     for line in shown:
         token, *arguments = pasted(line)
@@ -135,7 +139,7 @@ def test_with_a_certificate_all_addresses_and_lines_speak_tls(
 ) -> None:
     tls = TlsSettings(cert_file="/etc/my hub.pem", key_file="/etc/my hub.key")
     shown = lines(settings.model_copy(update={"tls": tls}), capsys, None)
-    assert shown[-1] == "ready wss=127.0.0.1:4001 grpcs=127.0.0.1:5001 https=[::1]:8081"
+    assert shown[-1] == "ready ws=127.0.0.1:4001 grpc=127.0.0.1:5001 http=[::1]:8081"
     told = "\n".join(shown)
     assert "wss://127.0.0.1:4001/sidecars" in told
     assert "https://[::1]:8081" in told

@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.config import (
-    ConfigError,
-    Section,
-    Settings,
-    default_data_dir,
-    load_settings,
-    setting_paths,
-)
+from hub.config import ConfigError, load_settings, setting_paths
+from hub.settings import Section, Settings, default_data_dir
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
 

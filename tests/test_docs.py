@@ -10,10 +10,10 @@ from google.rpc import code_pb2
 
 from hub import contract, presence
 from hub.codec.frames import parse_frame
-from hub.config import RateLimits
 from hub.errors import HubError, ValidationFailed
 from hub.errors import RateLimited as RateLimitedError
 from hub.ratelimit import Tier
+from hub.settings import RateLimits
 from hub.transports.http_errors import error_response
 from hub.validation import violations
 from llmhub.v1.error_reason_pb2 import ErrorReason

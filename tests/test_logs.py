@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from hub import logs
-from hub.config import LogSettings
+from hub.settings import LogSettings
 
 TOKEN = "llmhub_3f9ac1_q7-x_VYb0123456789"
 

@@ -1,9 +1,9 @@
 from ipaddress import ip_network
 from pathlib import Path
 
-from hub.config import ProbeConfig, RateLimits, Settings, TierLimits
 from hub.parts import limits_by_role, make_limiters, make_store, probe_settings
 from hub.ratelimit import Tier
+from hub.settings import ProbeConfig, RateLimits, Settings, TierLimits
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from hub.config import ConfigError, Settings, load_settings
+from hub.config import ConfigError, load_settings
 from hub.reload import Reloader, changes, is_reloadable
+from hub.settings import Settings
 from tests.support.waiting import wait_until
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.config import ConfigError, Settings
+from hub.config import ConfigError
+from hub.settings import Settings
 from hub.static_endpoints import wanted_endpoints
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import (

@@ -18,7 +18,8 @@ from hub.bootstrap import ADMIN_TOKEN_FILE, StartError
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.tls import find_credentials
 from hub.clock import SystemClock
-from hub.config import ConfigError, TlsSettings, load_settings
+from hub.config import ConfigError, load_settings
+from hub.settings import TlsSettings
 from hub.tls import ServerTls
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub

@@ -19,7 +19,8 @@ from benchmarks.servers import ready
 from hub import logs
 from hub.app import Hub
 from hub.clock import SystemClock
-from hub.config import Settings, load_settings
+from hub.config import load_settings
+from hub.settings import Settings
 
 
 class MeasuredHub(Hub):

@@ -17,7 +17,7 @@ from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.options import global_options
 from hub.cli.rpc_errors import from_rpc_error
 from hub.cli.tls import find_credentials
-from hub.config import default_data_dir
+from hub.settings import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from hub.address import AddressError, join_host_port, parse_listen_address
 from hub.cli.output import bytes_text, span_text
-from hub.config import ConfigError, Settings, load_settings
+from hub.config import ConfigError, load_settings
+from hub.settings import Settings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,

@@ -18,7 +18,7 @@ from hub.cli.diagnosis import Finding, Level
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output import Grid, print_grids, print_value
 from hub.cli.text import printable
-from hub.config import Settings
+from hub.settings import Settings
 from hub.version import hub_version
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,

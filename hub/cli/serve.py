@@ -41,7 +41,7 @@ def serve(
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     # The server's libraries take longer to load than any client command to run.
-    from hub.app import run
+    from hub.process import run
     from hub.static_endpoints import wanted_endpoints
 
     try:

@@ -24,7 +24,6 @@ from hub.errors import (
     HubError,
     InternalError,
     InvalidArgument,
-    InvalidJson,
     InvalidToken,
     NotIdentified,
     TokenAgentMismatch,
@@ -45,20 +44,13 @@ from hub.presence import (
 )
 from hub.ratelimit import Verdict
 from hub.service import Caller, Reply, Service
+from hub.transports.frame_replies import Replies, error_frame, rate_limited, replies
 from llmhub.v1.frame_pb2 import (
-    FieldError,
-    FrameError,
-    HubFrame,
     IdentifyRequest,
-    RateLimited,
-    RateLimitWarning,
     SidecarFrame,
 )
 
 log = structlog.get_logger()
-
-Replies = tuple[HubFrame, ...]
-"""What to send, in order. A tuple, which is told from an awaitable at no cost."""
 
 
 class Payload(Protocol):
@@ -92,8 +84,6 @@ NOTHING: Replies = ()
 _READY = (Message, bytes)
 _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
-# Clients in the field know these replies by their code alone.
-_BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +243,7 @@ class Session:
         service = self._context.service
         verdict = service.admit(kind.rpc, caller, now_ms)
         if not verdict.allowed:
-            return (_rate_limited(kind, verdict),)
+            return (rate_limited(kind, verdict),)
         payload = decode()
         sidecar.unknown_fields += payload.unknown_fields
         reply = service.execute(kind.rpc, payload.message, caller, now_ms, payload.violations)
@@ -276,7 +266,7 @@ class Session:
         caller = Caller(principal, self._remote_address, self._transport)
         verdict = context.service.admit(_IDENTIFY.rpc, caller, now_ms)
         if not verdict.allowed:
-            return (_rate_limited(_IDENTIFY, verdict),)
+            return (rate_limited(_IDENTIFY, verdict),)
         reply = context.service.execute(_IDENTIFY.rpc, request, caller, now_ms)
 
         def admit() -> None:
@@ -333,7 +323,7 @@ class Session:
             return self._answer_later(kind, verdict, reply, now_ms, then)
         if then is not None:
             then()
-        return _replies(kind, verdict, reply)
+        return replies(kind, verdict, reply)
 
     async def _answer_later(
         self,
@@ -357,7 +347,7 @@ class Session:
             return self._refuse(error, kind.type, now_ms)
         except Exception:
             return self._fail(kind.type, now_ms)
-        return _replies(kind, verdict, done)
+        return replies(kind, verdict, done)
 
     def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:
         self._traffic.errors[self._transport, error.reason_name] += 1
@@ -384,41 +374,3 @@ class Session:
         )
         error = InternalError(f"the hub failed on this frame; request id {self._request_id}")
         return self._refuse(error, message_type, now_ms)
-
-
-def _replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
-    frames = []
-    if verdict.warn:
-        warning = RateLimitWarning(
-            tier=kind.rpc.tier.wire_name, remaining=verdict.remaining, capacity=verdict.capacity
-        )
-        frames.append(HubFrame(rate_limit_warning=warning))
-    if kind.reply is not None:
-        # The member's name comes from the descriptor, which mypy cannot follow.
-        frames.append(HubFrame(**{kind.reply: reply}))  # type: ignore[arg-type]
-    return tuple(frames)
-
-
-def _rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:
-    limited = RateLimited(tier=kind.rpc.tier.wire_name, retry_after_ms=verdict.retry_after_ms)
-    return HubFrame(rate_limited=limited)
-
-
-def error_frame(error: HubError, message_type: str) -> HubFrame:
-    """An error in the words of the frame protocol."""
-    frame = FrameError(error=error.wire_code)
-    if isinstance(error, ValidationFailed):
-        frame.message_type = message_type
-        for violation in error.violations:
-            frame.errors.append(
-                FieldError(
-                    field=violation.field,
-                    error=violation.error,
-                    detail=violation.detail,
-                    value=violation.value,
-                    known_types=violation.known_types,
-                )
-            )
-    elif not isinstance(error, _BARE):
-        frame.detail = error.message
-    return HubFrame(error=frame)

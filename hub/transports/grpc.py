@@ -18,11 +18,11 @@ from grpc_status import rpc_status
 from hub.address import join_host_port
 from hub.calls import Calls
 from hub.clock import Clock
-from hub.config import GrpcSettings
 from hub.contract import RPCS, SERVICES, Rpc, rpc
 from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
+from hub.settings import GrpcSettings
 from hub.tls import ServerTls
 from hub.transports import reflection
 from hub.transports.frames import Session, SessionContext

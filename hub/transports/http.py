@@ -12,12 +12,12 @@ from hub.clock import Clock
 from hub.codec.decode import compile_decoder
 from hub.codec.encode import to_json_bytes
 from hub.codec.schemas import schemas
-from hub.config import HttpSettings
 from hub.contract import Rpc, rpc
 from hub.errors import ValidationFailed
 from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
+from hub.settings import HttpSettings
 from hub.transports import http_discovery
 from hub.transports.http_auth import Authenticator
 from hub.transports.http_backup import BackupSender

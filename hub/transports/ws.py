@@ -15,9 +15,10 @@ from websockets.protocol import Event
 
 from hub.clock import Clock
 from hub.codec.encode import encode_frame
-from hub.config import WsSettings
 from hub.presence import GOING_AWAY, Close
-from hub.transports.frames import Replies, Session, SessionContext
+from hub.settings import WsSettings
+from hub.transports.frame_replies import Replies
+from hub.transports.frames import Session, SessionContext
 from hub.transports.session_deadlines import SessionDeadlines
 
 log = structlog.get_logger()

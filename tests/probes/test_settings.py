@@ -1,7 +1,7 @@
 """The engine's defaults are those of the hub's settings."""
 
-from hub.config import ProbeConfig
 from hub.probes.settings import ProbeSettings
+from hub.settings import ProbeConfig
 
 
 def test_the_defaults_are_those_of_the_configuration() -> None:

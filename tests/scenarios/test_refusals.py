@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hub import app
+from hub import process
 from hub.bootstrap import ADMIN_TOKEN_FILE, STORE_FILE
-from hub.config import Settings
+from hub.settings import Settings
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.command import llm_hub
 from tests.support.hub import HubProcess, running_hub, settings_for
@@ -35,7 +35,7 @@ def refusal(capfd) -> Iterator[Callable[[Settings], Refusal]]:
     def run(settings: Settings) -> Refusal:
         # An earlier hub of the test may have logged.
         capfd.readouterr()
-        code = app.run(settings)
+        code = process.run(settings)
         written = capfd.readouterr()
         assert written.out == ""
         (line,) = written.err.splitlines()

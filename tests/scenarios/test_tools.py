@@ -142,7 +142,8 @@ async def test_the_grpcurl_line_of_the_banner_works_when_pasted(process, tmp_pat
 
 
 async def test_the_command_lines_of_the_banner_work_when_pasted(process, tmp_path):
-    (line,) = commands(process, "token create --role sidecar")
+    line, started = commands(process, "token create --role sidecar")
+    assert " sidecar --hub ws://" in started
     code, out, errors = await paste(line, tmp_path / "bin")
     assert code == 0, errors
     token = next(each for each in out.split() if each.startswith("llmhub_"))

@@ -23,8 +23,8 @@ from hub import contract
 from hub.app import Hub
 from hub.bootstrap import ADMIN_TOKEN_FILE
 from hub.clock import Clock, SystemClock
-from hub.config import Settings
 from hub.service import Service
+from hub.settings import Settings
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
