@@ -36,7 +36,7 @@ def test_a_registration_names_the_endpoint_and_not_its_key():
     assert logged("RegisterEndpoint", request, reply) == [
         {
             "event": "endpoint registered",
-            "log_level": "info",
+            "log_level": "debug",
             "by": "t-1",
             "door": "grpc",
             "id": "gpu-1:11434",
