@@ -238,7 +238,7 @@ class Hub:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
         selection = SelectionHandlers(registry)
-        self._static = StaticEndpoints(registrar, registry, clock)
+        self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
         await self._static.sync(wanted_endpoints(settings))
         service = Service(
             tokens=self._tokens,
