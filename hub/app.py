@@ -54,6 +54,7 @@ from hub.settings import Settings
 from hub.static_endpoints import StaticEndpoints, wanted_endpoints
 from hub.stores.base import Change, Entry
 from hub.stores.sqlite import SqliteStore
+from hub.tasks import tell_of_end
 from hub.times import to_timestamp
 from hub.tls import ServerTls
 from hub.tokens import TokenRegistry
@@ -72,6 +73,8 @@ log = structlog.get_logger()
 
 # A stop takes 5 s at the most: 3 for what is in flight, the rest to flush.
 _GRACE_S = 3.0
+# A store that restarts or elects a leader is back before.
+_OUT_OF_TOUCH_S = 10.0
 # More than an incarnation gives out: 20,000 changes a second for eight weeks.
 _MOST_REVISIONS = 100_000_000_000
 
@@ -79,11 +82,15 @@ _MOST_REVISIONS = 100_000_000_000
 class Hub:
     """One hub: `start`, then it serves until `stop`."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_failure` is called when a part has died that the hub cannot go on without."""
         self._settings = settings
+        self._on_failure = on_failure
         self._clock = clock
         self._observability = Observability(settings, hub_version())
-        self._store = make_store(settings, self._observability.store_counts.add)
+        self._store = make_store(settings, self._observability.store_counts.add, on_failure)
         self._tls: ServerTls | None = None
         self._tokens = TokenRegistry()
         self._trail = AuditTrail()
@@ -154,6 +161,7 @@ class Hub:
         )
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
+        tell_of_end(self._expiry, self._on_failure)
         self._feed = ChangeFeed(registry)
         await self._open_doors(registry, self._feed)
         self._ready = True
@@ -238,7 +246,7 @@ class Hub:
         settings, clock = self._settings, self._clock
         registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
         selection = SelectionHandlers(registry)
-        self._static = StaticEndpoints(registrar, registry, clock)
+        self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
         await self._static.sync(wanted_endpoints(settings))
         service = Service(
             tokens=self._tokens,
@@ -357,7 +365,11 @@ class Hub:
             await asyncio.sleep((deadline_ms - now_ms) / 1000)
 
     def _why_not_ready(self) -> str | None:
-        return None if self._ready else "the hub is starting or stopping"
+        if not self._ready:
+            return "the hub is starting or stopping"
+        if self._store.out_of_touch_s > _OUT_OF_TOUCH_S:
+            return f"the store does not answer: {self._store.kind}"
+        return None
 
     def _why_mistrusted(self) -> str | None:
         return health.mistrust(self._require_registry(), self._clock.now_ms())

@@ -1,5 +1,7 @@
 """What single parts of the hub take from its settings."""
 
+from collections.abc import Callable
+
 from hub.bootstrap import STORE_FILE, StartError
 from hub.probes.settings import ProbeSettings
 from hub.ratelimit import RateLimiter, Tier
@@ -10,8 +12,15 @@ from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 
-def make_store(settings: Settings, on_transaction: TransactionObserver) -> Store:
-    """The store that the settings ask for. Raises StartError."""
+def make_store(
+    settings: Settings,
+    on_transaction: TransactionObserver,
+    on_failure: Callable[[], None] = lambda: None,
+) -> Store:
+    """The store that the settings ask for. Raises StartError.
+
+    `on_failure` is called where its feed of changes has died for good.
+    """
     if not settings.store.etcd:
         return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
@@ -22,7 +31,10 @@ def make_store(settings: Settings, on_transaction: TransactionObserver) -> Store
             "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
         ) from error
     return EtcdStore(
-        settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
+        settings.store.etcd,
+        prefix=settings.store.etcd_prefix,
+        on_transaction=on_transaction,
+        on_failure=on_failure,
     )
 
 

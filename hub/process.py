@@ -1,7 +1,6 @@
 """The hub as a process: signals, the event loop, the garbage collector, and an exit code."""
 
 import asyncio
-import contextlib
 import gc
 import signal
 import sys
@@ -17,6 +16,7 @@ from hub.clock import SystemClock
 from hub.reload import Load, Reloader
 from hub.settings import Settings
 from hub.stores.base import StoreError
+from hub.tasks import tell_of_end
 
 log = structlog.get_logger()
 
@@ -34,35 +34,58 @@ def run(settings: Settings, load: Load | None = None, config_file: Path | None =
 
 
 async def _serve(settings: Settings, load: Load, config_file: Path | None) -> int:
-    stop = asyncio.Event()
+    stop, failed = asyncio.Event(), asyncio.Event()
+
+    def fail() -> None:
+        failed.set()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        hub = Hub(settings, SystemClock())
-        await hub.start()
+        hub = Hub(settings, SystemClock(), fail)
+        is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
+    if is_started:
+        reloader = Reloader(settings, load, hub.reconfigure, config_file)
+        # Without a file there is nothing new to read, and the terminal that hung up
+        # was the hub's own; who had it ignored (nohup) wants the hub to outlive it.
+        if config_file is not None or settings.tls.cert_file:
+            loop.add_signal_handler(signal.SIGHUP, reloader.request)
+        elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, stop.set)
+        try:
+            reloading = asyncio.create_task(reloader.run(), name="reload")
+            tell_of_end(reloading, fail)
+            banner.show(hub.info(), settings, hub.new_admin_token)
+            await stop.wait()
+            log.info("stopping")
+            reloading.cancel()
+            await asyncio.wait([reloading])
+        finally:
+            await hub.stop()
+    log.info("stopped")
+    return 1 if failed.is_set() else 0
+
+
+async def _start(hub: Hub, stop: asyncio.Event) -> bool:
+    """Starts the hub; False where it was told to stop before, and then it has stopped."""
+    starting = asyncio.create_task(hub.start(), name="start")
+    told = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
+    if told.done():
+        starting.cancel()
+    told.cancel()
+    try:
+        await starting
+    except asyncio.CancelledError:
+        return False
     # What lives as long as the process need not be walked by every full
     # collection; with thousands of connections those walks are felt.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    reloader = Reloader(settings, load, hub.reconfigure, config_file)
-    # Without a file there is nothing new to read, and the terminal that hung up
-    # was the hub's own.
-    has_news = config_file is not None or settings.tls.cert_file
-    on_hangup = reloader.request if has_news else stop.set
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    reloading = asyncio.create_task(reloader.run(), name="reload")
-    reloading.add_done_callback(lambda _: stop.set())
-    banner.show(hub.info(), settings, hub.new_admin_token)
-    await stop.wait()
-    log.info("stopping")
-    reloading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await reloading
-    await hub.stop()
-    log.info("stopped")
-    return 0
+    return True

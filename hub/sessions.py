@@ -25,6 +25,8 @@ LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 MAX_PER_TOKEN: Final = 32
 """The most sessions of one token; the oldest end first."""
 
+# What is over goes with the next sign-ins: a batch has a bound, in etcd of 128 operations.
+_PRUNED_AT_ONCE: Final = 64
 _ID_BYTES: Final = 32
 _ID_LENGTH: Final = 43
 
@@ -80,7 +82,7 @@ class SessionRegistry:
     def open(self, principal: Principal, now_ms: int) -> tuple[str, int, list[Operation]]:
         """Makes a session: its id, its end in epoch ms, and what to commit.
 
-        Whoever opens one takes out those that are over. It is valid once the
+        Whoever opens one takes out some that are over. It is valid once the
         operations have come back as a change.
         """
         session_id = secrets.token_urlsafe(_ID_BYTES)
@@ -105,7 +107,8 @@ class SessionRegistry:
             elif session.token_id == principal.token_id:
                 own.append(session)
         own.sort(key=lambda session: session.expires_at_ms, reverse=True)
-        return over + [session.key for session in own[MAX_PER_TOKEN - 1 :]]
+        excess = [session.key for session in own[MAX_PER_TOKEN - 1 :]]
+        return (excess + over)[:_PRUNED_AT_ONCE]
 
 
 def _digest(session_id: str) -> str:

@@ -4,8 +4,11 @@ What the file says of an endpoint holds against what was registered before; its
 models, status, admin state and time of registration stay.
 """
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 import structlog
 
@@ -42,6 +45,9 @@ _BACKENDS = {
     "openai": BACKEND_OPENAI,
 }
 
+AT_ONCE: Final = 64
+"""How many endpoints are registered together, so that one write to the disk serves them."""
+
 Wanted = Mapping[str, Registration]
 """Registrations by the endpoint's id."""
 
@@ -65,11 +71,18 @@ def wanted_endpoints(settings: Settings) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class StaticEndpoints:
-    """Keeps the registry in step with the file."""
+    """Keeps the registry in step with the file.
+
+    `is_alone` says that no other hub writes to the store: then every endpoint there
+    that a file listed was listed by this hub's. Elsewhere another hub's file may
+    list it, and only what this process has read from its own file is removed.
+    """
 
     registrar: Registrar
     registry: Registry
     clock: Clock
+    is_alone: bool
+    _listed: set[str] = field(default_factory=set, init=False)
 
     async def sync(self, wanted: Wanted) -> None:
         """Registers what is wanted, and removes what an earlier file had.
@@ -80,22 +93,36 @@ class StaticEndpoints:
         gone = [
             record.message.id
             for record in self.registry.endpoints()
-            if record.message.source == SOURCE_CONFIG and record.message.id not in wanted
+            if record.message.source == SOURCE_CONFIG
+            and record.message.id not in wanted
+            and (self.is_alone or record.message.id in self._listed)
         ]
+        self._listed.update(wanted)
         for id_ in gone:
-            try:
-                await self.registrar.remove(id_, "")
-            except EndpointNotFound:
-                continue
-            except HubError as error:
-                _failed("removed", id_, error)
-            else:
-                log.info("endpoint removed: the file has it no more", id=id_)
-        for id_, registration in wanted.items():
-            try:
-                await self.registrar.register(id_, registration, self.clock.now_ms())
-            except HubError as error:
-                _failed("registered", id_, error)
+            await self._remove(id_)
+        left = iter(wanted.items())
+        while group := list(islice(left, AT_ONCE)):
+            async with asyncio.TaskGroup() as tasks:
+                for id_, registration in group:
+                    tasks.create_task(self._register(id_, registration))
+
+    async def _remove(self, id_: str) -> None:
+        try:
+            await self.registrar.remove(id_, "")
+        except EndpointNotFound:
+            pass
+        except HubError as error:
+            _failed("removed", id_, error)
+            return
+        else:
+            log.info("endpoint removed: the file has it no more", id=id_)
+        self._listed.discard(id_)
+
+    async def _register(self, id_: str, registration: Registration) -> None:
+        try:
+            await self.registrar.register(id_, registration, self.clock.now_ms())
+        except HubError as error:
+            _failed("registered", id_, error)
 
 
 def _failed(what: str, id_: str, error: HubError) -> None:

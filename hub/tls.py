@@ -86,12 +86,18 @@ def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
         raise StartError(
             f"tls: {certificate} and {key} are no certificate and key in PEM"
         ) from None
+    except OSError as error:
+        raise StartError(f"tls: {certificate}, {key}: {error.strerror or error}") from None
     if settings.client_ca_file:
         try:
             context.load_verify_locations(_path(settings.client_ca_file))
         except ssl.SSLError:
             raise StartError(
                 f"tls.client_ca_file: {settings.client_ca_file}: no certificate in PEM"
+            ) from None
+        except OSError as error:
+            raise StartError(
+                f"tls.client_ca_file: {settings.client_ca_file}: {error.strerror or error}"
             ) from None
         context.verify_mode = ssl.CERT_REQUIRED
 

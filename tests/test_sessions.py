@@ -95,6 +95,20 @@ def test_who_signs_in_takes_out_what_is_over() -> None:
     assert rig.is_in(session_id, NOW + 6_000)
 
 
+def test_one_sign_in_takes_out_no_more_than_a_batch_holds() -> None:
+    rig = Rig()
+    for _ in range(5):
+        token = rig.token(ttl_ms=5_000)
+        for _ in range(MAX_PER_TOKEN):
+            rig.sign_in(token)
+    token, later = rig.token(), NOW + 6_000
+    left = []
+    for _ in range(3):
+        rig.sign_in(token, later)
+        left.append(len(rig.stored))
+    assert left == [160 - 64 + 1, 160 - 128 + 2, 3]
+
+
 def test_a_token_has_so_many_sessions_and_the_oldest_end_first() -> None:
     rig = Rig()
     other, _ = rig.sign_in(rig.token())

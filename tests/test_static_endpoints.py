@@ -6,7 +6,7 @@ import pytest
 
 from hub.config import ConfigError
 from hub.settings import Settings
-from hub.static_endpoints import wanted_endpoints
+from hub.static_endpoints import StaticEndpoints, Wanted, wanted_endpoints
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_VLLM,
@@ -14,6 +14,7 @@ from llmhub.v1.endpoint_pb2 import (
     SOURCE_MANUAL,
     STATUS_HEALTHY,
 )
+from tests.support.core import Core, running_core
 from tests.support.hub import HubClient, by_id, hub_process, running_hub, settings_for
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, FakeVllm, Fleet
@@ -134,3 +135,33 @@ async def _until_healthy(hub: HubClient, ids: set[str]) -> None:
         return set(seen) == ids and all(e.status == STATUS_HEALTHY for e in seen.values())
 
     await wait_until(there, timeout_s=30)
+
+
+def _file(core: Core, *, is_alone: bool) -> StaticEndpoints:
+    return StaticEndpoints(core.registrar, core.registry, core.clock, is_alone=is_alone)
+
+
+def _wanted(*urls: str) -> Wanted:
+    return wanted_endpoints(settings(*({"url": url} for url in urls)))
+
+
+async def test_of_two_hubs_on_one_store_each_removes_what_its_own_file_had(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        one, two = _file(core, is_alone=False), _file(core, is_alone=False)
+        await one.sync(_wanted("a:1", "b:1"))
+        await two.sync(_wanted("c:1", "d:1"))
+        await one.sync(_wanted("a:1"))
+        assert set(core.ids()) == {"a:1", "c:1", "d:1"}
+        await two.sync(_wanted("d:1"))
+        assert set(core.ids()) == {"a:1", "d:1"}
+        # A hub that starts anew knows of no earlier file, and leaves all there is.
+        await _file(core, is_alone=False).sync(_wanted())
+        assert set(core.ids()) == {"a:1", "d:1"}
+
+
+async def test_many_endpoints_share_their_writes_to_the_disk(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        before = core.store.commits
+        await _file(core, is_alone=True).sync(_wanted(*(f"h{n}:1" for n in range(200))))
+        assert len(core.ids()) == 200
+        assert core.store.commits - before <= 40

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
+from hub import tls as tls_module
 from hub.app import Hub
 from hub.bootstrap import ADMIN_TOKEN_FILE, StartError
 from hub.cli.failures import CommandFailed, ExitCode
@@ -192,3 +193,23 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         with pytest.raises(CommandFailed) as refused:
             find_credentials(file, tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
+
+
+@pytest.mark.parametrize("setting", ["cert_file", "key_file", "client_ca_file"])
+def test_a_file_that_goes_while_it_is_read_again_is_named(
+    own: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    authority = shutil.copy(own.cert, tmp_path / "authority.pem")
+    files = {"cert_file": own.cert, "key_file": own.key, "client_ca_file": authority}
+    tls = ServerTls(TlsSettings(**{name: str(file) for name, file in files.items()}))
+    read = tls_module._read
+
+    def read_and_remove(settings: TlsSettings) -> object:
+        contents = read(settings)
+        Path(files[setting]).unlink()
+        return contents
+
+    monkeypatch.setattr(tls_module, "_read", read_and_remove)
+    with pytest.raises(StartError, match="No such file") as caught:
+        tls.reload()
+    assert str(files[setting]) in str(caught.value)

@@ -117,6 +117,14 @@ class Store(Protocol):
         """How many batches are on their way to the disk."""
         ...
 
+    @property
+    def out_of_touch_s(self) -> float:
+        """For how many seconds changes may have been missed; 0 while all is well.
+
+        A store in this process is never out of touch.
+        """
+        ...
+
     async def open(self, listener: ChangeListener) -> Contents:
         """Opens the store and returns all it holds.
 

@@ -9,7 +9,7 @@ ends, so the watch here is on the stub: etcd answers with whole revisions
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final
@@ -31,6 +31,7 @@ from hub.stores.base import (
     StoreError,
     TransactionObserver,
 )
+from hub.tasks import tell_of_end
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_MAX_WAITING: Final = 10_000
@@ -79,7 +80,9 @@ class EtcdStore:
         max_waiting: int = DEFAULT_MAX_WAITING,
         credentials: grpc.ChannelCredentials | None = None,
         on_transaction: TransactionObserver | None = None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_failure` is called where the watch has died and does not come back."""
         self._target = target
         self._data = f"{prefix}data/".encode()
         self._data_end = self._data[:-1] + b"0"
@@ -88,6 +91,7 @@ class EtcdStore:
         self._max_waiting = max_waiting
         self._credentials = credentials
         self._on_transaction = on_transaction
+        self._on_failure = on_failure
         self._channel: grpc.aio.Channel | None = None
         # Any: aetcd has no type information.
         self._kv: Any = None
@@ -95,7 +99,9 @@ class EtcdStore:
         self._delivered = 0
         self._revisions: dict[str, int] = {}
         self._commits: set[asyncio.Task[int]] = set()
-        self._arrivals: dict[int, asyncio.Future[None]] = {}
+        self._arrivals: dict[asyncio.Future[None], int] = {}
+        # On the loop's clock; None while the watch's stream is up.
+        self._lost_at: float | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -107,6 +113,13 @@ class EtcdStore:
     def waiting(self) -> int:
         """See `Store`."""
         return len(self._commits)
+
+    @property
+    def out_of_touch_s(self) -> float:
+        """See `Store`."""
+        if self._lost_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._lost_at
 
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. A store that is closed cannot be opened again."""
@@ -123,6 +136,7 @@ class EtcdStore:
         self._revisions = {entry.key: entry.revision for entry in contents.entries}
         self._delivered = contents.revision
         self._watcher = asyncio.create_task(self._watch(listener), name="etcd-watch")
+        tell_of_end(self._watcher, self._on_failure)
         self._accepting = True
         return contents
 
@@ -179,35 +193,41 @@ class EtcdStore:
         request = rpc.TxnRequest(
             compare=[_mod_revision_is(self._key(each.key), each.revision) for each in batch.expect],
             success=[self._request(operation) for operation in batch.operations],
-            # Only to say which of the preconditions failed.
+            # To say which of the preconditions failed, and against which revision: the
+            # marker has it also where the winner has deleted the key.
             failure=[
-                rpc.RequestOp(
-                    request_range=rpc.RangeRequest(key=self._key(each.key), keys_only=True)
-                )
-                for each in batch.expect
+                rpc.RequestOp(request_range=rpc.RangeRequest(key=key, keys_only=True))
+                for key in (*(self._key(each.key) for each in batch.expect), self._data)
             ],
         )
         request.success.append(rpc.RequestOp(request_put=rpc.PutRequest(key=self._data)))
         started = time.perf_counter()
         answer = await self._call(self._kv.Txn, request)
         if not answer.succeeded:
+            # Who decides anew shall find what won, not what has just lost.
+            await self._until_delivered(_latest(answer.responses))
             raise PreconditionFailed(_failed(batch.expect, answer.responses))
         if self._on_transaction is not None:
             self._on_transaction(1, time.perf_counter() - started)
         revision = int(answer.header.revision)
-        if self._delivered < revision:
-            arrival = self._arrivals.setdefault(
-                revision, asyncio.get_running_loop().create_future()
-            )
-            try:
-                await asyncio.wait_for(arrival, self._timeout_s)
-            except TimeoutError:
-                self._arrivals.pop(revision, None)
-                raise StoreError(
-                    f"etcd at {self._target} has the change and its watch does not tell: check"
-                    " the connection"
-                ) from None
+        await self._until_delivered(revision)
         return revision
+
+    async def _until_delivered(self, revision: int) -> None:
+        """Waits until the listener has been called with it. Raises StoreError."""
+        if self._delivered >= revision:
+            return
+        arrival = asyncio.get_running_loop().create_future()
+        self._arrivals[arrival] = revision
+        try:
+            await asyncio.wait_for(arrival, self._timeout_s)
+        except TimeoutError:
+            raise StoreError(
+                f"etcd at {self._target} has the change and its watch does not tell: check"
+                " the connection"
+            ) from None
+        finally:
+            self._arrivals.pop(arrival, None)
 
     async def _read(self) -> Contents:
         """Reads all keys, page by page, at one revision."""
@@ -235,6 +255,8 @@ class EtcdStore:
             except (grpc.aio.AioRpcError, StoreError):
                 # Commits tell their callers; the watch only has to come back.
                 pass
+            if self._lost_at is None:
+                self._lost_at = asyncio.get_running_loop().time()
             failures = 0 if self._delivered > before else failures + 1
             await asyncio.sleep(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
 
@@ -258,6 +280,7 @@ class EtcdStore:
                     return True
                 if response.canceled:
                     return False
+                self._lost_at = None
                 for revision, events in groupby(response.events, _revision_of_event):
                     self._deliver(listener, self._change(revision, events))
         finally:
@@ -299,9 +322,8 @@ class EtcdStore:
             )
         self._delivered = change.revision
         # After a compaction one change stands for many revisions.
-        for revision in [each for each in self._arrivals if each <= change.revision]:
-            arrival = self._arrivals.pop(revision)
-            if not arrival.done():
+        for arrival, revision in self._arrivals.items():
+            if revision <= change.revision and not arrival.done():
                 arrival.set_result(None)
 
     async def _call(self, method: Any, request: Any) -> Any:
@@ -351,11 +373,19 @@ def _number(pair: Any) -> int:
 
 
 def _failed(expect: Sequence[Expect], responses: Sequence[Any]) -> str:
-    for each, response in zip(expect, responses, strict=True):
+    for each, response in zip(expect, responses, strict=False):
         pairs = response.response_range.kvs
         if (pairs[0].mod_revision if pairs else 0) != each.revision:
             return each.key
     return expect[0].key
+
+
+def _latest(responses: Sequence[Any]) -> int:
+    """The last revision of all keys that were read."""
+    return max(
+        (int(pair.mod_revision) for each in responses for pair in each.response_range.kvs),
+        default=0,
+    )
 
 
 def _revision_of_event(event: Any) -> int:

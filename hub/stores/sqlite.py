@@ -89,6 +89,11 @@ class SqliteStore:
         """See `Store`."""
         return self._waiting
 
+    @property
+    def out_of_touch_s(self) -> float:
+        """See `Store`."""
+        return 0.0
+
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. A store that is closed cannot be opened again."""
         if self._thread is not None:

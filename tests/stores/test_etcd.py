@@ -10,6 +10,7 @@ from hub.stores.base import Contents, Delete, Expect, PreconditionFailed, Put, S
 from hub.stores.etcd import EtcdStore
 from tests.support.etcd import EtcdServer, free_ports
 from tests.support.stores import Feed, answering
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
 
@@ -195,4 +196,54 @@ async def test_an_overloaded_store_says_so(server: EtcdServer) -> None:
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(outcome, int) for outcome in outcomes] == [True] * 5 + [False]
     assert "overloaded" in str(outcomes[5])
+    await store.close()
+
+
+@pytest.mark.parametrize("win", [Put("a", b"2"), Delete("a")], ids=["written", "deleted"])
+async def test_who_loses_has_been_told_what_won(
+    pair: tuple[EtcdStore, EtcdStore], win: Put | Delete
+) -> None:
+    one, two = pair
+    feed, _ = await opened(one)
+    await opened(two)
+    revision = await one.commit([Put("a", b"1")])
+    assert one._watcher is not None
+    one._watcher.cancel()
+    await asyncio.wait([one._watcher])
+    await two.commit([win])
+    losing = asyncio.create_task(one.commit([Put("a", b"3")], [Expect("a", revision)]))
+    await wait_until(lambda: one._arrivals or losing.done())
+    assert len(feed.changes) == 1
+    one._watcher = asyncio.create_task(one._watch(feed))
+    with pytest.raises(PreconditionFailed):
+        await losing
+    assert len(feed.changes) == 2
+    assert feed.replayed().keys() == ({"a"} if isinstance(win, Put) else set())
+
+
+async def test_it_says_how_long_it_has_been_out_of_touch(
+    server: EtcdServer, pair: tuple[EtcdStore, EtcdStore]
+) -> None:
+    one, _ = pair
+    await opened(one)
+    await one.commit([Put("a", b"")])
+    assert one.out_of_touch_s == 0
+    await asyncio.to_thread(server.kill)
+    await wait_until(lambda: one.out_of_touch_s > 0, timeout_s=30)
+    await asyncio.to_thread(server.start)
+    await wait_until(lambda: one.out_of_touch_s == 0, timeout_s=30)
+
+
+async def test_a_watch_that_dies_is_told(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unforeseen(*_: object) -> bool:
+        raise ValueError("unforeseen")
+
+    await answering(server.target)
+    monkeypatch.setattr(EtcdStore, "_watch_stream", unforeseen)
+    died = asyncio.Event()
+    store = EtcdStore(server.target, on_failure=died.set)
+    await store.open(Feed())
+    await asyncio.wait_for(died.wait(), 10)
     await store.close()
