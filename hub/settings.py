@@ -131,6 +131,8 @@ class HttpSettings(Listener):
     """where it listens, HOST:PORT; port 0 picks one"""
     max_body_bytes: Bytes = 1_048_576
     """the longest request body that is accepted, in bytes"""
+    max_connections: Count = 2_000
+    """the most connections at a time; one more is closed at once"""
     public_metrics: bool = False
     """whether /metrics may be read without a reader token"""
 

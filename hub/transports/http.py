@@ -116,7 +116,14 @@ class HttpDoor:
             app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
         )
         await self._runner.setup()
-        await HttpSite(self._runner, host, port, self._tls).start()
+        await HttpSite(
+            self._runner,
+            host,
+            port,
+            self._tls,
+            max_connections=self._settings.max_connections,
+            turned_away=self._calls.turned_away,
+        ).start()
         bound = int(self._runner.addresses[0][1])
         self._auth.use_port(bound)
         return bound
@@ -272,6 +279,7 @@ _PLAIN_CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
 }
@@ -282,4 +290,6 @@ def _plain_error(error: web.HTTPException) -> web.Response:
     response = json_response(orjson.dumps({"error": code}), error.status)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
+    if error.status == 408:
+        response.force_close()
     return response

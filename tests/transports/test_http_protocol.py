@@ -1,0 +1,68 @@
+import asyncio
+from contextlib import closing, suppress
+
+from hub.transports import http_body, http_protocol
+from tests.support.hub import running_hub
+
+SIGN_IN = (
+    "POST /api/dashboard/session HTTP/1.1\r\nHost: h\r\n"
+    "X-LLM-Hub: d\r\nSec-Fetch-Site: same-origin\r\n"
+)
+
+
+async def opened(hub, sent=b""):
+    reader, writer = await asyncio.open_connection(*hub.http_address.split(":"))
+    writer.write(sent)
+    return reader, writer
+
+
+async def rest(reader):
+    async with asyncio.timeout(10):
+        return await reader.read()
+
+
+async def test_a_connection_without_a_whole_head_is_closed(hub, monkeypatch):
+    monkeypatch.setattr(http_protocol, "_HEAD_S", 0.05)
+    for sent in (b"", b"GET /heal"):
+        reader, writer = await opened(hub, sent)
+        assert await rest(reader) == b""
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed(hub, monkeypatch):
+    monkeypatch.setattr(http_protocol, "_KEEPALIVE_S", 0.05)
+    reader, writer = await opened(hub, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (await rest(reader)).endswith(b'{"status":"ok"}')
+    writer.close()
+
+
+async def test_a_body_that_does_not_come(hub, monkeypatch):
+    monkeypatch.setattr(http_body, "_BODY_S", 0.05)
+    reader, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readuntil(b"}")
+    assert b" 408 " in head
+    assert b"Connection: close" in head
+    assert body == b'{"error":"request_timeout"}'
+    writer.close()
+
+
+async def test_one_connection_too_many_is_closed_at_once(tmp_path):
+    async with running_hub(tmp_path, http={"max_connections": 1}) as hub:
+        traffic = hub.hub._observability.traffic
+        reader, writer = await opened(hub, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        await reader.readuntil(b"}")
+        other, second = await opened(hub)
+        with suppress(ConnectionResetError):
+            assert await rest(other) == b""
+        second.close()
+        assert traffic.http_turned_away == 1
+        writer.close()
+        await writer.wait_closed()
+        async with asyncio.timeout(10):
+            while True:
+                reader, writer = await opened(hub, b"GET /healthz HTTP/1.0\r\nHost: h\r\n\r\n")
+                with closing(writer), suppress(ConnectionResetError):
+                    if b" 200 " in await reader.read():
+                        break
