@@ -20,6 +20,8 @@ _HEAD_S: Final = 10.0
 # one that closes: https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout
 _KEEPALIVE_S: Final = 75.0
 _HANDSHAKE_S: Final = 10.0
+# A reader that takes nothing for so long pins what it was sent.
+_STALL_S: Final = 30.0
 
 
 class Connections:
@@ -63,6 +65,7 @@ class HttpProtocol(web.RequestHandler):
         self._connections = connections
         self._entered = False
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._stall_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -71,6 +74,8 @@ class HttpProtocol(web.RequestHandler):
             return
         self._entered = True
         self._head_deadline = self._loop.call_later(_HEAD_S, self._require_head)
+        self._unsent = 0
+        self._watch(cast(asyncio.Transport, transport))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -81,7 +86,27 @@ class HttpProtocol(web.RequestHandler):
         self._connections.leave()
         if self._head_deadline is not None:
             self._head_deadline.cancel()
+        if self._stall_check is not None:
+            self._stall_check.cancel()
         super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`. The peer has read."""
+        self._unsent = 0
+        super().resume_writing()
+
+    def _watch(self, transport: asyncio.Transport) -> None:
+        # Not `self.transport`, which is None once aiohttp has closed it, though a
+        # closed one stays for as long as its buffer is not empty.
+        self._stall_check = self._loop.call_later(_STALL_S, self._check_stall, transport)
+
+    def _check_stall(self, transport: asyncio.Transport) -> None:
+        unsent = transport.get_write_buffer_size()
+        if self._unsent and unsent >= self._unsent:
+            transport.abort()
+            return
+        self._unsent = unsent
+        self._watch(transport)
 
     def _require_head(self) -> None:
         if not self._request_count:

@@ -1,6 +1,5 @@
 """The dashboards' stream: server-sent events, each dashboard a number in `LiveUpdates`."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +13,7 @@ from hub.principal import Principal
 from hub.service import Caller, Service
 from hub.transports.http_auth import Authenticator
 from hub.transports.http_live import LiveUpdates
+from hub.transports.http_shared import write_shared
 from llmhub.v1.resources_pb2 import Role
 
 MAX_STREAMS: Final = 256
@@ -22,7 +22,6 @@ MAX_STREAMS: Final = 256
 _WATCH: Final = rpc("WatchRegistry")
 # Proxies cut what is silent, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
-_WRITE_S: Final = 30.0
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -66,8 +65,8 @@ class DashboardStream:
         try:
             with self._updates.following():
                 await self._follow(request, response, self._hello(principal))
-        except (ConnectionResetError, TimeoutError):
-            # The browser has gone, or reads no more; it comes back by itself.
+        except ConnectionResetError:
+            # The browser has gone, or read no more and was cut; it comes back by itself.
             pass
         return response
 
@@ -77,10 +76,9 @@ class DashboardStream:
         updates = self._updates
         resumed = updates.resume(request.headers.get("Last-Event-ID", ""))
         number, block = updates.state() if resumed is None else updates.after(resumed)
-        block = hello + block
+        await response.write(hello)
         while True:
-            async with asyncio.timeout(_WRITE_S):
-                await response.write(block)
+            await write_shared(response, block)
             await updates.wait(number, _BEAT_S)
             if (ending := self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))

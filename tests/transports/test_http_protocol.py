@@ -1,8 +1,12 @@
 import asyncio
+import json
 from contextlib import closing, suppress
 
+import pytest
+
 from hub.transports import http_body, http_protocol
-from tests.support.hub import running_hub
+from tests.support.hub import REGISTRY_PATH, running_hub
+from tests.support.waiting import wait_until
 
 SIGN_IN = (
     "POST /api/dashboard/session HTTP/1.1\r\nHost: h\r\n"
@@ -66,3 +70,29 @@ async def test_one_connection_too_many_is_closed_at_once(tmp_path):
                 with closing(writer), suppress(ConnectionResetError):
                     if b" 200 " in await reader.read():
                         break
+
+
+@pytest.mark.parametrize("path", ["/snapshot", ""])
+async def test_a_reader_that_stalls_is_cut(hub, monkeypatch, path):
+    monkeypatch.setattr(http_protocol, "_STALL_S", 0.05)
+    body = b'{"endpoints":[]}' + b" " * 16_000_000
+    views = hub.hub._http._views
+    monkeypatch.setattr(views, "endpoints", lambda: body)
+    monkeypatch.setattr(views, "snapshot", lambda _now_ms: body)
+    _, writer = await opened(
+        hub,
+        f"GET {REGISTRY_PATH}{path} HTTP/1.1\r\nHost: h\r\n"
+        f"Authorization: Bearer {hub.admin_token}\r\n\r\n".encode(),
+    )
+    site = hub.hub._http._runner.server
+    await wait_until(lambda: site.connections)
+    await wait_until(lambda: not site.connections)
+    writer.close()
+
+
+async def test_a_long_body_arrives_whole(hub, monkeypatch):
+    value = {"endpoints": ["x" * 300_000]}
+    monkeypatch.setattr(hub.hub._http._views, "endpoints", lambda: json.dumps(value).encode())
+    answer = await hub.http("GET", REGISTRY_PATH)
+    assert answer.json == value
+    assert int(answer.headers["Content-Length"]) > 300_000
