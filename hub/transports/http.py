@@ -258,6 +258,9 @@ class HttpDoor:
             except web.HTTPException as error:
                 response = _plain_error(error)
             except Exception as error:
+                if isinstance(error, ConnectionError) and request.transport is None:
+                    # The caller has gone: nobody reads this, and no part of the hub failed.
+                    return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
             call.answer(response.status, response.content_type)
             return response
@@ -276,6 +279,7 @@ async def _add_security_headers(_request: web.Request, response: web.StreamRespo
 
 
 _PLAIN_CODES = {
+    400: "bad_request",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",

@@ -77,5 +77,13 @@ def require_own_page(request: web.Request) -> None:
     if origin is None:
         if request.method not in _SAFE:
             raise web.HTTPForbidden
-    elif urlsplit(origin).netloc.lower() != request.host.lower():
+    elif _netloc(origin) != request.host.lower():
         raise web.HTTPForbidden
+
+
+def _netloc(origin: str) -> str | None:
+    """The host and port of an origin; None where it is no URL at all."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

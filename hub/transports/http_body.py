@@ -16,15 +16,20 @@ _BODY_S: Final = 10.0
 async def json_body(request: web.Request) -> dict[str, object]:
     """The body's JSON object.
 
-    Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout.
+    Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout,
+    HTTPBadRequest; ConnectionError where the caller has gone.
     """
     if "Content-Type" in request.headers and request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
+    if "Content-Encoding" in request.headers:
         raise web.HTTPUnsupportedMediaType
     try:
         async with asyncio.timeout(_BODY_S):
             raw = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest from None
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -60,6 +60,7 @@ class HttpProtocol(web.RequestHandler):
             server,
             loop=loop,
             keepalive_timeout=_KEEPALIVE_S,
+            auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]
         )
         self._connections = connections

@@ -3,6 +3,7 @@ import json
 from contextlib import closing, suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from hub.transports import http_body, http_protocol
 from tests.support.hub import REGISTRY_PATH, running_hub
@@ -96,3 +97,26 @@ async def test_a_long_body_arrives_whole(hub, monkeypatch):
     answer = await hub.http("GET", REGISTRY_PATH)
     assert answer.json == value
     assert int(answer.headers["Content-Length"]) > 300_000
+
+
+async def test_what_a_stranger_gets_wrong_is_no_failure_of_the_hub(hub):
+    traffic = hub.hub._observability.traffic
+    with capture_logs() as logged:
+        _, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n{{".encode())
+        await wait_until(lambda: hub.hub._http._runner.server.requests_count)
+        writer.close()
+        await writer.wait_closed()
+        gone = ("POST", "/api/dashboard/session", "gone")
+        await wait_until(lambda: gone in dict(traffic.requests.items()))
+
+        chunked = f"{SIGN_IN}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
+        reader, writer = await opened(hub, chunked)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+
+        zipped = await hub.http(
+            "POST", REGISTRY_PATH, body={"host": "h"}, headers={"Content-Encoding": "deflate"}
+        )
+        assert (zipped.status, zipped.json) == (415, {"error": "unsupported_media_type"})
+    assert not [each for each in logged if each["log_level"] == "error"]
+    assert not traffic.errors
