@@ -1,6 +1,8 @@
 """The dashboards' stream: server-sent events, each dashboard a number in `LiveUpdates`."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import orjson
@@ -18,6 +20,9 @@ from llmhub.v1.resources_pb2 import Role
 
 MAX_STREAMS: Final = 256
 """The most dashboards at a time."""
+
+MAX_STREAMS_PER_TOKEN: Final = 32
+"""The most of these that one token's bearer may have, over all its sessions."""
 
 _WATCH: Final = rpc("WatchRegistry")
 # Proxies cut what is silent, commonly after 30 s or more.
@@ -48,6 +53,7 @@ class DashboardStream:
         self._service = service
         self._clock = clock
         self._about = about
+        self._by_token: Counter[str] = Counter()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Sends `hello`, `state`, then each `update`; `beat` where nothing happens.
@@ -60,15 +66,27 @@ class DashboardStream:
         self._service.admit_or_raise(_WATCH, caller, now_ms)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
+        if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
+            raise LimitReached(f"{MAX_STREAMS_PER_TOKEN} dashboards of this token are open already")
         response = web.StreamResponse(headers=_HEADERS)
-        await response.prepare(request)
         try:
-            with self._updates.following():
+            with self._counted(principal.token_id), self._updates.following():
+                await response.prepare(request)
                 await self._follow(request, response, self._hello(principal))
         except ConnectionResetError:
             # The browser has gone, or read no more and was cut; it comes back by itself.
             pass
         return response
+
+    @contextmanager
+    def _counted(self, token_id: str) -> Iterator[None]:
+        self._by_token[token_id] += 1
+        try:
+            yield
+        finally:
+            self._by_token[token_id] -= 1
+            if not self._by_token[token_id]:
+                del self._by_token[token_id]
 
     async def _follow(
         self, request: web.Request, response: web.StreamResponse, hello: bytes
