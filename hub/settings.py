@@ -110,7 +110,7 @@ class WsSettings(Listener):
     max_connections: Count = 20_000
     """the most connections at a time"""
     trusted_proxies: Networks = ()
-    """CIDR blocks of proxies whose X-Forwarded-For is believed"""
+    """CIDR blocks of proxies whose X-Forwarded-For is believed, at all doors"""
 
 
 class GrpcSettings(Listener):

@@ -246,7 +246,7 @@ class HttpDoor:
         """
         now_ms = self._clock.now_ms()
         principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, request.remote or "", "http")
+        caller = Caller(principal, self._auth.address(request), "http")
         self._service.admit_or_raise(called, caller, now_ms)
         return caller
 

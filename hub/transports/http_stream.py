@@ -62,7 +62,7 @@ class DashboardStream:
         """
         now_ms = self._clock.now_ms()
         principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, request.remote or "", "http")
+        caller = Caller(principal, self._auth.address(request), "http")
         self._service.admit_or_raise(_WATCH, caller, now_ms)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
