@@ -23,7 +23,7 @@ from hub.principal import Principal
 from hub.sessions import SessionRegistry
 from hub.settings import Network
 from hub.tokens import TokenRegistry
-from hub.transports.peer import peer_address
+from hub.transports.peer import is_trusted, peer_address
 
 PROOF_HEADER: Final = "X-LLM-Hub"
 """Proves, with any value, that a call with a cookie is the dashboard's own."""
@@ -72,6 +72,12 @@ class Authenticator:
         """Where the caller is: the peer, or what a trusted proxy says of it."""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         return peer_address(request.remote or "", self._trusted_proxies, forwarded)
+
+    def is_secure(self, request: web.Request) -> bool:
+        """Whether the caller speaks TLS, to the hub or to a trusted proxy that says so."""
+        proto = ",".join(request.headers.getall("X-Forwarded-Proto", ()))
+        told = proto.rpartition(",")[2].strip().lower() == "https"
+        return request.secure or (told and is_trusted(request.remote or "", self._trusted_proxies))
 
     def session_id(self, request: web.Request) -> str | None:
         """The session's id that the browser sent, valid or not."""

@@ -61,7 +61,7 @@ class SessionRoutes:
             path="/",
             httponly=True,
             samesite="Strict",
-            secure=request.secure,
+            secure=self._auth.is_secure(request),
         )
         return response
 
