@@ -283,9 +283,10 @@ class Hub:
             clock,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
+            trusted_proxies=settings.ws.trusted_proxies,
             tls=self._tls,
         )
-        auth = Authenticator(self._tokens, self._sessions)
+        auth = Authenticator(self._tokens, self._sessions, settings.ws.trusted_proxies)
         self._dashboard = Dashboard(
             auth=auth,
             sessions=self._sessions,

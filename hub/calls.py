@@ -177,5 +177,9 @@ class Calls:
         """An HTTP request that begins now; `route` is the template, not the path."""
         return HttpCall(method, route, self._traffic, self._span(f"{method} {route}", headers))
 
+    def turned_away(self) -> None:
+        """An HTTP connection that was one too many."""
+        self._traffic.http_turned_away += 1
+
     def _span(self, name: str, carrier: Mapping[str, str]) -> Span | None:
         return self._tracer.start(name, carrier) if self._tracer is not None else None

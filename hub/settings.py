@@ -110,7 +110,7 @@ class WsSettings(Listener):
     max_connections: Count = 20_000
     """the most connections at a time"""
     trusted_proxies: Networks = ()
-    """CIDR blocks of proxies whose X-Forwarded-For is believed"""
+    """CIDR blocks of proxies whose X-Forwarded-For is believed, at all doors"""
 
 
 class GrpcSettings(Listener):
@@ -131,6 +131,8 @@ class HttpSettings(Listener):
     """where it listens, HOST:PORT; port 0 picks one"""
     max_body_bytes: Bytes = 1_048_576
     """the longest request body that is accepted, in bytes"""
+    max_connections: Count = 2_000
+    """the most connections at a time; one more is closed at once"""
     public_metrics: bool = False
     """whether /metrics may be read without a reader token"""
 

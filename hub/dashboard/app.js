@@ -99,13 +99,18 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
   }
 });
 
-byId("sign-out").addEventListener("click", async () => {
+async function askToSignOut() {
   try {
     await api.signOut();
-  } finally {
-    signOut(false);
+  } catch (error) {
+    // The session may live on, so the page must not look as if it were over.
+    notify(`You are still signed in: the hub did not end the session. ${error.message}`, "Try again", askToSignOut);
+    return;
   }
-});
+  signOut(false);
+}
+
+byId("sign-out").addEventListener("click", askToSignOut);
 
 // What the stream says.
 

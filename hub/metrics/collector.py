@@ -135,6 +135,11 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
         "WebSocket connections refused because there were too many.",
         traffic.turned_away,
     )
+    yield _one_counter(
+        "llmhub_http_turned_away",
+        "HTTP connections refused because there were too many.",
+        traffic.http_turned_away,
+    )
 
 
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:

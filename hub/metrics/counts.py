@@ -88,7 +88,8 @@ class Traffic:
     - `errors`: errors told to callers, by door and reason
     - `violations`: frames that count against the sidecar, by transport
     - `closes`: sidecar connections that the hub ended, by transport and reason
-    - `turned_away`: connections refused because there are too many
+    - `turned_away`, `http_turned_away`: WebSocket and HTTP connections refused because
+      there are too many
     """
 
     def __init__(self) -> None:
@@ -105,6 +106,7 @@ class Traffic:
         self.violations: Counter[str] = Counter(dict.fromkeys(TRANSPORTS, 0))
         self.closes: Counter[tuple[str, str]] = Counter()
         self.turned_away = 0
+        self.http_turned_away = 0
 
 
 class StoreCounts:

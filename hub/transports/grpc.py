@@ -5,7 +5,7 @@ in `hub.contract`, and from there the one way in, `hub.service`.
 """
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,14 @@ from hub.contract import RPCS, SERVICES, Rpc, rpc
 from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
-from hub.settings import GrpcSettings
+from hub.settings import GrpcSettings, Network
 from hub.tls import ServerTls
 from hub.transports import reflection
 from hub.transports.frames import Session, SessionContext
 from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
 from hub.transports.live_streams import LiveStreams
+from hub.transports.peer import peer_address
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -64,11 +65,13 @@ class GrpcDoor:
         *,
         identify_timeout_s: float,
         grace_s: float,
+        trusted_proxies: Sequence[Network] = (),
         tls: ServerTls | None = None,
     ) -> None:
         """When the door stops, running calls get `grace_s` seconds to end."""
         self._grace_s = grace_s
         self._tls = tls
+        self._trusted_proxies = trusted_proxies
         self._identify_timeout_s = identify_timeout_s
         self._settings = settings
         self._service = service
@@ -172,14 +175,15 @@ class GrpcDoor:
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[Message]:
-        with self._calls.rpc(_CONNECT, _metadata(context)) as call:
+        metadata = _metadata(context)
+        with self._calls.rpc(_CONNECT, metadata) as call:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
                 async for frame in converse(
                     self._sessions,
                     frames,
-                    _peer(context),
+                    self._address(metadata, context),
                     self._clock,
                     self._identify_timeout_s,
                     self._streams,
@@ -194,7 +198,12 @@ class GrpcDoor:
         if scheme.lower() != "bearer":
             raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
         principal = self._service.tokens.authenticate(token.strip(), now_ms)
-        return Caller(principal, _peer(context), "grpc")
+        return Caller(principal, self._address(metadata, context), "grpc")
+
+    def _address(self, metadata: Mapping[str, str], context: Context) -> str:
+        """Where the caller is: the peer, or what a trusted proxy says of it."""
+        forwarded = metadata.get("x-forwarded-for", "")
+        return peer_address(_peer(context), self._trusted_proxies, forwarded)
 
 
 def _require_bindable(host: str, port: int) -> None:

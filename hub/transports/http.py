@@ -116,7 +116,14 @@ class HttpDoor:
             app, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s
         )
         await self._runner.setup()
-        await HttpSite(self._runner, host, port, self._tls).start()
+        await HttpSite(
+            self._runner,
+            host,
+            port,
+            self._tls,
+            max_connections=self._settings.max_connections,
+            turned_away=self._calls.turned_away,
+        ).start()
         bound = int(self._runner.addresses[0][1])
         self._auth.use_port(bound)
         return bound
@@ -239,7 +246,7 @@ class HttpDoor:
         """
         now_ms = self._clock.now_ms()
         principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, request.remote or "", "http")
+        caller = Caller(principal, self._auth.address(request), "http")
         self._service.admit_or_raise(called, caller, now_ms)
         return caller
 
@@ -251,6 +258,9 @@ class HttpDoor:
             except web.HTTPException as error:
                 response = _plain_error(error)
             except Exception as error:
+                if isinstance(error, ConnectionError) and request.transport is None:
+                    # The caller has gone: nobody reads this, and no part of the hub failed.
+                    return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
             call.answer(response.status, response.content_type)
             return response
@@ -269,9 +279,11 @@ async def _add_security_headers(_request: web.Request, response: web.StreamRespo
 
 
 _PLAIN_CODES = {
+    400: "bad_request",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
 }
@@ -282,4 +294,6 @@ def _plain_error(error: web.HTTPException) -> web.Response:
     response = json_response(orjson.dumps({"error": code}), error.status)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
+    if error.status == 408:
+        response.force_close()
     return response

@@ -12,6 +12,7 @@ comes with one must also prove that the dashboard made it:
 - The cookie itself is SameSite=Strict.
 """
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,7 +21,9 @@ from aiohttp import web
 from hub.errors import InvalidToken
 from hub.principal import Principal
 from hub.sessions import SessionRegistry
+from hub.settings import Network
 from hub.tokens import TokenRegistry
+from hub.transports.peer import is_trusted, peer_address
 
 PROOF_HEADER: Final = "X-LLM-Hub"
 """Proves, with any value, that a call with a cookie is the dashboard's own."""
@@ -31,7 +34,13 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 class Authenticator:
     """Finds the principal of a request."""
 
-    def __init__(self, tokens: TokenRegistry, sessions: SessionRegistry) -> None:
+    def __init__(
+        self,
+        tokens: TokenRegistry,
+        sessions: SessionRegistry,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
+        self._trusted_proxies = trusted_proxies
         self._tokens = tokens
         self._sessions = sessions
         self.cookie = "llm_hub_session"
@@ -59,6 +68,17 @@ class Authenticator:
         require_own_page(request)
         return self._sessions.authenticate(session_id, now_ms)
 
+    def address(self, request: web.Request) -> str:
+        """Where the caller is: the peer, or what a trusted proxy says of it."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        return peer_address(request.remote or "", self._trusted_proxies, forwarded)
+
+    def is_secure(self, request: web.Request) -> bool:
+        """Whether the caller speaks TLS, to the hub or to a trusted proxy that says so."""
+        proto = ",".join(request.headers.getall("X-Forwarded-Proto", ()))
+        told = proto.rpartition(",")[2].strip().lower() == "https"
+        return request.secure or (told and is_trusted(request.remote or "", self._trusted_proxies))
+
     def session_id(self, request: web.Request) -> str | None:
         """The session's id that the browser sent, valid or not."""
         return request.cookies.get(self.cookie)
@@ -77,5 +97,13 @@ def require_own_page(request: web.Request) -> None:
     if origin is None:
         if request.method not in _SAFE:
             raise web.HTTPForbidden
-    elif urlsplit(origin).netloc.lower() != request.host.lower():
+    elif _netloc(origin) != request.host.lower():
         raise web.HTTPForbidden
+
+
+def _netloc(origin: str) -> str | None:
+    """The host and port of an origin; None where it is no URL at all."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

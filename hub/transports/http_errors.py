@@ -18,7 +18,10 @@ from hub.errors import (
     TargetForbidden,
     ValidationFailed,
 )
+from hub.transports.http_shared import SharedBody
 
+# Shorter ones fit into a connection's buffer anyway.
+_LONG_BYTES = 65_536
 # The mapping of google.rpc.Code's own comments, but for what HTTP says better.
 _STATUS = {
     code_pb2.INVALID_ARGUMENT: 400,
@@ -37,6 +40,8 @@ _STATUS = {
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
     """A reply with a JSON body."""
+    if len(body) > _LONG_BYTES:
+        return web.Response(body=SharedBody(body, "application/json"), status=status)
     return web.Response(body=body, status=status, content_type="application/json")
 
 

@@ -49,7 +49,7 @@ class SessionRoutes:
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         now_ms = self._clock.now_ms()
         principal = self._service.tokens.authenticate(token.strip(), now_ms)
-        caller = Caller(principal, request.remote or "", "http")
+        caller = Caller(principal, self._auth.address(request), "http")
         self._service.admit_or_raise(_SEE, caller, now_ms)
         session_id, expires_at_ms, operations = self._sessions.open(principal, now_ms)
         await self._commit(operations)
@@ -61,7 +61,7 @@ class SessionRoutes:
             path="/",
             httponly=True,
             samesite="Strict",
-            secure=request.secure,
+            secure=self._auth.is_secure(request),
         )
         return response
 

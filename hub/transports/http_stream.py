@@ -1,7 +1,8 @@
 """The dashboards' stream: server-sent events, each dashboard a number in `LiveUpdates`."""
 
-import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import orjson
@@ -14,15 +15,18 @@ from hub.principal import Principal
 from hub.service import Caller, Service
 from hub.transports.http_auth import Authenticator
 from hub.transports.http_live import LiveUpdates
+from hub.transports.http_shared import write_shared
 from llmhub.v1.resources_pb2 import Role
 
 MAX_STREAMS: Final = 256
 """The most dashboards at a time."""
 
+MAX_STREAMS_PER_TOKEN: Final = 32
+"""The most of these that one token's bearer may have, over all its sessions."""
+
 _WATCH: Final = rpc("WatchRegistry")
 # Proxies cut what is silent, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
-_WRITE_S: Final = 30.0
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -49,6 +53,7 @@ class DashboardStream:
         self._service = service
         self._clock = clock
         self._about = about
+        self._by_token: Counter[str] = Counter()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Sends `hello`, `state`, then each `update`; `beat` where nothing happens.
@@ -57,19 +62,31 @@ class DashboardStream:
         """
         now_ms = self._clock.now_ms()
         principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, request.remote or "", "http")
+        caller = Caller(principal, self._auth.address(request), "http")
         self._service.admit_or_raise(_WATCH, caller, now_ms)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
+        if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
+            raise LimitReached(f"{MAX_STREAMS_PER_TOKEN} dashboards of this token are open already")
         response = web.StreamResponse(headers=_HEADERS)
-        await response.prepare(request)
         try:
-            with self._updates.following():
+            with self._counted(principal.token_id), self._updates.following():
+                await response.prepare(request)
                 await self._follow(request, response, self._hello(principal))
-        except (ConnectionResetError, TimeoutError):
-            # The browser has gone, or reads no more; it comes back by itself.
+        except ConnectionResetError:
+            # The browser has gone, or read no more and was cut; it comes back by itself.
             pass
         return response
+
+    @contextmanager
+    def _counted(self, token_id: str) -> Iterator[None]:
+        self._by_token[token_id] += 1
+        try:
+            yield
+        finally:
+            self._by_token[token_id] -= 1
+            if not self._by_token[token_id]:
+                del self._by_token[token_id]
 
     async def _follow(
         self, request: web.Request, response: web.StreamResponse, hello: bytes
@@ -77,10 +94,9 @@ class DashboardStream:
         updates = self._updates
         resumed = updates.resume(request.headers.get("Last-Event-ID", ""))
         number, block = updates.state() if resumed is None else updates.after(resumed)
-        block = hello + block
+        await response.write(hello)
         while True:
-            async with asyncio.timeout(_WRITE_S):
-                await response.write(block)
+            await write_shared(response, block)
             await updates.wait(number, _BEAT_S)
             if (ending := self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))

@@ -14,6 +14,8 @@ class HttpViews:
         self._registry = registry
         self._endpoints = b'{"endpoints":[]}'
         self._endpoints_revision: int | None = None
+        self._snapshot = b""
+        self._snapshot_revision: int | None = None
 
     def endpoint(self, id_: str) -> bytes:
         """One endpoint. Raises EndpointNotFound."""
@@ -37,6 +39,13 @@ class HttpViews:
         """Endpoints, resources and VRAM by agent_id, fleet_models and the revision."""
         registry = self._registry
         registry.expire(now_ms)
+        if self._snapshot_revision != registry.revision:
+            self._snapshot = self._join_snapshot()
+            self._snapshot_revision = registry.revision
+        return self._snapshot
+
+    def _join_snapshot(self) -> bytes:
+        registry = self._registry
         resources = b",".join(
             orjson.dumps(agent_id) + b":" + record.encoded(to_json_bytes)
             for agent_id, record in sorted(registry.resources.items())

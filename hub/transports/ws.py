@@ -1,12 +1,10 @@
 """The WebSocket door: JSON frames of sidecars, carried to and from a `Session`."""
 
 import asyncio
-import ipaddress
 import ssl
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
 
-import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -19,9 +17,8 @@ from hub.presence import GOING_AWAY, Close
 from hub.settings import WsSettings
 from hub.transports.frame_replies import Replies
 from hub.transports.frames import Session, SessionContext
+from hub.transports.peer import peer_address
 from hub.transports.session_deadlines import SessionDeadlines
-
-log = structlog.get_logger()
 
 # How long a peer may take to answer a close frame before the socket is cut.
 _CLOSE_TIMEOUT_S = 2.0
@@ -128,17 +125,11 @@ class WebSocketDoor:
 
     def _remote_address(self, connection: ServerConnection) -> str:
         """Where the sidecar is: the peer, or what a trusted proxy says of it."""
-        peer = str(connection.remote_address[0])
-        if self._settings.trusted_proxies and _is_in(peer, self._settings.trusted_proxies):
-            assert connection.request is not None
-            forwarded = connection.request.headers.get("X-Forwarded-For", "")
-            # The proxy appends the address it saw, so only the last one is its own word.
-            candidate = forwarded.rpartition(",")[2].strip()
-            try:
-                return str(ipaddress.ip_address(candidate))
-            except ValueError:
-                log.warning("proxy sent no usable X-Forwarded-For", peer=peer)
-        return peer
+        assert connection.request is not None
+        forwarded = connection.request.headers.get_all("X-Forwarded-For")
+        return peer_address(
+            str(connection.remote_address[0]), self._settings.trusted_proxies, ",".join(forwarded)
+        )
 
 
 class _Connection(ServerConnection):
@@ -220,8 +211,3 @@ class _Handle:
 def _reason(close: Close) -> str:
     """The reason, cut to the 123 bytes that a close frame holds (RFC 6455, 5.5)."""
     return close.reason.encode()[:123].decode(errors="ignore")
-
-
-def _is_in(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return any(ip in network for network in networks if network.version == ip.version)

@@ -29,6 +29,27 @@ async def test_signing_in_and_out(browser, hub):
         await expect(shown.page.get_by_label("Token")).to_be_visible()
 
 
+async def test_signing_out_that_fails_is_told(browser, hub):
+    async with screen(browser, hub) as shown:
+        shown.tolerated.append("503 (Service Unavailable)")
+        await shown.sign_in()
+        await expect(shown.page.locator("#link")).to_have_text("Live")
+
+        async def refuse(route):
+            if route.request.method == "DELETE":
+                await route.fulfill(status=503, json={"error": "store_unavailable"})
+            else:
+                await route.continue_()
+
+        await shown.page.route("**/api/dashboard/session", refuse)
+        await shown.page.get_by_role("button", name="Sign out").click()
+        await expect(shown.page.get_by_text("You are still signed in")).to_be_visible()
+        await expect(shown.page.locator("#link")).to_have_text("Live")
+        await shown.page.unroute("**/api/dashboard/session")
+        await shown.page.get_by_role("button", name="Try again").click()
+        await expect(shown.page.get_by_label("Token")).to_be_focused()
+
+
 async def test_a_wrong_token(browser, hub):
     async with screen(browser, hub) as shown:
         shown.tolerated.append("401 (Unauthorized)")

@@ -29,6 +29,7 @@ async def browser(hub) -> Browser:
         ({"Origin": "http://evil.example"}, 403, 403),
         ({"Origin": "http://127.0.0.1:1"}, 403, 403),
         ({"Origin": "null"}, 403, 403),
+        ({"Origin": "http://["}, 403, 403),
         ({"Sec_Fetch_Site": "same-origin", "X_LLM_Hub": ""}, 403, 403),
         ({"Origin": OWN, "X_LLM_Hub": ""}, 403, 403),
     ],

@@ -30,6 +30,18 @@ async def test_a_cookie_lives_no_longer_than_its_token(hub, browser):
     assert 0 < int(browser.cookie["max-age"]) <= 60
 
 
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "10.0.0.0/8"])
+async def test_the_cookie_is_secure_behind_a_trusted_proxy_with_tls(tmp_path, trusted):
+    async with running_hub(tmp_path, ws={"trusted_proxies": [trusted]}) as hub:
+        browser = Browser(hub)
+        sent = {"Sec_Fetch_Site": "same-origin", "X_Forwarded_Proto": "https"}
+        await browser.call("POST", SESSION, {"token": hub.admin_token}, **sent)
+        assert bool(browser.cookie["secure"]) == (trusted == "127.0.0.1")
+        sent["X_Forwarded_Proto"] = "http"
+        await browser.call("POST", SESSION, {"token": hub.admin_token}, **sent)
+        assert not browser.cookie["secure"]
+
+
 @pytest.mark.parametrize("token", ["", "nonsense", "llmhub_aaaaaaaaaaaa_" + "x" * 43])
 async def test_a_wrong_token_gets_none(browser, token):
     answer = await browser.sign_in(token)

@@ -135,6 +135,21 @@ async def test_so_many_dashboards_and_no_more(hub, browser, monkeypatch):
     await wait_until(lambda: hub.hub.dashboards == 0)
 
 
+async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch):
+    monkeypatch.setattr(http_stream, "MAX_STREAMS_PER_TOKEN", 1)
+    other = Browser(hub)
+    await other.sign_in(await hub.token(ROLE_READER))
+    async with browser.stream() as events:
+        await events.until("state", "endpoints")
+        assert (await browser.call("GET", STREAM)).status == 429
+        async with other.stream() as seen:
+            await seen.until("state", "endpoints")
+    await hub.http("POST", REGISTRY_PATH, body={"host": "h"})
+    await wait_until(lambda: hub.hub.dashboards == 0)
+    async with browser.stream() as events:
+        await events.until("state", "endpoints")
+
+
 async def test_who_may_not_see_gets_no_stream(hub):
     browser = Browser(hub)
     assert (await browser.call("GET", STREAM)).status == 401

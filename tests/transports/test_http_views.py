@@ -111,3 +111,11 @@ def test_resources_are_dropped_at_their_deadline(registry, views):
     registry.report_resources("node-1", ReportResourcesRequest(), NOW_MS)
     assert json.loads(views.snapshot(NOW_MS + 89_999))["resources"]
     assert json.loads(views.snapshot(NOW_MS + 90_000))["resources"] == {}
+
+
+def test_readers_share_a_snapshot_until_something_changes(registry, views):
+    register(registry, "a:1")
+    first = views.snapshot(NOW_MS)
+    assert views.snapshot(NOW_MS + 1) is first
+    registry.report_resources("node-1", ReportResourcesRequest(), NOW_MS)
+    assert json.loads(views.snapshot(NOW_MS))["resources"]

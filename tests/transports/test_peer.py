@@ -1,0 +1,49 @@
+from ipaddress import ip_network
+
+import pytest
+
+from hub.transports.peer import is_trusted, peer_address
+from tests.support.hub import running_hub
+
+TRUSTED = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "seen"),
+    [
+        ("127.0.0.1", "198.51.100.1, 192.0.2.7", "192.0.2.7"),
+        ("::1", "2001:db8::7", "2001:db8::7"),
+        ("127.0.0.1", "unknown", "127.0.0.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("10.0.0.1", "192.0.2.7", "10.0.0.1"),
+        ("unix:", "192.0.2.7", "unix:"),
+    ],
+)
+def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
+    assert peer_address(peer, TRUSTED, forwarded) == seen
+    assert peer_address(peer, (), forwarded) == peer
+
+
+def test_who_is_trusted():
+    assert is_trusted("127.0.0.9", TRUSTED)
+    assert not is_trusted("fe80::1%lo", TRUSTED)
+
+
+async def test_grpc_and_http_believe_it_too(tmp_path, monkeypatch):
+    async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1"]}) as hub:
+        seen = []
+        admit = hub.service.admit_or_raise
+        monkeypatch.setattr(
+            hub.service,
+            "admit_or_raise",
+            lambda called, caller, now_ms: (
+                seen.append((caller.transport, caller.remote_address)),
+                admit(called, caller, now_ms),
+            ),
+        )
+        told = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
+        await hub.http("GET", "/api/models", headers=told)
+        method = hub.channel.unary_unary("/llmhub.v1.RegistryService/ListModels")
+        metadata = (*hub.metadata(None), ("x-forwarded-for", "192.0.2.8"))
+        await method(b"", metadata=metadata, timeout=10)
+        assert seen == [("http", "192.0.2.7"), ("grpc", "192.0.2.8")]
