@@ -36,7 +36,7 @@ def stand_in(file: Path) -> None:
 def pasted(line: str) -> list[str]:
     """The token and the arguments that a command gets from a pasted line."""
     done = subprocess.run(
-        ["/bin/sh", "-c", line], capture_output=True, text=True, check=True, timeout=10
+        ["/bin/sh", "-c", line], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stderr == ""
     return done.stdout.splitlines()

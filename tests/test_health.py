@@ -14,6 +14,7 @@ from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
     PRESERVATION_STATE_FROZEN,
     PRESERVATION_STATE_TRUSTING,
+    CheckEndpointRequest,
     RegisterEndpointRequest,
     SelfPreservation,
 )
@@ -21,7 +22,7 @@ from tests.support.fleet import NOW, registered, saw
 from tests.support.hub import running_hub
 
 S = 1_000
-IDS = [f"10.0.0.{number}:11434" for number in range(1, 9)]
+IDS = [f"127.0.0.{number}:9" for number in range(1, 9)]
 
 
 def fleet() -> Registry:
@@ -65,6 +66,8 @@ async def test_readiness_server_info_and_the_log_tell_of_it(
         for id_ in IDS:
             host, _, port = id_.rpartition(":")
             await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=host, port=int(port)))
+            # Its own first probe is over then, and the next is an hour away.
+            await hub.call("CheckEndpoint", CheckEndpointRequest(id=id_))
         now_ms = SystemClock().now_ms()
 
         def all_of_them(error: str) -> None:

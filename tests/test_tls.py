@@ -78,7 +78,7 @@ async def over_grpc(hub: Hub, credentials: grpc.ChannelCredentials, token: str) 
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(address, credentials, options) as channel:
         answer = await RegistryServiceStub(channel).GetSnapshot(
-            GetSnapshotRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=10
+            GetSnapshotRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=30
         )
         return answer.snapshot.revision
 
@@ -97,7 +97,7 @@ async def test_all_three_doors_speak_tls_and_no_plain_text(tmp_path, own):
             await connect(f"ws://{hub.info().ws_address}/ws", proxy=None)
         async with grpc.aio.insecure_channel(hub.info().grpc_address) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await RegistryServiceStub(channel).GetSnapshot(GetSnapshotRequest(), timeout=10)
+                await RegistryServiceStub(channel).GetSnapshot(GetSnapshotRequest(), timeout=30)
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 

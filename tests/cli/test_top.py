@@ -48,7 +48,7 @@ class Terminal:
         )
         os.close(theirs)
 
-    def wait_for(self, text: str, timeout_s: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while text not in self.shown:
             left = deadline - time.monotonic()
@@ -62,7 +62,7 @@ class Terminal:
         os.write(self.ours, key.encode())
 
     def end(self) -> int:
-        code = self.process.wait(15)
+        code = self.process.wait(30)
         os.close(self.ours)
         return code
 

@@ -100,7 +100,7 @@ async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(
         await wait_until(lambda: [each.id for each in cache.endpoints()] == ["127.0.0.1:2"])
         await wait_until(gone.is_set)
         await asyncio.to_thread(hub.close)
-        await asyncio.to_thread(watching.join, 10)
+        await asyncio.to_thread(watching.join, 30)
         assert not watching.is_alive()
         cache.close()
 

@@ -249,14 +249,15 @@ async def test_a_cancelled_check_does_not_cancel_the_probe(fleet: Fleet):
 
 async def test_stop_is_prompt_and_leaves_nothing_behind(fleet: Fleet):
     servers = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(10)]
-    async with running_engine(ProbeSettings(per_host=64)) as (engine, notebook):
+    settings = ProbeSettings(per_host=64, total_timeout_s=600)
+    async with running_engine(settings) as (engine, notebook):
         for server in servers:
             engine.watch(target_of(server))
-        waiting = asyncio.create_task(engine.check(servers[0].id, 30))
+        waiting = asyncio.create_task(engine.check(servers[0].id, 600))
         await asyncio.sleep(0)
         for server in servers:
             await server.wait_until(lambda s=server: s.requests == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await engine.stop()
         with pytest.raises(ShuttingDown):
             await waiting

@@ -17,8 +17,8 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import HubProcess, by_id
 from tools.fleetsim import Behaviour, FakeOllama
 
-# A stop takes 5 s at the most; the rest is for a busy machine to start and end a process.
-_STOP_S = 5.0
+# A stop takes 5 s at the most; the rest is for a busy machine to run and end the process.
+_STOP_S = 15.0
 
 
 async def require_doors(process: HubProcess) -> None:

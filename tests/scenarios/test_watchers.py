@@ -276,7 +276,7 @@ class WatchersMachine(RuleBasedStateMachine):
             for stream in self.streams:
                 stream.flowing.set()
             try:
-                await wait_until(self.all_agree, 20)
+                await wait_until(self.all_agree)
             except TimeoutError:
                 raise AssertionError(await self.disagreement()) from None
 
@@ -312,7 +312,7 @@ class WatchersMachine(RuleBasedStateMachine):
                 for stream in self.streams:
                     stream.flowing.set()
                 if self.streams:
-                    await wait_until(self.all_agree, 20)
+                    await wait_until(self.all_agree)
             finally:
                 if self.streams:
                     await self.cache.close()

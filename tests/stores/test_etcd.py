@@ -44,7 +44,7 @@ def server() -> Iterator[EtcdServer]:
 async def pair(server: EtcdServer) -> AsyncIterator[tuple[EtcdStore, EtcdStore]]:
     """Two hubs on one cluster."""
     await answering(server.target)
-    stores = EtcdStore(server.target, timeout_s=15), EtcdStore(server.target, timeout_s=15)
+    stores = EtcdStore(server.target, timeout_s=30), EtcdStore(server.target, timeout_s=30)
     yield stores
     for store in stores:
         await store.close()

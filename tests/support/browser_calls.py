@@ -14,7 +14,7 @@ from tests.support.hub import HubClient
 SESSION = "/api/dashboard/session"
 STREAM = "/api/dashboard/stream"
 PROOF = {"X-LLM-Hub": "dashboard"}
-_DEADLINE_S = 15.0
+_DEADLINE_S = 30.0
 
 
 class SseReader:

@@ -201,4 +201,4 @@ def running_stand_in() -> Iterator[StandIn]:
     finally:
         if stand_in.release is not None:
             stand_in.release.set()
-        server.stop(None).wait(5)
+        server.stop(None).wait(30)

@@ -33,8 +33,8 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role, Snapshot
 ROOT = Path(__file__).parents[2]
 REGISTRY_PATH = "/api/admin/llm-registry"
 
-_CALL_S = 10.0
-_START_S = 30.0
+_CALL_S = 30.0
+_START_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_DEADLINE_S = 30
-STOP_DEADLINE_S = 10
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 30
 
 READY = re.compile(r"^ready ws=(\S+) grpc=(\S+) http=(\S+)$", re.MULTILINE)
 

@@ -12,7 +12,7 @@ from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 def target_of(

@@ -46,7 +46,7 @@ async def etcd_engine(directory: Path) -> AsyncIterator[Callable[[], Store]]:
         pytest.skip("etcd is not installed")
     server = await asyncio.to_thread(shared_server)
     await answering(server.target)
-    yield lambda: EtcdStore(server.target, prefix=f"{directory}/", timeout_s=15)
+    yield lambda: EtcdStore(server.target, prefix=f"{directory}/", timeout_s=30)
 
 
 async def answering(target: str) -> None:

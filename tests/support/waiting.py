@@ -8,7 +8,7 @@ _TURN_S = 0.005
 
 
 async def wait_until(
-    condition: Callable[[], object] | Callable[[], Awaitable[object]], timeout_s: float = 15.0
+    condition: Callable[[], object] | Callable[[], Awaitable[object]], timeout_s: float = 60.0
 ) -> None:
     """Returns once the condition holds; raises TimeoutError where it does not in time."""
     async with asyncio.timeout(timeout_s):

@@ -8,7 +8,8 @@ from tests.support.service import ServiceRig, service_rig
 
 @pytest.fixture
 async def hub(tmp_path) -> AsyncIterator[RunningHub]:
-    async with running_hub(tmp_path / "data") as running:
+    # An endpoint is probed when it is registered and then, as far as a test goes, no more.
+    async with running_hub(tmp_path / "data", probes={"interval_s": 600}) as running:
         yield running
 
 

@@ -55,7 +55,9 @@ async def test_list(hub):
 
 
 async def test_snapshot(hub):
-    await register(hub, host="a")
+    await register(hub, host="127.0.0.1", port=9)
+    # Its first probe would count the revision up between the two that are compared.
+    assert (await hub.http("POST", f"{REGISTRY_PATH}/127.0.0.1:9/check")).status == 200
     async with hub.sidecar("node-1") as socket:
         await socket.send({"type": "resource_report", "cpu_percent": 4})
         await socket.ask({"type": "ping"})

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from hub import app
 from hub.transports import http_stream
 from llmhub.v1.admin_service_pb2 import RevokeTokenRequest
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
@@ -69,17 +70,23 @@ async def test_what_probes_and_sidecars_tell(hub, browser):
 
 
 async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
+    one, two = f"{REGISTRY_PATH}/127.0.0.1:9", f"{REGISTRY_PATH}/127.0.0.2:9"
+    for host in ("127.0.0.1", "127.0.0.2"):
+        await hub.http("POST", REGISTRY_PATH, body={"host": host, "port": 9})
+    # What the first probes find would be updates too.
+    for path in (one, two):
+        assert (await hub.http("POST", f"{path}/check")).status == 200
     async with browser.stream() as other, browser.stream() as events:
-        id_, _ = await events.until("state", "endpoints")
-        await hub.http("POST", REGISTRY_PATH, body={"host": "a"})
+        await events.until("state", "endpoints")
+        await hub.http("PATCH", one, body={"name": "a"})
         id_, _ = await events.until("update", "put")
         await other.until("update", "put")
-        await hub.http("POST", REGISTRY_PATH, body={"host": "b"})
+        await hub.http("PATCH", two, body={"name": "b"})
         await events.until("update", "put")
         async with browser.stream(Last_Event_ID=id_) as again:
             assert (await again.next())[1] == "hello"
             _, kind, update = await again.next()
-            assert (kind, [each["host"] for each in update["put"]]) == ("update", ["b"])
+            assert (kind, [each["name"] for each in update["put"]]) == ("update", ["b"])
 
 
 @pytest.mark.parametrize(
@@ -104,13 +111,15 @@ async def test_revoking_the_token_ends_the_stream(hub):
         assert await events.ended()
 
 
-async def test_a_stopping_hub_ends_the_streams_at_once(tmp_path):
+async def test_a_stopping_hub_ends_the_streams_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "_GRACE_S", 120.0)
     async with running_hub(tmp_path) as hub:
         browser = Browser(hub)
         await browser.sign_in()
         async with browser.stream() as events:
             await events.until("state", "endpoints")
-            async with asyncio.timeout(2):
+            # The stream does not use up the time that running requests get.
+            async with asyncio.timeout(30):
                 await hub.hub.stop()
             while (ended := await events.next())[1] != "end":
                 pass

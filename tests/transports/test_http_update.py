@@ -28,16 +28,20 @@ def test_violations_name_the_fields_of_the_body() -> None:
 
 
 async def test_patch(hub):
-    await hub.http("POST", REGISTRY_PATH, body={"host": "h", "port": 1, "labels": {"zone": "a"}})
-    drained = await hub.http("PATCH", ONE, body={"admin_state": "draining"})
+    path = f"{REGISTRY_PATH}/127.0.0.1:9"
+    body = {"host": "127.0.0.1", "port": 9, "labels": {"zone": "a"}}
+    await hub.http("POST", REGISTRY_PATH, body=body)
+    # Its first probe would change what is read back.
+    assert (await hub.http("POST", f"{path}/check")).status == 200
+    drained = await hub.http("PATCH", path, body={"admin_state": "draining"})
     assert drained.status == 200
     assert (drained.json["admin_state"], drained.json["labels"]) == ("draining", {"zone": "a"})
-    named = await hub.http("PATCH", ONE, body={"name": "n", "labels": {}})
+    named = await hub.http("PATCH", path, body={"name": "n", "labels": {}})
     assert (named.json["name"], named.json["labels"]) == ("n", {})
-    cleared = await hub.http("PATCH", ONE, body={"name": None})
-    assert cleared.json["name"] == "h:1"
-    assert (await hub.http("GET", ONE)).json == cleared.json
-    assert (await hub.http("PATCH", ONE, body={})).json == cleared.json
+    cleared = await hub.http("PATCH", path, body={"name": None})
+    assert cleared.json["name"] == "127.0.0.1:9"
+    assert (await hub.http("GET", path)).json == cleared.json
+    assert (await hub.http("PATCH", path, body={})).json == cleared.json
 
 
 async def test_patch_with_an_etag(hub):

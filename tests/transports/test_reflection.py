@@ -21,7 +21,7 @@ async def ask(hub, name, **request):
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    call = method(iter([reflection_pb2.ServerReflectionRequest(**request)]), timeout=10)
+    call = method(iter([reflection_pb2.ServerReflectionRequest(**request)]), timeout=30)
     answers = [answer async for answer in call]
     assert len(answers) == 1
     return answers[0]

@@ -174,7 +174,7 @@ async def test_too_many_connections(tmp_path):
 
 
 async def test_websocket_pings_are_answered(hub):
-    async with hub.socket() as socket, asyncio.timeout(5):
+    async with hub.socket() as socket, asyncio.timeout(30):
         await (await socket.connection.ping())
 
 
