@@ -236,7 +236,12 @@ class Hub:
 
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
-        registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        registrar = Registrar(
+            self._store,
+            registry,
+            max_endpoints=settings.limits.max_endpoints,
+            is_connected=self._presence.is_connected,
+        )
         selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock)
         await self._static.sync(wanted_endpoints(settings))

@@ -4,9 +4,17 @@ import ipaddress
 from collections.abc import Awaitable
 from dataclasses import replace
 
+import structlog
+
 from hub.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.clock import Clock
-from hub.errors import FieldViolation, InvalidToken, TokenAgentMismatch, ValidationFailed
+from hub.errors import (
+    EndpointOwned,
+    FieldViolation,
+    InvalidToken,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
 from hub.probes.targets import AddressPolicy
 from hub.registrar import Registrar, Registration, default_name
 from hub.registry.state import Registry
@@ -26,6 +34,8 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesRequest,
     ReportResourcesResponse,
 )
+
+log = structlog.get_logger()
 
 # What of an endpoint_report tells more than that the server is there.
 _VIEW = ("reachable", "error", "version", "backend", "models")
@@ -97,7 +107,11 @@ class SidecarHandlers:
     async def _identify(
         self, address: EndpointAddress, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
-        await self._register_ollama(address, caller, now_ms)
+        try:
+            await self._register_ollama(address, caller, now_ms)
+        except EndpointOwned as error:
+            # Whoever claims somebody's address first must not keep him from the hub.
+            log.warning("endpoint refused", agent_id=caller.principal.agent_id, why=str(error))
         return IdentifyResponse(agent_id=caller.principal.agent_id)
 
     async def _report_ollama(

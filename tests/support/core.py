@@ -145,7 +145,9 @@ async def running_core(
     dispatcher.load(await store.open(dispatcher.apply))
     follower.starting = False
     selection = SelectionHandlers(registry)
-    registrar = Registrar(store, registry, max_endpoints=max_endpoints)
+    registrar = Registrar(
+        store, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
+    )
     service = Service(
         tokens=tokens,
         limiters={
