@@ -67,6 +67,7 @@ from hub.transports.ws import WebSocketDoor
 from hub.version import hub_version
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 
 log = structlog.get_logger()
 
@@ -266,7 +267,14 @@ class Hub:
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
-                SidecarHandlers(registry, registrar, self._policy, clock, self._tokens),
+                SidecarHandlers(
+                    registry,
+                    registrar,
+                    self._policy,
+                    clock,
+                    self._tokens,
+                    self._limiters[ROLE_SIDECAR],
+                ),
             ],
         )
         sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)

@@ -84,13 +84,20 @@ class Registrar:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def register(
-        self, id_: str, wanted: Registration, now_ms: int, author: Author | None = None
+        self,
+        id_: str,
+        wanted: Registration,
+        now_ms: int,
+        author: Author | None = None,
+        *,
+        charge: Callable[[], None] | None = None,
     ) -> Endpoint:
         """Registers an endpoint or registers it anew; returns it as it stands.
 
         A registration that changes nothing touches no disk: thousands of
-        sidecars that reconnect at once are no thousands of writes.
-        Raises EndpointOwned, LimitReached, StoreUnavailable.
+        sidecars that reconnect at once are no thousands of writes. `charge` is called
+        before one that does. Raises EndpointOwned, LimitReached, StoreUnavailable and
+        what `charge` does.
         """
 
         def decide(current: Endpoint | None) -> Endpoint:
@@ -102,7 +109,7 @@ class Registrar:
                 )
             return merge(id_, current, wanted, now_ms)
 
-        return await self._change(id_, decide, author, api_key=wanted.api_key)
+        return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
     async def update(
         self,
@@ -149,6 +156,7 @@ class Registrar:
         author: Author | None,
         *,
         api_key: str | None = None,
+        charge: Callable[[], None] | None = None,
     ) -> Endpoint:
         async with self._turn(id_):
             for _ in range(_ATTEMPTS):
@@ -162,6 +170,9 @@ class Registrar:
                     operations.append(Delete(secret_key(id_)))
                 elif current is not None and encoded == durable_endpoint(current):
                     return current
+                if charge is not None:
+                    charge()
+                    charge = None
                 operations.append(Put(endpoint_key(id_), encoded))
                 if author is not None:
                     operations += author.operations(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.errors import EndpointOwned, TargetForbidden, ValidationFailed
+from hub.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
 from hub.presence import Close, Sidecar
+from hub.ratelimit import Tier
 from hub.registry.observation import Observation
 from hub.times import to_ms
 from llmhub.v1.endpoint_pb2 import (
@@ -89,6 +90,21 @@ async def test_the_same_report_again_writes_nothing_to_the_disk(core: Core) -> N
     await core.as_agent("node-1", "ReportEndpoint", report(backend=BACKEND_VLLM, reachable=False))
     assert core.store.commits == written
     assert not core.endpoint(ID).sidecar_view.reachable
+
+
+async def test_a_report_that_registers_is_dear_and_the_same_again_is_not(tmp_path: Path) -> None:
+    async with running_core(tmp_path, per_minute={Tier.HEAVY: 2, Tier.NORMAL: 60}) as core:
+        for port in (1, 2):
+            await core.as_agent("node-1", "ReportEndpoint", report(url=f"localhost:{port}"))
+        with pytest.raises(RateLimited) as refused:
+            await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:3"))
+        assert (refused.value.tier, refused.value.retry_after_ms) == ("heavy", 30_000)
+        for _ in range(20):
+            await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:1"))
+        assert len(core.ids()) == 2
+        core.clock.advance(30_000)
+        await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:3"))
+        assert len(core.ids()) == 3
 
 
 async def test_what_an_admin_registered_stays_his_and_is_seen_by_its_own_sidecar(

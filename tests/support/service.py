@@ -87,7 +87,9 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         limiters=limiters,
         handlers=[
             RegistryHandlers(registry),
-            SidecarHandlers(registry, registrar, AddressPolicy(), clock, tokens),
+            SidecarHandlers(
+                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
+            ),
         ],
     )
     try:
