@@ -19,9 +19,10 @@ from llmhub.v1.admin_service_pb2 import (
 )
 from tests.support.fleet import NOW, registered, saw
 from tests.support.hub import running_hub
+from tests.support.waiting import wait_until
 
 S = 1_000
-IDS = [f"10.0.0.{number}:11434" for number in range(1, 9)]
+IDS = [f"127.0.0.{number}:9" for number in range(1, 9)]
 
 
 def fleet() -> Registry:
@@ -65,6 +66,12 @@ async def test_readiness_server_info_and_the_log_tell_of_it(
         for id_ in IDS:
             host, _, port = id_.rpartition(":")
             await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=host, port=int(port)))
+        # Else what the first probes see would come between.
+        await wait_until(
+            lambda: all(
+                each.message.HasField("last_checked_at") for each in hub.hub._registry.endpoints()
+            )
+        )
         now_ms = SystemClock().now_ms()
 
         def all_of_them(error: str) -> None:
