@@ -57,6 +57,7 @@ class AliasBook:
         self._store = store
         self._registry = registry
         self._max_aliases = max_aliases
+        self._creating: set[str] = set()
 
     async def set(self, wanted: ModelAlias, author: Author) -> ModelAlias:
         """Creates or replaces an alias; returns it as it stands.
@@ -69,9 +70,13 @@ class AliasBook:
         for _ in range(_ATTEMPTS):
             current = self._current(wanted.name)
             _require_etag(wanted.name, current, wanted.etag)
-            if current is None and len(self._registry.aliases) >= self._max_aliases:
+            if current is None and self._is_full_for(alias.name):
                 raise LimitReached(f"there are {self._max_aliases} aliases already")
-            revision = await self._commit(alias.name, put, current, alias, author)
+            self._creating.add(alias.name)
+            try:
+                revision = await self._commit(alias.name, put, current, alias, author)
+            finally:
+                self._creating.discard(alias.name)
             if revision is not None:
                 alias.etag = etag_of(revision)
                 return alias
@@ -87,6 +92,11 @@ class AliasBook:
             if await self._commit(name, Delete(alias_key(name)), current, None, author):
                 return
         raise EtagMismatch(f"alias {name} keeps changing; try again")
+
+    def _is_full_for(self, name: str) -> bool:
+        """Whether there is no room once the others on their way to the disk are there."""
+        coming = sum(self._current(other) is None for other in self._creating - {name})
+        return len(self._registry.aliases) + coming >= self._max_aliases
 
     def _current(self, name: str) -> ModelAlias | None:
         record = self._registry.aliases.get(name)

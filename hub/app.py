@@ -68,6 +68,7 @@ from hub.transports.ws import WebSocketDoor
 from hub.version import hub_version
 from hub.watch import ChangeFeed
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 
 log = structlog.get_logger()
 
@@ -244,7 +245,12 @@ class Hub:
 
     async def _open_doors(self, registry: Registry, feed: ChangeFeed) -> None:
         settings, clock = self._settings, self._clock
-        registrar = Registrar(self._store, registry, max_endpoints=settings.limits.max_endpoints)
+        registrar = Registrar(
+            self._store,
+            registry,
+            max_endpoints=settings.limits.max_endpoints,
+            is_connected=self._presence.is_connected,
+        )
         selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
         await self._static.sync(wanted_endpoints(settings))
@@ -269,7 +275,14 @@ class Hub:
                     max_tokens=settings.limits.max_tokens,
                     server_info=self.info,
                 ),
-                SidecarHandlers(registry, registrar, self._policy, clock, self._tokens),
+                SidecarHandlers(
+                    registry,
+                    registrar,
+                    self._policy,
+                    clock,
+                    self._tokens,
+                    self._limiters[ROLE_SIDECAR],
+                ),
             ],
         )
         sessions = SessionContext(service, self._presence, Cooldowns(), self._observability.traffic)

@@ -6,7 +6,7 @@
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
     │                       TokenNotFound, ModelUnknown, LeaseNotFound, AliasNotFound
-    ├── FailedPrecondition  AlreadyIdentified, EndpointDisabled
+    ├── FailedPrecondition  AlreadyIdentified, EndpointDisabled, EndpointOwned
     ├── Aborted             EtagMismatch, ConnectionReplaced, Disconnected
     ├── OutOfRange          RevisionCompacted
     ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
@@ -214,6 +214,12 @@ class EndpointDisabled(FailedPrecondition):
     """The endpoint is disabled, so it is not probed."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_DISABLED
+
+
+class EndpointOwned(FailedPrecondition):
+    """Another agent that is there reports the endpoint."""
+
+    reason = reasons.ERROR_REASON_ENDPOINT_OWNED
 
 
 class Aborted(HubError):

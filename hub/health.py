@@ -50,7 +50,7 @@ def log_preservation(registry: Registry, now_ms: int) -> None:
     """Logs that the hub has changed its mind about what its probes show."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     figures = {"failing": report.failing, "of": report.base}
-    match report.state:
+    match registry.health.preservation_state:
         case State.FROZEN:
             log.warning("self_preservation_frozen", why=_sentence(report), **figures)
         case State.CONFIRMED:

@@ -139,6 +139,10 @@ class Presence:
         """The connected sidecar of that agent, or None."""
         return self._by_agent.get(agent_id)
 
+    def is_connected(self, agent_id: str) -> bool:
+        """Whether a sidecar of that agent is connected."""
+        return agent_id in self._by_agent
+
     def sidecars(self) -> list[Sidecar]:
         """All connected sidecars, sorted by agent_id."""
         return [self._by_agent[agent_id] for agent_id in sorted(self._by_agent)]

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from hub.audit_trail import Author
-from hub.errors import EndpointNotFound, EtagMismatch, LimitReached, StoreUnavailable
+from hub.errors import (
+    EndpointNotFound,
+    EndpointOwned,
+    EtagMismatch,
+    LimitReached,
+    StoreUnavailable,
+)
 from hub.records import (
     durable_endpoint,
     encode_secret,
@@ -60,30 +66,50 @@ class Registrar:
     Where a change has an author, its audit event is written with it.
     """
 
-    def __init__(self, store: Store, registry: Registry, *, max_endpoints: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        max_endpoints: int,
+        is_connected: Callable[[str], bool],
+    ) -> None:
+        """`is_connected` tells whether a sidecar of that agent_id is connected."""
         self._store = store
         self._registry = registry
         self._max_endpoints = max_endpoints
+        self._is_connected = is_connected
         self._creating: set[str] = set()
         # A lock lives as long as somebody holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def register(
-        self, id_: str, wanted: Registration, now_ms: int, author: Author | None = None
+        self,
+        id_: str,
+        wanted: Registration,
+        now_ms: int,
+        author: Author | None = None,
+        *,
+        charge: Callable[[], None] | None = None,
     ) -> Endpoint:
         """Registers an endpoint or registers it anew; returns it as it stands.
 
         A registration that changes nothing touches no disk: thousands of
-        sidecars that reconnect at once are no thousands of writes.
-        Raises LimitReached, StoreUnavailable.
+        sidecars that reconnect at once are no thousands of writes. `charge` is called
+        before one that does. Raises EndpointOwned, LimitReached, StoreUnavailable and
+        what `charge` does.
         """
 
         def decide(current: Endpoint | None) -> Endpoint:
             if current is None and self._is_full():
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
+            if wanted.source == SOURCE_AUTO and self._is_owned(current, wanted.agent_id):
+                raise EndpointOwned(
+                    f"another agent that is there reports {id_}", metadata={"id": id_}
+                )
             return merge(id_, current, wanted, now_ms)
 
-        return await self._change(id_, decide, author, api_key=wanted.api_key)
+        return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
     async def update(
         self,
@@ -130,6 +156,7 @@ class Registrar:
         author: Author | None,
         *,
         api_key: str | None = None,
+        charge: Callable[[], None] | None = None,
     ) -> Endpoint:
         async with self._turn(id_):
             for _ in range(_ATTEMPTS):
@@ -143,6 +170,9 @@ class Registrar:
                     operations.append(Delete(secret_key(id_)))
                 elif current is not None and encoded == durable_endpoint(current):
                     return current
+                if charge is not None:
+                    charge()
+                    charge = None
                 operations.append(Put(endpoint_key(id_), encoded))
                 if author is not None:
                     operations += author.operations(
@@ -157,6 +187,17 @@ class Registrar:
                     if changed is not None:
                         return changed
         raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+
+    def _is_owned(self, current: Endpoint | None, by: str | None) -> bool:
+        """Whether another agent registered the endpoint and still is there."""
+        if current is None or current.source != SOURCE_AUTO:
+            return False
+        owner = current.agent_id
+        return owner not in ("", by) and (
+            self._is_connected(owner)
+            or self._registry.resources.get(owner) is not None
+            or (current.HasField("sidecar_view") and current.sidecar_view.agent_id == owner)
+        )
 
     def _turn(self, id_: str) -> asyncio.Lock:
         return self._turns.setdefault(id_, asyncio.Lock())
@@ -228,7 +269,8 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
     where nobody has. Of what a sidecar registered an admin may have changed name,
     backend and labels since, so these stay too: a sidecar gives a backend only
     where none is registered or detected, labels where there are none, and a name
-    where the one there is was nobody's choice.
+    where the one there is was nobody's choice. Of two sidecars the later one is
+    heard: `Registrar.register` has seen to it that the other is gone.
     """
     if current is None:
         created = Endpoint(

@@ -26,11 +26,16 @@ class ServerTls:
         """For doors that asyncio serves."""
 
     def reload(self) -> None:
-        """Reads the files again. Raises StartError, and then has changed nothing."""
-        files = _read(self._settings)
-        _context(self._settings)
+        """Reads certificate and key again. Raises StartError, and then has changed nothing.
+
+        Who signs the clients' certificates stays: OpenSSL adds to what a context
+        trusts, so a reload could take nobody's trust away.
+        """
+        certificate, key, _ = _read(self._settings)
+        # Where the files do not fit together, only this one has taken them.
+        _load(_bare_context(), self._settings)
         _load(self.context, self._settings)
-        self._files = files
+        self._files = certificate, key, self._files[2]
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which asks for the certificate at every handshake."""
@@ -65,11 +70,17 @@ def _path(file: str) -> Path:
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
+    context = _bare_context()
+    _load(context, settings)
+    _trust(context, settings)
+    return context
+
+
+def _bare_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Both doors that use it speak HTTP/1.1 first (RFC 7301).
     context.set_alpn_protocols(["http/1.1"])
-    _load(context, settings)
     return context
 
 
@@ -88,6 +99,9 @@ def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
         ) from None
     except OSError as error:
         raise StartError(f"tls: {certificate}, {key}: {error.strerror or error}") from None
+
+
+def _trust(context: ssl.SSLContext, settings: TlsSettings) -> None:
     if settings.client_ca_file:
         try:
             context.load_verify_locations(_path(settings.client_ca_file))

@@ -47,12 +47,13 @@ class _Record:
     digest: bytes
     principal: Principal
     info: TokenInfo
+    revision: int
 
 
 def _nobody() -> _Record:
     """Stands in for an unknown token, so that refusing it costs the same work."""
     return _Record(
-        secrets.token_bytes(_DIGEST_BYTES), Principal(ROLE_UNSPECIFIED, "", ""), TokenInfo()
+        secrets.token_bytes(_DIGEST_BYTES), Principal(ROLE_UNSPECIFIED, "", ""), TokenInfo(), 0
     )
 
 
@@ -134,6 +135,11 @@ class TokenRegistry:
         record = self._records.get(token_id)
         return None if record is None else record.info
 
+    def written_at(self, token_id: str) -> int:
+        """The store revision that wrote the token; 0 where there is none."""
+        record = self._records.get(token_id)
+        return 0 if record is None else record.revision
+
     def list(self, now_ms: int) -> tuple[TokenInfo, ...]:
         """The tokens that are valid, sorted by id. Not to be changed by the caller."""
         return tuple(
@@ -170,4 +176,6 @@ def _decode(entry: Entry) -> _Record:
     ):
         raise damaged_record(entry.key)
     expires_at_ms = info.expires_at.ToMilliseconds() if info.HasField("expires_at") else None
-    return _Record(digest, Principal(info.role, info.agent_id, info.id, expires_at_ms), info)
+    return _Record(
+        digest, Principal(info.role, info.agent_id, info.id, expires_at_ms), info, entry.revision
+    )

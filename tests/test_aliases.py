@@ -48,6 +48,15 @@ async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
         await book.set(alias("b"), author())
 
 
+async def test_those_on_their_way_to_the_disk_count(core: Core) -> None:
+    book = AliasBook(core.store, core.registry, max_aliases=3)
+    done = await asyncio.gather(
+        *(book.set(alias(f"a{n}"), author()) for n in range(10)), return_exceptions=True
+    )
+    assert sum(isinstance(each, LimitReached) for each in done) == 7
+    assert len(core.registry.aliases) == 3
+
+
 async def test_of_many_at_the_same_time_each_has_its_turn_or_one_wins(core: Core) -> None:
     book = AliasBook(core.store, core.registry)
     done = await asyncio.gather(*(book.set(alias("a"), author()) for _ in range(5)))

@@ -300,7 +300,7 @@ async def test_registrations_updates_and_removals_end_as_one_after_the_other(
 
 async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> None:
     """A second hub on one store: the precondition fails, and the change is decided anew."""
-    other = Registrar(core.store, core.registry, max_endpoints=10)
+    other = Registrar(core.store, core.registry, max_endpoints=10, is_connected=lambda _: False)
     await core.registrar.register(ID, wanted(labels={"n": "0"}), NOW)
 
     def increment(current: Endpoint) -> Endpoint:

@@ -136,6 +136,28 @@ async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own)
         assert await over_grpc(hub, trusted, token) > 0
 
 
+async def test_a_reload_leaves_alone_whose_clients_are_trusted(tmp_path, own):
+    client, other = self_signed(tmp_path, "client"), self_signed(tmp_path, "other")
+    authority = tmp_path / "authority.pem"
+    shutil.copy(client.cert, authority)
+    async with serving(tmp_path, own, authority) as (hub, token):
+        shutil.copy(other.cert, authority)
+        await hub.reconfigure(hub._settings)
+        root = own.cert.read_bytes()
+        assert await over_http(hub, trusting(own.cert, client)) == 200
+        assert "not_identified" in await over_ws(hub, trusting(own.cert, client))
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await over_http(hub, trusting(own.cert, other))
+        for one, trusted in ((client, True), (other, False)):
+            shown = one.key.read_bytes(), one.cert.read_bytes()
+            credentials = grpc.ssl_channel_credentials(root, *shown)
+            if trusted:
+                assert await over_grpc(hub, credentials, token) > 0
+            else:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await over_grpc(hub, credentials, token)
+
+
 def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
     other = self_signed(tmp_path, "other")
     garbage = tmp_path / "garbage.pem"

@@ -1,6 +1,6 @@
 """AdminService: what admins run the hub with."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from hub.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
 from hub.audit_trail import AuditTrail, Author
@@ -21,7 +21,7 @@ from hub.probes.targets import AddressPolicy
 from hub.records import token_key
 from hub.registrar import Registrar, Registration, require
 from hub.service import Caller
-from hub.stores.base import Delete, Operation, Store, StoreError
+from hub.stores.base import Delete, Expect, Operation, PreconditionFailed, Store, StoreError
 from hub.tokens import TokenRegistry
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
@@ -89,6 +89,7 @@ class AdminHandlers:
         self._probes = probes
         self._policy = policy
         self._max_tokens = max_tokens
+        self._creating: set[str] = set()
         self._trail = trail
         self._lost_models = lost_models
         self._in_flight = in_flight
@@ -220,7 +221,9 @@ class AdminHandlers:
     ) -> CreateTokenResponse:
         """Raises LimitReached, StoreUnavailable."""
         expired = self._tokens.expired(now_ms)
-        if len(self._tokens) - len(expired) >= self._max_tokens:
+        # Those on their way to the disk count; those that have just arrived do already.
+        coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
+        if len(self._tokens) - len(expired) + coming >= self._max_tokens:
             raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
         ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
         secret, info, put = self._tokens.mint(
@@ -233,7 +236,12 @@ class AdminHandlers:
         # Whoever makes tokens takes out those that have expired meanwhile.
         author = Author(self._trail, caller, "CreateToken", now_ms)
         audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
-        await self._commit(put, *(Delete(key) for key in expired[:_PRUNED_AT_ONCE]), *audit)
+        prune = [Delete(key) for key in expired[:_PRUNED_AT_ONCE]]
+        self._creating.add(info.id)
+        try:
+            await self._commit([put, *prune, *audit])
+        finally:
+            self._creating.discard(info.id)
         return CreateTokenResponse(token=secret, token_info=info)
 
     def list_tokens(
@@ -251,10 +259,15 @@ class AdminHandlers:
         """Raises TokenNotFound, StoreUnavailable."""
         info = self._tokens.get(request.id)
         if info is None:
-            raise TokenNotFound(f"there is no token {request.id}", metadata={"id": request.id})
+            raise _no_token(request.id)
         author = Author(self._trail, caller, "RevokeToken", now_ms)
         audit = author.operations(token_key(request.id), AuditState(token_info=info), None)
-        await self._commit(Delete(token_key(request.id)), *audit)
+        expect = Expect(token_key(request.id), self._tokens.written_at(request.id))
+        try:
+            await self._commit([Delete(token_key(request.id)), *audit], [expect])
+        except PreconditionFailed:
+            # Another call was faster, and its audit event tells of the end.
+            raise _no_token(request.id) from None
         return RevokeTokenResponse()
 
     def get_server_info(
@@ -263,11 +276,16 @@ class AdminHandlers:
         """Tells about the hub itself."""
         return self._server_info()
 
-    async def _commit(self, *operations: Operation) -> None:
+    async def _commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> None:
+        """Raises PreconditionFailed, StoreUnavailable."""
         try:
-            await self._store.commit(operations)
+            await self._store.commit(operations, expect)
         except StoreError as error:
             raise StoreUnavailable(f"the store did not take the change: {error}") from error
+
+
+def _no_token(token_id: str) -> TokenNotFound:
+    return TokenNotFound(f"there is no token {token_id}", metadata={"id": token_id})
 
 
 async def _answered(changing: Awaitable[Endpoint], impact: UpdateImpact) -> UpdateEndpointResponse:

@@ -1,13 +1,23 @@
 """SidecarService: what the sidecars on the inference hosts report."""
 
 import ipaddress
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+
+import structlog
 
 from hub.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.clock import Clock
-from hub.errors import FieldViolation, InvalidToken, TokenAgentMismatch, ValidationFailed
+from hub.errors import (
+    EndpointOwned,
+    FieldViolation,
+    InvalidToken,
+    RateLimited,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
 from hub.probes.targets import AddressPolicy
+from hub.ratelimit import RateLimiter, Tier
 from hub.registrar import Registrar, Registration, default_name
 from hub.registry.state import Registry
 from hub.service import Caller
@@ -27,6 +37,8 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesResponse,
 )
 
+log = structlog.get_logger()
+
 # What of an endpoint_report tells more than that the server is there.
 _VIEW = ("reachable", "error", "version", "backend", "models")
 
@@ -43,7 +55,10 @@ class SidecarHandlers:
         policy: AddressPolicy,
         clock: Clock,
         tokens: TokenRegistry,
+        limiter: RateLimiter,
     ) -> None:
+        """`limiter` is that of the sidecars."""
+        self._limiter = limiter
         self._tokens = tokens
         self._registry = registry
         self._registrar = registrar
@@ -76,7 +91,7 @@ class SidecarHandlers:
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> Awaitable[ReportEndpointResponse]:
-        """Raises ValidationFailed and what a registration raises."""
+        """Raises ValidationFailed, RateLimited and what a registration raises."""
         address = _reported_address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
 
@@ -97,7 +112,11 @@ class SidecarHandlers:
     async def _identify(
         self, address: EndpointAddress, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
-        await self._register_ollama(address, caller, now_ms)
+        try:
+            await self._register_ollama(address, caller, now_ms)
+        except EndpointOwned as error:
+            # Whoever claims somebody's address first must not keep him from the hub.
+            log.warning("endpoint refused", agent_id=caller.principal.agent_id, why=str(error))
         return IdentifyResponse(agent_id=caller.principal.agent_id)
 
     async def _report_ollama(
@@ -109,9 +128,17 @@ class SidecarHandlers:
     async def _report_endpoint(
         self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> ReportEndpointResponse:
+        def charge() -> None:
+            # The same report comes all the time, and is as cheap as any. Only what it
+            # writes and has probed is dear.
+            agent_id = caller.principal.agent_id
+            verdict = self._limiter.take(agent_id, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
+
         # What the sidecar takes it for is an observation of today, not a registration:
         # the hub would go on to hold another server at the port to it.
-        await self._register(address, caller, now_ms, name=request.name or None)
+        await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
             self._registry.report_view(address.id, agent_id, request, now_ms)
@@ -129,6 +156,7 @@ class SidecarHandlers:
         *,
         name: str | None,
         backend: Backend = BACKEND_UNSPECIFIED,
+        charge: Callable[[], None] | None = None,
     ) -> None:
         self._policy.require_host(address.host)
         wanted = Registration(
@@ -141,7 +169,7 @@ class SidecarHandlers:
             backend=backend,
             agent_id=caller.principal.agent_id,
         )
-        await self._registrar.register(address.id, wanted, now_ms)
+        await self._registrar.register(address.id, wanted, now_ms, charge=charge)
 
 
 def _is_given(request: ReportEndpointRequest, field: str) -> bool:

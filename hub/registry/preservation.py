@@ -90,37 +90,37 @@ class Preservation:
     def may_fall(self, healthy: int, now_ms: int) -> bool:
         """Whether an endpoint may become unhealthy now, of so many that are healthy."""
         self._forget_old_falls(now_ms)
-        failing, base = self._measure(healthy)
-        if failing <= self._share / 2 * base:
-            self._enter(State.TRUSTING, now_ms)
-        elif self._state is State.TRUSTING and failing > self._share * base:
-            if failing >= self._least:
-                self._freezes += 1
-                self._enter(State.FROZEN, now_ms)
-        elif (
-            self._state is State.FROZEN
-            and self._since_ms is not None
-            and now_ms >= self._since_ms + self._confirm_ms
-        ):
-            self._enter(State.CONFIRMED, now_ms)
-        return self._state is not State.FROZEN
-
-    def report(self, healthy: int, now_ms: int) -> Report:
-        """How things stand now, of so many endpoints that are healthy."""
-        self.may_fall(healthy, now_ms)
-        failing, base = self._measure(healthy)
-        confirmed_at_ms = None
-        if self._state is State.FROZEN and self._since_ms is not None:
-            confirmed_at_ms = self._since_ms + self._confirm_ms
-        return Report(self._state, self._since_ms, failing, base, confirmed_at_ms, self._freezes)
-
-    def _measure(self, healthy: int) -> tuple[int, int]:
-        return len(self._failing) + len(self._fallen), healthy + len(self._fallen)
-
-    def _enter(self, state: State, now_ms: int) -> None:
+        state = self._judge(healthy, len(self._fallen), now_ms)
         if state is not self._state:
+            self._freezes += state is State.FROZEN
             self._state = state
             self._since_ms = now_ms
+        return state is not State.FROZEN
+
+    def report(self, healthy: int, now_ms: int) -> Report:
+        """How things stand now, of so many endpoints that are healthy.
+
+        Whoever looks decides nothing: the state is what the next probe would find.
+        """
+        fallen = sum(fell_ms > now_ms - self._interval_ms for fell_ms in self._fallen.values())
+        state = self._judge(healthy, fallen, now_ms)
+        since_ms = self._since_ms if state is self._state else now_ms
+        confirmed_at_ms = None
+        if state is State.FROZEN and since_ms is not None:
+            confirmed_at_ms = since_ms + self._confirm_ms
+        failing = len(self._failing) + fallen
+        return Report(state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes)
+
+    def _judge(self, healthy: int, fallen: int, now_ms: int) -> State:
+        failing, base = len(self._failing) + fallen, healthy + fallen
+        if failing <= self._share / 2 * base:
+            return State.TRUSTING
+        match self._state:
+            case State.TRUSTING if failing > self._share * base and failing >= self._least:
+                return State.FROZEN
+            case State.FROZEN if now_ms >= (self._since_ms or 0) + self._confirm_ms:
+                return State.CONFIRMED
+        return self._state
 
     def _forget_old_falls(self, now_ms: int) -> None:
         while self._fallen:

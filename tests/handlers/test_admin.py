@@ -494,6 +494,27 @@ async def test_there_are_as_many_tokens_as_the_settings_say(tmp_path: Path) -> N
         await create(core, ROLE_READER)
 
 
+async def test_tokens_on_their_way_to_the_disk_count(tmp_path: Path) -> None:
+    async with running_core(tmp_path, max_tokens=4) as core:
+        await core.as_admin("ListTokens")
+        done = await asyncio.gather(
+            *(create(core, ROLE_READER) for _ in range(10)), return_exceptions=True
+        )
+        assert sum(isinstance(each, CreateTokenResponse) for each in done) == 3
+        assert sum(isinstance(each, LimitReached) for each in done) == 7
+
+
+async def test_of_many_who_revoke_a_token_one_has_done_it(core: Core) -> None:
+    id_ = (await create(core, ROLE_READER)).token_info.id
+    request = RevokeTokenRequest(id=id_)
+    done = await asyncio.gather(
+        *(core.as_admin("RevokeToken", request) for _ in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(each, TokenNotFound) for each in done) == 4
+    events = (await core.as_admin("ListAuditEvents")).events
+    assert sum(event.resource == f"tokens/{id_}" for event in events) == 2, "created, revoked"
+
+
 async def test_tokens_in_pages_and_without_their_secrets(core: Core) -> None:
     made = [await create(core, ROLE_READER) for _ in range(4)]
     seen: list[str] = []

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.errors import TargetForbidden, ValidationFailed
+from hub.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
+from hub.presence import Close, Sidecar
+from hub.ratelimit import Tier
 from hub.registry.observation import Observation
 from hub.times import to_ms
 from llmhub.v1.endpoint_pb2 import (
@@ -17,7 +19,13 @@ from llmhub.v1.endpoint_pb2 import (
     STATUS_UNHEALTHY,
     Model,
 )
-from llmhub.v1.frame_pb2 import ReportEndpointRequest, ReportEndpointResponse
+from llmhub.v1.frame_pb2 import (
+    IdentifyRequest,
+    ReportEndpointRequest,
+    ReportEndpointResponse,
+    ReportResourcesRequest,
+)
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.core import Core, running_core
 from tests.support.hub import running_hub
 
@@ -84,6 +92,21 @@ async def test_the_same_report_again_writes_nothing_to_the_disk(core: Core) -> N
     assert not core.endpoint(ID).sidecar_view.reachable
 
 
+async def test_a_report_that_registers_is_dear_and_the_same_again_is_not(tmp_path: Path) -> None:
+    async with running_core(tmp_path, per_minute={Tier.HEAVY: 2, Tier.NORMAL: 60}) as core:
+        for port in (1, 2):
+            await core.as_agent("node-1", "ReportEndpoint", report(url=f"localhost:{port}"))
+        with pytest.raises(RateLimited) as refused:
+            await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:3"))
+        assert (refused.value.tier, refused.value.retry_after_ms) == ("heavy", 30_000)
+        for _ in range(20):
+            await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:1"))
+        assert len(core.ids()) == 2
+        core.clock.advance(30_000)
+        await core.as_agent("node-1", "ReportEndpoint", report(url="localhost:3"))
+        assert len(core.ids()) == 3
+
+
 async def test_what_an_admin_registered_stays_his_and_is_seen_by_its_own_sidecar(
     core: Core,
 ) -> None:
@@ -99,6 +122,41 @@ async def test_what_an_admin_registered_stays_his_and_is_seen_by_its_own_sidecar
     assert core.endpoint(ID).sidecar_view.agent_id == "node-1"
 
 
+async def test_another_agents_endpoint_is_left_alone_until_that_agent_is_gone(core: Core) -> None:
+    seen = report(reachable=True, models=[Model(name="qwen3")])
+    await core.as_agent("node-1", "ReportEndpoint", seen)
+    before = core.endpoint(ID)
+    stranger = report(url="https://10.0.0.9:8000/mine", reachable=False)
+    with pytest.raises(EndpointOwned):
+        await core.as_agent("node-2", "ReportEndpoint", stranger, remote="10.0.0.8")
+    token = await core.token(ROLE_SIDECAR, "node-2")
+    core.secrets["node-2"] = token
+    identify = IdentifyRequest(agent_id="node-2", token=token, ollama_url="10.0.0.9:8000")
+    assert (await core.as_agent("node-2", "Identify", identify)).agent_id == "node-2"
+    assert core.endpoint(ID) == before
+    core.clock.advance(90_000)
+    core.registry.expire(core.clock.now_ms())
+    await core.as_agent("node-2", "ReportEndpoint", stranger)
+    assert (core.endpoint(ID).agent_id, core.endpoint(ID).base_path) == ("node-2", "/mine")
+
+
+async def test_an_agent_that_reports_resources_or_is_connected_is_there(core: Core) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report())
+    await core.as_agent("node-1", "ReportResources", ReportResourcesRequest(cpu_percent=1))
+    with pytest.raises(EndpointOwned):
+        await core.as_agent("node-2", "ReportEndpoint", report())
+    core.clock.advance(90_000)
+    core.registry.expire(core.clock.now_ms())
+    core.presence.join(Sidecar("node-1", "10.0.0.9", "ws", core.clock.now_ms(), Unclosable()))
+    with pytest.raises(EndpointOwned):
+        await core.as_agent("node-2", "ReportEndpoint", report())
+
+
+class Unclosable:
+    def close(self, close: Close) -> None:
+        raise AssertionError(f"closed: {close}")
+
+
 @pytest.mark.parametrize("url", ["", "ftp://h:1", "http://h:99999", "http://169.254.169.254"])
 async def test_an_address_that_is_none_or_forbidden_is_refused(core: Core, url: str) -> None:
     with pytest.raises((ValidationFailed, TargetForbidden)):
@@ -108,12 +166,12 @@ async def test_an_address_that_is_none_or_forbidden_is_refused(core: Core, url: 
 
 async def test_the_frame_is_answered_over_websocket(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as hub, hub.sidecar("node-1") as socket:
-        frame = {"type": "endpoint_report", "url": "http://10.0.0.5:8000", "reachable": False}
+        frame = {"type": "endpoint_report", "url": "http://127.0.0.5:8000", "reachable": False}
         frame |= {"error": "connection refused", "backend": "vllm", "models": [{"name": "m"}]}
         assert await socket.ask(frame) == {
             "type": "endpoint_report_ack",
             "status": "registered",
-            "endpoint_id": "10.0.0.5:8000",
+            "endpoint_id": "127.0.0.5:8000",
         }
         (endpoint,) = (await hub.snapshot()).endpoints
         assert endpoint.sidecar_view.error == "connection refused"

@@ -67,6 +67,19 @@ def test_failures_that_last_are_taken_as_true_until_most_are_well() -> None:
     assert fleet.report(0, 340 * S).freezes == 1
 
 
+def test_who_looks_decides_nothing() -> None:
+    fleet = guard()
+    fail(fleet, *range(20))
+    assert fleet.report(20, 0).state is State.FROZEN
+    assert (fleet.state, fleet.freezes) == (State.TRUSTING, 0)
+    assert not fleet.may_fall(20, 0)
+    assert fleet.report(20, 300 * S).state is State.CONFIRMED
+    assert fleet.state is State.FROZEN, "the next probe confirms it, and the log says so"
+    assert fleet.may_fall(20, 301 * S)
+    assert fleet.state is State.CONFIRMED
+    assert fleet.report(20, 302 * S).since_ms == 301 * S
+
+
 def test_those_who_fell_count_for_one_interval() -> None:
     fleet = guard()
     for number in range(5):

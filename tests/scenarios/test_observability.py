@@ -19,7 +19,7 @@ async def hub(tmp_path):
 
 
 async def test_requests_are_counted_by_door_and_outcome(hub):
-    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="h"))
+    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost"))
     await failure_of(hub.call("GetEndpoint", token="wrong"))
     await hub.http("GET", f"{REGISTRY_PATH}/none:1")
     await hub.http("GET", "/no/such/page")
@@ -125,8 +125,10 @@ async def test_the_log_tells_who_came_who_went_and_why(hub):
 
 async def test_one_event_for_each_change_and_none_for_what_only_reads(hub):
     with capture_logs() as events:
-        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="h", api_key="sk-hidden"))
-        await hub.http("DELETE", f"{REGISTRY_PATH}/h:11434")
+        await hub.call(
+            "RegisterEndpoint", RegisterEndpointRequest(host="localhost", api_key="sk-hidden")
+        )
+        await hub.http("DELETE", f"{REGISTRY_PATH}/localhost:11434")
         await hub.snapshot()
         async with hub.sidecar("node-1") as socket:
             for _ in range(3):
@@ -134,8 +136,8 @@ async def test_one_event_for_each_change_and_none_for_what_only_reads(hub):
         await scrape(hub)
     changes = [(each["event"], each["door"], each.get("id")) for each in events if "by" in each]
     assert changes[:2] == [
-        ("endpoint registered", "grpc", "h:11434"),
-        ("endpoint removed", "http", "h:11434"),
+        ("endpoint registered", "grpc", "localhost:11434"),
+        ("endpoint removed", "http", "localhost:11434"),
     ]
     assert [event for event, *_ in changes[2:]] == ["token created"]
     assert len({each["by"] for each in events if "by" in each}) == 1

@@ -58,7 +58,7 @@ async def test_a_second_hub_on_the_same_data_directory(tmp_path):
         (line,) = errors.splitlines()
         assert line.startswith(f"llm-hub: {tmp_path / STORE_FILE}")
         # The first one goes on, and its token is still the one in the file.
-        await first.call("RegisterEndpoint", RegisterEndpointRequest(host="h"))
+        await first.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost"))
         assert (tmp_path / ADMIN_TOKEN_FILE).read_text().strip() == first.admin_token
 
 
@@ -116,7 +116,7 @@ def test_a_record_that_is_damaged(tmp_path, refusal):
 
     async def fill() -> None:
         async with running_hub(tmp_path) as hub:
-            await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="h"))
+            await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost"))
 
     asyncio.run(fill())
     connection = sqlite3.connect(tmp_path / STORE_FILE)
@@ -126,7 +126,7 @@ def test_a_record_that_is_damaged(tmp_path, refusal):
         if name != "meta"
     )
     changed = connection.execute(
-        f"UPDATE {table} SET value = x'ffff' WHERE key = 'endpoints/h:11434'"
+        f"UPDATE {table} SET value = x'ffff' WHERE key = 'endpoints/localhost:11434'"
     )
     assert changed.rowcount == 1
     connection.commit()
@@ -134,7 +134,7 @@ def test_a_record_that_is_damaged(tmp_path, refusal):
     refused = refusal(settings)
     assert refused.code == 1
     assert refused.line.startswith("llm-hub: ")
-    assert "endpoints/h:11434" in refused.line
+    assert "endpoints/localhost:11434" in refused.line
 
 
 @pytest.mark.parametrize("below", [False, True])

@@ -145,13 +145,16 @@ async def running_core(
     dispatcher.load(await store.open(dispatcher.apply))
     follower.starting = False
     selection = SelectionHandlers(registry)
-    registrar = Registrar(store, registry, max_endpoints=max_endpoints)
+    registrar = Registrar(
+        store, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
+    )
+    limiters = {
+        role: RateLimiter(per_minute or {}, enabled=per_minute is not None)
+        for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
+    }
     service = Service(
         tokens=tokens,
-        limiters={
-            role: RateLimiter(per_minute or {}, enabled=per_minute is not None)
-            for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
-        },
+        limiters=limiters,
         handlers=[
             RegistryHandlers(registry),
             selection,
@@ -169,7 +172,9 @@ async def running_core(
                 max_tokens=max_tokens,
                 server_info=lambda: GetServerInfoResponse(version="test"),
             ),
-            SidecarHandlers(registry, registrar, AddressPolicy(), clock, tokens),
+            SidecarHandlers(
+                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
+            ),
         ],
     )
     try:

@@ -77,7 +77,8 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
     dispatcher = RecordDispatcher({ENDPOINTS: [follower], SECRETS: [follower], TOKENS: [tokens]})
     store = SqliteStore(directory / "rig.db")
     await store.open(dispatcher.apply)
-    registrar = Registrar(store, registry, max_endpoints=100)
+    presence = Presence()
+    registrar = Registrar(store, registry, max_endpoints=100, is_connected=presence.is_connected)
     limiters = {
         role: RateLimiter(enabled=limited) for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
     }
@@ -86,11 +87,13 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         limiters=limiters,
         handlers=[
             RegistryHandlers(registry),
-            SidecarHandlers(registry, registrar, AddressPolicy(), clock, tokens),
+            SidecarHandlers(
+                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
+            ),
         ],
     )
     try:
-        context = SessionContext(service, Presence(), Cooldowns())
+        context = SessionContext(service, presence, Cooldowns())
         yield ServiceRig(clock, store, registry, tokens, service, context)
     finally:
         await store.close()

@@ -27,7 +27,7 @@ async def copy_of(hub) -> bytes:
 
 
 async def test_a_copy_is_a_store_that_another_hub_starts_from(hub, tmp_path):
-    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="h", api_key="sk-1"))
+    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost", api_key="sk-1"))
     copies = await asyncio.gather(*(copy_of(hub) for _ in range(3)))
     await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="later"))
     assert {path.name for path in hub.settings.data_dir.iterdir()}.isdisjoint({"backup.tmp"})
@@ -39,7 +39,7 @@ async def test_a_copy_is_a_store_that_another_hub_starts_from(hub, tmp_path):
     with closing(sqlite3.connect(restored / STORE_FILE)) as file:
         assert file.execute("PRAGMA quick_check").fetchone() == ("ok",)
     async with running_hub(restored) as second:
-        assert set(by_id(await second.snapshot())) == {"h:11434"}
+        assert set(by_id(await second.snapshot())) == {"localhost:11434"}
 
 
 async def test_it_is_the_admins_alone(hub):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,14 @@ async def test_errors_leave_the_connection_alive(hub):
 
 
 async def test_identify_deadline(tmp_path):
-    async with (
-        running_hub(tmp_path, ws={"identify_timeout_s": 0.05}) as hub,
-        hub.socket() as silent,
-        hub.socket() as talking,
-    ):
-        await talking.ask({"type": "ping"})
-        assert await silent.closed() == (1008, "identify timeout")
-        assert await talking.closed() == (1008, "identify timeout")
+    async with running_hub(tmp_path, ws={"identify_timeout_s": 0.05}) as hub:
+        async with hub.socket() as silent:
+            assert await silent.closed() == (1008, "identify timeout")
+        async with hub.socket() as talking:
+            # On a busy machine the time may be over before this is on its way.
+            with suppress(ConnectionClosed):
+                await talking.send({"type": "ping"})
+            assert await talking.closed() == (1008, "identify timeout")
 
 
 async def test_who_identified_in_time_stays(tmp_path):
