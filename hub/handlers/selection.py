@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -14,7 +14,9 @@ from hub.errors import (
     ModelUnknown,
     NoCapacity,
     NoHealthyEndpoint,
+    RateLimited,
 )
+from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
@@ -40,6 +42,12 @@ MAX_LEASES: Final = 100_000
 MAX_CANDIDATES: Final = 1000
 """The most candidates that one explanation has; the best and the first of the others."""
 
+LARGE_RANKING: Final = 1000
+"""A ranking of more candidates than this is dear to make."""
+
+LARGE_RANKINGS: Final = 30
+"""How many of them one token may have made a minute."""
+
 # When to ask again, where no probe says when it will be known better.
 _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
@@ -55,6 +63,8 @@ class SelectionHandlers:
         self._registry = registry
         self._rankings = Rankings(self, self._candidates)
         self.leases = Leases(max_leases=max_leases, on_change=self._rankings.touch_leases)
+        # Weights are free, so that anybody can ask what nobody has asked before.
+        self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._seen = registry.revision
 
     # What the rankings rest on, see `hub.registry.selection.Facts`.
@@ -80,16 +90,15 @@ class SelectionHandlers:
 
     # The RPCs.
 
-    def select_endpoint(
-        self, request: SelectEndpointRequest, _caller: Caller, now_ms: int
-    ) -> bytes:
-        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached."""
+    def select_endpoint(self, request: SelectEndpointRequest, caller: Caller, now_ms: int) -> bytes:
+        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited."""
         self._follow(now_ms)
         alias = self._registry.aliases.get(request.model)
         ranking = self._rankings.ranking(
             request,
             alias.message if alias is not None else None,
             alias.revision if alias is not None else 0,
+            lambda candidates: self._admit(candidates, caller, now_ms),
         )
         limits = Limits.of(request)
         chosen = pick(ranking, limits, request.count or 1, now_ms)
@@ -110,6 +119,13 @@ class SelectionHandlers:
         if not self.leases.release(request.lease_id):
             raise LeaseNotFound("the lease has run out or never was")
         return ReleaseSelectionResponse()
+
+    def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
+        """Charges a new ranking of so many candidates. Raises RateLimited."""
+        if candidates > LARGE_RANKING:
+            verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
     def _selections(
         self, request: SelectEndpointRequest, chosen: list[Verdict], now_ms: int
@@ -169,9 +185,9 @@ class SelectionHandlers:
             for id_ in registry.of_agent(report.key):
                 self._rankings.touch(id_)
 
-    def _candidates(self, model: str | None) -> Iterable[str]:
+    def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
-            return [record.message.id for record in self._registry.with_model(model)]
+            return self._registry.model_index.ids(model)
         return [record.message.id for record in self._registry.endpoints()]
 
     def _why_none(

@@ -8,6 +8,7 @@ from hub.errors import (
     ModelUnknown,
     NoCapacity,
     NoHealthyEndpoint,
+    RateLimited,
 )
 from hub.handlers import selection
 from hub.handlers.selection import SelectionHandlers
@@ -219,6 +220,28 @@ def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> No
     with pytest.raises(NoCapacity) as raised:
         select(lease_s=10, max_in_flight=2)
     assert raised.value.metadata["in_flight"] == "1"
+
+
+def test_large_rankings_that_nobody_asked_for_before_are_few_a_minute(
+    registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "LARGE_RANKING", 1)
+    add(registry, "a:1", loaded(), loaded("rare"))
+    add(registry, "b:1", loaded())
+
+    def ask(weight: float) -> None:
+        weights = pb.ScoreWeights(cpu=weight)
+        select(strategy=pb.STRATEGY_WEIGHTED, weights=weights)
+
+    for i in range(selection.LARGE_RANKINGS):
+        ask(1 + i)
+    with pytest.raises(RateLimited) as raised:
+        ask(0.5)
+    assert raised.value.retry_after_ms == 60_000 // selection.LARGE_RANKINGS
+    ask(1)
+    select("rare")
+    select.now_ms += raised.value.retry_after_ms
+    ask(0.5)
 
 
 def test_leases_are_all_taken_or_none(registry: Registry) -> None:
