@@ -39,6 +39,7 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources
 
 MAX_LEASES: Final = 100_000
+MAX_LEASES_PER_TOKEN: Final = 10_000
 MAX_CANDIDATES: Final = 1000
 """The most candidates that one explanation has; the best and the first of the others."""
 
@@ -59,10 +60,20 @@ _READ_AT_ONCE: Final = 10_000
 class SelectionHandlers:
     """Chooses endpoints out of the registry, and keeps the leases; waits for nothing."""
 
-    def __init__(self, registry: Registry, *, max_leases: int = MAX_LEASES) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_leases: int = MAX_LEASES,
+        max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
+    ) -> None:
         self._registry = registry
         self._rankings = Rankings(self, self._candidates)
-        self.leases = Leases(max_leases=max_leases, on_change=self._rankings.touch_leases)
+        self.leases = Leases(
+            max_leases=max_leases,
+            max_per_owner=max_leases_per_token,
+            on_change=self._rankings.touch_leases,
+        )
         # Weights are free, so that anybody can ask what nobody has asked before.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._seen = registry.revision
@@ -106,7 +117,7 @@ class SelectionHandlers:
             raise self._why_none(request, ranking, limits, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
-        fragments = self._selections(request, chosen, now_ms)
+        fragments = self._selections(request, chosen, caller, now_ms)
         for verdict in chosen:
             ranking.picked(verdict.endpoint.id)
         return b"".join((*fragments, rest.SerializeToString()))
@@ -128,7 +139,7 @@ class SelectionHandlers:
                 raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
     def _selections(
-        self, request: SelectEndpointRequest, chosen: list[Verdict], now_ms: int
+        self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
     ) -> list[bytes]:
         """Takes the leases and encodes the selections. Raises LimitReached."""
         ttl_ms = 0
@@ -141,7 +152,9 @@ class SelectionHandlers:
             said = Selection(score=verdict.score, model=verdict.model.name)
             if ttl_ms:
                 try:
-                    lease = self.leases.take(secrets.token_hex(16), id_, ttl_ms, now_ms)
+                    lease = self.leases.take(
+                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
+                    )
                 except TooManyLeases as error:
                     for lease_id in taken:
                         self.leases.release(lease_id)

@@ -254,6 +254,18 @@ def test_leases_are_all_taken_or_none(registry: Registry) -> None:
     assert len(select.handlers.leases) == 2
 
 
+def test_one_token_cannot_hold_all_leases(registry: Registry) -> None:
+    select = Selecting(registry, max_leases_per_token=1)
+    add(registry, "a:1", loaded())
+    select(lease_s=10)
+    with pytest.raises(LimitReached):
+        select(lease_s=10)
+    request = pb.SelectEndpointRequest(model="m")
+    request.lease_ttl.FromSeconds(10)
+    other = Caller(Principal(ROLE_READER, "", "other"), "127.0.0.1", "grpc")
+    assert select.handlers.select_endpoint(request, other, NOW)
+
+
 @pytest.mark.parametrize("strategy", pb.Strategy.values())
 def test_a_herd_spreads(registry: Registry, select: Selecting, strategy: int) -> None:
     weights = {"in_flight": 1, "loaded": 4}
