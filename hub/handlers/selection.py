@@ -46,7 +46,7 @@ MAX_CANDIDATES: Final = 1000
 LARGE_RANKING: Final = 1000
 """A ranking of more candidates than this is dear to make."""
 
-LARGE_RANKINGS: Final = 30
+LARGE_RANKINGS: Final = 10
 """How many of them one token may have made a minute."""
 
 # When to ask again, where no probe says when it will be known better.
