@@ -187,7 +187,7 @@ class FleetCopy:
         alias, revision = self._aliases.get(request.model, (None, 0))
         return self._rankings.ranking(request, alias, revision)
 
-    def _candidates(self, _model: str | None) -> Iterable[str]:
+    def _candidates(self, _model: str | None) -> Collection[str]:
         return list(self._endpoints)
 
     # Keeping it current.

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -14,7 +14,9 @@ from hub.errors import (
     ModelUnknown,
     NoCapacity,
     NoHealthyEndpoint,
+    RateLimited,
 )
+from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
@@ -37,8 +39,15 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources
 
 MAX_LEASES: Final = 100_000
+MAX_LEASES_PER_TOKEN: Final = 10_000
 MAX_CANDIDATES: Final = 1000
 """The most candidates that one explanation has; the best and the first of the others."""
+
+LARGE_RANKING: Final = 1000
+"""A ranking of more candidates than this is dear to make."""
+
+LARGE_RANKINGS: Final = 10
+"""How many of them one token may have made a minute."""
 
 # When to ask again, where no probe says when it will be known better.
 _RETRY_MS: Final = 5_000
@@ -51,10 +60,22 @@ _READ_AT_ONCE: Final = 10_000
 class SelectionHandlers:
     """Chooses endpoints out of the registry, and keeps the leases; waits for nothing."""
 
-    def __init__(self, registry: Registry, *, max_leases: int = MAX_LEASES) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_leases: int = MAX_LEASES,
+        max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
+    ) -> None:
         self._registry = registry
         self._rankings = Rankings(self, self._candidates)
-        self.leases = Leases(max_leases=max_leases, on_change=self._rankings.touch_leases)
+        self.leases = Leases(
+            max_leases=max_leases,
+            max_per_owner=max_leases_per_token,
+            on_change=self._rankings.touch_leases,
+        )
+        # Weights are free, so that anybody can ask what nobody has asked before.
+        self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._seen = registry.revision
 
     # What the rankings rest on, see `hub.registry.selection.Facts`.
@@ -80,16 +101,15 @@ class SelectionHandlers:
 
     # The RPCs.
 
-    def select_endpoint(
-        self, request: SelectEndpointRequest, _caller: Caller, now_ms: int
-    ) -> bytes:
-        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached."""
+    def select_endpoint(self, request: SelectEndpointRequest, caller: Caller, now_ms: int) -> bytes:
+        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited."""
         self._follow(now_ms)
         alias = self._registry.aliases.get(request.model)
         ranking = self._rankings.ranking(
             request,
             alias.message if alias is not None else None,
             alias.revision if alias is not None else 0,
+            lambda candidates: self._admit(candidates, caller, now_ms),
         )
         limits = Limits.of(request)
         chosen = pick(ranking, limits, request.count or 1, now_ms)
@@ -97,7 +117,7 @@ class SelectionHandlers:
             raise self._why_none(request, ranking, limits, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
-        fragments = self._selections(request, chosen, now_ms)
+        fragments = self._selections(request, chosen, caller, now_ms)
         for verdict in chosen:
             ranking.picked(verdict.endpoint.id)
         return b"".join((*fragments, rest.SerializeToString()))
@@ -111,8 +131,15 @@ class SelectionHandlers:
             raise LeaseNotFound("the lease has run out or never was")
         return ReleaseSelectionResponse()
 
+    def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
+        """Charges a new ranking of so many candidates. Raises RateLimited."""
+        if candidates > LARGE_RANKING:
+            verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
+
     def _selections(
-        self, request: SelectEndpointRequest, chosen: list[Verdict], now_ms: int
+        self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
     ) -> list[bytes]:
         """Takes the leases and encodes the selections. Raises LimitReached."""
         ttl_ms = 0
@@ -125,7 +152,9 @@ class SelectionHandlers:
             said = Selection(score=verdict.score, model=verdict.model.name)
             if ttl_ms:
                 try:
-                    lease = self.leases.take(secrets.token_hex(16), id_, ttl_ms, now_ms)
+                    lease = self.leases.take(
+                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
+                    )
                 except TooManyLeases as error:
                     for lease_id in taken:
                         self.leases.release(lease_id)
@@ -169,9 +198,9 @@ class SelectionHandlers:
             for id_ in registry.of_agent(report.key):
                 self._rankings.touch(id_)
 
-    def _candidates(self, model: str | None) -> Iterable[str]:
+    def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
-            return [record.message.id for record in self._registry.with_model(model)]
+            return self._registry.model_index.ids(model)
         return [record.message.id for record in self._registry.endpoints()]
 
     def _why_none(

@@ -40,6 +40,12 @@ class EndpointFilter:
 
 def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
     """Whether the endpoint has all of these labels."""
+    if not labels:
+        return True
     own = endpoint.labels
-    # Asking a protobuf map for a key that is absent would add it.
-    return all(key in own and own[key] == value for key, value in labels)
+    # A plain loop: a listing asks this of every endpoint. `get`, unlike a
+    # subscript, adds no key to a protobuf map.
+    for key, value in labels:  # noqa: SIM110
+        if own.get(key) != value:
+            return False
+    return True

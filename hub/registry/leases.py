@@ -5,13 +5,14 @@ long before a probe could see the request. So many callers at once spread,
 instead of all choosing the one endpoint that was best before they came.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 
 class TooManyLeases(Exception):
-    """As many leases are held as there may be."""
+    """As many leases are held as there may be, of all owners or of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +22,26 @@ class Lease:
     id: str
     endpoint_id: str
     expires_ms: int
+    owner: str = ""
 
 
 class Leases:
-    """The leases that are held, at most `max_leases`.
+    """The leases that are held, at most `max_leases`, and `max_per_owner` of one owner.
 
     `on_change` is told the endpoint whenever its count changes. Whoever reads
     calls `expire` first. They are kept in memory alone: after a restart nothing
     is in flight as far as the hub knows.
     """
 
-    def __init__(self, *, max_leases: int, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, max_leases: int, max_per_owner: int, on_change: Callable[[str], None]
+    ) -> None:
         self._max_leases = max_leases
+        self._max_per_owner = max_per_owner
         self._on_change = on_change
         self._leases: dict[str, Lease] = {}
         self._in_flight: dict[str, int] = {}
+        self._owned: Counter[str] = Counter()
         self._deadlines: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
@@ -45,11 +51,16 @@ class Leases:
         """How many leases an endpoint has."""
         return self._in_flight.get(endpoint_id, 0)
 
-    def take(self, lease_id: str, endpoint_id: str, ttl_ms: int, now_ms: int) -> Lease:
+    def take(
+        self, lease_id: str, endpoint_id: str, ttl_ms: int, now_ms: int, owner: str = ""
+    ) -> Lease:
         """Takes a lease. Raises TooManyLeases."""
         if len(self._leases) >= self._max_leases:
             raise TooManyLeases(f"{self._max_leases} leases are held")
-        lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms)
+        if self._owned.get(owner, 0) >= self._max_per_owner:
+            raise TooManyLeases(f"the caller holds {self._max_per_owner} leases")
+        lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms, owner)
+        self._owned[owner] += 1
         # Released leases leave their deadline behind; it must not pile up.
         if len(self._deadlines) > 2 * len(self._leases) + 64:
             self._deadlines = [(each.expires_ms, each.id) for each in self._leases.values()]
@@ -64,6 +75,9 @@ class Leases:
         lease = self._leases.pop(lease_id, None)
         if lease is None:
             return False
+        self._owned[lease.owner] -= 1
+        if not self._owned[lease.owner]:
+            del self._owned[lease.owner]
         self._count(lease.endpoint_id, -1)
         return True
 

@@ -5,7 +5,7 @@ first request of its kind and then follows the changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -58,7 +58,7 @@ class Rankings:
     def __init__(
         self,
         facts: Facts,
-        candidates: Callable[[str | None], Iterable[str]],
+        candidates: Callable[[str | None], Collection[str]],
         *,
         max_rankings: int = _MAX_RANKINGS,
         max_verdicts: int = _MAX_VERDICTS,
@@ -87,18 +87,24 @@ class Rankings:
         self._kept.clear()
 
     def ranking(
-        self, request: SelectEndpointRequest, alias: ModelAlias | None, alias_revision: int
+        self,
+        request: SelectEndpointRequest,
+        alias: ModelAlias | None,
+        alias_revision: int,
+        admit: Callable[[int], None] = lambda _candidates: None,
     ) -> Ranking:
         """The ranking of a request's criteria, as of now.
 
         `alias` is what the request's model stands for, where it is an alias, and
-        `alias_revision` changes whenever that does.
+        `alias_revision` changes whenever that does. `admit` is told of how many
+        candidates a ranking is about to be made; what it raises prevents it.
         """
         key = (alias_revision, _lasting(request.SerializeToString(deterministic=True)))
         kept = self._kept.get(key)
         if kept is None:
             criteria = Criteria(request, alias.targets if alias is not None else None)
             ids = self._candidates(request.model if alias is None else None)
+            admit(len(ids))
             kept = self._kept[key] = _Kept(Ranking(criteria, self._facts, ids))
             self._make_room()
         else:

@@ -19,7 +19,7 @@ from hub.address import join_host_port
 from hub.calls import Calls
 from hub.clock import Clock
 from hub.contract import RPCS, SERVICES, Rpc, rpc
-from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
+from hub.errors import FieldViolation, HubError, InvalidToken, LimitReached, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
 from hub.settings import GrpcSettings, Network
@@ -30,6 +30,8 @@ from hub.transports.grpc_sidecar import converse
 from hub.transports.grpc_status import to_status
 from hub.transports.live_streams import LiveStreams
 from hub.transports.peer import peer_address
+from hub.transports.reflection import ServerStream
+from hub.transports.stream_slots import StreamSlots
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -50,6 +52,11 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_send_message_length", -1),
 )
+
+
+_MAX_OPEN_STREAMS = 256
+_MAX_UNIDENTIFIED = 1024
+_MAX_UNIDENTIFIED_PER_PEER = 64
 
 
 class GrpcDoor:
@@ -78,7 +85,13 @@ class GrpcDoor:
         self._sessions = sessions
         self._calls = calls
         self._clock = clock
+        # Nobody need say who he is for health and reflection, and a sidecar has yet to.
+        self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS)
+        self._unidentified = StreamSlots(
+            in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
+        )
         self._health = HealthServicer()
+        self._health.Watch = self._bounded_watch(self._health.Watch)
         self._streams: set[Session] = set()
         self._live = LiveStreams(clock)
         self._stopping = False
@@ -97,7 +110,9 @@ class GrpcDoor:
         names = [service.full_name for service in SERVICES]
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        server.add_generic_rpc_handlers((_Dispatch(by_path), *reflection.handlers(described)))
+        server.add_generic_rpc_handlers(
+            (_Dispatch(by_path), *reflection.handlers(described, self._bounded))
+        )
         _require_bindable(host, port)
         try:
             address = join_host_port(host, port)
@@ -187,10 +202,34 @@ class GrpcDoor:
                     self._clock,
                     self._identify_timeout_s,
                     self._streams,
+                    self._unidentified,
                 ):
                     yield frame
             except Exception as error:
                 await _abort(context, call.fail(error))
+
+    def _bounded_watch(
+        self, watch: Callable[[Message, Context], Awaitable[None]]
+    ) -> Callable[[Message, Context], Awaitable[None]]:
+        async def handle(request: Message, context: Context) -> None:
+            try:
+                with self._open.held(_peer(context)):
+                    await watch(request, context)
+            except LimitReached as error:
+                await _abort(context, error)
+
+        return handle
+
+    def _bounded(self, stream: ServerStream) -> ServerStream:
+        async def handle(requests: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                with self._open.held(_peer(context)):
+                    async for reply in stream(requests, context):
+                        yield reply
+            except LimitReached as error:
+                await _abort(context, error)
+
+        return handle
 
     def _caller(self, metadata: Mapping[str, str], context: Context, now_ms: int) -> Caller:
         """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""

@@ -9,6 +9,7 @@ from hub.clock import Clock
 from hub.presence import Close
 from hub.transports.frames import Session, SessionContext
 from hub.transports.session_deadlines import SessionDeadlines
+from hub.transports.stream_slots import StreamSlots
 from llmhub.v1.frame_pb2 import HubFrame
 
 
@@ -30,13 +31,16 @@ async def converse(
     clock: Clock,
     identify_timeout_s: float,
     sessions: set[Session],
+    slots: StreamSlots,
 ) -> AsyncIterator[HubFrame]:
     """Carries one stream's frames to a session and its replies back.
 
-    The session is in `sessions` as long as the stream lives. Ends when the sidecar
+    The session is in `sessions` as long as the stream lives, and has one of the
+    `slots` until the sidecar is identified; raises LimitReached without one. Ends when the sidecar
     ends its side. Raises the HubError that stands for a close code where the hub
     ends it.
     """
+    slot = slots.take(remote_address)
     handle = _Handle()
     session = Session(context, handle, remote_address, "grpc")
     sessions.add(session)
@@ -47,11 +51,14 @@ async def converse(
             if not isinstance(replies, tuple):
                 replies = await replies
             deadlines.update()
+            if session.identified:
+                slot.free()
             for reply in replies:
                 yield reply
             if session.closing is not None:
                 raise session.closing.as_error()
     finally:
+        slot.free()
         deadlines.cancel()
         sessions.discard(session)
         session.end()

@@ -18,11 +18,11 @@ from hub.metrics.collector import CONTENT_TYPE, Metrics
 from hub.registry.state import Registry
 from hub.service import Caller, Service
 from hub.settings import HttpSettings
-from hub.transports import http_discovery
 from hub.transports.http_auth import Authenticator
 from hub.transports.http_backup import BackupSender
 from hub.transports.http_body import json_body
 from hub.transports.http_dashboard import Dashboard
+from hub.transports.http_discovery import Discovery
 from hub.transports.http_errors import error_response, json_response
 from hub.transports.http_protocol import HttpSite
 from hub.transports.http_static import SECURITY_HEADERS
@@ -91,6 +91,7 @@ class HttpDoor:
         self._service = service
         self._registry = registry
         self._views = HttpViews(registry)
+        self._discovery = Discovery(registry)
         self._calls = calls
         self._metrics = metrics
         self._backups = backups
@@ -205,11 +206,11 @@ class HttpDoor:
 
     async def _prometheus(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)
-        return json_response(http_discovery.prometheus_targets(self._registry))
+        return json_response(self._discovery.prometheus_targets())
 
     async def _models(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST_MODELS)
-        return json_response(http_discovery.openai_models(self._registry))
+        return json_response(self._discovery.openai_models())
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)

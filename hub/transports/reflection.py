@@ -6,12 +6,16 @@ one servicer answers under both names; its descriptor is v1alpha's renamed, so
 that a client can also describe the v1 service itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
+
+# grpc's own types of requests and contexts are parameters in its stubs alone.
+ServerStream = Callable[[Any, Any], AsyncIterator[Any]]
 
 _V1ALPHA_PACKAGE = "grpc.reflection.v1alpha"
 _V1_PACKAGE = "grpc.reflection.v1"
@@ -49,12 +53,17 @@ def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
             method.output_type = method.output_type.replace(old, new)
 
 
-def handlers(service_names: Sequence[str]) -> list[grpc.GenericRpcHandler]:
-    """Handlers that describe the named services, and reflection itself."""
+def handlers(
+    service_names: Sequence[str], guard: Callable[[ServerStream], ServerStream]
+) -> list[grpc.GenericRpcHandler]:
+    """Handlers that describe the named services, and reflection itself.
+
+    `guard` makes the stream's behaviour one that bounds how many are open.
+    """
     names = (*service_names, V1_NAME, V1ALPHA_NAME)
     servicer = ReflectionServicer(names, pool=_pool_with_v1())
     method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        guard(servicer.ServerReflectionInfo),
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

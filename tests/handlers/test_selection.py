@@ -8,6 +8,7 @@ from hub.errors import (
     ModelUnknown,
     NoCapacity,
     NoHealthyEndpoint,
+    RateLimited,
 )
 from hub.handlers import selection
 from hub.handlers.selection import SelectionHandlers
@@ -221,6 +222,28 @@ def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> No
     assert raised.value.metadata["in_flight"] == "1"
 
 
+def test_large_rankings_that_nobody_asked_for_before_are_few_a_minute(
+    registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "LARGE_RANKING", 1)
+    add(registry, "a:1", loaded(), loaded("rare"))
+    add(registry, "b:1", loaded())
+
+    def ask(weight: float) -> None:
+        weights = pb.ScoreWeights(cpu=weight)
+        select(strategy=pb.STRATEGY_WEIGHTED, weights=weights)
+
+    for i in range(selection.LARGE_RANKINGS):
+        ask(1 + i)
+    with pytest.raises(RateLimited) as raised:
+        ask(0.5)
+    assert raised.value.retry_after_ms == 60_000 // selection.LARGE_RANKINGS
+    ask(1)
+    select("rare")
+    select.now_ms += raised.value.retry_after_ms
+    ask(0.5)
+
+
 def test_leases_are_all_taken_or_none(registry: Registry) -> None:
     select = Selecting(registry, max_leases=3)
     for id_ in ("a:1", "b:1"):
@@ -229,6 +252,18 @@ def test_leases_are_all_taken_or_none(registry: Registry) -> None:
     with pytest.raises(LimitReached):
         select(lease_s=10, count=2)
     assert len(select.handlers.leases) == 2
+
+
+def test_one_token_cannot_hold_all_leases(registry: Registry) -> None:
+    select = Selecting(registry, max_leases_per_token=1)
+    add(registry, "a:1", loaded())
+    select(lease_s=10)
+    with pytest.raises(LimitReached):
+        select(lease_s=10)
+    request = pb.SelectEndpointRequest(model="m")
+    request.lease_ttl.FromSeconds(10)
+    other = Caller(Principal(ROLE_READER, "", "other"), "127.0.0.1", "grpc")
+    assert select.handlers.select_endpoint(request, other, NOW)
 
 
 @pytest.mark.parametrize("strategy", pb.Strategy.values())

@@ -62,3 +62,12 @@ def test_equal_filters_are_one_key() -> None:
     assert hash(wanted(labels={"a": "1", "b": "2"}.items())) == hash(
         wanted(labels={"b": "2", "a": "1"}.items())
     )
+
+
+def test_asking_for_labels_leaves_the_endpoint_as_it_was() -> None:
+    endpoint = Endpoint(labels={"zone": "x", "empty": ""})
+    assert has_labels(endpoint, frozenset())
+    assert has_labels(endpoint, frozenset({("zone", "x"), ("empty", "")}))
+    assert not has_labels(endpoint, frozenset({("zone", "y")}))
+    assert not has_labels(endpoint, frozenset({("absent", "")}))
+    assert dict(endpoint.labels) == {"zone": "x", "empty": ""}

@@ -7,7 +7,7 @@ from hub.registry.leases import Leases, TooManyLeases
 
 def leases(max_leases: int = 100) -> tuple[Leases, list[str]]:
     told: list[str] = []
-    return Leases(max_leases=max_leases, on_change=told.append), told
+    return Leases(max_leases=max_leases, max_per_owner=100, on_change=told.append), told
 
 
 def test_a_lease_counts_until_it_is_released() -> None:
@@ -43,6 +43,19 @@ def test_there_are_so_many_and_no_more() -> None:
     held.take("3", "a", 10, 0)
 
 
+def test_one_owner_cannot_hold_them_all() -> None:
+    held = Leases(max_leases=10, max_per_owner=2, on_change=lambda _id: None)
+    held.take("1", "a", 10, 0, "greedy")
+    held.take("2", "a", 20, 0, "greedy")
+    with pytest.raises(TooManyLeases):
+        held.take("3", "a", 10, 0, "greedy")
+    held.take("4", "a", 10, 0, "other")
+    held.expire(10)
+    held.take("3", "a", 10, 10, "greedy")
+    held.expire(30)
+    assert not held._owned
+
+
 def test_released_leases_leave_nothing_behind() -> None:
     held, _ = leases()
     for i in range(10_000):
@@ -50,6 +63,7 @@ def test_released_leases_leave_nothing_behind() -> None:
         held.release(str(i))
     assert len(held._deadlines) < 200
     assert not held._in_flight
+    assert not held._owned
 
 
 class LeasesMachine(RuleBasedStateMachine):
@@ -58,7 +72,7 @@ class LeasesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.counts: dict[str, int] = {}
-        self.held = Leases(max_leases=20, on_change=self.changed)
+        self.held = Leases(max_leases=20, max_per_owner=20, on_change=self.changed)
         self.model: dict[str, tuple[str, int]] = {}
         self.now = 0
         self.next = 0

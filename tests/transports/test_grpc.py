@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hub import contract
 from hub.errors import ERROR_DOMAIN
 from hub.ratelimit import Tier
+from hub.transports import grpc as grpc_door
 from llmhub.v1 import (
     admin_service_pb2_grpc,
     registry_service_pb2_grpc,
@@ -26,10 +27,12 @@ from llmhub.v1.admin_service_pb2 import (
 )
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.frame_pb2 import (
+    HubFrame,
     IdentifyRequest,
     PingRequest,
     ReportOllamaRequest,
     ReportResourcesRequest,
+    SidecarFrame,
 )
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,
@@ -424,3 +427,53 @@ async def test_health_watchers_see_the_stop(tmp_path):
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
         await stopping
+
+
+async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_OPEN_STREAMS", 2)
+    async with running_hub(tmp_path) as hub:
+        health = health_pb2_grpc.HealthStub(hub.channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(2)]
+        for watch in watches:
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        reflect = hub.channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        )
+        for refused in (health.Watch(health_pb2.HealthCheckRequest(), timeout=10), reflect()):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await refused.read()
+            assert failure(caught.value).reason == "LIMIT_REACHED"
+        assert (await hub.call("GetServerInfo", GetServerInfoRequest())).version
+        watches[0].cancel()
+
+        async def again():
+            try:
+                return await health.Watch(health_pb2.HealthCheckRequest(), timeout=10).read()
+            except grpc.aio.AioRpcError:
+                return None
+
+        async with asyncio.timeout(10):
+            while await again() is None:
+                pass
+
+
+async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_UNIDENTIFIED_PER_PEER", 1)
+    async with running_hub(tmp_path) as hub:
+        connect = hub.channel.stream_stream(
+            contract.rpc("Connect").path, response_deserializer=HubFrame.FromString
+        )
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        frame = SidecarFrame(identify=IdentifyRequest(agent_id="node-1", token=token))
+        identified = connect(timeout=10)
+        await identified.write(frame.SerializeToString())
+        assert (await identified.read()).identified.agent_id == "node-1"
+        silent = connect(timeout=10)
+        await silent.write(SidecarFrame(ping=PingRequest()).SerializeToString())
+        assert (await silent.read()).WhichOneof("frame") == "error"
+        refused = connect(timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await refused.read()
+        assert failure(caught.value).reason == "LIMIT_REACHED"
+        identified.cancel()
+        silent.cancel()

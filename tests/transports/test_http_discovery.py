@@ -3,9 +3,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.times import to_timestamp
-from hub.transports.http_discovery import openai_models, prometheus_targets
+from hub.transports.http_discovery import Discovery
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, BACKEND_VLLM
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
@@ -36,7 +37,7 @@ def registry() -> Registry:
 
 
 def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> None:
-    first, second = orjson.loads(prometheus_targets(registry))
+    first, second = orjson.loads(Discovery(registry).prometheus_targets())
     assert first == {
         "targets": ["10.0.0.1:8000"],
         "labels": {
@@ -64,7 +65,7 @@ def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
             )
         )
     created = NOW // 1000
-    assert orjson.loads(openai_models(registry)) == {
+    assert orjson.loads(Discovery(registry).openai_models()) == {
         "object": "list",
         "data": [
             {"id": "m", "object": "model", "created": created - 5, "owned_by": "fleet"},
@@ -76,8 +77,51 @@ def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
 
 def test_an_empty_fleet_is_an_empty_list() -> None:
     empty = Registry(first_revision=1)
-    assert prometheus_targets(empty) == b"[]"
-    assert orjson.loads(openai_models(empty)) == {"object": "list", "data": []}
+    assert Discovery(empty).prometheus_targets() == b"[]"
+    assert orjson.loads(Discovery(empty).openai_models()) == {"object": "list", "data": []}
+
+
+def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
+    registry: Registry,
+) -> None:
+    discovery = Discovery(registry)
+    targets, models = discovery.prometheus_targets(), discovery.openai_models()
+    before = registry.endpoints_revision, registry.event_revision
+    registry.observe(
+        "[::1]:1",
+        Observation(
+            checked_at_ms=NOW + 1000,
+            next_check_at_ms=NOW + 31_000,
+            latency_ms=1.0,
+            models=(loaded("m"),),
+        ),
+    )
+    assert registry.endpoints_revision > before[0]
+    assert registry.event_revision == before[1]
+    assert discovery.prometheus_targets() is targets
+    assert discovery.openai_models() is models
+    add(registry, "10.0.0.0:1", loaded("new"), registered_at=to_timestamp(NOW))
+    registry.remove_endpoint("[::1]:1")
+    registry.put_alias(ModelAlias(name="late", targets=[AliasTarget(model="m")]))
+    add(registry, "10.0.0.1:8000", admin_state=ADMIN_STATE_DISABLED)
+    assert discovery.prometheus_targets() == Discovery(registry).prometheus_targets()
+    assert [each["targets"] for each in orjson.loads(discovery.prometheus_targets())] == [
+        ["10.0.0.0:1"]
+    ]
+    assert discovery.openai_models() == Discovery(registry).openai_models()
+    assert [each["id"] for each in orjson.loads(discovery.openai_models())["data"]] == [
+        "new",
+        "late",
+    ]
+
+
+def test_changes_that_the_ring_has_forgotten_are_found() -> None:
+    small = Registry(first_revision=1, ring_capacity=2)
+    discovery = Discovery(small)
+    discovery.prometheus_targets()
+    for i in range(5):
+        add(small, f"h{i}:1", loaded())
+    assert len(orjson.loads(discovery.prometheus_targets())) == 5
 
 
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])

@@ -93,7 +93,7 @@ def test_the_servicer_alone():
     """The servicer behind both names, without a network."""
     names = (*(service.full_name for service in contract.SERVICES), *NAMES)
     service = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-    assert reflection.handlers([])
+    assert reflection.handlers([], lambda stream: stream)
     server = grpc_testing.server_from_dictionary(
         {service: ReflectionServicer(names)}, grpc_testing.strict_real_time()
     )
