@@ -104,7 +104,9 @@ def list_tokens(*, connection: HubConnection, output: str) -> None:
         )
         for each in found
     ]
-    print_grids(Grid(("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"), rows))
+    headings = ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION")
+    optional = ("CREATED", "DESCRIPTION", "EXPIRES")
+    print_grids(Grid(headings, rows, optional=optional, folds="DESCRIPTION"))
 
 
 @token.command()
