@@ -19,7 +19,7 @@ def make_store(settings: Settings, on_transaction: TransactionObserver) -> Store
         from hub.stores.etcd import EtcdStore
     except ImportError as error:
         raise StartError(
-            "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
+            "store.etcd needs the extra: pip install '.[etcd]' in a clone of the hub"
         ) from error
     return EtcdStore(
         settings.store.etcd, prefix=settings.store.etcd_prefix, on_transaction=on_transaction
