@@ -19,8 +19,10 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     print(f"  sidecars   ws{s}://{info.ws_address}{settings.ws.path}")
     print(f"  gRPC       {info.grpc_address}{' (TLS)' if cert_file else ''}")
     print(f"  dashboard  http{s}://{info.http_address}/ (and the HTTP API)")
+    # Always: a first start that fails on a port has made the token and shown nothing.
+    print(f"  admin token: kept in {token_file}")
     if new_admin_token is not None:
-        print(f"An admin token was created and is kept in {token_file}; it is shown this once:")
+        print("It was created just now, and is shown this once:")
         print(f"  {new_admin_token}")
     # Whoever trusts the certificate itself need not know who signed it.
     trusted = shlex.quote(str(Path(cert_file).expanduser().absolute()))

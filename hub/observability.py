@@ -75,6 +75,6 @@ def _tracer(settings: Settings, version: str) -> "OtelTracer | None":
         from hub.tracing import otlp_tracer
     except ImportError as error:
         raise StartError(
-            "tracing.otlp_endpoint needs the extra: pip install 'llm-registry-hub[otel]'"
+            "tracing.otlp_endpoint needs the extra: pip install '.[otel]' in a clone of the hub"
         ) from error
     return otlp_tracer(settings.tracing.otlp_endpoint, version)

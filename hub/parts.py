@@ -28,7 +28,7 @@ def make_store(
         from hub.stores.etcd import EtcdStore
     except ImportError as error:
         raise StartError(
-            "store.etcd needs the extra: pip install 'llm-registry-hub[etcd]'"
+            "store.etcd needs the extra: pip install '.[etcd]' in a clone of the hub"
         ) from error
     return EtcdStore(
         settings.store.etcd,

@@ -1,6 +1,7 @@
 """The banner's lines are pasted into a real shell, where stand-ins print what they got."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_a_new_token_is_shown_and_an_old_one_is_not(
 ) -> None:
     assert any("llmhub_new" in line for line in lines(settings, capsys, "llmhub_new"))
     assert not any("llmhub_" in line for line in lines(settings, capsys, None))
+
+
+@pytest.mark.parametrize("token", ["llmhub_new", None])
+def test_where_the_admin_token_is_kept_is_always_said(
+    settings: Settings, capsys: pytest.CaptureFixture[str], token: str | None
+) -> None:
+    (line,) = (each for each in lines(settings, capsys, token) if "admin token: kept in" in each)
+    (file,) = shlex.split(line.partition("kept in ")[2])
+    assert file == str(settings.data_dir / ADMIN_TOKEN_FILE)
 
 
 @pytest.mark.usefixtures("tools")

@@ -165,14 +165,16 @@ def find_hub(options: dict[str, Any]) -> HubTarget:
     )
 
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="LLM_HUB_DATA_DIR",
+    help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
+)
+
+
 def hub_options(command: _Command) -> _Command:
     """Gives `command` the options that say which hub; see `find_hub`."""
-    data_dir_option = click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        envvar="LLM_HUB_DATA_DIR",
-        help=f"Where the hub keeps {TOKEN_FILE}, for calls without --token.",
-    )
     return global_options(data_dir_option(command))
 
 

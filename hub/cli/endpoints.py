@@ -200,7 +200,7 @@ def snapshot(*, connection: HubConnection, output: str) -> None:
     hosts = [_resources_row(host) for _, host in sorted(fleet.resources.items())]
     print_grids(
         endpoint_grid(fleet.endpoints),
-        Grid(("AGENT", "CPU", "RAM", "VRAM", "REPORTED"), hosts, "Hosts"),
+        Grid(("AGENT", "CPU", "RAM", "VRAM", "REPORTED"), hosts, "Hosts", ("REPORTED",)),
         Grid(("MODEL", "ENDPOINTS"), models, "Models"),
     )
 
@@ -231,8 +231,8 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
         for each in found
     ]
     # The least telling column is the first to go on a narrow terminal.
-    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND")
-    return Grid(headings, rows, "Endpoints", optional, folds="ERROR")
+    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND", "ERROR")
+    return Grid(headings, rows, "Endpoints", optional, folds="ERROR", shortens="MODELS")
 
 
 def _models_text(endpoint: Endpoint) -> str:
@@ -242,7 +242,7 @@ def _models_text(endpoint: Endpoint) -> str:
         for model in loaded[:_SHOWN_MODELS]
     ]
     if len(loaded) > _SHOWN_MODELS:
-        names.append(f"and {len(loaded) - _SHOWN_MODELS} more")
+        names.append(f"+{len(loaded) - _SHOWN_MODELS}")
     return f"{len(loaded)}/{len(endpoint.models)} {', '.join(names)}".rstrip()
 
 

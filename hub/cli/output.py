@@ -4,6 +4,7 @@ Colours are rich's to decide: on a terminal only, and never where NO_COLOR is se
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import click
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +39,8 @@ STYLES: Mapping[str, str] = {
 
 # Space between two columns, and what the rule below the headings takes of it.
 _GAP = 3
+# What a column that gives way keeps, in cells; with less it would tell nothing.
+_LEAST = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Grid:
     """Rows under headings; `title` stands above them where there are several grids.
 
     On a terminal that is too narrow the columns named in `optional` are left out,
-    the first one first; `folds` names the one that is broken into lines. In a pipe
-    all are there.
+    the first one first; `folds` names the one that is broken into lines, `shortens`
+    the one whose list of names ends in "+3" where the rest has no room. A column that
+    is neither is never cut while there is one to leave out. In a pipe all are there.
     """
 
     headings: tuple[str, ...]
@@ -53,6 +58,7 @@ class Grid:
     title: str = ""
     optional: tuple[str, ...] = ()
     folds: str = ""
+    shortens: str = ""
 
 
 def print_value(value: object, output: str) -> None:
@@ -137,6 +143,7 @@ def span_text(seconds: float) -> str:
 def table(grid: Grid, width: int) -> Table:
     """The grid as a rich table that fits into `width` columns where it can."""
     fitting = _fitting(grid, width)
+    widths = _widths(fitting)
     drawn = Table(
         title=grid.title or None,
         title_justify="left",
@@ -148,11 +155,19 @@ def table(grid: Grid, width: int) -> Table:
         header_style="bold dim",
     )
     for heading in fitting.headings:
-        folds = not grid.folds or heading == grid.folds
+        folds = heading == grid.folds or not (grid.folds or grid.optional)
         drawn.add_column(heading, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
+    rest = sum(_least(fitting, heading, widths) for heading in fitting.headings)
+    room = width - rest - _GAP * (len(fitting.headings) - 1)
     for row in fitting.rows:
+        cells = [
+            _shortened(cell, _least(fitting, heading, widths) + max(0, room))
+            if heading == grid.shortens
+            else cell
+            for heading, cell in zip(fitting.headings, row, strict=True)
+        ]
         # Text, not str: a cell is never markup.
-        drawn.add_row(*(cell_text(cell) for cell in row))
+        drawn.add_row(*(cell_text(cell) for cell in cells))
     return drawn
 
 
@@ -164,17 +179,46 @@ def cell_text(cell: str, style: Callable[[str], str] = lambda cell: STYLES.get(c
 def _fitting(grid: Grid, width: int) -> Grid:
     """The grid without the optional columns that there is no room for."""
     kept = list(grid.headings)
-    widths = {
-        heading: max(len(heading), *(len(row[number]) for row in grid.rows), 0)
-        for number, heading in enumerate(grid.headings)
-    }
+    widths = _widths(grid)
     for heading in grid.optional:
-        # What can be folded is never the reason to leave another column out,
+        # What can give way is never the reason to leave another column out,
         # unless hardly anything would be left for it.
-        needed = sum(min(widths[each], 24) if each == grid.folds else widths[each] for each in kept)
+        needed = sum(_least(grid, each, widths) for each in kept)
         if needed + _GAP * (len(kept) - 1) <= width:
             break
         kept.remove(heading)
     places = [grid.headings.index(heading) for heading in kept]
     rows = [tuple(row[place] for place in places) for row in grid.rows]
     return replace(grid, headings=tuple(kept), rows=rows)
+
+
+def _widths(grid: Grid) -> dict[str, int]:
+    """How many cells of a terminal each column would take."""
+    return {
+        heading: max(len(heading), *(cell_len(printable(row[number])) for row in grid.rows), 0)
+        for number, heading in enumerate(grid.headings)
+    }
+
+
+def _least(grid: Grid, heading: str, widths: Mapping[str, int]) -> int:
+    gives_way = heading in (grid.folds, grid.shortens)
+    return min(widths[heading], _LEAST) if gives_way else widths[heading]
+
+
+def _shortened(cell: str, width: int) -> str:
+    """`cell`, a list of names with commas, within `width`: the last ones become "+3"."""
+    names = printable(cell).split(", ")
+    if cell_len(", ".join(names)) <= width:
+        return cell
+    # The cell itself may end so.
+    hidden = int(names.pop()[1:]) if re.fullmatch(r"\+[0-9]+", names[-1]) else 0
+    while len(names) > 1:
+        names.pop()
+        hidden += 1
+        text = f"{', '.join(names)}, +{hidden}"
+        if cell_len(text) <= width:
+            return text
+    end = f", +{hidden}" if hidden else ""
+    first = Text(names[0])
+    first.truncate(max(1, width - len(end)), overflow="ellipsis")
+    return first.plain + end

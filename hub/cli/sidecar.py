@@ -84,7 +84,7 @@ def sidecar(
         )
     except ModuleNotFoundError as error:
         raise CommandFailed(
-            f"{error.name} is not installed: pip install 'llm-registry-hub[sidecar]'"
+            f"{error.name} is not installed: pip install '.[sidecar]' in a clone of the hub"
         ) from None
     if token_file is not None and token is not None:
         raise CommandFailed("give --token-file or --token, not both", ExitCode.USAGE)

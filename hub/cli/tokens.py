@@ -1,14 +1,16 @@
-"""`llm-hub token create|list|revoke`: who may call."""
+"""`llm-hub token create|list|path|revoke`: who may call."""
 
 import re
+from pathlib import Path
 
 import click
 from google.protobuf.duration_pb2 import Duration
 
-from hub.cli.connection import HubConnection, hub_command
+from hub.cli.connection import TOKEN_FILE, HubConnection, data_dir_option, hub_command
 from hub.cli.output import Grid, print_grids, print_message, print_messages, print_value, time_text
 from hub.codec.dialect import enum_words
 from hub.codec.encode import to_json
+from hub.settings import default_data_dir
 from llmhub.v1.admin_service_pb2 import (
     CreateTokenRequest,
     CreateTokenResponse,
@@ -104,7 +106,16 @@ def list_tokens(*, connection: HubConnection, output: str) -> None:
         )
         for each in found
     ]
-    print_grids(Grid(("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"), rows))
+    headings = ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION")
+    optional = ("CREATED", "DESCRIPTION", "EXPIRES")
+    print_grids(Grid(headings, rows, optional=optional, folds="DESCRIPTION"))
+
+
+@token.command()
+@data_dir_option
+def path(*, data_dir: Path | None) -> None:
+    """Print the path of the file in which a hub of this machine keeps its admin token."""
+    click.echo((data_dir or default_data_dir()) / TOKEN_FILE)
 
 
 @token.command()

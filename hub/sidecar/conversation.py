@@ -177,7 +177,10 @@ class Conversation:
         about = frame.get("message_type")
         detail = _detail(frame)
         if self.identified_at_ms is None:
-            self.ending = Ending(f"the hub refused to identify: {detail}", REFUSED_WAIT_MS)
+            means = _REFUSALS.get(code)
+            said = detail if code in detail else f"{code}: {detail}"
+            why = f"{means} ({said})" if means else detail
+            self.ending = Ending(f"the hub refused to identify: {why}", REFUSED_WAIT_MS)
             return
         awaited, self._awaited = self._awaited, None
         kind = str(awaited["type"]) if awaited is not None else str(about or "resource_report")
@@ -225,6 +228,13 @@ def _bounded(report: Frame) -> Frame:
     if len(json.dumps(report)) > MAX_FRAME_BYTES:
         return {key: value for key, value in report.items() if key != "models"}
     return report
+
+
+# What an admin has to know of a refused token; the hub's own words tell a stranger little.
+_REFUSALS = {
+    "invalid_token": "this token is not a sidecar token, or it was revoked or has expired",
+    "token_agent_mismatch": "this token is bound to another agent",
+}
 
 
 def _detail(frame: Frame) -> str:

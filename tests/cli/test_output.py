@@ -10,9 +10,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from hub.cli.endpoints import endpoint_grid
 from hub.cli.output import Grid, bytes_text, print_value, span_text, table
 from hub.cli.text import printable
-from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, Endpoint
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint, Model
 from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
 
 
@@ -124,3 +125,43 @@ def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(capsys.readouterr().out) == value
     print_value(value, "json")
     assert json.loads(capsys.readouterr().out) == value
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) -> None:
+    names = [f"a-family-of-models-{number}:70b-instruct" for number in range(6)]
+    fleet = [
+        Endpoint(
+            id=f"gpu-{number}.rack.example:11434",
+            name="a name for people",
+            status=STATUS_HEALTHY,
+            version="0.12.3",
+            last_error="connection refused " * 4,
+            models=[Model(name=name, state=MODEL_STATE_LOADED) for name in names],
+        )
+        for number in range(2)
+    ]
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table(endpoint_grid(fleet), width))
+    drawn = console.export_text()
+    assert "STATUS" in drawn
+    assert "MODELS" in drawn
+    for each in fleet:
+        assert re.search(rf"^{each.id} .*\bhealthy .*\+[0-9]", drawn, re.MULTILINE), drawn
+    assert max(map(len, drawn.splitlines())) <= width
+
+
+def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
+    row = ("t-0123456789", "sidecar", "node-1", "2027-01-15T08:00:00Z", "2027-02-14T08:00:00Z")
+    grid = Grid(
+        ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"),
+        [(*row, "a note for whoever lists them")],
+        optional=("CREATED", "DESCRIPTION", "EXPIRES"),
+        folds="DESCRIPTION",
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table(grid, 80))
+    drawn = console.export_text()
+    assert "CREATED" not in drawn
+    assert "t-0123456789" in drawn
+    assert "2027-02-14T08:00:00Z" in drawn

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.cli.conftest import Ask
+from tests.support.command import llm_hub
 from tests.support.grpc_stand_in import StandIn
 
 
@@ -54,3 +56,10 @@ def test_a_ttl_that_is_no_time(hub: StandIn, ask: Ask, ttl: str) -> None:
     done = ask("token", "create", "--role", "reader", f"--ttl={ttl}")
     assert (done.code, hub.tokens) == (2, {})
     assert "is not a time such as" in done.err
+
+
+def test_path_names_the_file_and_asks_no_hub(tmp_path: Path) -> None:
+    expected = f"{tmp_path}/admin.token\n"
+    assert llm_hub("token", "path", "--data-dir", str(tmp_path)).out == expected
+    done = llm_hub("token", "path", env={"LLM_HUB_DATA_DIR": str(tmp_path)})
+    assert (done.code, done.out, done.err) == (0, expected, "")

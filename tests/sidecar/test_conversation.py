@@ -153,6 +153,17 @@ def test_a_refused_token_ends_it_and_is_not_tried_again_at_once() -> None:
     assert talk.it.ending is not None
     assert talk.it.ending.wait_ms == REFUSED_WAIT_MS
     assert "invalid_token" in talk.it.ending.reason
+    assert "not a sidecar token, or it was revoked" in talk.it.ending.reason
+
+
+def test_a_token_of_another_agent_is_explained() -> None:
+    talk = Talk()
+    talk.sent()
+    talk.says("error", error="token_agent_mismatch", detail="not bound to the agent node-1")
+    assert talk.it.ending is not None
+    assert talk.it.ending.reason.endswith(
+        "this token is bound to another agent (token_agent_mismatch: not bound to the agent node-1)"
+    )
 
 
 def test_a_limited_identify_waits_as_long_as_the_hub_says() -> None:
