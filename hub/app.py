@@ -8,6 +8,7 @@ Start reading here. What is made where:
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
@@ -344,6 +345,12 @@ class Hub:
                 port = await door.start(listener.host, listener.port)
             except OSError as error:
                 why = _why(error)
+                if error.errno == errno.EADDRINUSE:
+                    free = join_host_port(listener.host, 0)
+                    why += (
+                        f"; stop what listens there, or name another port: --{name} {free} "
+                        "takes a free one"
+                    )
                 raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
             self._addresses[name] = join_host_port(listener.host, port)
 

@@ -16,6 +16,7 @@ from hub.address import AddressError, parse_listen_address
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.options import global_options
 from hub.cli.rpc_errors import from_rpc_error
+from hub.cli.text import printable
 from hub.cli.tls import find_credentials
 from hub.settings import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -194,6 +195,12 @@ def hub_command(command: _Command) -> _Command:
 
 
 def _check_address(address: str) -> None:
+    if "://" in address:
+        raise CommandFailed(
+            f"--hub: {printable(address)!r} is a URL; give the gRPC door as HOST:PORT, as "
+            f"{DEFAULT_ADDRESS}",
+            ExitCode.USAGE,
+        )
     try:
         parse_listen_address(address)
     except AddressError as error:

@@ -1,5 +1,6 @@
 """How a command fails: one line on stderr and an exit code that scripts can tell apart."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 import click
@@ -19,8 +20,20 @@ class ExitCode(IntEnum):
 
 
 class CommandFailed(click.ClickException):
-    """The command cannot do its work; `message` is one line for people."""
+    """The command cannot do its work; `message` is one line for people.
 
-    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+    `reason` and `metadata` are those of the hub's ErrorInfo, where the hub refused.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: ExitCode = ExitCode.FAILED,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.reason = reason
+        self.metadata = dict(metadata or {})

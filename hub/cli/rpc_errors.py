@@ -28,7 +28,8 @@ def from_rpc_error(error: grpc.RpcError, address: str, timeout_s: float) -> Comm
         if code == grpc.StatusCode.UNAVAILABLE:
             return CommandFailed(
                 f"no hub answers at {address}; start one with `llm-hub serve`, or name another "
-                "with --hub or LLM_HUB_ADDRESS",
+                "with --hub or LLM_HUB_ADDRESS; or this is no gRPC door (127.0.0.1:50051 unless "
+                "set otherwise)",
                 ExitCode.UNREACHABLE,
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -40,7 +41,12 @@ def from_rpc_error(error: grpc.RpcError, address: str, timeout_s: float) -> Comm
     if retry_ms:
         message += f"; retry in {retry_ms / 1000:g} s"
     reason = info.reason if info is not None else code.name
-    return CommandFailed(printable(f"{message} [{reason}]"), _EXIT_CODES.get(code, ExitCode.FAILED))
+    return CommandFailed(
+        printable(f"{message} [{reason}]"),
+        _EXIT_CODES.get(code, ExitCode.FAILED),
+        reason=reason,
+        metadata=info.metadata if info is not None else None,
+    )
 
 
 def _details(

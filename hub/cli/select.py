@@ -6,6 +6,7 @@ import click
 
 from hub.cli.connection import HubConnection, hub_command
 from hub.cli.endpoints import label_option
+from hub.cli.failures import CommandFailed
 from hub.cli.output import Grid, print_grids, print_message
 from hub.codec.dialect import enum_words
 from llmhub.v1.registry_service_pb2 import (
@@ -15,6 +16,9 @@ from llmhub.v1.registry_service_pb2 import (
     SelectEndpointResponse,
     Strategy,
 )
+
+# What an error's metadata call a candidate, see hub/handlers/selection.py.
+_REJECTED = "rejected "
 
 _STRATEGIES = {word: f"STRATEGY_{word.upper()}" for word in enum_words(Strategy.DESCRIPTOR)}
 _REJECTION_WORDS = {number: word for word, number in enum_words(Rejection.DESCRIPTOR).items()}
@@ -51,7 +55,14 @@ def select(
         min_context_length=min_context,
         explain=explain,
     )
-    response: SelectEndpointResponse = connection.call(connection.registry.SelectEndpoint, request)
+    try:
+        response: SelectEndpointResponse = connection.call(
+            connection.registry.SelectEndpoint, request
+        )
+    except CommandFailed as error:
+        if explain and output == "table" and (rejected := _rejected(error.metadata)):
+            print_grids(Grid(("CANDIDATE", "WHY"), rejected, folds="WHY"))
+        raise
     if output != "table":
         print_message(response, output)
         return
@@ -76,6 +87,15 @@ def _candidates(response: SelectEndpointResponse) -> Grid:
         for each in response.candidates
     ]
     return Grid(("CANDIDATE", "SCORE", "LEASES", "WHY"), rows, "Candidates", folds="WHY")
+
+
+def _rejected(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The candidates that a refusal names, and what each lacks."""
+    return [
+        (key.removeprefix(_REJECTED), why)
+        for key, why in sorted(metadata.items())
+        if key.startswith(_REJECTED)
+    ]
 
 
 def _why(candidate: Candidate) -> str:

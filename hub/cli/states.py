@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hub.address import EndpointAddress
 from hub.cli.connection import HubConnection, hub_command
-from hub.cli.endpoints import AddressType, endpoint_grid
+from hub.cli.endpoints import STATE_WORDS, AddressType, endpoint_grid
 from hub.cli.failures import ExitCode
 from hub.cli.output import Grid, print_grids, print_message
 from hub.cli.text import printable
@@ -148,6 +148,9 @@ def _set_state(
         print_message(response, output)
         return
     print_grids(endpoint_grid([response.endpoint]))
+    if dry_run:
+        word = STATE_WORDS.get(state, "-")
+        click.echo(f"llm-hub: a dry run: {id_} would be {word}; nothing was changed", err=True)
     for line in _losses(response):
         click.echo(f"llm-hub: {printable(line)}", err=True)
 

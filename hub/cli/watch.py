@@ -16,6 +16,7 @@ from hub.cli.endpoints import (
     STATUSES,
     label_option,
 )
+from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output import STYLES, is_interactive, print_line
 from hub.cli.text import printable
 from hub.codec.encode import to_json
@@ -60,14 +61,31 @@ def watch(
         labels=labels,
     )
     console = Console(highlight=False, soft_wrap=not is_interactive())
-    for response in connection.stream(connection.registry.WatchRegistry, request):
-        for event in response.events:
-            if output != "table":
-                print_line(to_json(event), output)
-            elif is_interactive():
-                console.print(line(event, time.time()), no_wrap=True, overflow="ellipsis")
-            else:
-                click.echo(line(event, time.time()).plain)
+    try:
+        for response in connection.stream(connection.registry.WatchRegistry, request):
+            for event in response.events:
+                if output != "table":
+                    print_line(to_json(event), output)
+                elif is_interactive():
+                    console.print(line(event, time.time()), no_wrap=True, overflow="ellipsis")
+                else:
+                    click.echo(line(event, time.time()).plain)
+    except CommandFailed as error:
+        raise _with_advice(error) from None
+
+
+def _with_advice(error: CommandFailed) -> CommandFailed:
+    """The failure of a watch, with what to do about it where that is known."""
+    code = error.code
+    match error.reason:
+        case "SHUTTING_DOWN":
+            advice, code = "watch again when it is back", ExitCode.UNREACHABLE
+        case "REVISION_COMPACTED":
+            advice = "leave out --after"
+        case _:
+            return error
+    bracket = f" [{error.reason}]"
+    return CommandFailed(f"{error.message.removesuffix(bracket)}; {advice}{bracket}", code)
 
 
 def line(event: RegistryEvent, now_s: float) -> Text:

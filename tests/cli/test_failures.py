@@ -30,7 +30,17 @@ def test_no_hub_at_the_address() -> None:
         done = llm_hub("--hub", address, "--token", ADMIN_TOKEN, "snapshot")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith(f"llm-hub: no hub answers at {address}; start one with")
+    assert "no gRPC door (127.0.0.1:50051" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_url_is_not_the_address_of_a_hub() -> None:
+    done = llm_hub("--hub", "http://127.0.0.1:8080", "--token", "x", "snapshot")
+    assert done.code == 2
+    assert done.err == (
+        "llm-hub: --hub: 'http://127.0.0.1:8080' is a URL; give the gRPC door as HOST:PORT, "
+        "as 127.0.0.1:50051\n"
+    )
 
 
 def test_a_hub_that_hangs_is_given_up(hub: StandIn, ask: Ask) -> None:

@@ -48,6 +48,13 @@ async def test_it_chooses_and_says_why(tmp_path: Path) -> None:
         assert rows[servers[0].id][1] == "-"
         assert rows[servers[0].id][3].startswith("draining")
         assert "health +" in rows[servers[1].id][3]
+        none = await ask("select", "llama3.1:8b", "--label", "zone=nowhere", "--explain")
+        assert none.code == 1
+        assert {row.split("\t")[0] for row in none.out.splitlines()[1:]} == {
+            server.id for server in servers
+        }
+        assert all(row.split("\t")[1] for row in none.out.splitlines())
+        assert none.err.endswith("[NO_CAPACITY]\n")
         document = json.loads((await ask("select", "llama3.1:8b", "-o", "json")).out)
         assert document["selections"][0]["lease_id"] == ""
         unknown = await ask("select", "no-such-model")

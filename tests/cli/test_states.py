@@ -40,6 +40,7 @@ def test_a_dry_run_shows_and_changes_nothing(ask: Ask) -> None:
     done = ask("drain", "127.0.0.1:1", "--dry-run")
     assert done.code == 0
     assert "draining" in done.out
+    assert "127.0.0.1:1 would be draining; nothing was changed\n" in done.err
     assert state(ask) == "enabled"
 
 

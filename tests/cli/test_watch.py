@@ -75,7 +75,7 @@ def test_it_shows_the_fleet_and_then_what_changes(hub: HubProcess) -> None:
 def test_a_revision_of_another_hub_is_refused(hub: HubProcess) -> None:
     done = llm_hub("watch", "--after", "1", env=environment_of(hub))
     assert done.code == 1
-    assert done.err.endswith("[REVISION_COMPACTED]\n")
+    assert done.err.endswith("; leave out --after [REVISION_COMPACTED]\n")
 
 
 def test_a_hub_that_stops_ends_it_with_a_line(tmp_path: Path) -> None:

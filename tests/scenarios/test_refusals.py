@@ -68,7 +68,9 @@ def test_a_port_in_use(tmp_path, refusal, door):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         refused = refusal(settings_for(tmp_path, **{door: {"address": address}}))
     assert refused == Refusal(
-        1, f"llm-hub: {door}: cannot listen on {address}: Address already in use"
+        1,
+        f"llm-hub: {door}: cannot listen on {address}: Address already in use; stop what "
+        f"listens there, or name another port: --{door} 127.0.0.1:0 takes a free one",
     )
 
 
