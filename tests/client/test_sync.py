@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from llmhub.v1.admin_service_pb2 import (
 )
 from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, ROLE_READER
 from tests.support.hub import HubProcess, hub_process
+from tests.support.hub_process import HubProcess as SharedHub
+from tests.support.hub_process import running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
@@ -27,19 +29,25 @@ async def process(tmp_path: Path) -> AsyncIterator[HubProcess]:
         yield running
 
 
-def hub_of(process: HubProcess) -> Hub:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedHub]:
+    """One hub for all tests that leave it running."""
+    with running_hub(tmp_path_factory.mktemp("hub") / "data") as running:
+        yield running
+
+
+def hub_of(process: HubProcess | SharedHub) -> Hub:
+    address = process.grpc if isinstance(process, SharedHub) else process.addresses["grpc"]
     token = (process.data_dir / "admin.token").read_text().strip()
-    return Hub(
-        process.addresses["grpc"], token, retry=Retry(attempts=1000, first_s=0.02, longest_s=0.1)
-    )
+    return Hub(address, token, retry=Retry(attempts=1000, first_s=0.02, longest_s=0.1))
 
 
-async def test_questions_selections_and_a_copy(process: HubProcess) -> None:
+async def test_questions_selections_and_a_copy(shared: SharedHub) -> None:
     async with Fleet() as fleet:
         servers = [await fleet.add(FakeOllama(MODEL)) for _ in range(2)]
 
         def use() -> None:
-            with hub_of(process) as hub:
+            with hub_of(shared) as hub:
                 for server in servers:
                     hub.call(
                         "RegisterEndpoint",
@@ -105,9 +113,9 @@ async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(
         cache.close()
 
 
-async def test_what_will_not_work_says_so_at_once(process: HubProcess) -> None:
+async def test_what_will_not_work_says_so_at_once(shared: SharedHub) -> None:
     def use() -> None:
-        with Hub(process.addresses["grpc"], "wrong") as hub:
+        with Hub(shared.grpc, "wrong") as hub:
             with pytest.raises(CallFailed) as raised:
                 next(hub.watch())
             assert raised.value.reason == "INVALID_TOKEN"
@@ -124,11 +132,11 @@ async def test_what_will_not_work_says_so_at_once(process: HubProcess) -> None:
     await asyncio.to_thread(use)
 
 
-async def test_a_token_is_made_once_however_it_fails(process: HubProcess) -> None:
+async def test_a_token_is_made_once_however_it_fails(shared: SharedHub) -> None:
     def use() -> None:
-        with hub_of(process) as hub:
+        with hub_of(shared) as hub:
             made = hub.call("CreateToken", CreateTokenRequest(role=ROLE_READER))
-            with Hub(process.addresses["grpc"], made.token) as reader:
+            with Hub(shared.grpc, made.token) as reader:
                 assert reader.snapshot().revision > 0
 
     await asyncio.to_thread(use)
