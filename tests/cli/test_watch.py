@@ -92,7 +92,8 @@ def test_a_hub_that_stops_ends_it_with_a_line(tmp_path: Path) -> None:
         assert "127.0.0.1:1" in process.stdout.readline()
         assert hub.stop() == 0
         _, errors = process.communicate(timeout=30)
-    assert process.returncode in (1, 3)
+    assert process.returncode == 3
+    assert "watch again when it is back" in errors
     assert errors.count("\n") == 1
 
 
