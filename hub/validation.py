@@ -20,7 +20,9 @@ _PATTERNS_IN_WORDS: Final = {
     r"^\P{Cc}*$": "must not contain control characters",
     r"^\P{Cc}+$": "must not be empty or contain control characters",
     r"^[\x21-\x7e]*$": "must be printable ASCII without spaces",
-    r"^(/[A-Za-z0-9._~-]+)*$": 'must be a path such as "/ollama", without a slash at its end',
+    r"^(/(\.?[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.\.[A-Za-z0-9._~-]+))*$": (
+        'must be a path such as "/ollama", without a slash at its end or segments of dots'
+    ),
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$": (
         "must consist of letters, digits, '.', '_', '/' and '-', "
         "and begin and end with a letter or a digit"

@@ -217,7 +217,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 
-@pytest.mark.parametrize("setting", ["cert_file", "key_file", "client_ca_file"])
+@pytest.mark.parametrize("setting", ["cert_file", "key_file"])
 def test_a_file_that_goes_while_it_is_read_again_is_named(
     own: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:

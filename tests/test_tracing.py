@@ -13,7 +13,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def test_a_hub_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hub.tracing", None)
-    with pytest.raises(StartError, match=r"llm-registry-hub\[otel\]"):
+    with pytest.raises(StartError, match=r"\.\[otel\]"):
         Observability(settings_for(tmp_path, tracing={"otlp_endpoint": ENDPOINT}), "1")
 
 

@@ -18,7 +18,7 @@ def test_each_shell_gets_a_script_that_asks_the_command(shell: str) -> None:
     ("typed", "word", "offered"),
     [
         ("llm-hub dr", "dr", {"drain"}),
-        ("llm-hub token ", "", {"create", "list", "revoke"}),
+        ("llm-hub token ", "", {"create", "list", "path", "revoke"}),
         ("llm-hub endpoints --status ", "", {"unknown", "healthy", "unhealthy"}),
         ("llm-hub register --ba", "--ba", {"--backend"}),
     ],

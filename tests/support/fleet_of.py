@@ -36,7 +36,7 @@ def add(
     **fields: object,
 ) -> None:
     """A healthy endpoint; with an `error`, one that was seen once and then failed twice."""
-    registry.put_endpoint(Endpoint(id=id_, **fields))
+    registry.put_endpoint(Endpoint(id=id_, admin_state=ADMIN_STATE_ENABLED, **fields))
     seen = Observation(
         checked_at_ms=checked_ms,
         next_check_at_ms=checked_ms + 30_000,
