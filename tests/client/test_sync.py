@@ -90,15 +90,17 @@ async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(
     await asyncio.to_thread(register, 1)
     cache = await asyncio.to_thread(hub.fleet_cache)
     await asyncio.to_thread(cache.wait_synced)
-    gone = threading.Event()
+    seen, gone = threading.Event(), threading.Event()
 
     def watch() -> None:
         for event in hub.watch():
-            if event.type == EVENT_TYPE_DELETE and event.endpoint.id == "127.0.0.1:1":
-                gone.set()
+            if event.endpoint.id == "127.0.0.1:1":
+                (gone if event.type == EVENT_TYPE_DELETE else seen).set()
 
     watching = threading.Thread(target=watch)
     watching.start()
+    # Only what a watch has seen can it see go.
+    await wait_until(seen.is_set)
     await process.kill()
     await wait_until(lambda: not cache.freshness.connected)
     assert [each.id for each in cache.endpoints()] == ["127.0.0.1:1"]
