@@ -262,7 +262,7 @@ class Hub:
                 RegistryHandlers(registry),
                 selection,
                 AliasHandlers(registry, AliasBook(self._store, registry), self._trail),
-                WatchHandlers(registry, feed, self._tokens, clock),
+                WatchHandlers(registry, feed, clock),
                 AdminHandlers(
                     registrar=registrar,
                     store=self._store,
