@@ -11,6 +11,7 @@ from hub.cli.diagnosis import Level
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, STATUS_HEALTHY, STATUS_UNHEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
+from tests.support.ports import lasting_port
 
 NOW_S = 1_800_000_000.0
 
@@ -87,8 +88,9 @@ def test_a_door_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
 
 
 def test_a_port_that_is_taken_and_one_that_is_free() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    port = lasting_port()
+    address = f"127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", port)):
         assert diagnosis.free_port("ws", address).level is Level.FAILED
         assert diagnosis.grpc_door(address).level is Level.OK
     assert diagnosis.free_port("ws", address).level is Level.OK

@@ -17,6 +17,7 @@ from llmhub.v1.admin_service_pb2 import (
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, EVENT_TYPE_PUT, ROLE_READER
 from tests.support.hub import RunningHub, running_hub
+from tests.support.ports import lasting_address
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
@@ -90,11 +91,12 @@ async def test_a_watch_and_a_copy_outlive_the_hub_and_learn_what_they_missed(
             async for event in events:
                 seen[event.endpoint.id] = event.type
 
-    async with running_hub(tmp_path) as running:
+    address = lasting_address()
+    async with running_hub(tmp_path, grpc={"address": address}) as running:
         for port in (1, 2):
             request = RegisterEndpointRequest(host="127.0.0.1", port=port)
             await running.call("RegisterEndpoint", request)
-        address, token = running.grpc_address, await running.token(ROLE_READER)
+        token = await running.token(ROLE_READER)
         hub = AsyncHub(address, token, retry=Retry(first_s=0.02, longest_s=0.1))
         following = asyncio.create_task(follow(hub))
         cache = hub.fleet_cache()

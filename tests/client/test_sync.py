@@ -17,6 +17,7 @@ from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, ROLE_READER
 from tests.support.hub import HubProcess, hub_process
 from tests.support.hub_process import HubProcess as SharedHub
 from tests.support.hub_process import running_hub
+from tests.support.ports import lasting_address
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
@@ -79,10 +80,12 @@ async def test_questions_selections_and_a_copy(shared: SharedHub) -> None:
         await asyncio.to_thread(use)
 
 
-async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(
-    process: HubProcess, tmp_path: Path
-) -> None:
-    address = process.addresses["grpc"]
+async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(tmp_path: Path) -> None:
+    async with hub_process(tmp_path, "--grpc", lasting_address()) as process:
+        await outlive_kill_9(process)
+
+
+async def outlive_kill_9(process: HubProcess) -> None:
     hub = hub_of(process)
     register = lambda port: hub.call(  # noqa: E731
         "RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=port)
@@ -104,15 +107,15 @@ async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(
     await process.kill()
     await wait_until(lambda: not cache.freshness.connected)
     assert [each.id for each in cache.endpoints()] == ["127.0.0.1:1"]
-    async with hub_process(tmp_path, "--grpc", address):
-        await asyncio.to_thread(hub.call, "RemoveEndpoint", RemoveEndpointRequest(id="127.0.0.1:1"))
-        await asyncio.to_thread(register, 2)
-        await wait_until(lambda: [each.id for each in cache.endpoints()] == ["127.0.0.1:2"])
-        await wait_until(gone.is_set)
-        await asyncio.to_thread(hub.close)
-        await asyncio.to_thread(watching.join, 30)
-        assert not watching.is_alive()
-        cache.close()
+    await process.start()
+    await asyncio.to_thread(hub.call, "RemoveEndpoint", RemoveEndpointRequest(id="127.0.0.1:1"))
+    await asyncio.to_thread(register, 2)
+    await wait_until(lambda: [each.id for each in cache.endpoints()] == ["127.0.0.1:2"])
+    await wait_until(gone.is_set)
+    await asyncio.to_thread(hub.close)
+    await asyncio.to_thread(watching.join, 30)
+    assert not watching.is_alive()
+    cache.close()
 
 
 async def test_what_will_not_work_says_so_at_once(shared: SharedHub) -> None:

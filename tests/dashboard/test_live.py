@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from playwright.async_api import expect
 
 from tests.support.hub import running_hub
+from tests.support.ports import lasting_address
 from tests.support.screen import screen
 from tools.fleetsim import Behaviour, FakeOllama, FakeVllm
 
@@ -102,7 +103,11 @@ async def test_the_details_of_an_endpoint_stay_live(signed_in, hub, fleet):
 
 
 async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
-    async with running_hub(tmp_path) as hub, screen(browser, hub) as shown:
+    address = lasting_address()
+    async with (
+        running_hub(tmp_path, http={"address": address}) as hub,
+        screen(browser, hub) as shown,
+    ):
         shown.tolerated += [
             "ERR_CONNECTION_REFUSED",
             "ERR_INCOMPLETE_CHUNKED",
@@ -118,7 +123,7 @@ async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
         # What was known stays on the page, and says how old it is.
         await expect(shown.row("before")).to_be_visible()
         await shown.shot("reconnecting")
-        async with running_hub(tmp_path, http={"address": hub.http_address}) as again:
+        async with running_hub(tmp_path, http={"address": address}) as again:
             await again.http("POST", REGISTRY, body={"host": "i", "name": "after"})
             await expect(shown.page.locator("#link")).to_have_text("Live")
             await expect(notice).to_be_hidden()

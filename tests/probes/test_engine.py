@@ -18,6 +18,7 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
 )
 from tests.support.observing import running_engine, target_of
+from tests.support.ports import lasting_port
 from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
 from tools.fleetsim.ollama import OllamaModel
 from tools.fleetsim.server import Reply, Request
@@ -357,7 +358,7 @@ async def test_a_server_that_loads_is_looked_at_again_soon_and_misses_once(fleet
 
 
 async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):
-    server = await fleet.add(FakeOllama("a"))
+    server = await fleet.add(FakeOllama("a"), port=lasting_port())
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.next_of(server.id)

@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import HubProcess, running_hub
 from tests.support.llama import running_llama, tiny_model, write_model
+from tests.support.ports import lasting_port
 
 __all__ = ["tiny_model"]
 
@@ -44,8 +45,9 @@ async def test_a_llama_cpp_server_is_shown_as_it_is_and_why_it_is_gone(
     config = tmp_path / "hub.toml"
     config.write_text("[probes]\ninterval_s = 0.5\n")
     with running_hub(tmp_path / "data", "--config", str(config)) as hub:
-        async with running_llama(tiny_model, alias="tiny", context=512, slots=2) as server:
-            url = f"http://127.0.0.1:{server.port}"
+        port = lasting_port()
+        async with running_llama(tiny_model, alias="tiny", context=512, slots=2, port=port):
+            url = f"http://127.0.0.1:{port}"
             done = await asyncio.to_thread(ask, hub, "register", url)
             assert (done.code, done.err) == (0, "")
             shown = await endpoint(hub, lambda each: each["status"] == "healthy")
@@ -75,7 +77,7 @@ async def test_a_llama_cpp_server_is_shown_as_it_is_and_why_it_is_gone(
         cells = await row(hub, "endpoints")
         assert (cells["STATUS"], cells["ERROR"]) == ("unhealthy", "connection refused")
         other = write_model(tmp_path / "other.gguf", name="other", seed=8)
-        async with running_llama(other, alias="other", context=512, slots=1, port=server.port):
+        async with running_llama(other, alias="other", context=512, slots=1, port=port):
             back = await endpoint(hub, lambda each: each["status"] == "healthy")
             assert [each["name"] for each in back["models"]] == ["other"]
             assert back["load"]["slots"] == 1

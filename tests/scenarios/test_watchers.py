@@ -41,6 +41,7 @@ from llmhub.v1.resources_pb2 import Snapshot
 from tests.support.fleet import saw
 from tests.support.fleet_of import loaded, on_disk
 from tests.support.hub import RunningHub, settings_for
+from tests.support.ports import lasting_address
 from tests.support.waiting import wait_until
 from tests.support.watching import Copy, without_bookkeeping
 
@@ -132,7 +133,7 @@ class WatchersMachine(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.grpc = "127.0.0.1:0"
+        self.grpc = lasting_address()
         self.streams: list[Stream] = []
 
     def do(self, what: Callable[[], Any]) -> Any:
@@ -179,7 +180,6 @@ class WatchersMachine(RuleBasedStateMachine):
         await self.hub.start()
         self.registry.ring._capacity = RING
         self.client = RunningHub(self.hub, given)
-        self.grpc = self.client.grpc_address
 
     @property
     def registry(self) -> Registry:

@@ -11,6 +11,7 @@ from llmhub.v1.admin_service_pb2 import DisconnectSidecarRequest
 from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
 from tests.support.hub import ROOT, HubClient, by_id, hub_process, running_hub
+from tests.support.ports import lasting_address
 from tests.support.sidecar_process import sidecar_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
@@ -55,15 +56,14 @@ async def test_the_host_and_its_server_are_seen(tmp_path: Path) -> None:
 
 
 async def test_it_outlives_the_hub(tmp_path: Path) -> None:
-    async with hub_process(tmp_path / "data") as hub, Fleet() as fleet:
+    address = lasting_address()
+    async with hub_process(tmp_path / "data", "--ws", address) as hub, Fleet() as fleet:
         ollama = await fleet.add(FakeOllama("llama3.1:8b"))
         async with hub.client() as client:
             token = await client.token(ROLE_SIDECAR, "node-1")
-        address = hub.addresses["ws"]
         arguments = ("--no-discover", "--endpoint", ollama.id, "--interval", "1")
         async with sidecar_process(address, "node-1", token, *arguments) as sidecar:
             await sidecar.says("identified as node-1")
-            hub.arguments = ("--ws", address)
             await hub.kill()
             await sidecar.says("trying again")
             await hub.start()

@@ -8,7 +8,8 @@ from aetcd import rpc
 
 from hub.stores.base import Contents, Delete, Expect, PreconditionFailed, Put, StoreError
 from hub.stores.etcd import EtcdStore
-from tests.support.etcd import EtcdServer, free_ports
+from tests.support.etcd import EtcdServer
+from tests.support.ports import lasting_address
 from tests.support.stores import Feed, answering
 from tests.support.waiting import wait_until
 
@@ -170,7 +171,7 @@ async def test_a_damaged_incarnation_is_named(server: EtcdServer) -> None:
 
 
 async def test_nobody_there() -> None:
-    store = EtcdStore(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=5)
+    store = EtcdStore(lasting_address(), timeout_s=5)
     with pytest.raises(StoreError, match="check that it runs"):
         await store.open(Feed())
     with pytest.raises(StoreError, match="not open"):

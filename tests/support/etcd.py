@@ -3,10 +3,11 @@
 import atexit
 import functools
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.support.ports import lasting_port
 
 
 class EtcdServer:
@@ -14,7 +15,7 @@ class EtcdServer:
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp())
-        self._ports = free_ports(2)
+        self._ports = lasting_port(), lasting_port()
         self.target = f"127.0.0.1:{self._ports[0]}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -42,14 +43,6 @@ class EtcdServer:
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @functools.cache

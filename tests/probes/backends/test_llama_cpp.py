@@ -13,6 +13,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from tests.support.llama import LlamaServer, running_llama, write_model
 from tests.support.observing import running_engine, target_of
+from tests.support.ports import lasting_port
 from tools.fleetsim import FakeLlamaRouter, Fleet
 
 FAST = ProbeSettings(interval_s=0.2)
@@ -73,7 +74,7 @@ async def test_the_key_is_needed_wrong_and_right(tiny_model: Path):
 
 async def test_stopped_and_started_again_with_another_model(tiny_model: Path, tmp_path: Path):
     async with running_engine(FAST) as (engine, notebook):
-        async with running_llama(tiny_model, alias="tiny") as server:
+        async with running_llama(tiny_model, alias="tiny", port=lasting_port()) as server:
             engine.watch(target(server))
             assert (await notebook.next_of(server.id)).error == ""
         await notebook.until(lambda: notebook.of(server.id)[-1].error == "connection refused")
