@@ -1,5 +1,6 @@
 """The log of changes: one event for each thing that an admin has changed, and who it was."""
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -13,6 +14,8 @@ from llmhub.v1.admin_service_pb2 import RemoveModelAliasRequest
 from llmhub.v1.model_alias_pb2 import ModelAlias
 
 log = structlog.get_logger()
+# Asked before the event is put together: structlog asks it only after.
+_level = logging.getLogger(__name__)
 
 AUDITED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -45,13 +48,15 @@ def record(
     event = AUDITED.get(rpc.name)
     if event is None or getattr(request, "validate_only", False):
         return
+    # A fleet is registered by the thousand, and a line costs more than the change;
+    # the audit trail keeps each all the same.
+    level = logging.DEBUG if rpc.name == "RegisterEndpoint" else logging.INFO
+    if not _level.isEnabledFor(level):
+        return
     subject = _names_in(request)
     if isinstance(reply, Message):
         subject |= _names_in(reply)
-    # A fleet is registered by the thousand, and a line costs more than the change;
-    # the audit trail keeps each all the same.
-    tell = log.debug if rpc.name == "RegisterEndpoint" else log.info
-    tell(event, by=principal.token_id, door=door, **subject)
+    log.log(level, event, by=principal.token_id, door=door, **subject)
 
 
 def _names_in(message: Message) -> dict[str, str]:

@@ -1,3 +1,6 @@
+import logging
+
+import pytest
 import structlog
 from structlog.testing import capture_logs
 
@@ -9,6 +12,7 @@ from llmhub.v1.admin_service_pb2 import (
     CreateTokenResponse,
     RegisterEndpointRequest,
     RegisterEndpointResponse,
+    RemoveEndpointRequest,
     UpdateEndpointRequest,
 )
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -21,6 +25,11 @@ def test_somebody_has_decided_of_every_rpc_of_admins_whether_it_changes_somethin
     of_admins = {one.name for one in RPCS if one.service.endswith("AdminService")}
     assert set(AUDITED) | UNAUDITED == of_admins
     assert not set(AUDITED) & UNAUDITED
+
+
+@pytest.fixture(autouse=True)
+def all_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "hub.audit")
 
 
 def logged(name, request, reply):
@@ -57,3 +66,10 @@ def test_what_changes_nothing_is_no_event():
     assert logged("ListTokens", rpc("ListTokens").request(), b"") == []
     tried = UpdateEndpointRequest(endpoint=Endpoint(id="a:1"), validate_only=True)
     assert logged("UpdateEndpoint", tried, b"") == []
+
+
+def test_what_the_log_does_not_take_is_not_put_together(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "hub.audit")
+    assert logged("RegisterEndpoint", RegisterEndpointRequest(host="a"), b"") == []
+    [event] = logged("RemoveEndpoint", RemoveEndpointRequest(id="a:1"), b"")
+    assert (event["event"], event["log_level"]) == ("endpoint removed", "info")

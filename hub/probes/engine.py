@@ -38,9 +38,8 @@ Report = Callable[[str, Observation], None]
 # asks the hub something meanwhile waits for no more than a few milliseconds.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
-# Of endpoints that were never asked, 800 a second: half of a core at the most, and
-# 24,000 in an interval of 30 s.
-_FRESH_PER_TICK = round(800 * _TICK_S)
+# Of endpoints that were never asked; more where the fleet is too large for it.
+_FRESH_PER_S = 100
 _STOP_S = 2.0
 _MAX_ERROR = 2000
 
@@ -75,6 +74,7 @@ class ProbeEngine:
             per_host=settings.per_host,
             demote_after_ms=round(settings.demote_after_s * 1000),
             random=random,
+            fresh_per_s=_FRESH_PER_S,
         )
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,7 +199,7 @@ class ProbeEngine:
     def _start_due(self) -> None:
         self._news.clear()
         now_ms = self._clock.now_ms()
-        runs = self._schedule.start(now_ms, _STARTS_PER_TICK, _FRESH_PER_TICK)
+        runs = self._schedule.start(now_ms, _STARTS_PER_TICK)
         for run in runs:
             watched = self._watched[run.id]
             if run.lane is Lane.LIVE:

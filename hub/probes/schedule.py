@@ -8,11 +8,14 @@ orders what is to come. What is due queues in a lane, each with a limit of its o
     DOUBTFUL  the last probe failed, or there was none
 
 so that endpoints that hang queue among themselves and take no slot from those
-that answer. An endpoint that begins to hang is noticed by the time its probe
+that answer. Endpoints that were never asked come to their lane at a steady pace, at
+which the whole fleet is asked within an interval: registering thousands at once
+makes no burst of probes. An endpoint that begins to hang is noticed by the time its probe
 takes: after `demote_after_ms` the probe is counted as DOUBTFUL.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,6 +59,12 @@ class _Entry:
     run: Run | None = None
 
 
+# So many that were never asked come at once, after a time without any.
+_FRESH_AT_ONCE = 32
+# More than the whole fleet in an interval, so that those who wait get fewer.
+_FRESH_SURPLUS = 1.25
+
+
 @dataclass(slots=True, eq=False)
 class _Queue:
     limit: int
@@ -78,7 +87,9 @@ class Schedule:
         per_host: int,
         demote_after_ms: int,
         random: Random,
+        fresh_per_s: float,
     ) -> None:
+        """Of endpoints never asked, `fresh_per_s` come a second, or more in a large fleet."""
         self._interval_ms = interval_ms
         self._jitter = jitter
         self._per_host = per_host
@@ -90,6 +101,9 @@ class Schedule:
         self._live_runs: dict[Run, None] = {}
         # Due and never asked: they come to the lane a few at a time.
         self._fresh: deque[tuple[int, str, str]] = deque()
+        self._fresh_per_s = fresh_per_s
+        self._fresh_credit = float(_FRESH_AT_ONCE)
+        self._fresh_credited_ms = 0
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -129,12 +143,8 @@ class Schedule:
             entry.due_ms = now_ms
             self._queues[Lane.ASKED].ready.append((self._new_ticket(entry), id_, entry.host))
 
-    def start(self, now_ms: int, limit: int, fresh_limit: int | None = None) -> list[Run]:
-        """Returns the probes to start now, at most `limit`; each must be finished.
-
-        At most `fresh_limit` endpoints that were never asked join their lane: when
-        thousands are registered at once, their first probes leave time for the rest.
-        """
+    def start(self, now_ms: int, limit: int) -> list[Run]:
+        """Returns the probes to start now, at most `limit`; each must be finished."""
         while self._heap and self._heap[0][0] <= now_ms:
             _, ticket, id_ = heapq.heappop(self._heap)
             if (entry := self._current(id_, ticket)) is not None:
@@ -144,7 +154,7 @@ class Schedule:
                     self._queues[lane].ready.append(item)
                 else:
                     self._fresh.append(item)
-        self._admit_fresh(len(self._fresh) if fresh_limit is None else fresh_limit)
+        self._admit_fresh(now_ms)
         if self._queues[Lane.LIVE].ready or self._queues[Lane.LIVE].parked:
             self._demote(now_ms)
         started: list[Run] = []
@@ -199,9 +209,10 @@ class Schedule:
 
         None: only after a `finish`, `add` or `ask`.
         """
-        if self._fresh:
-            return now_ms
         times = [self._heap[0][0]] if self._heap else []
+        if self._fresh:
+            missing = max(0.0, 1.0 - self._fresh_credit)
+            times.append(max(now_ms, self._fresh_credited_ms + math.ceil(missing / self._pace())))
         live = self._queues[Lane.LIVE]
         if live.ready or live.parked:
             for run in self._live_runs:
@@ -211,13 +222,20 @@ class Schedule:
                     break
         return min(times, default=None)
 
-    def _admit_fresh(self, limit: int) -> None:
-        admitted = 0
-        while self._fresh and admitted < limit:
+    def _pace(self) -> float:
+        """How many endpoints that were never asked come in a millisecond."""
+        whole_fleet = len(self._entries) / self._interval_ms * _FRESH_SURPLUS
+        return max(self._fresh_per_s / 1000, whole_fleet)
+
+    def _admit_fresh(self, now_ms: int) -> None:
+        earned = max(0, now_ms - self._fresh_credited_ms) * self._pace()
+        self._fresh_credit = min(_FRESH_AT_ONCE, self._fresh_credit + earned)
+        self._fresh_credited_ms = now_ms
+        while self._fresh and self._fresh_credit >= 1:
             item = self._fresh.popleft()
             if self._current(item[1], item[0]) is not None:
                 self._queues[Lane.DOUBTFUL].ready.append(item)
-                admitted += 1
+                self._fresh_credit -= 1
 
     def _demote(self, now_ms: int) -> None:
         doubtful = self._queues[Lane.DOUBTFUL]

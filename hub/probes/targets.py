@@ -55,10 +55,10 @@ class AddressPolicy:
 
     def refusal(self, address: str) -> str:
         """Returns why the numeric address may not be probed; "" where it may."""
-        try:
-            parsed = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return "is not a numeric address"
+        parsed = _parsed(address)
+        return self._refusal(parsed) if parsed is not None else "is not a numeric address"
+
+    def _refusal(self, parsed: Address) -> str:
         inner = _unwrapped(parsed)
         for candidate in {parsed, inner}:
             if reason := _never(candidate):
@@ -79,14 +79,19 @@ class AddressPolicy:
 
         A DNS name passes: what it resolves to is checked at every connection.
         """
-        try:
-            ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return
-        if reason := self.refusal(host):
+        parsed = _parsed(host)
+        if parsed is not None and (reason := self._refusal(parsed)):
             raise TargetForbidden(
                 f"host {host} may not be probed: it {reason}", metadata={"host": host}
             )
+
+
+def _parsed(address: str) -> Address | None:
+    """The numeric address without its zone; None for what is none."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
 
 
 def _never(address: Address) -> str:

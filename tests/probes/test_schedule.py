@@ -20,6 +20,7 @@ def make(
     per_host: int = 4,
     demote_after_ms: int = 500,
     jitter: float = 0.1,
+    fresh_per_s: float = 1e9,
 ) -> Schedule:
     return Schedule(
         interval_ms=INTERVAL,
@@ -28,11 +29,20 @@ def make(
         per_host=per_host,
         demote_after_ms=demote_after_ms,
         random=Random(11),
+        fresh_per_s=fresh_per_s,
     )
 
 
 def started(schedule: Schedule, now_ms: int, limit: int = 1000) -> list[str]:
     return [run.id for run in schedule.start(now_ms, limit)]
+
+
+def started_by_second(schedule: Schedule) -> list[int]:
+    """How many are started in each second of an interval, at a tick of 10 ms."""
+    seconds = [0] * (INTERVAL // 1000)
+    for passed_ms in range(10, INTERVAL + 10, 10):
+        seconds[(passed_ms - 10) // 1000] += len(schedule.start(T0 + passed_ms, 10_000))
+    return seconds
 
 
 def test_a_new_endpoint_is_due_at_once():
@@ -48,7 +58,7 @@ def test_a_fleet_is_spread_evenly_over_one_interval():
     schedule = make(doubtful=10_000, per_host=10_000)
     for number in range(3000):
         schedule.add(f"h{number}:1", f"h{number}", T0, spread=True)
-    per_second = [len(schedule.start(T0 + 1000 * second, 10_000)) for second in range(1, 31)]
+    per_second = started_by_second(schedule)
     assert sum(per_second) == 3000
     assert max(per_second) < 150
     assert min(per_second) > 60
@@ -313,19 +323,30 @@ def test_asking_for_the_unknown_is_a_key_error():
         make().ask("a:1", T0)
 
 
-def test_endpoints_never_asked_come_a_few_at_a_time_and_hold_up_nobody():
-    schedule = make(jitter=0.0)
+def test_endpoints_never_asked_come_at_a_steady_pace_and_hold_up_nobody():
+    schedule = make(jitter=0.0, fresh_per_s=10)
     schedule.add("old:1", "old", T0, spread=False)
-    (run,) = schedule.start(T0, 32, 8)
+    (run,) = schedule.start(T0, 1000)
     schedule.finish(run, T0, ok=False)
     due = T0 + INTERVAL
-    for n in range(20):
-        schedule.add(f"new-{n}:1", f"new-{n}", due - 1, spread=False)
-    assert len(schedule.start(due - 1, 32, 8)) == 8
-    assert schedule.queued(Lane.DOUBTFUL) == 12
-    assert schedule.next_wake_ms(due) == due
-    schedule.remove("new-8:1")
-    second = [run.id for run in schedule.start(due, 32, 8)]
-    assert second == ["old:1", *(f"new-{n}:1" for n in range(9, 17))]
-    assert len(schedule.start(due, 32, 8)) == 3
-    assert schedule.queued(Lane.DOUBTFUL) == 0
+    for n in range(100):
+        schedule.add(f"new-{n}:1", f"new-{n}", due - 1000, spread=False)
+    assert len(schedule.start(due - 1000, 1000)) == 32
+    assert schedule.queued(Lane.DOUBTFUL) == 68
+    assert schedule.next_wake_ms(due - 1000) == due - 900
+    assert schedule.start(due - 901, 1000) == []
+    assert started(schedule, due - 900) == ["new-32:1"]
+    schedule.remove("new-33:1")
+    # Who has been asked before goes first; the others come at their pace meanwhile.
+    assert started(schedule, due) == ["old:1", *(f"new-{n}:1" for n in range(34, 43))]
+    assert len(schedule.start(due + 100_000, 1000)) == 32
+    assert len(schedule.start(due + 102_000, 1000)) == 20
+
+
+def test_a_fleet_however_large_is_asked_within_an_interval_and_in_no_burst():
+    schedule = make(doubtful=30_000, fresh_per_s=10)
+    for n in range(30_000):
+        schedule.add(f"h{n}:1", f"h{n}", T0, spread=False)
+    per_second = started_by_second(schedule)
+    assert sum(per_second) == 30_000
+    assert max(per_second) <= 1.25 * 1000 + 32
