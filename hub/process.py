@@ -83,9 +83,16 @@ async def _start(hub: Hub, stop: asyncio.Event) -> bool:
         await starting
     except asyncio.CancelledError:
         return False
-    # What lives as long as the process need not be walked by every full
-    # collection; with thousands of connections those walks are felt.
+    settle_collector()
+    return True
+
+
+def settle_collector() -> None:
+    """Has the garbage collector leave alone what is there, and look at the rest seldom.
+
+    What lives as long as the process need not be walked by every full collection:
+    with thousands of connections and endpoints those walks hold up whoever calls.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    return True

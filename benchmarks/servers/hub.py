@@ -6,7 +6,6 @@ On SIGUSR1 it says what its store has counted.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from hub import logs
 from hub.app import Hub
 from hub.clock import SystemClock
 from hub.config import load_settings
+from hub.process import settle_collector
 from hub.settings import Settings
 
 
@@ -51,7 +51,7 @@ async def _main(settings: Settings, models: int) -> None:
     await hub.start()
     if models:
         hub.observe_all(models, clock.now_ms())
-        gc.collect()
+    settle_collector()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: ready.say(**hub.counted()))
     info = hub.info()
