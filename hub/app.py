@@ -85,11 +85,20 @@ class Hub:
     """One hub: `start`, then it serves until `stop`."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, on_failure: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        clock: Clock,
+        on_failure: Callable[[], None] = lambda: None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_failure` is called when a part has died that the hub cannot go on without."""
+        """Opens nothing yet.
+
+        `on_failure` is called when a part has died that the hub cannot go on without,
+        `on_loaded` once the fleet is there and before anybody is served.
+        """
         self._settings = settings
         self._on_failure = on_failure
+        self._on_loaded = on_loaded
         self._clock = clock
         self._observability = Observability(settings, hub_version())
         self._store = make_store(settings, self._observability.store_counts.add, on_failure)
@@ -161,6 +170,7 @@ class Hub:
         self.new_admin_token = await ensure_admin_token(
             settings.data_dir, self._store, self._tokens, self._clock.now_ms()
         )
+        self._on_loaded()
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         tell_of_end(self._expiry, self._on_failure)

@@ -47,11 +47,11 @@ class MeasuredHub(Hub):
 async def _main(settings: Settings, models: int) -> None:
     ready.prepare()
     clock = SystemClock()
-    hub = MeasuredHub(settings, clock)
+    hub = MeasuredHub(settings, clock, on_loaded=settle_collector)
     await hub.start()
     if models:
         hub.observe_all(models, clock.now_ms())
-    settle_collector()
+        settle_collector()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: ready.say(**hub.counted()))
     info = hub.info()
