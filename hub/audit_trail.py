@@ -34,6 +34,8 @@ class AuditTrail:
         # Ten thousand messages would be large; their encodings are not.
         self._encoded: dict[str, bytes] = {}
         self._numbers = count()
+        # Hubs that share a store must not give out the same id.
+        self._origin = secrets.token_hex(4)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -64,8 +66,8 @@ class AuditTrail:
     def operations(self, event: AuditEvent) -> list[Operation]:
         """What to write beside a change: the event, which gets its id here, for an old one."""
         number = next(self._numbers) % 1_000_000
-        # Ids sort by time; hubs that share a store must not give out the same one.
-        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{secrets.token_hex(4)}"
+        # Ids sort by time.
+        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{self._origin}"
         surplus = max(0, len(self._ids) + 1 - self._max_events)
         oldest = self._ids[: min(surplus, _DELETES_AT_ONCE)]
         put = Put(audit_key(event.id), event.SerializeToString(deterministic=True))
