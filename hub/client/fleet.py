@@ -10,6 +10,8 @@ from hub.client.requests import select_request, watch_request
 from hub.client.resumption import Resumption
 from hub.registry.rankings import Rankings
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, pick, rejections
+from hub.registry.versioned import Versioned
+from hub.registry.vram import VramLedger, claimants
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import (
@@ -19,7 +21,7 @@ from llmhub.v1.registry_service_pb2 import (
     Strategy,
     WatchRegistryResponse,
 )
-from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEvent
+from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEvent, VramAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class FleetCopy:
             watch_request(include_resources=True, include_checks=True, include_aliases=True)
         )
         self._endpoints: dict[str, Endpoint] = {}
-        self._resources: dict[str, HostResources] = {}
+        self._resources: dict[str, Versioned[HostResources]] = {}
+        self._ledger = VramLedger()
         self._aliases: dict[str, tuple[ModelAlias, int]] = {}
         self._of_agent: dict[str, set[str]] = {}
         self._rankings = Rankings(self, self._candidates)
@@ -112,12 +115,13 @@ class FleetCopy:
 
     def resources(self, agent_id: str) -> HostResources | None:
         """What an agent's host has left, or None."""
-        return self._resources.get(agent_id)
+        record = self._resources.get(agent_id)
+        return record.message if record is not None else None
 
     def all_resources(self) -> dict[str, HostResources]:
         """What every host has left, by agent_id."""
         with self._lock:
-            return dict(self._resources)
+            return {agent_id: record.message for agent_id, record in self._resources.items()}
 
     def aliases(self) -> dict[str, ModelAlias]:
         """The model aliases by name."""
@@ -179,6 +183,10 @@ class FleetCopy:
         """See `Facts`."""
         return self._endpoints.get(id_)
 
+    def vram(self, agent_id: str) -> VramAccount:
+        """See `Facts`."""
+        return self._ledger.account(agent_id, self._resources.get(agent_id)).message
+
     def in_flight(self, _id: str) -> int:
         """See `Facts`; leases are the hub's alone."""
         return 0
@@ -223,10 +231,10 @@ class FleetCopy:
                 agent_id = event.resources.agent_id
                 if gone:
                     self._resources.pop(agent_id, None)
+                    self._ledger.drop(agent_id)
                 else:
-                    self._resources[agent_id] = event.resources
-                for id_ in self._of_agent.get(agent_id, ()):
-                    self._rankings.touch(id_)
+                    self._resources[agent_id] = Versioned(event.resources, event.revision)
+                self._rankings.touch(self._of_agent.get(agent_id, ()))
             case "model_alias":
                 if gone:
                     self._aliases.pop(event.model_alias.name, None)
@@ -244,7 +252,10 @@ class FleetCopy:
             self._endpoints[id_] = endpoint
             if endpoint.agent_id:
                 self._of_agent.setdefault(endpoint.agent_id, set()).add(id_)
-        self._rankings.touch(id_)
+        self._ledger.change(before, endpoint)
+        self._rankings.touch({id_})
+        for agent_id in claimants(before, endpoint):
+            self._rankings.touch(self._of_agent.get(agent_id, ()))
 
 
 def _why_none(model: str, ranking: Ranking, limits: Limits, now_ms: int) -> NoSelection:

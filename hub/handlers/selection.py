@@ -23,7 +23,8 @@ from hub.registry.leases import Leases, TooManyLeases
 from hub.registry.rankings import Rankings
 from hub.registry.ring import Compacted
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
-from hub.registry.state import Registry
+from hub.registry.state import EndpointEvent, Registry
+from hub.registry.vram import claimants
 from hub.service import Caller
 from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -36,7 +37,7 @@ from llmhub.v1.registry_service_pb2 import (
     SelectEndpointResponse,
     Selection,
 )
-from llmhub.v1.resources_pb2 import HostResources
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 MAX_LEASES: Final = 100_000
 MAX_LEASES_PER_TOKEN: Final = 10_000
@@ -89,6 +90,10 @@ class SelectionHandlers:
         """See `Facts`."""
         record = self._registry.resources.get(agent_id)
         return record.message if record is not None else None
+
+    def vram(self, agent_id: str) -> VramAccount:
+        """See `Facts`."""
+        return self._registry.vram(agent_id).message
 
     def in_flight(self, id_: str) -> int:
         """See `Facts`."""
@@ -190,13 +195,12 @@ class SelectionHandlers:
         except Compacted:
             self._rankings.clear()
             return
-        for event in events:
-            self._rankings.touch(event.id)
-        for record in registry.checked_after(seen):
-            self._rankings.touch(record.message.id)
-        for report in reports:
-            for id_ in registry.of_agent(report.key):
-                self._rankings.touch(id_)
+        changed = {event.id for event in events}
+        changed.update(record.message.id for record in registry.checked_after(seen))
+        # What one server loads is missing to its neighbours, too.
+        hosts = {report.key for report in reports}.union(*map(_claimants, events))
+        changed.update(*map(registry.of_agent, hosts))
+        self._rankings.touch(changed)
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
@@ -263,6 +267,13 @@ def _candidate(verdict: Verdict) -> Candidate:
         endpoint_id=verdict.endpoint.id,
         model=verdict.model.name,
         in_flight=verdict.in_flight,
+    )
+
+
+def _claimants(event: EndpointEvent) -> Iterable[str]:
+    return claimants(
+        event.before.message if event.before is not None else None,
+        event.after.message if event.after is not None else None,
     )
 
 

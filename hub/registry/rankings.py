@@ -72,10 +72,10 @@ class Rankings:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def touch(self, id_: str) -> None:
-        """An endpoint, or what is known of its host, has changed."""
+    def touch(self, ids: Collection[str]) -> None:
+        """Endpoints, or what is known of their hosts, have changed."""
         for kept in self._kept.values():
-            kept.changed.add(id_)
+            kept.changed.update(ids)
 
     def touch_leases(self, id_: str) -> None:
         """The number of an endpoint's leases has changed."""

@@ -19,7 +19,7 @@ from llmhub.v1.registry_service_pb2 import (
     ScoreWeights,
     Strategy,
 )
-from llmhub.v1.resources_pb2 import HostResources
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 UNKNOWN: Final = 0.5
 """The part of what nobody tells: neither good nor bad."""
@@ -62,10 +62,13 @@ def slots_of(endpoint: Endpoint) -> int:
     return max(endpoint.load.slots, 1)
 
 
-def parts(endpoint: Endpoint, model: Model, resources: HostResources | None) -> dict[str, float]:
+def parts(
+    endpoint: Endpoint, model: Model, resources: HostResources | None, vram: VramAccount | None
+) -> dict[str, float]:
     """The parts by the names of their weights: 0 to 1, or a penalty below 0.
 
-    What is in flight is not among them, see `in_flight`. "Unknown" is the same
+    `resources` and `vram` are those of the endpoint's host, where they are known.
+    What is in flight is not among the parts, see `in_flight`. "Unknown" is the same
     for all hosts, so it changes no order among those that tell nothing.
     """
     load = endpoint.load
@@ -77,8 +80,8 @@ def parts(endpoint: Endpoint, model: Model, resources: HostResources | None) -> 
             if resources is not None and resources.HasField("cpu_percent")
             else UNKNOWN
         ),
-        "ram": _free(resources, "ram"),
-        "vram": _free(resources, "vram"),
+        "ram": _free_ram(resources),
+        "vram": _free_vram(vram),
         "queue": -(load.running + load.waiting) / max(load.slots, 1),
         "latency": _latency(endpoint),
     }
@@ -87,17 +90,6 @@ def parts(endpoint: Endpoint, model: Model, resources: HostResources | None) -> 
 def weighed(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
     """The parts, each times its weight; the score is their sum."""
     return {name: weights[name] * part for name, part in found.items()}
-
-
-def free_vram(resources: HostResources | None) -> int | None:
-    """The accelerator memory that a host has left, in bytes; None where it does not tell."""
-    if (
-        resources is None
-        or not resources.HasField("vram_total_bytes")
-        or not resources.HasField("vram_used_bytes")
-    ):
-        return None
-    return resources.vram_total_bytes - resources.vram_used_bytes
 
 
 def _health(endpoint: Endpoint) -> float:
@@ -113,17 +105,19 @@ def _loaded(model: Model) -> float:
     return 0.0 if model.state == MODEL_STATE_AVAILABLE else UNKNOWN
 
 
-def _free(resources: HostResources | None, memory: str) -> float:
-    if resources is None:
+def _free_ram(resources: HostResources | None) -> float:
+    if resources is None or not resources.HasField("ram_used_bytes"):
         return UNKNOWN
-    used, total = f"{memory}_used_bytes", f"{memory}_total_bytes"
-    if not (resources.HasField(used) and resources.HasField(total)):
+    total = resources.ram_total_bytes
+    return min(max(1 - resources.ram_used_bytes / total, 0.0), 1.0) if total else UNKNOWN
+
+
+def _free_vram(account: VramAccount | None) -> float:
+    # Not what the report alone has left: since it came, more may have been loaded.
+    if account is None or not account.HasField("free_bytes"):
         return UNKNOWN
-    size: int = getattr(resources, total)
-    if not size:
-        return UNKNOWN
-    share: float = 1 - getattr(resources, used) / size
-    return min(max(share, 0.0), 1.0)
+    total = account.total_bytes
+    return account.free_bytes / total if total else UNKNOWN
 
 
 def _latency(endpoint: Endpoint) -> float:

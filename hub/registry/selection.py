@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hub.registry.filters import has_labels
-from hub.registry.scoring import free_vram, parts, slots_of, weighed, weights_of
+from hub.registry.scoring import parts, slots_of, weighed, weights_of
 from hub.times import to_ms
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
@@ -41,7 +41,7 @@ from llmhub.v1.registry_service_pb2 import (
     Rejection,
     SelectEndpointRequest,
 )
-from llmhub.v1.resources_pb2 import HostResources
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJECTION_NOT_HEALTHY})
 """The rejections that say something of the endpoint whatever the request asks for."""
@@ -56,6 +56,10 @@ class Facts(Protocol):
 
     def resources(self, agent_id: str) -> HostResources | None:
         """What an agent's host has left, or None."""
+        ...
+
+    def vram(self, agent_id: str) -> VramAccount:
+        """What is measured and what is claimed of the memory of an agent's host."""
         ...
 
     def in_flight(self, id_: str) -> int:
@@ -131,14 +135,16 @@ class Criteria:
             able = [model for model in fitting if self._capabilities <= set(model.capabilities)]
         model = min(able or fitting or having, key=_not_loaded)
         in_flight = facts.in_flight(endpoint.id)
-        resources = facts.resources(endpoint.agent_id) if endpoint.agent_id else None
-        rejection, detail = self._objection(endpoint, fitting, able, resources)
+        agent_id = endpoint.agent_id
+        resources = facts.resources(agent_id) if agent_id else None
+        vram = facts.vram(agent_id) if agent_id else None
+        rejection, detail = self._objection(endpoint, fitting, able, vram)
         if rejection:
             return Verdict(endpoint, model, rejection=rejection, detail=detail, in_flight=in_flight)
         return Verdict(
             endpoint,
             model,
-            merit=sum(weighed(parts(endpoint, model, resources), self._weights).values()),
+            merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
             lease_weight=self._weights["in_flight"] / slots_of(endpoint),
             in_flight=in_flight,
             checked_ms=to_ms(endpoint.last_checked_at),
@@ -149,7 +155,8 @@ class Criteria:
         """The weighed parts of a verdict's score, as of now."""
         agent_id = verdict.endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
-        found = weighed(parts(verdict.endpoint, verdict.model, resources), self._weights)
+        vram = facts.vram(agent_id) if agent_id else None
+        found = weighed(parts(verdict.endpoint, verdict.model, resources, vram), self._weights)
         return found | {"in_flight": -verdict.lease_weight * verdict.in_flight}
 
     def _objection(
@@ -157,7 +164,7 @@ class Criteria:
         endpoint: Endpoint,
         fitting: list[Model],
         able: list[Model],
-        resources: HostResources | None,
+        vram: VramAccount | None,
     ) -> tuple[Rejection, str]:
         if endpoint.admin_state == ADMIN_STATE_DISABLED:
             return REJECTION_DISABLED, "disabled by an admin"
@@ -174,11 +181,14 @@ class Criteria:
         if not able:
             return REJECTION_CAPABILITIES, "the model lacks a capability that is asked for"
         if self._min_free_vram:
-            free = free_vram(resources)
-            if free is None:
+            if vram is None or not vram.HasField("free_bytes"):
                 return REJECTION_VRAM, "the host does not tell its free VRAM"
-            if free < self._min_free_vram:
-                return REJECTION_VRAM, f"{free} bytes of VRAM are free"
+            if vram.free_bytes < self._min_free_vram:
+                return REJECTION_VRAM, (
+                    f"{vram.free_bytes} of {vram.total_bytes} bytes of VRAM are free: "
+                    f"{vram.measured_bytes} are measured in use, "
+                    f"{vram.claimed_bytes} claimed by loaded models"
+                )
         return REJECTION_UNSPECIFIED, ""
 
 

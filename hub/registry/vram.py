@@ -7,8 +7,8 @@ guess (docs/backends.md).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from hub.registry.resources import ResourcesRecord
 from hub.registry.versioned import Versioned
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
@@ -75,13 +75,34 @@ def account(agent_id: str, claim: Claim, host: HostResources | None) -> VramAcco
 VramRecord = Versioned[VramAccount]
 
 
+class Report(Protocol):
+    """A host's last report, as long as there is no newer one."""
+
+    revision: int
+
+    @property
+    def message(self) -> HostResources:
+        """What it tells."""
+        ...
+
+
+def claimants(before: Endpoint | None, after: Endpoint | None) -> Iterator[str]:
+    """The agents on whose hosts a change of one endpoint leaves another claim."""
+    old = (before.agent_id, claim_of(before)) if before is not None else ("", NO_CLAIM)
+    new = (after.agent_id, claim_of(after)) if after is not None else ("", NO_CLAIM)
+    if old != new:
+        yield from {
+            agent_id for agent_id, claim in (old, new) if agent_id and claim is not NO_CLAIM
+        }
+
+
 class VramLedger:
     """The claims of all endpoints by agent, and each host's account when it is asked for."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Claim]] = {}
         # An account lasts while both sides of it are as they were.
-        self._accounts: dict[str, tuple[ResourcesRecord | None, Claim, VramRecord]] = {}
+        self._accounts: dict[str, tuple[Report | None, VramRecord]] = {}
 
     def agents(self) -> Iterator[str]:
         """The agents on whose hosts something is claimed."""
@@ -89,26 +110,38 @@ class VramLedger:
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> None:
         """Takes notice that an endpoint has come, changed or gone."""
-        if before is not None and before.agent_id:
-            claims = self._claims.get(before.agent_id, {})
-            if claims.pop(before.id, None) is not None and not claims:
-                del self._claims[before.agent_id]
-        if after is not None and after.agent_id:
-            claim = claim_of(after)
-            if claim is not NO_CLAIM:
-                self._claims.setdefault(after.agent_id, {})[after.id] = claim
+        old = before.agent_id if before is not None else ""
+        new = after.agent_id if after is not None else ""
+        if before is not None and old and old != new:
+            self._set(old, before.id, NO_CLAIM)
+        if after is not None and new:
+            self._set(new, after.id, claim_of(after))
 
-    def account(self, agent_id: str, host: ResourcesRecord | None) -> VramRecord:
+    def account(self, agent_id: str, host: Report | None) -> VramRecord:
         """The account of a host whose last report is given."""
-        claim = add_up(self._claims.get(agent_id, {}).values())
         kept = self._accounts.get(agent_id)
-        if kept is not None and kept[0] is host and kept[1] == claim:
-            return kept[2]
+        if kept is not None and kept[0] is host:
+            return kept[1]
+        claim = add_up(self._claims.get(agent_id, {}).values())
         message = account(agent_id, claim, host.message if host is not None else None)
         record = Versioned(message, host.revision if host is not None else 0)
-        self._accounts[agent_id] = (host, claim, record)
+        if host is not None or claim != NO_CLAIM:
+            # Of any other nothing would tell when it is over.
+            self._accounts[agent_id] = (host, record)
         return record
 
     def drop(self, agent_id: str) -> None:
         """Takes notice that an agent's last report is over."""
         self._accounts.pop(agent_id, None)
+
+    def _set(self, agent_id: str, id_: str, claim: Claim) -> None:
+        claims = self._claims.get(agent_id, {})
+        if claims.get(id_, NO_CLAIM) == claim:
+            return
+        self._accounts.pop(agent_id, None)
+        if claim == NO_CLAIM:
+            del claims[id_]
+            if not claims:
+                del self._claims[agent_id]
+        else:
+            self._claims.setdefault(agent_id, {})[id_] = claim

@@ -1,19 +1,32 @@
 """The local copy alone: fed by responses that the hub's own feed makes."""
 
+import contextlib
 import math
+import random
 
 import pytest
 
 from hub.client.errors import NoSelection, NotSynced
 from hub.client.fleet import FleetCopy, base_url
+from hub.errors import HubError
+from hub.handlers.selection import SelectionHandlers
+from hub.principal import Principal
 from hub.registry import feed
 from hub.registry.feed import Interest
 from hub.registry.state import Registry
+from hub.service import Caller
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
-from llmhub.v1.registry_service_pb2 import STRATEGY_LEAST_LOADED, WatchRegistryResponse
-from tests.support.fleet_of import add, loaded, on_disk, report
+from llmhub.v1.registry_service_pb2 import (
+    STRATEGY_LEAST_LOADED,
+    SelectEndpointRequest,
+    SelectEndpointResponse,
+    WatchRegistryResponse,
+)
+from llmhub.v1.resources_pb2 import ROLE_READER
+from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_disk, report
 
+CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
 ALL = Interest(resources=True, checks=True, aliases=True)
 
 
@@ -101,6 +114,29 @@ def test_it_selects_as_the_hub_does_and_follows(following: Following) -> None:
     following.sync()
     with pytest.raises(NoSelection):
         copy.select("small")
+
+
+def test_it_scores_as_the_hub_does(following: Following) -> None:
+    rng = random.Random(5)
+    answered = 0
+    for _ in range(200):
+        change_at_random(following.registry, rng)
+        copy = following.sync()
+        for least in (0, 4 * GIB):
+            request = SelectEndpointRequest(model="m", min_free_vram_bytes=least, count=20)
+            by_hub: dict[str, float] = {}
+            with contextlib.suppress(HubError):
+                raw = SelectionHandlers(following.registry).select_endpoint(request, CALLER, NOW)
+                selections = SelectEndpointResponse.FromString(raw).selections
+                by_hub = {each.endpoint.id: each.score for each in selections}
+            try:
+                choice = copy.select("m", min_free_vram_bytes=least)
+            except NoSelection:
+                assert not by_hub
+                continue
+            answered += 1
+            assert by_hub[choice.endpoint.id] == choice.score == max(by_hub.values())
+    assert answered > 100
 
 
 def test_equals_take_turns(following: Following) -> None:

@@ -1,5 +1,7 @@
 """SelectEndpoint and ReleaseSelection, as the service calls them."""
 
+import random
+
 import pytest
 
 from hub.errors import (
@@ -19,7 +21,7 @@ from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_READER
-from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
+from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_disk, report
 
 CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
 
@@ -92,6 +94,35 @@ def test_the_fleet_is_followed(registry: Registry, select: Selecting) -> None:
     assert len(chosen(select(count=9))) == 2
     registry.remove_endpoint("b:1")
     assert chosen(select(count=9)) == ["a:1"]
+
+
+def test_what_a_neighbour_loads_is_no_longer_free(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded(), agent_id="n")
+    add(registry, "b:1", agent_id="n")
+    report(registry, "n", vram_used_bytes=2 * GIB, vram_total_bytes=8 * GIB)
+    assert chosen(select(min_free_vram_bytes=4 * GIB)) == ["a:1"]
+    add(registry, "b:1", loaded("big", vram_bytes=6 * GIB), agent_id="n")
+    with pytest.raises(NoCapacity) as raised:
+        select(min_free_vram_bytes=4 * GIB, explain=True)
+    assert f"{6 * GIB} claimed" in raised.value.metadata["rejected a:1"]
+    registry.remove_endpoint("b:1")
+    assert chosen(select(min_free_vram_bytes=4 * GIB)) == ["a:1"]
+
+
+def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selecting) -> None:
+    rng = random.Random(3)
+    requests = ({}, {"min_free_vram_bytes": 4 * GIB}, {"strategy": pb.STRATEGY_LEAST_LOADED})
+    for _ in range(300):
+        change_at_random(registry, rng)
+        for request in requests:
+            assert found(select, **request) == found(Selecting(registry), **request)
+
+
+def found(select: Selecting, **request: object) -> dict[str, float] | str:
+    try:
+        return {each.endpoint.id: each.score for each in select(count=20, **request).selections}
+    except (NoCapacity, NoHealthyEndpoint, ModelUnknown) as error:
+        return f"{error.reason_name} {sorted(error.metadata.items())}"
 
 
 def test_more_changes_than_are_read_at_once(

@@ -68,7 +68,7 @@ def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) 
     kept = rankings(registry)
     assert len(kept.ranking(Request(model="m"), None, 0)) == 5
     registry.remove_endpoint("h1:1")
-    kept.touch("h1:1")
+    kept.touch({"h1:1"})
     assert len(kept.ranking(Request(model="m"), None, 0)) == 4
     kept.clear()
     assert len(kept) == 0

@@ -12,7 +12,7 @@ from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint, Model
 from llmhub.v1.model_alias_pb2 import AliasTarget
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
-from llmhub.v1.resources_pb2 import HostResources
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
 from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
 
 
@@ -30,6 +30,9 @@ class Fleet:
     def resources(self, agent_id: str) -> HostResources | None:
         record = self.registry.resources.get(agent_id)
         return record.message if record else None
+
+    def vram(self, agent_id: str) -> VramAccount:
+        return self.registry.vram(agent_id).message
 
     def in_flight(self, id_: str) -> int:
         return self.leases.get(id_, 0)
@@ -96,6 +99,23 @@ def test_what_is_asked_for_must_be_there(fleet: Fleet, request_, reason) -> None
 def test_an_endpoint_that_does_not_tell_its_vram_does_not_have_it(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded())
     assert rejections(fleet.ranking(min_free_vram_bytes=1)) == {"a:1": pb.REJECTION_VRAM}
+
+
+def test_what_a_neighbour_has_loaded_since_the_report_is_not_free(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), agent_id="n")
+    add(fleet.registry, "b:1", agent_id="n")
+    report(fleet.registry, "n", vram_used_bytes=2 * GIB, vram_total_bytes=8 * GIB)
+    asked = {"min_free_vram_bytes": 4 * GIB}
+    (before,) = fleet.ranking(**asked).best()
+    add(fleet.registry, "b:1", loaded("big", vram_bytes=6 * GIB), agent_id="n")
+    (rejected,) = fleet.ranking(**asked).rejected()
+    assert rejected.rejection == pb.REJECTION_VRAM
+    assert rejected.detail == (
+        f"{2 * GIB} of {8 * GIB} bytes of VRAM are free: "
+        f"{2 * GIB} are measured in use, {6 * GIB} claimed by loaded models"
+    )
+    (after,) = fleet.ranking().best()
+    assert after.score == pytest.approx(before.score - 0.5 * (6 - 2) / 8)
 
 
 def test_states_in_which_nothing_is_selected(fleet: Fleet) -> None:

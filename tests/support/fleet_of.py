@@ -1,5 +1,7 @@
 """Registries filled by hand, for what chooses among endpoints."""
 
+from random import Random
+
 from hub.registry.observation import Load, Observation
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -59,3 +61,20 @@ def add(
 
 def report(registry: Registry, agent_id: str, now_ms: int = NOW, **figures: float) -> None:
     registry.report_resources(agent_id, ReportResourcesRequest(**figures), now_ms)
+
+
+def change_at_random(registry: Registry, rng: Random) -> None:
+    """One change to a fleet of six endpoints on two hosts, of which some move between them."""
+    agent_id = rng.choice(["n0", "n1"])
+    id_ = f"h{rng.randrange(6)}:1"
+    match rng.randrange(6):
+        case 0:
+            registry.remove_endpoint(id_)
+        case 1 | 2:
+            used = rng.randrange(16) * GIB
+            report(registry, agent_id, vram_used_bytes=used, vram_total_bytes=16 * GIB)
+        case _:
+            claimed = loaded("big", vram_bytes=rng.randrange(1, 8) * GIB)
+            models = [model for model in (loaded(), on_disk("x"), claimed) if rng.random() < 0.7]
+            error = "down" if rng.random() < 0.2 else ""
+            add(registry, id_, *models, agent_id=agent_id, error=error)
