@@ -11,7 +11,7 @@ from hub.client.resumption import Resumption
 from hub.registry.rankings import Rankings
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, pick, rejections
 from hub.registry.versioned import Versioned
-from hub.registry.vram import VramLedger, claimants
+from hub.registry.vram import VramLedger
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import (
@@ -196,7 +196,7 @@ class FleetCopy:
         return self._rankings.ranking(request, alias, revision)
 
     def _candidates(self, _model: str | None) -> Collection[str]:
-        return list(self._endpoints)
+        return self._endpoints.keys()
 
     # Keeping it current.
 
@@ -252,9 +252,8 @@ class FleetCopy:
             self._endpoints[id_] = endpoint
             if endpoint.agent_id:
                 self._of_agent.setdefault(endpoint.agent_id, set()).add(id_)
-        self._ledger.change(before, endpoint)
         self._rankings.touch({id_})
-        for agent_id in claimants(before, endpoint):
+        for agent_id in self._ledger.change(before, endpoint):
             self._rankings.touch(self._of_agent.get(agent_id, ()))
 
 

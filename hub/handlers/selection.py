@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -20,12 +20,12 @@ from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
-from hub.registry.rankings import Rankings
+from hub.registry.rankings import Kept, Rankings
 from hub.registry.ring import Compacted
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
-from hub.registry.state import EndpointEvent, Registry
-from hub.registry.vram import claimants
+from hub.registry.state import Registry
 from hub.service import Caller
+from hub.slices import Slices
 from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
@@ -47,8 +47,15 @@ MAX_CANDIDATES: Final = 1000
 LARGE_RANKING: Final = 1000
 """A ranking of more candidates than this is dear to make."""
 
-LARGE_RANKINGS: Final = 10
-"""How many of them one token may have made a minute."""
+LARGE_RANKINGS: Final = 30
+"""How many of them one token may have made a minute.
+
+They hold nobody up, but each costs 50 µs of CPU a candidate and puts out others:
+of 10,000 candidates there is room for 20.
+"""
+
+FEW: Final = 100
+"""So many endpoints are judged while the caller waits: no longer than a slice takes."""
 
 # When to ask again, where no probe says when it will be known better.
 _RETRY_MS: Final = 5_000
@@ -59,7 +66,10 @@ _READ_AT_ONCE: Final = 10_000
 
 
 class SelectionHandlers:
-    """Chooses endpoints out of the registry, and keeps the leases; waits for nothing."""
+    """Chooses endpoints out of the registry, and keeps the leases.
+
+    It waits for nothing but, where there is much to judge, for its turns on the loop.
+    """
 
     def __init__(
         self,
@@ -77,6 +87,7 @@ class SelectionHandlers:
         )
         # Weights are free, so that anybody can ask what nobody has asked before.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
+        self._slices = Slices()
         self._seen = registry.revision
 
     # What the rankings rest on, see `hub.registry.selection.Facts`.
@@ -106,16 +117,53 @@ class SelectionHandlers:
 
     # The RPCs.
 
-    def select_endpoint(self, request: SelectEndpointRequest, caller: Caller, now_ms: int) -> bytes:
+    def select_endpoint(
+        self, request: SelectEndpointRequest, caller: Caller, now_ms: int
+    ) -> bytes | Awaitable[bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited."""
+        kept = self._kept(
+            request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
+        )
+        if kept.behind() > FEW:
+            return self._caught_up(request, caller, now_ms)
+        for _ in kept.catch_up():
+            pass
+        return self._answer(request, kept.ranking, caller, now_ms)
+
+    async def _caught_up(
+        self, request: SelectEndpointRequest, caller: Caller, now_ms: int
+    ) -> bytes:
+        """Judges what there is to judge in slices, then answers."""
+        kept: Kept
+
+        def work() -> Iterator[None]:
+            nonlocal kept
+            # It may have been put out since, and is paid for.
+            kept = self._kept(request, now_ms)
+            return kept.catch_up()
+
+        await self._slices.run(work)
+        return self._answer(request, kept.ranking, caller, now_ms)
+
+    def _kept(
+        self,
+        request: SelectEndpointRequest,
+        now_ms: int,
+        admit: Callable[[int], None] = lambda _candidates: None,
+    ) -> Kept:
+        """The ranking of a request's criteria, told of everything that has changed."""
         self._follow(now_ms)
         alias = self._registry.aliases.get(request.model)
-        ranking = self._rankings.ranking(
+        return self._rankings.kept(
             request,
             alias.message if alias is not None else None,
             alias.revision if alias is not None else 0,
-            lambda candidates: self._admit(candidates, caller, now_ms),
+            admit,
         )
+
+    def _answer(
+        self, request: SelectEndpointRequest, ranking: Ranking, caller: Caller, now_ms: int
+    ) -> bytes:
         limits = Limits.of(request)
         chosen = pick(ranking, limits, request.count or 1, now_ms)
         if not chosen:
@@ -189,16 +237,17 @@ class SelectionHandlers:
         try:
             events = registry.ring.after(seen, _READ_AT_ONCE)
             if len(events) == _READ_AT_ONCE:
-                self._rankings.clear()
+                self._rankings.touch_all()
                 return
             reports = registry.resources.after(seen)
+            claims = registry.claims.after(seen)
         except Compacted:
-            self._rankings.clear()
+            self._rankings.touch_all()
             return
         changed = {event.id for event in events}
         changed.update(record.message.id for record in registry.checked_after(seen))
         # What one server loads is missing to its neighbours, too.
-        hosts = {report.key for report in reports}.union(*map(_claimants, events))
+        hosts = {report.key for report in reports} | {claim.key for claim in claims}
         changed.update(*map(registry.of_agent, hosts))
         self._rankings.touch(changed)
 
@@ -267,13 +316,6 @@ def _candidate(verdict: Verdict) -> Candidate:
         endpoint_id=verdict.endpoint.id,
         model=verdict.model.name,
         in_flight=verdict.in_flight,
-    )
-
-
-def _claimants(event: EndpointEvent) -> Iterable[str]:
-    return claimants(
-        event.before.message if event.before is not None else None,
-        event.after.message if event.after is not None else None,
     )
 
 

@@ -74,6 +74,8 @@ class ModelIndex:
         new, is_healthy = _facts(after)
         if old == new and was_healthy == is_healthy:
             return
+        # One string for all its models: each access of a message's field makes another.
+        id_ = after.id if after is not None else ""
         for name, was_loaded in old.items():
             having = self._by_name[name]
             is_loaded = new.get(name)
@@ -87,8 +89,7 @@ class ModelIndex:
             having.encoded = None
         for name, is_loaded in new.items():
             if name not in old:
-                assert after is not None
-                having = self._add(name, after.id)
+                having = self._add(name, id_)
                 having.loaded += is_loaded
                 having.healthy += is_healthy
                 having.encoded = None

@@ -5,7 +5,7 @@ first request of its kind and then follows the changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -32,20 +32,40 @@ Key = tuple[int, bytes]
 
 
 @dataclass(slots=True)
-class _Kept:
+class Kept:
+    """A ranking, and the endpoints that it has yet to judge anew or to recount.
+
+    A new one has yet to judge them all. It is of those that have `model`, or of
+    any where that is None.
+    """
+
+    model: str | None
     ranking: Ranking
-    changed: set[str] = field(default_factory=set)
+    changed: set[str]
     recounted: set[str] = field(default_factory=set)
 
-    def catch_up(self) -> None:
-        # The sets are taken first: an endpoint that cannot be judged must not
-        # make this fail for ever.
-        changed, self.changed = self.changed, set()
-        recounted, self.recounted = self.recounted, set()
-        for id_ in changed:
-            self.ranking.update(id_)
-        for id_ in recounted - changed:
-            self.ranking.recount(id_)
+    def behind(self) -> int:
+        """How many endpoints there are to judge or recount."""
+        return len(self.changed) + len(self.recounted)
+
+    def size(self) -> int:
+        """How many endpoints it remembers something of."""
+        return len(self.ranking) + len(self.changed)
+
+    def catch_up(self) -> Iterator[None]:
+        """Judges and recounts, an endpoint at each step.
+
+        More may change between two steps, and is caught up with, too.
+        """
+        while self.changed or self.recounted:
+            # Taken out first: one that cannot be judged must not make this fail for ever.
+            if self.changed:
+                id_ = self.changed.pop()
+                self.recounted.discard(id_)
+                self.ranking.update(id_)
+            else:
+                self.ranking.recount(self.recounted.pop())
+            yield
 
 
 class Rankings:
@@ -67,7 +87,7 @@ class Rankings:
         self._candidates = candidates
         self._max_rankings = max_rankings
         self._max_verdicts = max_verdicts
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -82,44 +102,62 @@ class Rankings:
         for kept in self._kept.values():
             kept.recounted.add(id_)
 
-    def clear(self) -> None:
+    def touch_all(self) -> None:
         """Everything may have changed."""
-        self._kept.clear()
+        for kept in self._kept.values():
+            kept.changed = {*self._candidates(kept.model), *kept.ranking.ids()}
 
     def ranking(
+        self, request: SelectEndpointRequest, alias: ModelAlias | None, alias_revision: int
+    ) -> Ranking:
+        """The ranking of a request's criteria, as of now; see `kept`."""
+        kept = self.kept(request, alias, alias_revision)
+        for _ in kept.catch_up():
+            pass
+        return kept.ranking
+
+    def kept(
         self,
         request: SelectEndpointRequest,
         alias: ModelAlias | None,
         alias_revision: int,
         admit: Callable[[int], None] = lambda _candidates: None,
-    ) -> Ranking:
-        """The ranking of a request's criteria, as of now.
+    ) -> Kept:
+        """The ranking of a request's criteria, with what it has to catch up with.
 
         `alias` is what the request's model stands for, where it is an alias, and
         `alias_revision` changes whenever that does. `admit` is told of how many
-        candidates a ranking is about to be made; what it raises prevents it.
+        candidates a ranking is about to be made; what it raises prevents it. Who
+        does not catch up at once asks again later: it may be put out meanwhile.
         """
+        model = request.model if alias is None else None
         key = (alias_revision, _lasting(request.SerializeToString(deterministic=True)))
         kept = self._kept.get(key)
         if kept is None:
             criteria = Criteria(request, alias.targets if alias is not None else None)
-            ids = self._candidates(request.model if alias is None else None)
+            ids = self._candidates(model)
             admit(len(ids))
-            kept = self._kept[key] = _Kept(Ranking(criteria, self._facts, ids))
+            kept = self._kept[key] = Kept(model, Ranking(criteria, self._facts), set(ids))
             self._make_room()
         else:
             self._kept.move_to_end(key)
-            if kept.changed or kept.recounted:
-                kept.catch_up()
-        return kept.ranking
+            if kept.changed and model is not None:
+                self._narrow(kept)
+        return kept
+
+    def _narrow(self, kept: Kept) -> None:
+        """Forgets changes of endpoints that neither have the model nor had it."""
+        ids = self._candidates(kept.model)
+        if len(kept.changed) > len(ids) + len(kept.ranking):
+            kept.changed.intersection_update({*ids, *kept.ranking.ids()})
 
     def _make_room(self) -> None:
-        verdicts = sum(len(kept.ranking) for kept in self._kept.values())
+        verdicts = sum(kept.size() for kept in self._kept.values())
         while len(self._kept) > 1 and (
             len(self._kept) > self._max_rankings or verdicts > self._max_verdicts
         ):
             _, oldest = self._kept.popitem(last=False)
-            verdicts -= len(oldest.ranking)
+            verdicts -= oldest.size()
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -72,9 +72,8 @@ class Verdict:
     """What one request makes of one endpoint.
 
     `rejection` is unspecified where it will do. `merit` is the score without
-    what is in flight, each lease of which takes `lease_weight` off. `checked_ms`
-    and `reported_ms` say when the facts that it rests on were learned, 0 where
-    there are none.
+    what is in flight, each lease of which takes `lease_weight` off. `resources`
+    are those of its host, as far as they were known.
     """
 
     endpoint: Endpoint
@@ -84,8 +83,17 @@ class Verdict:
     rejection: Rejection = REJECTION_UNSPECIFIED
     detail: str = ""
     in_flight: int = 0
-    checked_ms: int = 0
-    reported_ms: int = 0
+    resources: HostResources | None = None
+
+    @property
+    def checked_ms(self) -> int:
+        """When the endpoint was probed last, 0 where it was not."""
+        return to_ms(self.endpoint.last_checked_at)
+
+    @property
+    def reported_ms(self) -> int:
+        """When its host reported last, 0 where it did not."""
+        return to_ms(self.resources.reported_at) if self.resources is not None else 0
 
     @property
     def score(self) -> float:
@@ -133,7 +141,8 @@ class Criteria:
         able = fitting
         if self._capabilities:
             able = [model for model in fitting if self._capabilities <= set(model.capabilities)]
-        model = min(able or fitting or having, key=_not_loaded)
+        best = able or fitting or having
+        model = best[0] if len(best) == 1 else min(best, key=_not_loaded)
         in_flight = facts.in_flight(endpoint.id)
         agent_id = endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
@@ -147,8 +156,7 @@ class Criteria:
             merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
             lease_weight=self._weights["in_flight"] / slots_of(endpoint),
             in_flight=in_flight,
-            checked_ms=to_ms(endpoint.last_checked_at),
-            reported_ms=to_ms(resources.reported_at) if resources is not None else 0,
+            resources=resources,
         )
 
     def explain(self, verdict: Verdict, facts: Facts) -> dict[str, float]:
@@ -223,30 +231,34 @@ _Key = tuple[float, int, str]
 class Ranking:
     """The verdicts of one set of criteria on a whole fleet, in order.
 
-    Whoever keeps it calls `update` for every endpoint of which the record or the
-    host's resources have changed, and `recount` where only the leases have. Best
+    It begins empty. Whoever keeps it calls `update` for every endpoint of which the
+    record or the host's resources are new, and `recount` where only the leases are. Best
     is the highest score; among equals, who was picked longest ago.
     """
 
-    def __init__(self, criteria: Criteria, facts: Facts, ids: Iterable[str]) -> None:
+    def __init__(self, criteria: Criteria, facts: Facts) -> None:
         self.criteria = criteria
         self._facts = facts
         self._verdicts: dict[str, Verdict] = {}
         self._picks: dict[str, int] = {}
         self._pick = 0
         self._order: list[_Key] = []
-        for id_ in ids:
-            self._judge(id_, list.append)
-        self._order.sort()
 
     def __len__(self) -> int:
         return len(self._verdicts)
 
+    def ids(self) -> Collection[str]:
+        """The endpoints that have a verdict, in no order."""
+        return self._verdicts.keys()
+
     def update(self, id_: str) -> None:
         """Judges an endpoint anew."""
         self._drop(id_)
-        self._judge(id_, insort)
-        if id_ not in self._verdicts:
+        endpoint = self._facts.endpoint(id_)
+        verdict = self.criteria.judge(endpoint, self._facts) if endpoint is not None else None
+        if verdict is not None:
+            self._keep(id_, verdict)
+        else:
             self._picks.pop(id_, None)
 
     def recount(self, id_: str) -> None:
@@ -254,7 +266,7 @@ class Ranking:
         verdict = self._drop(id_)
         if verdict is not None:
             verdict.in_flight = self._facts.in_flight(id_)
-            self._keep(id_, verdict, insort)
+            self._keep(id_, verdict)
 
     def picked(self, id_: str) -> None:
         """Takes notice that an endpoint was chosen, so that its equals are next."""
@@ -262,7 +274,7 @@ class Ranking:
         self._pick += 1
         self._picks[id_] = self._pick
         if verdict is not None:
-            self._keep(id_, verdict, insort)
+            self._keep(id_, verdict)
 
     def best(self) -> Iterator[Verdict]:
         """Those that will do, best first. Only valid until the next change."""
@@ -272,16 +284,10 @@ class Ranking:
         """Those that will not do, sorted by id."""
         return (verdict for _, verdict in sorted(self._verdicts.items()) if verdict.rejection)
 
-    def _judge(self, id_: str, add: Callable[[list[_Key], _Key], None]) -> None:
-        endpoint = self._facts.endpoint(id_)
-        verdict = self.criteria.judge(endpoint, self._facts) if endpoint is not None else None
-        if verdict is not None:
-            self._keep(id_, verdict, add)
-
-    def _keep(self, id_: str, verdict: Verdict, add: Callable[[list[_Key], _Key], None]) -> None:
+    def _keep(self, id_: str, verdict: Verdict) -> None:
         self._verdicts[id_] = verdict
         if not verdict.rejection:
-            add(self._order, self._key(id_, verdict))
+            insort(self._order, self._key(id_, verdict))
 
     def _drop(self, id_: str) -> Verdict | None:
         verdict = self._verdicts.pop(id_, None)

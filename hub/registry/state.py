@@ -22,7 +22,7 @@ from hub.registry.observation import Observation
 from hub.registry.resources import ResourcesRecord
 from hub.registry.ring import Ring
 from hub.registry.versioned import Versioned
-from hub.registry.vram import VramLedger, VramRecord
+from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     BACKEND_UNSPECIFIED,
@@ -78,6 +78,11 @@ class Registry:
             ttl_ms=resources_ttl_ms, tombstones=ring_capacity, floor=first_revision
         )
         self.aliases: LatestLog[AliasRecord] = LatestLog(
+            ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
+        )
+        # What is claimed of a host's accelerator memory, by agent: what its endpoints
+        # load and unload changes what the others there can count on.
+        self.claims: LatestLog[Claim] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
         self.event_revision = first_revision
@@ -303,10 +308,15 @@ class Registry:
         was_healthy = before is not None and before.message.status == STATUS_HEALTHY
         is_healthy = after is not None and after.message.status == STATUS_HEALTHY
         self._healthy += is_healthy - was_healthy
-        self._vram.change(
+        for agent_id in self._vram.change(
             before.message if before is not None else None,
             after.message if after is not None else None,
-        )
+        ):
+            claim = self._vram.claim(agent_id)
+            if claim == NO_CLAIM:
+                self.claims.remove(agent_id, self.revision)
+            else:
+                self.claims.put(agent_id, claim, self.revision, 0)
         self.model_index.change(
             before.message if before is not None else None,
             after.message if after is not None else None,

@@ -86,16 +86,6 @@ class Report(Protocol):
         ...
 
 
-def claimants(before: Endpoint | None, after: Endpoint | None) -> Iterator[str]:
-    """The agents on whose hosts a change of one endpoint leaves another claim."""
-    old = (before.agent_id, claim_of(before)) if before is not None else ("", NO_CLAIM)
-    new = (after.agent_id, claim_of(after)) if after is not None else ("", NO_CLAIM)
-    if old != new:
-        yield from {
-            agent_id for agent_id, claim in (old, new) if agent_id and claim is not NO_CLAIM
-        }
-
-
 class VramLedger:
     """The claims of all endpoints by agent, and each host's account when it is asked for."""
 
@@ -108,21 +98,30 @@ class VramLedger:
         """The agents on whose hosts something is claimed."""
         return iter(self._claims)
 
-    def change(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """Takes notice that an endpoint has come, changed or gone."""
+    def claim(self, agent_id: str) -> Claim:
+        """What is claimed on a host altogether."""
+        return add_up(self._claims.get(agent_id, {}).values())
+
+    def change(self, before: Endpoint | None, after: Endpoint | None) -> list[str]:
+        """Takes notice that an endpoint has come, changed or gone.
+
+        Returns the agents on whose hosts something else is claimed now.
+        """
+        concerned = []
         old = before.agent_id if before is not None else ""
         new = after.agent_id if after is not None else ""
         if before is not None and old and old != new:
-            self._set(old, before.id, NO_CLAIM)
+            concerned += self._set(old, before.id, NO_CLAIM)
         if after is not None and new:
-            self._set(new, after.id, claim_of(after))
+            concerned += self._set(new, after.id, claim_of(after))
+        return concerned
 
     def account(self, agent_id: str, host: Report | None) -> VramRecord:
         """The account of a host whose last report is given."""
         kept = self._accounts.get(agent_id)
         if kept is not None and kept[0] is host:
             return kept[1]
-        claim = add_up(self._claims.get(agent_id, {}).values())
+        claim = self.claim(agent_id)
         message = account(agent_id, claim, host.message if host is not None else None)
         record = Versioned(message, host.revision if host is not None else 0)
         if host is not None or claim != NO_CLAIM:
@@ -134,10 +133,10 @@ class VramLedger:
         """Takes notice that an agent's last report is over."""
         self._accounts.pop(agent_id, None)
 
-    def _set(self, agent_id: str, id_: str, claim: Claim) -> None:
+    def _set(self, agent_id: str, id_: str, claim: Claim) -> list[str]:
         claims = self._claims.get(agent_id, {})
         if claims.get(id_, NO_CLAIM) == claim:
-            return
+            return []
         self._accounts.pop(agent_id, None)
         if claim == NO_CLAIM:
             del claims[id_]
@@ -145,3 +144,4 @@ class VramLedger:
                 del self._claims[agent_id]
         else:
             self._claims.setdefault(agent_id, {})[id_] = claim
+        return [agent_id]

@@ -206,11 +206,11 @@ class HttpDoor:
 
     async def _prometheus(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)
-        return json_response(self._discovery.prometheus_targets())
+        return json_response(await self._discovery.prometheus_targets())
 
     async def _models(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST_MODELS)
-        return json_response(self._discovery.openai_models())
+        return json_response(await self._discovery.openai_models())
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         self._admit(request, _LIST)

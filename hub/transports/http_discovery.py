@@ -1,36 +1,51 @@
 """The fleet in the words of others: Prometheus targets and OpenAI's list of models."""
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import Final
 
 import orjson
 
 from hub.registry.ring import Compacted
 from hub.registry.state import Registry
+from hub.slices import Slices
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
 
 _PREFIX: Final = "__meta_llm_hub_"
 _NOT_IN_A_LABEL: Final = re.compile("[^a-zA-Z0-9_]")
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is told of one endpoint; `target` is empty where it is disabled."""
+
+    target: bytes
+    registered_s: int
+
+
 class Discovery:
     """Both bodies, kept until an event changes what they tell.
 
     Checks that see nothing new come hundreds of times a second in a large fleet;
-    they change neither body.
+    they change neither body. What is told of each endpoint is made in slices: all of
+    them at first, and when the ring has forgotten some of what has changed since.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._targets = b"[]"
+        self._slices = Slices()
+        self._told: dict[str, _Told] = {}
+        self._changed: set[str] = set()
+        self._seen: int | None = None
+        self._targets = b""
         self._targets_revision: int | None = None
-        # By endpoint; empty where it is disabled.
-        self._fragments: dict[str, bytes] = {}
         self._models = b""
         self._models_revision: int | None = None
 
-    def prometheus_targets(self) -> bytes:
+    async def prometheus_targets(self) -> bytes:
         """Every endpoint that is not disabled, as a target of its own.
 
         The format of HTTP service discovery
@@ -38,72 +53,86 @@ class Discovery:
         is in `__scheme__` and `__metrics_path__`, all else in labels that relabelling
         may keep; not every backend has metrics, so select by the backend's.
         """
-        revision = self._registry.event_revision
-        if self._targets_revision != revision:
-            self._follow()
-            in_order = map(self._fragments.__getitem__, sorted(self._fragments))
-            self._targets = b"[%b]" % b",".join(filter(None, in_order))
-            self._targets_revision = revision
+        await self._slices.run(self._catch_up)
+        making = self._make_targets()
+        await self._slices.run(lambda: making)
         return self._targets
 
-    def openai_models(self) -> bytes:
+    async def openai_models(self) -> bytes:
         """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
 
         `created` is when the first of the endpoints that have it was registered, in
         epoch seconds; for an alias, when it was set.
         """
-        revision = self._registry.event_revision
-        if self._models_revision != revision:
-            self._models = _models_of(self._registry)
-            self._models_revision = revision
+        await self._slices.run(self._catch_up)
+        making = self._make_models()
+        await self._slices.run(lambda: making)
         return self._models
 
-    def _follow(self) -> None:
-        """Brings the fragments up to the registry's last event."""
-        registry, seen = self._registry, self._targets_revision
+    def _catch_up(self) -> Iterator[None]:
+        """Takes notice of the events up to now; returns the making of what they changed."""
+        registry, seen = self._registry, self._seen
+        self._seen = registry.event_revision
         events = None
         if seen is not None:
             with suppress(Compacted):
                 events = registry.ring.after(seen, registry.ring.capacity)
-        if events is None:
-            self._fragments = {
-                record.message.id: _target(record.message) for record in registry.endpoints()
-            }
-            return
-        for id_ in {event.id for event in events}:
-            record = registry.get(id_)
+        if events is not None:
+            self._changed.update(event.id for event in events)
+        else:
+            self._changed.update(self._told, (each.message.id for each in registry.endpoints()))
+        return self._tell()
+
+    def _tell(self) -> Iterator[None]:
+        while self._changed:
+            id_ = self._changed.pop()
+            record = self._registry.get(id_)
             if record is None:
-                self._fragments.pop(id_, None)
+                self._told.pop(id_, None)
             else:
-                self._fragments[id_] = _target(record.message)
+                endpoint = record.message
+                self._told[id_] = _Told(_target(endpoint), endpoint.registered_at.seconds)
+            yield
+
+    def _make_targets(self) -> Iterator[None]:
+        """Joins the targets anew where an event came since; as of its first step."""
+        revision = self._seen
+        if self._targets_revision == revision:
+            return
+        in_order = [self._told[id_].target for id_ in sorted(self._told)]
+        yield
+        self._targets = b"[%b]" % b",".join(filter(None, in_order))
+        self._targets_revision = revision
+
+    def _make_models(self) -> Iterator[None]:
+        """Makes the list anew where an event came since, a model at each step.
+
+        What changes between two steps may be missing, so it counts as of the first.
+        """
+        revision, index = self._seen, self._registry.model_index
+        if self._models_revision == revision:
+            return
+        models = []
+        for name in list(index.names()):
+            told = filter(None, map(self._told.get, index.ids(name)))
+            registered = min(map(_registered_s, told), default=None)
+            if registered is not None:
+                models.append(_model(name, registered, "fleet"))
+            yield
+        models += (
+            _model(name, record.message.updated_at.seconds, "alias")
+            for name, record in sorted(self._registry.aliases.items(), key=itemgetter(0))
+            if not index.ids(name)
+        )
+        self._models = orjson.dumps({"object": "list", "data": models})
+        self._models_revision = revision
 
 
-def _models_of(registry: Registry) -> bytes:
-    # Asked for once an endpoint: it may have many models, and each many endpoints.
-    registered = {
-        record.message.id: record.message.registered_at.seconds for record in registry.endpoints()
-    }
-    index = registry.model_index
-    models = [
-        {
-            "id": name,
-            "object": "model",
-            "created": min(map(registered.__getitem__, index.ids(name))),
-            "owned_by": "fleet",
-        }
-        for name in index.names()
-    ]
-    models += (
-        {
-            "id": name,
-            "object": "model",
-            "created": record.message.updated_at.seconds,
-            "owned_by": "alias",
-        }
-        for name, record in sorted(registry.aliases.items(), key=lambda named: named[0])
-        if not index.ids(name)
-    )
-    return orjson.dumps({"object": "list", "data": models})
+_registered_s: Final = attrgetter("registered_s")
+
+
+def _model(name: str, created_s: int, owner: str) -> dict[str, str | int]:
+    return {"id": name, "object": "model", "created": created_s, "owned_by": owner}
 
 
 def _target(endpoint: Endpoint) -> bytes:

@@ -1,5 +1,6 @@
 """SelectEndpoint and ReleaseSelection, as the service calls them."""
 
+import asyncio
 import random
 
 import pytest
@@ -17,6 +18,7 @@ from hub.handlers.selection import SelectionHandlers
 from hub.principal import Principal
 from hub.registry.state import Registry
 from hub.service import Caller
+from hub.slices import Slices
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
@@ -41,6 +43,7 @@ class Selecting:
         if lease_s:
             request.lease_ttl.FromMilliseconds(round(lease_s * 1000))
         raw = self.handlers.select_endpoint(request, CALLER, self.now_ms)
+        assert isinstance(raw, bytes), "so few are judged at once"
         return pb.SelectEndpointResponse.FromString(raw)
 
     def release(self, lease_id: str) -> None:
@@ -116,6 +119,52 @@ def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selectin
         change_at_random(registry, rng)
         for request in requests:
             assert found(select, **request) == found(Selecting(registry), **request)
+
+
+async def test_a_ranking_made_in_slices_is_as_one_made_anew(
+    registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under changes of all kinds between the slices, by several callers of several criteria."""
+    monkeypatch.setattr(selection, "FEW", 0)
+    rng = random.Random(11)
+    for i in range(40):
+        add(registry, f"base{i}:1", loaded(), agent_id=f"n{i % 2}", latency_ms=1 + i % 5)
+    checked = 0
+
+    async def ask(number: int) -> None:
+        nonlocal checked
+        weights = pb.ScoreWeights(vram=1, latency=1 + number % 3, loaded=1)
+        request = pb.SelectEndpointRequest(
+            model="m", count=60, strategy=pb.STRATEGY_WEIGHTED, weights=weights
+        )
+        raw = select.handlers.select_endpoint(request, CALLER, NOW)
+        one = pb.SelectEndpointResponse.FromString(raw if isinstance(raw, bytes) else await raw)
+        fresh = SelectionHandlers(registry)
+        kept = fresh._kept(request, NOW)
+        assert all(step is None for step in kept.catch_up())
+        anew = fresh._answer(request, kept.ranking, CALLER, NOW)
+        other = pb.SelectEndpointResponse.FromString(anew)
+        assert {each.endpoint.id: each.score for each in one.selections} == {
+            each.endpoint.id: each.score for each in other.selections
+        }
+        assert one.revision == other.revision == registry.revision
+        checked += 1
+
+    async def change() -> None:
+        while True:
+            change_at_random(registry, rng)
+            if rng.random() < 0.02:
+                select.handlers._rankings.touch_all()
+            # Each change concerns some endpoints, and a slice here is a single one.
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(select.handlers, "_slices", Slices(slice_s=0))
+    changing = asyncio.create_task(change())
+    for _ in range(5):
+        await asyncio.gather(*map(ask, range(6)))
+    changing.cancel()
+    assert checked == 30
 
 
 def found(select: Selecting, **request: object) -> dict[str, float] | str:

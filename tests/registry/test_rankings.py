@@ -3,6 +3,7 @@ import pytest
 from hub.handlers.selection import SelectionHandlers
 from hub.registry.rankings import Rankings
 from hub.registry.state import Registry
+from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.registry_service_pb2 import STRATEGY_ROUND_ROBIN
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
@@ -70,5 +71,59 @@ def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) 
     registry.remove_endpoint("h1:1")
     kept.touch({"h1:1"})
     assert len(kept.ranking(Request(model="m"), None, 0)) == 4
-    kept.clear()
-    assert len(kept) == 0
+    registry.remove_endpoint("h2:1")
+    add(registry, "new:1", loaded("m"))
+    kept.touch_all()
+    ranking = kept.ranking(Request(model="m"), None, 0)
+    assert sorted(ranking.ids()) == ["h0:1", "h3:1", "h4:1", "new:1"]
+
+
+def test_a_new_ranking_catches_up_step_by_step_with_what_changes_meanwhile(
+    registry: Registry,
+) -> None:
+    rankings_ = rankings(registry)
+    kept = rankings_.kept(Request(model="m"), None, 0)
+    assert (kept.behind(), kept.size(), len(kept.ranking)) == (5, 5, 0)
+    steps = kept.catch_up()
+    for _ in range(3):
+        next(steps)
+    assert (kept.behind(), kept.size(), len(kept.ranking)) == (2, 5, 3)
+    registry.remove_endpoint("h0:1")
+    registry.remove_endpoint("h4:1")
+    add(registry, "new:1", loaded("m"))
+    rankings_.touch({"h0:1", "h4:1", "new:1"})
+    rankings_.touch_leases("h1:1")
+    for _ in steps:
+        pass
+    assert kept.behind() == 0
+    assert sorted(kept.ranking.ids()) == ["h1:1", "h2:1", "h3:1", "new:1"]
+    assert rankings_.kept(Request(model="m"), None, 0) is kept
+
+
+def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry) -> None:
+    rankings_ = rankings(registry)
+    rankings_.ranking(Request(model="only-1"), None, 0)
+    add(registry, "h3:1", loaded("only-1"))
+    add(registry, "h1:1", loaded("m"))
+    rankings_.touch({f"h{i}:1" for i in range(5)} | {"gone:1"})
+    kept = rankings_.kept(Request(model="only-1"), None, 0)
+    assert kept.changed == {"h1:1", "h3:1"}
+    assert list(rankings_.ranking(Request(model="only-1"), None, 0).ids()) == ["h3:1"]
+
+
+def test_one_that_cannot_be_judged_is_asked_of_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = SelectionHandlers(registry)
+    kept = Rankings(facts, facts._candidates)
+    endpoint = facts.endpoint
+
+    def failing(id_: str) -> Endpoint | None:
+        if id_ == "h2:1":
+            raise ValueError(id_)
+        return endpoint(id_)
+
+    monkeypatch.setattr(facts, "endpoint", failing)
+    with pytest.raises(ValueError, match="h2:1"):
+        kept.ranking(Request(model="m"), None, 0)
+    assert "h2:1" not in kept.ranking(Request(model="m"), None, 0).ids()

@@ -42,7 +42,10 @@ class Fleet:
         return [record.message.id for record in self.registry.endpoints()]
 
     def ranking(self, targets=None, **request: object) -> Ranking:
-        return Ranking(Criteria(Request(**({"model": "m"} | request)), targets), self, self.ids)
+        made = Ranking(Criteria(Request(**({"model": "m"} | request)), targets), self)
+        for id_ in self.ids:
+            made.update(id_)
+        return made
 
 
 @pytest.fixture

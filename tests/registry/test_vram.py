@@ -1,5 +1,5 @@
 from hub.registry.resources import ResourcesRecord
-from hub.registry.vram import NO_CLAIM, Claim, VramLedger, account, claim_of, claimants
+from hub.registry.vram import NO_CLAIM, Claim, VramLedger, account, claim_of
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
@@ -85,16 +85,18 @@ def test_the_ledger_adds_up_a_host_and_follows_its_endpoints() -> None:
     assert ledger.account("gpu-1", None).message == VramAccount(agent_id="gpu-1")
 
 
-def test_who_is_concerned_by_a_change_of_claims() -> None:
-    one, other = endpoint(), endpoint(agent_id="gpu-2")
-    assert set(claimants(None, one)) == {"gpu-1"}
-    assert set(claimants(one, None)) == {"gpu-1"}
-    assert set(claimants(one, other)) == {"gpu-1", "gpu-2"}
-    assert set(claimants(one, endpoint(models=[]))) == {"gpu-1"}
-    for unconcerned in (endpoint(name="renamed"), endpoint(models=[SEVEN, UNTOLD])):
-        assert not set(claimants(one, unconcerned))
-    assert not set(claimants(None, endpoint(agent_id="")))
-    assert not set(claimants(endpoint(models=[]), endpoint(models=[], agent_id="gpu-2")))
+def test_a_change_tells_on_whose_hosts_the_claim_is_another() -> None:
+    ledger = VramLedger()
+    one, moved, idle = endpoint(), endpoint(agent_id="gpu-2"), endpoint(models=[])
+    assert ledger.change(None, one) == ["gpu-1"]
+    assert ledger.change(one, endpoint(name="renamed")) == []
+    assert ledger.change(one, endpoint(models=[SEVEN, UNTOLD])) == []
+    assert ledger.change(one, moved) == ["gpu-1", "gpu-2"]
+    assert ledger.claim("gpu-2") == Claim(7 * GIB, 1)
+    assert ledger.change(moved, idle) == ["gpu-2"]
+    assert ledger.change(idle, None) == []
+    assert ledger.change(None, endpoint(agent_id="")) == []
+    assert ledger.claim("gpu-2") == NO_CLAIM
 
 
 def test_an_account_lasts_while_both_sides_are_as_they_were() -> None:

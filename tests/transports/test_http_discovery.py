@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -5,6 +6,7 @@ import pytest
 
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
+from hub.slices import Slices
 from hub.times import to_timestamp
 from hub.transports.http_discovery import Discovery
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
@@ -36,8 +38,8 @@ def registry() -> Registry:
     return filled
 
 
-def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> None:
-    first, second = orjson.loads(Discovery(registry).prometheus_targets())
+async def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> None:
+    first, second = orjson.loads(await Discovery(registry).prometheus_targets())
     assert first == {
         "targets": ["10.0.0.1:8000"],
         "labels": {
@@ -57,7 +59,7 @@ def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> 
     assert second["labels"]["__metrics_path__"] == "/metrics"
 
 
-def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
+async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
     for name in ("small", "m"):
         registry.put_alias(
             ModelAlias(
@@ -65,7 +67,7 @@ def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
             )
         )
     created = NOW // 1000
-    assert orjson.loads(Discovery(registry).openai_models()) == {
+    assert orjson.loads(await Discovery(registry).openai_models()) == {
         "object": "list",
         "data": [
             {"id": "m", "object": "model", "created": created - 5, "owned_by": "fleet"},
@@ -75,17 +77,17 @@ def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
     }
 
 
-def test_an_empty_fleet_is_an_empty_list() -> None:
+async def test_an_empty_fleet_is_an_empty_list() -> None:
     empty = Registry(first_revision=1)
-    assert Discovery(empty).prometheus_targets() == b"[]"
-    assert orjson.loads(Discovery(empty).openai_models()) == {"object": "list", "data": []}
+    assert await Discovery(empty).prometheus_targets() == b"[]"
+    assert orjson.loads(await Discovery(empty).openai_models()) == {"object": "list", "data": []}
 
 
-def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
+async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
     registry: Registry,
 ) -> None:
     discovery = Discovery(registry)
-    targets, models = discovery.prometheus_targets(), discovery.openai_models()
+    targets, models = await discovery.prometheus_targets(), await discovery.openai_models()
     before = registry.endpoints_revision, registry.event_revision
     registry.observe(
         "[::1]:1",
@@ -98,30 +100,54 @@ def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
     )
     assert registry.endpoints_revision > before[0]
     assert registry.event_revision == before[1]
-    assert discovery.prometheus_targets() is targets
-    assert discovery.openai_models() is models
+    assert await discovery.prometheus_targets() is targets
+    assert await discovery.openai_models() is models
     add(registry, "10.0.0.0:1", loaded("new"), registered_at=to_timestamp(NOW))
     registry.remove_endpoint("[::1]:1")
     registry.put_alias(ModelAlias(name="late", targets=[AliasTarget(model="m")]))
     add(registry, "10.0.0.1:8000", admin_state=ADMIN_STATE_DISABLED)
-    assert discovery.prometheus_targets() == Discovery(registry).prometheus_targets()
-    assert [each["targets"] for each in orjson.loads(discovery.prometheus_targets())] == [
+    assert await discovery.prometheus_targets() == await Discovery(registry).prometheus_targets()
+    assert [each["targets"] for each in orjson.loads(await discovery.prometheus_targets())] == [
         ["10.0.0.0:1"]
     ]
-    assert discovery.openai_models() == Discovery(registry).openai_models()
-    assert [each["id"] for each in orjson.loads(discovery.openai_models())["data"]] == [
+    assert await discovery.openai_models() == await Discovery(registry).openai_models()
+    assert [each["id"] for each in orjson.loads(await discovery.openai_models())["data"]] == [
         "new",
         "late",
     ]
 
 
-def test_changes_that_the_ring_has_forgotten_are_found() -> None:
+async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
     small = Registry(first_revision=1, ring_capacity=2)
     discovery = Discovery(small)
-    discovery.prometheus_targets()
+    await discovery.prometheus_targets()
     for i in range(5):
         add(small, f"h{i}:1", loaded())
-    assert len(orjson.loads(discovery.prometheus_targets())) == 5
+    assert len(orjson.loads(await discovery.prometheus_targets())) == 5
+
+
+async def test_what_changes_between_two_slices_is_told_too(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        add(registry, f"h{i}:1", loaded("m"), registered_at=to_timestamp(NOW))
+    discovery = Discovery(registry)
+    monkeypatch.setattr(discovery, "_slices", Slices(slice_s=0))
+
+    async def change() -> None:
+        for i in range(8):
+            registry.remove_endpoint(f"h{i}:1")
+            add(registry, f"new{i}:1", loaded("late"), registered_at=to_timestamp(NOW))
+            await asyncio.sleep(0)
+
+    targets, models, again, _ = await asyncio.gather(
+        discovery.prometheus_targets(),
+        discovery.openai_models(),
+        discovery.prometheus_targets(),
+        change(),
+    )
+    assert targets == again == await Discovery(registry).prometheus_targets()
+    assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])
