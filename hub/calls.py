@@ -171,7 +171,7 @@ class Calls:
 
     def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
         """A gRPC call that begins now."""
-        return RpcCall(called, self._traffic, self._span(called.path[1:], metadata))
+        return RpcCall(called, self._traffic, self._span(called.path, metadata))
 
     def http(self, method: str, route: str, headers: Mapping[str, str]) -> HttpCall:
         """An HTTP request that begins now; `route` is the template, not the path."""
@@ -182,4 +182,7 @@ class Calls:
         self._traffic.http_turned_away += 1
 
     def _span(self, name: str, carrier: Mapping[str, str]) -> Span | None:
-        return self._tracer.start(name, carrier) if self._tracer is not None else None
+        if self._tracer is None:
+            return None
+        # The span of an RPC is called "service/method", without the slash before.
+        return self._tracer.start(name.removeprefix("/"), carrier)

@@ -27,29 +27,22 @@ from llmhub.v1 import (
 class Rpc:
     """One RPC: where it is called, what goes in and out, and who may call it.
 
-    `handler` is the name of the method that carries it out ("get_endpoint").
-    `role` is the least role that may call it.
+    `path` is its HTTP/2 path, such as "/llmhub.v1.SidecarService/Ping", `handler` the
+    name of the method that carries it out ("get_endpoint"). `role` is the least role
+    that may call it. `streams` says whether it is a stream, on either side.
     """
 
     service: str
     name: str
+    path: str
     handler: str
     request: type[Message]
     response: type[Message]
     client_streaming: bool
     server_streaming: bool
+    streams: bool
     role: resources_pb2.Role
     tier: Tier
-
-    @property
-    def path(self) -> str:
-        """The HTTP/2 path of the RPC, such as "/llmhub.v1.SidecarService/Ping"."""
-        return f"/{self.service}/{self.name}"
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is a stream, on either side."""
-        return self.client_streaming or self.server_streaming
 
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
@@ -80,11 +73,13 @@ def _rpc(method: MethodDescriptor) -> Rpc:
     return Rpc(
         service=service,
         name=method.name,
+        path=f"/{service}/{method.name}",
         handler=re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower(),
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
+        streams=method.client_streaming or method.server_streaming,
         role=_ROLES[service],
         tier=_tier(method.name),
     )

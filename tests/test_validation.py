@@ -21,7 +21,11 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesRequest,
     SidecarFrame,
 )
-from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, WatchRegistryRequest
+from llmhub.v1.registry_service_pb2 import (
+    ListEndpointsRequest,
+    SelectEndpointRequest,
+    WatchRegistryRequest,
+)
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
 from tests.support.dialect import json_objects, message_classes
 
@@ -35,6 +39,23 @@ def test_a_valid_message_has_no_violations():
     message = IdentifyRequest(agent_id="a", token="t", capabilities=["x"])
     assert violations(message) == []
     check(message)
+
+
+def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(monkeypatch):
+    monkeypatch.setattr(validation, "_MAX_REMEMBERED", 2)
+    remembered = validation._valid
+    remembered.clear()
+    for model in ("a", "b", "a", "c"):
+        check(SelectEndpointRequest(model=model))
+    assert [SelectEndpointRequest.FromString(raw).model for _, raw in remembered] == ["a", "c"]
+    for _ in range(2):
+        with pytest.raises(ValidationFailed):
+            check(SelectEndpointRequest(model="a", count=-1))
+    with pytest.raises(ValidationFailed):
+        check(SelectEndpointRequest(model="a"), [FieldViolation("count", "invalid", "is wrong")])
+    check(SelectEndpointRequest(model="m" * 200, exclude_ids=["10.0.0.1:1"] * 64))
+    check(ReportResourcesRequest(cpu_percent=5))
+    assert len(remembered) == 2, "neither what is long nor what is told but once"
 
 
 def test_required():
