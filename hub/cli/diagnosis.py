@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import ssl
 import stat
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from hub.address import AddressError, join_host_port, parse_listen_address
@@ -195,13 +196,22 @@ def _door(what: str, host: str, port: int, advice: str) -> Finding:
     return Finding(Level.OK, what, f"{place}: open")
 
 
-def http_door(address: str, hub_host: str) -> Iterator[Finding]:
-    """Whether the HTTP door is ready, and whether both clocks agree."""
+def http_door(
+    address: str, hub_host: str, context: ssl.SSLContext | None = None
+) -> Iterator[Finding]:
+    """Whether the HTTP door is ready, and whether both clocks agree.
+
+    With a `context` it speaks TLS, as all doors of a hub do or none.
+    """
     host, port = reachable(address, hub_host)
     place = join_host_port(host, port)
     before_s = time.time()
     try:
-        with closing(HTTPConnection(host, port, timeout=_TIMEOUT_S)) as connection:
+        with closing(
+            HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
+            if context is not None
+            else HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        ) as connection:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             body = answer.read(4096).decode("utf-8", "replace")

@@ -94,7 +94,8 @@ def _there(connection: HubConnection) -> Iterator[Finding]:
     info = connection.call(connection.admin.GetServerInfo, GetServerInfoRequest())
     yield from diagnosis.server(info, hub_version())
     yield diagnosis.websocket_door(info.ws_address, host)
-    yield from diagnosis.http_door(info.http_address, host)
+    context = connection.tls_files.context() if connection.is_tls else None
+    yield from diagnosis.http_door(info.http_address, host, context)
     tokens = connection.pages(
         connection.admin.ListTokens, ListTokensRequest(page_size=_PAGE_SIZE), "tokens"
     )
