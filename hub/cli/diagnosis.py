@@ -10,7 +10,7 @@ import sqlite3
 import ssl
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -260,25 +260,45 @@ def clock(date: str, before_s: float, after_s: float) -> Finding:
 
 
 def tokens(found: list[TokenInfo], now_s: float) -> Finding:
-    """Whether a token is about to expire; one that has is no longer listed."""
+    """Whether a token is about to expire, or has and left its agent without one."""
+    valid = [info for info in found if not info.expired]
+    agents = {info.agent_id for info in valid}
+    lost = {
+        info.agent_id: f"{info.agent_id} {span_text(now_s - info.expires_at.seconds)} ago"
+        for info in sorted(found, key=lambda each: each.expires_at.seconds)
+        if info.expired and info.agent_id and info.agent_id not in agents
+    }
+    if lost:
+        return Finding(
+            Level.WARNING,
+            "tokens",
+            f"expired, and the sidecar has no other: {_some(lost.values())}",
+            "llm-hub token create --role sidecar --agent …, or llm-hub token revoke --expired",
+        )
     soon = [
         info
-        for info in found
+        for info in valid
         if info.HasField("expires_at") and info.expires_at.seconds - now_s < _SOON_S
     ]
     if not soon:
-        return Finding(Level.OK, "tokens", f"{len(found)} valid, none expires within a week")
-    names = ", ".join(
+        return Finding(Level.OK, "tokens", f"{len(valid)} valid, none expires within a week")
+    names = _some(
         f"{info.agent_id or info.id} in {span_text(info.expires_at.seconds - now_s)}"
-        for info in soon[:5]
+        for info in soon
     )
-    more = f" and {len(soon) - 5} more" if len(soon) > 5 else ""
     return Finding(
         Level.WARNING,
         "tokens",
-        f"{len(soon)} of {len(found)} expire soon: {names}{more}",
+        f"{len(soon)} of {len(valid)} expire soon: {names}",
         "llm-hub token create … and hand out the new one before",
     )
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first five, and how many more there are."""
+    all_ = list(names)
+    more = f" and {len(all_) - 5} more" if len(all_) > 5 else ""
+    return ", ".join(all_[:5]) + more
 
 
 def endpoint(each: Endpoint) -> Finding | None:
@@ -301,11 +321,10 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
         return None
     if not missing:
         return Finding(Level.OK, "sidecars", f"all {len(wanted)} are connected")
-    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     return Finding(
         Level.WARNING,
         "sidecars",
-        f"not connected: {names}",
+        f"not connected: {_some(missing)}",
         "look at the sidecar's log on that host; without it the host's resources are unknown",
     )
 

@@ -97,7 +97,9 @@ def _there(connection: HubConnection) -> Iterator[Finding]:
     context = connection.tls_files.context() if connection.is_tls else None
     yield from diagnosis.http_door(info.http_address, host, context)
     tokens = connection.pages(
-        connection.admin.ListTokens, ListTokensRequest(page_size=_PAGE_SIZE), "tokens"
+        connection.admin.ListTokens,
+        ListTokensRequest(page_size=_PAGE_SIZE, include_expired=True),
+        "tokens",
     )
     yield diagnosis.tokens(tokens, time.time())
     endpoints = connection.pages(

@@ -46,6 +46,18 @@ def test_tokens_that_expire_soon_are_named() -> None:
     assert diagnosis.tokens([lasting], NOW_S).level is Level.OK
 
 
+def test_a_sidecar_whose_token_has_expired_is_named_unless_it_has_another() -> None:
+    gone = TokenInfo(id="t1", agent_id="gpu-1", expired=True)
+    gone.expires_at.FromSeconds(int(NOW_S) - 2 * 86_400)
+    reader = TokenInfo(id="t2", expired=True)
+    reader.expires_at.FromSeconds(int(NOW_S) - 60)
+    finding = diagnosis.tokens([gone, reader, TokenInfo(id="t3")], NOW_S)
+    assert finding.level is Level.WARNING
+    assert finding.found.endswith("gpu-1 2 d ago")
+    finding = diagnosis.tokens([gone, reader, TokenInfo(id="t3", agent_id="gpu-1")], NOW_S)
+    assert (finding.level, finding.found) == (Level.OK, "1 valid, none expires within a week")
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
