@@ -146,6 +146,8 @@ class HubTarget:
     data_dir: Path | None
     credentials: grpc.ChannelCredentials | None
     tls_files: TlsFiles
+    is_named: bool
+    """Whether somebody said which hub it is, and the address is not the usual one."""
 
     def connect(self) -> HubConnection:
         """A channel, with the data directory's token where none was given. Raises CommandFailed."""
@@ -164,9 +166,8 @@ def find_hub(options: dict[str, Any]) -> HubTarget:
         name: options.pop(name)
         for name in ("hub", "token", "timeout", "output", "tls", "tls_ca", "tls_cert", "tls_key")
     }
-    address = (
-        given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
-    )
+    named = given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS")
+    address = named or DEFAULT_ADDRESS
     _check_address(address)
     ca, cert, key = (given[name] or above.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))
     files = TlsFiles.of(ca, cert, key)
@@ -178,6 +179,7 @@ def find_hub(options: dict[str, Any]) -> HubTarget:
         data_dir=options.pop("data_dir"),
         credentials=find_credentials(files, tls=given["tls"] or bool(above.get("tls"))),
         tls_files=files,
+        is_named=bool(named),
     )
 
 

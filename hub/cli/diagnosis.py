@@ -3,6 +3,7 @@
 Nothing here raises: what cannot be asked is a finding too.
 """
 
+import errno
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ import sqlite3
 import ssl
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -144,8 +145,8 @@ def store_file(file: Path) -> Finding | None:
     return Finding(Level.OK, "store", f"{file}: whole, {file.stat().st_size / 2**20:.1f} MiB")
 
 
-def free_port(name: str, address: str) -> Finding:
-    """Whether a hub that does not run could listen there."""
+def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool]) -> Finding:
+    """Whether a hub could listen there, or one does; `is_a_hubs` takes door, host and port."""
     host, port = parse_listen_address(address)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -153,6 +154,10 @@ def free_port(name: str, address: str) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
+        here = "::1" if ":" in host else "127.0.0.1"
+        if error.errno == errno.EADDRINUSE and is_a_hubs(name, *reachable(address, here)):
+            advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
+            return Finding(Level.OK, f"port {name}", f"{address}: a hub that runs has it", advice)
         return Finding(
             Level.FAILED,
             f"port {name}",

@@ -99,13 +99,20 @@ def test_a_door_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
     assert diagnosis.reachable("10.0.0.1:1", "hub.lan") == ("10.0.0.1", 1)
 
 
+def nobody(*_place: object) -> bool:
+    return False
+
+
 def test_a_port_that_is_taken_and_one_that_is_free() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
-        assert diagnosis.free_port("ws", address).level is Level.FAILED
+        assert diagnosis.own_port("ws", address, nobody).level is Level.FAILED
+        asked: list[tuple[str, str, int]] = []
+        found = diagnosis.own_port("ws", address, lambda *place: asked.append(place) or True)
+        assert (found.level, asked) == (Level.OK, [("ws", "127.0.0.1", port)])
         assert diagnosis.grpc_door(address).level is Level.OK
-    assert diagnosis.free_port("ws", address).level is Level.OK
+    assert diagnosis.own_port("ws", address, nobody).found == f"{address}: free"
     assert diagnosis.grpc_door(address).level is Level.FAILED
 
 
