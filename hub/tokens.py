@@ -29,6 +29,10 @@ from llmhub.v1.resources_pb2 import (
 
 PREFIX: Final = "llmhub_"
 
+KEPT_EXPIRED_MS: Final = 30 * 24 * 3600 * 1000
+MAX_KEPT_EXPIRED: Final = 1000
+"""How long, and how many at the most, expired tokens can still be listed."""
+
 _ID_LENGTH: Final = 12
 _ID_START: Final = len(PREFIX)
 _ID_END: Final = _ID_START + _ID_LENGTH
@@ -63,7 +67,7 @@ def encode_token(digest: bytes, info: TokenInfo) -> bytes:
 
 
 class TokenRegistry:
-    """The tokens that are valid; a `hub.records.RecordConsumer` of "tokens"."""
+    """The tokens, valid and expired; a `hub.records.RecordConsumer` of "tokens"."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
@@ -92,21 +96,16 @@ class TokenRegistry:
             token = ""
         record = self._records.get(token[_ID_START:_ID_END], self._unknown)
         digest = hashlib.sha256(token.encode()).digest()
-        principal = record.principal
-        if hmac.compare_digest(digest, record.digest) and (
-            principal.expires_at_ms is None or now_ms < principal.expires_at_ms
-        ):
-            return principal
+        if hmac.compare_digest(digest, record.digest) and not _has_expired(record, now_ms):
+            return record.principal
         raise InvalidToken(_REFUSAL)
 
     def principal(self, token_id: str, now_ms: int) -> Principal | None:
         """Who bears the token of that id; None where it is unknown, revoked or expired."""
         record = self._records.get(token_id)
-        if record is None:
+        if record is None or _has_expired(record, now_ms):
             return None
-        principal = record.principal
-        is_valid = principal.expires_at_ms is None or now_ms < principal.expires_at_ms
-        return principal if is_valid else None
+        return record.principal
 
     def mint(
         self, role: Role, agent_id: str, ttl_ms: int | None, description: str, now_ms: int
@@ -140,22 +139,48 @@ class TokenRegistry:
         record = self._records.get(token_id)
         return 0 if record is None else record.revision
 
-    def list(self, now_ms: int) -> tuple[TokenInfo, ...]:
-        """The tokens that are valid, sorted by id. Not to be changed by the caller."""
-        return tuple(
-            record.info
-            for _, record in sorted(self._records.items())
-            if record.principal.expires_at_ms is None or now_ms < record.principal.expires_at_ms
-        )
+    def list(self, now_ms: int, *, include_expired: bool = False) -> tuple[TokenInfo, ...]:
+        """The tokens that are valid, sorted by id. Not to be changed by the caller.
 
-    def expired(self, now_ms: int) -> tuple[str, ...]:
-        """The keys of tokens that have expired, sorted: the store need not keep them."""
+        With `include_expired` those too that are not valid any more, marked as such.
+        """
+        found = []
+        for _, record in sorted(self._records.items()):
+            if not _has_expired(record, now_ms):
+                found.append(record.info)
+            elif include_expired:
+                marked = TokenInfo(expired=True)
+                marked.MergeFrom(record.info)
+                found.append(marked)
+        return tuple(found)
+
+    def count_valid(self, now_ms: int) -> int:
+        """How many tokens are valid."""
+        return sum(not _has_expired(record, now_ms) for record in self._records.values())
+
+    def outdated(self, now_ms: int) -> tuple[str, ...]:
+        """The keys of those that expired so long ago that the store need not keep them.
+
+        Those of the last 30 days are kept, so that an admin can see what has become
+        of them, but no more than the last 1000. Oldest first.
+        """
+        expired = sorted(
+            (expires_at_ms, token_id)
+            for token_id, record in self._records.items()
+            if (expires_at_ms := record.principal.expires_at_ms) is not None
+            and now_ms >= expires_at_ms
+        )
+        surplus = len(expired) - MAX_KEPT_EXPIRED
         return tuple(
             token_key(token_id)
-            for token_id, record in sorted(self._records.items())
-            if record.principal.expires_at_ms is not None
-            and now_ms >= record.principal.expires_at_ms
+            for i, (expires_at_ms, token_id) in enumerate(expired)
+            if i < surplus or now_ms - expires_at_ms >= KEPT_EXPIRED_MS
         )
+
+
+def _has_expired(record: _Record, now_ms: int) -> bool:
+    expires_at_ms = record.principal.expires_at_ms
+    return expires_at_ms is not None and now_ms >= expires_at_ms
 
 
 def _new_id() -> str:

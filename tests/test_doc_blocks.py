@@ -32,7 +32,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = Counter(
     {
         "README.md": 1,
-        "docs/configuration.md": 1,
+        "docs/configuration.md": 2,
         "docs/metrics.md": 1,
         "docs/operations.md": 4,
         "docs/quickstart.md": 1,

@@ -18,6 +18,7 @@ from hub.app import Hub
 from hub.bootstrap import ADMIN_TOKEN_FILE, StartError
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.tls import find_credentials
+from hub.client_tls import TlsFiles
 from hub.clock import SystemClock
 from hub.config import ConfigError, load_settings
 from hub.settings import TlsSettings
@@ -203,9 +204,9 @@ def test_half_of_the_settings(name, why):
 
 def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
-    assert find_credentials(None, tls=False) is None
-    assert find_credentials(None, tls=True) is not None
-    assert find_credentials(str(own.cert), tls=False) is not None
+    assert find_credentials(TlsFiles.of(None, None, None), tls=False) is None
+    assert find_credentials(TlsFiles.of(None, None, None), tls=True) is not None
+    assert find_credentials(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
     monkeypatch.setenv("LLM_HUB_TLS_CA", str(tmp_path / "missing.pem"))
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
@@ -213,7 +214,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
     ):
         with pytest.raises(CommandFailed) as refused:
-            find_credentials(file, tls=False)
+            find_credentials(TlsFiles.of(file, None, None), tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hub.errors import InvalidToken
 from hub.records import token_key
 from hub.stores.base import Entry, Put, StoreError
-from hub.tokens import TokenRegistry, encode_token
+from hub.tokens import KEPT_EXPIRED_MS, MAX_KEPT_EXPIRED, TokenRegistry, encode_token
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role, TokenInfo
 
 NOW = 1_800_000_000_000
@@ -83,10 +83,32 @@ def test_expired_to_the_millisecond() -> None:
     token, info = add(registry, ttl_ms=1_000)
     _, kept = add(registry)
     registry.authenticate(token, NOW + 999)
-    assert registry.expired(NOW + 999) == ()
+    assert registry.list(NOW + 999, include_expired=True) == registry.list(NOW + 999)
+    assert registry.count_valid(NOW + 999) == 2
     refusal(registry, token, NOW + 1_000)
-    assert registry.expired(NOW + 1_000) == (token_key(info.id),)
+    assert registry.count_valid(NOW + 1_000) == 1
     assert registry.list(NOW + 1_000) == (kept,)
+    listed = {each.id: each for each in registry.list(NOW + 1_000, include_expired=True)}
+    assert listed[kept.id] == kept
+    assert listed[info.id].expired
+    assert listed[info.id].expires_at == info.expires_at
+    assert not info.expired, "what is kept stays as it was stored"
+
+
+def test_expired_ones_are_kept_for_thirty_days() -> None:
+    registry = TokenRegistry()
+    add(registry)
+    _, info = add(registry, ttl_ms=1_000)
+    outdated_ms = NOW + 1_000 + KEPT_EXPIRED_MS
+    assert registry.outdated(outdated_ms - 1) == ()
+    assert registry.outdated(outdated_ms) == (token_key(info.id),)
+
+
+def test_of_many_expired_ones_the_last_are_kept() -> None:
+    registry = TokenRegistry()
+    made = [add(registry, ttl_ms=1_000 + n)[1] for n in range(MAX_KEPT_EXPIRED + 2)]
+    oldest = tuple(token_key(info.id) for info in made[:2])
+    assert registry.outdated(NOW + 10_000) == oldest
 
 
 def test_revoked() -> None:

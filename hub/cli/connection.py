@@ -17,7 +17,8 @@ from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.options import global_options
 from hub.cli.rpc_errors import from_rpc_error
 from hub.cli.text import printable
-from hub.cli.tls import find_credentials
+from hub.cli.tls import find_credentials, why_no_handshake
+from hub.client_tls import TlsFiles
 from hub.settings import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -41,9 +42,12 @@ class HubConnection:
         token: str,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        tls_files: TlsFiles | None = None,
     ) -> None:
-        """Without `credentials` it speaks plain text."""
+        """Without `credentials` it speaks plain text; `tls_files` are what they were made of."""
         self.address = address
+        self.tls_files = tls_files or TlsFiles()
+        self.is_tls = credentials is not None
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),)
         options = (
@@ -66,7 +70,7 @@ class HubConnection:
         try:
             return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self.address, self._timeout_s) from None
+            raise self._failed(error) from None
 
     def stream(self, method: Callable[..., Any], request: Message) -> Iterator[Any]:
         """Calls a method that answers with a stream, and yields its responses until it ends.
@@ -78,7 +82,7 @@ class HubConnection:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self.address, self._timeout_s) from None
+            raise self._failed(error) from None
         finally:
             call.cancel()
 
@@ -91,6 +95,14 @@ class HubConnection:
             if not response.next_page_token:
                 return found
             request.page_token = response.next_page_token
+
+    def _failed(self, error: grpc.RpcError) -> CommandFailed:
+        failed = from_rpc_error(error, self.address, self._timeout_s)
+        if failed.code is ExitCode.UNREACHABLE:
+            why = why_no_handshake(self.address, self.tls_files, tls=self.is_tls)
+            if why is not None:
+                return CommandFailed(printable(why), failed.code)
+        return failed
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +145,9 @@ class HubTarget:
     output: str
     data_dir: Path | None
     credentials: grpc.ChannelCredentials | None
+    tls_files: TlsFiles
+    is_named: bool
+    """Whether somebody said which hub it is, and the address is not the usual one."""
 
     def connect(self) -> HubConnection:
         """A channel, with the data directory's token where none was given. Raises CommandFailed."""
@@ -141,28 +156,30 @@ class HubTarget:
             if self.token
             else read_token(self.data_dir or default_data_dir())
         )
-        return HubConnection(self.address, secret, self.timeout_s, self.credentials)
+        return HubConnection(self.address, secret, self.timeout_s, self.credentials, self.tls_files)
 
 
 def find_hub(options: dict[str, Any]) -> HubTarget:
     """Takes the options of `hub_options` out of a command's. Raises CommandFailed."""
     above = click.get_current_context().find_object(dict) or {}
     given = {
-        name: options.pop(name) for name in ("hub", "token", "timeout", "output", "tls", "tls_ca")
+        name: options.pop(name)
+        for name in ("hub", "token", "timeout", "output", "tls", "tls_ca", "tls_cert", "tls_key")
     }
-    address = (
-        given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS
-    )
+    named = given["hub"] or above.get("hub") or os.environ.get("LLM_HUB_ADDRESS")
+    address = named or DEFAULT_ADDRESS
     _check_address(address)
+    ca, cert, key = (given[name] or above.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))
+    files = TlsFiles.of(ca, cert, key)
     return HubTarget(
         address=address,
         token=given["token"] or above.get("token") or os.environ.get("LLM_HUB_TOKEN"),
         timeout_s=given["timeout"] or above.get("timeout") or DEFAULT_TIMEOUT_S,
         output=given["output"] or above.get("output") or "table",
         data_dir=options.pop("data_dir"),
-        credentials=find_credentials(
-            given["tls_ca"] or above.get("tls_ca"), tls=given["tls"] or bool(above.get("tls"))
-        ),
+        credentials=find_credentials(files, tls=given["tls"] or bool(above.get("tls"))),
+        tls_files=files,
+        is_named=bool(named),
     )
 
 

@@ -3,18 +3,20 @@
 Nothing here raises: what cannot be asked is a finding too.
 """
 
+import errno
 import os
 import shutil
 import socket
 import sqlite3
+import ssl
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from hub.address import AddressError, join_host_port, parse_listen_address
@@ -143,8 +145,8 @@ def store_file(file: Path) -> Finding | None:
     return Finding(Level.OK, "store", f"{file}: whole, {file.stat().st_size / 2**20:.1f} MiB")
 
 
-def free_port(name: str, address: str) -> Finding:
-    """Whether a hub that does not run could listen there."""
+def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool]) -> Finding:
+    """Whether a hub could listen there, or one does; `is_a_hubs` takes door, host and port."""
     host, port = parse_listen_address(address)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -152,6 +154,10 @@ def free_port(name: str, address: str) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
+        here = "::1" if ":" in host else "127.0.0.1"
+        if error.errno == errno.EADDRINUSE and is_a_hubs(name, *reachable(address, here)):
+            advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
+            return Finding(Level.OK, f"port {name}", f"{address}: a hub that runs has it", advice)
         return Finding(
             Level.FAILED,
             f"port {name}",
@@ -195,13 +201,22 @@ def _door(what: str, host: str, port: int, advice: str) -> Finding:
     return Finding(Level.OK, what, f"{place}: open")
 
 
-def http_door(address: str, hub_host: str) -> Iterator[Finding]:
-    """Whether the HTTP door is ready, and whether both clocks agree."""
+def http_door(
+    address: str, hub_host: str, context: ssl.SSLContext | None = None
+) -> Iterator[Finding]:
+    """Whether the HTTP door is ready, and whether both clocks agree.
+
+    With a `context` it speaks TLS, as all doors of a hub do or none.
+    """
     host, port = reachable(address, hub_host)
     place = join_host_port(host, port)
     before_s = time.time()
     try:
-        with closing(HTTPConnection(host, port, timeout=_TIMEOUT_S)) as connection:
+        with closing(
+            HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
+            if context is not None
+            else HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        ) as connection:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             body = answer.read(4096).decode("utf-8", "replace")
@@ -250,25 +265,45 @@ def clock(date: str, before_s: float, after_s: float) -> Finding:
 
 
 def tokens(found: list[TokenInfo], now_s: float) -> Finding:
-    """Whether a token is about to expire; one that has is no longer listed."""
+    """Whether a token is about to expire, or has and left its agent without one."""
+    valid = [info for info in found if not info.expired]
+    agents = {info.agent_id for info in valid}
+    lost = {
+        info.agent_id: f"{info.agent_id} {span_text(now_s - info.expires_at.seconds)} ago"
+        for info in sorted(found, key=lambda each: each.expires_at.seconds)
+        if info.expired and info.agent_id and info.agent_id not in agents
+    }
+    if lost:
+        return Finding(
+            Level.WARNING,
+            "tokens",
+            f"expired, and the sidecar has no other: {_some(lost.values())}",
+            "llm-hub token create --role sidecar --agent …, or llm-hub token revoke --expired",
+        )
     soon = [
         info
-        for info in found
+        for info in valid
         if info.HasField("expires_at") and info.expires_at.seconds - now_s < _SOON_S
     ]
     if not soon:
-        return Finding(Level.OK, "tokens", f"{len(found)} valid, none expires within a week")
-    names = ", ".join(
+        return Finding(Level.OK, "tokens", f"{len(valid)} valid, none expires within a week")
+    names = _some(
         f"{info.agent_id or info.id} in {span_text(info.expires_at.seconds - now_s)}"
-        for info in soon[:5]
+        for info in soon
     )
-    more = f" and {len(soon) - 5} more" if len(soon) > 5 else ""
     return Finding(
         Level.WARNING,
         "tokens",
-        f"{len(soon)} of {len(found)} expire soon: {names}{more}",
+        f"{len(soon)} of {len(valid)} expire soon: {names}",
         "llm-hub token create … and hand out the new one before",
     )
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first five, and how many more there are."""
+    all_ = list(names)
+    more = f" and {len(all_) - 5} more" if len(all_) > 5 else ""
+    return ", ".join(all_[:5]) + more
 
 
 def endpoint(each: Endpoint) -> Finding | None:
@@ -291,11 +326,10 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
         return None
     if not missing:
         return Finding(Level.OK, "sidecars", f"all {len(wanted)} are connected")
-    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     return Finding(
         Level.WARNING,
         "sidecars",
-        f"not connected: {names}",
+        f"not connected: {_some(missing)}",
         "look at the sidecar's log on that host; without it the host's resources are unknown",
     )
 

@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hub.address import parse_listen_address
+from hub.address import join_host_port, parse_listen_address
 from hub.bootstrap import ADMIN_TOKEN_FILE, STORE_FILE
-from hub.cli import diagnosis
-from hub.cli.connection import HubConnection, find_hub, hub_options
+from hub.cli import diagnosis, doors
+from hub.cli.connection import HubConnection, HubTarget, find_hub, hub_options
 from hub.cli.diagnosis import Finding, Level
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output import Grid, print_grids, print_value
@@ -54,7 +56,9 @@ def doctor(*, config: Path | None, **options: object) -> int:
     hub = find_hub(options)
     settings_finding, settings = diagnosis.settings_file(config)
     findings = [settings_finding]
-    directory = hub.data_dir or (settings.data_dir if settings is not None else None)
+    if settings is not None:
+        hub = _of_settings(hub, settings)
+    directory = hub.data_dir
     if directory is not None:
         findings += _here(directory)
     findings.append(door := diagnosis.grpc_door(hub.address))
@@ -65,7 +69,7 @@ def doctor(*, config: Path | None, **options: object) -> int:
         except CommandFailed as error:
             findings.append(Finding(Level.FAILED, "hub", *_split(error.message)))
     elif settings is not None:
-        findings += _ports(settings)
+        findings += _ports(settings, hub)
     _show(findings, hub.output)
     failed = any(each.level is Level.FAILED for each in findings)
     return ExitCode.UNHEALTHY if failed else 0
@@ -82,10 +86,21 @@ def _here(directory: Path) -> Iterator[Finding]:
         yield store
 
 
-def _ports(settings: Settings) -> Iterator[Finding]:
+def _of_settings(hub: HubTarget, settings: Settings) -> HubTarget:
+    """Where nobody has named a hub, it is the one that runs with these settings."""
+    host, port = settings.grpc.host, settings.grpc.port
+    if not hub.is_named and port:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        hub = replace(hub, address=join_host_port(host, port))
+    return replace(hub, data_dir=hub.data_dir or settings.data_dir)
+
+
+def _ports(settings: Settings, hub: HubTarget) -> Iterator[Finding]:
+    context = hub.tls_files.context() if hub.credentials is not None else None
+    is_a_hubs = partial(doors.is_a_hubs, context=context, credentials=hub.credentials)
     for name, listener in (("ws", settings.ws), ("grpc", settings.grpc), ("http", settings.http)):
         if listener.port:
-            yield diagnosis.free_port(name, listener.address)
+            yield diagnosis.own_port(name, listener.address, is_a_hubs)
 
 
 def _there(connection: HubConnection) -> Iterator[Finding]:
@@ -94,9 +109,12 @@ def _there(connection: HubConnection) -> Iterator[Finding]:
     info = connection.call(connection.admin.GetServerInfo, GetServerInfoRequest())
     yield from diagnosis.server(info, hub_version())
     yield diagnosis.websocket_door(info.ws_address, host)
-    yield from diagnosis.http_door(info.http_address, host)
+    context = connection.tls_files.context() if connection.is_tls else None
+    yield from diagnosis.http_door(info.http_address, host, context)
     tokens = connection.pages(
-        connection.admin.ListTokens, ListTokensRequest(page_size=_PAGE_SIZE), "tokens"
+        connection.admin.ListTokens,
+        ListTokensRequest(page_size=_PAGE_SIZE, include_expired=True),
+        "tokens",
     )
     yield diagnosis.tokens(tokens, time.time())
     endpoints = connection.pages(

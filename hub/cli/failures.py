@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     INVALID = 6
     REPLACED = 7
     UNHEALTHY = 8
+    INTERRUPTED = 130
 
 
 class CommandFailed(click.ClickException):

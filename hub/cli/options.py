@@ -18,6 +18,8 @@ def global_options(command: Function) -> Function:
             click.option("--token", metavar="TOKEN", help="The token to call with."),
             click.option("--tls", is_flag=True, help="Speak TLS, trusting the usual authorities."),
             click.option("--tls-ca", metavar="FILE", help="Speak TLS, trusting what is in FILE."),
+            click.option("--tls-cert", metavar="FILE", help="The certificate to show; TLS too."),
+            click.option("--tls-key", metavar="FILE", help="Its key, unless it is in that FILE."),
             click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
             click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
         ),

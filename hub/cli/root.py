@@ -66,7 +66,8 @@ def llm_hub(context: click.Context, /, **options: object) -> None:
     """Run the LLM Registry Hub, or ask one that runs.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 no hub answers,
-    4 not authorised, 5 not found, 6 refused as invalid.
+    4 not authorised, 5 not found, 6 refused as invalid, 7 replaced by another
+    sidecar, 8 what was looked at is not well, 130 interrupted.
     """
     context.obj = options
 
@@ -94,7 +95,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(f"llm-hub: {printable(error.format_message())}", err=True)
         return ExitCode.FAILED
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Who reads has seen enough; the interpreter must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,9 @@ from hub.cli.failures import CommandFailed, ExitCode
 
 
 @click.command()
-@click.option("--hub", metavar="URL", required=True, help="The hub, as ws://HOST:PORT/ws.")
+@click.option(
+    "--hub", metavar="URL", required=True, help="The hub, as ws://HOST:PORT/ws or HOST:PORT."
+)
 @click.option(
     "--agent",
     metavar="ID",
@@ -27,6 +29,9 @@ from hub.cli.failures import CommandFailed, ExitCode
     help="A file with the token; read anew for every connection.",
 )
 @click.option("--token", metavar="TOKEN", help="The token; everybody on the machine can see it.")
+@click.option("--tls-ca", metavar="FILE", help="Trust what is in FILE, and not the system.")
+@click.option("--tls-cert", metavar="FILE", help="The certificate to show the hub.")
+@click.option("--tls-key", metavar="FILE", help="Its key, unless it is in that FILE.")
 @click.option(
     "--interval",
     type=click.FloatRange(1, 80),
@@ -61,6 +66,9 @@ def sidecar(
     name: str | None,
     token_file: Path | None,
     token: str | None,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     interval: float,
     endpoints: Sequence[str],
     discover: bool,
@@ -73,6 +81,7 @@ def sidecar(
     host at every interval, and comes back whenever the hub does.
     """
     try:
+        from hub.client_tls import TlsFiles, TlsFilesError
         from hub.sidecar.discovery import USUAL_PORTS
         from hub.sidecar.runner import run
         from hub.sidecar.settings import (
@@ -95,9 +104,15 @@ def sidecar(
             f"`llm-hub token create --role sidecar --agent {shlex.quote(agent)}`",
             ExitCode.USAGE,
         )
+    files = TlsFiles.of(tls_ca, tls_cert, tls_key)
     try:
+        url = hub_url(hub, tls=bool(files))
+        if url.startswith("wss:"):
+            files.context()
+        elif tls_ca or tls_cert or tls_key:
+            raise SettingsError(f"{url} is plain text: for certificates it must be wss://")
         settings = SidecarSettings(
-            hub_url=hub_url(hub),
+            hub_url=url,
             agent_id=agent,
             token_source=TokenSource(file=token_file, text=secret),
             name=name,
@@ -105,8 +120,11 @@ def sidecar(
             endpoints=[endpoint_url(each) for each in endpoints],
             ports=USUAL_PORTS if discover else (),
             keeps_trying_when_replaced=if_replaced == "retry",
+            tls_files=files,
         )
         settings.token_source.read()
+    except TlsFilesError as error:
+        raise CommandFailed(f"--tls-{error.option}: {error}", ExitCode.USAGE) from None
     except SettingsError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     return run(settings, log_level)

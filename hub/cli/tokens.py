@@ -7,7 +7,8 @@ import click
 from google.protobuf.duration_pb2 import Duration
 
 from hub.cli.connection import TOKEN_FILE, HubConnection, data_dir_option, hub_command
-from hub.cli.output import Grid, print_grids, print_message, print_messages, print_value, time_text
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output import Grid, print_grids, print_messages, print_value, time_text
 from hub.codec.dialect import enum_words
 from hub.codec.encode import to_json
 from hub.settings import default_data_dir
@@ -16,7 +17,6 @@ from llmhub.v1.admin_service_pb2 import (
     CreateTokenResponse,
     ListTokensRequest,
     RevokeTokenRequest,
-    RevokeTokenResponse,
 )
 from llmhub.v1.resources_pb2 import Role, TokenInfo
 
@@ -87,11 +87,11 @@ def create(
 
 
 @token.command(name="list")
+@click.option("--valid", is_flag=True, help="Leave those out that have expired.")
 @hub_command
-def list_tokens(*, connection: HubConnection, output: str) -> None:
-    """List the valid tokens, without their secrets."""
-    request = ListTokensRequest(page_size=_PAGE_SIZE)
-    found = connection.pages(connection.admin.ListTokens, request, "tokens")
+def list_tokens(*, connection: HubConnection, output: str, valid: bool) -> None:
+    """List the tokens, without their secrets; those that have expired are kept for 30 days."""
+    found = _all(connection, include_expired=not valid)
     if output != "table":
         print_messages("tokens", found, output)
         return
@@ -100,13 +100,14 @@ def list_tokens(*, connection: HubConnection, output: str) -> None:
             each.id,
             _ROLE_WORDS.get(each.role, "-"),
             each.agent_id or "-",
+            "expired" if each.expired else "valid",
             time_text(each.created_at, present=each.HasField("created_at")),
             _expiry(each),
             each.description or "-",
         )
         for each in found
     ]
-    headings = ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION")
+    headings = ("ID", "ROLE", "AGENT", "STATUS", "CREATED", "EXPIRES", "DESCRIPTION")
     optional = ("CREATED", "DESCRIPTION", "EXPIRES")
     print_grids(Grid(headings, rows, optional=optional, folds="DESCRIPTION"))
 
@@ -119,17 +120,39 @@ def path(*, data_dir: Path | None) -> None:
 
 
 @token.command()
-@click.argument("token_id", metavar="ID")
+@click.argument("token_id", metavar="[ID]", required=False)
+@click.option("--expired", is_flag=True, help="All tokens that have expired, instead of ID.")
 @hub_command
-def revoke(*, connection: HubConnection, output: str, token_id: str) -> None:
-    """Revoke a token by its id; a sidecar that uses it is disconnected."""
-    response: RevokeTokenResponse = connection.call(
-        connection.admin.RevokeToken, RevokeTokenRequest(id=token_id)
-    )
+def revoke(*, connection: HubConnection, output: str, token_id: str | None, expired: bool) -> None:
+    """Revoke a token by its id; a sidecar that uses it is disconnected.
+
+    With --expired it takes out all those that are of no use any more.
+    """
+    if (token_id is None) is not expired:
+        raise CommandFailed("give the ID of a token, or --expired", ExitCode.USAGE)
+    ids = [token_id] if token_id is not None else _expired_ids(connection)
+    for each in ids:
+        try:
+            connection.call(connection.admin.RevokeToken, RevokeTokenRequest(id=each))
+        except CommandFailed as error:
+            # Another admin, or the hub itself, has been faster.
+            if not expired or error.code is not ExitCode.NOT_FOUND:
+                raise
+        if output == "table":
+            click.echo(f"revoked {each}")
     if output != "table":
-        print_message(response, output)
-    else:
-        click.echo(f"revoked {token_id}")
+        print_value({"revoked": ids} if expired else {}, output)
+    elif not ids:
+        click.echo("no token has expired")
+
+
+def _all(connection: HubConnection, *, include_expired: bool) -> list[TokenInfo]:
+    request = ListTokensRequest(page_size=_PAGE_SIZE, include_expired=include_expired)
+    return connection.pages(connection.admin.ListTokens, request, "tokens")
+
+
+def _expired_ids(connection: HubConnection) -> list[str]:
+    return [each.id for each in _all(connection, include_expired=True) if each.expired]
 
 
 def _expiry(info: TokenInfo) -> str:

@@ -62,11 +62,11 @@ class AsyncHub:
         self._retry = retry or Retry()
         self._random = Random()  # noqa: S311 - spreads retries
         self._closed = False
-        if tls is None:
+        if self._target.tls is None:
             self._channel = grpc.aio.insecure_channel(self._target.address, self._target.options)
         else:
             self._channel = grpc.aio.secure_channel(
-                self._target.address, tls.credentials(), self._target.options
+                self._target.address, self._target.tls.credentials(), self._target.options
             )
         self._calls: dict[str, Any] = {}
 

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from hub.client.errors import ClientError
+from hub.client_tls import TlsFiles, TlsFilesError
 from llmhub.v1 import admin_service_pb2, registry_service_pb2
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
@@ -27,7 +30,9 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """TLS to the hub, or to the proxy before it. All PEM; None is the system's or nobody's.
+    """TLS to the hub, or to the proxy before it. All PEM; None is what gRPC brings, or nobody's.
+
+    A hub that demands certificates is shown `certificate_chain`, which is `private_key`'s.
 
     `server_name` is what the certificate is issued to, where that is not the
     address.
@@ -37,6 +42,33 @@ class Tls:
     private_key: bytes | None = field(default=None, repr=False)
     certificate_chain: bytes | None = None
     server_name: str | None = None
+
+    @classmethod
+    def from_files(
+        cls,
+        ca: str | Path = "",
+        cert: str | Path = "",
+        key: str | Path = "",
+        *,
+        server_name: str | None = None,
+    ) -> "Tls":
+        """Reads PEM files once; without `key` it is in `cert`. Raises ClientError, naming the file.
+
+        What a file does not hold or what does not fit together is told here, for
+        in a call gRPC would only say that the hub is not available.
+        """
+        try:
+            roots, private_key, chain = TlsFiles(
+                *(str(each or "") for each in (ca, cert, key))
+            ).pem()
+        except TlsFilesError as error:
+            raise ClientError(f"{error.option}: {error}") from None
+        return cls(
+            root_certificates=roots,
+            private_key=private_key,
+            certificate_chain=chain,
+            server_name=server_name,
+        )
 
     def credentials(self) -> grpc.ChannelCredentials:
         """The credentials of a channel."""
@@ -55,7 +87,13 @@ class Target:
 
     @classmethod
     def of(cls, address: str | None, token: str | None, tls: Tls | None) -> "Target":
-        """What is None is taken from LLM_HUB_ADDRESS and LLM_HUB_TOKEN."""
+        """What is None is taken from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and LLM_HUB_TLS_….
+
+        Raises ClientError for a file that one of the latter names and that does not do.
+        """
+        files = TlsFiles.of(None, None, None)
+        if tls is None and files:
+            tls = Tls.from_files(files.ca, files.cert, files.key)
         return cls(
             address or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS,
             token if token is not None else os.environ.get("LLM_HUB_TOKEN", ""),

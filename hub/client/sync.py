@@ -46,7 +46,8 @@ _LEASE_TTL_S: float = 60.0
 class Hub:
     """A hub, seen by a caller; may be shared by threads, and used as a context manager.
 
-    Without `address` and `token`, LLM_HUB_ADDRESS and LLM_HUB_TOKEN are used.
+    Without `address`, `token` and `tls`, LLM_HUB_ADDRESS, LLM_HUB_TOKEN and the files
+    that LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY name are used.
     `timeout_s` is a call's deadline, with all its retries. Calls raise CallFailed.
     """
 
@@ -65,11 +66,11 @@ class Hub:
         self._random = Random()  # noqa: S311 - spreads retries
         self._closed = threading.Event()
         self._stops: WeakSet[_Stop] = WeakSet()
-        if tls is None:
+        if self._target.tls is None:
             self._channel = grpc.insecure_channel(self._target.address, self._target.options)
         else:
             self._channel = grpc.secure_channel(
-                self._target.address, tls.credentials(), self._target.options
+                self._target.address, self._target.tls.credentials(), self._target.options
             )
         self._calls: dict[str, Any] = {}
 

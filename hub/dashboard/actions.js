@@ -160,7 +160,7 @@ export class Actions {
 
   async add() {
     const input = (properties) => h("input", { autocomplete: "off", spellcheck: false, ...properties });
-    const host = field("host", "Host", input({ placeholder: "gpu-1.lan", autocapitalize: "off" }), "A name or an address. A pasted URL is taken apart.");
+    const host = field("host", "Host", input({ placeholder: "gpu-1.lan", autocapitalize: "off" }), "A name or an address. HOST:PORT and a URL are taken apart.");
     const port = field("port", "Port", input({ inputMode: "numeric", placeholder: "11434" }));
     const name = field("name", "Name", input({ placeholder: "host:port" }));
     const backend = field("backend", "Backend", h("select", {},
@@ -171,9 +171,15 @@ export class Actions {
     const agent = field("agent_id", "Agent", input({ placeholder: "node-1" }), "The sidecar that reports for its host.");
     const labels = labelsField({});
     const all = [host, port, name, backend, scheme, path, key, agent, labels];
-    host.control.addEventListener("change", () => takeApart(host, port, scheme, path));
-    const values = () => {
+    const apart = () => {
       takeApart(host, port, scheme, path);
+      // What has been filled in is to be seen.
+      if (scheme.control.value !== "http" || path.control.value) more.open = true;
+    };
+    host.control.addEventListener("change", apart);
+    host.control.addEventListener("paste", () => setTimeout(apart));
+    const values = () => {
+      apart();
       const body = { host: host.control.value.trim() };
       const text = port.control.value.trim();
       // What is no number is sent as it is: the hub says what is wrong with it.
@@ -204,6 +210,13 @@ export class Actions {
 
 function takeApart(host, port, scheme, path) {
   const text = host.control.value.trim();
+  // More colons than one, without brackets, are an IPv6 address.
+  const pair = /^(\[[^\]]+\]|[^:/[\]\s]+):(\d{1,9})(\/\S*)?$/.exec(text);
+  if (pair) {
+    [, host.control.value, port.control.value] = pair;
+    if (pair[3]) path.control.value = pair[3].replace(/\/+$/, "");
+    return;
+  }
   if (!/^https?:\/\//i.test(text)) return;
   let url;
   try {
@@ -211,6 +224,8 @@ function takeApart(host, port, scheme, path) {
   } catch {
     return;
   }
+  // What an endpoint cannot have shall not be dropped in silence: the hub refuses the whole.
+  if (url.username || url.password || url.search || url.hash) return;
   host.control.value = url.hostname;
   scheme.control.value = url.protocol.slice(0, -1);
   // As everywhere in the hub: a URL without a port means the scheme's own.

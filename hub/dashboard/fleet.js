@@ -1,6 +1,6 @@
 // The fleet as the stream tells it, and what follows from it: summary, search, order.
 
-import { backendName, healthOf, stateOf } from "./format.js";
+import { backendName, stateOf, statesOf } from "./format.js";
 
 const HISTORY_MS = 3_600_000;
 const PROBLEM_RANK = { unhealthy: 0, unknown: 1, draining: 2, disabled: 4, healthy: 3 };
@@ -131,8 +131,7 @@ export class Fleet {
     const models = new Map();
     const backends = new Set();
     for (const endpoint of this.endpoints.values()) {
-      states[healthOf(endpoint)] += 1;
-      if (stateOf(endpoint) !== healthOf(endpoint)) states[stateOf(endpoint)] += 1;
+      for (const state of statesOf(endpoint)) states[state] += 1;
       hosts.add(endpoint.host);
       if (endpoint.status === "healthy") healthyHosts.add(endpoint.host);
       if (endpoint.backend) backends.add(endpoint.backend);
@@ -164,7 +163,7 @@ export class Fleet {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const found = [];
     for (const endpoint of this.endpoints.values()) {
-      if (health && healthOf(endpoint) !== health && stateOf(endpoint) !== health) continue;
+      if (health && !statesOf(endpoint).includes(health)) continue;
       if (backend && endpoint.backend !== backend) continue;
       if (words.length) {
         const haystack = this.#haystack(endpoint);

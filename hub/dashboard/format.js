@@ -92,6 +92,12 @@ export function healthOf(endpoint) {
   return endpoint.status === "healthy" || endpoint.status === "unhealthy" ? endpoint.status : "unknown";
 }
 
+/** All by which it is counted and found: a draining one has a health, a disabled one has none. */
+export function statesOf(endpoint) {
+  const state = stateOf(endpoint);
+  return state === "draining" ? [healthOf(endpoint), state] : [state];
+}
+
 /** A word with a capital. */
 export function capital(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);

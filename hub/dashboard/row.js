@@ -5,6 +5,8 @@ import { backendName, bytes, capital, count, duration, exactTime, healthOf, late
 import { drawStrip, makeStrip } from "./strip.js";
 
 const MODEL_LINES = 2;
+// A title is no place for hundreds of names; the details have them all.
+const NAMED_IN_TITLE = 20;
 
 /** The sign of a state: told apart by shape as well as by colour. */
 export function makeSign() {
@@ -95,10 +97,15 @@ export class Row {
     setText(this.id, endpoint.id);
     show(this.id, endpoint.name !== endpoint.id);
     this.name.title = endpoint.name;
+    this.id.title = endpoint.id;
     setAttribute(this.more, "aria-label", `Actions for ${endpoint.name}`);
-    setText(this.labels, Object.entries(endpoint.labels).map(([key, value]) => `${key}=${value}`).join("  "));
+    const labels = Object.entries(endpoint.labels).map(([key, value]) => `${key}=${value}`);
+    setText(this.labels, labels.join("  "));
+    this.labels.title = labels.join("\n");
     setText(this.backend, backendName(endpoint.backend));
+    this.backend.title = backendName(endpoint.backend);
     setText(this.version, endpoint.version);
+    this.version.title = endpoint.version;
     this.#drawModels(endpoint, fleet.now());
     this.#drawHost(endpoint, fleet);
     this.#drawQueue(endpoint);
@@ -120,7 +127,7 @@ export class Row {
       reason = `checked ${duration(now - endpoint.last_checked_at)} ago${took}`;
     }
     setText(this.reason, reason);
-    this.reason.title = endpoint.last_error;
+    this.reason.title = reason;
     this.reason.classList.toggle("is-error", Boolean(endpoint.last_error));
   }
 
@@ -129,7 +136,8 @@ export class Row {
     const others = endpoint.models.filter((model) => model.state !== "loaded");
     const shown = [...loaded, ...others].slice(0, MODEL_LINES);
     const lines = shown.map((model) => [model.name, model.state === "loaded" ? warmth(model.expires_at, now) : "", model.state]);
-    const key = JSON.stringify([lines, loaded.length, others.length]);
+    const hidden = [...loaded, ...others].slice(MODEL_LINES, MODEL_LINES + NAMED_IN_TITLE).map((model) => model.name).join("\n");
+    const key = JSON.stringify([lines, loaded.length, others.length, hidden]);
     if (this.models.dataset.key === key) return;
     this.models.dataset.key = key;
     const hiddenLoaded = loaded.length - shown.filter((model) => model.state === "loaded").length;
@@ -140,7 +148,7 @@ export class Row {
         h("span", { class: "model-name", text: name, title: name }),
         when ? h("span", { class: "model-warmth", text: when }) : null,
         modelState === "loaded" && when !== "loaded" ? h("span", { class: "unseen", text: ", loaded" }) : null)),
-      ...(rest.length ? [h("li", { class: "model-rest", text: `and ${rest.join(", ")}` })] : []),
+      ...(rest.length ? [h("li", { class: "model-rest", text: `and ${rest.join(", ")}`, title: hidden })] : []),
       ...(endpoint.models.length ? [] : [h("li", { class: "model-rest", text: "no models known" })]));
   }
 

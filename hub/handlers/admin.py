@@ -220,10 +220,9 @@ class AdminHandlers:
         self, request: CreateTokenRequest, caller: Caller, now_ms: int
     ) -> CreateTokenResponse:
         """Raises LimitReached, StoreUnavailable."""
-        expired = self._tokens.expired(now_ms)
         # Those on their way to the disk count; those that have just arrived do already.
         coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
-        if len(self._tokens) - len(expired) + coming >= self._max_tokens:
+        if self._tokens.count_valid(now_ms) + coming >= self._max_tokens:
             raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
         ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
         secret, info, put = self._tokens.mint(
@@ -233,10 +232,10 @@ class AdminHandlers:
             description=request.description,
             now_ms=now_ms,
         )
-        # Whoever makes tokens takes out those that have expired meanwhile.
+        # Whoever makes tokens takes out those that expired long ago.
         author = Author(self._trail, caller, "CreateToken", now_ms)
         audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
-        prune = [Delete(key) for key in expired[:_PRUNED_AT_ONCE]]
+        prune = [Delete(key) for key in self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]]
         self._creating.add(info.id)
         try:
             await self._commit([put, *prune, *audit])
@@ -249,7 +248,8 @@ class AdminHandlers:
     ) -> ListTokensResponse:
         """Raises InvalidPageToken."""
         after, size = decode_page_token(request), page_size(request.page_size)
-        infos = [info for info in self._tokens.list(now_ms) if info.id > after]
+        found = self._tokens.list(now_ms, include_expired=request.include_expired)
+        infos = [info for info in found if info.id > after]
         token = encode_page_token(request, infos[size - 1].id) if len(infos) > size else ""
         return ListTokensResponse(tokens=infos[:size], next_page_token=token)
 

@@ -20,6 +20,7 @@ from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
+from hub.registry.near_names import MAX_LOOKED_AT, near_names
 from hub.registry.rankings import Kept, Rankings
 from hub.registry.ring import Compacted
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
@@ -57,6 +58,9 @@ of 10,000 candidates there is room for 20.
 FEW: Final = 100
 """So many endpoints are judged while the caller waits: no longer than a slice takes."""
 
+GUESSES: Final = 60
+"""How often a minute one token is told which names are like an unknown one."""
+
 # When to ask again, where no probe says when it will be known better.
 _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
@@ -88,6 +92,7 @@ class SelectionHandlers:
         # Weights are free, so that anybody can ask what nobody has asked before.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._slices = Slices()
+        self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
         self._seen = registry.revision
 
     # What the rankings rest on, see `hub.registry.selection.Facts`.
@@ -167,7 +172,7 @@ class SelectionHandlers:
         limits = Limits.of(request)
         chosen = pick(ranking, limits, request.count or 1, now_ms)
         if not chosen:
-            raise self._why_none(request, ranking, limits, now_ms)
+            raise self._why_none(request, ranking, limits, caller, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
         fragments = self._selections(request, chosen, caller, now_ms)
@@ -257,11 +262,16 @@ class SelectionHandlers:
         return [record.message.id for record in self._registry.endpoints()]
 
     def _why_none(
-        self, request: SelectEndpointRequest, ranking: Ranking, limits: Limits, now_ms: int
+        self,
+        request: SelectEndpointRequest,
+        ranking: Ranking,
+        limits: Limits,
+        caller: Caller,
+        now_ms: int,
     ) -> HubError:
         model = request.model
         if not len(ranking):
-            return self._why_unknown(model)
+            return self._why_unknown(model, caller, now_ms)
         rejected = rejections(ranking, limits, now_ms)
         metadata = {"model": model} | _counts(why for _, why, _ in rejected)
         if request.explain:
@@ -279,7 +289,7 @@ class SelectionHandlers:
             retry_after_ms=retry_ms,
         )
 
-    def _why_unknown(self, model: str) -> HubError:
+    def _why_unknown(self, model: str, caller: Caller, now_ms: int) -> HubError:
         """No endpoint has the model, as far as they have been asked since the hub started."""
         unasked = any(
             may_be_selected(record.message) and not record.message.HasField("last_checked_at")
@@ -291,7 +301,17 @@ class SelectionHandlers:
                 metadata={"model": model},
                 retry_after_ms=_RETRY_MS,
             )
-        return ModelUnknown(f"no endpoint has {model}", metadata={"model": model})
+        near = self._near(model, caller, now_ms)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        metadata = {"model": model} | {f"near_{i}": name for i, name in enumerate(near, start=1)}
+        return ModelUnknown(f"no endpoint has {model}{hint}", metadata=metadata)
+
+    def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
+        """Names that may be meant; none for who asks too often, for they cost milliseconds."""
+        allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
+        if not allowed:
+            return []
+        return near_names(model, self._registry.model_index.around(model, MAX_LOOKED_AT))
 
 
 def _explained(

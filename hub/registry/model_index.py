@@ -38,6 +38,12 @@ class ModelIndex:
         start = bisect_right(self._names, after) if after else 0
         return (self._names[i] for i in range(start, len(self._names)))
 
+    def around(self, name: str, count: int) -> list[str]:
+        """Of the sorted names the `count` that stand nearest to where `name` would."""
+        start = min(bisect_left(self._names, name) - count // 2, len(self._names) - count)
+        start = max(start, 0)
+        return self._names[start : start + count]
+
     def ids(self, name: str) -> list[str]:
         """The endpoints that have a model of that name, sorted. Not to be changed."""
         having = self._by_name.get(name)

@@ -6,11 +6,18 @@ import json
 import logging
 import random
 import signal
+import ssl
 from collections.abc import Callable
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+)
 
+from hub.client_tls import TlsFilesError
 from hub.clock import Clock, SystemClock
 from hub.sidecar import log as sidecar_log
 from hub.sidecar.backoff import Backoff
@@ -114,11 +121,14 @@ class SidecarRunner:
 
     async def _connect(self) -> tuple[Ending, int | None]:
         """One connection from its opening to its end, and how long it was identified."""
-        url = self._settings.hub_url
+        settings, url = self._settings, self._settings.hub_url
+        is_tls = url.startswith("wss:")
         try:
-            token = self._settings.token_source.read()
+            token = settings.token_source.read()
             async with connect(
                 url,
+                # Certificates are renewed while a sidecar runs.
+                ssl=settings.tls_files.context() if is_tls else None,
                 compression=None,
                 max_size=_MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
@@ -130,15 +140,14 @@ class SidecarRunner:
                 return await self._converse(connection, token)
         except SettingsError as error:
             return Ending(str(error), REFUSED_WAIT_MS), None
+        except TlsFilesError as error:
+            return Ending(f"--tls-{error.option}: {error}", REFUSED_WAIT_MS), None
         except InvalidStatus as error:
             status = error.response.status_code
             return Ending(f"{url} answers HTTP {status}, not WebSocket"), None
-        except TimeoutError:
-            return Ending(f"no hub at {url}: no answer within {_OPEN_TIMEOUT_S:g} s"), None
-        except OSError as error:
-            return Ending(f"no hub at {url}: {why(error)}"), None
-        except InvalidHandshake as error:
-            return Ending(f"no hub at {url}: {error}"), None
+        except (OSError, InvalidHandshake) as error:
+            reason = _why_no_hub(error, settings.tls_files.cert, is_tls=is_tls)
+            return Ending(f"no hub at {url}: {reason}"), None
 
     async def _converse(
         self, connection: ClientConnection, token: str
@@ -165,3 +174,29 @@ class SidecarRunner:
             ending = ending_of_close(connection.close_code, reason)
         since_ms = conversation.identified_at_ms
         return ending, None if since_ms is None else now_ms() - since_ms
+
+
+def _why_no_hub(error: OSError | InvalidHandshake, cert: str, *, is_tls: bool) -> str:
+    """What a person can make of an attempt that failed; `cert` is the certificate's file."""
+    match error:
+        case TimeoutError():
+            return f"no answer within {_OPEN_TIMEOUT_S:g} s"
+        case ssl.SSLCertVerificationError():
+            return (
+                f"its certificate is not trusted: {error.verify_message}; "
+                "name its authority with --tls-ca"
+            )
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or error}"
+        # With TLS 1.3 a server looks at the caller's certificate after the handshake.
+        case InvalidMessage() if is_tls and isinstance(error.__cause__, EOFError):
+            if cert:
+                return f"it ends the TLS connection, as if it did not accept {cert}"
+            return "it ends the TLS connection, as if it demanded a certificate (--tls-cert)"
+        case InvalidMessage() if not is_tls:
+            return f"{error}; where it speaks TLS, it is wss://"
+        case ConnectionResetError() if is_tls:
+            return "connection reset; where it speaks no TLS, it is ws://"
+        case OSError():
+            return why(error)
+    return str(error)

@@ -1,14 +1,18 @@
 """What a sidecar is told when it starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from hub.address import AddressError, join_host_port, parse_endpoint_url
+from hub.client_tls import TlsFiles
 from hub.sidecar.discovery import USUAL_PORTS
 
 MAX_TOKEN_LENGTH = 256
+
+_EXAMPLE = "ws://hub.lan:4000/ws"
+_USUAL_PORT = 4000
 
 
 class SettingsError(Exception):
@@ -20,7 +24,8 @@ class SidecarSettings:
     """Where the hub is, who the sidecar is, and what it looks after.
 
     `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read
-    anew before every connection, or the secret itself.
+    anew before every connection, or the secret itself; `tls_files` are read anew
+    likewise, and have no meaning for a ws:// URL.
     """
 
     hub_url: str
@@ -31,6 +36,7 @@ class SidecarSettings:
     endpoints: Sequence[str] = ()
     ports: Sequence[int] = USUAL_PORTS
     keeps_trying_when_replaced: bool = False
+    tls_files: TlsFiles = field(default_factory=TlsFiles)
 
 
 class TokenSource:
@@ -55,19 +61,32 @@ class TokenSource:
         return token
 
 
-def hub_url(text: str) -> str:
-    """A ws:// or wss:// URL; without a path it gets "/ws". Raises SettingsError."""
+def hub_url(text: str, *, tls: bool = False) -> str:
+    """A ws:// or wss:// URL; without a path it gets "/ws". Raises SettingsError.
+
+    HOST[:PORT] alone gets the hub's usual port, and wss:// where `tls` is so.
+    """
+    text = text.strip()
+    is_bare = "://" not in text
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(f"{'wss' if tls else 'ws'}://{text}" if is_bare else text)
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError as error:
         raise SettingsError(f"{text!r} is not a URL: {error}") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
-        raise SettingsError(f"{text!r} is not a URL such as ws://hub.lan:4000/ws")
+    if parts.scheme not in ("ws", "wss"):
+        raise SettingsError(
+            f"{text!r}: a sidecar speaks WebSocket, ws:// or wss://, not {parts.scheme}://; "
+            f"give the hub's WebSocket door, as {_EXAMPLE}"
+        )
+    if not parts.hostname or not port_is_valid:
+        raise SettingsError(f"{text!r} is not a URL such as {_EXAMPLE}")
     if parts.username or parts.password or parts.fragment:
         raise SettingsError("the hub's URL must have no user and no fragment")
+    netloc = parts.netloc
+    if is_bare and parts.port is None:
+        netloc = f"{netloc.removesuffix(':')}:{_USUAL_PORT}"
     path = parts.path if parts.path not in ("", "/") else "/ws"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return urlunsplit((parts.scheme, netloc, path, parts.query, ""))
 
 
 def endpoint_url(text: str) -> str:

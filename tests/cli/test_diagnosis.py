@@ -46,6 +46,18 @@ def test_tokens_that_expire_soon_are_named() -> None:
     assert diagnosis.tokens([lasting], NOW_S).level is Level.OK
 
 
+def test_a_sidecar_whose_token_has_expired_is_named_unless_it_has_another() -> None:
+    gone = TokenInfo(id="t1", agent_id="gpu-1", expired=True)
+    gone.expires_at.FromSeconds(int(NOW_S) - 2 * 86_400)
+    reader = TokenInfo(id="t2", expired=True)
+    reader.expires_at.FromSeconds(int(NOW_S) - 60)
+    finding = diagnosis.tokens([gone, reader, TokenInfo(id="t3")], NOW_S)
+    assert finding.level is Level.WARNING
+    assert finding.found.endswith("gpu-1 2 d ago")
+    finding = diagnosis.tokens([gone, reader, TokenInfo(id="t3", agent_id="gpu-1")], NOW_S)
+    assert (finding.level, finding.found) == (Level.OK, "1 valid, none expires within a week")
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
@@ -87,13 +99,20 @@ def test_a_door_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
     assert diagnosis.reachable("10.0.0.1:1", "hub.lan") == ("10.0.0.1", 1)
 
 
+def nobody(*_place: object) -> bool:
+    return False
+
+
 def test_a_port_that_is_taken_and_one_that_is_free() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
-        assert diagnosis.free_port("ws", address).level is Level.FAILED
+        assert diagnosis.own_port("ws", address, nobody).level is Level.FAILED
+        asked: list[tuple[str, str, int]] = []
+        found = diagnosis.own_port("ws", address, lambda *place: asked.append(place) or True)
+        assert (found.level, asked) == (Level.OK, [("ws", "127.0.0.1", port)])
         assert diagnosis.grpc_door(address).level is Level.OK
-    assert diagnosis.free_port("ws", address).level is Level.OK
+    assert diagnosis.own_port("ws", address, nobody).found == f"{address}: free"
     assert diagnosis.grpc_door(address).level is Level.FAILED
 
 

@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 
 from tests.support.command import Outcome, llm_hub
@@ -52,6 +53,47 @@ def test_without_a_hub_the_ports_are_looked_at(tmp_path: Path) -> None:
     assert "llm-hub serve" in by_what["gRPC door"][3]
     assert "port http" in by_what
     assert "port ws" not in by_what
+
+
+def settings_of(hub: HubProcess, file: Path, **doors: str) -> Path:
+    """The file that a hub would run with that has these ports."""
+    addresses = {"ws": hub.ws, "grpc": hub.grpc, "http": hub.http} | doors
+    file.write_text(
+        f"data_dir = '{hub.data_dir}'\n"
+        + "".join(f"[{door}]\naddress = '{address}'\n" for door, address in addresses.items())
+    )
+    return file
+
+
+def test_beside_a_hub_that_runs_with_these_settings(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub:
+        file = settings_of(hub, tmp_path / "hub.toml")
+        done = llm_hub("doctor", "--config", str(file), "-o", "json")
+        findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
+        assert (done.code, done.err) == (0, "")
+        assert findings["gRPC door"]["found"] == f"{hub.grpc}: open"
+        assert findings["HTTP door"]["level"] == "ok"
+
+
+def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub, socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        file = settings_of(hub, tmp_path / "hub.toml")
+        arguments = ("doctor", "--hub", "127.0.0.1:1", "-o", "json", "--config", str(file))
+        done = llm_hub(*arguments)
+        findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
+        for door, address in (("ws", hub.ws), ("grpc", hub.grpc), ("http", hub.http)):
+            assert findings[f"port {door}"]["level"] == "ok"
+            assert findings[f"port {door}"]["found"] == f"{address}: a hub that runs has it"
+        assert findings["port grpc"]["advice"] == f"to look at that hub: --hub {hub.grpc}"
+        failed = {what for what, each in findings.items() if each["level"] == "failed"}
+        assert failed == {"gRPC door"}, "the one that was named"
+        settings_of(hub, file, http=taken, ws=hub.http)
+        findings = {each["what"]: each for each in json.loads(llm_hub(*arguments).out)["findings"]}
+        assert findings["port grpc"]["level"] == "ok"
+        for door in ("ws", "http"):
+            assert findings[f"port {door}"]["level"] == "failed"
+            assert "another program has it" in findings[f"port {door}"]["advice"]
 
 
 def test_wrong_settings_are_a_finding(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from click import Group
 
+from hub.cli.failures import ExitCode
 from hub.cli.root import llm_hub as group
 from llmhub.v1.endpoint_pb2 import Endpoint
 from tests.support.command import llm_hub
 from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_command_tells_what_it_does() -> None:
@@ -17,6 +20,14 @@ def test_every_command_tells_what_it_does() -> None:
         shown = llm_hub(name, "--help")
         assert (shown.code, shown.err) == (0, "")
         assert f"llm-hub {name}" in shown.out
+
+
+def test_the_help_and_the_documentation_name_every_exit_code() -> None:
+    told = llm_hub("--help").out.partition("Exit codes:")[2].partition("Options:")[0].split()
+    listed = (ROOT / "docs/cli.md").read_text().partition("## Exit codes")[2]
+    for code in (0, *ExitCode):
+        assert f"{code:d}" in told
+        assert f"| {code:d} | " in listed
 
 
 def test_without_a_command_it_says_what_there_is() -> None:

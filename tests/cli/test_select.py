@@ -60,3 +60,8 @@ async def test_it_chooses_and_says_why(tmp_path: Path) -> None:
         unknown = await ask("select", "no-such-model")
         assert unknown.code == 5
         assert unknown.err.endswith("[MODEL_UNKNOWN]\n")
+        near = await ask("select", "LLama3.1:8")
+        assert (near.code, near.err) == (
+            5,
+            "llm-hub: no endpoint has LLama3.1:8; did you mean llama3.1:8b? [MODEL_UNKNOWN]\n",
+        )

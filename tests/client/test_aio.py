@@ -49,6 +49,11 @@ async def test_questions(tmp_path: Path) -> None:
             await hub.get_resources("n")
         assert raised.value.reason == "RESOURCES_NOT_FOUND"
         assert raised.value.code is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(CallFailed) as raised:
+            await hub.select("llama3.2")
+        assert raised.value.reason == "MODEL_UNKNOWN"
+        assert raised.value.message == f"no endpoint has llama3.2; did you mean {MODEL}?"
+        assert raised.value.metadata == {"model": "llama3.2", "near_1": MODEL}
 
 
 async def test_leases_end_with_their_block(tmp_path: Path) -> None:

@@ -55,10 +55,52 @@ async def test_add_by_url(signed_in, hub):
 
 
 @pytest.mark.parametrize(
+    ("given", "id_"),
+    [
+        ("gpu-1.test:8001", "gpu-1.test:8001"),
+        ("[::1]:8001", "[::1]:8001"),
+        ("::1", "[::1]:11434"),
+        ("http://gpu-1.test", "gpu-1.test:80"),
+    ],
+)
+async def test_add_by_whatever_says_where(signed_in, hub, given, id_):
+    page = signed_in.page
+    await page.get_by_role("button", name="Add endpoint").click()
+    await page.get_by_label("Host").fill(given)
+    await page.keyboard.press("Enter")
+    await expect(signed_in.toast("is registered")).to_be_visible()
+    shown = (await hub.http("GET", REGISTRY)).json["endpoints"]
+    assert [each["id"] for each in shown] == [id_]
+
+
+async def test_what_is_pasted_is_taken_apart_before_the_eyes(signed_in):
+    page = signed_in.page
+    await page.get_by_role("button", name="Add endpoint").click()
+    host = page.get_by_label("Host")
+    for text, shown in (
+        ("gpu-1.test:8001/ollama", ("gpu-1.test", "8001", "/ollama")),
+        ("https://gpu-2.test/v2/", ("gpu-2.test", "443", "/v2")),
+    ):
+        await host.fill("")
+        await page.evaluate(
+            "(text) => document.execCommand('insertText', false, text)"
+            " && document.activeElement.dispatchEvent(new ClipboardEvent('paste'))",
+            text,
+        )
+        await expect(host).to_have_value(shown[0])
+        await expect(page.get_by_label("Port")).to_have_value(shown[1])
+        await expect(page.get_by_label("Base path")).to_be_visible()
+        await expect(page.get_by_label("Base path")).to_have_value(shown[2])
+
+
+@pytest.mark.parametrize(
     ("fields", "wrong", "text"),
     [
         ({"Host": ""}, "Host", "is required"),
         ({"Host": "a b"}, "Host", "must be a host name"),
+        ({"Host": "http://user:word@h/"}, "Host", "must be a host name"),
+        ({"Host": "ftp://h"}, "Host", "must be a host name"),
+        ({"Host": "h:99999"}, "Port", "65535"),
         ({"Host": "h", "Port": "99999"}, "Port", "65535"),
         ({"Host": "h", "Port": "x"}, "Port", "expected integer"),
     ],

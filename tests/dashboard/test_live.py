@@ -10,6 +10,13 @@ from tools.fleetsim import Behaviour, FakeOllama, FakeVllm
 
 REGISTRY = "/api/admin/llm-registry"
 
+_CUT_OFF_WITHOUT_A_TITLE = """() => [...document.querySelectorAll("main *")]
+  .filter((each) => !each.children.length && !each.matches(".unseen, input, select"))
+  .filter((each) => each.scrollWidth > each.clientWidth + 1)
+  .filter((each) => getComputedStyle(each).textOverflow === "ellipsis")
+  .filter((each) => !each.closest("[title]")?.title)
+  .map((each) => each.className + ": " + each.textContent)"""
+
 
 async def register(hub, server, **body):
     body = {"host": server.host, "port": server.port} | body
@@ -129,3 +136,42 @@ async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
             await expect(notice).to_be_hidden()
             await expect(shown.row("after")).to_be_visible()
             await expect(shown.row("before")).to_be_visible()
+
+
+async def test_a_disabled_endpoint_is_disabled_and_not_unknown(signed_in, hub, fleet):
+    server = await fleet.add(FakeOllama("llama3.1:8b"))
+    body = {"host": server.host, "port": server.port, "name": "off"}
+    assert (await hub.http("POST", REGISTRY, body=body)).status == 201
+    change = {"admin_state": "disabled"}
+    assert (await hub.http("PATCH", f"{REGISTRY}/{server.id}", body=change)).status == 200
+    page = signed_in.page
+    await expect(page.locator("[data-figure=draining]")).to_contain_text("1 disabled")
+    await expect(page.locator("[data-figure=unhealthy]")).to_contain_text("all others known")
+    await page.locator("#by-health").select_option("unknown")
+    await expect(signed_in.rows()).to_have_count(0)
+    await page.locator("#by-health").select_option("disabled")
+    await expect(signed_in.row("off")).to_be_visible()
+
+
+async def test_what_a_narrow_row_cuts_off_stands_in_its_title(browser, hub, fleet):
+    names = ["hf.co/somebody/A-Model-With-A-Very-Long-Name-GGUF:Q4_K_M", "b:1b", "c:1b", "d:1b"]
+    ollama = FakeOllama(*names)
+    ollama.load(names[0])
+    server = await fleet.add(ollama)
+    body = {
+        "host": server.host,
+        "port": server.port,
+        "name": "an-endpoint-with-a-name-that-is-far-too-long-for-its-column",
+        "labels": {"zone": "east-wing-1", "rack": "seventeen", "tier": "production"},
+    }
+    assert (await hub.http("POST", REGISTRY, body=body)).status == 201
+    async with screen(browser, hub, width=1280) as shown:
+        await shown.sign_in()
+        await expect(shown.row(body["name"])).to_contain_text("and 2 on disk")
+        assert await shown.page.evaluate(_CUT_OFF_WITHOUT_A_TITLE) == []
+        rest = shown.page.locator(".model-rest")
+        await expect(rest).to_have_attribute("title", "c:1b\nd:1b")
+        labels = shown.page.locator(".row-labels")
+        await expect(labels).to_have_attribute(
+            "title", "rack=seventeen\ntier=production\nzone=east-wing-1"
+        )

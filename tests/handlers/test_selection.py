@@ -14,7 +14,7 @@ from hub.errors import (
     RateLimited,
 )
 from hub.handlers import selection
-from hub.handlers.selection import SelectionHandlers
+from hub.handlers.selection import GUESSES, SelectionHandlers
 from hub.principal import Principal
 from hub.registry.state import Registry
 from hub.service import Caller
@@ -208,6 +208,33 @@ def test_a_model_that_nobody_has(registry: Registry, select: Selecting) -> None:
         select("nope")
     assert raised.value.metadata == {"model": "nope"}
     assert raised.value.retry_after_ms is None
+
+
+def test_an_unknown_model_comes_with_names_like_it(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded("llama3.1:8b"), on_disk("llama3:8b"), on_disk("qwen2.5:7b"))
+    with pytest.raises(ModelUnknown) as raised:
+        select("lama3.1:8b")
+    assert str(raised.value) == (
+        "no endpoint has lama3.1:8b; did you mean llama3.1:8b or llama3:8b?"
+    )
+    assert raised.value.metadata == {
+        "model": "lama3.1:8b",
+        "near_1": "llama3.1:8b",
+        "near_2": "llama3:8b",
+    }
+
+
+def test_who_guesses_too_often_is_told_no_names(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded("llama3.1:8b"))
+    for _ in range(GUESSES):
+        with pytest.raises(ModelUnknown, match="did you mean"):
+            select("lama3.1:8b")
+    with pytest.raises(ModelUnknown) as raised:
+        select("lama3.1:8b")
+    assert raised.value.metadata == {"model": "lama3.1:8b"}
+    select.now_ms += 60_000
+    with pytest.raises(ModelUnknown, match="did you mean"):
+        select("lama3.1:8b")
 
 
 def test_until_all_have_been_asked_nobody_knows_what_is_unknown(

@@ -78,3 +78,14 @@ def test_names_after_one_that_need_not_be_there():
     assert list(index.names("b")) == ["c", "d"]
     assert list(index.names("c")) == ["d"]
     assert list(index.names("d")) == []
+
+
+def test_names_around_a_place() -> None:
+    index = ModelIndex()
+    names = [f"m{n}" for n in range(10)]
+    index.change(None, Endpoint(id="a:1", models=[Model(name=name) for name in names]))
+    assert index.around("m5", 4) == ["m3", "m4", "m5", "m6"]
+    assert index.around("a", 4) == names[:4]
+    assert index.around("z", 4) == names[-4:]
+    assert index.around("m5", 100) == names
+    assert ModelIndex().around("m5", 4) == []

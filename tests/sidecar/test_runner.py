@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from llmhub.v1.admin_service_pb2 import DisconnectSidecarRequest
+from hub.app import Hub
+from hub.client import AsyncHub, Tls
+from hub.clock import SystemClock
+from llmhub.v1.admin_service_pb2 import CreateTokenRequest, DisconnectSidecarRequest
 from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
-from tests.support.hub import ROOT, HubClient, by_id, hub_process, running_hub
+from tests.support.certificates import Certificate, self_signed
+from tests.support.hub import ROOT, HubClient, by_id, hub_process, running_hub, settings_for
 from tests.support.ports import lasting_address
 from tests.support.sidecar_process import sidecar_process
 from tests.support.waiting import wait_until
@@ -112,6 +116,68 @@ async def test_a_new_token_in_the_file_is_used(tmp_path: Path) -> None:
             await hub.call("DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-1"))
             await sidecar.says("identified as node-1", times=2)
             assert first.token not in sidecar.log
+
+
+async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) -> None:
+    own, client, stranger = (self_signed(tmp_path, name) for name in ("own", "client", "stranger"))
+    shown = tmp_path / "shown.pem"
+    tls = {"cert_file": own.cert, "key_file": own.key, "client_ca_file": client.cert}
+    sections = {"tls": {name: str(file) for name, file in tls.items()}}
+    shown.write_text(stranger.cert.read_text() + stranger.key.read_text())
+    hub = Hub(settings_for(tmp_path / "data", **sections), SystemClock())
+    try:
+        await hub.start()
+        token = await created_over(hub, own, client)
+        address = f"wss://{hub.info().ws_address}"
+        arguments = ("--no-discover", "--tls-ca", str(own.cert), "--hub", address)
+        async with sidecar_process("", "node-1", token, *arguments) as sidecar:
+            await sidecar.says("as if it demanded a certificate (--tls-cert)")
+            assert await sidecar.stop() == 0
+        arguments = (*arguments, "--tls-cert", str(shown))
+        async with sidecar_process("", "node-1", token, *arguments) as sidecar:
+            await sidecar.says(f"as if it did not accept {shown}")
+            shown.write_text(client.cert.read_text() + client.key.read_text())
+            await sidecar.says("identified as node-1")
+            assert await sidecar.stop() == 0
+    finally:
+        await hub.stop()
+
+
+async def test_a_hub_that_is_not_trusted_or_speaks_tls_unasked(tmp_path: Path) -> None:
+    own = self_signed(tmp_path)
+    tls = {"cert_file": str(own.cert), "key_file": str(own.key)}
+    hub = Hub(settings_for(tmp_path / "data", tls=tls), SystemClock())
+    try:
+        await hub.start()
+        address = hub.info().ws_address
+        for url, why in (
+            (f"wss://{address}", "is not trusted: self-signed certificate"),
+            (f"ws://{address}", "where it speaks TLS, it is wss://"),
+        ):
+            arguments = ("--no-discover", "--hub", url)
+            async with sidecar_process("", "node-1", "a-token", *arguments) as sidecar:
+                await sidecar.says(why)
+                assert await sidecar.stop() == 0
+    finally:
+        await hub.stop()
+
+
+async def test_an_address_without_a_scheme_will_do(tmp_path: Path) -> None:
+    async with running_hub(tmp_path / "data") as hub:
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        arguments = ("--no-discover", "--hub", hub.ws_address)
+        async with sidecar_process("", "node-1", token, *arguments) as sidecar:
+            await sidecar.says("identified as node-1")
+            assert await sidecar.stop() == 0
+
+
+async def created_over(hub: Hub, own: Certificate, client: Certificate) -> str:
+    """A sidecar's token, made by an admin who has a certificate."""
+    admin = (hub._settings.data_dir / "admin.token").read_text().strip()
+    tls = Tls.from_files(own.cert, client.cert, client.key)
+    request = CreateTokenRequest(role=ROLE_SIDECAR, agent_id="node-1")
+    async with AsyncHub(hub.info().grpc_address, admin, tls=tls) as asked:
+        return str((await asked.call("CreateToken", request)).token)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

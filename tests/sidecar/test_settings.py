@@ -12,6 +12,10 @@ from hub.sidecar.settings import SettingsError, TokenSource, endpoint_url, hub_u
         ("ws://hub.lan:4000/", "ws://hub.lan:4000/ws"),
         ("wss://hub.lan/side/ws", "wss://hub.lan/side/ws"),
         (" ws://[::1]:4000/ws ", "ws://[::1]:4000/ws"),
+        ("hub.lan:4001", "ws://hub.lan:4001/ws"),
+        ("127.0.0.1:4001/side/ws", "ws://127.0.0.1:4001/side/ws"),
+        ("[::1]:4001", "ws://[::1]:4001/ws"),
+        ("hub.lan", "ws://hub.lan:4000/ws"),
     ],
 )
 def test_a_hub_url_gets_the_usual_path(given: str, url: str) -> None:
@@ -19,11 +23,22 @@ def test_a_hub_url_gets_the_usual_path(given: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "hub.lan:4000", "http://hub.lan", "ws://", "ws://h:0", "ws://h:x", "ws://u@h/ws"]
+    "given", ["", ":4000", "http://hub.lan", "ws://", "ws://h:0", "h:x", "ws://h:x", "ws://u@h/ws"]
 )
 def test_what_is_no_hub_url(given: str) -> None:
     with pytest.raises(SettingsError):
         hub_url(given)
+
+
+def test_certificates_make_a_bare_address_a_tls_one() -> None:
+    assert hub_url("hub.lan:4001", tls=True) == "wss://hub.lan:4001/ws"
+    assert hub_url("ws://hub.lan:4001", tls=True) == "ws://hub.lan:4001/ws"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "grpc"])
+def test_another_scheme_is_named(scheme: str) -> None:
+    with pytest.raises(SettingsError, match=f"ws:// or wss://, not {scheme}://"):
+        hub_url(f"{scheme}://hub.lan:4000")
 
 
 def test_an_endpoint_gets_its_port() -> None:

@@ -137,7 +137,9 @@ class Admin(AdminServiceServicer):
 
     def ListTokens(self, request, context):
         require(context, ADMIN_TOKEN)
-        page, following = self._page(sorted(self.stand_in.tokens), request.page_token)
+        known = self.stand_in.tokens
+        listed = [id_ for id_ in sorted(known) if request.include_expired or not known[id_].expired]
+        page, following = self._page(listed, request.page_token)
         return admin_service_pb2.ListTokensResponse(
             tokens=[self.stand_in.tokens[each] for each in page], next_page_token=following
         )

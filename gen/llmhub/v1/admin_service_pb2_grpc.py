@@ -159,7 +159,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """ListTokens returns the tokens that are valid, sorted by id.
+        """ListTokens returns the tokens that are valid, and where asked for those that
+        have expired, sorted by id. An expired one is kept for 30 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

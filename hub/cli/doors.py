@@ -1,0 +1,64 @@
+"""Whose a port is that is in use: a hub's, or another program's."""
+
+import ssl
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from hub.address import join_host_port
+
+_TIMEOUT_S = 3.0
+_SERVICE = "llmhub.v1.AdminService"
+# What the other two doors answer to whoever has no token.
+_ANSWERS = {
+    "http": ("/healthz", 200, b'{"status":"ok"}'),
+    "ws": ("/doctor", 404, b"sidecars connect to "),
+}
+
+
+def is_a_hubs(
+    door: str,
+    host: str,
+    port: int,
+    *,
+    context: ssl.SSLContext | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+) -> bool:
+    """Whether a hub's "ws", "grpc" or "http" door answers there; asks without a token.
+
+    With a `context` or `credentials` it speaks TLS. Takes 3 s a read at most.
+    """
+    if door == "grpc":
+        return _serves_a_hub(join_host_port(host, port), credentials)
+    path, status, start = _ANSWERS[door]
+    try:
+        with closing(
+            HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
+            if context is not None
+            else HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        ) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status == status and answer.read(len(start)) == start
+    except (OSError, HTTPException):
+        return False
+
+
+def _serves_a_hub(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
+    options = (("grpc.enable_http_proxy", 0),)
+    channel = (
+        grpc.insecure_channel(address, options)
+        if credentials is None
+        else grpc.secure_channel(address, credentials, options)
+    )
+    with channel:
+        try:
+            answer = HealthStub(channel).Check(
+                HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT_S
+            )
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == HealthCheckResponse.SERVING)

@@ -1,0 +1,44 @@
+"""Whose a port is, asked of real hubs and of what is none."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.address import parse_listen_address
+from hub.cli.doors import is_a_hubs
+from hub.cli.tls import find_credentials
+from hub.client_tls import TlsFiles
+from tests.support.hub_process import HubProcess, running_hub
+from tests.support.mutual_tls import mutual_tls_hub
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    with running_hub(tmp_path_factory.mktemp("doors") / "data") as running:
+        yield running
+
+
+@pytest.mark.parametrize("asked", ["ws", "grpc", "http"])
+def test_each_door_is_known_as_itself_alone(hub: HubProcess, asked: str) -> None:
+    doors = {"ws": hub.ws, "grpc": hub.grpc, "http": hub.http}
+    known = {door for door, at in doors.items() if is_a_hubs(asked, *parse_listen_address(at))}
+    assert known == {asked}
+
+
+@pytest.mark.parametrize("asked", ["ws", "grpc", "http"])
+def test_a_program_that_says_nothing_is_no_hub(asked: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert not is_a_hubs(asked, *other.getsockname())
+
+
+def test_doors_that_speak_tls(tmp_path: Path) -> None:
+    with mutual_tls_hub(tmp_path) as mutual:
+        files = TlsFiles(*map(str, (mutual.own.cert, mutual.client.cert, mutual.client.key)))
+        credentials = find_credentials(files, tls=True)
+        doors = {"ws": mutual.hub.ws, "grpc": mutual.hub.grpc, "http": mutual.hub.http}
+        for door, address in doors.items():
+            place = parse_listen_address(address)
+            assert is_a_hubs(door, *place, context=files.context(), credentials=credentials)
+            assert not is_a_hubs(door, *place)
