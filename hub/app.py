@@ -333,6 +333,7 @@ class Hub:
                 store=self._store,
                 limiters=self._limiters,
                 connections=lambda: ws.connections,
+                watch_lag=feed.lag,
             ),
             BackupSender(
                 self._store.backup if isinstance(self._store, SqliteStore) else None,
