@@ -305,6 +305,7 @@ class Hub:
             sessions,
             self._observability.calls,
             clock,
+            ready=self._why_not_ready,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
             trusted_proxies=settings.ws.trusted_proxies,
