@@ -167,15 +167,17 @@ class Hub:
         )
         self._dispatcher.load(contents)
         follower.starting = False
-        self.new_admin_token = await ensure_admin_token(
-            settings.data_dir, self._store, self._tokens, self._clock.now_ms()
-        )
         self._on_loaded()
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         tell_of_end(self._expiry, self._on_failure)
         self._feed = ChangeFeed(registry)
         await self._open_doors(registry, self._feed)
+        # Once nothing is left that may fail: a start that does must not leave behind a
+        # token that nobody was shown.
+        self.new_admin_token = await ensure_admin_token(
+            settings.data_dir, self._store, self._tokens, self._clock.now_ms()
+        )
         self._ready = True
 
     async def _new_first_revision(self) -> int:
