@@ -263,6 +263,7 @@ class Hub:
             registry,
             max_endpoints=settings.limits.max_endpoints,
             is_connected=self._presence.is_connected,
+            owners_presumed_until_ms=self._started_ms + round(settings.resources_ttl_s * 1000),
         )
         selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
