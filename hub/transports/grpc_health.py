@@ -61,11 +61,13 @@ class Health:
         """The status now and whenever it changes, until the hub stops."""
         told = None
         while True:
+            # The stop may come while a status is being sent; it must be told all the same.
+            is_last = self._stopping.is_set()
             status = self.status(service)
             if status != told:
                 yield HealthCheckResponse(status=status)
                 told = status
-            if self._stopping.is_set():
+            if is_last:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):

@@ -62,6 +62,15 @@ async def test_a_watch_tells_what_changes_and_ends_with_the_hub():
     assert {status for _, status in told[4:]} == {NOT_SERVING}
 
 
+async def test_a_stop_that_comes_while_a_status_is_sent_is_told():
+    health = Health(NAMES, lambda: None)
+    told = []
+    async for response in health.watch(""):
+        told.append(response.status)
+        health.stop()
+    assert told == [SERVING, NOT_SERVING]
+
+
 async def test_an_unknown_service_may_be_watched(hub):
     health = health_pb2_grpc.HealthStub(hub.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest(service="nope"), timeout=60)
