@@ -113,8 +113,10 @@ async def test_a_resumed_watch_misses_and_repeats_nothing(hub: RunningHub) -> No
     assert EVENT_TYPE_DELETE in {event.type for event in response.events}
     await resumed.until(lambda copy: set(copy.endpoints) == {"127.0.0.1:2"})
 
-    # Where nothing happened meanwhile, the hub says so at once.
-    again = Watcher(hub, after_revision=registry_of(hub).revision)
+    # Where nothing happened meanwhile, the hub says so at once. The first probe would be news.
+    registry = registry_of(hub)
+    await wait_until(lambda: registry.get("127.0.0.1:2").message.HasField("last_checked_at"))
+    again = Watcher(hub, after_revision=registry.revision)
     assert not (await again.next()).events
 
 
