@@ -167,15 +167,17 @@ class Hub:
         )
         self._dispatcher.load(contents)
         follower.starting = False
-        self.new_admin_token = await ensure_admin_token(
-            settings.data_dir, self._store, self._tokens, self._clock.now_ms()
-        )
         self._on_loaded()
         await self._probes.start()
         self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
         tell_of_end(self._expiry, self._on_failure)
         self._feed = ChangeFeed(registry)
         await self._open_doors(registry, self._feed)
+        # Once nothing is left that may fail: a start that does must not leave behind a
+        # token that nobody was shown.
+        self.new_admin_token = await ensure_admin_token(
+            settings.data_dir, self._store, self._tokens, self._clock.now_ms()
+        )
         self._ready = True
 
     async def _new_first_revision(self) -> int:
@@ -261,6 +263,7 @@ class Hub:
             registry,
             max_endpoints=settings.limits.max_endpoints,
             is_connected=self._presence.is_connected,
+            owners_presumed_until_ms=self._started_ms + round(settings.resources_ttl_s * 1000),
         )
         selection = SelectionHandlers(registry)
         self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
@@ -305,6 +308,7 @@ class Hub:
             sessions,
             self._observability.calls,
             clock,
+            ready=self._why_not_ready,
             identify_timeout_s=settings.ws.identify_timeout_s,
             grace_s=_GRACE_S,
             trusted_proxies=settings.ws.trusted_proxies,
@@ -333,6 +337,7 @@ class Hub:
                 store=self._store,
                 limiters=self._limiters,
                 connections=lambda: ws.connections,
+                watch_lag=feed.lag,
             ),
             BackupSender(
                 self._store.backup if isinstance(self._store, SqliteStore) else None,

@@ -19,8 +19,15 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     print(f"  sidecars   ws{s}://{info.ws_address}{settings.ws.path}")
     print(f"  gRPC       {info.grpc_address}{' (TLS)' if cert_file else ''}")
     print(f"  dashboard  http{s}://{info.http_address}/ (and the HTTP API)")
-    # Always: a first start that fails on a port has made the token and shown nothing.
-    print(f"  admin token: kept in {token_file}")
+    if (settings.data_dir / ADMIN_TOKEN_FILE).exists():
+        # Always: whoever did not read the first start's banner finds it here.
+        print(f"  admin token: kept in {token_file}")
+    else:
+        # It was made by another hub of this store, or was lost.
+        print(
+            f"  admin token: not on this machine, {token_file} is missing; bring one, or see"
+            ' "A lost admin token" in docs/operations.md'
+        )
     if new_admin_token is not None:
         print("It was created just now, and is shown this once:")
         print(f"  {new_admin_token}")

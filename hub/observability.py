@@ -16,6 +16,7 @@ from hub.ratelimit import RateLimiter
 from hub.registry.state import Registry
 from hub.settings import Settings
 from hub.stores.base import Store
+from hub.watch import Lag
 from llmhub.v1.resources_pb2 import Role
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Observability:
         store: Store,
         limiters: Mapping[Role, RateLimiter],
         connections: Callable[[], int],
+        watch_lag: Callable[[], Lag],
     ) -> Metrics:
         """The metrics of a hub that is made of these parts."""
         most = self._settings.ws.max_connections
@@ -57,6 +59,7 @@ class Observability:
                 lambda: collector.health_metrics(registry.health),
                 lambda: collector.store_metrics(self.store_counts, store.waiting),
                 lambda: collector.history_metrics(registry),
+                lambda: collector.watch_metrics(watch_lag()),
             ],
         )
 

@@ -73,12 +73,18 @@ class Registrar:
         *,
         max_endpoints: int,
         is_connected: Callable[[str], bool],
+        owners_presumed_until_ms: int = 0,
     ) -> None:
-        """`is_connected` tells whether a sidecar of that agent_id is connected."""
+        """`is_connected` tells whether a sidecar of that agent_id is connected.
+
+        Until `owners_presumed_until_ms` every agent that an endpoint is registered for
+        counts as there: a hub that has just started has yet to hear of them.
+        """
         self._store = store
         self._registry = registry
         self._max_endpoints = max_endpoints
         self._is_connected = is_connected
+        self._owners_presumed_until_ms = owners_presumed_until_ms
         self._creating: set[str] = set()
         # A lock lives as long as somebody holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -103,12 +109,15 @@ class Registrar:
         def decide(current: Endpoint | None) -> Endpoint:
             if current is None and self._is_full():
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
-            if wanted.source == SOURCE_AUTO and self._is_owned(current, wanted.agent_id):
+            if wanted.source == SOURCE_AUTO and self._is_owned(current, wanted.agent_id, now_ms):
                 raise EndpointOwned(
                     f"another agent that is there reports {id_}", metadata={"id": id_}
                 )
             return merge(id_, current, wanted, now_ms)
 
+        if wanted.source == SOURCE_AUTO and wanted.agent_id:
+            # Also of one that is neither connected nor tells more: single calls are enough.
+            self._registry.note_report(wanted.agent_id, now_ms)
         return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
     async def update(
@@ -188,14 +197,15 @@ class Registrar:
                         return changed
         raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
 
-    def _is_owned(self, current: Endpoint | None, by: str | None) -> bool:
+    def _is_owned(self, current: Endpoint | None, by: str | None, now_ms: int) -> bool:
         """Whether another agent registered the endpoint and still is there."""
         if current is None or current.source != SOURCE_AUTO:
             return False
         owner = current.agent_id
         return owner not in ("", by) and (
-            self._is_connected(owner)
-            or self._registry.resources.get(owner) is not None
+            now_ms < self._owners_presumed_until_ms
+            or self._is_connected(owner)
+            or self._registry.has_reported(owner, now_ms)
             or (current.HasField("sidecar_view") and current.sidecar_view.agent_id == owner)
         )
 

@@ -8,7 +8,8 @@ find what the first of them read in a small cache.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,12 +33,36 @@ class _Waiter:
     deadline: float
 
 
+@dataclass(slots=True, eq=False)
+class Cursor:
+    """Where one watcher is.
+
+    Everything up to `revision` was taken from it. `behind_since` is when it found
+    that it had something to send, on the loop's clock; None while it has nothing.
+    """
+
+    revision: int
+    behind_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the slowest watchers are behind; the two numbers may be of two watchers.
+
+    `events` one has yet to be sent, for `seconds` one has had something to send.
+    """
+
+    events: int
+    seconds: float
+
+
 class ChangeFeed:
     """Where watchers wait for changes and read them. Needs a running event loop."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._waiters: set[_Waiter] = set()
+        self._cursors: set[Cursor] = set()
         self._segments: OrderedDict[tuple[Interest, int, int], Segment] = OrderedDict()
         self._rung_at = 0.0
         self._rung_event_revision = registry.event_revision
@@ -58,6 +83,37 @@ class ChangeFeed:
             if timer is not None:
                 timer.cancel()
         self._wake(lambda _: True)
+
+    @contextmanager
+    def cursor(self, revision: int) -> Iterator[Cursor]:
+        """The cursor of a watcher that has yet to be sent something; it counts in the `lag`."""
+        cursor = Cursor(revision, asyncio.get_running_loop().time())
+        self._cursors.add(cursor)
+        try:
+            yield cursor
+        finally:
+            self._cursors.discard(cursor)
+
+    def lag(self) -> Lag:
+        """How far the slowest watchers are behind, found by a look at every cursor.
+
+        Nothing is counted as events pass by: each of them passes every watcher.
+        """
+        if not self._cursors:
+            return Lag(0, 0.0)
+        now = asyncio.get_running_loop().time()
+        last = min(cursor.revision for cursor in self._cursors)
+        since = min(
+            (each.behind_since for each in self._cursors if each.behind_since is not None),
+            default=now,
+        )
+        return Lag(self._registry.ring.count_after(last), now - since)
+
+    async def next(self, interest: Interest, cursor: Cursor, timeout_s: float) -> None:
+        """Waits as `wait` does, and keeps the cursor's time."""
+        cursor.behind_since = None
+        await self.wait(interest, cursor.revision, timeout_s)
+        cursor.behind_since = asyncio.get_running_loop().time()
 
     def read(self, interest: Interest, after: int) -> Segment:
         """What happened after a revision. Raises Compacted, ShuttingDown."""

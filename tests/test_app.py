@@ -3,14 +3,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from hub import app
+from hub import app, contract
 from hub.clock import SystemClock
 from hub.registry.state import Registry
 from tests.support.etcd import EtcdServer
 from tests.support.hub import running_hub, settings_for
 from tests.support.stores import answering
 from tests.support.waiting import wait_until
+
+SERVING = HealthCheckResponse.SERVING
 
 
 async def test_a_hub_whose_reports_expire_no_more_says_so(
@@ -45,10 +49,31 @@ async def test_a_hub_without_its_etcd_is_not_ready(
                     status == 200 or "etcd" in answer.json["reason"]
                 )
 
-            await wait_until(lambda: readiness(200), timeout_s=30)
+            health = health_pb2_grpc.HealthStub(hub.channel)
+            names = ("", *(service.full_name for service in contract.SERVICES))
+
+            async def not_serving() -> set[str]:
+                asked = {name: health_pb2.HealthCheckRequest(service=name) for name in names}
+                told = {name: await health.Check(asked[name], timeout=60) for name in names}
+                return {name for name in names if told[name].status != SERVING}
+
+            async def is_serving() -> bool:
+                return not await not_serving()
+
+            await wait_until(lambda: readiness(200))
+            assert await is_serving()
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=300)
+            assert (await watch.read()).status == SERVING
             await asyncio.to_thread(server.kill)
-            await wait_until(lambda: readiness(503), timeout_s=30)
+            await wait_until(lambda: readiness(503))
+            # What a load balancer asks for is as /readyz; reads are still answered.
+            assert await not_serving() == {"", "llmhub.v1.AdminService"}
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await hub.snapshot()
             await asyncio.to_thread(server.start)
-            await wait_until(lambda: readiness(200), timeout_s=30)
+            await wait_until(lambda: readiness(200))
+            await wait_until(is_serving)
+            assert (await watch.read()).status == SERVING
+            watch.cancel()
     finally:
         server.remove()

@@ -94,6 +94,16 @@ def test_where_the_admin_token_is_kept_is_always_said(
     assert file == str(settings.data_dir / ADMIN_TOKEN_FILE)
 
 
+def test_a_token_that_is_not_there_is_not_said_to_be(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings.data_dir / ADMIN_TOKEN_FILE).unlink()
+    (line,) = (each for each in lines(settings, capsys, None) if "admin token:" in each)
+    assert "kept in" not in line
+    assert shlex.quote(str(settings.data_dir / ADMIN_TOKEN_FILE)) in line
+    assert '"A lost admin token" in docs/operations.md' in line
+
+
 @pytest.mark.usefixtures("tools")
 def test_the_grpcurl_line_works_when_pasted(
     settings: Settings, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from hub import watch
 from hub.errors import ShuttingDown
 from hub.registry.feed import Interest
 from hub.registry.state import Registry
-from hub.watch import ChangeFeed
+from hub.watch import ChangeFeed, Lag
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
 from tests.support.waiting import wait_until
@@ -101,6 +101,41 @@ async def test_one_that_gives_up_leaves_nothing_behind(registry: Registry) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(feed) == 0
+    feed.close()
+
+
+async def test_the_lag_is_that_of_the_slowest(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    assert feed.lag() == Lag(0, 0.0)
+    with feed.cursor(1000) as slow, feed.cursor(1000) as quick:
+        registry.put_endpoint(Endpoint(id="a:1"))
+        for _ in range(100):
+            report(registry)
+        registry.put_endpoint(Endpoint(id="a:2"))
+        quick.revision = registry.revision
+        quick.behind_since = None
+        slow.behind_since -= 60
+        # What no watcher need be sent is no event that it is behind.
+        assert feed.lag().events == 2
+        assert 60 <= feed.lag().seconds < 60 + PROMPT_S
+        slow.revision = 1001
+        assert feed.lag().events == 1
+    assert feed.lag() == Lag(0, 0.0)
+    feed.close()
+
+
+async def test_one_who_waits_is_up_to_date_and_one_who_is_woken_is_not(registry: Registry) -> None:
+    feed = ChangeFeed(registry)
+    with feed.cursor(1000) as cursor:
+        assert cursor.behind_since is not None
+        waiting = asyncio.create_task(feed.next(PLAIN, cursor, LONG_S))
+        await wait_until(lambda: len(feed) == 1)
+        assert feed.lag() == Lag(0, 0.0)
+        registry.put_endpoint(Endpoint(id="a:1"))
+        async with asyncio.timeout(PROMPT_S):
+            await waiting
+        assert feed.lag().events == 1
+        assert cursor.behind_since is not None
     feed.close()
 
 

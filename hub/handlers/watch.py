@@ -38,32 +38,32 @@ class WatchHandlers:
         progress_ms = DEFAULT_PROGRESS_MS
         if request.HasField("progress_interval"):
             progress_ms = request.progress_interval.ToMilliseconds()
-        cursor = request.after_revision
-        if cursor:
-            segment = self._read(interest, cursor)
-            if not segment.responses:
-                yield feed.progress(segment.revision)
-        else:
-            cursor, responses = feed.state(self._registry, interest, now_ms)
-            for response in responses:
-                yield response
-        said_ms = self._clock.now_ms()
-        while True:
-            segment = self._read(interest, cursor)
-            for response in segment.responses:
-                yield response
-            cursor = segment.revision
-            now_ms = self._clock.now_ms()
-            if segment.responses:
-                said_ms = now_ms
-            elif now_ms - said_ms >= progress_ms:
-                yield feed.progress(cursor)
-                said_ms = now_ms
-            if segment.more:
-                await asyncio.sleep(0)
-                continue
-            quiet_ms = said_ms + progress_ms - now_ms
-            await self._changes.wait(interest, cursor, quiet_ms / 1000)
+        with self._changes.cursor(request.after_revision or self._registry.revision) as cursor:
+            if request.after_revision:
+                segment = self._read(interest, cursor.revision)
+                if not segment.responses:
+                    yield feed.progress(segment.revision)
+            else:
+                cursor.revision, responses = feed.state(self._registry, interest, now_ms)
+                for response in responses:
+                    yield response
+            said_ms = self._clock.now_ms()
+            while True:
+                segment = self._read(interest, cursor.revision)
+                for response in segment.responses:
+                    yield response
+                cursor.revision = segment.revision
+                now_ms = self._clock.now_ms()
+                if segment.responses:
+                    said_ms = now_ms
+                elif now_ms - said_ms >= progress_ms:
+                    yield feed.progress(cursor.revision)
+                    said_ms = now_ms
+                if segment.more:
+                    await asyncio.sleep(0)
+                    continue
+                quiet_ms = said_ms + progress_ms - now_ms
+                await self._changes.next(interest, cursor, quiet_ms / 1000)
 
     def _read(self, interest: Interest, after: int) -> Segment:
         try:

@@ -26,6 +26,7 @@ from hub.ratelimit import RateLimiter
 from hub.registry.health import Health
 from hub.registry.preservation import State
 from hub.registry.state import Registry
+from hub.watch import Lag
 from llmhub.v1.resources_pb2 import Role
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -230,6 +231,20 @@ def history_metrics(registry: Registry) -> Iterator[Metric]:
     yield _one("llmhub_ring_events", "Changes that the ring holds.", len(ring))
     yield _one("llmhub_ring_capacity", "The most changes it holds.", ring.capacity)
     yield _one("llmhub_hosts_reporting", "Hosts with a report in time.", len(registry.resources))
+
+
+def watch_metrics(lag: Lag) -> Iterator[Metric]:
+    """How far those who watch are behind."""
+    yield _one(
+        "llmhub_watch_lag_events",
+        "The most changes that an open watch has yet to be sent.",
+        lag.events,
+    )
+    yield _one(
+        "llmhub_watch_lag_seconds",
+        "The longest that an open watch has not been up to date.",
+        lag.seconds,
+    )
 
 
 def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:

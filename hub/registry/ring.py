@@ -85,5 +85,12 @@ class Ring(Generic[T]):
         """
         if revision < self._floor:
             raise Compacted(f"revision {revision} is before {self._floor}")
-        first = bisect_right(self._revisions, revision, lo=self._start)
+        first = self._first_after(revision)
         return [item for item in self._items[first : first + limit] if item is not None]
+
+    def count_after(self, revision: int) -> int:
+        """How many items after `revision` it has, whether or not others are gone already."""
+        return len(self._revisions) - self._first_after(revision)
+
+    def _first_after(self, revision: int) -> int:
+        return bisect_right(self._revisions, revision, lo=self._start)

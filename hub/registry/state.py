@@ -91,6 +91,8 @@ class Registry:
         self._vram = VramLedger()
         # When each sidecar's view of an endpoint ends, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
+        # Until when each agent that has reported an endpoint counts as there, likewise.
+        self._reporters: OrderedDict[str, int] = OrderedDict()
         self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
@@ -245,6 +247,17 @@ class Registry:
         record = ResourcesRecord(agent_id, report, revision, now_ms)
         self.resources.put(agent_id, record, revision, now_ms)
         self._notify()
+
+    def note_report(self, agent_id: str, now_ms: int) -> None:
+        """Remembers that an agent has reported an endpoint, for as long as reports live."""
+        self._reporters[agent_id] = now_ms + self._reports_ttl_ms
+        self._reporters.move_to_end(agent_id)
+        while next(iter(self._reporters.values())) <= now_ms:
+            self._reporters.popitem(last=False)
+
+    def has_reported(self, agent_id: str, now_ms: int) -> bool:
+        """Whether an agent has reported lately, an endpoint or its host's resources."""
+        return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
 
     def expire(self, now_ms: int) -> None:
         """Drops the reports whose time is over."""

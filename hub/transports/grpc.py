@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_status import rpc_status
 
 from hub.address import join_host_port
 from hub.calls import Calls
 from hub.clock import Clock
 from hub.contract import RPCS, SERVICES, Rpc, rpc
-from hub.errors import FieldViolation, HubError, InvalidToken, LimitReached, ValidationFailed
+from hub.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.presence import GOING_AWAY
 from hub.service import Caller, Reply, Service
 from hub.settings import GrpcSettings, Network
 from hub.tls import ServerTls
-from hub.transports import reflection
+from hub.transports import grpc_health, reflection
 from hub.transports.frames import Session, SessionContext
+from hub.transports.grpc_context import Context, abort, metadata, only_message, peer
 from hub.transports.grpc_sidecar import converse
-from hub.transports.grpc_status import to_status
 from hub.transports.live_streams import LiveStreams
 from hub.transports.peer import peer_address
 from hub.transports.reflection import ServerStream
@@ -35,10 +32,8 @@ from hub.transports.stream_slots import StreamSlots
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
-    Context = grpc.aio.ServicerContext[Any, Any]
     MethodHandler = grpc.RpcMethodHandler[Any, Any]
 else:
-    Context = grpc.aio.ServicerContext
     MethodHandler = grpc.RpcMethodHandler
 
 _CONNECT = rpc("Connect")
@@ -54,7 +49,12 @@ _OPTIONS = (
 )
 
 
+_SERVICE_NAMES = tuple(service.full_name for service in SERVICES)
 _MAX_OPEN_STREAMS = 256
+_MAX_OPEN_STREAMS_PER_PEER = 64
+# A health check ends at once, so those that last are of callers who do not ask.
+_MAX_CHECKS = 1024
+_MAX_CHECKS_PER_PEER = 256
 _MAX_UNIDENTIFIED = 1024
 _MAX_UNIDENTIFIED_PER_PEER = 64
 
@@ -70,12 +70,16 @@ class GrpcDoor:
         calls: Calls,
         clock: Clock,
         *,
+        ready: Callable[[], str | None],
         identify_timeout_s: float,
         grace_s: float,
         trusted_proxies: Sequence[Network] = (),
         tls: ServerTls | None = None,
     ) -> None:
-        """When the door stops, running calls get `grace_s` seconds to end."""
+        """`ready` returns None, or why the hub is not ready.
+
+        When the door stops, running calls get `grace_s` seconds to end.
+        """
         self._grace_s = grace_s
         self._tls = tls
         self._trusted_proxies = trusted_proxies
@@ -86,12 +90,12 @@ class GrpcDoor:
         self._calls = calls
         self._clock = clock
         # Nobody need say who he is for health and reflection, and a sidecar has yet to.
-        self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS)
+        self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS_PER_PEER)
+        self._checks = StreamSlots(in_all=_MAX_CHECKS, per_peer=_MAX_CHECKS_PER_PEER)
         self._unidentified = StreamSlots(
             in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
         )
-        self._health = HealthServicer()
-        self._health.Watch = self._bounded_watch(self._health.Watch)
+        self._health = grpc_health.Health(_SERVICE_NAMES, ready)
         self._streams: set[Session] = set()
         self._live = LiveStreams(clock)
         self._stopping = False
@@ -106,12 +110,15 @@ class GrpcDoor:
             ),
             maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [service.full_name for service in SERVICES]
         by_path = {one.path: self._method_handler(one) for one in RPCS}
-        described = [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+        described = [*_SERVICE_NAMES, grpc_health.SERVICE_NAME]
+        opened, checks = self._bounded(self._open), self._bounded(self._checks)
         server.add_generic_rpc_handlers(
-            (_Dispatch(by_path), *reflection.handlers(described, self._bounded))
+            (
+                _Dispatch(by_path),
+                grpc_health.handlers(self._health, check_guard=checks, watch_guard=opened),
+                *reflection.handlers(described, opened),
+            )
         )
         _require_bindable(host, port)
         try:
@@ -123,8 +130,6 @@ class GrpcDoor:
         except RuntimeError as error:
             raise OSError("gRPC cannot bind it") from error
         await server.start()
-        for name in ("", *names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
         return int(bound)
 
@@ -134,7 +139,7 @@ class GrpcDoor:
         for session in list(self._streams):
             session.close(GOING_AWAY)
         if self._server is not None:
-            await self._health.enter_graceful_shutdown()
+            self._health.stop()
             await self._server.stop(self._grace_s)
 
     def close_token(self, token_id: str) -> None:
@@ -147,58 +152,60 @@ class GrpcDoor:
         if called is _CONNECT:
             return grpc.stream_stream_rpc_method_handler(self._connect, None, _serialize)
         if called.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(called), None, _serialize)
-        return grpc.unary_unary_rpc_method_handler(self._unary(called), None, _serialize)
+            return grpc.stream_stream_rpc_method_handler(self._streaming(called), None, _serialize)
+        return grpc.stream_unary_rpc_method_handler(self._unary(called), None, _serialize)
 
-    def _unary(self, called: Rpc) -> Callable[[bytes, Context], Awaitable[Reply]]:
+    def _unary(self, called: Rpc) -> Callable[[object, Context], Awaitable[Reply]]:
         service, calls, now_ms = self._service, self._calls, self._clock.now_ms
 
-        async def handle(encoded: bytes, context: Context) -> Reply:
-            metadata = _metadata(context)
-            with calls.rpc(called, metadata) as call:
+        async def handle(_requests: object, context: Context) -> Reply:
+            told = metadata(context)
+            with calls.rpc(called, told) as call:
                 try:
                     now = now_ms()
-                    caller = self._caller(metadata, context, now)
+                    caller = self._caller(told, context, now)
                     service.admit_or_raise(called, caller, now)
-                    return await service.carry_out(called, _request(called, encoded), caller, now)
+                    request = _request(called, await only_message(context))
+                    return await service.carry_out(called, request, caller, now)
                 except Exception as error:
-                    await _abort(context, call.fail(error))
+                    await abort(context, call.fail(error))
             raise AssertionError("abort always raises")
 
         return handle
 
-    def _streaming(self, called: Rpc) -> Callable[[bytes, Context], AsyncIterator[Reply]]:
+    def _streaming(self, called: Rpc) -> Callable[[object, Context], AsyncIterator[Reply]]:
         service, calls, now_ms = self._service, self._calls, self._clock.now_ms
 
-        async def handle(encoded: bytes, context: Context) -> AsyncIterator[Reply]:
-            metadata = _metadata(context)
-            with calls.rpc(called, metadata) as call:
+        async def handle(_requests: object, context: Context) -> AsyncIterator[Reply]:
+            told = metadata(context)
+            with calls.rpc(called, told) as call:
                 try:
                     now = now_ms()
-                    caller = self._caller(metadata, context, now)
+                    caller = self._caller(told, context, now)
                     service.admit_or_raise(called, caller, now)
-                    replies = service.execute(called, _request(called, encoded), caller, now)
+                    request = _request(called, await only_message(context))
+                    replies = service.execute(called, request, caller, now)
                     assert isinstance(replies, AsyncIterator)
                     async with aclosing(self._live.guard(caller.principal, replies)) as live:
                         async for reply in live:
                             yield reply
                 except Exception as error:
-                    await _abort(context, call.fail(error))
+                    await abort(context, call.fail(error))
 
         return handle
 
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[Message]:
-        metadata = _metadata(context)
-        with self._calls.rpc(_CONNECT, metadata) as call:
+        told = metadata(context)
+        with self._calls.rpc(_CONNECT, told) as call:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
                 async for frame in converse(
                     self._sessions,
                     frames,
-                    self._address(metadata, context),
+                    self._address(told, context),
                     self._clock,
                     self._identify_timeout_s,
                     self._streams,
@@ -206,43 +213,36 @@ class GrpcDoor:
                 ):
                     yield frame
             except Exception as error:
-                await _abort(context, call.fail(error))
+                await abort(context, call.fail(error))
 
-    def _bounded_watch(
-        self, watch: Callable[[Message, Context], Awaitable[None]]
-    ) -> Callable[[Message, Context], Awaitable[None]]:
-        async def handle(request: Message, context: Context) -> None:
-            try:
-                with self._open.held(_peer(context)):
-                    await watch(request, context)
-            except LimitReached as error:
-                await _abort(context, error)
+    def _bounded(self, slots: StreamSlots) -> Callable[[ServerStream], ServerStream]:
+        """Makes of a stream that is open to all one that takes one of the slots."""
 
-        return handle
+        def bound(stream: ServerStream) -> ServerStream:
+            async def handle(requests: Any, context: Any) -> AsyncIterator[Any]:
+                try:
+                    with slots.held(self._address(metadata(context), context)):
+                        async for reply in stream(requests, context):
+                            yield reply
+                except HubError as error:
+                    await abort(context, error)
 
-    def _bounded(self, stream: ServerStream) -> ServerStream:
-        async def handle(requests: Any, context: Any) -> AsyncIterator[Any]:
-            try:
-                with self._open.held(_peer(context)):
-                    async for reply in stream(requests, context):
-                        yield reply
-            except LimitReached as error:
-                await _abort(context, error)
+            return handle
 
-        return handle
+        return bound
 
-    def _caller(self, metadata: Mapping[str, str], context: Context, now_ms: int) -> Caller:
+    def _caller(self, told: Mapping[str, str], context: Context, now_ms: int) -> Caller:
         """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""
-        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        scheme, _, token = told.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
         principal = self._service.tokens.authenticate(token.strip(), now_ms)
-        return Caller(principal, self._address(metadata, context), "grpc")
+        return Caller(principal, self._address(told, context), "grpc")
 
-    def _address(self, metadata: Mapping[str, str], context: Context) -> str:
+    def _address(self, told: Mapping[str, str], context: Context) -> str:
         """Where the caller is: the peer, or what a trusted proxy says of it."""
-        forwarded = metadata.get("x-forwarded-for", "")
-        return peer_address(_peer(context), self._trusted_proxies, forwarded)
+        forwarded = told.get("x-forwarded-for", "")
+        return peer_address(peer(context), self._trusted_proxies, forwarded)
 
 
 def _require_bindable(host: str, port: int) -> None:
@@ -268,18 +268,6 @@ class _Dispatch(grpc.GenericRpcHandler):
         return self._by_path.get(handler_call_details.method)
 
 
-async def _abort(context: Context, error: HubError) -> None:
-    """Ends a call with an error. Always raises."""
-    await context.abort_with_status(rpc_status.to_status(to_status(error)))
-
-
-def _metadata(context: Context) -> dict[str, str]:
-    """The call's metadata, but for binary values."""
-    return {
-        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
-    }
-
-
 def _request(called: Rpc, encoded: bytes) -> Message:
     """The request of a call. Raises ValidationFailed."""
     try:
@@ -292,12 +280,3 @@ def _request(called: Rpc, encoded: bytes) -> Message:
 
 def _serialize(reply: Reply) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
-
-
-def _peer(context: Context) -> str:
-    """The caller's IP address, from grpc's "ipv4:1.2.3.4:5" or "ipv6:%5B::1%5D:5"."""
-    kind, _, address = context.peer().partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return address
-    host = address.rpartition(":")[0]
-    return host.removeprefix("%5B").removesuffix("%5D").strip("[]")

@@ -1,10 +1,11 @@
 """endpoint_report: a sidecar registers a server of its host and tells what it sees of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from hub.clock import ManualClock
 from hub.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
 from hub.presence import Close, Sidecar
 from hub.ratelimit import Tier
@@ -23,11 +24,12 @@ from llmhub.v1.frame_pb2 import (
     IdentifyRequest,
     ReportEndpointRequest,
     ReportEndpointResponse,
+    ReportOllamaRequest,
     ReportResourcesRequest,
 )
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.core import Core, running_core
-from tests.support.hub import running_hub
+from tests.support.hub import failure_of, running_hub
 
 ID = "10.0.0.9:8000"
 
@@ -150,6 +152,60 @@ async def test_an_agent_that_reports_resources_or_is_connected_is_there(core: Co
     core.presence.join(Sidecar("node-1", "10.0.0.9", "ws", core.clock.now_ms(), Unclosable()))
     with pytest.raises(EndpointOwned):
         await core.as_agent("node-2", "ReportEndpoint", report())
+
+
+def ollama() -> ReportOllamaRequest:
+    return ReportOllamaRequest(ollama_url="10.0.0.9:8000")
+
+
+async def by_report_ollama(core: Core) -> None:
+    await core.as_agent("node-1", "ReportOllama", ollama())
+
+
+async def by_identify(core: Core) -> None:
+    core.secrets["node-1"] = token = await core.token(ROLE_SIDECAR, "node-1")
+    request = IdentifyRequest(agent_id="node-1", token=token, ollama_url="10.0.0.9:8000")
+    await core.as_agent("node-1", "Identify", request)
+
+
+async def by_a_report_without_a_view(core: Core) -> None:
+    await core.as_agent("node-1", "ReportEndpoint", report())
+
+
+@pytest.mark.parametrize("tell", [by_report_ollama, by_identify, by_a_report_without_a_view])
+async def test_an_agent_that_makes_single_calls_is_there_for_as_long_as_a_report_lives(
+    core: Core, tell: Callable[[Core], Awaitable[None]]
+) -> None:
+    await tell(core)
+    core.clock.advance(60_000)
+    for name, request in (("ReportOllama", ollama()), ("ReportEndpoint", report())):
+        with pytest.raises(EndpointOwned):
+            await core.as_agent("node-2", name, request, remote="10.0.0.9")
+    core.clock.advance(29_999)
+    # An unchanged report writes nothing, and counts all the same.
+    await core.as_agent("node-1", "ReportOllama", ollama())
+    core.clock.advance(89_999)
+    with pytest.raises(EndpointOwned):
+        await core.as_agent("node-2", "ReportOllama", ollama())
+    core.clock.advance(1)
+    await core.as_agent("node-2", "ReportOllama", ollama())
+    assert core.endpoint(ID).agent_id == "node-2"
+
+
+async def test_a_hub_that_has_just_started_takes_every_owner_for_there(tmp_path: Path) -> None:
+    clock = ManualClock()
+    request = ReportOllamaRequest(ollama_url="127.0.0.9:8000")
+    async with running_hub(tmp_path, clock) as hub:
+        own = await hub.token(ROLE_SIDECAR, "node-1")
+        await hub.call("ReportOllama", request, token=own)
+    clock.advance(600_000)
+    async with running_hub(tmp_path, clock) as hub:
+        token = await hub.token(ROLE_SIDECAR, "node-2")
+        refused = await failure_of(hub.call("ReportOllama", request, token=token))
+        assert refused.reason == "ENDPOINT_OWNED"
+        clock.advance(90_000)
+        await hub.call("ReportOllama", request, token=token)
+        assert [each.agent_id for each in (await hub.snapshot()).endpoints] == ["node-2"]
 
 
 class Unclosable:

@@ -14,6 +14,7 @@ from llmhub.v1.frame_pb2 import ReportResourcesRequest
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, ROLE_READER, ROLE_SIDECAR
 from tests.support.hub import RunningHub, failure, running_hub
+from tests.support.scrape import scrape, value
 from tests.support.waiting import wait_until
 from tests.support.watching import Copy
 
@@ -112,8 +113,10 @@ async def test_a_resumed_watch_misses_and_repeats_nothing(hub: RunningHub) -> No
     assert EVENT_TYPE_DELETE in {event.type for event in response.events}
     await resumed.until(lambda copy: set(copy.endpoints) == {"127.0.0.1:2"})
 
-    # Where nothing happened meanwhile, the hub says so at once.
-    again = Watcher(hub, after_revision=registry_of(hub).revision)
+    # Where nothing happened meanwhile, the hub says so at once. The first probe would be news.
+    registry = registry_of(hub)
+    await wait_until(lambda: registry.get("127.0.0.1:2").message.HasField("last_checked_at"))
+    again = Watcher(hub, after_revision=registry.revision)
     assert not (await again.next()).events
 
 
@@ -193,8 +196,17 @@ async def test_a_stuck_watcher_delays_nobody_and_is_bounded(hub: RunningHub) -> 
         await lively.until(lambda copy: copy.revision == registry.revision)
     # The stuck one waits in its own stream: it is at the feed neither now nor later.
     await wait_until(lambda: len(hub.hub._feed) == 1)
+    behind = await scrape(hub)
+    assert 25 <= value(behind, "llmhub_watch_lag_events") <= value(behind, "llmhub_ring_events")
+    since = value(behind, "llmhub_watch_lag_seconds")
+    assert since > 0
+    assert value(await scrape(hub), "llmhub_watch_lag_seconds") > since
     await stuck.until(lambda copy: copy.revision == registry.revision)
     assert stuck.copy.endpoints == lively.copy.endpoints
+    await wait_until(lambda: len(hub.hub._feed) == 2)
+    caught_up = await scrape(hub)
+    assert value(caught_up, "llmhub_watch_lag_events") == 0
+    assert value(caught_up, "llmhub_watch_lag_seconds") == 0
 
 
 async def test_a_stopping_hub_ends_watches_at_once(tmp_path: Path) -> None:

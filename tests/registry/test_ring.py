@@ -22,6 +22,11 @@ def test_a_cursor_gets_what_came_after_it() -> None:
     assert ring.after(9, 10) == []
 
 
+def test_what_came_after_a_cursor_is_counted_as_far_as_it_is_there() -> None:
+    ring = filled(3, [3, 5, 9, 12, 20])
+    assert [ring.count_after(each) for each in (0, 5, 9, 10, 19, 20, 99)] == [3, 3, 2, 2, 1, 0, 0]
+
+
 def test_a_batch_is_limited_and_oldest_first() -> None:
     ring = filled(10, [1, 2, 3, 4])
     assert ring.after(1, 2) == ["at 2", "at 3"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import stat
 from contextlib import AsyncExitStack
 
@@ -13,8 +14,8 @@ from hub import contract
 from hub.bootstrap import ADMIN_TOKEN_FILE, STORE_FILE
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest, RegisterEndpointRequest
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, SidecarFrame
-from llmhub.v1.resources_pb2 import ROLE_SIDECAR
-from tests.support.hub import HubProcess, by_id
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
+from tests.support.hub import HubProcess, by_id, hub_process
 from tools.fleetsim import Behaviour, FakeOllama
 
 # A stop takes 5 s at the most; the rest is for a busy machine to run and end the process.
@@ -54,6 +55,22 @@ async def test_the_first_run_makes_an_admin_token_and_shows_it_once(process):
     assert not any(token in line for line in process.banner)
     await require_doors(process)
     assert file.read_text().strip() == token
+
+
+@pytest.mark.parametrize("door", ["ws", "grpc", "http"])
+async def test_the_token_is_shown_by_the_first_start_that_succeeds(tmp_path, door):
+    file = tmp_path / ADMIN_TOKEN_FILE
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        failing = HubProcess(tmp_path, f"--{door}", f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(RuntimeError, match=f"{door}: cannot listen on"):
+            await failing.start()
+    assert not file.exists()
+    async with hub_process(tmp_path) as process:
+        token = file.read_text().strip()
+        assert sum(line.strip() == token for line in process.banner) == 1
+        assert any(line.endswith(f"kept in {file}") for line in process.banner)
+        async with process.client() as hub:
+            assert [each.role for each in (await hub.call("ListTokens")).tokens] == [ROLE_ADMIN]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)

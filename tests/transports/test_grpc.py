@@ -42,6 +42,7 @@ from llmhub.v1.registry_service_pb2 import (
 )
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 from tests.support.hub import failure, failure_of, running_hub
+from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama, Fleet
 
 UNARY = [rpc for rpc in contract.RPCS if not rpc.client_streaming and not rpc.server_streaming]
@@ -455,6 +456,49 @@ async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, mon
         async with asyncio.timeout(10):
             while await again() is None:
                 pass
+
+
+async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_OPEN_STREAMS_PER_PEER", 2)
+    # All peers of this machine have one address, so a proxy tells where they are.
+    async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1/32"]}) as hub:
+        reflect = hub.channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        )
+        health = health_pb2_grpc.HealthStub(hub.channel)
+
+        def watch(address):
+            came_from = (("x-forwarded-for", address),)
+            return health.Watch(health_pb2.HealthCheckRequest(), metadata=came_from, timeout=60)
+
+        held = [watch("192.0.2.1") for _ in range(2)]
+        for call in held:
+            assert (await call.read()).status == health_pb2.HealthCheckResponse.SERVING
+        came_from = (("x-forwarded-for", "192.0.2.1"),)
+        for refused in (watch("192.0.2.1"), reflect(metadata=came_from, timeout=60)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await refused.read()
+            told = failure(caught.value)
+            assert (told.code.name, told.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_REACHED")
+            assert "2 streams of unknown callers at 192.0.2.1" in told.message
+        other = watch("192.0.2.2")
+        assert (await other.read()).status == health_pb2.HealthCheckResponse.SERVING
+        for call in (*held, other):
+            call.cancel()
+        await wait_until(lambda: not len(hub.hub._grpc._open))
+
+
+async def test_checks_that_last_are_few_a_peer(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_CHECKS_PER_PEER", 1)
+    async with running_hub(tmp_path) as hub:
+        silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")(timeout=60)
+        await wait_until(lambda: len(hub.hub._grpc._checks))
+        health = health_pb2_grpc.HealthStub(hub.channel)
+        refused = await failure_of(health.Check(health_pb2.HealthCheckRequest(), timeout=60))
+        assert refused.reason == "LIMIT_REACHED"
+        silent.cancel()
+        await wait_until(lambda: not len(hub.hub._grpc._checks))
+        assert await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
 
 
 async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
