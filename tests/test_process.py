@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from hub.bootstrap import STORE_FILE
 from tests.support.hub import ROOT, HubProcess
 from tests.support.waiting import wait_until
 
@@ -84,8 +85,8 @@ async def test_a_hub_that_starts_obeys_when_told_to_stop(tmp_path: Path) -> None
     process = HubProcess(data_dir, "--config", str(file))
     try:
         await process.launch()
-        # Its first run has come as far as the token; the endpoints come after.
-        await wait_until((data_dir / "admin.token").exists, timeout_s=_DEADLINE_S)
+        # It has come as far as the store; the endpoints come after.
+        await wait_until((data_dir / STORE_FILE).exists, timeout_s=_DEADLINE_S)
         process.send(signal.SIGTERM)
         stdout = process._running().stdout
         assert stdout is not None

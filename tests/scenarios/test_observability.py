@@ -1,6 +1,7 @@
 """What is seen of a hub that works: its metrics and its log."""
 
 import asyncio
+import logging
 
 import pytest
 from structlog.testing import capture_logs
@@ -123,7 +124,8 @@ async def test_the_log_tells_who_came_who_went_and_why(hub):
     assert token not in str(events)
 
 
-async def test_one_event_for_each_change_and_none_for_what_only_reads(hub):
+async def test_one_event_for_each_change_and_none_for_what_only_reads(hub, caplog):
+    caplog.set_level(logging.DEBUG, "hub.audit")
     with capture_logs() as events:
         await hub.call(
             "RegisterEndpoint", RegisterEndpointRequest(host="localhost", api_key="sk-hidden")
