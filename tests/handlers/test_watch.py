@@ -192,7 +192,7 @@ async def test_a_stuck_watcher_delays_nobody_and_is_bounded(hub: RunningHub) -> 
     # What flow control and the buffers of both ends hold is far less than this.
     for round_ in range(40):
         for i in range(25):
-            registry.put_endpoint(Endpoint(id=f"a:{i}", name=f"{round_}", base_path="x" * 20_000))
+            registry.put_endpoint(Endpoint(id=f"a:{i}", name=f"{round_}", base_path="x" * 15_000))
         await lively.until(lambda copy: copy.revision == registry.revision)
     # The stuck one waits in its own stream: it is at the feed neither now nor later.
     await wait_until(lambda: len(hub.hub._feed) == 1)

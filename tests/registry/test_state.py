@@ -141,7 +141,7 @@ def test_an_unchanged_probe_is_a_revision_and_no_event() -> None:
 
 
 def test_an_endpoint_that_shows_ever_other_models_fills_no_memory() -> None:
-    fleet = registry(ring_bytes=20_000)
+    fleet = registry(ring_bytes=50_000)
     fleet.put_endpoint(registered(ID))
     for n in range(100):
         fleet.observe(ID, saw(models=tuple(Model(name=f"{n}-{i}" + "m" * 90) for i in range(10))))
