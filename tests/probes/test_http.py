@@ -1,12 +1,14 @@
 import asyncio
+import contextlib
+import gc
 import gzip
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from hub.probes.errors import (
@@ -28,7 +30,7 @@ DEFAULTS = ProbeSettings()
 FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
     client = ProbeClient(settings)
     await client.open()
@@ -124,6 +126,38 @@ async def test_every_misbehaviour_is_a_clear_sentence(
     assert type(error) is kind
     assert str(error) == sentence
     assert error.answered is (kind is not Unreachable)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[Callable[[], list[object]]]:
+    """What only the garbage collector would find; it finds nothing by itself meanwhile."""
+    gc.collect()
+    gc.disable()
+
+    def found() -> list[object]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        gc.set_debug(0)
+        return gc.garbage[:]
+
+    yield found
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.REFUSED, Behaviour.HALF_OPEN, Behaviour.HANGING])
+async def test_a_probe_that_fails_is_gone_when_it_is_over(
+    fleet: Fleet, uncollected: Callable[[], list[object]], behaviour: Behaviour
+):
+    server = await fleet.add(FakeOllama("a:latest"), behaviour)
+    client = ProbeClient(FAST)
+    await client.open()
+    for _ in range(3):
+        with contextlib.suppress(ProbeError):
+            await client.to(at(server.host, server.port)).get("/api/tags")
+    left = uncollected()
+    await client.close()
+    assert [each for each in left if isinstance(each, Asker | aiohttp.ClientRequest)] == []
 
 
 async def test_an_oversized_answer_stops_at_the_limit(fleet: Fleet):
