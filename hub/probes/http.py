@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 import aiohttp
 import orjson
+import yarl
 from aiohappyeyeballs import AddrInfoType
 from aiohttp import hdrs
-from yarl import URL
 
 from hub.probes.errors import (
     BadAnswer,
@@ -44,6 +44,9 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 _SMALL_BODY = 64 * 1024
 _LARGE_BODIES = 16
 _DNS_TTL_S = 60
+# So many hosts of a fleet are looked at once only, not at every request: yarl's default,
+# 512, is a cache that ten thousand hosts in turn always miss.
+_KNOWN_HOSTS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class Asker:
         target = self.target
         self.asking = f"GET {path}"
         try:
-            url = URL.build(
+            url = yarl.URL.build(
                 scheme=target.scheme,
                 host=target.host,
                 port=target.port,
@@ -280,6 +283,7 @@ class ProbeClient:
     async def open(self) -> None:
         """Makes the session; no network yet."""
         settings = self.settings
+        yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
         connector = aiohttp.TCPConnector(
             # The engine bounds the probes in flight, which have one connection each.
             limit=0,
