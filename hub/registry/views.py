@@ -70,7 +70,7 @@ class PageCache:
     def __init__(self, registry: Registry, capacity: int = 16) -> None:
         self._registry = registry
         self._capacity = capacity
-        self._pages: dict[bytes, bytes] = {}
+        self._pages: dict[bytes, _Page] = {}
         self._endpoints_revision: int | None = None
 
     def encoded(self, request: ListEndpointsRequest, make: Callable[[], bytes]) -> bytes:
@@ -85,11 +85,32 @@ class PageCache:
         key = request.SerializeToString(deterministic=True)
         page = self._pages.get(key)
         if page is None:
-            page = make()
+            page = _Page(make())
             if len(self._pages) >= self._capacity:
                 del self._pages[next(iter(self._pages))]
             self._pages[key] = page
-        return page + ListEndpointsResponse(revision=registry.revision).SerializeToString()
+        return page.at(registry.revision)
+
+
+class _Page:
+    """An encoded page, with the last revision that it was given out at.
+
+    A page of a thousand endpoints is a megabyte, so it is copied for a new revision only.
+    """
+
+    __slots__ = ("_encoded", "_revision", "_size")
+
+    def __init__(self, endpoints: bytes) -> None:
+        self._encoded = endpoints
+        self._size = len(endpoints)
+        self._revision: int | None = None
+
+    def at(self, revision: int) -> bytes:
+        if revision != self._revision:
+            tail = ListEndpointsResponse(revision=revision).SerializeToString()
+            self._encoded = b"".join((memoryview(self._encoded)[: self._size], tail))
+            self._revision = revision
+        return self._encoded
 
 
 class SnapshotView:
