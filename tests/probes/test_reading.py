@@ -2,7 +2,12 @@ import pytest
 
 from hub.probes import reading
 from hub.probes.http import JsonValue
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_UNSPECIFIED, Model
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
+    Model,
+)
 
 ODD: list[JsonValue] = [None, True, 1, 2.5, "text", [1], {"other": 1}]
 
@@ -68,3 +73,13 @@ def test_models_are_sorted_named_once_and_bounded() -> None:
     assert len(kept) == reading.MAX_MODELS
     assert [model.name for model in kept] == sorted(model.name for model in kept)
     assert not kept[6].digest, "the first of a name stays"
+
+
+def test_models_that_many_servers_have_are_kept_once():
+    models = [reading.model(name, state=MODEL_STATE_AVAILABLE, digest="d") for name in "ab"]
+    again = [reading.model(name, state=MODEL_STATE_AVAILABLE, digest="d") for name in "ab"]
+    loaded = reading.model("a", state=MODEL_STATE_LOADED, digest="d")
+    first, second = reading.shared(models), reading.shared(again)
+    assert first == second == tuple(models)
+    assert all(one is other for one, other in zip(first, second, strict=True))
+    assert reading.shared([loaded]) == (loaded,)

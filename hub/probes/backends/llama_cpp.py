@@ -103,7 +103,7 @@ class LlamaCppProber(Prober):
         for model in models:
             if context is not None:
                 model.context_length = context
-        return Sighting(tuple(models), props.build, load)
+        return Sighting(reading.shared(models), props.build, load)
 
     async def _probe_router(self, ask: Asker, props: Props) -> Sighting:
         value = (await ask.get("/models")).json()
@@ -122,7 +122,7 @@ class LlamaCppProber(Prober):
                 model.context_length = context
             if (load := parse_slots(slots)) is not None:
                 loads.append(load)
-        return Sighting(tuple(models), props.build, add_up(loads))
+        return Sighting(reading.shared(models), props.build, add_up(loads))
 
 
 def parse_props(value: JsonValue) -> Props:

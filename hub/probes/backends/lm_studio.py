@@ -40,10 +40,10 @@ class LmStudioProber(Prober):
             models = parse_v1(answer.json_or_none())
             if models is not None:
                 self._is_old = False
-                return Sighting(tuple(models))
+                return Sighting(reading.shared(models))
         models = parse_v0((await ask.get("/api/v0/models")).json())
         self._is_old = True
-        return Sighting(tuple(models))
+        return Sighting(reading.shared(models))
 
 
 def parse_v1(value: JsonValue) -> list[Model] | None:

@@ -65,7 +65,7 @@ class OllamaProber(Prober):
             tags = await ask.get("/api/tags")
             models = parse_tags(tags.json())
             await self._ask_version(ask)
-            return Sighting(tuple(models), self._version)
+            return Sighting(reading.shared(models), self._version)
         ps_digest = _digest(running.require_ok())
         # Somebody who waits for this probe wants all of it.
         if self._skips_tags and ps_digest == self._ps and not ask.is_asked:
@@ -74,7 +74,7 @@ class OllamaProber(Prober):
         tags = (await ask.get("/api/tags")).require_ok()
         tags_digest = _digest(tags)
         if (tags_digest, ps_digest) != (self._tags, self._ps):
-            self._models = tuple(merge(parse_tags(tags.json()), parse_ps(running.json())))
+            self._models = reading.shared(merge(parse_tags(tags.json()), parse_ps(running.json())))
             self._tags, self._ps = tags_digest, ps_digest
         self._skips_tags = True
         return Sighting(self._models, self._version)

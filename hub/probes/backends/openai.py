@@ -1,5 +1,6 @@
 """Any server with an OpenAI-compatible model list: all it tells is the names."""
 
+from hub.probes import reading
 from hub.probes.backends.base import Prober, Sighting
 from hub.probes.backends.listing import parse_list
 from hub.probes.http import Asker
@@ -16,4 +17,4 @@ class OpenAiProber(Prober):
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
-        return Sighting(tuple(parse_list((await ask.get("/v1/models")).json())))
+        return Sighting(reading.shared(parse_list((await ask.get("/v1/models")).json())))

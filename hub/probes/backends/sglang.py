@@ -44,7 +44,7 @@ class SglangProber(Prober):
                 self._version = (
                     reading.text(value, "version", limit=reading.MAX_VERSION) or self._version
                 )
-        return Sighting(tuple(models), self._version, load)
+        return Sighting(reading.shared(models), self._version, load)
 
     async def _ask_version(self, ask: Asker) -> None:
         for path in ("/get_server_info", "/server_info"):

@@ -56,7 +56,7 @@ class VllmProber(Prober):
         models = parse_list(listed, owner="vllm", state=state)
         page = await ask.get("/metrics")
         load = parse_metrics(page.body) if page.ok else None
-        return Sighting(tuple(models), self._version, load)
+        return Sighting(reading.shared(models), self._version, load)
 
     async def _sleeps(self, ask: Asker) -> bool:
         if not self._can_sleep:
