@@ -6,7 +6,7 @@ from hub import app
 from hub.transports import http_stream
 from llmhub.v1.admin_service_pb2 import RevokeTokenRequest
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
-from tests.support.browser_calls import STREAM, Browser
+from tests.support.browser_calls import STREAM, Browser, SseReader
 from tests.support.hub import REGISTRY_PATH, running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
@@ -69,6 +69,14 @@ async def test_what_probes_and_sidecars_tell(hub, browser):
             assert state["since"][server.id] == state["history"][-1][0]
 
 
+async def told_name(events: SseReader, name: str) -> str:
+    """The id of the update that tells an endpoint's new name; what was checked may come first."""
+    while True:
+        id_, update = await events.until("update", "put")
+        if name in [each["name"] for each in update["put"]]:
+            return id_
+
+
 async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
     one, two = f"{REGISTRY_PATH}/127.0.0.1:9", f"{REGISTRY_PATH}/127.0.0.2:9"
     for host in ("127.0.0.1", "127.0.0.2"):
@@ -79,10 +87,10 @@ async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
     async with browser.stream() as other, browser.stream() as events:
         await events.until("state", "endpoints")
         await hub.http("PATCH", one, body={"name": "a"})
-        id_, _ = await events.until("update", "put")
-        await other.until("update", "put")
+        id_ = await told_name(events, "a")
+        await told_name(other, "a")
         await hub.http("PATCH", two, body={"name": "b"})
-        await events.until("update", "put")
+        await told_name(events, "b")
         async with browser.stream(Last_Event_ID=id_) as again:
             assert (await again.next())[1] == "hello"
             _, kind, update = await again.next()
