@@ -149,6 +149,21 @@ def test_an_endpoint_that_shows_ever_other_models_fills_no_memory() -> None:
     assert fleet.ring.after(fleet.revision - 1, 10)[0].after is fleet.get(ID)
 
 
+def test_what_only_a_check_made_is_counted_with_the_change_that_followed() -> None:
+    held = []
+    for checks in (0, 1):
+        fleet = registry(ring_bytes=50_000)
+        fleet.put_endpoint(registered(ID))
+        for n in range(100):
+            models = tuple(Model(name=f"{n}-{i}" + "m" * 90) for i in range(10))
+            for _ in range(1 + checks):
+                fleet.observe(ID, saw(models=models))
+        events = fleet.ring.after(fleet.ring.floor, 100)
+        records = {id(each) for event in events for each in (event.before, event.after)}
+        held.append(len(records))
+    assert held[1] <= held[0] + 1
+
+
 def test_a_probe_of_a_removed_endpoint_does_not_bring_it_back() -> None:
     fleet = registry()
     healthy(fleet)
