@@ -8,8 +8,6 @@ Start reading here. What is made where:
 """
 
 import asyncio
-import errno
-import os
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -17,10 +15,9 @@ from random import Random
 import structlog
 
 from hub import health, logs, validation
-from hub.address import join_host_port
 from hub.aliases import AliasBook, AliasFollower
 from hub.audit_trail import AuditTrail
-from hub.bootstrap import StartError, ensure_admin_token, prepare_data_dir
+from hub.bootstrap import StartError, ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.clock import Clock
 from hub.config import ConfigError
 from hub.fleet import FleetFollower
@@ -30,9 +27,16 @@ from hub.handlers.registry import RegistryHandlers
 from hub.handlers.selection import SelectionHandlers
 from hub.handlers.sidecar import SidecarHandlers
 from hub.handlers.watch import WatchHandlers
+from hub.listening import listen
 from hub.misbehaviour import Cooldowns
 from hub.observability import Observability
-from hub.parts import health_settings, limits_by_role, make_limiters, make_store, probe_settings
+from hub.parts import (
+    health_settings,
+    limits_by_role,
+    make_limiters,
+    make_store,
+    probe_settings,
+)
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.records import (
@@ -43,7 +47,6 @@ from hub.records import (
     SESSIONS,
     TOKENS,
     RecordDispatcher,
-    name_of,
 )
 from hub.registrar import Registrar
 from hub.registry.impact import lost_models
@@ -53,12 +56,12 @@ from hub.service import Service
 from hub.sessions import SessionRegistry
 from hub.settings import Settings
 from hub.static_endpoints import StaticEndpoints, wanted_endpoints
-from hub.stores.base import Change, Entry
+from hub.stores.base import Change
 from hub.stores.sqlite import SqliteStore
 from hub.tasks import tell_of_end
 from hub.times import to_timestamp
 from hub.tls import ServerTls
-from hub.tokens import TokenRegistry
+from hub.tokens import Revocations, TokenRegistry
 from hub.transports.frames import SessionContext
 from hub.transports.grpc import GrpcDoor
 from hub.transports.http import HttpDoor
@@ -77,8 +80,6 @@ log = structlog.get_logger()
 _GRACE_S = 3.0
 # A store that restarts or elects a leader is back before.
 _OUT_OF_TOUCH_S = 10.0
-# More than an incarnation gives out: 20,000 changes a second for eight weeks.
-_MOST_REVISIONS = 100_000_000_000
 
 
 class Hub:
@@ -148,7 +149,7 @@ class Hub:
             self._tls = ServerTls(settings.tls)
         prepare_data_dir(settings.data_dir)
         contents = await self._store.open(self._changed)
-        first_revision = await self._new_first_revision()
+        first_revision = await new_first_revision(self._store, self._started_ms)
         registry = self._registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
@@ -159,7 +160,7 @@ class Hub:
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self._tokens, _Revocations(self._token_gone)],
+                TOKENS: [self._tokens, Revocations(self._token_gone)],
                 SESSIONS: [self._sessions],
                 ALIASES: [AliasFollower(registry)],
                 AUDIT: [self._trail],
@@ -179,16 +180,6 @@ class Hub:
             settings.data_dir, self._store, self._tokens, self._clock.now_ms()
         )
         self._ready = True
-
-    async def _new_first_revision(self) -> int:
-        """A revision greater than every one that an earlier incarnation gave out."""
-        wanted = self._started_ms * 1000
-        number = await self._store.next_incarnation(wanted)
-        if number > wanted:
-            # The clock was set back. The number is greater than the last one's, but
-            # that incarnation has counted on from there, nobody knows how far.
-            number = await self._store.next_incarnation(number + _MOST_REVISIONS)
-        return number
 
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""
@@ -356,18 +347,7 @@ class Hub:
             ("grpc", self._grpc, settings.grpc),
             ("http", self._http, settings.http),
         ):
-            try:
-                port = await door.start(listener.host, listener.port)
-            except OSError as error:
-                why = _why(error)
-                if error.errno == errno.EADDRINUSE:
-                    free = join_host_port(listener.host, 0)
-                    why += (
-                        f"; stop what listens there, or name another port: --{name} {free} "
-                        "takes a free one"
-                    )
-                raise StartError(f"{name}: cannot listen on {listener.address}: {why}") from error
-            self._addresses[name] = join_host_port(listener.host, port)
+            self._addresses[name] = await listen(name, door, listener.host, listener.port)
 
     def _changed(self, change: Change) -> None:
         if self._dispatcher is not None:
@@ -414,24 +394,3 @@ class Hub:
         if self._registry is None:
             raise RuntimeError("the hub has not started")
         return self._registry
-
-
-class _Revocations:
-    """Tells of tokens that are gone; a `RecordConsumer` of "tokens"."""
-
-    def __init__(self, gone: Callable[[str], None]) -> None:
-        self._gone = gone
-
-    def apply_put(self, entry: Entry) -> None:
-        """A new token disconnects nobody."""
-
-    def apply_delete(self, key: str) -> None:
-        """See `RecordConsumer`."""
-        self._gone(name_of(key))
-
-
-def _why(error: OSError) -> str:
-    """What the system says of it; asyncio's own message repeats the address."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""What a hub needs before it can open: a private data directory and an admin's token."""
+"""What a hub needs before it can open: a private directory, a first revision, an admin's token."""
 
 import contextlib
 import os
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
+# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+_MOST_REVISIONS = 100_000_000_000
 
 
 class StartError(Exception):
@@ -89,3 +91,14 @@ async def ensure_admin_token(
         raise StartError(f"{file}: {error.strerror or error}") from error
     await store.commit([put])
     return secret
+
+
+async def new_first_revision(store: Store, now_ms: int) -> int:
+    """A revision greater than every one that an earlier incarnation gave out. Raises StoreError."""
+    wanted = now_ms * 1000
+    number = await store.next_incarnation(wanted)
+    if number > wanted:
+        # The clock was set back. The number is greater than the last one's, but
+        # that incarnation has counted on from there, nobody knows how far.
+        number = await store.next_incarnation(number + _MOST_REVISIONS)
+    return number

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -204,3 +205,17 @@ def _decode(entry: Entry) -> _Record:
     return _Record(
         digest, Principal(info.role, info.agent_id, info.id, expires_at_ms), info, entry.revision
     )
+
+
+class Revocations:
+    """Tells of tokens that are gone; a `RecordConsumer` of "tokens"."""
+
+    def __init__(self, gone: Callable[[str], None]) -> None:
+        self._gone = gone
+
+    def apply_put(self, entry: Entry) -> None:
+        """A new token disconnects nobody."""
+
+    def apply_delete(self, key: str) -> None:
+        """See `RecordConsumer`."""
+        self._gone(name_of(key))

@@ -1,19 +1,7 @@
 import io
 import logging
-from collections.abc import Iterator
-
-import pytest
 
 from hub.sidecar.log import REDACTED, configure
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_the_token_is_nowhere_not_even_in_a_traceback() -> None:
