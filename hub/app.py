@@ -256,7 +256,7 @@ class Hub:
             is_connected=self._presence.is_connected,
             owners_presumed_until_ms=self._started_ms + round(settings.resources_ttl_s * 1000),
         )
-        selection = SelectionHandlers(registry)
+        selection = SelectionHandlers(registry, clock)
         self._static = StaticEndpoints(registrar, registry, clock, is_alone=not settings.store.etcd)
         await self._static.sync(wanted_endpoints(settings))
         service = Service(

@@ -9,26 +9,35 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
+from weakref import WeakValueDictionary
 
 SLICE_S: Final = 0.005
 """How long the pieces of one turn take together, but for the last of them."""
 
 
 class Slices:
-    """Does work in slices, one in each turn of the loop, however many ask for some."""
+    """Does work in slices, one in each turn of the loop, however many ask for some.
+
+    One work is done at a time, to its end. An owner's works queue among themselves,
+    so that each waits for at most one work of every other owner before its own turn.
+    """
 
     def __init__(self, slice_s: float = SLICE_S) -> None:
         self._slice_s = slice_s
         self._busy = asyncio.Lock()
+        # An owner's lock lives as long as somebody waits for it or has it.
+        self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, work: Callable[[], Iterator[None]]) -> None:
+    async def run(self, work: Callable[[], Iterator[None]], owner: str = "") -> None:
         """Calls `work` at the start of each slice and takes pieces of what it returns.
 
         It ends with the slice in which an iterator ended, and the caller goes on in
         the same turn: nothing has changed since. So `work` may take notice of what
         others changed between two slices. Raises whatever `work` and its pieces raise.
         """
-        async with self._busy:
+        own = self._owners.setdefault(owner, asyncio.Lock())
+        # asyncio's locks are fair, so the owners take turns.
+        async with own, self._busy:
             while True:
                 if self._slice(work()):
                     return

@@ -74,6 +74,19 @@ def steps(clock: Work, work: Work) -> Iterator[None]:
         yield
 
 
+async def test_owners_take_turns() -> None:
+    slices, done = Slices(slice_s=0), []
+
+    async def one(name: str, owner: str) -> None:
+        await slices.run(Work(3), owner)
+        done.append(name)
+
+    names = ("a1", "a2", "a3", "b1", "b2")
+    await asyncio.gather(*(one(name, name[0]) for name in names))
+    assert done == ["a1", "b1", "a2", "b2", "a3"]
+    assert not slices._owners
+
+
 async def test_work_that_fails_or_is_given_up_leaves_the_way_free(work: Work) -> None:
     slices = Slices(slice_s=0)
 

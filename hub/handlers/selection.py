@@ -7,6 +7,7 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from hub.clock import Clock
 from hub.errors import (
     HubError,
     LeaseNotFound,
@@ -16,6 +17,7 @@ from hub.errors import (
     NoHealthyEndpoint,
     RateLimited,
 )
+from hub.handlers.catching_up import FEW, CatchingUp
 from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
@@ -26,7 +28,6 @@ from hub.registry.ring import Compacted
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
 from hub.registry.state import Registry
 from hub.service import Caller
-from hub.slices import Slices
 from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
@@ -51,12 +52,9 @@ LARGE_RANKING: Final = 1000
 LARGE_RANKINGS: Final = 30
 """How many of them one token may have made a minute.
 
-They hold nobody up, but each costs 50 µs of CPU a candidate and puts out others:
-of 10,000 candidates there is room for 20.
+Each costs 50 µs of CPU a candidate and puts out others: of 10,000 candidates there
+is room for 20. While one is made, those wait who have as much to judge.
 """
-
-FEW: Final = 100
-"""So many endpoints are judged while the caller waits: no longer than a slice takes."""
 
 GUESSES: Final = 60
 """How often a minute one token is told which names are like an unknown one."""
@@ -72,17 +70,20 @@ _READ_AT_ONCE: Final = 10_000
 class SelectionHandlers:
     """Chooses endpoints out of the registry, and keeps the leases.
 
-    It waits for nothing but, where there is much to judge, for its turns on the loop.
+    It waits for nothing but, where there is much to judge, for its turns on the loop;
+    only then it reads the clock.
     """
 
     def __init__(
         self,
         registry: Registry,
+        clock: Clock,
         *,
         max_leases: int = MAX_LEASES,
         max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
     ) -> None:
         self._registry = registry
+        self._clock = clock
         self._rankings = Rankings(self, self._candidates)
         self.leases = Leases(
             max_leases=max_leases,
@@ -91,7 +92,7 @@ class SelectionHandlers:
         )
         # Weights are free, so that anybody can ask what nobody has asked before.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
-        self._slices = Slices()
+        self._catching_up = CatchingUp()
         self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
         self._seen = registry.revision
 
@@ -125,30 +126,29 @@ class SelectionHandlers:
     def select_endpoint(
         self, request: SelectEndpointRequest, caller: Caller, now_ms: int
     ) -> bytes | Awaitable[bytes]:
-        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited."""
+        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
+
+        So does what it returns where there is much to judge.
+        """
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
         )
         if kept.behind() > FEW:
-            return self._caught_up(request, caller, now_ms)
+            return self._answer_later(request, caller)
         for _ in kept.catch_up():
             pass
         return self._answer(request, kept.ranking, caller, now_ms)
 
-    async def _caught_up(
-        self, request: SelectEndpointRequest, caller: Caller, now_ms: int
-    ) -> bytes:
-        """Judges what there is to judge in slices, then answers."""
-        kept: Kept
-
-        def work() -> Iterator[None]:
-            nonlocal kept
-            # It may have been put out since, and is paid for.
-            kept = self._kept(request, now_ms)
-            return kept.catch_up()
-
-        await self._slices.run(work)
-        return self._answer(request, kept.ranking, caller, now_ms)
+    async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
+        """Answers as of when all is judged, which is not when the request came."""
+        kept = await self._catching_up.wait(
+            caller.principal.token_id,
+            # It may be put out meanwhile, and is paid for.
+            lambda: self._kept(request, self._clock.now_ms()),
+        )
+        for _ in kept.catch_up():
+            pass
+        return self._answer(request, kept.ranking, caller, self._clock.now_ms())
 
     def _kept(
         self,

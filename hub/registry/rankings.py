@@ -31,7 +31,7 @@ _MOMENTARY: Final = (
 Key = tuple[int, bytes]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Kept:
     """A ranking, and the endpoints that it has yet to judge anew or to recount.
 

@@ -8,6 +8,7 @@ import pytest
 
 from hub.client.errors import NoSelection, NotSynced
 from hub.client.fleet import FleetCopy, base_url
+from hub.clock import ManualClock
 from hub.errors import HubError
 from hub.handlers.selection import SelectionHandlers
 from hub.principal import Principal
@@ -126,7 +127,8 @@ def test_it_scores_as_the_hub_does(following: Following) -> None:
             request = SelectEndpointRequest(model="m", min_free_vram_bytes=least, count=20)
             by_hub: dict[str, float] = {}
             with contextlib.suppress(HubError):
-                raw = SelectionHandlers(following.registry).select_endpoint(request, CALLER, NOW)
+                by_it = SelectionHandlers(following.registry, ManualClock(NOW))
+                raw = by_it.select_endpoint(request, CALLER, NOW)
                 selections = SelectEndpointResponse.FromString(raw).selections
                 by_hub = {each.endpoint.id: each.score for each in selections}
             try:

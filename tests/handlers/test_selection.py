@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from hub.clock import ManualClock
 from hub.errors import (
     LeaseNotFound,
     LimitReached,
@@ -13,7 +14,7 @@ from hub.errors import (
     NoHealthyEndpoint,
     RateLimited,
 )
-from hub.handlers import selection
+from hub.handlers import catching_up, selection
 from hub.handlers.selection import GUESSES, SelectionHandlers
 from hub.principal import Principal
 from hub.registry.state import Registry
@@ -35,7 +36,7 @@ def registry() -> Registry:
 
 class Selecting:
     def __init__(self, registry: Registry, **bounds: int) -> None:
-        self.handlers = SelectionHandlers(registry, **bounds)
+        self.handlers = SelectionHandlers(registry, ManualClock(NOW), **bounds)
         self.now_ms = NOW
 
     def __call__(self, model: str = "m", *, lease_s: float = 0, **fields: object):
@@ -125,7 +126,10 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under changes of all kinds between the slices, by several callers of several criteria."""
-    monkeypatch.setattr(selection, "FEW", 0)
+    for module in (selection, catching_up):
+        monkeypatch.setattr(module, "FEW", 0)
+    # Some of them change sides while they are judged.
+    monkeypatch.setattr(catching_up, "FAR_BEHIND", 30)
     rng = random.Random(11)
     for i in range(40):
         add(registry, f"base{i}:1", loaded(), agent_id=f"n{i % 2}", latency_ms=1 + i % 5)
@@ -139,7 +143,7 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
         )
         raw = select.handlers.select_endpoint(request, CALLER, NOW)
         one = pb.SelectEndpointResponse.FromString(raw if isinstance(raw, bytes) else await raw)
-        fresh = SelectionHandlers(registry)
+        fresh = SelectionHandlers(registry, ManualClock(NOW))
         kept = fresh._kept(request, NOW)
         assert all(step is None for step in kept.catch_up())
         anew = fresh._answer(request, kept.ranking, CALLER, NOW)
@@ -159,12 +163,37 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
             for _ in range(20):
                 await asyncio.sleep(0)
 
-    monkeypatch.setattr(select.handlers, "_slices", Slices(slice_s=0))
+    for lane in ("_near", "_far"):
+        monkeypatch.setattr(select.handlers._catching_up, lane, Slices(slice_s=0))
     changing = asyncio.create_task(change())
     for _ in range(5):
         await asyncio.gather(*map(ask, range(6)))
     changing.cancel()
     assert checked == 30
+
+
+async def test_who_has_waited_is_answered_as_of_then(registry: Registry) -> None:
+    clock = ManualClock(NOW)
+    handlers = SelectionHandlers(registry, clock)
+    for i in range(selection.FEW + 1):
+        add(registry, f"h{i}:1", loaded())
+    request = pb.SelectEndpointRequest(model="m")
+    request.lease_ttl.FromSeconds(1)
+    reply = handlers.select_endpoint(request, CALLER, NOW)
+    assert not isinstance(reply, bytes)
+    clock.advance(2600)
+    (chosen,) = pb.SelectEndpointResponse.FromString(await reply).selections
+    assert chosen.lease_expires_at.ToMilliseconds() == NOW + 3600
+    assert handlers.in_flight_now(chosen.endpoint.id, NOW + 3599) == 1
+    for i in range(selection.FEW + 1):
+        registry.remove_endpoint(f"h{i}:1")
+        add(registry, f"h{i}:1", loaded())
+    request.max_fact_age.FromSeconds(3)
+    reply = handlers.select_endpoint(request, CALLER, NOW + 2600)
+    assert not isinstance(reply, bytes)
+    clock.advance(401)
+    with pytest.raises(NoCapacity, match="none meets"):
+        await reply
 
 
 def found(select: Selecting, **request: object) -> dict[str, float] | str:

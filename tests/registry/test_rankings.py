@@ -1,5 +1,6 @@
 import pytest
 
+from hub.clock import ManualClock
 from hub.handlers.selection import SelectionHandlers
 from hub.registry.rankings import Rankings
 from hub.registry.state import Registry
@@ -7,7 +8,7 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.registry_service_pb2 import STRATEGY_ROUND_ROBIN
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
-from tests.support.fleet_of import add, loaded
+from tests.support.fleet_of import NOW, add, loaded
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def registry() -> Registry:
 
 
 def rankings(registry: Registry, **bounds: int) -> Rankings:
-    facts = SelectionHandlers(registry)
+    facts = SelectionHandlers(registry, ManualClock(NOW))
     return Rankings(facts, facts._candidates, **bounds)
 
 
@@ -114,7 +115,7 @@ def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry
 def test_one_that_cannot_be_judged_is_asked_of_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = SelectionHandlers(registry)
+    facts = SelectionHandlers(registry, ManualClock(NOW))
     kept = Rankings(facts, facts._candidates)
     endpoint = facts.endpoint
 

@@ -144,7 +144,7 @@ async def running_core(
     )
     dispatcher.load(await store.open(dispatcher.apply))
     follower.starting = False
-    selection = SelectionHandlers(registry)
+    selection = SelectionHandlers(registry, clock)
     registrar = Registrar(
         store, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
     )
