@@ -22,7 +22,7 @@ from hub.ratelimit import RateLimiter, Tier
 from hub.registry import views
 from hub.registry.impact import may_be_selected
 from hub.registry.leases import Leases, TooManyLeases
-from hub.registry.near_names import MAX_LOOKED_AT, near_names
+from hub.registry.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
 from hub.registry.rankings import Kept, Rankings
 from hub.registry.ring import Compacted
 from hub.registry.selection import NOT_SELECTABLE, Limits, Ranking, Verdict, pick, rejections
@@ -64,6 +64,9 @@ _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
 _MAX_RETRY_MS: Final = 60_000
 _NAMED_REJECTIONS: Final = 20
+# gRPC tells an error in trailers, of which clients take 8 KiB by default, and encodes
+# metadata in base64. A model's name may be 512 characters of 4 bytes.
+_METADATA_BYTES: Final = 3500
 _READ_AT_ONCE: Final = 10_000
 
 
@@ -275,16 +278,21 @@ class SelectionHandlers:
         rejected = rejections(ranking, limits, now_ms)
         metadata = {"model": model} | _counts(why for _, why, _ in rejected)
         if request.explain:
+            room = _METADATA_BYTES - sum(len(f"{key}{metadata[key]}".encode()) for key in metadata)
             for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
-                metadata[f"rejected {verdict.endpoint.id}"] = detail
+                key = f"rejected {verdict.endpoint.id}"
+                room -= len(f"{key}{detail}".encode())
+                if room < 0:
+                    break
+                metadata[key] = detail
         if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
             return NoCapacity(
-                f"healthy endpoints have {model}, and none meets the request's needs",
+                f"healthy endpoints have {_brief(model)}, and none meets the request's needs",
                 metadata=metadata,
             )
         retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
         return NoHealthyEndpoint(
-            f"{len(rejected)} endpoints have {model}, and none is healthy and enabled",
+            f"{len(rejected)} endpoints have {_brief(model)}, and none is healthy and enabled",
             metadata=metadata,
             retry_after_ms=retry_ms,
         )
@@ -297,14 +305,14 @@ class SelectionHandlers:
         )
         if unasked:
             return NoHealthyEndpoint(
-                f"no endpoint is known to have {model}, and not all have been probed yet",
+                f"no endpoint is known to have {_brief(model)}, and not all have been probed yet",
                 metadata={"model": model},
                 retry_after_ms=_RETRY_MS,
             )
         near = self._near(model, caller, now_ms)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         metadata = {"model": model} | {f"near_{i}": name for i, name in enumerate(near, start=1)}
-        return ModelUnknown(f"no endpoint has {model}{hint}", metadata=metadata)
+        return ModelUnknown(f"no endpoint has {_brief(model)}{hint}", metadata=metadata)
 
     def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
         """Names that may be meant; none for who asks too often, for they cost milliseconds."""
@@ -329,6 +337,14 @@ def _explained(
         candidate = _candidate(verdict)
         candidate.rejection, candidate.detail = rejection, detail
         yield candidate
+
+
+def _brief(name: str) -> str:
+    """A name for a message, which gRPC writes with three characters for a byte."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_BYTES:
+        return name
+    return f"{encoded[:MAX_BYTES].decode(errors='ignore')}…"
 
 
 def _candidate(verdict: Verdict) -> Candidate:

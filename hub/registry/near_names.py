@@ -8,6 +8,9 @@ from typing import Final
 MAX_LOOKED_AT: Final = 2000
 """How many names are worth a look; each costs some microseconds."""
 
+MAX_BYTES: Final = 100
+"""The longest names that are told, in UTF-8: an error has to fit into headers."""
+
 _MAX_COMPARED: Final = 64
 _MAX_LENGTH: Final = 200
 _LEAST_LIKENESS: Final = 0.5
@@ -16,6 +19,7 @@ _LEAST_LIKENESS: Final = 0.5
 def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     """At most `most` of `names` that somebody who wrote `wanted` may have meant, best first.
 
+    None is longer than `MAX_BYTES`.
     Upper and lower case are the same, and a name that begins with `wanted`, or the
     other way round, is near. Looks at the first `MAX_LOOKED_AT` names and compares
     the few of them with the most letters in common, in linear time, so that the cost
@@ -28,7 +32,7 @@ def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     looked_at = (
         (len(letters.symmetric_difference(name.casefold())), name)
         for name in islice(names, MAX_LOOKED_AT)
-        if len(name) <= _MAX_LENGTH
+        if len(name.encode()) <= MAX_BYTES
     )
     pairs = _pairs(folded)
     scored = []

@@ -1,12 +1,15 @@
 """SelectEndpoint and ReleaseSelection, as the service calls them."""
 
 import asyncio
+import base64
 import random
+from urllib.parse import quote
 
 import pytest
 
 from hub.clock import ManualClock
 from hub.errors import (
+    HubError,
     LeaseNotFound,
     LimitReached,
     ModelUnknown,
@@ -20,6 +23,7 @@ from hub.principal import Principal
 from hub.registry.state import Registry
 from hub.service import Caller
 from hub.slices import Slices
+from hub.transports.grpc_status import to_status
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
@@ -303,6 +307,37 @@ def test_healthy_but_not_able(registry: Registry, select: Selecting) -> None:
     with pytest.raises(NoCapacity):
         select(exclude_ids=["b:1"])
     assert chosen(select()) == ["b:1"]
+
+
+def trailers_bytes(error: HubError) -> int:
+    """What gRPC makes of an error: the message in percent encoding, the details in base64."""
+    details = to_status(error).SerializeToString()
+    return len(quote(error.message)) + len(base64.b64encode(details))
+
+
+@pytest.mark.parametrize("model", ["🦙" * 25, "🦙" * 190, "🦙" * 512], ids=["25", "190", "512"])
+def test_whatever_the_names_are_an_error_fits_into_trailers(
+    registry: Registry, select: Selecting, model: str
+) -> None:
+    add(registry, "a:1", *(loaded(model[:-1] + other) for other in "🐪🐫🐑"))
+    with pytest.raises(ModelUnknown) as unknown:
+        select(model)
+    assert trailers_bytes(unknown.value) < 7000
+    assert ("near_3" in unknown.value.metadata) == (len(model) == 25)
+    assert unknown.value.metadata["model"] == model
+    for i in range(20):
+        add(registry, f"{i}{'h' * 250}:1", loaded(model), admin_state=ADMIN_STATE_DRAINING)
+    with pytest.raises(NoHealthyEndpoint) as none_healthy:
+        select(model, explain=True)
+    assert trailers_bytes(none_healthy.value) < 7000
+    assert none_healthy.value.metadata["draining"] == "20"
+    assert any(key.startswith("rejected ") for key in none_healthy.value.metadata)
+    for i in range(20):
+        registry.remove_endpoint(f"{i}{'h' * 250}:1")
+    add(registry, "b:1", loaded(model))
+    with pytest.raises(NoCapacity) as no_capacity:
+        select(model, exclude_ids=["b:1"])
+    assert trailers_bytes(no_capacity.value) < 7000
 
 
 # Explanations.

@@ -51,3 +51,8 @@ def test_no_more_names_are_looked_at_than_there_is_time_for() -> None:
 
 def test_names_too_long_to_compare_are_left_out() -> None:
     assert near_names("llama", ["llama" + "x" * 500, "llama2"]) == ["llama2"]
+
+
+def test_no_name_is_longer_than_an_error_has_room_for() -> None:
+    longest = "é" * 50
+    assert near_names("é" * 49, ["é" * 51, longest]) == [longest]
