@@ -94,10 +94,17 @@ class Discovery:
                 self._told[id_] = _Told(_target(endpoint), endpoint.registered_at.seconds)
             yield
 
+    def _told_revision(self) -> int | None:
+        """What is told is as of this revision; None where some changes are yet to be told.
+
+        Another call has taken notice of them and waits for its turn, or was given up.
+        """
+        return None if self._changed else self._seen
+
     def _make_targets(self) -> Iterator[None]:
         """Joins the targets anew where an event came since; as of its first step."""
-        revision = self._seen
-        if self._targets_revision == revision:
+        revision = self._told_revision()
+        if revision is not None and self._targets_revision == revision:
             return
         in_order = [self._told[id_].target for id_ in sorted(self._told)]
         yield
@@ -109,8 +116,8 @@ class Discovery:
 
         What changes between two steps may be missing, so it counts as of the first.
         """
-        revision, index = self._seen, self._registry.model_index
-        if self._models_revision == revision:
+        revision, index = self._told_revision(), self._registry.model_index
+        if revision is not None and self._models_revision == revision:
             return
         models = []
         for name in list(index.names()):

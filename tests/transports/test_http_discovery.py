@@ -150,6 +150,29 @@ async def test_what_changes_between_two_slices_is_told_too(
     assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
+async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovery = Discovery(registry)
+    slices = Slices(slice_s=0)
+    monkeypatch.setattr(discovery, "_slices", slices)
+    await discovery.prometheus_targets()
+    for i in range(5):
+        add(registry, f"h{i}:1", loaded(f"model-{i}"), registered_at=to_timestamp(NOW))
+    # It takes notice of all changes, tells of one and is given up.
+    given_up = asyncio.create_task(slices.run(discovery._catch_up))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    # Others, who have caught up before that, are about to make what they answer.
+    for make in (discovery._make_targets, discovery._make_models):
+        making = make()
+        await slices.run(lambda making=making: making)
+    anew = Discovery(registry)
+    for _ in range(2):
+        assert await discovery.prometheus_targets() == await anew.prometheus_targets()
+        assert await discovery.openai_models() == await anew.openai_models()
+
+
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])
 async def test_readers_get_them_over_http_and_sidecars_do_not(tmp_path: Path, path: str) -> None:
     async with running_hub(tmp_path) as hub:
