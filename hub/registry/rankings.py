@@ -43,6 +43,8 @@ class Kept:
     ranking: Ranking
     changed: set[str]
     recounted: set[str] = field(default_factory=set)
+    all_changed: bool = False
+    """`changed` lacks some that have changed, until it is asked for again."""
 
     def behind(self) -> int:
         """How many endpoints there are to judge or recount."""
@@ -95,7 +97,8 @@ class Rankings:
     def touch(self, ids: Collection[str]) -> None:
         """Endpoints, or what is known of their hosts, have changed."""
         for kept in self._kept.values():
-            kept.changed.update(ids)
+            if not kept.all_changed:
+                kept.changed.update(ids)
 
     def touch_leases(self, id_: str) -> None:
         """The number of an endpoint's leases has changed."""
@@ -105,7 +108,7 @@ class Rankings:
     def touch_all(self) -> None:
         """Everything may have changed."""
         for kept in self._kept.values():
-            kept.changed = {*self._candidates(kept.model), *kept.ranking.ids()}
+            kept.all_changed = True
 
     def ranking(
         self, request: SelectEndpointRequest, alias: ModelAlias | None, alias_revision: int
@@ -141,7 +144,10 @@ class Rankings:
             self._make_room()
         else:
             self._kept.move_to_end(key)
-            if kept.changed and model is not None:
+            if kept.all_changed:
+                kept.all_changed = False
+                kept.changed = {*self._candidates(model), *kept.ranking.ids()}
+            elif kept.changed and model is not None:
                 self._narrow(kept)
         return kept
 

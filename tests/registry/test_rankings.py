@@ -1,3 +1,5 @@
+from collections.abc import Collection
+
 import pytest
 
 from hub.clock import ManualClock
@@ -77,6 +79,29 @@ def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) 
     kept.touch_all()
     ranking = kept.ranking(Request(model="m"), None, 0)
     assert sorted(ranking.ids()) == ["h0:1", "h3:1", "h4:1", "new:1"]
+
+
+def test_when_all_may_have_changed_only_what_is_asked_for_looks_at_all(
+    registry: Registry,
+) -> None:
+    facts, asked = SelectionHandlers(registry, ManualClock(NOW)), []
+
+    def candidates(model: str | None) -> Collection[str]:
+        asked.append(model)
+        return facts._candidates(model)
+
+    kept = Rankings(facts, candidates)
+    for model in ("m", "only-1", "only-2"):
+        kept.ranking(Request(model=model), None, 0)
+    asked.clear()
+    kept.touch_all()
+    assert asked == []
+    kept.touch({"h0:1"})
+    assert kept.kept(Request(model="m"), None, 0).behind() == 5
+    assert kept.kept(Request(model="m"), None, 0).behind() == 5
+    kept.ranking(Request(model="m"), None, 0)
+    assert kept.kept(Request(model="m"), None, 0).behind() == 0
+    assert set(asked) == {"m"}
 
 
 def test_a_new_ranking_catches_up_step_by_step_with_what_changes_meanwhile(
