@@ -15,6 +15,7 @@ from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 
 _MAX_RANKINGS: Final = 64
+_CHEAP: Final = 100
 _MAX_VERDICTS: Final = 200_000
 _REMEMBERED: Final = 1024
 
@@ -42,6 +43,8 @@ class Kept:
     model: str | None
     ranking: Ranking
     changed: set[str]
+    is_cheap: bool
+    """It had few candidates, and is soon made anew."""
     recounted: set[str] = field(default_factory=set)
     all_changed: bool = False
     """`changed` lacks some that have changed, until it is asked for again."""
@@ -73,6 +76,9 @@ class Kept:
 class Rankings:
     """The rankings asked for last; their number, and that of their verdicts, is bounded.
 
+    There are at most `max_rankings` of up to `cheap` candidates, and as many of more:
+    the criteria of many cheap ones must not put out the dear ones. One that has no
+    candidates is not kept.
     `candidates` returns the ids of the endpoints that may have the model of that
     name, or all of them for None.
     """
@@ -84,11 +90,13 @@ class Rankings:
         *,
         max_rankings: int = _MAX_RANKINGS,
         max_verdicts: int = _MAX_VERDICTS,
+        cheap: int = _CHEAP,
     ) -> None:
         self._facts = facts
         self._candidates = candidates
         self._max_rankings = max_rankings
         self._max_verdicts = max_verdicts
+        self._cheap = cheap
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -140,8 +148,11 @@ class Rankings:
             criteria = Criteria(request, alias.targets if alias is not None else None)
             ids = self._candidates(model)
             admit(len(ids))
-            kept = self._kept[key] = Kept(model, Ranking(criteria, self._facts), set(ids))
-            self._make_room()
+            is_cheap = len(ids) <= self._cheap
+            kept = Kept(model, Ranking(criteria, self._facts), set(ids), is_cheap)
+            if ids:
+                self._kept[key] = kept
+                self._make_room()
         else:
             self._kept.move_to_end(key)
             if kept.all_changed:
@@ -158,10 +169,12 @@ class Rankings:
             kept.changed.intersection_update({*ids, *kept.ranking.ids()})
 
     def _make_room(self) -> None:
+        for is_cheap in (True, False):
+            alike = [key for key, kept in self._kept.items() if kept.is_cheap is is_cheap]
+            for key in alike[: -self._max_rankings]:
+                del self._kept[key]
         verdicts = sum(kept.size() for kept in self._kept.values())
-        while len(self._kept) > 1 and (
-            len(self._kept) > self._max_rankings or verdicts > self._max_verdicts
-        ):
+        while len(self._kept) > 1 and verdicts > self._max_verdicts:
             _, oldest = self._kept.popitem(last=False)
             verdicts -= oldest.size()
 

@@ -68,6 +68,26 @@ def test_the_number_of_rankings_and_of_verdicts_is_bounded(registry: Registry) -
     assert len(kept) == 3, "the oldest went, the large one is still there"
 
 
+def test_cheap_rankings_put_out_only_each_other(registry: Registry) -> None:
+    kept = rankings(registry, max_rankings=2, cheap=1)
+    dear = [kept.ranking(Request(model="m", labels={"a": f"{i}"}), None, 0) for i in range(3)]
+    for i in range(5):
+        kept.ranking(Request(model=f"only-{i}"), None, 0)
+    assert len(kept) == 4
+    for i in (2, 1):
+        assert kept.ranking(Request(model="m", labels={"a": f"{i}"}), None, 0) is dear[i]
+    assert kept.ranking(Request(model="m", labels={"a": "0"}), None, 0) is not dear[0]
+    assert len(kept) == 4
+
+
+def test_a_ranking_without_candidates_is_not_kept(registry: Registry) -> None:
+    kept = rankings(registry)
+    assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 0
+    assert len(kept) == 0
+    add(registry, "h0:1", loaded("misspelt"))
+    assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 1
+
+
 def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) -> None:
     kept = rankings(registry)
     assert len(kept.ranking(Request(model="m"), None, 0)) == 5
