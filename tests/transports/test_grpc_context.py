@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from hub import contract
-from hub.transports import grpc_context
+from hub.transports import grpc_context, grpc_health
 from hub.transports.grpc_context import peer
 from llmhub.v1.admin_service_pb2 import GetServerInfoRequest
 from tests.support.http2 import RawConnection
@@ -43,6 +43,7 @@ async def test_strangers_who_send_nothing_take_no_room(tmp_path):
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_request_has_so_much_time_to_come(tmp_path, monkeypatch, path):
     monkeypatch.setattr(grpc_context, "_MESSAGE_S", 0.2)
+    monkeypatch.setattr(grpc_health, "_CHECK_MESSAGE_S", 0.2)
     async with running_hub(tmp_path, grpc={"max_concurrent_rpcs": 4}) as hub:
         for call in [silent_call(hub, path) for _ in range(4)]:
             refused = await end_of(call)
