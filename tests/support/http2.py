@@ -53,9 +53,11 @@ class RawConnection:
     async def close(self) -> None:
         self._reading.cancel()
         # The server may have closed first, at the end of a frame or within one.
-        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-            await self._reading
-        self._writer.close()
+        try:
+            with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+                await self._reading
+        finally:
+            self._writer.close()
 
     def _send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         head = struct.pack(">I", len(payload))[1:] + bytes((kind, flags))
