@@ -83,10 +83,13 @@ def _context(
     files: TlsFiles, roots: bytes | None, key: bytes | None, certificates: bytes | None
 ) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cadata=roots.decode("ascii") if roots else None)
-        if roots == b"":
+        # Bundles name authorities in comments, in any encoding; PEM itself is ASCII (RFC 7468).
+        cadata = None if roots is None else roots.decode("ascii", "ignore")
+        context = ssl.create_default_context(cadata=cadata)
+        # Without data it would trust the system.
+        if cadata == "":
             raise ValueError
-    # An SSLError is an OSError too, a UnicodeDecodeError a ValueError.
+    # An SSLError is an OSError too.
     except (ssl.SSLError, ValueError):
         raise TlsFilesError("ca", f"{files.ca}: no certificate in PEM") from None
     if certificates is not None and key is not None:

@@ -36,6 +36,16 @@ def test_without_an_authority_of_its_own_the_systems_are_trusted(own: Certificat
     assert shown.cert_store_stats() == TlsFiles().context().cert_store_stats()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_bundle_may_have_comments_in_any_encoding(
+    own: Certificate, tmp_path: Path, encoding: str
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes("# Autorité é\n".encode(encoding) + own.cert.read_bytes())
+    assert TlsFiles(str(bundle)).context().cert_store_stats()["x509"] == 1
+    assert TlsFiles(str(bundle)).pem()[0] == bundle.read_bytes()
+
+
 def test_an_encrypted_key_asks_nobody(own: Certificate, tmp_path: Path) -> None:
     locked = tmp_path / "locked.key"
     subprocess.run(

@@ -145,8 +145,11 @@ def store_file(file: Path) -> Finding | None:
     return Finding(Level.OK, "store", f"{file}: whole, {file.stat().st_size / 2**20:.1f} MiB")
 
 
-def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool]) -> Finding:
-    """Whether a hub could listen there, or one does; `is_a_hubs` takes door, host and port."""
+def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool | None]) -> Finding:
+    """Whether a hub could listen there, or one does.
+
+    `is_a_hubs` takes door, host and port; it returns None where it cannot tell.
+    """
     host, port = parse_listen_address(address)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -155,9 +158,18 @@ def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool]
             probe.bind((host, port))
     except OSError as error:
         here = "::1" if ":" in host else "127.0.0.1"
-        if error.errno == errno.EADDRINUSE and is_a_hubs(name, *reachable(address, here)):
+        in_use = error.errno == errno.EADDRINUSE
+        known = is_a_hubs(name, *reachable(address, here)) if in_use else False
+        if known:
             advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
             return Finding(Level.OK, f"port {name}", f"{address}: a hub that runs has it", advice)
+        if known is None:
+            return Finding(
+                Level.WARNING,
+                f"port {name}",
+                f"{address}: in use, by a hub or another program: cannot tell (TLS)",
+                "give --tls-ca FILE, and --tls-cert FILE where the hub demands a certificate",
+            )
         return Finding(
             Level.FAILED,
             f"port {name}",

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -97,7 +96,14 @@ def _of_settings(hub: HubTarget, settings: Settings) -> HubTarget:
 
 def _ports(settings: Settings, hub: HubTarget) -> Iterator[Finding]:
     context = hub.tls_files.context() if hub.credentials is not None else None
-    is_a_hubs = partial(doors.is_a_hubs, context=context, credentials=hub.credentials)
+
+    def is_a_hubs(door: str, host: str, port: int) -> bool | None:
+        tls = settings.tls
+        shows_too_little = tls.client_ca_file and not hub.tls_files.cert
+        if tls.cert_file and (hub.credentials is None or shows_too_little):
+            return None
+        return doors.is_a_hubs(door, host, port, context=context, credentials=hub.credentials)
+
     for name, listener in (("ws", settings.ws), ("grpc", settings.grpc), ("http", settings.http)):
         if listener.port:
             yield diagnosis.own_port(name, listener.address, is_a_hubs)

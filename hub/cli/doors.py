@@ -61,4 +61,5 @@ def _serves_a_hub(address: str, credentials: grpc.ChannelCredentials | None) -> 
             )
         except grpc.RpcError:
             return False
-        return bool(answer.status == HealthCheckResponse.SERVING)
+        # One that is out of touch with its store, or stops, is a hub too.
+        return bool(answer.status != HealthCheckResponse.SERVICE_UNKNOWN)

@@ -90,7 +90,10 @@ def create(
 @click.option("--valid", is_flag=True, help="Leave those out that have expired.")
 @hub_command
 def list_tokens(*, connection: HubConnection, output: str, valid: bool) -> None:
-    """List the tokens, without their secrets; those that have expired are kept for 30 days."""
+    """List the tokens, without their secrets.
+
+    Those that have expired are kept for at least 30 days, the last 1,000 of them.
+    """
     found = _all(connection, include_expired=not valid)
     if output != "table":
         print_messages("tokens", found, output)

@@ -22,6 +22,7 @@ from hub.service import Caller, Reply, Service
 from hub.settings import GrpcSettings, Network
 from hub.tls import ServerTls
 from hub.transports import grpc_health, reflection
+from hub.transports.check_slots import CheckSlots
 from hub.transports.frames import Session, SessionContext
 from hub.transports.grpc_context import Context, abort, metadata, only_message, peer
 from hub.transports.grpc_sidecar import converse
@@ -52,9 +53,10 @@ _OPTIONS = (
 _SERVICE_NAMES = tuple(service.full_name for service in SERVICES)
 _MAX_OPEN_STREAMS = 256
 _MAX_OPEN_STREAMS_PER_PEER = 64
-# A health check ends at once, so those that last are of callers who do not ask.
-_MAX_CHECKS = 1024
-_MAX_CHECKS_PER_PEER = 256
+_MAX_CHECKS_WAITING = 1024
+_MAX_CHECKS_WAITING_PER_PEER = 256
+_MAX_CHECK_REPLIES = 1024
+_MAX_CHECK_REPLIES_PER_CONNECTION = 16
 _MAX_UNIDENTIFIED = 1024
 _MAX_UNIDENTIFIED_PER_PEER = 64
 
@@ -91,7 +93,12 @@ class GrpcDoor:
         self._clock = clock
         # Nobody need say who he is for health and reflection, and a sidecar has yet to.
         self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS_PER_PEER)
-        self._checks = StreamSlots(in_all=_MAX_CHECKS, per_peer=_MAX_CHECKS_PER_PEER)
+        self._checks = CheckSlots(
+            waiting=_MAX_CHECKS_WAITING,
+            waiting_per_peer=_MAX_CHECKS_WAITING_PER_PEER,
+            replies=_MAX_CHECK_REPLIES,
+            replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
+        )
         self._unidentified = StreamSlots(
             in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
         )
@@ -112,11 +119,16 @@ class GrpcDoor:
         )
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         described = [*_SERVICE_NAMES, grpc_health.SERVICE_NAME]
-        opened, checks = self._bounded(self._open), self._bounded(self._checks)
+        opened = self._bounded(self._open)
         server.add_generic_rpc_handlers(
             (
                 _Dispatch(by_path),
-                grpc_health.handlers(self._health, check_guard=checks, watch_guard=opened),
+                grpc_health.handlers(
+                    self._health,
+                    checks=self._checks,
+                    address=lambda context: self._address(metadata(context), context),
+                    watch_guard=opened,
+                ),
                 *reflection.handlers(described, opened),
             )
         )

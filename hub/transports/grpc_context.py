@@ -19,18 +19,19 @@ else:
 _MESSAGE_S: Final = 10.0
 
 
-async def only_message(context: Context) -> bytes:
-    """The request of a call that has one. Raises ValidationFailed where it does not come.
+async def only_message(context: Context, within_s: float | None = None) -> bytes:
+    """The request of a call that has one. Raises ValidationFailed where it does not come in time.
 
     Such calls are served as streams of requests, which look the same on the wire:
     for a unary handler grpc itself reads the message, with no deadline, and
-    before anybody can look at the token.
+    before anybody can look at the token. It has 10 s unless told otherwise.
     """
+    within_s = _MESSAGE_S if within_s is None else within_s
     try:
-        async with asyncio.timeout(_MESSAGE_S):
+        async with asyncio.timeout(within_s):
             message = await context.read()
     except TimeoutError:
-        raise _missing(f"did not come within {_MESSAGE_S:g} s") from None
+        raise _missing(f"did not come within {within_s:g} s") from None
     if not isinstance(message, bytes):
         raise _missing("is missing")
     return message

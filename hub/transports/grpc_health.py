@@ -16,8 +16,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
 
-from hub.errors import FieldViolation, ValidationFailed
-from hub.transports.grpc_context import Context, only_message
+from hub.errors import FieldViolation, HubError, ValidationFailed
+from hub.transports.check_slots import CheckSlots
+from hub.transports.grpc_context import Context, abort, only_message
 from hub.transports.reflection import ServerStream
 from llmhub.v1.admin_service_pb2 import DESCRIPTOR as ADMIN
 
@@ -26,6 +27,8 @@ SERVICE_NAME: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
 _ADMIN_SERVICE: Final[str] = ADMIN.services_by_name["AdminService"].full_name
 # How soon watchers are told that the hub's readiness has changed.
 _LOOK_S: Final = 1.0
+# Checkers send the message along with the headers.
+_CHECK_MESSAGE_S: Final = 1.0
 
 
 class Health:
@@ -77,16 +80,26 @@ class Health:
 def handlers(
     health: Health,
     *,
-    check_guard: Callable[[ServerStream], ServerStream],
+    checks: CheckSlots,
+    address: Callable[[Context], str],
     watch_guard: Callable[[ServerStream], ServerStream],
 ) -> grpc.GenericRpcHandler:
-    """Handlers of the service; a guard makes a behaviour one that bounds how many run."""
+    """Handlers of the service; `address` tells where the caller of a check is.
+
+    The guard makes a behaviour one that bounds how many run.
+    """
 
     async def check(_requests: object, context: Context) -> AsyncIterator[HealthCheckResponse]:
-        status = health.status(await _service(context))
-        if status == HealthCheckResponse.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        yield HealthCheckResponse(status=status)
+        try:
+            async with checks.waiting(address(context)):
+                service = await _service(context, _CHECK_MESSAGE_S)
+            status = health.status(service)
+            if status == HealthCheckResponse.SERVICE_UNKNOWN:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+            with checks.replying(context.peer()):
+                yield HealthCheckResponse(status=status)
+        except HubError as error:
+            await abort(context, error)
 
     async def watch(_requests: object, context: Context) -> AsyncIterator[HealthCheckResponse]:
         async with aclosing(health.watch(await _service(context))) as statuses:
@@ -94,7 +107,7 @@ def handlers(
                 yield status
 
     return grpc.method_handlers_generic_handler(
-        SERVICE_NAME, {"Check": _handler(check_guard(check)), "Watch": _handler(watch_guard(watch))}
+        SERVICE_NAME, {"Check": _handler(check), "Watch": _handler(watch_guard(watch))}
     )
 
 
@@ -105,10 +118,10 @@ def _handler(behaviour: ServerStream) -> Any:
     )
 
 
-async def _service(context: Context) -> str:
+async def _service(context: Context, within_s: float | None = None) -> str:
     """The service that is asked for. Raises ValidationFailed."""
     try:
-        request = HealthCheckRequest.FromString(await only_message(context))
+        request = HealthCheckRequest.FromString(await only_message(context, within_s))
     except DecodeError:
         detail = "is not an encoded HealthCheckRequest"
         raise ValidationFailed([FieldViolation("message", "invalid", detail)]) from None

@@ -24,6 +24,23 @@ def peer_address(address: str, trusted: Sequence[Network], forwarded: str) -> st
     return address
 
 
+def network_of(address: str) -> str:
+    """What counts as one peer: an IPv4 address, or the /64 of an IPv6 address.
+
+    A /64 is the least that a host on a link is given (RFC 4291, section 2.5.4), so one
+    caller has 2**64 addresses there.
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((ip, 64), strict=False))
+
+
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether that is the address of a trusted proxy."""
     if not trusted:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hub.errors import LimitReached
+from hub.transports.peer import network_of
 
 
 class StreamSlots:
-    """At most `in_all` streams at a time, and `per_peer` of one address."""
+    """At most `in_all` streams at a time, and `per_peer` of one address, or one IPv6 /64."""
 
     def __init__(self, *, in_all: int, per_peer: int) -> None:
         self._in_all = in_all
@@ -26,6 +27,7 @@ class StreamSlots:
 
     def take(self, peer: str) -> "StreamSlot":
         """A slot for a stream from that address. Raises LimitReached."""
+        peer = network_of(peer)
         if self._taken >= self._in_all:
             raise LimitReached(f"{self._in_all} streams of unknown callers are open")
         if self._by_peer[peer] >= self._per_peer:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import HubProcess, running_hub
+from tests.support.mutual_tls import mutual_tls_hub
 
 
 def doctor(hub: HubProcess, *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -94,6 +95,26 @@ def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: P
         for door in ("ws", "http"):
             assert findings[f"port {door}"]["level"] == "failed"
             assert "another program has it" in findings[f"port {door}"]["advice"]
+
+
+def test_whose_a_port_is_cannot_be_told_without_what_its_tls_takes(tmp_path: Path) -> None:
+    with mutual_tls_hub(tmp_path) as mutual:
+        file = settings_of(mutual.hub, tmp_path / "settings.toml")
+        with file.open("a") as more:
+            more.write(
+                f"[tls]\ncert_file = '{mutual.own.cert}'\nkey_file = '{mutual.own.key}'\n"
+                f"client_ca_file = '{mutual.client.cert}'\n"
+            )
+        ca = ("--tls-ca", str(mutual.own.cert))
+        shown = ("--tls-cert", str(mutual.client.cert), "--tls-key", str(mutual.client.key))
+        for arguments, level in (((), "warning"), (ca, "warning"), ((*ca, *shown), "ok")):
+            done = llm_hub(
+                *("doctor", "--hub", "127.0.0.1:1", "-o", "json", "--config", str(file)), *arguments
+            )
+            findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
+            for door in ("ws", "grpc", "http"):
+                assert findings[f"port {door}"]["level"] == level
+                assert ("cannot tell (TLS)" in findings[f"port {door}"]["found"]) == (level != "ok")
 
 
 def test_wrong_settings_are_a_finding(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Whose a port is, asked of real hubs and of what is none."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from hub.address import parse_listen_address
+from hub.app import Hub
 from hub.cli.doors import is_a_hubs
 from hub.cli.tls import find_credentials
 from hub.client_tls import TlsFiles
+from tests.support.hub import running_hub as hub_in_this_process
 from tests.support.hub_process import HubProcess, running_hub
 from tests.support.mutual_tls import mutual_tls_hub
 
@@ -31,6 +34,14 @@ def test_each_door_is_known_as_itself_alone(hub: HubProcess, asked: str) -> None
 def test_a_program_that_says_nothing_is_no_hub(asked: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert not is_a_hubs(asked, *other.getsockname())
+
+
+async def test_a_hub_that_is_not_ready_is_a_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hub, "_why_not_ready", lambda _hub: "the store does not answer")
+    async with hub_in_this_process(tmp_path) as hub:
+        assert await asyncio.to_thread(is_a_hubs, "grpc", *parse_listen_address(hub.grpc_address))
 
 
 def test_doors_that_speak_tls(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hub.cli import tls
 from tests.support.certificates import Certificate
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import running_hub
@@ -16,6 +17,12 @@ from tests.support.mutual_tls import MutualTls, mutual_tls_hub
 def mutual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MutualTls]:
     with mutual_tls_hub(tmp_path_factory.mktemp("tls")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handshake on a busy machine takes longer than a person would wait."""
+    monkeypatch.setattr(tls, "_TIMEOUT_S", 60.0)
 
 
 def ask(mutual: MutualTls, *arguments: str, **environment: object) -> Outcome:

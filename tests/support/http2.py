@@ -2,9 +2,10 @@
 
 import asyncio
 import struct
+from contextlib import suppress
 from typing import Self
 
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GO_AWAY = 0, 1, 3, 4, 6, 7
+_DATA, _HEADERS, _RESET, _SETTINGS, _PING = 0, 1, 3, 4, 6
 _ACK = END_STREAM = 0x1
 _END_HEADERS = 0x4
 _INITIAL_WINDOW_SIZE = 4
@@ -16,7 +17,6 @@ class RawConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._next_stream = 1
-        self.going_away = asyncio.Event()
         self._ended: dict[int, asyncio.Event] = {}
         self._reading = asyncio.create_task(self._read())
 
@@ -52,8 +52,12 @@ class RawConnection:
 
     async def close(self) -> None:
         self._reading.cancel()
-        await asyncio.wait([self._reading])
-        self._writer.close()
+        # The server may have closed first, at the end of a frame or within one.
+        try:
+            with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+                await self._reading
+        finally:
+            self._writer.close()
 
     def _send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         head = struct.pack(">I", len(payload))[1:] + bytes((kind, flags))
@@ -66,8 +70,6 @@ class RawConnection:
             kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
             if kind in (_SETTINGS, _PING) and not flags & _ACK:
                 self._send(kind, _ACK, 0, payload if kind == _PING else b"")
-            elif kind == _GO_AWAY:
-                self.going_away.set()
             elif kind == _RESET or (kind in (_DATA, _HEADERS) and flags & END_STREAM):
                 self._ended[stream].set()
 

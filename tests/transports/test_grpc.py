@@ -488,19 +488,6 @@ async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch
         await wait_until(lambda: not len(hub.hub._grpc._open))
 
 
-async def test_checks_that_last_are_few_a_peer(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_CHECKS_PER_PEER", 1)
-    async with running_hub(tmp_path) as hub:
-        silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")(timeout=60)
-        await wait_until(lambda: len(hub.hub._grpc._checks))
-        health = health_pb2_grpc.HealthStub(hub.channel)
-        refused = await failure_of(health.Check(health_pb2.HealthCheckRequest(), timeout=60))
-        assert refused.reason == "LIMIT_REACHED"
-        silent.cancel()
-        await wait_until(lambda: not len(hub.hub._grpc._checks))
-        assert await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
-
-
 async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
     monkeypatch.setattr(grpc_door, "_MAX_UNIDENTIFIED_PER_PEER", 1)
     async with running_hub(tmp_path) as hub:

@@ -10,9 +10,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from hub import contract
 from hub.app import Hub
 from hub.clock import SystemClock
+from hub.transports import grpc as grpc_door
+from hub.transports import grpc_health
 from hub.transports.grpc_health import Health
 from tests.support.http2 import END_STREAM, RawConnection
-from tests.support.hub import failure, settings_for
+from tests.support.hub import failure, running_hub, settings_for
 from tests.support.waiting import wait_until
 
 NAMES = [service.full_name for service in contract.SERVICES]
@@ -100,3 +102,40 @@ async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
         async with asyncio.timeout(60):
             await hub.stop()
         await connection.close()
+
+
+async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_CHECKS_WAITING_PER_PEER", 2)
+    monkeypatch.setattr(grpc_health, "_CHECK_MESSAGE_S", 600.0)
+    async with running_hub(tmp_path) as hub:
+        silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")
+        calls = [silent(timeout=60) for _ in range(2)]
+        await wait_until(lambda: len(hub.hub._grpc._checks._waiting) == 2)
+        health = health_pb2_grpc.HealthStub(hub.channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
+        assert answer.status == SERVING
+        # Which of the two came first is up to the network.
+        await wait_until(lambda: any(call.done() for call in calls))
+        (ended,) = [call for call in calls if call.done()]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ended.read()
+        assert failure(caught.value).reason == "LIMIT_REACHED"
+        for call in calls:
+            call.cancel()
+
+
+async def test_replies_that_are_not_taken_cost_nobody_elses_check(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_CHECK_REPLIES", 2)
+    async with running_hub(tmp_path) as hub:
+        deaf = await RawConnection.open(hub.grpc_address, window=0)
+        try:
+            path, empty = "/grpc.health.v1.Health/Check", bytes(5)
+            for _ in range(2):
+                await deaf.call(path, empty, flags=END_STREAM)
+            await wait_until(lambda: hub.hub._grpc._checks._replies.total() == 2)
+            await deaf.ended(await deaf.call(path, empty, flags=END_STREAM))
+            health = health_pb2_grpc.HealthStub(hub.channel)
+            assert await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
+        finally:
+            await deaf.close()
+        await wait_until(lambda: not hub.hub._grpc._checks._replies)

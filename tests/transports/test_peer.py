@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from hub.transports.peer import is_trusted, peer_address
+from hub.transports.peer import is_trusted, network_of, peer_address
 from tests.support.hub import running_hub
 
 TRUSTED = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -22,6 +22,21 @@ TRUSTED = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
     assert peer_address(peer, TRUSTED, forwarded) == seen
     assert peer_address(peer, (), forwarded) == peer
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::7", "2001:db8:0:1::/64"),
+        ("fe80::1%lo", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_what_counts_as_one_peer(address, network):
+    assert network_of(address) == network
 
 
 def test_who_is_trusted():

@@ -28,3 +28,13 @@ def test_a_held_slot_comes_back_whatever_happens() -> None:
             raise ValueError("gone")
     assert not len(slots)
     assert not slots._by_peer
+
+
+def test_the_addresses_of_an_ipv6_network_share_their_slots() -> None:
+    slots = StreamSlots(in_all=3, per_peer=1)
+    held = slots.take("2001:db8::1")
+    with pytest.raises(LimitReached):
+        slots.take("2001:db8::2")
+    slots.take("2001:db8:0:1::1")
+    held.free()
+    slots.take("2001:db8::2")

@@ -160,7 +160,8 @@ class AdminServiceServicer:
 
     def ListTokens(self, request, context):
         """ListTokens returns the tokens that are valid, and where asked for those that
-        have expired, sorted by id. An expired one is kept for 30 days.
+        have expired, sorted by id. Of those the last 1,000 are kept for at least 30
+        days; older ones go when a token is created.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
