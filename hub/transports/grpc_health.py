@@ -28,7 +28,7 @@ _ADMIN_SERVICE: Final[str] = ADMIN.services_by_name["AdminService"].full_name
 # How soon watchers are told that the hub's readiness has changed.
 _LOOK_S: Final = 1.0
 # Checkers send the message along with the headers.
-_CHECK_MESSAGE_S: Final = 1.0
+_CHECK_MESSAGE_S: Final = 5.0
 
 
 class Health:
