@@ -30,13 +30,7 @@ from hub.handlers.watch import WatchHandlers
 from hub.listening import listen
 from hub.misbehaviour import Cooldowns
 from hub.observability import Observability
-from hub.parts import (
-    health_settings,
-    limits_by_role,
-    make_limiters,
-    make_store,
-    probe_settings,
-)
+from hub.parts import health_settings, limits_by_role, make_limiters, make_store, probe_settings
 from hub.presence import Presence
 from hub.probes.engine import ProbeEngine
 from hub.records import (

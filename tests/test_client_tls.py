@@ -1,10 +1,9 @@
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hub.client_tls import TlsFiles, TlsFilesError
-from tests.support.certificates import Certificate, self_signed
+from tests.support.certificates import Certificate, encrypted_key, self_signed
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +46,7 @@ def test_a_bundle_may_have_comments_in_any_encoding(
 
 
 def test_an_encrypted_key_asks_nobody(own: Certificate, tmp_path: Path) -> None:
-    locked = tmp_path / "locked.key"
-    subprocess.run(
-        ["openssl", "ec", "-in", own.key, "-out", locked, "-aes256", "-passout", "pass:secret"],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    locked = encrypted_key(own)
     with pytest.raises(TlsFilesError, match="is encrypted; nobody is asked") as refused:
         TlsFiles("", str(own.cert), str(locked)).context()
     assert refused.value.option == "key"

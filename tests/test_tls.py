@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import ssl
-import subprocess
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from hub.settings import TlsSettings
 from hub.tls import ServerTls
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
-from tests.support.certificates import Certificate, self_signed
+from tests.support.certificates import Certificate, encrypted_key, self_signed
 from tests.support.hub import settings_for
 
 
@@ -164,13 +163,7 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate\n")
     missing = tmp_path / "missing.pem"
-    locked = tmp_path / "locked.key"
-    subprocess.run(
-        ["openssl", "ec", "-in", own.key, "-out", locked, "-aes256", "-passout", "pass:secret"],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    locked = encrypted_key(own)
     for cert, key, client_ca, why in (
         (missing, own.key, "", f"tls.cert_file: {missing}: No such file or directory"),
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),

@@ -17,7 +17,7 @@ from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.options import global_options
 from hub.cli.rpc_errors import from_rpc_error
 from hub.cli.text import printable
-from hub.cli.tls import find_credentials, why_no_handshake
+from hub.cli.tls import find_credentials, open_channel, why_no_handshake
 from hub.client_tls import TlsFiles
 from hub.settings import default_data_dir
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -57,10 +57,7 @@ class HubConnection:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
         )
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options)
+        self._channel = open_channel(address, credentials, options)
         self.admin = AdminServiceStub(self._channel)
         self.registry = RegistryServiceStub(self._channel)
 

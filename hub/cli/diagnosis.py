@@ -16,10 +16,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from pathlib import Path
 
 from hub.address import AddressError, join_host_port, parse_listen_address
+from hub.cli.doors import TIMEOUT_S, http_connection
 from hub.cli.output import bytes_text, span_text
 from hub.config import ConfigError, load_settings
 from hub.settings import Settings
@@ -31,7 +32,6 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 
-_TIMEOUT_S = 3.0
 # A bearer token's expiry and a sidecar's timestamps are read in seconds.
 _MAX_SKEW_S = 5.0
 _SOON_S = 7 * 86_400
@@ -207,7 +207,7 @@ def websocket_door(address: str, hub_host: str) -> Finding:
 def _door(what: str, host: str, port: int, advice: str) -> Finding:
     place = join_host_port(host, port)
     try:
-        socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
+        socket.create_connection((host, port), timeout=TIMEOUT_S).close()
     except OSError as error:
         return Finding(Level.FAILED, what, f"{place}: {error.strerror or error}", advice)
     return Finding(Level.OK, what, f"{place}: open")
@@ -224,11 +224,7 @@ def http_door(
     place = join_host_port(host, port)
     before_s = time.time()
     try:
-        with closing(
-            HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
-            if context is not None
-            else HTTPConnection(host, port, timeout=_TIMEOUT_S)
-        ) as connection:
+        with closing(http_connection(host, port, context)) as connection:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             body = answer.read(4096).decode("utf-8", "replace")

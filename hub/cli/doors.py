@@ -9,8 +9,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from hub.address import join_host_port
+from hub.cli.tls import open_channel
 
-_TIMEOUT_S = 3.0
+TIMEOUT_S = 3.0
+"""How long the doctor waits for an answer, each time it reads."""
+
 _SERVICE = "llmhub.v1.AdminService"
 # What the other two doors answer to whoever has no token.
 _ANSWERS = {
@@ -35,11 +38,7 @@ def is_a_hubs(
         return _serves_a_hub(join_host_port(host, port), credentials)
     path, status, start = _ANSWERS[door]
     try:
-        with closing(
-            HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
-            if context is not None
-            else HTTPConnection(host, port, timeout=_TIMEOUT_S)
-        ) as connection:
+        with closing(http_connection(host, port, context)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status == status and answer.read(len(start)) == start
@@ -47,17 +46,18 @@ def is_a_hubs(
         return False
 
 
+def http_connection(host: str, port: int, context: ssl.SSLContext | None) -> HTTPConnection:
+    """A connection to an HTTP door, yet to be made; with a `context` it speaks TLS."""
+    if context is None:
+        return HTTPConnection(host, port, timeout=TIMEOUT_S)
+    return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+
 def _serves_a_hub(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
-    options = (("grpc.enable_http_proxy", 0),)
-    channel = (
-        grpc.insecure_channel(address, options)
-        if credentials is None
-        else grpc.secure_channel(address, credentials, options)
-    )
-    with channel:
+    with open_channel(address, credentials, (("grpc.enable_http_proxy", 0),)) as channel:
         try:
             answer = HealthStub(channel).Check(
-                HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT_S
+                HealthCheckRequest(service=_SERVICE), timeout=TIMEOUT_S
             )
         except grpc.RpcError:
             return False

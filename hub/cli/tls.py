@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 import grpc
 
@@ -20,6 +21,17 @@ def find_credentials(files: TlsFiles, *, tls: bool) -> grpc.ChannelCredentials |
         return grpc.ssl_channel_credentials(*files.pem())
     except TlsFilesError as error:
         raise CommandFailed(f"--tls-{error.option}: {error}", ExitCode.USAGE) from None
+
+
+def open_channel(
+    address: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, int]],
+) -> grpc.Channel:
+    """A channel to a hub; without `credentials` it speaks plain text."""
+    if credentials is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, options)
 
 
 def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> str | None:

@@ -8,8 +8,7 @@ from tests.support.mutual_tls import mutual_tls_hub
 
 
 def doctor(hub: HubProcess, *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
-    environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
-    done: Outcome = llm_hub("doctor", "-o", "json", *arguments, env=environment)
+    done: Outcome = llm_hub("doctor", "-o", "json", *arguments, env=hub.environment)
     assert done.err == ""
     return done.code, {each["what"]: each for each in json.loads(done.out)["findings"]}
 
@@ -24,8 +23,8 @@ def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
         assert {"gRPC door", "WebSocket door", "HTTP door", "tokens"} <= set(findings)
         token = hub.data_dir / "admin.token"
         token.chmod(0o644)
-        environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
-        assert llm_hub("register", "127.0.0.1:1", "--agent", "gpu-1", env=environment).code == 0
+        registered = llm_hub("register", "127.0.0.1:1", "--agent", "gpu-1", env=hub.environment)
+        assert registered.code == 0
         code, findings = doctor(hub)
         assert code == 8
         assert findings["token file"]["level"] == "failed"

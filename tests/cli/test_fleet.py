@@ -1,33 +1,23 @@
 """The commands that show the fleet from other sides, against a hub that runs."""
 
-import asyncio
 import json
 from pathlib import Path
 
 import yaml
 
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
-from tests.support.command import Outcome, llm_hub
 from tests.support.hub import by_id, hub_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
 
 async def test_models_sidecars_and_the_hub_itself(tmp_path: Path) -> None:
-    # A process of its own: its log must not be in what the command prints here.
     async with (
         hub_process(tmp_path / "data") as process,
         process.client() as hub,
         Fleet() as fleet,
     ):
-        environment = {
-            "LLM_HUB_ADDRESS": hub.grpc_address,
-            "LLM_HUB_DATA_DIR": str(process.data_dir),
-        }
-
-        async def ask(*arguments: str) -> Outcome:
-            return await asyncio.to_thread(llm_hub, *arguments, env=environment)
-
+        ask = process.command
         assert (await ask("sidecars")).out.count("\n") == 1
         persona = FakeOllama("llama3.1:8b", "phi4:14b")
         persona.load("phi4:14b")

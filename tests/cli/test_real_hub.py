@@ -18,8 +18,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 
 def ask(hub: HubProcess, *arguments: str, stdin: str = "") -> Outcome:
-    environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
-    return llm_hub(*arguments, env=environment, stdin=stdin)
+    return llm_hub(*arguments, env=hub.environment, stdin=stdin)
 
 
 def test_the_first_token_is_kept_for_the_command(hub: HubProcess) -> None:

@@ -1,30 +1,20 @@
-import asyncio
 import json
 from pathlib import Path
 
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
-from tests.support.command import Outcome, llm_hub
 from tests.support.hub import by_id, hub_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
 
 async def test_it_chooses_and_says_why(tmp_path: Path) -> None:
-    # A process of its own: its log must not be in what the command prints here.
     async with (
         hub_process(tmp_path / "data") as process,
         process.client() as hub,
         Fleet() as fleet,
     ):
-        environment = {
-            "LLM_HUB_ADDRESS": hub.grpc_address,
-            "LLM_HUB_DATA_DIR": str(process.data_dir),
-        }
-
-        async def ask(*arguments: str) -> Outcome:
-            return await asyncio.to_thread(llm_hub, *arguments, env=environment)
-
+        ask = process.command
         warm = FakeOllama("llama3.1:8b")
         warm.load("llama3.1:8b")
         servers = [await fleet.add(warm), await fleet.add(FakeOllama("llama3.1:8b"))]

@@ -15,10 +15,9 @@ Ask = Callable[..., Outcome]
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     with running_hub(tmp_path_factory.mktemp("states") / "data") as hub:
-        environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
 
         def run(*arguments: str) -> Outcome:
-            return llm_hub(*arguments, env=environment)
+            return llm_hub(*arguments, env=hub.environment)
 
         assert run("register", "127.0.0.1:1", "--label", "zone=a").code == 0
         yield run

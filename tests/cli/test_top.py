@@ -18,13 +18,9 @@ from tests.support.hub_process import HubProcess, hub_environment, running_hub
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     with running_hub(tmp_path_factory.mktemp("top") / "data") as process:
-        environment = environment_of(process)
+        environment = process.environment
         assert llm_hub("register", "127.0.0.1:1", "--name", "nobody", env=environment).code == 0
         yield process
-
-
-def environment_of(hub: HubProcess) -> dict[str, str]:
-    return {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
 
 
 class Terminal:
@@ -40,7 +36,7 @@ class Terminal:
             stderr=theirs,
             env={
                 **hub_environment(),
-                **environment_of(hub),
+                **hub.environment,
                 "TERM": "xterm-256color",
                 "COLUMNS": "100",
                 "LINES": "24",
@@ -90,7 +86,7 @@ def test_a_hub_that_goes_is_shown_and_not_the_end(tmp_path: Path) -> None:
 
 
 def test_once_needs_no_terminal(hub: HubProcess) -> None:
-    done = llm_hub("top", "--once", env=environment_of(hub))
+    done = llm_hub("top", "--once", env=hub.environment)
     assert (done.code, done.err) == (0, "")
     assert "nobody" in done.out
     assert "\x1b" not in done.out
@@ -100,6 +96,6 @@ def test_once_needs_no_terminal(hub: HubProcess) -> None:
 def test_without_a_terminal_it_names_what_to_use(
     hub: HubProcess, arguments: tuple[str, ...]
 ) -> None:
-    done = llm_hub(*arguments, env=environment_of(hub))
+    done = llm_hub(*arguments, env=hub.environment)
     assert done.code == 2
     assert "snapshot" in done.err

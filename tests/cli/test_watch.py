@@ -35,16 +35,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
         yield process
 
 
-def environment_of(hub: HubProcess) -> dict[str, str]:
-    return {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
-
-
 @contextmanager
 def watching(hub: HubProcess, *arguments: str) -> Iterator[Iterator[str]]:
     """The lines that it prints."""
     with subprocess.Popen(
         [sys.executable, "-m", "hub", "watch", *arguments],
-        env={**hub_environment(), **environment_of(hub)},
+        env={**hub_environment(), **hub.environment},
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
@@ -57,7 +53,7 @@ def watching(hub: HubProcess, *arguments: str) -> Iterator[Iterator[str]]:
 
 
 def test_it_shows_the_fleet_and_then_what_changes(hub: HubProcess) -> None:
-    environment = environment_of(hub)
+    environment = hub.environment
     assert llm_hub("register", "127.0.0.1:1", "--label", "zone=a", env=environment).code == 0
     with watching(hub, "-o", "json", "--label", "zone=a") as lines:
         first = json.loads(next(lines))
@@ -73,17 +69,17 @@ def test_it_shows_the_fleet_and_then_what_changes(hub: HubProcess) -> None:
 
 
 def test_a_revision_of_another_hub_is_refused(hub: HubProcess) -> None:
-    done = llm_hub("watch", "--after", "1", env=environment_of(hub))
+    done = llm_hub("watch", "--after", "1", env=hub.environment)
     assert done.code == 1
     assert done.err.endswith("; leave out --after [REVISION_COMPACTED]\n")
 
 
 def test_a_hub_that_stops_ends_it_with_a_line(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
-        assert llm_hub("register", "127.0.0.1:1", env=environment_of(hub)).code == 0
+        assert llm_hub("register", "127.0.0.1:1", env=hub.environment).code == 0
         process = subprocess.Popen(
             [sys.executable, "-m", "hub", "watch"],
-            env={**hub_environment(), **environment_of(hub)},
+            env={**hub_environment(), **hub.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -77,7 +77,8 @@ def test_what_was_followed_is_what_a_count_of_all_finds(steps, ring_capacity):
         runner.run(scrape())
 
 
-async def test_changes_that_come_while_it_counts_are_not_missed():
+async def half_counted() -> tuple[Registry, FleetCounts, asyncio.Task[None]]:
+    """A thousand endpoints that are being counted, and the count."""
     registry = Registry(first_revision=100, ring_capacity=5)
     fleet = FleetCounts(registry)
     for i in range(1000):
@@ -86,6 +87,11 @@ async def test_changes_that_come_while_it_counts_are_not_missed():
     for _ in range(3):
         await asyncio.sleep(0)
     assert 0 < sum(fleet.kinds().values()) < 1000
+    return registry, fleet, counting
+
+
+async def test_changes_that_come_while_it_counts_are_not_missed():
+    registry, fleet, counting = await half_counted()
     registry.remove_endpoint("h0:1")
     registry.remove_endpoint("h999:1")
     await counting
@@ -94,14 +100,7 @@ async def test_changes_that_come_while_it_counts_are_not_missed():
 
 
 async def test_a_count_that_was_given_up_begins_anew():
-    registry = Registry(first_revision=100, ring_capacity=5)
-    fleet = FleetCounts(registry)
-    for i in range(1000):
-        registry.put_endpoint(registered(f"h{i}:1"))
-    counting = asyncio.create_task(fleet.catch_up())
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert 0 < sum(fleet.kinds().values()) < 1000
+    _, fleet, counting = await half_counted()
     counting.cancel()
     await asyncio.wait([counting])
     await fleet.catch_up()

@@ -17,8 +17,7 @@ DEADLINE_S = 30.0
 
 
 def ask(hub: HubProcess, *arguments: str) -> Outcome:
-    environment = {"LLM_HUB_ADDRESS": hub.grpc, "LLM_HUB_DATA_DIR": str(hub.data_dir)}
-    return llm_hub(*arguments, env=environment)
+    return llm_hub(*arguments, env=hub.environment)
 
 
 async def endpoint(hub: HubProcess, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

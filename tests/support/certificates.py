@@ -16,6 +16,21 @@ class Certificate:
     key: Path
 
 
+def encrypted_key(certificate: Certificate) -> Path:
+    """The certificate's key, locked with a password."""
+    locked = certificate.key.with_name("locked.key")
+    subprocess.run(
+        [
+            *("openssl", "ec", "-in", certificate.key, "-out", locked),
+            *("-aes256", "-passout", "pass:secret"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    return locked
+
+
 def self_signed(directory: Path, name: str = "hub") -> Certificate:
     """A certificate for 127.0.0.1 and localhost that is its own authority."""
     openssl = shutil.which("openssl")

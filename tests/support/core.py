@@ -28,29 +28,16 @@ from hub.probes.engine import ProbeEngine
 from hub.probes.settings import ProbeSettings
 from hub.probes.targets import AddressPolicy
 from hub.ratelimit import RateLimiter, Tier
-from hub.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher, name_of
+from hub.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
 from hub.registrar import Registrar
 from hub.registry.impact import lost_models
 from hub.registry.state import Registry
 from hub.service import Caller, Service
-from hub.stores.base import Entry
 from hub.stores.sqlite import SqliteStore
-from hub.tokens import TokenRegistry
+from hub.tokens import Revocations, TokenRegistry
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
-
-
-class _Revocations:
-    def __init__(self, presence: Presence, clock: ManualClock) -> None:
-        self._presence = presence
-        self._clock = clock
-
-    def apply_put(self, entry: Entry) -> None:
-        pass
-
-    def apply_delete(self, key: str) -> None:
-        self._presence.close_token(name_of(key), self._clock.now_ms())
 
 
 @dataclass
@@ -137,7 +124,7 @@ async def running_core(
         {
             ENDPOINTS: [follower],
             SECRETS: [follower],
-            TOKENS: [tokens, _Revocations(presence, clock)],
+            TOKENS: [tokens, Revocations(lambda gone: presence.close_token(gone, clock.now_ms()))],
             ALIASES: [AliasFollower(registry)],
             AUDIT: [trail],
         }

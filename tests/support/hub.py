@@ -29,6 +29,7 @@ from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role, Snapshot
+from tests.support.command import Outcome, llm_hub
 
 ROOT = Path(__file__).parents[2]
 REGISTRY_PATH = "/api/admin/llm-registry"
@@ -324,6 +325,14 @@ class HubProcess:
             http=self.addresses["http"],
             admin_token=(self.data_dir / ADMIN_TOKEN_FILE).read_text().strip(),
         )
+
+    async def command(self, *arguments: str) -> Outcome:
+        """What `llm-hub` says of it; the log of a hub in this process would be in that too."""
+        environment = {
+            "LLM_HUB_ADDRESS": self.addresses["grpc"],
+            "LLM_HUB_DATA_DIR": str(self.data_dir),
+        }
+        return await asyncio.to_thread(llm_hub, *arguments, env=environment)
 
     async def close(self) -> None:
         """Ends it where it still runs."""

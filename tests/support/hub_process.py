@@ -31,6 +31,11 @@ class HubProcess:
     def admin_token(self) -> str:
         return (self.data_dir / "admin.token").read_text().strip()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which the command finds the hub and its token."""
+        return {"LLM_HUB_ADDRESS": self.grpc, "LLM_HUB_DATA_DIR": str(self.data_dir)}
+
     def stop(self) -> int:
         """Interrupts the hub as Ctrl-C does and returns its exit code."""
         self.process.send_signal(signal.SIGINT)
