@@ -168,16 +168,13 @@ class GrpcDoor:
         return grpc.stream_unary_rpc_method_handler(self._unary(called), None, _serialize)
 
     def _unary(self, called: Rpc) -> Callable[[object, Context], Awaitable[Reply]]:
-        service, calls, now_ms = self._service, self._calls, self._clock.now_ms
+        service, calls = self._service, self._calls
 
         async def handle(_requests: object, context: Context) -> Reply:
             told = metadata(context)
             with calls.rpc(called, told) as call:
                 try:
-                    now = now_ms()
-                    caller = self._caller(told, context, now)
-                    service.admit_or_raise(called, caller, now)
-                    request = _request(called, await only_message(context))
+                    request, caller, now = await self._admitted(called, told, context)
                     return await service.carry_out(called, request, caller, now)
                 except Exception as error:
                     await abort(context, call.fail(error))
@@ -186,16 +183,13 @@ class GrpcDoor:
         return handle
 
     def _streaming(self, called: Rpc) -> Callable[[object, Context], AsyncIterator[Reply]]:
-        service, calls, now_ms = self._service, self._calls, self._clock.now_ms
+        service, calls = self._service, self._calls
 
         async def handle(_requests: object, context: Context) -> AsyncIterator[Reply]:
             told = metadata(context)
             with calls.rpc(called, told) as call:
                 try:
-                    now = now_ms()
-                    caller = self._caller(told, context, now)
-                    service.admit_or_raise(called, caller, now)
-                    request = _request(called, await only_message(context))
+                    request, caller, now = await self._admitted(called, told, context)
                     replies = service.execute(called, request, caller, now)
                     assert isinstance(replies, AsyncIterator)
                     async with aclosing(self._live.guard(caller.principal, replies)) as live:
@@ -242,6 +236,18 @@ class GrpcDoor:
             return handle
 
         return bound
+
+    async def _admitted(
+        self, called: Rpc, told: Mapping[str, str], context: Context
+    ) -> tuple[Message, Caller, int]:
+        """The request of a call, who calls, and when.
+
+        The message is waited for only once its caller is known and admitted. Raises HubError.
+        """
+        now_ms = self._clock.now_ms()
+        caller = self._caller(told, context, now_ms)
+        self._service.admit_or_raise(called, caller, now_ms)
+        return _request(called, await only_message(context)), caller, now_ms
 
     def _caller(self, told: Mapping[str, str], context: Context, now_ms: int) -> Caller:
         """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""
