@@ -54,7 +54,7 @@ demo: $(DEMO) ## Run a hub with a fleet that moves; make demo ARGS='--hosts 40'
 	@exec $(BIN)/python -m tools.demo $(ARGS)
 
 .PHONY: test
-test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/test_config.py -x'
+test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/base/test_load_settings.py -x'
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 .PHONY: bench

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub.bootstrap import STORE_FILE, prepare_data_dir
-from hub.clock import SystemClock
-from hub.records import durable_endpoint, endpoint_key
-from hub.registrar import Registration, merge
+from hub.base.clock import SystemClock
 from hub.registry.observation import Observation
-from hub.stores.base import Change, Operation, Put
+from hub.server.first_start import STORE_FILE, prepare_data_dir
+from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.registrar import Registration, merge
+from hub.service.records import durable_endpoint, endpoint_key
 from hub.stores.sqlite import SqliteStore
-from hub.tokens import TokenRegistry
+from hub.stores.store import Change, Operation, Put
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,

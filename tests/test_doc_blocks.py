@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hub.config import load_settings
+from hub.base.load_settings import load_settings
 from tests.support.hub import ROOT
 from tests.support.hub_process import HubProcess, running_hub
 
@@ -210,7 +210,7 @@ def _session(blocks: list[Block], hub: HubProcess) -> str:
 def _environment(directory: Path) -> dict[str, str]:
     """What an installed hub's user has: the command on PATH, and a home."""
     commands = _made(directory / "bin")
-    for name, arguments in (("llm-hub", "-m hub "), ("python", "")):
+    for name, arguments in (("llm-hub", "-m hub.cli "), ("python", "")):
         file = commands / name
         file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
         file.chmod(0o755)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
-from hub import contract, presence
-from hub.codec.frames import parse_frame
-from hub.errors import HubError, ValidationFailed
-from hub.errors import RateLimited as RateLimitedError
-from hub.ratelimit import Tier
-from hub.settings import RateLimits
-from hub.transports.http_errors import error_response
-from hub.validation import violations
+from hub.base.settings import RateLimits
+from hub.contract import rpcs
+from hub.contract.dialect.frames import parse_frame
+from hub.contract.errors import HubError, ValidationFailed
+from hub.contract.errors import RateLimited as RateLimitedError
+from hub.contract.validation import violations
+from hub.service import presence
+from hub.service.access.rate_limits import Tier
+from hub.transports.http.responses import error_response
 from llmhub.v1.error_reason_pb2 import ErrorReason
 from llmhub.v1.frame_pb2 import HubFrame
 from llmhub.v1.resources_pb2 import Role
@@ -55,7 +56,7 @@ def leaves(kind: type[HubError]) -> list[type[HubError]]:
 ERRORS = {kind.reason: kind for kind in leaves(HubError)}
 
 
-@pytest.mark.parametrize("service", contract.SERVICES, ids=lambda service: service.name)
+@pytest.mark.parametrize("service", rpcs.SERVICES, ids=lambda service: service.name)
 def test_rpcs(service):
     assert named(service.name) == [method.name for method in service.methods]
 
@@ -64,7 +65,7 @@ def test_frames_from_sidecars():
     told = {row[0].strip("`"): row[1:] for row in rows("Frames from sidecars")}
     assert told == {
         name: [kind.rpc.name, f"`{kind.reply}`" if kind.reply else "nothing"]
-        for name, kind in contract.FRAMES.items()
+        for name, kind in rpcs.FRAMES.items()
     }
 
 
@@ -85,7 +86,7 @@ def test_every_frame_from_sidecars_has_an_example_that_is_valid():
         assert (decoded.violations, decoded.unknown_fields) == ([], 0), line
         assert violations(decoded.message) == [], line
         seen.add(frame.type)
-    assert seen == set(contract.FRAMES)
+    assert seen == set(rpcs.FRAMES)
 
 
 def test_every_frame_to_sidecars_has_an_example_with_its_fields():
@@ -162,7 +163,7 @@ def test_tiers():
         takes, sidecars, others = told[tier.wire_name]
         if takes != "everything else":
             assert sorted(takes.split(", ")) == sorted(
-                rpc.name for rpc in contract.RPCS if rpc.tier is tier
+                rpc.name for rpc in rpcs.RPCS if rpc.tier is tier
             )
         assert sidecars == f"{getattr(limits.sidecar, tier.wire_name):,}/min"
         for role in (limits.reader, limits.admin):

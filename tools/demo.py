@@ -23,7 +23,7 @@ from typing import Any
 
 import grpc
 
-from hub.bootstrap import ADMIN_TOKEN_FILE
+from hub.server.first_start import ADMIN_TOKEN_FILE
 from hub.sidecar.sightings import OLLAMA, Sighting
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -160,7 +160,7 @@ async def running_hub(directory: Path) -> AsyncIterator[HubAddresses]:
     data = directory / "data"
     doors = ("--ws", "--grpc", "--http")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hub", "serve", "--data-dir", str(data)),
+        *(sys.executable, "-m", "hub.cli", "serve", "--data-dir", str(data)),
         *("--config", str(settings)),
         *(part for door in doors for part in (door, "127.0.0.1:0")),
         stdout=asyncio.subprocess.PIPE,
@@ -290,7 +290,16 @@ async def _real_sidecar(
     """The reference sidecar for this very machine."""
     endpoints = [part for each in servers for part in ("--endpoint", each.id)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hub", "sidecar", "--hub", f"ws://{hub.ws}/ws", "--agent", _HERE),
+        *(
+            sys.executable,
+            "-m",
+            "hub.cli",
+            "sidecar",
+            "--hub",
+            f"ws://{hub.ws}/ws",
+            "--agent",
+            _HERE,
+        ),
         *("--interval", str(REPORT_S), "--no-discover", "--log-level", "error"),
         *endpoints,
         env={**os.environ, "LLM_HUB_TOKEN": await admin.sidecar_token(_HERE)},

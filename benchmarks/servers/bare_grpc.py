@@ -18,7 +18,7 @@ import grpc
 import uvloop
 
 from benchmarks.servers import ready
-from hub.transports.grpc import _OPTIONS
+from hub.transports.grpc.grpc_server import _OPTIONS
 
 Call = Callable[[bytes, Any], Awaitable[bytes]]
 

@@ -15,12 +15,12 @@ import uvloop
 
 from benchmarks.fleet import observation
 from benchmarks.servers import ready
-from hub import logs
-from hub.app import Hub
-from hub.clock import SystemClock
-from hub.config import load_settings
-from hub.process import settle_collector
-from hub.settings import Settings
+from hub.base.clock import SystemClock
+from hub.base.load_settings import load_settings
+from hub.base.settings import Settings
+from hub.server import logs
+from hub.server.hub_server import Hub
+from hub.server.process import settle_collector
 
 
 class MeasuredHub(Hub):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from benchmarks import hubs
 from benchmarks.rows import Row, at_most, ratio
 from benchmarks.sampling import percentile
-from hub.contract import rpc
+from hub.contract.rpcs import rpc
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import ListEndpointsRequest
 

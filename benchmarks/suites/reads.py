@@ -13,7 +13,7 @@ from benchmarks import hubs
 from benchmarks.process import ServerProcess, serving
 from benchmarks.rows import Row, ratio
 from benchmarks.sampling import Sample, in_turn, percentile
-from hub.contract import rpc
+from hub.contract.rpcs import rpc
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,
     GetSnapshotRequest,

@@ -16,7 +16,7 @@ from benchmarks.fleet import endpoint_host
 from benchmarks.process import ServerProcess, serving
 from benchmarks.rows import Row, at_least
 from benchmarks.sampling import Sample, in_turn
-from hub.contract import rpc
+from hub.contract.rpcs import rpc
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 
 _CALLERS = 32

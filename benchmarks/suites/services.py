@@ -14,7 +14,7 @@ from benchmarks.process import ServerProcess, serving
 from benchmarks.rows import Row, at_most, ratio
 from benchmarks.sampling import Sample, in_turn, percentile
 from hub.client import AsyncHub
-from hub.contract import rpc
+from hub.contract.rpcs import rpc
 from llmhub.v1.admin_service_pb2 import UpdateEndpointRequest
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest, WatchRegistryRequest

@@ -7,34 +7,34 @@ from typing import NoReturn
 
 import click
 
+from hub.cli.calling.options import global_options
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.lazy import LazyCommands
-from hub.cli.options import global_options
-from hub.cli.text import printable
+from hub.cli.output.printable import printable
 
 _COMMANDS = {
-    "serve": "hub.cli.serve:serve",
-    "sidecar": "hub.cli.sidecar:sidecar",
-    "endpoints": "hub.cli.endpoints:endpoints",
-    "register": "hub.cli.endpoints:register",
-    "remove": "hub.cli.endpoints:remove",
-    "drain": "hub.cli.states:drain",
-    "enable": "hub.cli.states:enable",
-    "disable": "hub.cli.states:disable",
-    "labels": "hub.cli.states:labels",
-    "check": "hub.cli.states:check",
-    "snapshot": "hub.cli.endpoints:snapshot",
-    "models": "hub.cli.fleet:models",
-    "sidecars": "hub.cli.fleet:sidecars",
-    "disconnect": "hub.cli.fleet:disconnect",
-    "info": "hub.cli.fleet:info",
-    "top": "hub.cli.top:top",
-    "watch": "hub.cli.watch:watch",
-    "select": "hub.cli.select:select",
-    "doctor": "hub.cli.doctor:doctor",
-    "config": "hub.cli.config:config",
-    "completion": "hub.cli.completion:completion",
-    "token": "hub.cli.tokens:token",
+    "serve": "hub.cli.commands.serve:serve",
+    "sidecar": "hub.cli.commands.run_sidecar:sidecar",
+    "endpoints": "hub.cli.commands.endpoints:endpoints",
+    "register": "hub.cli.commands.endpoints:register",
+    "remove": "hub.cli.commands.endpoints:remove",
+    "drain": "hub.cli.commands.endpoint_states:drain",
+    "enable": "hub.cli.commands.endpoint_states:enable",
+    "disable": "hub.cli.commands.endpoint_states:disable",
+    "labels": "hub.cli.commands.endpoint_states:labels",
+    "check": "hub.cli.commands.endpoint_states:check",
+    "snapshot": "hub.cli.commands.endpoints:snapshot",
+    "models": "hub.cli.commands.inventory:models",
+    "sidecars": "hub.cli.commands.inventory:sidecars",
+    "disconnect": "hub.cli.commands.inventory:disconnect",
+    "info": "hub.cli.commands.inventory:info",
+    "top": "hub.cli.commands.top:top",
+    "watch": "hub.cli.commands.watch:watch",
+    "select": "hub.cli.commands.select:select",
+    "doctor": "hub.cli.commands.doctor:doctor",
+    "config": "hub.cli.commands.check_config:config",
+    "completion": "hub.cli.commands.completion:completion",
+    "token": "hub.cli.commands.token:token",
 }
 
 
@@ -42,7 +42,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
     if not wanted or context.resilient_parsing:
         return
     # Reading the metadata of packages costs more than most commands' imports.
-    from hub.version import hub_version
+    from hub.base.version import hub_version
 
     click.echo(f"llm-hub {hub_version()}")
     context.exit()

@@ -3,12 +3,12 @@
 Needs grpcio and protobuf only, none of the server's other dependencies.
 """
 
-from hub.client.aio import AsyncFleetCache, AsyncHub
-from hub.client.connection import Tls
-from hub.client.errors import CallFailed, ClientError, NoSelection, NotSynced
-from hub.client.fleet import Choice, FleetCopy, Freshness, base_url
+from hub.client.async_hub import AsyncFleetCache, AsyncHub
+from hub.client.call_errors import CallFailed, ClientError, NoSelection, NotSynced
+from hub.client.fleet_cache import Choice, FleetCopy, Freshness, base_url
+from hub.client.hub_address import Tls
 from hub.client.retry import Retry
-from hub.client.sync import FleetCache, Hub
+from hub.client.sync_hub import FleetCache, Hub
 
 __all__ = [
     "AsyncFleetCache",

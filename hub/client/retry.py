@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from hub.client.errors import CallFailed
+from hub.client.call_errors import CallFailed
 
 # A retry of these would do them twice.
 _ONCE: Final = frozenset({"CreateToken"})

@@ -5,16 +5,16 @@ known kind costs few requests: `/api/version` (Ollama), then `/v1/models`, whose
 `owned_by` names vLLM, llama.cpp and SGLang, then the routes that only one kind has.
 """
 
-from hub.probes import reading
-from hub.probes.backends.base import Prober
+from hub.probes import json_fields
 from hub.probes.backends.llama_cpp import LlamaCppProber
 from hub.probes.backends.lm_studio import LmStudioProber
 from hub.probes.backends.ollama import OllamaProber, version_of
 from hub.probes.backends.openai import OpenAiProber
+from hub.probes.backends.prober import Prober
 from hub.probes.backends.sglang import SglangProber
 from hub.probes.backends.vllm import VllmProber
-from hub.probes.errors import WrongKind
-from hub.probes.http import Answer, Asker, JsonValue
+from hub.probes.faults import WrongKind
+from hub.probes.probe_client import Answer, Asker, JsonValue
 from llmhub.v1.endpoint_pb2 import Backend
 
 PROBERS: dict[Backend, type[Prober]] = {
@@ -51,9 +51,9 @@ async def detect(ask: Asker) -> Prober:
     if not models.ok:
         return await _without_list(ask, models)
     value = models.json_or_none()
-    entries = reading.items(value, "data")
+    entries = json_fields.items(value, "data")
     for entry in entries or ():
-        if prober := _OWNERS.get(reading.text(entry, "owned_by")):
+        if prober := _OWNERS.get(json_fields.text(entry, "owned_by")):
             return prober()
     if await _is_lm_studio(ask):
         return LmStudioProber()
@@ -91,17 +91,19 @@ async def _is_lm_studio(ask: Asker) -> bool:
         ("/api/v0/models", ("data",), "id"),
     ):
         answer = await ask.get(path)
-        found = reading.items(answer.json_or_none(), *members) if answer.ok else None
-        if found is not None and all(reading.text(entry, key) for entry in found):
+        found = json_fields.items(answer.json_or_none(), *members) if answer.ok else None
+        if found is not None and all(json_fields.text(entry, key) for entry in found):
             return True
     return False
 
 
 async def _is_llama_cpp_router(ask: Asker) -> bool:
     value: JsonValue = (await ask.get("/props")).json_or_none()
-    return bool(reading.text(value, "build_info") or reading.text(value, "role") == "router")
+    return bool(
+        json_fields.text(value, "build_info") or json_fields.text(value, "role") == "router"
+    )
 
 
 async def _is_sglang(ask: Asker) -> bool:
     answer = await ask.get("/get_model_info")
-    return answer.ok and bool(reading.text(answer.json_or_none(), "model_path"))
+    return answer.ok and bool(json_fields.text(answer.json_or_none(), "model_path"))

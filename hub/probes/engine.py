@@ -11,22 +11,15 @@ from random import Random
 
 import structlog
 
-from hub.clock import Clock
-from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
-from hub.probes.backends.base import Sighting
-from hub.probes.errors import (
-    BadAnswer,
-    Busy,
-    NotReady,
-    OwnFault,
-    ProbeError,
-    Unreachable,
-)
-from hub.probes.http import Asker, ProbeClient
+from hub.base.clock import Clock
+from hub.base.probe_settings import ProbeSettings
+from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
+from hub.probes.address_policy import AddressPolicy
+from hub.probes.backends.prober import Sighting
+from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
+from hub.probes.probe_client import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
-from hub.probes.settings import ProbeSettings
 from hub.probes.stats import EngineStats, WorstOf
-from hub.probes.targets import AddressPolicy
 from hub.probes.watched import Watched
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING

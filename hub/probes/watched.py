@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from hub.probes.backends.base import Prober, Sighting
+from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import PROBERS, detect
-from hub.probes.errors import WrongKind
-from hub.probes.http import Asker
+from hub.probes.faults import WrongKind
+from hub.probes.probe_client import Asker
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 

@@ -14,14 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from hub.registry import liveness
-from hub.registry.health import Health, HealthSettings
-from hub.registry.latest import FOREVER_MS, LatestLog
+from hub.registry.health import status
+from hub.registry.health.judgement import Health, HealthSettings
+from hub.registry.history.latest_log import FOREVER_MS, LatestLog
+from hub.registry.history.ring import Ring
+from hub.registry.history.versioned import Versioned
+from hub.registry.host_report import ResourcesRecord
 from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
-from hub.registry.resources import ResourcesRecord
-from hub.registry.ring import Ring
-from hub.registry.versioned import Versioned
 from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
@@ -200,8 +200,8 @@ class Registry:
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
         if after.admin_state == ADMIN_STATE_DISABLED:
-            liveness.pause(after)
-        liveness.register(after)
+            status.pause(after)
+        status.register(after)
         self._set(registered.id, before, after, event=True)
 
     def remove_endpoint(self, endpoint_id: str) -> None:
@@ -276,7 +276,7 @@ class Registry:
             before = self._endpoints[endpoint_id]
             after = Endpoint()
             after.CopyFrom(before.message)
-            liveness.lose_sight(after)
+            status.lose_sight(after)
             self._set(endpoint_id, before, after, event=True)
 
     def next_deadline_ms(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from hub.registry.versioned import Versioned
+from hub.registry.history.versioned import Versioned
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 

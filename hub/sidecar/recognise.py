@@ -6,7 +6,7 @@ every host: where it is in doubt it names no kind and leaves that to the hub.
 
 from collections.abc import Mapping
 
-from hub.sidecar.http import Answer, AskError, get
+from hub.sidecar.local_http import Answer, AskError, get
 from hub.sidecar.sightings import OLLAMA, Sighting
 
 MAX_MODELS = 256

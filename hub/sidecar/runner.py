@@ -17,17 +17,17 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
-from hub.client_tls import TlsFilesError
-from hub.clock import Clock, SystemClock
-from hub.sidecar import log as sidecar_log
+from hub.base.clock import Clock, SystemClock
+from hub.base.tls_files import TlsFilesError
+from hub.sidecar import sidecar_log
 from hub.sidecar.backoff import Backoff
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
 from hub.sidecar.host import Host, this_hosts_gpus
-from hub.sidecar.http import why
+from hub.sidecar.local_http import why
 from hub.sidecar.sampler import Sampler
-from hub.sidecar.settings import SettingsError, SidecarSettings
+from hub.sidecar.sidecar_settings import SettingsError, SidecarSettings
 
 log = logging.getLogger("llm-hub.sidecar")
 

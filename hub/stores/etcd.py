@@ -18,7 +18,8 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 
-from hub.stores.base import (
+from hub.base.tasks import tell_of_end
+from hub.stores.store import (
     Batch,
     Change,
     ChangeListener,
@@ -31,7 +32,6 @@ from hub.stores.base import (
     StoreError,
     TransactionObserver,
 )
-from hub.tasks import tell_of_end
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_MAX_WAITING: Final = 10_000

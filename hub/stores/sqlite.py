@@ -10,7 +10,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
-from hub.stores.base import (
+from hub.stores.sqlite_file import DEFAULT_MAX_BYTES, SqliteFile
+from hub.stores.store import (
     Batch,
     Change,
     ChangeListener,
@@ -21,7 +22,6 @@ from hub.stores.base import (
     StoreError,
     TransactionObserver,
 )
-from hub.stores.sqlite_file import DEFAULT_MAX_BYTES, SqliteFile
 
 DEFAULT_MAX_WAITING: Final = 10_000
 

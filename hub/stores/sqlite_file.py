@@ -16,15 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from hub.stores.base import (
-    Batch,
-    Change,
-    Contents,
-    Entry,
-    PreconditionFailed,
-    Put,
-    StoreError,
-)
+from hub.stores.store import Batch, Change, Contents, Entry, PreconditionFailed, Put, StoreError
 
 SCHEMA_VERSION: Final = 1
 # "LLMH", so that another program's database is told apart from the hub's.
@@ -159,7 +151,7 @@ class SqliteFile:
         return outcomes
 
     def next_incarnation(self, at_least: int) -> int:
-        """See `hub.stores.base.Store`."""
+        """See `hub.stores.store.Store`."""
         try:
             incarnation = max(self._meta("incarnation") + 1, at_least)
             self._connection.execute(

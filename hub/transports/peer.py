@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from hub.settings import Network
+from hub.base.settings import Network
 
 log = structlog.get_logger()
 

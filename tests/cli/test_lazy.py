@@ -4,7 +4,7 @@ from hub.cli.lazy import LazyCommands
 
 
 def test_a_command_is_imported_when_it_is_looked_up() -> None:
-    commands = LazyCommands({"serve": "hub.cli.serve:serve", "none": "no.such.module:x"})
+    commands = LazyCommands({"serve": "hub.cli.commands.serve:serve", "none": "no.such.module:x"})
     assert list(commands) == ["serve", "none"]
     assert len(commands) == 2
     assert commands["serve"].name == "serve"

@@ -64,7 +64,7 @@ def test_a_reader_that_goes_away_is_no_traceback(hub: StandIn) -> None:
             [
                 sys.executable,
                 "-m",
-                "hub",
+                "hub.cli",
                 "--hub",
                 hub.address,
                 "--token",

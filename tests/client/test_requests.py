@@ -2,8 +2,8 @@ import inspect
 
 import pytest
 
-from hub import validation
 from hub.client.requests import duration, select_request, watch_request
+from hub.contract import validation
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_WEIGHTED,
     ScoreWeights,

@@ -3,7 +3,7 @@ from random import Random
 import grpc
 import pytest
 
-from hub.client.errors import CallFailed
+from hub.client.call_errors import CallFailed
 from hub.client.retry import Backoff, Retry, ends_a_watch
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hub.clock import ManualClock
-from hub.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
-from hub.presence import Close, Sidecar
-from hub.ratelimit import Tier
+from hub.base.clock import ManualClock
+from hub.base.timestamps import to_ms
+from hub.contract.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
 from hub.registry.observation import Observation
-from hub.times import to_ms
+from hub.service.access.rate_limits import Tier
+from hub.service.presence import Close, Sidecar
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,
     BACKEND_VLLM,

@@ -1,5 +1,6 @@
 import pytest
 
+from hub.base.probe_settings import ProbeSettings
 from hub.probes.backends.llama_cpp import LlamaCppProber
 from hub.probes.backends.lm_studio import LmStudioProber
 from hub.probes.backends.ollama import OllamaProber
@@ -7,9 +8,8 @@ from hub.probes.backends.openai import OpenAiProber
 from hub.probes.backends.sglang import SglangProber
 from hub.probes.backends.vllm import VllmProber
 from hub.probes.detect import PROBERS, detect
-from hub.probes.errors import NeedsApiKey, NotReady
-from hub.probes.http import ProbeClient
-from hub.probes.settings import ProbeSettings
+from hub.probes.faults import NeedsApiKey, NotReady
+from hub.probes.probe_client import ProbeClient
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tests.support.observing import target_of
 from tools.fleetsim import (

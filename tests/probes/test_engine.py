@@ -5,9 +5,9 @@ import socket
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from hub.errors import EndpointNotFound, LimitReached, ShuttingDown
-from hub.probes.http import ProbeClient
-from hub.probes.settings import ProbeSettings
+from hub.base.probe_settings import ProbeSettings
+from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
+from hub.probes.probe_client import ProbeClient
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,

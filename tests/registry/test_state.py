@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from hub.base.timestamps import to_ms, to_timestamp
+from hub.registry.history.ring import Compacted
 from hub.registry.observation import Observation
-from hub.registry.ring import Compacted
 from hub.registry.state import Registry
-from hub.times import to_ms, to_timestamp
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     BACKEND_LLAMA_CPP,
@@ -291,7 +291,7 @@ def naive_observe(old: Endpoint, seen: Observation, unhealthy_after: int) -> End
 
 
 def judged(endpoint: Endpoint) -> Endpoint:
-    """Without what tests/registry/test_health.py is about."""
+    """Without what tests/registry/health/test_judgement.py is about."""
     plain = Endpoint()
     plain.CopyFrom(endpoint)
     plain.ClearField("provenance")

@@ -1,4 +1,4 @@
-from hub.registry.resources import ResourcesRecord
+from hub.registry.host_report import ResourcesRecord
 from hub.registry.vram import NO_CLAIM, Claim, VramLedger, account, claim_of
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,

@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from hub import contract
-from hub.principal import Principal
-from hub.service import Caller
+from hub.contract import rpcs
+from hub.service.access.principal import Principal
+from hub.service.dispatcher import Caller
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
@@ -37,7 +37,7 @@ Announce = Callable[[RunningHub, FakeServer], AbstractAsyncContextManager[None]]
 async def by_service(hub: RunningHub, fake: FakeServer) -> AsyncIterator[None]:
     request = RegisterEndpointRequest(host=fake.host, port=fake.port)
     caller = Caller(Principal(ROLE_ADMIN, "", "test"), "127.0.0.1", "grpc")
-    rpc = contract.rpc("RegisterEndpoint")
+    rpc = rpcs.rpc("RegisterEndpoint")
     await hub.service.carry_out(rpc, request, caller, 1_800_000_000_000)
     yield
 
@@ -67,7 +67,7 @@ async def by_ws(hub: RunningHub, fake: FakeServer) -> AsyncIterator[None]:
 @asynccontextmanager
 async def by_stream(hub: RunningHub, fake: FakeServer) -> AsyncIterator[None]:
     token = await hub.token(ROLE_SIDECAR, "node-1")
-    rpc = contract.rpc("Connect")
+    rpc = rpcs.rpc("Connect")
     call = hub.channel.stream_stream(rpc.path, SidecarFrame.SerializeToString, HubFrame.FromString)(
         timeout=30
     )

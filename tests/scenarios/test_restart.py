@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from hub.clock import ManualClock
+from hub.base.clock import ManualClock
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     RegisterEndpointRequest,

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hub import contract
-from hub.bootstrap import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.contract import rpcs
+from hub.server.first_start import ADMIN_TOKEN_FILE, STORE_FILE
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest, RegisterEndpointRequest
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, SidecarFrame
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
@@ -82,7 +82,7 @@ async def test_a_signal_stops_it_whatever_is_going_on(process, fleet, number):
         sidecars = [await stack.enter_async_context(hub.sidecar(f"node-{n}")) for n in range(5)]
         stranger = await stack.enter_async_context(hub.socket())
         connect = hub.channel.stream_stream(
-            contract.rpc("Connect").path, SidecarFrame.SerializeToString, HubFrame.FromString
+            rpcs.rpc("Connect").path, SidecarFrame.SerializeToString, HubFrame.FromString
         )
         stream = connect()
         identify = IdentifyRequest(agent_id="g", token=await hub.token(ROLE_SIDECAR, "g"))

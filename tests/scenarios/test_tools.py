@@ -123,7 +123,7 @@ def _install_command(bin_dir: Path) -> None:
     bin_dir.mkdir()
     command = bin_dir / "llm-hub"
     paths = f"{ROOT}{os.pathsep}{ROOT / 'gen'}"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{paths}" exec "{sys.executable}" -m hub "$@"\n')
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{paths}" exec "{sys.executable}" -m hub.cli "$@"\n')
     command.chmod(0o755)
 
 

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from hub.app import Hub
+from hub.base.clock import SystemClock
 from hub.client import AsyncHub, Retry
-from hub.clock import SystemClock
 from hub.registry.filters import EndpointFilter
 from hub.registry.observation import Load
 from hub.registry.state import Registry
+from hub.server.hub_server import Hub
 from llmhub.v1.admin_service_pb2 import (
     RegisterEndpointRequest,
     RemoveEndpointRequest,

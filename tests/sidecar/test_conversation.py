@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from hub.codec.frames import parse_frame
+from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.conversation import (
     ANSWER_TIMEOUT_MS,
     INVALID_PAUSE_MS,

@@ -1,6 +1,6 @@
 import json
 
-from hub.codec.frames import parse_frame
+from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.collectors.gpu import Gpu
 from hub.sidecar.host import Host, this_hosts_gpus
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.app import Hub
+from hub.base.clock import SystemClock
 from hub.client import AsyncHub, Tls
-from hub.clock import SystemClock
+from hub.server.hub_server import Hub
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, DisconnectSidecarRequest
 from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
@@ -193,7 +193,7 @@ async def test_it_stays_within_its_budget_of_memory(tmp_path: Path) -> None:
 
 def test_it_loads_nothing_heavy() -> None:
     code = (
-        "import hub.cli, hub.cli.sidecar, hub.sidecar.runner, sys;"
+        "import hub.cli, hub.cli.commands.run_sidecar, hub.sidecar.runner, sys;"
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
     done = subprocess.run(

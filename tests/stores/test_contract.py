@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.stores.base import (
+from hub.stores.store import (
     Change,
     Contents,
     Delete,

@@ -6,8 +6,8 @@ import grpc.aio
 import pytest
 from aetcd import rpc
 
-from hub.stores.base import Contents, Delete, Expect, PreconditionFailed, Put, StoreError
 from hub.stores.etcd import EtcdStore
+from hub.stores.store import Contents, Delete, Expect, PreconditionFailed, Put, StoreError
 from tests.support.etcd import EtcdServer
 from tests.support.ports import lasting_address
 from tests.support.stores import Feed, answering

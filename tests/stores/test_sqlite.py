@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hub.stores.base import Delete, Expect, PreconditionFailed, Put, StoreError
 from hub.stores.sqlite import SqliteStore
 from hub.stores.sqlite_file import SqliteFile
+from hub.stores.store import Delete, Expect, PreconditionFailed, Put, StoreError
 from tests.support.stores import Feed
 
 
@@ -191,7 +191,7 @@ async def test_backup_while_commits_go_on(store: SqliteStore, tmp_path: Path) ->
 _VICTIM = """
 import asyncio, sys
 from pathlib import Path
-from hub.stores.base import Put
+from hub.stores.store import Put
 from hub.stores.sqlite import SqliteStore
 
 async def caller(store, name):

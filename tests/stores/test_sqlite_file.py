@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.stores.base import (
+from hub.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, SqliteFile
+from hub.stores.store import (
     Batch,
     Change,
     Delete,
@@ -18,7 +19,6 @@ from hub.stores.base import (
     Put,
     StoreError,
 )
-from hub.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, SqliteFile
 
 
 def put(key: str, value: bytes = b"", *expect: Expect) -> Batch:

@@ -13,28 +13,28 @@ from random import Random
 
 from google.protobuf.message import Message
 
-from hub.aliases import AliasBook, AliasFollower
-from hub.audit_trail import AuditTrail
-from hub.clock import ManualClock
-from hub.contract import rpc
-from hub.fleet import FleetFollower
-from hub.handlers.admin import AdminHandlers
-from hub.handlers.aliases import AliasHandlers
-from hub.handlers.registry import RegistryHandlers
-from hub.handlers.selection import SelectionHandlers
-from hub.handlers.sidecar import SidecarHandlers
-from hub.presence import Presence
+from hub.base.clock import ManualClock
+from hub.base.probe_settings import ProbeSettings
+from hub.contract.rpcs import rpc
+from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
-from hub.probes.settings import ProbeSettings
-from hub.probes.targets import AddressPolicy
-from hub.ratelimit import RateLimiter, Tier
-from hub.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
-from hub.registrar import Registrar
 from hub.registry.impact import lost_models
 from hub.registry.state import Registry
-from hub.service import Caller, Service
+from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.tokens import Revocations, TokenRegistry
+from hub.service.changes.alias_book import AliasBook, AliasFollower
+from hub.service.changes.audit_trail import AuditTrail
+from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.changes.registrar import Registrar
+from hub.service.dispatcher import Caller, Service
+from hub.service.handlers.manage_aliases import AliasHandlers
+from hub.service.handlers.manage_endpoints import AdminHandlers
+from hub.service.handlers.read_registry import RegistryHandlers
+from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.sidecar_reports import SidecarHandlers
+from hub.service.presence import Presence
+from hub.service.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
 from hub.stores.sqlite import SqliteStore
-from hub.tokens import Revocations, TokenRegistry
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from hub.errors import (
+from hub.contract.errors import (
     EndpointNotFound,
     FieldViolation,
     HubError,

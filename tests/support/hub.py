@@ -19,12 +19,12 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from websockets.asyncio.client import ClientConnection, connect
 
-from hub import contract
-from hub.app import Hub
-from hub.bootstrap import ADMIN_TOKEN_FILE
-from hub.clock import Clock, SystemClock
-from hub.service import Service
-from hub.settings import Settings
+from hub.base.clock import Clock, SystemClock
+from hub.base.settings import Settings
+from hub.contract import rpcs
+from hub.server.first_start import ADMIN_TOKEN_FILE
+from hub.server.hub_server import Hub
+from hub.service.dispatcher import Service
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
@@ -114,7 +114,7 @@ class HubClient:
         timeout_s: float = _CALL_S,
     ) -> Any:
         """Calls a unary RPC by its name in the contract."""
-        rpc = contract.rpc(name)
+        rpc = rpcs.rpc(name)
         method = self.channel.unary_unary(
             rpc.path,
             request_serializer=rpc.request.SerializeToString,
@@ -249,7 +249,7 @@ async def running_hub(
 
 
 class HubProcess:
-    """`python -m hub serve` in a process of its own, on one data directory."""
+    """`python -m hub.cli serve` in a process of its own, on one data directory."""
 
     def __init__(self, data_dir: Path, *arguments: str) -> None:
         self.data_dir = data_dir
@@ -282,7 +282,7 @@ class HubProcess:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "hub", "serve", "--data-dir", str(self.data_dir), *given, *self.arguments),
+            *("-m", "hub.cli", "serve", "--data-dir", str(self.data_dir), *given, *self.arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -44,7 +44,16 @@ class HubProcess:
 
 def serve_command(data_dir: Path, *arguments: str) -> list[str]:
     doors = [part for door in ("ws", "grpc", "http") for part in (f"--{door}", "127.0.0.1:0")]
-    return [sys.executable, "-m", "hub", "serve", "--data-dir", str(data_dir), *doors, *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "hub.cli",
+        "serve",
+        "--data-dir",
+        str(data_dir),
+        *doors,
+        *arguments,
+    ]
 
 
 def hub_environment() -> dict[str, str]:

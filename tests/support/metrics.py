@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hub.app import Hub
+from hub.server.hub_server import Hub
 
 
 @dataclass(frozen=True)

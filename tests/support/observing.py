@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
-from hub.clock import SystemClock
+from hub.base.clock import SystemClock
+from hub.base.probe_settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.probes.settings import ProbeSettings
 from hub.registry.observation import Observation, Target
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer

@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from hub.clock import ManualClock
-from hub.fleet import FleetFollower
-from hub.handlers.registry import RegistryHandlers
-from hub.handlers.sidecar import SidecarHandlers
-from hub.misbehaviour import Cooldowns
-from hub.presence import Close, Presence
+from hub.base.clock import ManualClock
+from hub.base.probe_settings import ProbeSettings
+from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
-from hub.probes.settings import ProbeSettings
-from hub.probes.targets import AddressPolicy
-from hub.ratelimit import RateLimiter
-from hub.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
-from hub.registrar import Registrar
 from hub.registry.state import Registry
-from hub.service import Service
-from hub.stores.base import Delete
+from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.changes.registrar import Registrar
+from hub.service.dispatcher import Service
+from hub.service.handlers.read_registry import RegistryHandlers
+from hub.service.handlers.sidecar_reports import SidecarHandlers
+from hub.service.presence import Close, Presence
+from hub.service.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
 from hub.stores.sqlite import SqliteStore
-from hub.tokens import TokenRegistry
-from hub.transports.frames import Session, SessionContext
+from hub.stores.store import Delete
+from hub.transports.session.misbehaviour import Cooldowns
+from hub.transports.session.sidecar_session import Session, SessionContext
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 

@@ -54,7 +54,7 @@ async def sidecar_process(
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "hub", "sidecar", "--hub", f"ws://{ws_address}", "--agent", agent_id),
+        *("-m", "hub.cli", "sidecar", "--hub", f"ws://{ws_address}", "--agent", agent_id),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

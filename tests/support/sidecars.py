@@ -1,11 +1,11 @@
 """Sidecars for tests, whose connections remember how they were closed."""
 
-from hub.presence import Close, Sidecar
+from hub.service.presence import Close, Sidecar
 from tests.support.fleet import NOW
 
 
 class RecordingConnection:
-    """A `hub.presence.Connection` that keeps what it was closed with."""
+    """A `hub.service.presence.Connection` that keeps what it was closed with."""
 
     def __init__(self) -> None:
         self.closes: list[Close] = []

@@ -10,9 +10,9 @@ import grpc.aio
 import pytest
 from aetcd import rpc
 
-from hub.stores.base import Change, Entry, Store
 from hub.stores.etcd import EtcdStore
 from hub.stores.sqlite import SqliteStore
+from hub.stores.store import Change, Entry, Store
 from tests.support.etcd import shared_server
 
 

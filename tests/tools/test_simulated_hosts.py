@@ -1,7 +1,7 @@
 import json
 from random import Random
 
-from hub.codec.frames import parse_frame
+from hub.contract.dialect.frames import parse_frame
 from tools.simulated_hosts import GIB, SimulatedHost, Walk
 
 

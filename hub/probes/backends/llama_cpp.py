@@ -14,11 +14,11 @@ is asked with `autoload=false`, and only of loaded ones that do not sleep.
 
 from dataclasses import dataclass
 
-from hub.probes import reading
-from hub.probes.backends import metrics
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import NotReady, WrongKind
-from hub.probes.http import Asker, JsonValue
+from hub.probes import json_fields
+from hub.probes.backends import prometheus_text
+from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.faults import NotReady, WrongKind
+from hub.probes.probe_client import Asker, JsonValue
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -103,7 +103,7 @@ class LlamaCppProber(Prober):
         for model in models:
             if context is not None:
                 model.context_length = context
-        return Sighting(reading.shared(models), props.build, load)
+        return Sighting(json_fields.shared(models), props.build, load)
 
     async def _probe_router(self, ask: Asker, props: Props) -> Sighting:
         value = (await ask.get("/models")).json()
@@ -122,17 +122,17 @@ class LlamaCppProber(Prober):
                 model.context_length = context
             if (load := parse_slots(slots)) is not None:
                 loads.append(load)
-        return Sighting(reading.shared(models), props.build, add_up(loads))
+        return Sighting(json_fields.shared(models), props.build, add_up(loads))
 
 
 def parse_props(value: JsonValue) -> Props:
     """Parses `/props`; what is missing is unknown."""
     return Props(
-        build=reading.text(value, "build_info", limit=reading.MAX_VERSION),
-        is_router=reading.text(value, "role") == "router",
-        is_sleeping=bool(reading.truth(value, "is_sleeping")),
-        slots=reading.whole(value, "total_slots"),
-        context=reading.whole(value, "default_generation_settings", "n_ctx") or None,
+        build=json_fields.text(value, "build_info", limit=json_fields.MAX_VERSION),
+        is_router=json_fields.text(value, "role") == "router",
+        is_sleeping=bool(json_fields.truth(value, "is_sleeping")),
+        slots=json_fields.whole(value, "total_slots"),
+        context=json_fields.whole(value, "default_generation_settings", "n_ctx") or None,
     )
 
 
@@ -143,28 +143,30 @@ def parse_models(value: JsonValue, *, is_sleeping: bool = False) -> list[Model]:
     else the one that the model was trained for. Raises WrongKind where there is
     no list or it is another's.
     """
-    found = reading.items(value, "data")
+    found = json_fields.items(value, "data")
     if found is None or (
-        found and not any(reading.text(entry, "owned_by") == "llamacpp" for entry in found)
+        found and not any(json_fields.text(entry, "owned_by") == "llamacpp" for entry in found)
     ):
         raise WrongKind("answered /v1/models without llama.cpp's list of models")
     models = []
     for entry in found:
-        if name := reading.model_name(entry, "id"):
-            parameters = reading.whole(entry, "meta", "n_params")
+        if name := json_fields.model_name(entry, "id"):
+            parameters = json_fields.whole(entry, "meta", "n_params")
             models.append(
-                reading.model(
+                json_fields.model(
                     name,
                     state=MODEL_STATE_AVAILABLE if is_sleeping else MODEL_STATE_LOADED,
-                    size_bytes=reading.whole(entry, "meta", "size"),
+                    size_bytes=json_fields.whole(entry, "meta", "size"),
                     parameter_size=parameter_words(parameters),
-                    quantization=reading.text(entry, "meta", "ftype").removeprefix("(guessed) "),
-                    context_length=reading.whole(entry, "meta", "n_ctx")
-                    or reading.whole(entry, "meta", "n_ctx_train")
+                    quantization=json_fields.text(entry, "meta", "ftype").removeprefix(
+                        "(guessed) "
+                    ),
+                    context_length=json_fields.whole(entry, "meta", "n_ctx")
+                    or json_fields.whole(entry, "meta", "n_ctx_train")
                     or None,
                 )
             )
-    return reading.by_name(models)
+    return json_fields.by_name(models)
 
 
 def parse_router(value: JsonValue) -> list[Model]:
@@ -172,22 +174,22 @@ def parse_router(value: JsonValue) -> list[Model]:
 
     Raises WrongKind where there is no list.
     """
-    found = reading.items(value, "data")
+    found = json_fields.items(value, "data")
     if found is None:
         raise WrongKind("answered /models without a list of models")
     models = []
     for entry in found:
-        if name := reading.model_name(entry, "id", "name"):
-            state = _STATES.get(reading.text(entry, "status", "value"), MODEL_STATE_UNSPECIFIED)
+        if name := json_fields.model_name(entry, "id", "name"):
+            state = _STATES.get(json_fields.text(entry, "status", "value"), MODEL_STATE_UNSPECIFIED)
             models.append(
-                reading.model(
+                json_fields.model(
                     name,
                     state=state,
-                    size_bytes=reading.whole(entry, "meta", "size"),
-                    context_length=reading.whole(entry, "meta", "n_ctx_train") or None,
+                    size_bytes=json_fields.whole(entry, "meta", "size"),
+                    context_length=json_fields.whole(entry, "meta", "n_ctx_train") or None,
                 )
             )
-    return reading.by_name(models)
+    return json_fields.by_name(models)
 
 
 def never_asleep(value: JsonValue) -> set[str]:
@@ -196,17 +198,17 @@ def never_asleep(value: JsonValue) -> set[str]:
     The router tells the arguments of each one's server.
     """
     names = set()
-    for entry in reading.items(value, "data") or ():
-        arguments = reading.items(entry, "status", "args")
+    for entry in json_fields.items(value, "data") or ():
+        arguments = json_fields.items(entry, "status", "args")
         if arguments is not None and "--sleep-idle-seconds" not in arguments:
-            names.add(reading.model_name(entry, "id", "name"))
+            names.add(json_fields.model_name(entry, "id", "name"))
     return names
 
 
 def context_of_slots(value: JsonValue) -> int | None:
     """Returns the context in tokens that one request has; None where slots do not tell."""
     slots = value if isinstance(value, list) else []
-    sizes = [size for slot in slots[:4096] if (size := reading.whole(slot, "n_ctx"))]
+    sizes = [size for slot in slots[:4096] if (size := json_fields.whole(slot, "n_ctx"))]
     return min(sizes, default=None)
 
 
@@ -214,21 +216,21 @@ def parse_slots(value: JsonValue) -> Load | None:
     """Parses `/slots`: how many there are and how many work; None where it is no list."""
     if not isinstance(value, list):
         return None
-    busy = sum(bool(reading.truth(slot, "is_processing")) for slot in value[:4096])
+    busy = sum(bool(json_fields.truth(slot, "is_processing")) for slot in value[:4096])
     return Load(running=busy, slots=len(value[:4096]))
 
 
 def parse_metrics(page: bytes, slots: Load) -> Load:
     """Parses `/metrics`, adding to what the slots told; their count of running ones wins."""
-    found = metrics.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
+    found = prometheus_text.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
     if not found:
         return slots
-    processing = metrics.count(found.get(_PROCESSING))
+    processing = prometheus_text.count(found.get(_PROCESSING))
     return Load(
         running=slots.running if slots.running is not None else processing,
-        waiting=metrics.count(found.get(_DEFERRED)),
+        waiting=prometheus_text.count(found.get(_DEFERRED)),
         slots=slots.slots,
-        kv_cache_used_ratio=metrics.share(found.get(_KV_CACHE)),
+        kv_cache_used_ratio=prometheus_text.share(found.get(_KV_CACHE)),
     )
 
 

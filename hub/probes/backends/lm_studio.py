@@ -4,10 +4,10 @@ It answers a route that it does not know with 200 and an error in JSON, so the
 shape of the list decides, not the status. It tells neither version nor load.
 """
 
-from hub.probes import reading
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import WrongKind
-from hub.probes.http import Asker, JsonValue
+from hub.probes import json_fields
+from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.faults import WrongKind
+from hub.probes.probe_client import Asker, JsonValue
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LM_STUDIO,
     MODEL_STATE_AVAILABLE,
@@ -40,77 +40,79 @@ class LmStudioProber(Prober):
             models = parse_v1(answer.json_or_none())
             if models is not None:
                 self._is_old = False
-                return Sighting(reading.shared(models))
+                return Sighting(json_fields.shared(models))
         models = parse_v0((await ask.get("/api/v0/models")).json())
         self._is_old = True
-        return Sighting(reading.shared(models))
+        return Sighting(json_fields.shared(models))
 
 
 def parse_v1(value: JsonValue) -> list[Model] | None:
     """Parses `/api/v1/models`; None where it is not that list (an older LM Studio)."""
-    found = reading.items(value, "models")
+    found = json_fields.items(value, "models")
     if found is None:
         return None
     models = []
     for entry in found:
-        if not (name := reading.model_name(entry, "key")):
+        if not (name := json_fields.model_name(entry, "key")):
             continue
-        instances = reading.items(entry, "loaded_instances") or []
+        instances = json_fields.items(entry, "loaded_instances") or []
         contexts = [
             size
             for instance in instances
-            if (size := reading.whole(instance, "config", "context_length"))
+            if (size := json_fields.whole(instance, "config", "context_length"))
         ]
-        greatest = reading.whole(entry, "max_context_length") or None
+        greatest = json_fields.whole(entry, "max_context_length") or None
         models.append(
-            reading.model(
+            json_fields.model(
                 name,
                 state=MODEL_STATE_LOADED if instances else MODEL_STATE_AVAILABLE,
-                size_bytes=reading.whole(entry, "size_bytes"),
-                family=reading.text(entry, "architecture"),
-                parameter_size=reading.text(entry, "params_string"),
-                quantization=reading.text(entry, "quantization", "name")
-                or reading.text(entry, "quantization"),
+                size_bytes=json_fields.whole(entry, "size_bytes"),
+                family=json_fields.text(entry, "architecture"),
+                parameter_size=json_fields.text(entry, "params_string"),
+                quantization=json_fields.text(entry, "quantization", "name")
+                or json_fields.text(entry, "quantization"),
                 # Requests may land on any instance, so the smallest is what is sure.
                 context_length=min(contexts) if contexts else greatest,
                 capabilities=_capabilities_v1(entry),
             )
         )
-    return reading.by_name(models)
+    return json_fields.by_name(models)
 
 
 def parse_v0(value: JsonValue) -> list[Model]:
     """Parses `/api/v0/models`. Raises WrongKind where there is no list."""
-    found = reading.items(value, "data")
+    found = json_fields.items(value, "data")
     if found is None:
         raise WrongKind("answered neither /api/v1/models nor /api/v0/models as LM Studio does")
     models = []
     for entry in found:
-        if name := reading.model_name(entry, "id"):
-            is_loaded = reading.text(entry, "state") == "loaded"
-            in_force = reading.whole(entry, "loaded_context_length") if is_loaded else None
+        if name := json_fields.model_name(entry, "id"):
+            is_loaded = json_fields.text(entry, "state") == "loaded"
+            in_force = json_fields.whole(entry, "loaded_context_length") if is_loaded else None
             models.append(
-                reading.model(
+                json_fields.model(
                     name,
                     state=MODEL_STATE_LOADED if is_loaded else MODEL_STATE_AVAILABLE,
-                    family=reading.text(entry, "arch"),
-                    quantization=reading.text(entry, "quantization"),
-                    context_length=in_force or reading.whole(entry, "max_context_length") or None,
-                    capabilities=_by_type(entry) + reading.words(entry, "capabilities"),
+                    family=json_fields.text(entry, "arch"),
+                    quantization=json_fields.text(entry, "quantization"),
+                    context_length=in_force
+                    or json_fields.whole(entry, "max_context_length")
+                    or None,
+                    capabilities=_by_type(entry) + json_fields.words(entry, "capabilities"),
                 )
             )
-    return reading.by_name(models)
+    return json_fields.by_name(models)
 
 
 def _by_type(entry: JsonValue) -> list[str]:
-    word = _CAPABILITIES.get(reading.text(entry, "type"))
+    word = _CAPABILITIES.get(json_fields.text(entry, "type"))
     return [word] if word else []
 
 
 def _capabilities_v1(entry: JsonValue) -> list[str]:
     found = _by_type(entry)
-    if reading.truth(entry, "capabilities", "vision"):
+    if json_fields.truth(entry, "capabilities", "vision"):
         found.append("vision")
-    if reading.truth(entry, "capabilities", "trained_for_tool_use"):
+    if json_fields.truth(entry, "capabilities", "trained_for_tool_use"):
         found.append("tools")
     return list(dict.fromkeys(found))

@@ -14,10 +14,10 @@ from hashlib import blake2b
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hub.probes import reading
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.errors import BadAnswer, WrongKind
-from hub.probes.http import Answer, Asker, JsonValue
+from hub.probes import json_fields
+from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.faults import BadAnswer, WrongKind
+from hub.probes.probe_client import Answer, Asker, JsonValue
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
@@ -65,7 +65,7 @@ class OllamaProber(Prober):
             tags = await ask.get("/api/tags")
             models = parse_tags(tags.json())
             await self._ask_version(ask)
-            return Sighting(reading.shared(models), self._version)
+            return Sighting(json_fields.shared(models), self._version)
         ps_digest = _digest(running.require_ok())
         # Somebody who waits for this probe wants all of it.
         if self._skips_tags and ps_digest == self._ps and not ask.is_asked:
@@ -74,7 +74,9 @@ class OllamaProber(Prober):
         tags = (await ask.get("/api/tags")).require_ok()
         tags_digest = _digest(tags)
         if (tags_digest, ps_digest) != (self._tags, self._ps):
-            self._models = reading.shared(merge(parse_tags(tags.json()), parse_ps(running.json())))
+            self._models = json_fields.shared(
+                merge(parse_tags(tags.json()), parse_ps(running.json()))
+            )
             self._tags, self._ps = tags_digest, ps_digest
         self._skips_tags = True
         return Sighting(self._models, self._version)
@@ -95,7 +97,7 @@ def version_of(answer: Answer) -> str:
     """Returns the version that an Ollama gives at `/api/version`; "" from any other server."""
     if not answer.ok:
         return ""
-    return reading.text(answer.json_or_none(), "version", limit=reading.MAX_VERSION)
+    return json_fields.text(answer.json_or_none(), "version", limit=json_fields.MAX_VERSION)
 
 
 def parse_tags(value: JsonValue) -> list[Model]:
@@ -105,18 +107,18 @@ def parse_tags(value: JsonValue) -> list[Model]:
     state is unspecified, it has no size, and "cloud" is among its capabilities.
     Raises WrongKind where there is no list of models, or one in llama.cpp's shape.
     """
-    found = reading.items(value, "models")
-    if found is None and reading.member(value, "models") is None and isinstance(value, dict):
+    found = json_fields.items(value, "models")
+    if found is None and json_fields.member(value, "models") is None and isinstance(value, dict):
         # Go writes an empty slice that was never made as null.
         found = [] if "models" in value else None
-    if found is None or reading.items(value, "data") is not None:
+    if found is None or json_fields.items(value, "data") is not None:
         raise WrongKind("answered /api/tags without Ollama's list of models")
-    return reading.by_name([m for m in map(_on_disk, found) if m is not None])
+    return json_fields.by_name([m for m in map(_on_disk, found) if m is not None])
 
 
 def parse_ps(value: JsonValue) -> list[LoadedModel]:
     """Parses `/api/ps`: the models in memory. Raises BadAnswer without a list of models."""
-    found = reading.items(value, "models")
+    found = json_fields.items(value, "models")
     if found is None:
         if isinstance(value, dict) and "models" in value and value["models"] is None:
             return []
@@ -139,7 +141,7 @@ def merge(on_disk: list[Model], loaded: list[LoadedModel]) -> list[Model]:
             model.context_length = seen.context_length
         if entry.expires_at is not None:
             model.expires_at.CopyFrom(entry.expires_at)
-    return reading.by_name(list(models.values()))
+    return json_fields.by_name(list(models.values()))
 
 
 def same_name(name: str) -> str:
@@ -166,39 +168,39 @@ def parse_expiry(value: str) -> Timestamp | None:
 
 
 def _on_disk(item: JsonValue) -> Model | None:
-    name = reading.model_name(item, "name", "model")
+    name = json_fields.model_name(item, "name", "model")
     if not name:
         return None
-    capabilities = reading.words(item, "capabilities")
-    is_cloud = bool(reading.text(item, "remote_host"))
+    capabilities = json_fields.words(item, "capabilities")
+    is_cloud = bool(json_fields.text(item, "remote_host"))
     if is_cloud and CLOUD not in capabilities:
         capabilities.append(CLOUD)
-    return reading.model(
+    return json_fields.model(
         name,
         state=MODEL_STATE_UNSPECIFIED if is_cloud else MODEL_STATE_AVAILABLE,
-        digest=reading.text(item, "digest"),
-        size_bytes=None if is_cloud else reading.whole(item, "size"),
-        family=reading.text(item, "details", "family"),
-        parameter_size=reading.text(item, "details", "parameter_size"),
-        quantization=reading.text(item, "details", "quantization_level"),
-        context_length=reading.whole(item, "details", "context_length") or None,
+        digest=json_fields.text(item, "digest"),
+        size_bytes=None if is_cloud else json_fields.whole(item, "size"),
+        family=json_fields.text(item, "details", "family"),
+        parameter_size=json_fields.text(item, "details", "parameter_size"),
+        quantization=json_fields.text(item, "details", "quantization_level"),
+        context_length=json_fields.whole(item, "details", "context_length") or None,
         capabilities=capabilities,
     )
 
 
 def _in_memory(item: JsonValue) -> LoadedModel | None:
-    name = reading.model_name(item, "name", "model")
+    name = json_fields.model_name(item, "name", "model")
     if not name:
         return None
-    model = reading.model(
+    model = json_fields.model(
         name,
         state=MODEL_STATE_LOADED,
-        digest=reading.text(item, "digest"),
-        family=reading.text(item, "details", "family"),
-        parameter_size=reading.text(item, "details", "parameter_size"),
-        quantization=reading.text(item, "details", "quantization_level"),
-        context_length=reading.whole(item, "context_length") or None,
+        digest=json_fields.text(item, "digest"),
+        family=json_fields.text(item, "details", "family"),
+        parameter_size=json_fields.text(item, "details", "parameter_size"),
+        quantization=json_fields.text(item, "details", "quantization_level"),
+        context_length=json_fields.whole(item, "context_length") or None,
         # Left out where it is 0: the model is in RAM altogether.
-        vram_bytes=reading.whole(item, "size_vram") or 0,
+        vram_bytes=json_fields.whole(item, "size_vram") or 0,
     )
-    return LoadedModel(model, parse_expiry(reading.text(item, "expires_at")))
+    return LoadedModel(model, parse_expiry(json_fields.text(item, "expires_at")))

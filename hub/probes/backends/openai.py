@@ -1,9 +1,9 @@
 """Any server with an OpenAI-compatible model list: all it tells is the names."""
 
-from hub.probes import reading
-from hub.probes.backends.base import Prober, Sighting
-from hub.probes.backends.listing import parse_list
-from hub.probes.http import Asker
+from hub.probes import json_fields
+from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.prober import Prober, Sighting
+from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI
 
 
@@ -17,4 +17,4 @@ class OpenAiProber(Prober):
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
-        return Sighting(reading.shared(parse_list((await ask.get("/v1/models")).json())))
+        return Sighting(json_fields.shared(parse_list((await ask.get("/v1/models")).json())))

@@ -6,10 +6,10 @@ and may be missing. The version stands in `/get_server_info` (later
 `/server_info`) among hundreds of settings: asked every tenth probe.
 """
 
-from hub.probes import reading
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.backends.listing import parse_list
-from hub.probes.http import Asker, JsonValue
+from hub.probes import json_fields
+from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.probe_client import Asker, JsonValue
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_SGLANG, MODEL_STATE_LOADED
 
@@ -42,28 +42,33 @@ class SglangProber(Prober):
                 value = answer.json_or_none()
                 load = parse_loads(value)
                 self._version = (
-                    reading.text(value, "version", limit=reading.MAX_VERSION) or self._version
+                    json_fields.text(value, "version", limit=json_fields.MAX_VERSION)
+                    or self._version
                 )
-        return Sighting(reading.shared(models), self._version, load)
+        return Sighting(json_fields.shared(models), self._version, load)
 
     async def _ask_version(self, ask: Asker) -> None:
         for path in ("/get_server_info", "/server_info"):
             answer = await ask.get(path)
             if answer.ok:
-                self._version = reading.text(
-                    answer.json_or_none(), "version", limit=reading.MAX_VERSION
+                self._version = json_fields.text(
+                    answer.json_or_none(), "version", limit=json_fields.MAX_VERSION
                 )
                 return
 
 
 def parse_loads(value: JsonValue) -> Load | None:
     """Parses `/v1/loads`: sums over the data-parallel ranks, the mean use of the cache."""
-    found = reading.items(value, "loads")
+    found = json_fields.items(value, "loads")
     if not found:
         return None
-    running = [n for rank in found if (n := reading.whole(rank, "num_running_reqs")) is not None]
-    waiting = [n for rank in found if (n := reading.whole(rank, "num_waiting_reqs")) is not None]
-    used = [u for rank in found if (u := reading.ratio(rank, "token_usage")) is not None]
+    running = [
+        n for rank in found if (n := json_fields.whole(rank, "num_running_reqs")) is not None
+    ]
+    waiting = [
+        n for rank in found if (n := json_fields.whole(rank, "num_waiting_reqs")) is not None
+    ]
+    used = [u for rank in found if (u := json_fields.ratio(rank, "token_usage")) is not None]
     return Load(
         running=sum(running) if running else None,
         waiting=sum(waiting) if waiting else None,

@@ -6,12 +6,12 @@ sleeps: `/is_sleeping` is there only in its development mode, so whether to ask
 it is found out with the version, every tenth probe.
 """
 
-from hub.probes import reading
-from hub.probes.backends import metrics
-from hub.probes.backends.base import Cadence, Prober, Sighting
-from hub.probes.backends.listing import parse_list
-from hub.probes.errors import NotReady
-from hub.probes.http import Asker
+from hub.probes import json_fields
+from hub.probes.backends import prometheus_text
+from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.faults import NotReady
+from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_VLLM,
@@ -48,22 +48,22 @@ class VllmProber(Prober):
             self._can_sleep = True
             version = await ask.get("/version")
             if version.ok:
-                self._version = reading.text(
-                    version.json_or_none(), "version", limit=reading.MAX_VERSION
+                self._version = json_fields.text(
+                    version.json_or_none(), "version", limit=json_fields.MAX_VERSION
                 )
         listed = (await ask.get("/v1/models")).json()
         state = MODEL_STATE_AVAILABLE if await self._sleeps(ask) else MODEL_STATE_LOADED
         models = parse_list(listed, owner="vllm", state=state)
         page = await ask.get("/metrics")
         load = parse_metrics(page.body) if page.ok else None
-        return Sighting(reading.shared(models), self._version, load)
+        return Sighting(json_fields.shared(models), self._version, load)
 
     async def _sleeps(self, ask: Asker) -> bool:
         if not self._can_sleep:
             return False
         answer = await ask.get("/is_sleeping")
         self._can_sleep = answer.ok
-        return answer.ok and bool(reading.truth(answer.json_or_none(), "is_sleeping"))
+        return answer.ok and bool(json_fields.truth(answer.json_or_none(), "is_sleeping"))
 
 
 def parse_metrics(page: bytes) -> Load | None:
@@ -72,15 +72,15 @@ def parse_metrics(page: bytes) -> Load | None:
     Counts are sums over the engines of a data-parallel server, the use of the
     KV cache is their mean.
     """
-    found = metrics.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _KV_CACHE_OLD))
+    found = prometheus_text.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _KV_CACHE_OLD))
     if not found:
         return None
     cache = _KV_CACHE if _KV_CACHE in found else _KV_CACHE_OLD
     used = found.get(cache)
     if used is not None:
-        used /= max(1, metrics.series(page, cache))
+        used /= max(1, prometheus_text.series(page, cache))
     return Load(
-        running=metrics.count(found.get(_RUNNING)),
-        waiting=metrics.count(found.get(_WAITING)),
-        kv_cache_used_ratio=metrics.share(used),
+        running=prometheus_text.count(found.get(_RUNNING)),
+        waiting=prometheus_text.count(found.get(_WAITING)),
+        kv_cache_used_ratio=prometheus_text.share(used),
     )

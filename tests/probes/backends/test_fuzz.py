@@ -8,10 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub.probes import reading
-from hub.probes.backends import listing, llama_cpp, lm_studio, metrics, ollama, sglang, vllm
-from hub.probes.errors import ProbeError
-from hub.probes.http import JsonValue
+from hub.probes import json_fields
+from hub.probes.backends import (
+    llama_cpp,
+    lm_studio,
+    model_list,
+    ollama,
+    prometheus_text,
+    sglang,
+    vllm,
+)
+from hub.probes.faults import ProbeError
+from hub.probes.probe_client import JsonValue
 from hub.registry.observation import Load, Observation
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import Endpoint, Model
@@ -46,8 +54,8 @@ ANSWERS = (
 PARSERS: dict[str, Callable[[JsonValue], list[Model] | None]] = {
     "ollama tags": ollama.parse_tags,
     "ollama ps": lambda value: ollama.merge([], ollama.parse_ps(value)),
-    "openai": listing.parse_list,
-    "vllm": lambda value: listing.parse_list(value, owner="vllm"),
+    "openai": model_list.parse_list,
+    "vllm": lambda value: model_list.parse_list(value, owner="vllm"),
     "llama.cpp": llama_cpp.parse_models,
     "llama.cpp router": llama_cpp.parse_router,
     "lm studio v1": lm_studio.parse_v1,
@@ -115,7 +123,9 @@ def test_metrics_pages_never_raise(parts: list[bytes]):
     page = b"".join(parts)
     vllm.parse_metrics(page)
     llama_cpp.parse_metrics(page, Load())
-    assert all(abs(number) < float("inf") for number in metrics.gauges(page, ["a"]).values())
+    assert all(
+        abs(number) < float("inf") for number in prometheus_text.gauges(page, ["a"]).values()
+    )
 
 
 @FUZZ
@@ -126,9 +136,9 @@ def test_expiries_never_raise(value: str):
 
 def test_lone_surrogates_and_control_characters_do_not_reach_a_message():
     value: JsonValue = {"name": "a\ud800b\x07c", "long": "x" * 9999}
-    assert reading.text(value, "name") == "abc"
-    assert reading.model_name(value, "name", "long") == ""
-    assert len(reading.text(value, "long")) == reading.MAX_TEXT
+    assert json_fields.text(value, "name") == "abc"
+    assert json_fields.model_name(value, "name", "long") == ""
+    assert len(json_fields.text(value, "long")) == json_fields.MAX_TEXT
 
 
 @pytest.mark.parametrize(
@@ -136,9 +146,9 @@ def test_lone_surrogates_and_control_characters_do_not_reach_a_message():
     [(5, 5), (5.0, 5), (5.5, None), (-1, None), (True, None), ("5", None), (2**53, None), (0, 0)],
 )
 def test_whole_numbers_are_read_strictly(number: JsonValue, expected: int | None):
-    assert reading.whole({"n": number}, "n") == expected
+    assert json_fields.whole({"n": number}, "n") == expected
 
 
 def test_gauges_are_summed_and_names_matched_whole():
     page = b'a{x="1 } 2"} 3\na 4\nab 100\na{y="z"} nan\n# a 7\na\n'
-    assert metrics.gauges(page, ["a"]) == {"a": 7.0}
+    assert prometheus_text.gauges(page, ["a"]) == {"a": 7.0}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from hub.base.probe_settings import ProbeSettings
 from hub.probes.backends import llama_cpp
-from hub.probes.settings import ProbeSettings
 from hub.registry.observation import Load, Target
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,

@@ -7,7 +7,7 @@ from hub.probes.backends.ollama import (
     parse_tags,
     same_name,
 )
-from hub.probes.errors import BadAnswer, WrongKind
+from hub.probes.faults import BadAnswer, WrongKind
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,

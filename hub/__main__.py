@@ -1,6 +1,0 @@
-"""`python -m hub` is the `llm-hub` command."""
-
-from hub.cli import main
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Leaves without a domain: addresses, the clock, tasks, settings, the version."""

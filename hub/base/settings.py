@@ -1,0 +1,308 @@
+"""What can be set, as frozen models: each setting with its default, bounds and meaning.
+
+`hub.base.load_settings` reads them from a file, the environment and flags; docs/configuration.md
+lists them, and a test holds it to these models.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from hub.base.address import join_host_port, parse_listen_address
+
+Network = IPv4Network | IPv6Network
+
+
+def default_data_dir() -> Path:
+    """The platform's place for a user's data of this program."""
+    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
+
+
+def _not_a_bool(value: object) -> object:
+    # A bool is an int to Python, and no number to whoever writes a file.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+def _listen_address(text: str) -> str:
+    return join_host_port(*parse_listen_address(text))
+
+
+def _ws_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+|/", text):
+        raise ValueError(f"{text!r} is not a path such as /ws")
+    return text
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    """A list of CIDR blocks; from the environment, separated by commas."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - pydantic's way
+    networks = []
+    for item in items:
+        try:
+            networks.append(ip_network(item.strip() if isinstance(item, str) else item))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{item!r} is not a CIDR block such as 10.0.0.0/8: {error}") from None
+    return tuple(networks)
+
+
+Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000_000)]
+Bytes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1024, le=1_073_741_824)]
+Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
+Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+
+
+class Section(BaseModel):
+    """What all sections are: frozen, and without room for unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Listener(Section):
+    """A section of a door; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+
+    address: ListenAddress
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, without brackets."""
+        return parse_listen_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 asks the system for one."""
+        return parse_listen_address(self.address)[1]
+
+
+class WsSettings(Listener):
+    """The WebSocket door."""
+
+    address: ListenAddress = "127.0.0.1:4000"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    path: Annotated[str, AfterValidator(_ws_path)] = "/ws"
+    """the path that sidecars connect to"""
+    identify_timeout_s: Seconds = 10.0
+    """seconds that a connection may take to identify"""
+    max_frame_bytes: Bytes = 65_536
+    """the longest frame that is accepted, in bytes"""
+    ping_interval_s: Seconds = 20.0
+    """seconds between two pings to a connection"""
+    ping_timeout_s: Seconds = 20.0
+    """seconds that a pong may take before the connection is given up"""
+    max_connections: Count = 20_000
+    """the most connections at a time"""
+    trusted_proxies: Networks = ()
+    """CIDR blocks of proxies whose X-Forwarded-For is believed, at all doors"""
+
+
+class GrpcSettings(Listener):
+    """The gRPC door."""
+
+    address: ListenAddress = "127.0.0.1:50051"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    max_message_bytes: Bytes = 4_194_304
+    """the longest request that is accepted, in bytes"""
+    max_concurrent_rpcs: Count = 20_000
+    """the most calls at a time, streams among them"""
+
+
+class HttpSettings(Listener):
+    """The HTTP door."""
+
+    address: ListenAddress = "127.0.0.1:8080"
+    """where it listens, HOST:PORT; port 0 picks one"""
+    max_body_bytes: Bytes = 1_048_576
+    """the longest request body that is accepted, in bytes"""
+    max_connections: Count = 2_000
+    """the most connections at a time; one more is closed at once"""
+    public_metrics: bool = False
+    """whether /metrics may be read without a reader token"""
+
+
+class TlsSettings(Section):
+    """TLS for all three doors; without a certificate they speak plain text."""
+
+    cert_file: str = ""
+    """the hub's certificate in PEM, those that lead to its root after it; empty: no TLS"""
+    key_file: str = ""
+    """the certificate's key in PEM, not encrypted"""
+    client_ca_file: str = ""
+    """certificates in PEM, one of which must have signed the caller's own; empty: it needs none"""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file go together")
+        if self.client_ca_file and not self.cert_file:
+            raise ValueError("client_ca_file needs cert_file and key_file")
+        return self
+
+
+class ProbeConfig(Section):
+    """Health probes."""
+
+    interval_s: Seconds = 30.0
+    """seconds between two probes of an endpoint"""
+    jitter: Share = 0.1
+    """the share of the interval by which it varies, 0 to 0.5"""
+    connect_timeout_s: Seconds = 3.0
+    """seconds that connecting may take"""
+    total_timeout_s: Seconds = 5.0
+    """seconds that all requests of one probe may take together"""
+    unhealthy_after: Count = 2
+    """failures in a row that make an endpoint unhealthy"""
+    concurrency: Count = 256
+    """the most probes in flight to endpoints that answered the last time"""
+    doubtful_concurrency: Count = 1024
+    """the most probes in flight to endpoints that did not, or were never asked"""
+    asked_concurrency: Count = 32
+    """the most probes in flight that CheckEndpoint waits for"""
+    per_host: Count = 4
+    """the most of each of these to one host"""
+    max_body_bytes: Bytes = 4_194_304
+    """the longest answer that a probe reads, in bytes"""
+    allow: Networks = ()
+    """CIDR blocks that may be probed; empty: all that is not denied"""
+    deny: Networks = ()
+    """CIDR blocks that are never probed, beside link-local, multicast and metadata addresses"""
+
+
+class FlappingSettings(Section):
+    """When an endpoint's health changes too often to be trusted."""
+
+    changes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2, le=1000)] = 6
+    """so many changes between success and failure within the window mark an endpoint"""
+    window_s: Seconds = 600.0
+    """the window, in seconds"""
+    hold_s: Seconds = 300.0
+    """seconds without a change after which a marked endpoint is trusted again"""
+
+
+class PreservationSettings(Section):
+    """Self-preservation: when mass failure is not taken at face value."""
+
+    share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
+    """more than this share of the healthy fleet must fail at once; 1 turns it off"""
+    min_endpoints: Count = 5
+    """and no fewer endpoints than this"""
+    confirm_s: Seconds = 300.0
+    """seconds after which failures that last are taken as they are"""
+
+
+class TierLimits(Section):
+    """Calls a minute by tier, for each agent or token."""
+
+    light: Count
+    """pings a minute"""
+    normal: Count
+    """reports, reads and other calls a minute"""
+    heavy: Count
+    """identifies and registrations a minute"""
+
+
+_GENEROUS = TierLimits(light=600_000, normal=600_000, heavy=600_000)
+
+
+class RateLimits(Section):
+    """How often an agent or a token may call, by its role."""
+
+    enabled: bool = True
+    """whether there are rate limits at all"""
+    sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
+    """what each agent may do, over all its connections"""
+    reader: TierLimits = _GENEROUS
+    """what the bearer of a reader token may do"""
+    admin: TierLimits = _GENEROUS
+    """what the bearer of an admin token may do"""
+
+
+class Limits(Section):
+    """How much the registry takes."""
+
+    max_endpoints: Count = 100_000
+    """the most endpoints"""
+    max_tokens: Count = 100_000
+    """the most valid tokens"""
+
+
+class StoreSettings(Section):
+    """Where durable facts are kept."""
+
+    etcd: str = ""
+    """the gRPC target of an etcd cluster, as 10.0.0.1:2379; empty: the embedded store"""
+    etcd_prefix: Annotated[str, Field(min_length=1, max_length=256)] = "llmhub/"
+    """what all of the hub's keys in etcd begin with"""
+
+
+class LogSettings(Section):
+    """The log on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """the least severe level that is logged: debug, info, warning or error"""
+    format: Literal["auto", "console", "json"] = "auto"
+    """console, json, or auto: console on a terminal, else json"""
+
+
+class TracingSettings(Section):
+    """Traces, for hubs with the extra `otel`."""
+
+    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$", max_length=256)] = ""
+    """the OTLP/gRPC endpoint of a collector, as http://127.0.0.1:4317; empty: no traces"""
+
+
+class StaticEndpoint(Section):
+    """One `[[endpoints]]` of the file."""
+
+    url: str
+    """where the server answers, as HOST, HOST:PORT or a URL"""
+    name: str = ""
+    """what people call it; empty: HOST:PORT"""
+    backend: Literal["", "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"] = ""
+    """its kind; empty: the hub asks the server"""
+    agent_id: str = ""
+    """the sidecar on its host"""
+    labels: dict[str, str] = {}
+    """free key/value pairs to select by"""
+
+
+class Settings(Section):
+    """All settings of a hub."""
+
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=default_data_dir
+    )
+    """the directory of the store and the first admin token, made with mode 0700"""
+    resources_ttl_s: Seconds = 90.0
+    """seconds after which a sidecar's last report of its host or a server is forgotten"""
+    ws: WsSettings = WsSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
+    tls: TlsSettings = TlsSettings()
+    probes: ProbeConfig = ProbeConfig()
+    flapping: FlappingSettings = FlappingSettings()
+    preservation: PreservationSettings = PreservationSettings()
+    rate_limits: RateLimits = RateLimits()
+    store: StoreSettings = StoreSettings()
+    limits: Limits = Limits()
+    log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
+    endpoints: tuple[StaticEndpoint, ...] = ()
+    """endpoints that the file registers, a table each"""

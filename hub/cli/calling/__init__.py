@@ -1,0 +1,1 @@
+"""How the command reaches a hub: options, TLS files, connections, errors."""

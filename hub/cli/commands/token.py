@@ -1,0 +1,163 @@
+"""`llm-hub token create|list|path|revoke`: who may call."""
+
+import re
+from pathlib import Path
+
+import click
+from google.protobuf.duration_pb2 import Duration
+
+from hub.base.settings import default_data_dir
+from hub.cli.calling.connection import TOKEN_FILE, HubConnection, data_dir_option, hub_command
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output.grids import Grid, print_grids, print_messages, print_value, time_text
+from hub.contract.dialect.encode import to_json
+from hub.contract.dialect.names import enum_words
+from llmhub.v1.admin_service_pb2 import (
+    CreateTokenRequest,
+    CreateTokenResponse,
+    ListTokensRequest,
+    RevokeTokenRequest,
+)
+from llmhub.v1.resources_pb2 import Role, TokenInfo
+
+ROLES = {word: f"ROLE_{word.upper()}" for word in enum_words(Role.DESCRIPTOR)}
+_ROLE_WORDS = {number: word for word, number in enum_words(Role.DESCRIPTOR).items()}
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PAGE_SIZE = 1000
+
+
+class TtlType(click.ParamType[int]):
+    """A span of time on the command line: a whole number and s, m, h, d or w."""
+
+    name = "ttl"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Returns seconds."""
+        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", str(value))
+        if not match or int(match[1]) == 0:
+            self.fail(f"{value!r} is not a time such as 45s, 90m, 12h, 30d or 4w.", param, ctx)
+        return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke tokens."""
+
+
+@token.command()
+@click.option("--role", type=click.Choice(list(ROLES)), required=True, help="What it allows.")
+@click.option("--agent", default="", help="The agent that a sidecar token is bound to.")
+@click.option("--ttl", type=TtlType(), metavar="30d", help="How long it is valid; else for ever.")
+@click.option("--description", default="", help="A note for whoever lists the tokens.")
+@hub_command
+def create(
+    *,
+    connection: HubConnection,
+    output: str,
+    role: str,
+    agent: str,
+    ttl: int | None,
+    description: str,
+) -> None:
+    """Create a token and print its secret, which is shown this once.
+
+    Standard output has the secret alone, so that it can go into a variable.
+    """
+    request = CreateTokenRequest(
+        role=ROLES[role],
+        agent_id=agent,
+        ttl=None if ttl is None else Duration(seconds=ttl),
+        description=description,
+    )
+    response: CreateTokenResponse = connection.call(connection.admin.CreateToken, request)
+    info = response.token_info
+    if output != "table":
+        # Spelt out: the dialect's own encoder may come to leave secrets out.
+        print_value({"token": response.token, "token_info": to_json(info)}, output)
+        return
+    bound = f" for agent {info.agent_id}" if info.agent_id else ""
+    click.echo(
+        f"token {info.id}: {_ROLE_WORDS.get(info.role, '-')}{bound}, expires {_expiry(info)}; "
+        "the secret is shown this once",
+        err=True,
+    )
+    click.echo(response.token)
+
+
+@token.command(name="list")
+@click.option("--valid", is_flag=True, help="Leave those out that have expired.")
+@hub_command
+def list_tokens(*, connection: HubConnection, output: str, valid: bool) -> None:
+    """List the tokens, without their secrets.
+
+    Those that have expired are kept for at least 30 days, the last 1,000 of them.
+    """
+    found = _all(connection, include_expired=not valid)
+    if output != "table":
+        print_messages("tokens", found, output)
+        return
+    rows = [
+        (
+            each.id,
+            _ROLE_WORDS.get(each.role, "-"),
+            each.agent_id or "-",
+            "expired" if each.expired else "valid",
+            time_text(each.created_at, present=each.HasField("created_at")),
+            _expiry(each),
+            each.description or "-",
+        )
+        for each in found
+    ]
+    headings = ("ID", "ROLE", "AGENT", "STATUS", "CREATED", "EXPIRES", "DESCRIPTION")
+    optional = ("CREATED", "DESCRIPTION", "EXPIRES")
+    print_grids(Grid(headings, rows, optional=optional, folds="DESCRIPTION"))
+
+
+@token.command()
+@data_dir_option
+def path(*, data_dir: Path | None) -> None:
+    """Print the path of the file in which a hub of this machine keeps its admin token."""
+    click.echo((data_dir or default_data_dir()) / TOKEN_FILE)
+
+
+@token.command()
+@click.argument("token_id", metavar="[ID]", required=False)
+@click.option("--expired", is_flag=True, help="All tokens that have expired, instead of ID.")
+@hub_command
+def revoke(*, connection: HubConnection, output: str, token_id: str | None, expired: bool) -> None:
+    """Revoke a token by its id; a sidecar that uses it is disconnected.
+
+    With --expired it takes out all those that are of no use any more.
+    """
+    if (token_id is None) is not expired:
+        raise CommandFailed("give the ID of a token, or --expired", ExitCode.USAGE)
+    ids = [token_id] if token_id is not None else _expired_ids(connection)
+    for each in ids:
+        try:
+            connection.call(connection.admin.RevokeToken, RevokeTokenRequest(id=each))
+        except CommandFailed as error:
+            # Another admin, or the hub itself, has been faster.
+            if not expired or error.code is not ExitCode.NOT_FOUND:
+                raise
+        if output == "table":
+            click.echo(f"revoked {each}")
+    if output != "table":
+        print_value({"revoked": ids} if expired else {}, output)
+    elif not ids:
+        click.echo("no token has expired")
+
+
+def _all(connection: HubConnection, *, include_expired: bool) -> list[TokenInfo]:
+    request = ListTokensRequest(page_size=_PAGE_SIZE, include_expired=include_expired)
+    return connection.pages(connection.admin.ListTokens, request, "tokens")
+
+
+def _expired_ids(connection: HubConnection) -> list[str]:
+    return [each.id for each in _all(connection, include_expired=True) if each.expired]
+
+
+def _expiry(info: TokenInfo) -> str:
+    present = info.HasField("expires_at")
+    return time_text(info.expires_at, present=True) if present else "never"

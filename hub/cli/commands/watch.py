@@ -1,0 +1,140 @@
+"""`llm-hub watch`: every change of the fleet, as it happens."""
+
+import time
+from collections.abc import Mapping
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from hub.cli.calling.connection import HubConnection, hub_command
+from hub.cli.commands.endpoints import (
+    BACKEND_WORDS,
+    BACKENDS,
+    STATE_WORDS,
+    STATUS_WORDS,
+    STATUSES,
+    label_option,
+)
+from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output.grids import STYLES, is_interactive, print_line
+from hub.cli.output.printable import printable
+from hub.contract.dialect.encode import to_json
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_ENABLED, MODEL_STATE_LOADED, Endpoint
+from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
+from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEvent
+
+
+@click.command()
+@click.option("--model", default="", help="Only endpoints that have this model.")
+@click.option("--status", type=click.Choice(list(STATUSES)), help="Only those in this state.")
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Only those of this kind.")
+@label_option
+@click.option("--resources", is_flag=True, help="Also what the hosts report.")
+@click.option("--checks", is_flag=True, help="Also every probe, not only what it changed.")
+@click.option("--after", type=click.IntRange(1), help="Resume after this revision.")
+@hub_command
+def watch(
+    *,
+    connection: HubConnection,
+    output: str,
+    model: str,
+    status: str | None,
+    backend: str | None,
+    labels: Mapping[str, str],
+    resources: bool,
+    checks: bool,
+    after: int | None,
+) -> None:
+    """Show the fleet and then every change of it, a line each, until it is interrupted.
+
+    An endpoint that stops matching a filter is shown as deleted. With -o json a
+    line is an event whose revision --after resumes from.
+    """
+    request = WatchRegistryRequest(
+        after_revision=after,
+        include_resources=resources,
+        include_checks=checks,
+        model=model,
+        backend=BACKENDS[backend] if backend else None,
+        status=STATUSES[status] if status else None,
+        labels=labels,
+    )
+    console = Console(highlight=False, soft_wrap=not is_interactive())
+    try:
+        for response in connection.stream(connection.registry.WatchRegistry, request):
+            for event in response.events:
+                if output != "table":
+                    print_line(to_json(event), output)
+                elif is_interactive():
+                    console.print(line(event, time.time()), no_wrap=True, overflow="ellipsis")
+                else:
+                    click.echo(line(event, time.time()).plain)
+    except CommandFailed as error:
+        raise _with_advice(error) from None
+
+
+def _with_advice(error: CommandFailed) -> CommandFailed:
+    """The failure of a watch, with what to do about it where that is known."""
+    code = error.code
+    match error.reason:
+        case "SHUTTING_DOWN":
+            advice, code = "watch again when it is back", ExitCode.UNREACHABLE
+        case "REVISION_COMPACTED":
+            advice = "leave out --after"
+        case _:
+            return error
+    bracket = f" [{error.reason}]"
+    return CommandFailed(f"{error.message.removesuffix(bracket)}; {advice}{bracket}", code)
+
+
+def line(event: RegistryEvent, now_s: float) -> Text:
+    """An event in one line: when it was shown, what happened, to whom, and how it is now."""
+    clock = time.strftime("%H:%M:%S", time.localtime(now_s))
+    what = "delete" if event.type == EVENT_TYPE_DELETE else "put"
+    text = Text.assemble((f"{clock}  ", "dim"), (f"{what:<6}  ", STYLES[what]))
+    match event.WhichOneof("subject"):
+        case "endpoint":
+            text.append("endpoint  ", style="dim")
+            _endpoint(text, event.endpoint, is_gone=what == "delete")
+        case "resources":
+            text.append("host      ", style="dim")
+            _host(text, event.resources, is_gone=what == "delete")
+        case "model_alias":
+            text.append("alias     ", style="dim")
+            text.append(printable(event.model_alias.name))
+    return text
+
+
+def _endpoint(text: Text, endpoint: Endpoint, *, is_gone: bool) -> None:
+    text.append(printable(endpoint.id), style="bold")
+    if is_gone:
+        return
+    if endpoint.name != endpoint.id:
+        text.append(f" {printable(endpoint.name)}")
+    status = STATUS_WORDS.get(endpoint.status, "-")
+    text.append(f"  {status}", style=STYLES.get(status, ""))
+    if endpoint.admin_state not in (0, ADMIN_STATE_ENABLED):
+        state = STATE_WORDS[endpoint.admin_state]
+        text.append(f"  {state}", style=STYLES.get(state, ""))
+    text.append(f"  {BACKEND_WORDS.get(endpoint.backend, '-')}", style="dim")
+    loaded = [each.name for each in endpoint.models if each.state == MODEL_STATE_LOADED]
+    text.append(f"  {len(loaded)}/{len(endpoint.models)} models", style="dim")
+    if endpoint.last_error:
+        text.append(f"  {printable(endpoint.last_error)}", style="red")
+    elif loaded:
+        text.append(f"  {printable(', '.join(loaded))}", style="green")
+
+
+def _host(text: Text, host: HostResources, *, is_gone: bool) -> None:
+    text.append(printable(host.agent_id), style="bold")
+    if is_gone:
+        return
+    cpu = f"{host.cpu_percent:.0f} %" if host.HasField("cpu_percent") else "?"
+    text.append(f"  cpu {cpu}")
+    for kind in ("ram", "vram"):
+        used, total = f"{kind}_used_bytes", f"{kind}_total_bytes"
+        share = "?"
+        if host.HasField(used) and getattr(host, total):
+            share = f"{100 * getattr(host, used) / getattr(host, total):.0f} %"
+        text.append(f"  {kind} {share}")

@@ -1,0 +1,89 @@
+"""A sidecar's WebSocket frame: text to the request of the RPC that it stands for.
+
+Reading takes two steps, because between them the session asks whether the sidecar has
+identified itself and has frames left: `parse_frame` reads the JSON and the type,
+`ParsedFrame.decode` fills the request.
+"""
+
+from typing import Final
+
+import orjson
+from google.protobuf.message import Message
+
+from hub.contract.dialect.decode import Decoder, compile_decoder
+from hub.contract.dialect.decoded import Decoded
+from hub.contract.dialect.names import cut, json_type, shown
+from hub.contract.errors import FieldViolation, InvalidJson, ValidationFailed
+from hub.contract.rpcs import FRAMES, FrameKind
+
+UNKNOWN_TYPE: Final = "unknown"
+"""The `message_type` of an error about a frame that has no type."""
+
+
+_DECODERS: Final[dict[str, Decoder[Message]]] = {
+    type_: compile_decoder(kind.rpc.request, frozenset({"type"})) for type_, kind in FRAMES.items()
+}
+KNOWN_TYPES: Final = tuple(sorted(FRAMES))
+
+
+class ParsedFrame:
+    """A frame whose type is known and whose payload is not decoded yet."""
+
+    __slots__ = ("_payload", "kind")
+
+    def __init__(self, kind: FrameKind, payload: dict[str, object]) -> None:
+        self.kind = kind
+        self._payload = payload
+
+    @property
+    def type(self) -> str:
+        """The frame's "type", such as "resource_report"."""
+        return self.kind.type
+
+    def decode(self) -> Decoded[Message]:
+        """The request, of the class `kind.rpc.request`; never raises."""
+        return _DECODERS[self.kind.type].decode(self._payload)
+
+
+def parse_frame(text: str | bytes) -> ParsedFrame:
+    """Reads a text frame up to its type; of a key that stands twice the last counts.
+
+    Raises InvalidJson for what is not JSON (RFC 8259: so NaN, a byte order mark and
+    lone surrogates, and also numbers beyond a double and nesting deeper than 1024), and
+    ValidationFailed for JSON that is no frame. `metadata["message_type"]` of the latter
+    is the type to name in the reply.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"not JSON: {error}") from None
+    if type(value) is not dict:
+        raise not_an_object()
+    name = value.get("type")
+    kind = FRAMES.get(name) if type(name) is str else None
+    if kind is None:
+        raise _wrong_type(name)
+    return ParsedFrame(kind, value)
+
+
+def not_an_object() -> ValidationFailed:
+    """The error for a frame that is no JSON object, as a binary frame never is."""
+    return _failure(UNKNOWN_TYPE, FieldViolation("message", "wrong_type", "expected JSON object"))
+
+
+def _wrong_type(name: object) -> ValidationFailed:
+    if name is None:
+        return _failure(UNKNOWN_TYPE, FieldViolation("type", "required", "is required"))
+    if type(name) is not str:
+        detail = f"expected string, got {json_type(name)}"
+        return _failure(UNKNOWN_TYPE, FieldViolation("type", "wrong_type", detail, shown(name)))
+    known = cut(name)
+    detail = f"unknown message type '{known}'"
+    violation = FieldViolation("type", "unknown_message_type", detail, known, KNOWN_TYPES)
+    return _failure(known, violation)
+
+
+def _failure(message_type: str, violation: FieldViolation) -> ValidationFailed:
+    error = ValidationFailed([violation])
+    error.metadata["message_type"] = message_type
+    return error

@@ -1,0 +1,29 @@
+"""The model list of the OpenAI API, `GET /v1/models`, which most servers share."""
+
+from hub.probes import json_fields
+from hub.probes.faults import WrongKind
+from hub.probes.probe_client import JsonValue
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
+
+
+def parse_list(
+    value: JsonValue, *, owner: str = "", state: ModelState = MODEL_STATE_UNSPECIFIED
+) -> list[Model]:
+    """Parses `/v1/models`, every model in the given state, sorted by name.
+
+    With `owner`, at least one model must have it as `owned_by`, unless there are
+    none. Raises WrongKind for another owner or no list.
+    """
+    found = json_fields.items(value, "data")
+    if found is None:
+        raise WrongKind("answered /v1/models without a list of models")
+    if owner and found:
+        owners = {json_fields.text(entry, "owned_by") for entry in found}
+        if owner not in owners:
+            raise WrongKind(f"lists no model of {owner} at /v1/models")
+    models = []
+    for entry in found:
+        if name := json_fields.model_name(entry, "id"):
+            context_length = json_fields.whole(entry, "max_model_len") or None
+            models.append(json_fields.model(name, state=state, context_length=context_length))
+    return json_fields.by_name(models)

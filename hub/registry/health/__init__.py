@@ -1,0 +1,1 @@
+"""From probe results to a status: misses, flapping, self-preservation, load times."""

@@ -1,0 +1,237 @@
+"""What an observation means for an endpoint: the rules of health, pure.
+
+A probe that fails says little; as many in a row as the hub is set to forgive
+say that the endpoint is down. One that succeeds says that it is up. What a sidecar
+sees of its own host tells a dead server from one that the hub cannot reach; it never
+makes an endpoint healthy, since it is the hub's callers who have to reach it.
+"""
+
+from collections.abc import Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hub.base.timestamps import to_timestamp
+from hub.registry.observation import Load, Observation
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_UNSPECIFIED,
+    FAULT_DEAD,
+    FAULT_NO_ANSWER,
+    FAULT_NOT_SERVING,
+    FAULT_UNREACHABLE,
+    FAULT_UNSPECIFIED,
+    OBSERVER_MANUAL,
+    OBSERVER_PROBE,
+    OBSERVER_SIDECAR,
+    STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNKNOWN,
+    Backend,
+    Endpoint,
+    FactSource,
+    Fault,
+    Model,
+    Observer,
+    SidecarView,
+)
+
+MAX_ERROR_CHARACTERS = 2000
+
+# What EndpointLoad holds (endpoint.proto).
+_MAX_LOAD = 1_000_000_000
+
+
+def observe(
+    endpoint: Endpoint,
+    seen: Observation,
+    *,
+    models: Sequence[Model] | None,
+    unhealthy_after: int,
+    may_fall: bool = True,
+) -> bool:
+    """Writes an observation into an endpoint.
+
+    `models` is what to write of the models, None to leave them. Where it may not
+    fall, a healthy endpoint stays so whatever it misses. Returns whether it changed
+    what watchers care about: status, backend, version, models, the error or what it
+    means. The bookkeeping of checks (times, latency, load, counters) changes with
+    every probe and is no event: at fleet scale it would push all else out of the
+    watchers' history within minutes.
+    """
+    at = to_timestamp(seen.checked_at_ms)
+    endpoint.last_checked_at.CopyFrom(at)
+    endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
+    if seen.error:
+        changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
+    else:
+        changed = _succeeded(endpoint, seen, models, at)
+    if endpoint.status != STATUS_UNKNOWN:
+        _attribute(endpoint.provenance.status, OBSERVER_PROBE, at)
+    return changed
+
+
+def _failed(endpoint: Endpoint, seen: Observation, unhealthy_after: int, *, may_fall: bool) -> bool:
+    error = seen.error[:MAX_ERROR_CHARACTERS]
+    changed = endpoint.last_error != error
+    endpoint.last_error = error
+    endpoint.ClearField("load")
+    if not (seen.is_extra and endpoint.consecutive_failures):
+        endpoint.consecutive_failures += 1
+    if (
+        endpoint.consecutive_failures >= unhealthy_after
+        and endpoint.status != STATUS_UNHEALTHY
+        and (may_fall or endpoint.status != STATUS_HEALTHY)
+    ):
+        endpoint.status = STATUS_UNHEALTHY
+        changed = True
+    fault = FAULT_NOT_SERVING if seen.answered else _silence(endpoint)
+    return _set_fault(endpoint, fault) or changed
+
+
+def _succeeded(
+    endpoint: Endpoint, seen: Observation, models: Sequence[Model] | None, at: Timestamp
+) -> bool:
+    changed = endpoint.status != STATUS_HEALTHY or bool(endpoint.last_error)
+    endpoint.status = STATUS_HEALTHY
+    endpoint.last_error = ""
+    endpoint.fault = FAULT_UNSPECIFIED
+    endpoint.consecutive_failures = 0
+    if seen.latency_ms is not None:
+        endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
+    _take_load(endpoint, seen.load)
+    told = _take_facts(endpoint, seen.backend, seen.version, models)
+    provenance = endpoint.provenance
+    if seen.version:
+        _attribute(provenance.version, OBSERVER_PROBE, at)
+    if endpoint.backend_detected and seen.backend:
+        _attribute(provenance.backend, OBSERVER_PROBE, at)
+    if seen.models is not None:
+        _attribute(provenance.models, OBSERVER_PROBE, at)
+    return told or changed
+
+
+def see(
+    endpoint: Endpoint,
+    view: SidecarView,
+    *,
+    backend: Backend = BACKEND_UNSPECIFIED,
+    models: Sequence[Model] | None = None,
+) -> bool:
+    """Writes a sidecar's view of its own server into an endpoint; as `observe`.
+
+    What the hub saw with its own probes is better, so the sidecar's facts are taken
+    only while those do not succeed.
+    """
+    old = endpoint.sidecar_view
+    changed = not endpoint.HasField("sidecar_view") or (
+        (old.agent_id, old.HasField("reachable"), old.reachable, old.error, old.version)
+        != (view.agent_id, view.HasField("reachable"), view.reachable, view.error, view.version)
+    )
+    endpoint.sidecar_view.CopyFrom(view)
+    if endpoint.status != STATUS_HEALTHY or endpoint.last_error:
+        changed = _take_facts(endpoint, backend, view.version, models) or changed
+        provenance = endpoint.provenance
+        if view.version:
+            _attribute(provenance.version, OBSERVER_SIDECAR, view.reported_at)
+        if endpoint.backend_detected and backend:
+            _attribute(provenance.backend, OBSERVER_SIDECAR, view.reported_at)
+        if models is not None:
+            _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
+    return _reconsider(endpoint) or changed
+
+
+def lose_sight(endpoint: Endpoint) -> None:
+    """Forgets the sidecar's view, and keeps the facts that it told, with their age."""
+    endpoint.ClearField("sidecar_view")
+    _reconsider(endpoint)
+
+
+def register(endpoint: Endpoint) -> None:
+    """Says of a backend that was registered that somebody said so."""
+    if endpoint.backend != BACKEND_UNSPECIFIED and not endpoint.backend_detected:
+        endpoint.provenance.backend.Clear()
+        endpoint.provenance.backend.observer = OBSERVER_MANUAL
+
+
+def forget(endpoint: Endpoint) -> None:
+    """Makes an endpoint unobserved, as when its address begins to mean another server."""
+    endpoint.status = STATUS_UNKNOWN
+    del endpoint.models[:]
+    for field in _OBSERVED:
+        endpoint.ClearField(field)
+    endpoint.consecutive_failures = 0
+    if endpoint.backend_detected:
+        endpoint.backend = BACKEND_UNSPECIFIED
+        endpoint.backend_detected = False
+
+
+_OBSERVED = (
+    *("version", "last_checked_at", "next_check_at", "last_error", "latency", "load"),
+    *("sidecar_view", "fault", "flapping", "provenance"),
+)
+
+
+def _take_facts(
+    endpoint: Endpoint, backend: Backend, version: str, models: Sequence[Model] | None
+) -> bool:
+    changed = False
+    if version and endpoint.version != version:
+        endpoint.version = version
+        changed = True
+    may_set_backend = endpoint.backend_detected or endpoint.backend == BACKEND_UNSPECIFIED
+    if may_set_backend and backend not in (BACKEND_UNSPECIFIED, endpoint.backend):
+        endpoint.backend = backend
+        endpoint.backend_detected = True
+        changed = True
+    if models is not None and list(endpoint.models) != list(models):
+        del endpoint.models[:]
+        endpoint.models.extend(models)
+        changed = True
+    return changed
+
+
+def _take_load(endpoint: Endpoint, load: Load | None) -> None:
+    endpoint.ClearField("load")
+    if load is None:
+        return
+    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
+        value = getattr(load, figure)
+        # Some backends' figures are whatever somebody wrote there.
+        if value is not None and value <= _MAX_LOAD:
+            setattr(endpoint.load, figure, value)
+
+
+def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
+    source.observer = observer
+    source.observed_at.CopyFrom(at)
+
+
+def _silence(endpoint: Endpoint) -> Fault:
+    """What it means that the hub gets no answer."""
+    if not endpoint.HasField("sidecar_view") or not endpoint.sidecar_view.HasField("reachable"):
+        return FAULT_NO_ANSWER
+    return FAULT_UNREACHABLE if endpoint.sidecar_view.reachable else FAULT_DEAD
+
+
+def _reconsider(endpoint: Endpoint) -> bool:
+    if endpoint.fault in (FAULT_UNSPECIFIED, FAULT_NOT_SERVING):
+        return False
+    return _set_fault(endpoint, _silence(endpoint))
+
+
+def _set_fault(endpoint: Endpoint, fault: Fault) -> bool:
+    changed = endpoint.fault != fault
+    endpoint.fault = fault
+    return changed
+
+
+def pause(endpoint: Endpoint) -> None:
+    """Makes the health of an endpoint unknown: it is not probed until it is enabled.
+
+    What was seen of it stays, as what it had when it was last looked at.
+    """
+    endpoint.status = STATUS_UNKNOWN
+    endpoint.consecutive_failures = 0
+    for field in ("last_error", "fault", "next_check_at", "load"):
+        endpoint.ClearField(field)
+    if endpoint.HasField("provenance"):
+        endpoint.provenance.ClearField("status")

@@ -1,0 +1,1 @@
+"""The ring of events and the logs of what changed last."""

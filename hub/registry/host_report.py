@@ -1,0 +1,68 @@
+"""One host's last report, as the registry keeps it."""
+
+from collections.abc import Callable
+
+from hub.base.timestamps import to_timestamp
+from hub.registry.history.versioned import Versioned
+from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from llmhub.v1.resources_pb2 import HostResources
+
+
+class ResourcesRecord:
+    """A report with the hub's receipt time, at a revision.
+
+    Reports come a thousand times more often than anybody looks at them, so the
+    report is kept as it came and made into HostResources when first asked for.
+    """
+
+    __slots__ = ("_report", "_versioned", "agent_id", "received_ms", "revision")
+
+    def __init__(
+        self, agent_id: str, report: ReportResourcesRequest, revision: int, received_ms: int
+    ) -> None:
+        self.agent_id = agent_id
+        self.revision = revision
+        self.received_ms = received_ms
+        self._report = report
+        self._versioned: Versioned[HostResources] | None = None
+
+    @property
+    def message(self) -> HostResources:
+        """The report as HostResources; nobody may change it."""
+        return self._seen().message
+
+    def encoded(self, encode: Callable[[HostResources], bytes]) -> bytes:
+        """The report as `encode` writes it; computed once per function."""
+        return self._seen().encoded(encode)
+
+    def put_event(self, encode: Callable[[HostResources, int], bytes]) -> bytes:
+        """The event of the report's arrival, as `encode` writes it; computed once."""
+        return self._seen().put_event(encode)
+
+    def _seen(self) -> Versioned[HostResources]:
+        if self._versioned is None:
+            message = _host_resources(self.agent_id, self._report, self.received_ms)
+            self._versioned = Versioned(message, self.revision)
+        return self._versioned
+
+
+_FIGURES = (
+    "cpu_percent",
+    "ram_used_bytes",
+    "ram_total_bytes",
+    "vram_used_bytes",
+    "vram_total_bytes",
+)
+
+
+def _host_resources(
+    agent_id: str, report: ReportResourcesRequest, received_ms: int
+) -> HostResources:
+    resources = HostResources(agent_id=agent_id, gpus=report.gpus)
+    for figure in _FIGURES:
+        if report.HasField(figure):
+            setattr(resources, figure, getattr(report, figure))
+    resources.reported_at.CopyFrom(to_timestamp(received_ms))
+    if report.HasField("timestamp"):
+        resources.sidecar_timestamp.CopyFrom(report.timestamp)
+    return resources

@@ -1,0 +1,1 @@
+"""Which endpoint serves a model best: criteria, scores, rankings, leases."""

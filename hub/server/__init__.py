@@ -1,0 +1,1 @@
+"""One hub process: assemble, start, reload and stop it; logs and tracing."""

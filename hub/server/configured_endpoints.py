@@ -1,0 +1,162 @@
+"""The endpoints that the configuration file lists: registered from it, and removed with it.
+
+What the file says of an endpoint holds against what was registered before; its
+models, status, admin state and time of registration stay.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from hub.base.address import AddressError, parse_endpoint_url
+from hub.base.clock import Clock
+from hub.base.load_settings import ConfigError
+from hub.base.settings import Settings, StaticEndpoint
+from hub.contract import validation
+from hub.contract.errors import EndpointNotFound, HubError, TargetForbidden
+from hub.probes.address_policy import AddressPolicy
+from hub.registry.state import Registry
+from hub.service.changes.registrar import Registrar, Registration
+from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_LLAMA_CPP,
+    BACKEND_LM_STUDIO,
+    BACKEND_OLLAMA,
+    BACKEND_OPENAI,
+    BACKEND_SGLANG,
+    BACKEND_UNSPECIFIED,
+    BACKEND_VLLM,
+    SOURCE_CONFIG,
+)
+
+log = structlog.get_logger()
+
+_BACKENDS = {
+    "": BACKEND_UNSPECIFIED,
+    "ollama": BACKEND_OLLAMA,
+    "vllm": BACKEND_VLLM,
+    "llama_cpp": BACKEND_LLAMA_CPP,
+    "lm_studio": BACKEND_LM_STUDIO,
+    "sglang": BACKEND_SGLANG,
+    "openai": BACKEND_OPENAI,
+}
+
+AT_ONCE: Final = 64
+"""How many endpoints are registered together, so that one write to the disk serves them."""
+
+Wanted = Mapping[str, Registration]
+"""Registrations by the endpoint's id."""
+
+
+def wanted_endpoints(settings: Settings) -> Wanted:
+    """What the settings want registered. Raises ConfigError, in one line."""
+    policy = AddressPolicy(map(str, settings.probes.allow), map(str, settings.probes.deny))
+    wanted: dict[str, Registration] = {}
+    for number, entry in enumerate(settings.endpoints):
+        place = f"endpoints[{number}]"
+        id_, registration = _registration(place, entry)
+        if id_ in wanted:
+            raise ConfigError(f"{place}.url: {id_} is listed twice")
+        try:
+            policy.require_host(registration.host)
+        except TargetForbidden as error:
+            raise ConfigError(f"{place}.url: {error.message}") from None
+        wanted[id_] = registration
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class StaticEndpoints:
+    """Keeps the registry in step with the file.
+
+    `is_alone` says that no other hub writes to the store: then every endpoint there
+    that a file listed was listed by this hub's. Elsewhere another hub's file may
+    list it, and only what this process has read from its own file is removed.
+    """
+
+    registrar: Registrar
+    registry: Registry
+    clock: Clock
+    is_alone: bool
+    _listed: set[str] = field(default_factory=set, init=False)
+
+    async def sync(self, wanted: Wanted) -> None:
+        """Registers what is wanted, and removes what an earlier file had.
+
+        An endpoint that cannot be registered or removed is logged and does not
+        keep the others: the next reload tries again.
+        """
+        gone = [
+            record.message.id
+            for record in self.registry.endpoints()
+            if record.message.source == SOURCE_CONFIG
+            and record.message.id not in wanted
+            and (self.is_alone or record.message.id in self._listed)
+        ]
+        self._listed.update(wanted)
+        for id_ in gone:
+            await self._remove(id_)
+        left = iter(wanted.items())
+        while group := list(islice(left, AT_ONCE)):
+            async with asyncio.TaskGroup() as tasks:
+                for id_, registration in group:
+                    tasks.create_task(self._register(id_, registration))
+
+    async def _remove(self, id_: str) -> None:
+        try:
+            await self.registrar.remove(id_, "")
+        except EndpointNotFound:
+            pass
+        except HubError as error:
+            _failed("removed", id_, error)
+            return
+        else:
+            log.info("endpoint removed: the file has it no more", id=id_)
+        self._listed.discard(id_)
+
+    async def _register(self, id_: str, registration: Registration) -> None:
+        try:
+            await self.registrar.register(id_, registration, self.clock.now_ms())
+        except HubError as error:
+            _failed("registered", id_, error)
+
+
+def _failed(what: str, id_: str, error: HubError) -> None:
+    log.error(f"endpoint of the file not {what}", id=id_, reason=error.message)
+
+
+def _registration(place: str, entry: StaticEndpoint) -> tuple[str, Registration]:
+    """One entry, held against the rules that a request would be. Raises ConfigError."""
+    try:
+        address = parse_endpoint_url(entry.url)
+    except AddressError as error:
+        raise ConfigError(f"{place}.url: {error}") from None
+    backend = _BACKENDS[entry.backend]
+    request = RegisterEndpointRequest(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        name=entry.name,
+        backend=backend,
+        agent_id=entry.agent_id,
+        labels=entry.labels,
+    )
+    if violations := validation.violations(request):
+        first = violations[0]
+        raise ConfigError(f"{place}.{first.field}: {first.detail}")
+    return address.id, Registration(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        source=SOURCE_CONFIG,
+        name=entry.name or address.id,
+        backend=backend,
+        labels=dict(entry.labels),
+        agent_id=entry.agent_id or None,
+    )

@@ -1,0 +1,104 @@
+"""What a hub needs before it can open: a private directory, a first revision, an admin's token."""
+
+import contextlib
+import os
+import resource
+import stat
+from pathlib import Path
+
+import structlog
+
+from hub.service.access.tokens import TokenRegistry
+from hub.stores.store import Store
+from llmhub.v1.resources_pb2 import ROLE_ADMIN
+
+log = structlog.get_logger()
+
+ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
+STORE_FILE = "hub.db"
+# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+_MOST_REVISIONS = 100_000_000_000
+
+
+class StartError(Exception):
+    """The hub cannot start; the message is one line for people."""
+
+
+def prepare_data_dir(directory: Path) -> None:
+    """Makes the directory, for its owner alone, or makes it so. Raises StartError."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"data directory {directory}: {error.strerror or error}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(f"data directory {directory}: not writable; change its owner or mode")
+    _tighten(directory)
+
+
+def _tighten(directory: Path) -> None:
+    found = directory.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if not mode & 0o077:
+        return
+    # A directory that is shared on purpose, as /tmp, is nobody's to close.
+    is_shared = mode & stat.S_ISVTX or directory.resolve().parent == directory.resolve()
+    if found.st_uid == os.geteuid() and not is_shared:
+        with contextlib.suppress(OSError):
+            directory.chmod(0o700)
+            log.info("data directory closed to others", path=str(directory), mode=f"{mode:04o}")
+            return
+    log.warning(
+        "others can reach the data directory; chmod 700 it, or give the hub one of its own",
+        path=str(directory),
+        mode=f"{mode:04o}",
+    )
+
+
+def raise_open_files() -> None:
+    """Lets the process open as many files as the system allows.
+
+    Every sidecar and every probed endpoint is a socket; the usual soft limit of
+    1,024 is there for programs that use select(2).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def ensure_admin_token(
+    directory: Path, store: Store, tokens: TokenRegistry, now_ms: int
+) -> str | None:
+    """Creates an admin token where there is no valid one; returns its secret, else None.
+
+    The secret is also kept in the data directory, readable for the owner alone,
+    where the command line finds it. Raises StoreError, StartError.
+    """
+    if any(info.role == ROLE_ADMIN for info in tokens.list(now_ms)):
+        return None
+    secret, _, put = tokens.mint(
+        role=ROLE_ADMIN, agent_id="", ttl_ms=None, description="first run", now_ms=now_ms
+    )
+    file = directory / ADMIN_TOKEN_FILE
+    try:
+        # Never readable for others, not even for a moment.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            os.fchmod(out.fileno(), 0o600)
+            out.write(secret + "\n")
+            out.flush()
+            # The store will have the token for sure, so its secret must not be lost.
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise StartError(f"{file}: {error.strerror or error}") from error
+    await store.commit([put])
+    return secret
+
+
+async def new_first_revision(store: Store, now_ms: int) -> int:
+    """A revision greater than every one that an earlier incarnation gave out. Raises StoreError."""
+    wanted = now_ms * 1000
+    number = await store.next_incarnation(wanted)
+    if number > wanted:
+        # The clock was set back. The number is greater than the last one's, but
+        # that incarnation has counted on from there, nobody knows how far.
+        number = await store.next_incarnation(number + _MOST_REVISIONS)
+    return number

@@ -1,0 +1,111 @@
+"""Reads the settings again while the hub runs: on SIGHUP, or when the file has changed.
+
+What can change without closing a door or dropping a connection does; of the
+rest, the log says that it takes a restart. Settings with an error in them are
+not taken over at all: the hub goes on with those it has.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from hub.base.load_settings import ConfigError, setting_paths
+from hub.base.settings import Settings
+
+log = structlog.get_logger()
+
+RELOADABLE = ("endpoints", "rate_limits", "probes.allow", "probes.deny", "log")
+"""The settings, or sections, that are taken over without a restart."""
+
+# A poll costs one stat; it also works where notifications do not, as on a mounted
+# Kubernetes ConfigMap, whose file is a link that is swapped.
+POLL_S = 2.0
+
+Load = Callable[[], Settings]
+Apply = Callable[[Settings], Awaitable[None]]
+
+
+class Reloader:
+    """Takes over new settings; `run` is a task of whoever owns the hub.
+
+    `load` reads all sources anew. `apply` takes over what is RELOADABLE; both
+    raise ConfigError, `apply` before it has changed anything.
+    """
+
+    def __init__(self, settings: Settings, load: Load, apply: Apply, file: Path | None) -> None:
+        self._started_with = settings
+        self._current = settings
+        self._load = load
+        self._apply = apply
+        self._file = file
+        self._seen = _fingerprint(file)
+        self._requested = asyncio.Event()
+
+    def request(self) -> None:
+        """Asks for a reload soon; safe in a signal handler of the loop."""
+        self._requested.set()
+
+    async def run(self) -> None:
+        """Reloads whenever that is asked for or the file has changed; never returns."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._requested.wait()
+            is_asked = self._requested.is_set()
+            self._requested.clear()
+            if is_asked or _fingerprint(self._file) != self._seen:
+                await self.reload()
+
+    async def reload(self) -> bool:
+        """Reads and takes over the settings; False where they have an error."""
+        self._seen = _fingerprint(self._file)
+        try:
+            settings = self._load()
+            await self._apply(settings)
+        except ConfigError as error:
+            # One line: it is the file that is at fault.
+            log.error(  # noqa: TRY400
+                "settings not reloaded; those from before stay", reason=str(error)
+            )
+            return False
+        changed = changes(self._current, settings)
+        fixed = [path for path in changes(self._started_with, settings) if not is_reloadable(path)]
+        self._current = settings
+        log.info("settings reloaded", changed=[path for path in changed if is_reloadable(path)])
+        if fixed:
+            log.warning("settings changed that take a restart", settings=fixed)
+        return True
+
+
+def is_reloadable(path: str) -> bool:
+    """Whether a setting is taken over without a restart."""
+    return any(path == each or path.startswith(f"{each}.") for each in RELOADABLE)
+
+
+def changes(before: Settings, after: Settings) -> list[str]:
+    """The paths of the settings that differ."""
+    return [
+        ".".join(path) for path in setting_paths() if _value(before, path) != _value(after, path)
+    ]
+
+
+def _value(settings: Settings, path: tuple[str, ...]) -> object:
+    value: object = settings
+    for name in path:
+        value = getattr(value, name)
+    return value
+
+
+def _fingerprint(file: Path | None) -> tuple[int, int, int] | None:
+    """What changes when the file does; None where there is none."""
+    if file is None:
+        return None
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

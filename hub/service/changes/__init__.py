@@ -1,0 +1,1 @@
+"""Durable changes: endpoints, aliases, the audit trail."""

@@ -1,0 +1,108 @@
+"""The audit trail: what admins have changed, kept with the changes themselves.
+
+An event is written in the same batch as the change that it tells of: there is no
+change without its event, and no event of a change that failed.
+"""
+
+import secrets
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from hub.base.timestamps import to_timestamp
+from hub.service.dispatcher import Caller
+from hub.service.records import audit_key, damaged_record, name_of
+from hub.stores.store import Delete, Entry, Operation, Put
+from llmhub.v1.audit_pb2 import AuditEvent, AuditState
+
+MAX_EVENTS: Final = 10_000
+
+# A trail that has grown beyond its bound, as by a smaller bound, shrinks in steps.
+_DELETES_AT_ONCE: Final = 16
+
+
+class AuditTrail:
+    """The last events; a `hub.service.records.RecordConsumer` of "audit"."""
+
+    def __init__(self, max_events: int = MAX_EVENTS) -> None:
+        self._max_events = max_events
+        self._ids: list[str] = []
+        # Ten thousand messages would be large; their encodings are not.
+        self._encoded: dict[str, bytes] = {}
+        self._numbers = count()
+        # Hubs that share a store must not give out the same id.
+        self._origin = secrets.token_hex(4)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def apply_put(self, entry: Entry) -> None:
+        """See `RecordConsumer`."""
+        try:
+            event = AuditEvent.FromString(entry.value)
+        except DecodeError as error:
+            raise damaged_record(entry.key) from error
+        if event.id != name_of(entry.key):
+            raise damaged_record(entry.key)
+        if event.id not in self._encoded:
+            insort(self._ids, event.id)
+        self._encoded[event.id] = entry.value
+
+    def apply_delete(self, key: str) -> None:
+        """See `RecordConsumer`."""
+        id_ = name_of(key)
+        if self._encoded.pop(id_, None) is not None:
+            del self._ids[bisect_left(self._ids, id_)]
+
+    def events(self, before_id: str = "") -> Iterator[AuditEvent]:
+        """The events, newest first; with `before_id` those that are older."""
+        end = bisect_left(self._ids, before_id) if before_id else len(self._ids)
+        return (AuditEvent.FromString(self._encoded[self._ids[i]]) for i in range(end - 1, -1, -1))
+
+    def operations(self, event: AuditEvent) -> list[Operation]:
+        """What to write beside a change: the event, which gets its id here, for an old one."""
+        number = next(self._numbers) % 1_000_000
+        # Ids sort by time.
+        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{self._origin}"
+        surplus = max(0, len(self._ids) + 1 - self._max_events)
+        oldest = self._ids[: min(surplus, _DELETES_AT_ONCE)]
+        put = Put(audit_key(event.id), event.SerializeToString(deterministic=True))
+        return [put, *(Delete(audit_key(id_)) for id_ in oldest)]
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, by which RPC, and when."""
+
+    trail: AuditTrail
+    caller: Caller
+    action: str
+    now_ms: int
+
+    def operations(
+        self,
+        resource: str,
+        before: AuditState | None,
+        after: AuditState | None,
+        *,
+        secret_changed: bool = False,
+    ) -> list[Operation]:
+        """What to write beside the change. `resource` is such as "endpoints/10.0.0.1:11434"."""
+        principal = self.caller.principal
+        event = AuditEvent(
+            changed_at=to_timestamp(self.now_ms),
+            token_id=principal.token_id,
+            role=principal.role,
+            remote_address=self.caller.remote_address,
+            transport=self.caller.transport,
+            action=self.action,
+            resource=resource,
+            before=before,
+            after=after,
+            secret_changed=secret_changed,
+        )
+        return self.trail.operations(event)

@@ -1,0 +1,86 @@
+"""Rankings that have much to judge catch up in turns, while their callers wait."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hub.base.slices import Slices
+from hub.contract.errors import LimitReached
+from hub.registry.selection.kept_rankings import Kept
+
+FEW: Final = 100
+"""So many endpoints are judged while the caller waits: no longer than a slice takes."""
+
+FAR_BEHIND: Final = 1000
+"""A ranking that has more than this to judge takes its turns apart from the others."""
+
+MAX_WAITING: Final = 1000
+"""How many callers of one token may wait at a time."""
+
+MAX_WAIT_S: Final = 5.0
+"""How long one of them does: less than what a client of the hub waits by default."""
+
+_RETRY_MS: Final = 1_000
+
+
+class CatchingUp:
+    """Who waits for which ranking. Of one token there is one at a time in the works.
+
+    That is, one that is far behind, and one that is not.
+    """
+
+    def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
+        self._max_wait_s = max_wait_s
+        self._near = Slices()
+        self._far = Slices()
+        self._at_work: dict[tuple[str, Kept], asyncio.Event] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def wait(self, token: str, current: Callable[[], Kept]) -> Kept:
+        """Returns a ranking that has at most `FEW` to judge, as of this turn of the loop.
+
+        `current` finds the ranking, or makes it anew where it was put out, told of
+        all that has changed. Raises LimitReached, which may be tried again: what has
+        been judged is kept.
+        """
+        if self._waiting[token] >= MAX_WAITING:
+            raise LimitReached(
+                f"{MAX_WAITING} selections of this token wait already", retry_after_ms=_RETRY_MS
+            )
+        self._waiting[token] += 1
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                while (kept := current()).behind() > FEW:
+                    await self._work_on(kept, token, current)
+                return kept
+        except TimeoutError:
+            raise LimitReached(
+                f"the endpoints are not all judged after {self._max_wait_s:g} s; ask again",
+                retry_after_ms=_RETRY_MS,
+            ) from None
+        finally:
+            self._waiting[token] -= 1
+            if not self._waiting[token]:
+                del self._waiting[token]
+
+    async def _work_on(self, kept: Kept, token: str, current: Callable[[], Kept]) -> None:
+        """Catches up, or waits until another call of the same token has."""
+        ended = self._at_work.get((token, kept))
+        if ended is not None:
+            await ended.wait()
+            return
+        is_far = kept.behind() > FAR_BEHIND
+
+        def work() -> Iterator[None]:
+            again = current()
+            # One that has fallen far behind in the meantime must not hold up the others.
+            moves = not is_far and again.behind() > FAR_BEHIND
+            return iter(()) if moves else again.catch_up()
+
+        ended = self._at_work[token, kept] = asyncio.Event()
+        try:
+            await (self._far if is_far else self._near).run(work, token)
+        finally:
+            del self._at_work[token, kept]
+            ended.set()

@@ -1,0 +1,380 @@
+"""RegistryService.SelectEndpoint and ReleaseSelection: where to send a request."""
+
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from typing import Final
+
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from hub.base.clock import Clock
+from hub.base.timestamps import to_ms, to_timestamp
+from hub.contract.errors import (
+    HubError,
+    LeaseNotFound,
+    LimitReached,
+    ModelUnknown,
+    NoCapacity,
+    NoHealthyEndpoint,
+    RateLimited,
+)
+from hub.registry import listings
+from hub.registry.history.ring import Compacted
+from hub.registry.impact import may_be_selected
+from hub.registry.selection.kept_rankings import Kept, Rankings
+from hub.registry.selection.leases import Leases, TooManyLeases
+from hub.registry.selection.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
+from hub.registry.selection.ranking import (
+    NOT_SELECTABLE,
+    Limits,
+    Ranking,
+    Verdict,
+    pick,
+    rejections,
+)
+from hub.registry.state import Registry
+from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.dispatcher import Caller
+from hub.service.handlers.ranking_queue import FEW, CatchingUp
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.registry_service_pb2 import (
+    Candidate,
+    Rejection,
+    ReleaseSelectionRequest,
+    ReleaseSelectionResponse,
+    SelectEndpointRequest,
+    SelectEndpointResponse,
+    Selection,
+)
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
+
+MAX_LEASES: Final = 100_000
+MAX_LEASES_PER_TOKEN: Final = 10_000
+MAX_CANDIDATES: Final = 1000
+"""The most candidates that one explanation has; the best and the first of the others."""
+
+LARGE_RANKING: Final = 1000
+"""A ranking of more candidates than this is dear to make."""
+
+LARGE_RANKINGS: Final = 30
+"""How many of them one token may have made a minute.
+
+Each costs 50 µs of CPU a candidate and puts out others: of 10,000 candidates there
+is room for 20. While one is made, those wait who have as much to judge.
+"""
+
+GUESSES: Final = 60
+"""How often a minute one token is told which names are like an unknown one."""
+
+# When to ask again, where no probe says when it will be known better.
+_RETRY_MS: Final = 5_000
+_MIN_RETRY_MS: Final = 100
+_MAX_RETRY_MS: Final = 60_000
+_NAMED_REJECTIONS: Final = 20
+# gRPC tells an error in trailers, of which clients take 8 KiB by default, and encodes
+# metadata in base64. A model's name may be 512 characters of 4 bytes.
+_METADATA_BYTES: Final = 3500
+_READ_AT_ONCE: Final = 10_000
+
+
+class SelectionHandlers:
+    """Chooses endpoints out of the registry, and keeps the leases.
+
+    It waits for nothing but, where there is much to judge, for its turns on the loop;
+    only then it reads the clock.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        *,
+        max_leases: int = MAX_LEASES,
+        max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._rankings = Rankings(self, self._candidates)
+        self.leases = Leases(
+            max_leases=max_leases,
+            max_per_owner=max_leases_per_token,
+            on_change=self._rankings.touch_leases,
+        )
+        # Weights are free, so that anybody can ask what nobody has asked before.
+        self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
+        self._catching_up = CatchingUp()
+        self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
+        self._seen = registry.revision
+
+    # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
+
+    def endpoint(self, id_: str) -> Endpoint | None:
+        """See `Facts`."""
+        record = self._registry.get(id_)
+        return record.message if record is not None else None
+
+    def resources(self, agent_id: str) -> HostResources | None:
+        """See `Facts`."""
+        record = self._registry.resources.get(agent_id)
+        return record.message if record is not None else None
+
+    def vram(self, agent_id: str) -> VramAccount:
+        """See `Facts`."""
+        return self._registry.vram(agent_id).message
+
+    def in_flight(self, id_: str) -> int:
+        """See `Facts`."""
+        return self.leases.in_flight(id_)
+
+    def in_flight_now(self, id_: str, now_ms: int) -> int:
+        """How many leases an endpoint has, those that are over left out."""
+        self.leases.expire(now_ms)
+        return self.leases.in_flight(id_)
+
+    # The RPCs.
+
+    def select_endpoint(
+        self, request: SelectEndpointRequest, caller: Caller, now_ms: int
+    ) -> bytes | Awaitable[bytes]:
+        """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
+
+        So does what it returns where there is much to judge.
+        """
+        kept = self._kept(
+            request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
+        )
+        if kept.behind() > FEW:
+            return self._answer_later(request, caller)
+        for _ in kept.catch_up():
+            pass
+        return self._answer(request, kept.ranking, caller, now_ms)
+
+    async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
+        """Answers as of when all is judged, which is not when the request came."""
+        kept = await self._catching_up.wait(
+            caller.principal.token_id,
+            # It may be put out meanwhile, and is paid for.
+            lambda: self._kept(request, self._clock.now_ms()),
+        )
+        for _ in kept.catch_up():
+            pass
+        return self._answer(request, kept.ranking, caller, self._clock.now_ms())
+
+    def _kept(
+        self,
+        request: SelectEndpointRequest,
+        now_ms: int,
+        admit: Callable[[int], None] = lambda _candidates: None,
+    ) -> Kept:
+        """The ranking of a request's criteria, told of everything that has changed."""
+        self._follow(now_ms)
+        alias = self._registry.aliases.get(request.model)
+        return self._rankings.kept(
+            request,
+            alias.message if alias is not None else None,
+            alias.revision if alias is not None else 0,
+            admit,
+        )
+
+    def _answer(
+        self, request: SelectEndpointRequest, ranking: Ranking, caller: Caller, now_ms: int
+    ) -> bytes:
+        limits = Limits.of(request)
+        chosen = pick(ranking, limits, request.count or 1, now_ms)
+        if not chosen:
+            raise self._why_none(request, ranking, limits, caller, now_ms)
+        candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
+        rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        fragments = self._selections(request, chosen, caller, now_ms)
+        for verdict in chosen:
+            ranking.picked(verdict.endpoint.id)
+        return b"".join((*fragments, rest.SerializeToString()))
+
+    def release_selection(
+        self, request: ReleaseSelectionRequest, _caller: Caller, now_ms: int
+    ) -> ReleaseSelectionResponse:
+        """Raises LeaseNotFound."""
+        self.leases.expire(now_ms)
+        if not self.leases.release(request.lease_id):
+            raise LeaseNotFound("the lease has run out or never was")
+        return ReleaseSelectionResponse()
+
+    def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
+        """Charges a new ranking of so many candidates. Raises RateLimited."""
+        if candidates > LARGE_RANKING:
+            verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
+
+    def _selections(
+        self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
+    ) -> list[bytes]:
+        """Takes the leases and encodes the selections. Raises LimitReached."""
+        ttl_ms = 0
+        if request.HasField("lease_ttl"):
+            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
+        taken: list[str] = []
+        fragments = []
+        for verdict in chosen:
+            id_ = verdict.endpoint.id
+            said = Selection(score=verdict.score, model=verdict.model.name)
+            if ttl_ms:
+                try:
+                    lease = self.leases.take(
+                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
+                    )
+                except TooManyLeases as error:
+                    for lease_id in taken:
+                        self.leases.release(lease_id)
+                    raise LimitReached(str(error)) from error
+                taken.append(lease.id)
+                said.lease_id = lease.id
+                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            record = self._registry.get(id_)
+            assert record is not None
+            # The endpoint stands under field 1 of a selection as it does of
+            # GetEndpointResponse, and the selections under field 1 of theirs.
+            selection = listings.get_endpoint(record) + said.SerializeToString()
+            fragments.append(BytesValue(value=selection).SerializeToString())
+        return fragments
+
+    def _follow(self, now_ms: int) -> None:
+        """Tells the rankings what has changed since the last time."""
+        registry = self._registry
+        registry.expire(now_ms)
+        self.leases.expire(now_ms)
+        seen = self._seen
+        if seen == registry.revision:
+            return
+        self._seen = registry.revision
+        if not self._rankings:
+            return
+        try:
+            events = registry.ring.after(seen, _READ_AT_ONCE)
+            if len(events) == _READ_AT_ONCE:
+                self._rankings.touch_all()
+                return
+            reports = registry.resources.after(seen)
+            claims = registry.claims.after(seen)
+        except Compacted:
+            self._rankings.touch_all()
+            return
+        changed = {event.id for event in events}
+        changed.update(record.message.id for record in registry.checked_after(seen))
+        # What one server loads is missing to its neighbours, too.
+        hosts = {report.key for report in reports} | {claim.key for claim in claims}
+        changed.update(*map(registry.of_agent, hosts))
+        self._rankings.touch(changed)
+
+    def _candidates(self, model: str | None) -> Collection[str]:
+        if model is not None:
+            return self._registry.model_index.ids(model)
+        return [record.message.id for record in self._registry.endpoints()]
+
+    def _why_none(
+        self,
+        request: SelectEndpointRequest,
+        ranking: Ranking,
+        limits: Limits,
+        caller: Caller,
+        now_ms: int,
+    ) -> HubError:
+        model = request.model
+        if not len(ranking):
+            return self._why_unknown(model, caller, now_ms)
+        rejected = rejections(ranking, limits, now_ms)
+        metadata = {"model": model} | _counts(why for _, why, _ in rejected)
+        if request.explain:
+            room = _METADATA_BYTES - sum(len(f"{key}{metadata[key]}".encode()) for key in metadata)
+            for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
+                key = f"rejected {verdict.endpoint.id}"
+                room -= len(f"{key}{detail}".encode())
+                if room < 0:
+                    break
+                metadata[key] = detail
+        if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
+            return NoCapacity(
+                f"healthy endpoints have {_brief(model)}, and none meets the request's needs",
+                metadata=metadata,
+            )
+        retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
+        return NoHealthyEndpoint(
+            f"{len(rejected)} endpoints have {_brief(model)}, and none is healthy and enabled",
+            metadata=metadata,
+            retry_after_ms=retry_ms,
+        )
+
+    def _why_unknown(self, model: str, caller: Caller, now_ms: int) -> HubError:
+        """No endpoint has the model, as far as they have been asked since the hub started."""
+        unasked = any(
+            may_be_selected(record.message) and not record.message.HasField("last_checked_at")
+            for record in self._registry.endpoints()
+        )
+        if unasked:
+            return NoHealthyEndpoint(
+                f"no endpoint is known to have {_brief(model)}, and not all have been probed yet",
+                metadata={"model": model},
+                retry_after_ms=_RETRY_MS,
+            )
+        near = self._near(model, caller, now_ms)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        metadata = {"model": model} | {f"near_{i}": name for i, name in enumerate(near, start=1)}
+        return ModelUnknown(f"no endpoint has {_brief(model)}{hint}", metadata=metadata)
+
+    def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
+        """Names that may be meant; none for who asks too often, for they cost milliseconds."""
+        allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
+        if not allowed:
+            return []
+        return near_names(model, self._registry.model_index.around(model, MAX_LOOKED_AT))
+
+
+def _explained(
+    ranking: Ranking, limits: Limits, now_ms: int, facts: SelectionHandlers
+) -> Iterator[Candidate]:
+    """Every candidate: those that will do, then those that will not do now, then the others."""
+    fit = pick(ranking, limits, MAX_CANDIDATES, now_ms)
+    for verdict in fit:
+        candidate = _candidate(verdict)
+        candidate.score = verdict.score
+        candidate.parts.update(ranking.criteria.explain(verdict, facts))
+        yield candidate
+    rejected = rejections(ranking, limits, now_ms)
+    for verdict, rejection, detail in rejected[: MAX_CANDIDATES - len(fit)]:
+        candidate = _candidate(verdict)
+        candidate.rejection, candidate.detail = rejection, detail
+        yield candidate
+
+
+def _brief(name: str) -> str:
+    """A name for a message, which gRPC writes with three characters for a byte."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_BYTES:
+        return name
+    return f"{encoded[:MAX_BYTES].decode(errors='ignore')}…"
+
+
+def _candidate(verdict: Verdict) -> Candidate:
+    return Candidate(
+        endpoint_id=verdict.endpoint.id,
+        model=verdict.model.name,
+        in_flight=verdict.in_flight,
+    )
+
+
+def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
+    """How many were rejected for each reason, for an error's metadata."""
+    return {
+        Rejection.Name(why).removeprefix("REJECTION_").lower(): str(count)
+        for why, count in sorted(Counter(rejections).items())
+    }
+
+
+def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
+    """Milliseconds until the next probe of any of these that could be selected after it."""
+    waits = [
+        to_ms(endpoint.next_check_at) - now_ms
+        for endpoint in endpoints
+        if may_be_selected(endpoint) and endpoint.HasField("next_check_at")
+    ]
+    return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)

@@ -1,0 +1,224 @@
+"""SidecarService: what the sidecars on the inference hosts report."""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import structlog
+
+from hub.base.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
+from hub.base.clock import Clock
+from hub.base.timestamps import to_timestamp
+from hub.contract.errors import (
+    EndpointOwned,
+    FieldViolation,
+    InvalidToken,
+    RateLimited,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
+from hub.probes.address_policy import AddressPolicy
+from hub.registry.state import Registry
+from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.registrar import Registrar, Registration, default_name
+from hub.service.dispatcher import Caller
+from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, BACKEND_UNSPECIFIED, SOURCE_AUTO, Backend
+from llmhub.v1.frame_pb2 import (
+    IdentifyRequest,
+    IdentifyResponse,
+    PingRequest,
+    PingResponse,
+    ReportEndpointRequest,
+    ReportEndpointResponse,
+    ReportOllamaRequest,
+    ReportOllamaResponse,
+    ReportResourcesRequest,
+    ReportResourcesResponse,
+)
+
+log = structlog.get_logger()
+
+# What of an endpoint_report tells more than that the server is there.
+_VIEW = ("reachable", "error", "version", "backend", "models")
+
+_TAKEN = ReportResourcesResponse()
+
+
+class SidecarHandlers:
+    """Takes in what sidecars say, each for the agent that its token is bound to."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        registrar: Registrar,
+        policy: AddressPolicy,
+        clock: Clock,
+        tokens: TokenRegistry,
+        limiter: RateLimiter,
+    ) -> None:
+        """`limiter` is that of the sidecars."""
+        self._limiter = limiter
+        self._tokens = tokens
+        self._registry = registry
+        self._registrar = registrar
+        self._policy = policy
+        self._clock = clock
+
+    def identify(
+        self, request: IdentifyRequest, caller: Caller, now_ms: int
+    ) -> IdentifyResponse | Awaitable[IdentifyResponse]:
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what a registration does.
+
+        The token in the request is the one that the caller bears: whoever is
+        answered may rely on it for a connection.
+        """
+        _require_own_agent(request.agent_id, caller)
+        if self._tokens.authenticate(request.token, now_ms) != caller.principal:
+            raise InvalidToken("the token in the request is not the one that the call bears")
+        if not request.ollama_url:
+            return IdentifyResponse(agent_id=request.agent_id)
+        address = _reported_address("ollama_url", request.ollama_url, caller)
+        return self._identify(address, caller, now_ms)
+
+    def report_ollama(
+        self, request: ReportOllamaRequest, caller: Caller, now_ms: int
+    ) -> Awaitable[ReportOllamaResponse]:
+        """Raises ValidationFailed and what a registration raises."""
+        address = _reported_address("ollama_url", request.ollama_url, caller)
+        return self._report_ollama(address, caller, now_ms)
+
+    def report_endpoint(
+        self, request: ReportEndpointRequest, caller: Caller, now_ms: int
+    ) -> Awaitable[ReportEndpointResponse]:
+        """Raises ValidationFailed, RateLimited and what a registration raises."""
+        address = _reported_address("url", request.url, caller)
+        return self._report_endpoint(address, request, caller, now_ms)
+
+    def report_resources(
+        self, request: ReportResourcesRequest, caller: Caller, now_ms: int
+    ) -> ReportResourcesResponse:
+        """Raises TokenAgentMismatch."""
+        agent_id = caller.principal.agent_id
+        if request.agent_id and request.agent_id != agent_id:
+            _require_own_agent(request.agent_id, caller)
+        self._registry.report_resources(agent_id, request, now_ms)
+        return _TAKEN
+
+    def ping(self, _request: PingRequest, _caller: Caller, _now_ms: int) -> PingResponse:
+        """Answers with the hub's time."""
+        return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
+
+    async def _identify(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> IdentifyResponse:
+        try:
+            await self._register_ollama(address, caller, now_ms)
+        except EndpointOwned as error:
+            # Whoever claims somebody's address first must not keep him from the hub.
+            log.warning("endpoint refused", agent_id=caller.principal.agent_id, why=str(error))
+        return IdentifyResponse(agent_id=caller.principal.agent_id)
+
+    async def _report_ollama(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> ReportOllamaResponse:
+        await self._register_ollama(address, caller, now_ms)
+        return ReportOllamaResponse(status="registered", endpoint_id=address.id)
+
+    async def _report_endpoint(
+        self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
+    ) -> ReportEndpointResponse:
+        def charge() -> None:
+            # The same report comes all the time, and is as cheap as any. Only what it
+            # writes and has probed is dear.
+            agent_id = caller.principal.agent_id
+            verdict = self._limiter.take(agent_id, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
+
+        # What the sidecar takes it for is an observation of today, not a registration:
+        # the hub would go on to hold another server at the port to it.
+        await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
+        if any(_is_given(request, field) for field in _VIEW):
+            agent_id = caller.principal.agent_id
+            self._registry.report_view(address.id, agent_id, request, now_ms)
+        return ReportEndpointResponse(status="registered", endpoint_id=address.id)
+
+    async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
+        name = default_name(caller.principal.agent_id)
+        await self._register(address, caller, now_ms, name=name, backend=BACKEND_OLLAMA)
+
+    async def _register(
+        self,
+        address: EndpointAddress,
+        caller: Caller,
+        now_ms: int,
+        *,
+        name: str | None,
+        backend: Backend = BACKEND_UNSPECIFIED,
+        charge: Callable[[], None] | None = None,
+    ) -> None:
+        self._policy.require_host(address.host)
+        wanted = Registration(
+            host=address.host,
+            port=address.port,
+            scheme=address.scheme,
+            base_path=address.base_path,
+            source=SOURCE_AUTO,
+            name=name,
+            backend=backend,
+            agent_id=caller.principal.agent_id,
+        )
+        await self._registrar.register(address.id, wanted, now_ms, charge=charge)
+
+
+def _is_given(request: ReportEndpointRequest, field: str) -> bool:
+    if field == "models":
+        return bool(request.models)
+    return request.HasField(field)
+
+
+def _require_own_agent(agent_id: str, caller: Caller) -> None:
+    if agent_id != caller.principal.agent_id:
+        raise TokenAgentMismatch(
+            f"the token is not bound to the agent {agent_id}", metadata={"agent_id": agent_id}
+        )
+
+
+def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
+    """The address that a sidecar reports, as the hub can reach it.
+
+    A sidecar that says "localhost" means its own host, which is where it
+    connected from; unless that is this very machine, where it is right as it is.
+    Raises ValidationFailed.
+    """
+    try:
+        address = parse_endpoint_url(url)
+    except AddressError as error:
+        raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
+    own = _ip(address.host)
+    if not (
+        address.host == "localhost"
+        or address.host.endswith(".localhost")
+        or (own is not None and (own.is_loopback or own.is_unspecified))
+    ):
+        return address
+    remote = _ip(caller.remote_address)
+    if remote is not None and not remote.is_loopback:
+        return replace(address, host=normalize_host(str(remote)))
+    if own is not None and own.is_unspecified:
+        # What a server listens on is no address to connect to.
+        return replace(address, host="localhost")
+    return address
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `host` is, without a zone; None for a name.
+
+    On a socket for both families an IPv4 peer shows as an IPv4-mapped address.
+    """
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

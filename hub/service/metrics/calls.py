@@ -1,0 +1,188 @@
+"""What the gRPC and HTTP doors say of each call: how it ended and how long it took.
+
+    with calls.rpc(called, metadata) as call:
+        ...
+        told = call.fail(error)
+
+leaves the call in the metrics and, where traces are on, its span there. Every
+call gets a request id, which the log adds to every event of its task.
+"""
+
+import time
+from asyncio import CancelledError
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import structlog
+from google.rpc import code_pb2
+
+from hub.base import request_id
+from hub.contract.errors import HubError, InternalError
+from hub.contract.rpcs import Rpc
+from hub.service.metrics.counts import Traffic
+
+log = structlog.get_logger()
+
+# A method is whatever the caller writes, and labels must come from a bounded set.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Span(Protocol):
+    """A call in a trace."""
+
+    def end(self, attributes: Mapping[str, str], *, failed: bool) -> None:
+        """Ends it now; `failed` says that the hub was at fault."""
+        ...
+
+
+class Tracer(Protocol):
+    """Makes the spans of calls."""
+
+    def start(self, name: str, carrier: Mapping[str, str]) -> Span:
+        """A span that starts now, in the trace that the caller's headers name."""
+        ...
+
+
+class Call:
+    """One call; the block that it is used in ends it."""
+
+    __slots__ = (
+        *("_span", "_started", "_traffic"),
+        *("code", "name", "reason", "request_id", "transport"),
+    )
+
+    def __init__(self, transport: str, name: str, traffic: Traffic, span: Span | None) -> None:
+        self._started = time.perf_counter()
+        self._traffic = traffic
+        self._span = span
+        self.transport = transport
+        self.name = name
+        self.code = "OK"
+        self.reason = ""
+        self.request_id = request_id.begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self.reason:
+            self._traffic.errors[self.transport, self.reason] += 1
+        if kind is not None and issubclass(kind, CancelledError | GeneratorExit):
+            self.code = "CANCELLED"
+        self._count(time.perf_counter() - self._started)
+        if self._span is not None:
+            attributes = self._attributes() | {"llmhub.request_id": self.request_id}
+            if self.reason:
+                attributes["llmhub.reason"] = self.reason
+            self._span.end(attributes, failed=self.reason == "INTERNAL")
+
+    def fail(self, error: Exception) -> HubError:
+        """What to tell the caller; what nobody foresaw goes to the log, under an id it is told."""
+        if not isinstance(error, HubError):
+            log.error("call failed", call=self.name, request_id=self.request_id, exc_info=error)
+            error = InternalError(
+                f"the hub failed; request id {self.request_id}",
+                metadata={"request_id": self.request_id},
+            )
+        self.reason = error.reason_name
+        self.code = code_pb2.Code.Name(error.code)
+        return error
+
+    def _count(self, seconds: float) -> None:
+        """Leaves the call in the metrics."""
+        raise NotImplementedError
+
+    def _attributes(self) -> dict[str, str]:
+        """What a trace is told of it, in OpenTelemetry's semantic conventions."""
+        raise NotImplementedError
+
+
+class RpcCall(Call):
+    """A gRPC call."""
+
+    __slots__ = ("_called",)
+
+    def __init__(self, called: Rpc, traffic: Traffic, span: Span | None) -> None:
+        super().__init__("grpc", called.path, traffic, span)
+        self._called = called
+
+    def __enter__(self) -> Self:
+        if self._called.streams:
+            self._traffic.open_streams[self._called.name] += 1
+        return self
+
+    def _count(self, seconds: float) -> None:
+        name = self._called.name
+        if self._called.streams:
+            self._traffic.open_streams[name] -= 1
+            self._traffic.streams[name, self.code] += 1
+        else:
+            self._traffic.rpcs.observe((name, self.code), seconds)
+
+    def _attributes(self) -> dict[str, str]:
+        return {"rpc.system.name": "grpc", "rpc.response.status_code": self.code}
+
+
+class HttpCall(Call):
+    """An HTTP request."""
+
+    __slots__ = ("_method", "_route", "_status", "_streamed")
+
+    def __init__(self, method: str, route: str, traffic: Traffic, span: Span | None) -> None:
+        super().__init__("http", f"{method} {route}", traffic, span)
+        self._method = method if method in _METHODS else "other"
+        self._route = route
+        # Stays where the caller has gone before there was an answer.
+        self._status = "gone"
+        self._streamed = False
+
+    def answer(self, status: int, content_type: str) -> None:
+        """What was answered."""
+        self._status = str(status)
+        # Such a stream lasts as long as its reader looks at it, which is no latency.
+        self._streamed = content_type == "text/event-stream"
+
+    def _count(self, seconds: float) -> None:
+        if self._streamed:
+            self._traffic.event_streams[self._route] += 1
+        else:
+            self._traffic.requests.observe((self._method, self._route, self._status), seconds)
+
+    def _attributes(self) -> dict[str, str]:
+        return {
+            "http.request.method": self._method,
+            "http.route": self._route,
+            "http.response.status_code": self._status,
+        }
+
+
+class Calls:
+    """Counts and traces calls."""
+
+    def __init__(self, traffic: Traffic, tracer: Tracer | None = None) -> None:
+        self._traffic = traffic
+        self._tracer = tracer
+
+    def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
+        """A gRPC call that begins now."""
+        return RpcCall(called, self._traffic, self._span(called.path, metadata))
+
+    def http(self, method: str, route: str, headers: Mapping[str, str]) -> HttpCall:
+        """An HTTP request that begins now; `route` is the template, not the path."""
+        return HttpCall(method, route, self._traffic, self._span(f"{method} {route}", headers))
+
+    def turned_away(self) -> None:
+        """An HTTP connection that was one too many."""
+        self._traffic.http_turned_away += 1
+
+    def _span(self, name: str, carrier: Mapping[str, str]) -> Span | None:
+        if self._tracer is None:
+            return None
+        # The span of an RPC is called "service/method", without the slash before.
+        return self._tracer.start(name.removeprefix("/"), carrier)

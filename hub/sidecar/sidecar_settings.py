@@ -1,0 +1,99 @@
+"""What a sidecar is told when it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from hub.base.address import AddressError, join_host_port, parse_endpoint_url
+from hub.base.tls_files import TlsFiles
+from hub.sidecar.discovery import USUAL_PORTS
+
+MAX_TOKEN_LENGTH = 256
+
+_EXAMPLE = "ws://hub.lan:4000/ws"
+_USUAL_PORT = 4000
+
+
+class SettingsError(Exception):
+    """What the sidecar was told is wrong; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarSettings:
+    """Where the hub is, who the sidecar is, and what it looks after.
+
+    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read
+    anew before every connection, or the secret itself; `tls_files` are read anew
+    likewise, and have no meaning for a ws:// URL.
+    """
+
+    hub_url: str
+    agent_id: str
+    token_source: "TokenSource"
+    name: str | None = None
+    interval_s: float = 15.0
+    endpoints: Sequence[str] = ()
+    ports: Sequence[int] = USUAL_PORTS
+    keeps_trying_when_replaced: bool = False
+    tls_files: TlsFiles = field(default_factory=TlsFiles)
+
+
+class TokenSource:
+    """Where the token comes from; `current` is the one that was last read."""
+
+    def __init__(self, *, file: Path | None = None, text: str | None = None) -> None:
+        self._file = file
+        self.current = text
+
+    def read(self) -> str:
+        """The token. Raises SettingsError."""
+        if self._file is not None:
+            try:
+                self.current = self._file.read_text(encoding="ascii").strip()
+            except OSError as error:
+                raise SettingsError(f"{self._file}: cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise SettingsError(f"{self._file}: holds no token") from None
+        token = self.current or ""
+        if not 0 < len(token) <= MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+            raise SettingsError(f"{self._file or 'the token'}: holds no token")
+        return token
+
+
+def hub_url(text: str, *, tls: bool = False) -> str:
+    """A ws:// or wss:// URL; without a path it gets "/ws". Raises SettingsError.
+
+    HOST[:PORT] alone gets the hub's usual port, and wss:// where `tls` is so.
+    """
+    text = text.strip()
+    is_bare = "://" not in text
+    try:
+        parts = urlsplit(f"{'wss' if tls else 'ws'}://{text}" if is_bare else text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a URL: {error}") from None
+    if parts.scheme not in ("ws", "wss"):
+        raise SettingsError(
+            f"{text!r}: a sidecar speaks WebSocket, ws:// or wss://, not {parts.scheme}://; "
+            f"give the hub's WebSocket door, as {_EXAMPLE}"
+        )
+    if not parts.hostname or not port_is_valid:
+        raise SettingsError(f"{text!r} is not a URL such as {_EXAMPLE}")
+    if parts.username or parts.password or parts.fragment:
+        raise SettingsError("the hub's URL must have no user and no fragment")
+    netloc = parts.netloc
+    if is_bare and parts.port is None:
+        netloc = f"{netloc.removesuffix(':')}:{_USUAL_PORT}"
+    path = parts.path if parts.path not in ("", "/") else "/ws"
+    return urlunsplit((parts.scheme, netloc, path, parts.query, ""))
+
+
+def endpoint_url(text: str) -> str:
+    """A server's URL in one spelling, port and all. Raises SettingsError."""
+    try:
+        address = parse_endpoint_url(text)
+    except AddressError as error:
+        raise SettingsError(str(error)) from None
+    host_port = join_host_port(address.host, address.port)
+    return f"{address.scheme}://{host_port}{address.base_path}"

@@ -1,0 +1,1 @@
+"""The gRPC transport: the RPCs of the contract, health and reflection."""

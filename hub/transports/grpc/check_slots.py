@@ -1,0 +1,90 @@
+"""How many health checks may run at a time, so that none makes those of others fail.
+
+Callers with no token share addresses with those whose checks matter: a kubelet, a
+balancer. So where the room is taken, a new check is not refused: the oldest that
+still waits for its message makes room. A reply that is not taken cannot be ended
+(grpc has no reset for servers), so those are bounded for each connection.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from hub.contract.errors import LimitReached
+from hub.transports.peer import network_of
+
+
+class CheckSlots:
+    """Room for `waiting` checks whose message has yet to come, and for `replies` being sent.
+
+    Of these `waiting_per_peer` of one address, and `replies_per_connection`.
+    """
+
+    def __init__(
+        self, *, waiting: int, waiting_per_peer: int, replies: int, replies_per_connection: int
+    ) -> None:
+        self._max_waiting = waiting
+        self._max_waiting_per_peer = waiting_per_peer
+        self._max_replies = replies
+        self._max_replies_per_connection = replies_per_connection
+        # Both in the order of arrival.
+        self._waiting: dict[asyncio.Timeout, str] = {}
+        self._by_peer: dict[str, dict[asyncio.Timeout, None]] = {}
+        self._replies: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def waiting(self, peer: str) -> AsyncIterator[None]:
+        """Room for the block, which waits for the message of a check from that address.
+
+        Raises LimitReached out of the block when newer checks need the room.
+        """
+        network = network_of(peer)
+        self._make_room(network)
+        try:
+            async with asyncio.timeout(None) as end:
+                self._waiting[end] = network
+                self._by_peer.setdefault(network, {})[end] = None
+                try:
+                    yield
+                finally:
+                    self._forget(end)
+        except TimeoutError:
+            raise LimitReached("newer health checks needed the room") from None
+
+    @contextmanager
+    def replying(self, connection: str) -> Iterator[None]:
+        """Room for the block, which sends a reply. Raises LimitReached.
+
+        A connection's only reply always has room: no other connection can take that.
+        """
+        held = self._replies[connection]
+        if held and (
+            held >= self._max_replies_per_connection or self._replies.total() >= self._max_replies
+        ):
+            raise LimitReached(f"{held} replies to health checks are not taken")
+        self._replies[connection] += 1
+        try:
+            yield
+        finally:
+            self._replies[connection] -= 1
+            if not self._replies[connection]:
+                del self._replies[connection]
+
+    def _make_room(self, network: str) -> None:
+        same = self._by_peer.get(network, {})
+        if len(same) >= self._max_waiting_per_peer:
+            oldest = next(iter(same))
+        elif len(self._waiting) >= self._max_waiting:
+            oldest = next(iter(self._waiting))
+        else:
+            return
+        self._forget(oldest)
+        oldest.reschedule(asyncio.get_running_loop().time())
+
+    def _forget(self, end: asyncio.Timeout) -> None:
+        network = self._waiting.pop(end, None)
+        if network is not None:
+            del self._by_peer[network][end]
+            if not self._by_peer[network]:
+                del self._by_peer[network]

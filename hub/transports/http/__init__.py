@@ -1,0 +1,1 @@
+"""The HTTP transport: the admin API, metrics, exports and the dashboard."""

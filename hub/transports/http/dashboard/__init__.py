@@ -1,0 +1,1 @@
+"""What the dashboard page asks of the HTTP server: sign-in, its event stream, its files."""

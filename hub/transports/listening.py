@@ -1,0 +1,42 @@
+"""Opening a door where the settings say, or one line on why it cannot be."""
+
+import errno
+import os
+from typing import Protocol
+
+from hub.base.address import join_host_port
+from hub.server.first_start import StartError
+
+
+class Door(Protocol):
+    """What listens on an address of its own."""
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port. Raises OSError when it cannot."""
+        ...
+
+
+async def listen(name: str, door: Door, host: str, port: int) -> str:
+    """Has a door listen; returns its address, with the port that the system picked for 0.
+
+    `name` is the flag that moves it. Raises StartError.
+    """
+    try:
+        bound = await door.start(host, port)
+    except OSError as error:
+        why = _why(error)
+        if error.errno == errno.EADDRINUSE:
+            free = join_host_port(host, 0)
+            why += (
+                f"; stop what listens there, or name another port: --{name} {free} takes a free one"
+            )
+        address = join_host_port(host, port)
+        raise StartError(f"{name}: cannot listen on {address}: {why}") from error
+    return join_host_port(host, bound)
+
+
+def _why(error: OSError) -> str:
+    """What the system says of it; asyncio's own message repeats the address."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,1 @@
+"""A sidecar's conversation without sockets: frames in, frames out."""

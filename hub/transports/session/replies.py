@@ -1,0 +1,60 @@
+"""What a session says, as frames: replies, rate limits and errors."""
+
+from hub.contract.errors import (
+    HubError,
+    InvalidJson,
+    InvalidToken,
+    NotIdentified,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
+from hub.contract.rpcs import FrameKind
+from hub.service.access.rate_limits import Verdict
+from hub.service.dispatcher import Reply
+from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimited, RateLimitWarning
+
+Replies = tuple[HubFrame, ...]
+"""What to send, in order. A tuple, which is told from an awaitable at no cost."""
+
+# Clients in the field know these replies by their code alone.
+_BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
+
+
+def replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
+    """What answers a frame: the RPC's response where the frame has one, after a warning."""
+    frames = []
+    if verdict.warn:
+        warning = RateLimitWarning(
+            tier=kind.rpc.tier.wire_name, remaining=verdict.remaining, capacity=verdict.capacity
+        )
+        frames.append(HubFrame(rate_limit_warning=warning))
+    if kind.reply is not None:
+        # The member's name comes from the descriptor, which mypy cannot follow.
+        frames.append(HubFrame(**{kind.reply: reply}))  # type: ignore[arg-type]
+    return tuple(frames)
+
+
+def rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:
+    """Says that a frame was dropped because its bucket was empty."""
+    limited = RateLimited(tier=kind.rpc.tier.wire_name, retry_after_ms=verdict.retry_after_ms)
+    return HubFrame(rate_limited=limited)
+
+
+def error_frame(error: HubError, message_type: str) -> HubFrame:
+    """An error in the words of the frame protocol."""
+    frame = FrameError(error=error.wire_code)
+    if isinstance(error, ValidationFailed):
+        frame.message_type = message_type
+        for violation in error.violations:
+            frame.errors.append(
+                FieldError(
+                    field=violation.field,
+                    error=violation.error,
+                    detail=violation.detail,
+                    value=violation.value,
+                    known_types=violation.known_types,
+                )
+            )
+    elif not isinstance(error, _BARE):
+        frame.detail = error.message
+    return HubFrame(error=frame)

@@ -1,0 +1,185 @@
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from rich.console import Console
+
+from hub.cli.commands.endpoints import endpoint_grid
+from hub.cli.output.grids import Grid, bytes_text, print_value, span_text, table
+from hub.cli.output.printable import printable
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint, Model
+from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
+
+
+def read_all(descriptor: int) -> str:
+    received = b""
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:
+            # Linux answers so when the terminal's other side is closed.
+            break
+        if not part:
+            break
+        received += part
+    return received.decode()
+
+
+def test_a_terminal_gets_a_table_that_no_name_can_break(hub: StandIn) -> None:
+    hub.endpoints["a:1"] = Endpoint(id="a:1", name="[red]x[/red]\x1b[2J")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hub.cli",
+            "--hub",
+            hub.address,
+            "--token",
+            ADMIN_TOKEN,
+            "endpoints",
+        ],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "120"},
+        timeout=30,
+        check=False,
+    )
+    os.close(theirs)
+    shown = read_all(ours)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "BACKEND" in shown
+    assert r"[red]x[/red]\x1b[2J" in shown
+    assert "\t" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain ä 模型", "plain ä 模型"), ("a\r\nb", r"a\r\nb"), ("\u202e\x00", r"\u202e\x00")],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_bytes_text() -> None:
+    assert [bytes_text(value) for value in (None, 0, 3 * 2**29)] == ["?", "0.0 GiB", "1.5 GiB"]
+
+
+def test_a_narrow_terminal_leaves_out_the_least_telling_columns() -> None:
+    rows = [("10.0.0.1:11434", "healthy", "x" * 60, "2027-01-15T08:00:00Z")]
+    grid = Grid(("ID", "STATUS", "ERROR", "CHECKED"), rows, optional=("CHECKED",), folds="ERROR")
+
+    def drawn(width: int) -> str:
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(table(grid, width))
+        return console.export_text()
+
+    assert "CHECKED" in drawn(120)
+    assert "CHECKED" not in drawn(60)
+    assert "CHECKED" not in drawn(30)
+    for width in (60, 80, 120):
+        assert max(map(len, drawn(width).splitlines())) <= width
+
+
+def test_no_color_is_respected(hub: StandIn) -> None:
+    hub.endpoints["a:1"] = Endpoint(id="a:1", status=STATUS_HEALTHY)
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hub.cli",
+            "--hub",
+            hub.address,
+            "--token",
+            ADMIN_TOKEN,
+            "endpoints",
+        ],
+        stdout=theirs,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TERM": "xterm-256color",
+            "NO_COLOR": "1",
+        },
+        timeout=30,
+        check=True,
+    )
+    os.close(theirs)
+    shown = read_all(ours)
+    os.close(ours)
+    assert "healthy" in shown
+    # Bold and dim are no colours; 30 to 37, 90 to 97 and 38 are.
+    assert not re.search(r"\x1b\[(?:\d+;)*(?:3\d|9\d)", shown)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+        (90_000, "1 d 1 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_span_text(seconds: float, text: str) -> None:
+    assert span_text(seconds) == text
+
+
+def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"id": "a:1", "models": [{"name": "模型"}], "version": None, "count": 2**53}
+    print_value(value, "yaml")
+    assert yaml.safe_load(capsys.readouterr().out) == value
+    print_value(value, "json")
+    assert json.loads(capsys.readouterr().out) == value
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) -> None:
+    names = [f"a-family-of-models-{number}:70b-instruct" for number in range(6)]
+    fleet = [
+        Endpoint(
+            id=f"gpu-{number}.rack.example:11434",
+            name="a name for people",
+            status=STATUS_HEALTHY,
+            version="0.12.3",
+            last_error="connection refused " * 4,
+            models=[Model(name=name, state=MODEL_STATE_LOADED) for name in names],
+        )
+        for number in range(2)
+    ]
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table(endpoint_grid(fleet), width))
+    drawn = console.export_text()
+    assert "STATUS" in drawn
+    assert "MODELS" in drawn
+    for each in fleet:
+        assert re.search(rf"^{each.id} .*\bhealthy .*\+[0-9]", drawn, re.MULTILINE), drawn
+    assert max(map(len, drawn.splitlines())) <= width
+
+
+def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
+    row = ("t-0123456789", "sidecar", "node-1", "2027-01-15T08:00:00Z", "2027-02-14T08:00:00Z")
+    grid = Grid(
+        ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"),
+        [(*row, "a note for whoever lists them")],
+        optional=("CREATED", "DESCRIPTION", "EXPIRES"),
+        folds="DESCRIPTION",
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table(grid, 80))
+    drawn = console.export_text()
+    assert "CREATED" not in drawn
+    assert "t-0123456789" in drawn
+    assert "2027-02-14T08:00:00Z" in drawn

@@ -1,0 +1,63 @@
+import grpc
+import pytest
+
+from hub.client.call_errors import call_failed
+from hub.contract.errors import (
+    FieldViolation,
+    HubError,
+    ModelUnknown,
+    NoHealthyEndpoint,
+    ValidationFailed,
+)
+from hub.transports.grpc.error_status import to_status
+
+
+class Failed(grpc.RpcError):
+    """What grpc raises, with the parts that are read of it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, trailing) -> None:
+        self._given = (code, details, trailing)
+
+    def code(self):
+        return self._given[0]
+
+    def details(self):
+        return self._given[1]
+
+    def trailing_metadata(self):
+        return self._given[2]
+
+
+def told(error: HubError, code: grpc.StatusCode):
+    status = to_status(error).SerializeToString()
+    trailing = (("other", "x"), ("grpc-status-details-bin", status))
+    return call_failed(Failed(code, error.message, trailing))
+
+
+def test_reason_metadata_and_retry_are_read() -> None:
+    error = NoHealthyEndpoint("none", metadata={"model": "modèle", "n": "2"}, retry_after_ms=1500)
+    failed = told(error, grpc.StatusCode.UNAVAILABLE)
+    assert (failed.code, failed.message) == (grpc.StatusCode.UNAVAILABLE, "none")
+    assert failed.reason == "NO_HEALTHY_ENDPOINT"
+    assert failed.metadata == {"model": "modèle", "n": "2"}
+    assert failed.retry_after_s == 1.5
+    assert str(failed) == "NO_HEALTHY_ENDPOINT: none"
+
+
+def test_what_is_not_there_is_none() -> None:
+    failed = told(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
+    assert (failed.reason, failed.metadata, failed.retry_after_s) == ("MODEL_UNKNOWN", {}, None)
+    invalid = told(
+        ValidationFailed([FieldViolation("model", "required", "is required")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    )
+    assert invalid.reason == "VALIDATION_FAILED"
+
+
+@pytest.mark.parametrize(
+    "trailing", [None, (), (("grpc-status-details-bin", b"\xff\xff\xff"),), (("a", "b"),)]
+)
+def test_an_error_without_details_is_one_too(trailing) -> None:
+    failed = call_failed(Failed(grpc.StatusCode.UNAVAILABLE, "refused", trailing))
+    assert (failed.reason, failed.message) == ("", "refused")
+    assert str(failed) == "UNAVAILABLE: refused"

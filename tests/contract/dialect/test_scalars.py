@@ -1,0 +1,83 @@
+import pytest
+
+from hub.contract.dialect.decoded import Decoded
+from hub.contract.dialect.scalars import (
+    MAX_DURATION_MS,
+    MAX_TIMESTAMP_MS,
+    MIN_TIMESTAMP_MS,
+    bool_converter,
+    double_converter,
+    duration_converter,
+    enum_converter,
+    field_mask_converter,
+    integer_converter,
+    string_converter,
+    timestamp_converter,
+)
+
+CONVERTERS = {
+    "string": string_converter("f", show=True),
+    "bool": bool_converter("f"),
+    "double": double_converter("f"),
+    "integer": integer_converter("f", -5, 5),
+    "timestamp": timestamp_converter("f"),
+    "duration": duration_converter("f"),
+    "mask": field_mask_converter("f"),
+    "enum": enum_converter({"up": 1}, "f"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "native"),
+    [
+        ("string", "", ""),
+        ("string", "ü\U0001f600", "ü\U0001f600"),
+        ("bool", False, False),
+        ("double", 7, 7),
+        ("double", -0.0, -0.0),
+        pytest.param("double", 2**1022, 2**1022, id="large"),
+        ("integer", -5, -5),
+        ("timestamp", 0, {"seconds": 0, "nanos": 0}),
+        ("timestamp", -1, {"seconds": -1, "nanos": 999_000_000}),
+        ("timestamp", MIN_TIMESTAMP_MS, {"seconds": -62_135_596_800, "nanos": 0}),
+        ("timestamp", MAX_TIMESTAMP_MS, {"seconds": 253_402_300_799, "nanos": 999_000_000}),
+        ("duration", MAX_DURATION_MS, {"seconds": 315_576_000_000, "nanos": 0}),
+        ("duration", -MAX_DURATION_MS, {"seconds": -315_576_000_000, "nanos": 0}),
+        ("mask", [], {"paths": []}),
+        ("enum", "up", 1),
+    ],
+)
+def test_what_is_taken(kind, value, native):
+    out = Decoded()
+    assert CONVERTERS[kind](value, out) == native
+    assert out.violations == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "error"),
+    [
+        ("string", "\udc00", "invalid"),
+        ("string", b"", "wrong_type"),
+        ("bool", 1, "wrong_type"),
+        ("double", True, "wrong_type"),
+        pytest.param("double", 2**1024, "out_of_range", id="too large"),
+        ("integer", 6, "out_of_range"),
+        ("integer", -6.0, "out_of_range"),
+        ("integer", 5.0, "wrong_type"),
+        ("integer", float("nan"), "wrong_type"),
+        ("integer", float("inf"), "wrong_type"),
+        ("integer", True, "wrong_type"),
+        ("timestamp", 1.5, "wrong_type"),
+        ("timestamp", "0", "wrong_type"),
+        ("duration", True, "wrong_type"),
+        ("duration", "1s", "wrong_type"),
+        ("duration", 1e30, "out_of_range"),
+        ("mask", "a,b", "wrong_type"),
+        ("enum", "down", "invalid"),
+        ("enum", ["up"], "wrong_type"),
+    ],
+)
+def test_what_is_not_taken(kind, value, error):
+    out = Decoded()
+    assert CONVERTERS[kind](value, out) is None
+    assert [(each.field, each.error) for each in out.violations] == [("f", error)]

@@ -1,0 +1,70 @@
+import pytest
+
+from hub.contract.errors import TargetForbidden
+from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("169.254.169.254", "link-local"),
+        ("169.254.0.1", "link-local"),
+        ("fe80::1", "link-local"),
+        ("fe80::1%eth0", "link-local"),
+        ("::ffff:169.254.169.254", "link-local"),
+        ("2002:a9fe:a9fe::1", "link-local"),
+        ("64:ff9b::169.254.169.254", "link-local"),
+        ("::169.254.169.254", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
+        ("0.0.0.0", "unspecified"),
+        ("0.1.2.3", "unspecified"),
+        ("::", "unspecified"),
+        ("::ffff:0.0.0.0", "unspecified"),
+        ("255.255.255.255", "broadcast"),
+        ("fd00:ec2::254", "metadata"),
+        ("100.100.100.200", "metadata"),
+        ("168.63.129.16", "metadata"),
+        ("::ffff:100.100.100.200", "metadata"),
+        ("not-an-address", "not a numeric address"),
+    ],
+)
+def test_some_addresses_are_never_probed_even_if_allowed(address, reason):
+    policy = AddressPolicy(allow=["0.0.0.0/0", "::/0"])
+    assert reason in policy.refusal(address)
+    with pytest.raises(ForbiddenAddress, match="may not be probed"):
+        policy.require(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.9", "8.8.8.8", "fd00::1", "2001:db8::1"]
+)
+def test_loopback_private_and_public_addresses_are_probed_by_default(address):
+    assert AddressPolicy().refusal(address) == ""
+
+
+def test_deny_wins_over_allow():
+    policy = AddressPolicy(allow=["10.0.0.0/8"], deny=["10.9.0.0/16"])
+    assert policy.refusal("10.1.2.3") == ""
+    assert policy.refusal("10.9.2.3") == "is in probes.deny"
+    assert policy.refusal("192.168.0.1") == "is not in probes.allow"
+
+
+def test_an_ipv4_block_holds_for_mapped_addresses_too():
+    assert AddressPolicy(deny=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == "is in probes.deny"
+    assert AddressPolicy(allow=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == ""
+
+
+def test_a_bare_address_is_a_block_and_nonsense_is_refused():
+    assert AddressPolicy(deny=["127.0.0.1"]).refusal("127.0.0.1") == "is in probes.deny"
+    with pytest.raises(ValueError, match="does not appear to be"):
+        AddressPolicy(allow=["my-lan"])
+
+
+def test_a_literal_host_is_refused_at_registration_and_a_name_later():
+    policy = AddressPolicy()
+    with pytest.raises(TargetForbidden, match="link-local") as caught:
+        policy.require_host("169.254.169.254")
+    assert caught.value.metadata == {"host": "169.254.169.254"}
+    policy.require_host("metadata.google.internal")
+    policy.require_host("127.0.0.1")

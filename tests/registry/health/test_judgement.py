@@ -1,0 +1,298 @@
+"""The fleet's health as the registry keeps it: what one module alone cannot show."""
+
+from hub.base.timestamps import to_ms
+from hub.registry.health.judgement import HealthSettings
+from hub.registry.health.preservation import State
+from hub.registry.state import Registry
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
+    BACKEND_LLAMA_CPP,
+    BACKEND_OLLAMA,
+    FAULT_DEAD,
+    FAULT_NO_ANSWER,
+    FAULT_NOT_SERVING,
+    FAULT_UNREACHABLE,
+    FAULT_UNSPECIFIED,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_LOADING,
+    OBSERVER_MANUAL,
+    OBSERVER_PROBE,
+    OBSERVER_SIDECAR,
+    STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNKNOWN,
+    Endpoint,
+    Model,
+)
+from llmhub.v1.frame_pb2 import ReportEndpointRequest
+from tests.support.fleet import NOW, registered, saw
+
+ID = "10.0.0.7:11434"
+S = 1_000
+LLAMA = Model(name="llama3.2:3b", state=MODEL_STATE_LOADED)
+REFUSED = "connection refused"
+
+
+def fleet(count: int = 1, **health: int) -> Registry:
+    registry = Registry(first_revision=1_000, health=HealthSettings(**health))
+    for number in range(count):
+        registry.put_endpoint(registered(f"10.0.0.{7 + number}:11434", agent_id="node-7"))
+    return registry
+
+
+def stands(of: Registry, id_: str = ID) -> Endpoint:
+    record = of.get(id_)
+    assert record is not None
+    return record.message
+
+
+def view(**fields: object) -> ReportEndpointRequest:
+    return ReportEndpointRequest(url="http://127.0.0.1:11434", **fields)
+
+
+def events(of: Registry, after: int) -> int:
+    return len(of.ring.after(after, 100))
+
+
+def test_a_dead_server_is_told_from_one_that_the_hub_cannot_reach() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(error=REFUSED))
+    assert stands(registry).fault == FAULT_NO_ANSWER
+    registry.report_view(ID, "node-7", view(reachable=True, version="0.12"), NOW)
+    assert stands(registry).fault == FAULT_UNREACHABLE
+    registry.report_view(ID, "node-7", view(reachable=False, error=REFUSED), NOW)
+    assert stands(registry).fault == FAULT_DEAD
+    assert stands(registry).sidecar_view.error == REFUSED
+    registry.observe(ID, saw(error="needs an API key", answered=True))
+    assert stands(registry).fault == FAULT_NOT_SERVING
+    registry.observe(ID, saw())
+    assert stands(registry).fault == FAULT_UNSPECIFIED
+
+
+def test_a_sidecars_word_never_makes_an_endpoint_healthy() -> None:
+    registry = fleet()
+    registry.report_view(ID, "node-7", view(reachable=True, models=[LLAMA]), NOW)
+    assert stands(registry).status == STATUS_UNKNOWN
+    for _ in range(2):
+        registry.observe(ID, saw(error=REFUSED))
+    registry.report_view(ID, "node-7", view(reachable=True, models=[LLAMA]), NOW)
+    assert stands(registry).status == STATUS_UNHEALTHY
+    assert registry.healthy_count == 0
+
+
+def test_the_sidecars_facts_stand_while_the_hub_has_none_of_its_own() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(error=REFUSED))
+    report = view(backend=BACKEND_OLLAMA, version="0.11", models=[Model(name="b"), Model(name="a")])
+    registry.report_view(ID, "node-7", report, NOW + 5 * S)
+    endpoint = stands(registry)
+    assert (endpoint.backend, endpoint.backend_detected) == (BACKEND_OLLAMA, True)
+    assert [model.name for model in endpoint.models] == ["a", "b"]
+    assert registry.fleet_models() == {"a": 1, "b": 1}
+    for fact in ("backend", "version", "models"):
+        source = getattr(endpoint.provenance, fact)
+        assert source.observer == OBSERVER_SIDECAR
+        assert to_ms(source.observed_at) == NOW + 5 * S
+    probe = saw(NOW + 9 * S, backend=BACKEND_LLAMA_CPP, version="b1", models=(LLAMA,))
+    registry.observe(ID, probe)
+    registry.report_view(ID, "node-7", report, NOW + 10 * S)
+    endpoint = stands(registry)
+    assert (endpoint.backend, endpoint.version) == (BACKEND_LLAMA_CPP, "b1")
+    assert list(endpoint.models) == [LLAMA]
+    for fact in ("status", "backend", "version", "models"):
+        assert getattr(endpoint.provenance, fact).observer == OBSERVER_PROBE
+        assert to_ms(getattr(endpoint.provenance, fact).observed_at) == NOW + 9 * S
+
+
+def test_a_probe_writes_its_models_over_a_sidecars_although_they_are_its_old_ones() -> None:
+    registry = fleet()
+    mine = (LLAMA,)
+    registry.observe(ID, saw(models=mine))
+    registry.observe(ID, saw(error=REFUSED))
+    registry.report_view(ID, "node-7", view(models=[Model(name="other")]), NOW)
+    assert registry.models() == ["other"]
+    registry.observe(ID, saw(models=mine))
+    assert registry.models() == ["llama3.2:3b"]
+
+
+def test_a_view_ends_at_its_deadline_and_its_facts_stay_with_their_age() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(error=REFUSED))
+    registry.report_view(ID, "node-7", view(reachable=True, models=[LLAMA]), NOW)
+    assert to_ms(stands(registry).sidecar_view.expires_at) == NOW + 90 * S
+    assert registry.next_deadline_ms() == NOW + 90 * S
+    registry.expire(NOW + 90 * S - 1)
+    assert stands(registry).HasField("sidecar_view")
+    before = registry.revision
+    registry.expire(NOW + 90 * S)
+    endpoint = stands(registry)
+    assert not endpoint.HasField("sidecar_view")
+    assert endpoint.fault == FAULT_NO_ANSWER
+    assert list(endpoint.models) == [LLAMA]
+    assert events(registry, before) == 1
+    assert registry.next_deadline_ms() is None
+
+
+def test_a_view_that_comes_again_is_no_event() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(error=REFUSED))
+    report = view(reachable=True, models=[LLAMA])
+    registry.report_view(ID, "node-7", report, NOW)
+    before = registry.revision
+    registry.report_view(ID, "node-7", report, NOW + 15 * S)
+    assert events(registry, before) == 0
+    assert to_ms(stands(registry).sidecar_view.reported_at) == NOW + 15 * S
+
+
+def test_another_sidecar_is_not_believed() -> None:
+    registry = fleet()
+    before = registry.revision
+    registry.report_view(ID, "node-8", view(reachable=True), NOW)
+    registry.report_view("nobody:1", "node-7", view(reachable=True), NOW)
+    assert registry.revision == before
+
+
+def test_views_are_forgotten_with_their_endpoint_and_with_another_server() -> None:
+    registry = fleet()
+    registry.report_view(ID, "node-7", view(reachable=True), NOW)
+    registry.put_endpoint(registered(ID, agent_id="node-7", name="renamed"))
+    assert stands(registry).HasField("sidecar_view")
+    registry.put_endpoint(registered(ID, agent_id="node-7", scheme="https"))
+    assert not stands(registry).HasField("sidecar_view")
+    registry.report_view(ID, "node-7", view(reachable=True), NOW)
+    registry.remove_endpoint(ID)
+    registry.expire(NOW + 90 * S)
+    assert registry.next_deadline_ms() is None
+
+
+def test_a_registered_backend_is_known_by_hand() -> None:
+    registry = fleet()
+    registry.put_endpoint(registered(ID, backend=BACKEND_OLLAMA))
+    registry.observe(ID, saw(backend=BACKEND_OLLAMA))
+    source = stands(registry).provenance.backend
+    assert source.observer == OBSERVER_MANUAL
+    assert not source.HasField("observed_at")
+    registry.put_endpoint(registered(ID))
+    assert not stands(registry).provenance.HasField("backend")
+    registry.observe(ID, saw(backend=BACKEND_OLLAMA))
+    assert stands(registry).provenance.backend.observer == OBSERVER_PROBE
+
+
+def test_failing_every_other_probe_is_flapping_though_never_unhealthy() -> None:
+    registry = fleet(flap_changes=6)
+    for number in range(8):
+        registry.observe(ID, saw(NOW + number * 30 * S, error=REFUSED if number % 2 else ""))
+        if number < 6:
+            assert not stands(registry).HasField("flapping"), number
+    endpoint = stands(registry)
+    assert endpoint.status == STATUS_HEALTHY
+    assert to_ms(endpoint.flapping.trusted_at) == NOW + (7 * 30 + 300) * S
+    registry.observe(ID, saw(NOW + (7 * 30 + 10) * S))
+    assert to_ms(stands(registry).flapping.trusted_at) == NOW + (7 * 30 + 10 + 300) * S
+    before = registry.revision
+    registry.observe(ID, saw(NOW + (7 * 30 + 309) * S))
+    assert events(registry, before) == 0
+    registry.observe(ID, saw(NOW + (7 * 30 + 310) * S))
+    assert not stands(registry).HasField("flapping")
+    assert events(registry, before) == 1
+
+
+def lose(registry: Registry, count: int, at: int) -> None:
+    for number in range(count):
+        registry.observe(f"10.0.0.{7 + number}:11434", saw(at, error=REFUSED))
+
+
+def well(registry: Registry, count: int, at: int) -> None:
+    for number in range(count):
+        registry.observe(f"10.0.0.{7 + number}:11434", saw(at))
+
+
+def test_when_all_fail_at_once_nobody_becomes_unhealthy() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for cycle in range(1, 5):
+        lose(registry, 10, NOW + cycle * 30 * S)
+    assert registry.healthy_count == 10
+    assert registry.health.preservation_state is State.FROZEN
+    endpoint = stands(registry)
+    assert (endpoint.status, endpoint.last_error) == (STATUS_HEALTHY, REFUSED)
+    assert (endpoint.fault, endpoint.consecutive_failures) == (FAULT_NO_ANSWER, 4)
+    well(registry, 10, NOW + 200 * S)
+    assert registry.health.preservation_state is State.TRUSTING
+    lose(registry, 2, NOW + 230 * S)
+    lose(registry, 2, NOW + 260 * S)
+    assert registry.healthy_count == 8, "few that fail are believed again"
+
+
+def test_what_lasts_is_believed_in_the_end() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for cycle in range(1, 13):
+        lose(registry, 10, NOW + cycle * 30 * S)
+    assert registry.healthy_count == 0
+    assert registry.health.preservation(0, NOW + 400 * S).freezes == 1
+
+
+def test_half_of_the_fleet_may_go() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    lose(registry, 5, NOW + 30 * S)
+    lose(registry, 5, NOW + 60 * S)
+    assert registry.healthy_count == 5
+
+
+def test_those_that_were_never_healthy_are_not_preserved() -> None:
+    registry = fleet(10)
+    lose(registry, 10, NOW)
+    lose(registry, 10, NOW + 30 * S)
+    assert stands(registry).status == STATUS_UNHEALTHY
+    assert registry.health.preservation_state is State.TRUSTING
+
+
+def test_an_endpoint_that_is_disabled_or_removed_fails_no_longer() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    lose(registry, 5, NOW + 30 * S)
+    registry.put_endpoint(registered(ID, admin_state=ADMIN_STATE_DISABLED))
+    registry.remove_endpoint("10.0.0.8:11434")
+    assert registry.health.preservation(registry.healthy_count, NOW + 31 * S).failing == 3
+
+
+def test_a_look_between_the_regular_ones_is_no_further_miss() -> None:
+    registry = fleet()
+    registry.observe(ID, saw())
+    loading = {"error": "is loading its model", "answered": True, "is_loading": True}
+    registry.observe(ID, saw(NOW + 30 * S, **loading))
+    for second in range(31, 60):
+        registry.observe(ID, saw(NOW + second * S, is_extra=True, **loading))
+    assert stands(registry).status == STATUS_HEALTHY
+    assert stands(registry).consecutive_failures == 1
+    registry.observe(ID, saw(NOW + 60 * S, **loading))
+    assert stands(registry).status == STATUS_UNHEALTHY
+
+
+def test_a_learned_load_time_stands_at_the_model_everywhere() -> None:
+    registry = fleet(2)
+    other = "10.0.0.8:11434"
+    loading = Model(name="m", state=MODEL_STATE_LOADING)
+    loaded = (Model(name="m", state=MODEL_STATE_LOADED),)
+    registry.observe(ID, saw(NOW, models=(loading,)))
+    registry.observe(ID, saw(NOW + 4 * S, models=loaded))
+    (model,) = stands(registry).models
+    assert model.expected_load.ToMilliseconds() == 4 * S
+    assert not loaded[0].HasField("expected_load"), "what the probe saw is the probe's"
+    before = registry.revision
+    registry.observe(ID, saw(NOW + 34 * S, models=loaded))
+    registry.observe(ID, saw(NOW + 64 * S, models=(Model(name="m", state=MODEL_STATE_LOADED),)))
+    assert events(registry, before) == 0
+    registry.observe(other, saw(NOW, models=loaded))
+    assert stands(registry, other).models[0].expected_load.ToMilliseconds() == 4 * S
+
+
+def test_a_sidecar_may_tell_what_a_load_took() -> None:
+    registry = fleet()
+    model = Model(name="m")
+    model.expected_load.FromSeconds(7)
+    registry.report_view(ID, "node-7", view(reachable=True, models=[model]), NOW)
+    registry.observe(ID, saw(models=(Model(name="m", state=MODEL_STATE_LOADED),)))
+    assert stands(registry).models[0].expected_load.ToMilliseconds() == 7 * S

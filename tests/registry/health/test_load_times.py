@@ -1,0 +1,91 @@
+import pytest
+
+from hub.registry.health.load_times import LAST_LOADS, LoadTimes
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_AVAILABLE,
+    MODEL_STATE_LOADED,
+    MODEL_STATE_LOADING,
+    Model,
+)
+
+ID, OTHER = "gpu-1:8080", "gpu-2:8080"
+ON_DISK = Model(name="m", state=MODEL_STATE_AVAILABLE)
+LOADING = Model(name="m", state=MODEL_STATE_LOADING)
+LOADED = Model(name="m", state=MODEL_STATE_LOADED)
+
+
+def test_a_load_is_counted_from_between_the_look_before_and_the_first_that_saw_it() -> None:
+    seen = LoadTimes()
+    assert not seen.looked(ID, [ON_DISK], 0, before_ms=None)
+    assert not seen.looked(ID, [LOADING], 2_000, before_ms=0)
+    assert not seen.looked(ID, [LOADING], 9_000, before_ms=2_000)
+    assert seen.looked(ID, [LOADED], 11_000, before_ms=9_000)
+    assert seen.expected_ms(ID, "m") == 10_000
+    assert not seen.looked(ID, [LOADED], 12_000, before_ms=11_000), "it has ended once"
+
+
+def test_a_server_that_loads_as_a_whole_tells_afterwards_what_it_was() -> None:
+    seen = LoadTimes()
+    seen.looked(ID, (), 1_000, before_ms=None, server_loads=True)
+    seen.looked(ID, (), 3_000, before_ms=1_000, server_loads=True)
+    assert seen.looked(ID, [LOADED], 5_000, before_ms=3_000)
+    assert seen.expected_ms(ID, "m") == 4_000
+
+
+def test_what_nobody_saw_loading_is_not_counted() -> None:
+    seen = LoadTimes()
+    seen.looked(ID, [ON_DISK], 0, before_ms=None)
+    assert not seen.looked(ID, [LOADED], 30_000, before_ms=0)
+    assert seen.expected_ms(ID, "m") is None
+    assert not seen
+
+
+@pytest.mark.parametrize("after", [[ON_DISK], []], ids=["given up", "crashed"])
+def test_a_load_that_came_to_nothing_is_not_counted(after: list[Model]) -> None:
+    seen = LoadTimes()
+    seen.looked(ID, [LOADING], 0, before_ms=None)
+    seen.looked(ID, after, 1_000, before_ms=0)
+    assert not seen.looked(ID, [LOADED], 90_000, before_ms=1_000)
+
+
+def test_an_endpoint_that_became_another_has_nothing_in_progress() -> None:
+    seen = LoadTimes()
+    seen.looked(ID, [LOADING], 0, before_ms=None)
+    seen.forget(ID)
+    seen.forget("nobody:1")
+    assert not seen.looked(ID, [LOADED], 1_000, before_ms=0)
+
+
+def test_the_median_of_the_last_few_on_the_endpoint_is_told() -> None:
+    seen = LoadTimes()
+    for took in (9_000, 9_000, 9_000, 1_000, 1_000, 60_000, 2_000, 3_000):
+        seen.told(ID, "m", took)
+    assert LAST_LOADS == 5
+    assert seen.expected_ms(ID, "m") == 2_000
+
+
+def test_where_the_endpoint_has_none_the_fleet_tells() -> None:
+    seen = LoadTimes()
+    for took in (4_000, 6_000, 5_000):
+        seen.told(OTHER, "m", took)
+    assert seen.expected_ms(ID, "m") == 5_000
+    seen.told(ID, "m", 1_000)
+    assert seen.expected_ms(ID, "m") == 1_000
+    assert seen.expected_ms(ID, "another") is None
+
+
+@pytest.mark.parametrize("took", [0, -5, 86_400_001])
+def test_an_absurd_time_is_not_taken(took: int) -> None:
+    seen = LoadTimes()
+    seen.told(ID, "m", took)
+    assert seen.expected_ms(ID, "m") is None
+
+
+def test_memory_is_bounded_and_the_longest_unseen_goes_first() -> None:
+    seen = LoadTimes(capacity=3)
+    for number in range(3):
+        seen.told(ID, f"m{number}", 1_000)
+    seen.told(ID, "m0", 1_000)
+    seen.told(ID, "m3", 1_000)
+    known = [seen.expected_ms(ID, f"m{number}") is not None for number in range(4)]
+    assert known == [True, False, True, True]

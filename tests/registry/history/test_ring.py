@@ -1,0 +1,121 @@
+import weakref
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.registry.history.ring import Compacted, Ring
+
+
+def filled(capacity: int, revisions: list[int], floor: int = 0) -> Ring[str]:
+    ring: Ring[str] = Ring(capacity, floor, max_bytes=10_000)
+    for revision in revisions:
+        ring.append(revision, f"at {revision}", 1)
+    return ring
+
+
+def test_a_cursor_gets_what_came_after_it() -> None:
+    ring = filled(10, [3, 5, 9])
+    assert ring.after(0, 10) == ["at 3", "at 5", "at 9"]
+    assert ring.after(3, 10) == ["at 5", "at 9"]
+    assert ring.after(4, 10) == ["at 5", "at 9"]
+    assert ring.after(9, 10) == []
+
+
+def test_what_came_after_a_cursor_is_counted_as_far_as_it_is_there() -> None:
+    ring = filled(3, [3, 5, 9, 12, 20])
+    assert [ring.count_after(each) for each in (0, 5, 9, 10, 19, 20, 99)] == [3, 3, 2, 2, 1, 0, 0]
+
+
+def test_a_batch_is_limited_and_oldest_first() -> None:
+    ring = filled(10, [1, 2, 3, 4])
+    assert ring.after(1, 2) == ["at 2", "at 3"]
+
+
+def test_a_cursor_from_before_the_ring_is_refused() -> None:
+    ring = filled(2, [1, 2, 3], floor=0)
+    assert ring.floor == 1
+    assert ring.after(1, 10) == ["at 2", "at 3"]
+    with pytest.raises(Compacted):
+        ring.after(0, 10)
+
+
+def test_a_cursor_of_an_earlier_incarnation_is_refused() -> None:
+    ring = filled(10, [], floor=1_000)
+    assert ring.after(1_000, 10) == []
+    with pytest.raises(Compacted):
+        ring.after(999, 10)
+
+
+@pytest.mark.parametrize("revision", [7, 6, 0])
+def test_revisions_must_grow(revision: int) -> None:
+    ring = filled(10, [7])
+    with pytest.raises(ValueError, match="does not follow"):
+        ring.append(revision, "again", 1)
+    assert ring.after(0, 10) == ["at 7"]
+
+
+def test_the_first_revision_follows_the_floor() -> None:
+    ring: Ring[str] = Ring(4, 100, max_bytes=100)
+    with pytest.raises(ValueError, match="does not follow"):
+        ring.append(100, "not new", 1)
+
+
+def test_a_ring_without_room_is_none() -> None:
+    with pytest.raises(ValueError, match="room"):
+        Ring(0, 0, max_bytes=100)
+
+
+def test_large_items_push_out_more() -> None:
+    ring: Ring[str] = Ring(100, 0, max_bytes=10)
+    for revision in range(1, 6):
+        ring.append(revision, "small", 2)
+    assert len(ring) == 5
+    ring.append(6, "large", 7)
+    assert ring.after(ring.floor, 10) == ["small", "large"]
+    assert ring.floor == 4
+    ring.append(7, "larger than all", 50)
+    assert ring.after(6, 10) == ["larger than all"]
+    with pytest.raises(Compacted):
+        ring.after(5, 10)
+    ring.append(8, "small", 2)
+    assert ring.after(7, 10) == ["small"]
+    assert ring.floor == 7
+
+
+def test_what_is_forgotten_is_freed_at_once() -> None:
+    class Item:
+        pass
+
+    ring: Ring[Item] = Ring(4, 0, max_bytes=100)
+    items: list[weakref.ref[Item]] = []
+    for revision in range(1, 8):
+        item = Item()
+        items.append(weakref.ref(item))
+        ring.append(revision, item, 1)
+        del item
+        assert sum(each() is not None for each in items) == len(ring) == min(revision, 4)
+
+
+@given(
+    capacity=st.integers(1, 8),
+    steps=st.lists(st.integers(1, 3), max_size=60),
+    cursor=st.integers(0, 200),
+    limit=st.integers(1, 100),
+)
+def test_it_is_the_end_of_the_whole_history(
+    capacity: int, steps: list[int], cursor: int, limit: int
+) -> None:
+    history: list[int] = []
+    for step in steps:
+        history.append((history[-1] if history else 0) + step)
+    ring = filled(capacity, history)
+    forgotten = history[:-capacity]
+    assert len(ring) == len(history) - len(forgotten)
+    assert ring.floor == (forgotten[-1] if forgotten else 0)
+    if cursor < ring.floor:
+        with pytest.raises(Compacted):
+            ring.after(cursor, limit)
+    else:
+        expected = [f"at {revision}" for revision in history if revision > cursor]
+        assert ring.after(cursor, limit) == expected[:limit]

@@ -1,0 +1,175 @@
+from collections.abc import Collection
+
+import pytest
+
+from hub.base.clock import ManualClock
+from hub.registry.selection.kept_rankings import Rankings
+from hub.registry.state import Registry
+from hub.service.handlers.select_endpoint import SelectionHandlers
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
+from llmhub.v1.registry_service_pb2 import STRATEGY_ROUND_ROBIN
+from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
+from tests.support.fleet_of import NOW, add, loaded
+
+
+@pytest.fixture
+def registry() -> Registry:
+    filled = Registry(first_revision=1000)
+    for i in range(5):
+        add(filled, f"h{i}:1", loaded("m"), loaded(f"only-{i}"))
+    return filled
+
+
+def rankings(registry: Registry, **bounds: int) -> Rankings:
+    facts = SelectionHandlers(registry, ManualClock(NOW))
+    return Rankings(facts, facts._candidates, **bounds)
+
+
+def test_requests_that_differ_for_the_moment_alone_share_a_ranking(registry: Registry) -> None:
+    kept = rankings(registry)
+    first = kept.ranking(Request(model="m"), None, 0)
+    momentary = Request(model="m", count=3, explain=True, max_in_flight=2, exclude_ids=["x"])
+    momentary.max_fact_age.FromSeconds(3)
+    momentary.lease_ttl.FromSeconds(3)
+    assert kept.ranking(momentary, None, 0) is first
+    for other in (
+        Request(model="only-1"),
+        Request(model="m", labels={"a": "b"}),
+        Request(model="m", strategy=STRATEGY_ROUND_ROBIN),
+        Request(model="m", min_free_vram_bytes=1),
+    ):
+        assert kept.ranking(other, None, 0) is not first
+    assert len(kept) == 5
+
+
+def test_an_alias_that_changes_is_another_question(registry: Registry) -> None:
+    kept = rankings(registry)
+    one = ModelAlias(name="m", targets=[AliasTarget(model="only-1")])
+    two = ModelAlias(name="m", targets=[AliasTarget(model="only-2")])
+    sizes = [
+        len(kept.ranking(Request(model="m"), alias, revision))
+        for alias, revision in ((None, 0), (one, 7), (two, 8))
+    ]
+    assert sizes == [5, 1, 1]
+
+
+def test_the_number_of_rankings_and_of_verdicts_is_bounded(registry: Registry) -> None:
+    kept = rankings(registry, max_rankings=3)
+    for i in range(5):
+        kept.ranking(Request(model=f"only-{i}"), None, 0)
+    assert len(kept) == 3
+    kept = rankings(registry, max_verdicts=7)
+    kept.ranking(Request(model="only-1"), None, 0)
+    kept.ranking(Request(model="m"), None, 0)
+    assert len(kept) == 2
+    kept.ranking(Request(model="only-2"), None, 0)
+    kept.ranking(Request(model="only-3"), None, 0)
+    assert len(kept) == 3, "the oldest went, the large one is still there"
+
+
+def test_cheap_rankings_put_out_only_each_other(registry: Registry) -> None:
+    kept = rankings(registry, max_rankings=2, cheap=1)
+    dear = [kept.ranking(Request(model="m", labels={"a": f"{i}"}), None, 0) for i in range(3)]
+    for i in range(5):
+        kept.ranking(Request(model=f"only-{i}"), None, 0)
+    assert len(kept) == 4
+    for i in (2, 1):
+        assert kept.ranking(Request(model="m", labels={"a": f"{i}"}), None, 0) is dear[i]
+    assert kept.ranking(Request(model="m", labels={"a": "0"}), None, 0) is not dear[0]
+    assert len(kept) == 4
+
+
+def test_a_ranking_without_candidates_is_not_kept(registry: Registry) -> None:
+    kept = rankings(registry)
+    assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 0
+    assert len(kept) == 0
+    add(registry, "h0:1", loaded("misspelt"))
+    assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 1
+
+
+def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) -> None:
+    kept = rankings(registry)
+    assert len(kept.ranking(Request(model="m"), None, 0)) == 5
+    registry.remove_endpoint("h1:1")
+    kept.touch({"h1:1"})
+    assert len(kept.ranking(Request(model="m"), None, 0)) == 4
+    registry.remove_endpoint("h2:1")
+    add(registry, "new:1", loaded("m"))
+    kept.touch_all()
+    ranking = kept.ranking(Request(model="m"), None, 0)
+    assert sorted(ranking.ids()) == ["h0:1", "h3:1", "h4:1", "new:1"]
+
+
+def test_when_all_may_have_changed_only_what_is_asked_for_looks_at_all(
+    registry: Registry,
+) -> None:
+    facts, asked = SelectionHandlers(registry, ManualClock(NOW)), []
+
+    def candidates(model: str | None) -> Collection[str]:
+        asked.append(model)
+        return facts._candidates(model)
+
+    kept = Rankings(facts, candidates)
+    for model in ("m", "only-1", "only-2"):
+        kept.ranking(Request(model=model), None, 0)
+    asked.clear()
+    kept.touch_all()
+    assert asked == []
+    kept.touch({"h0:1"})
+    assert kept.kept(Request(model="m"), None, 0).behind() == 5
+    assert kept.kept(Request(model="m"), None, 0).behind() == 5
+    kept.ranking(Request(model="m"), None, 0)
+    assert kept.kept(Request(model="m"), None, 0).behind() == 0
+    assert set(asked) == {"m"}
+
+
+def test_a_new_ranking_catches_up_step_by_step_with_what_changes_meanwhile(
+    registry: Registry,
+) -> None:
+    rankings_ = rankings(registry)
+    kept = rankings_.kept(Request(model="m"), None, 0)
+    assert (kept.behind(), kept.size(), len(kept.ranking)) == (5, 5, 0)
+    steps = kept.catch_up()
+    for _ in range(3):
+        next(steps)
+    assert (kept.behind(), kept.size(), len(kept.ranking)) == (2, 5, 3)
+    registry.remove_endpoint("h0:1")
+    registry.remove_endpoint("h4:1")
+    add(registry, "new:1", loaded("m"))
+    rankings_.touch({"h0:1", "h4:1", "new:1"})
+    rankings_.touch_leases("h1:1")
+    for _ in steps:
+        pass
+    assert kept.behind() == 0
+    assert sorted(kept.ranking.ids()) == ["h1:1", "h2:1", "h3:1", "new:1"]
+    assert rankings_.kept(Request(model="m"), None, 0) is kept
+
+
+def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry) -> None:
+    rankings_ = rankings(registry)
+    rankings_.ranking(Request(model="only-1"), None, 0)
+    add(registry, "h3:1", loaded("only-1"))
+    add(registry, "h1:1", loaded("m"))
+    rankings_.touch({f"h{i}:1" for i in range(5)} | {"gone:1"})
+    kept = rankings_.kept(Request(model="only-1"), None, 0)
+    assert kept.changed == {"h1:1", "h3:1"}
+    assert list(rankings_.ranking(Request(model="only-1"), None, 0).ids()) == ["h3:1"]
+
+
+def test_one_that_cannot_be_judged_is_asked_of_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = SelectionHandlers(registry, ManualClock(NOW))
+    kept = Rankings(facts, facts._candidates)
+    endpoint = facts.endpoint
+
+    def failing(id_: str) -> Endpoint | None:
+        if id_ == "h2:1":
+            raise ValueError(id_)
+        return endpoint(id_)
+
+    monkeypatch.setattr(facts, "endpoint", failing)
+    with pytest.raises(ValueError, match="h2:1"):
+        kept.ranking(Request(model="m"), None, 0)
+    assert "h2:1" not in kept.ranking(Request(model="m"), None, 0).ids()

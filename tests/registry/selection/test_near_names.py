@@ -1,0 +1,58 @@
+import pytest
+
+from hub.registry.selection import near_names as module
+from hub.registry.selection.near_names import near_names
+
+NAMES = (
+    "llama3.1:8b",
+    "llama3.1:70b",
+    "llama3:8b",
+    "mistral:latest",
+    "nomic-embed-text:latest",
+    "qwen2.5:7b",
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "near"),
+    [
+        ("lama3.1:8b", ["llama3.1:8b", "llama3:8b", "llama3.1:70b"]),
+        ("llama3", ["llama3:8b", "llama3.1:8b", "llama3.1:70b"]),
+        ("QWEN2.5:7B", ["qwen2.5:7b"]),
+        ("mistral", ["mistral:latest"]),
+        ("nomic", ["nomic-embed-text:latest"]),
+        ("qwen2.5:7b-instruct-q4_K_M", ["qwen2.5:7b"]),
+        ("gpt-4o", []),
+        ("x", []),
+        ("", []),
+        ("l" * 5000, []),
+    ],
+)
+def test_what_may_have_been_meant(wanted: str, near: list[str]) -> None:
+    assert near_names(wanted, NAMES) == near
+
+
+def test_no_more_than_asked_for() -> None:
+    assert near_names("llama3", NAMES, most=1) == ["llama3:8b"]
+
+
+def test_no_more_names_are_looked_at_than_there_is_time_for() -> None:
+    read = 0
+
+    def endless():
+        nonlocal read
+        while True:
+            read += 1
+            yield f"model-{read}"
+
+    assert len(near_names("model-0", endless())) == 3
+    assert read == module.MAX_LOOKED_AT
+
+
+def test_names_too_long_to_compare_are_left_out() -> None:
+    assert near_names("llama", ["llama" + "x" * 500, "llama2"]) == ["llama2"]
+
+
+def test_no_name_is_longer_than_an_error_has_room_for() -> None:
+    longest = "é" * 50
+    assert near_names("é" * 49, ["é" * 51, longest]) == [longest]

@@ -1,0 +1,294 @@
+"""Judging one endpoint, and keeping a ranking in step."""
+
+import random
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from hub.registry.observation import Load
+from hub.registry.selection.ranking import Criteria, Limits, Ranking, meets, pick
+from hub.registry.state import Registry
+from llmhub.v1 import registry_service_pb2 as pb
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint, Model
+from llmhub.v1.model_alias_pb2 import AliasTarget
+from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
+from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
+
+
+class Fleet:
+    """A registry and numbers of leases, as `Facts`."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(first_revision=1000)
+        self.leases: dict[str, int] = {}
+
+    def endpoint(self, id_: str) -> Endpoint | None:
+        record = self.registry.get(id_)
+        return record.message if record else None
+
+    def resources(self, agent_id: str) -> HostResources | None:
+        record = self.registry.resources.get(agent_id)
+        return record.message if record else None
+
+    def vram(self, agent_id: str) -> VramAccount:
+        return self.registry.vram(agent_id).message
+
+    def in_flight(self, id_: str) -> int:
+        return self.leases.get(id_, 0)
+
+    @property
+    def ids(self) -> list[str]:
+        return [record.message.id for record in self.registry.endpoints()]
+
+    def ranking(self, targets=None, **request: object) -> Ranking:
+        made = Ranking(Criteria(Request(**({"model": "m"} | request)), targets), self)
+        for id_ in self.ids:
+            made.update(id_)
+        return made
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet()
+
+
+def order(ranking: Ranking) -> list[str]:
+    return [verdict.endpoint.id for verdict in ranking.best()]
+
+
+def rejections(ranking: Ranking) -> dict[str, int]:
+    return {verdict.endpoint.id: verdict.rejection for verdict in ranking.rejected()}
+
+
+def test_only_who_has_the_model_is_a_candidate(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded("m"))
+    add(fleet.registry, "b:1", loaded("m:latest"))
+    assert order(fleet.ranking()) == ["a:1"]
+    assert len(fleet.ranking()) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"labels": {"zone": "x"}}, pb.REJECTION_LABELS),
+        ({"family": "qwen"}, pb.REJECTION_MODEL),
+        ({"digest": "sha256:2"}, pb.REJECTION_MODEL),
+        ({"quantization": "Q8_0"}, pb.REJECTION_MODEL),
+        ({"min_context_length": 8193}, pb.REJECTION_MODEL),
+        ({"capabilities": ["vision"]}, pb.REJECTION_CAPABILITIES),
+        ({"capabilities": ["tools", "vision"]}, pb.REJECTION_CAPABILITIES),
+        ({"min_free_vram_bytes": 5 * GIB}, pb.REJECTION_VRAM),
+        ({"labels": {"zone": "y"}}, None),
+        ({"family": "LLAMA", "quantization": "q4_k_m"}, None),
+        ({"digest": "sha256:1", "min_context_length": 8192}, None),
+        ({"capabilities": ["tools"]}, None),
+        ({"min_free_vram_bytes": 4 * GIB}, None),
+    ],
+)
+def test_what_is_asked_for_must_be_there(fleet: Fleet, request_, reason) -> None:
+    model = loaded(
+        family="llama",
+        digest="sha256:1",
+        quantization="Q4_K_M",
+        context_length=8192,
+        capabilities=["tools", "completion"],
+    )
+    add(fleet.registry, "a:1", model, agent_id="n", labels={"zone": "y"})
+    report(fleet.registry, "n", vram_used_bytes=4 * GIB, vram_total_bytes=8 * GIB)
+    assert rejections(fleet.ranking(**request_)) == ({"a:1": reason} if reason else {})
+
+
+def test_an_endpoint_that_does_not_tell_its_vram_does_not_have_it(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded())
+    assert rejections(fleet.ranking(min_free_vram_bytes=1)) == {"a:1": pb.REJECTION_VRAM}
+
+
+def test_what_a_neighbour_has_loaded_since_the_report_is_not_free(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), agent_id="n")
+    add(fleet.registry, "b:1", agent_id="n")
+    report(fleet.registry, "n", vram_used_bytes=2 * GIB, vram_total_bytes=8 * GIB)
+    asked = {"min_free_vram_bytes": 4 * GIB}
+    (before,) = fleet.ranking(**asked).best()
+    add(fleet.registry, "b:1", loaded("big", vram_bytes=6 * GIB), agent_id="n")
+    (rejected,) = fleet.ranking(**asked).rejected()
+    assert rejected.rejection == pb.REJECTION_VRAM
+    assert rejected.detail == (
+        f"{2 * GIB} of {8 * GIB} bytes of VRAM are free: "
+        f"{2 * GIB} are measured in use, {6 * GIB} claimed by loaded models"
+    )
+    (after,) = fleet.ranking().best()
+    assert after.score == pytest.approx(before.score - 0.5 * (6 - 2) / 8)
+
+
+def test_states_in_which_nothing_is_selected(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), admin_state=ADMIN_STATE_DISABLED)
+    add(fleet.registry, "b:1", loaded(), admin_state=ADMIN_STATE_DRAINING)
+    add(fleet.registry, "c:1", loaded(), error="connection refused")
+    ranking = fleet.ranking()
+    assert rejections(ranking) == {
+        "a:1": pb.REJECTION_DISABLED,
+        "b:1": pb.REJECTION_DRAINING,
+        "c:1": pb.REJECTION_NOT_HEALTHY,
+    }
+    assert [verdict.detail for verdict in ranking.rejected()][2] == "unhealthy: connection refused"
+    assert order(ranking) == []
+
+
+def test_an_alias_is_any_of_its_targets(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded("llama3:8b"))
+    add(fleet.registry, "b:1", loaded("meta/Llama-3-8B", family="llama", context_length=4096))
+    add(fleet.registry, "c:1", loaded("x", family="Llama", context_length=8192))
+    targets = [AliasTarget(model="llama3:8b"), AliasTarget(family="llama", min_context_length=8000)]
+    assert sorted(order(fleet.ranking(targets))) == ["a:1", "c:1"]
+    models = {verdict.endpoint.id: verdict.model.name for verdict in fleet.ranking(targets).best()}
+    assert models == {"a:1": "llama3:8b", "c:1": "x"}
+
+
+def test_of_two_models_that_are_meant_the_one_in_memory_is_named(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", on_disk("l:1"), loaded("l:2"))
+    targets = [AliasTarget(model="l:1"), AliasTarget(model="l:2")]
+    (verdict,) = fleet.ranking(targets).best()
+    assert verdict.model.name == "l:2"
+
+
+def test_a_target_meets_by_all_it_names() -> None:
+    model = Model(digest="d", family="Llama", quantization="Q4", context_length=10)
+    assert meets(model, AliasTarget(digest="d", family="llama", quantization="q4"))
+    assert meets(model, AliasTarget(min_context_length=10))
+    assert not meets(model, AliasTarget(min_context_length=11))
+    assert not meets(Model(), AliasTarget(min_context_length=1))
+    assert not meets(model, AliasTarget(digest="D"))
+
+
+def test_a_warm_endpoint_is_preferred_until_too_much_is_in_flight(fleet: Fleet) -> None:
+    add(fleet.registry, "cold:1", on_disk())
+    add(fleet.registry, "warm:1", loaded())
+    assert order(fleet.ranking()) == ["warm:1", "cold:1"]
+    fleet.leases["warm:1"] = 3
+    assert order(fleet.ranking()) == ["warm:1", "cold:1"]
+    fleet.leases["warm:1"] = 5
+    assert order(fleet.ranking()) == ["cold:1", "warm:1"]
+    assert order(fleet.ranking(strategy=pb.STRATEGY_LEAST_LOADED)) == ["cold:1", "warm:1"]
+
+
+def test_the_load_that_servers_and_hosts_tell_counts(fleet: Fleet) -> None:
+    add(fleet.registry, "busy:1", loaded(), load=Load(running=4, waiting=2, slots=2))
+    add(fleet.registry, "idle:1", loaded(), load=Load(running=0, waiting=0, slots=2))
+    assert order(fleet.ranking()) == ["idle:1", "busy:1"]
+    add(fleet.registry, "hot:1", loaded(), agent_id="h", load=Load(slots=2))
+    add(fleet.registry, "cool:1", loaded(), agent_id="c", load=Load(slots=2))
+    report(fleet.registry, "h", cpu_percent=90)
+    report(fleet.registry, "c", cpu_percent=10)
+    assert order(fleet.ranking(strategy=pb.STRATEGY_LEAST_LOADED)) == [
+        "cool:1",
+        "idle:1",
+        "hot:1",
+        "busy:1",
+    ]
+
+
+def test_latency_and_own_weights(fleet: Fleet) -> None:
+    add(fleet.registry, "far:1", loaded(), latency_ms=200)
+    add(fleet.registry, "near:1", on_disk(), latency_ms=2)
+    assert order(fleet.ranking(strategy=pb.STRATEGY_LEAST_LATENCY)) == ["near:1", "far:1"]
+    own = {"strategy": pb.STRATEGY_WEIGHTED, "weights": {"loaded": 1}}
+    assert order(fleet.ranking(**own)) == ["far:1", "near:1"]
+
+
+def test_equals_take_turns(fleet: Fleet) -> None:
+    for id_ in ("a:1", "b:1", "c:1"):
+        add(fleet.registry, id_, loaded())
+    add(fleet.registry, "d:1", on_disk())
+    ranking = fleet.ranking()
+    turns = []
+    for _ in range(6):
+        (verdict,) = pick(ranking, Limits(), 1, NOW)
+        turns.append(verdict.endpoint.id)
+        ranking.picked(verdict.endpoint.id)
+    assert turns == ["a:1", "b:1", "c:1"] * 2
+    in_turn = fleet.ranking(strategy=pb.STRATEGY_ROUND_ROBIN)
+    in_turn.picked("a:1")
+    assert order(in_turn) == ["b:1", "c:1", "d:1", "a:1"]
+
+
+def test_the_parts_add_up_to_the_score(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), agent_id="n", load=Load(running=1, slots=2))
+    report(fleet.registry, "n", cpu_percent=30, vram_used_bytes=1, vram_total_bytes=4)
+    fleet.leases["a:1"] = 3
+    for strategy in pb.Strategy.values():
+        ranking = fleet.ranking(strategy=strategy, weights={"queue": 2, "in_flight": 1, "cpu": 1})
+        (verdict,) = ranking.best()
+        explained = ranking.criteria.explain(verdict, fleet)
+        assert sum(explained.values()) == pytest.approx(verdict.score)
+        assert set(explained) == set(pb.ScoreWeights.DESCRIPTOR.fields_by_name)
+
+
+def test_what_is_asked_of_the_moment(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), checked_ms=NOW - 1000)
+    add(fleet.registry, "b:1", loaded(), checked_ms=NOW - 50)
+    add(fleet.registry, "c:1", loaded(), checked_ms=NOW)
+    fleet.leases["c:1"] = 2
+    ranking = fleet.ranking()
+
+    def chosen(**request: object) -> list[str]:
+        limits = Limits.of(Request(model="m", **request))
+        return sorted(verdict.endpoint.id for verdict in pick(ranking, limits, 10, NOW))
+
+    assert chosen() == ["a:1", "b:1", "c:1"]
+    assert chosen(max_fact_age=Duration(nanos=50_000_000)) == ["b:1", "c:1"]
+    assert chosen(max_fact_age=Duration(nanos=1)) == ["c:1"]
+    assert chosen(max_in_flight=2) == ["a:1", "b:1"]
+    assert chosen(exclude_ids=["a:1", "x:1"]) == ["b:1", "c:1"]
+    assert [verdict.endpoint.id for verdict in pick(ranking, Limits(), 2, NOW)] == ["a:1", "b:1"]
+
+
+def test_the_age_of_the_report_counts_where_vram_is_asked_for(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), agent_id="n")
+    report(fleet.registry, "n", NOW - 2000, vram_used_bytes=0, vram_total_bytes=8)
+    told: list[tuple[str, int]] = []
+    for request in ({}, {"min_free_vram_bytes": 1}):
+        limits = Limits.of(Request(model="m", max_fact_age=Duration(seconds=1), **request))
+        pick(
+            fleet.ranking(**request),
+            limits,
+            1,
+            NOW,
+            lambda verdict, why, _: told.append((verdict.endpoint.id, why)),
+        )
+    assert told == [("a:1", pb.REJECTION_STALE)]
+
+
+def test_a_ranking_that_follows_is_as_one_that_is_made_anew(fleet: Fleet) -> None:
+    rng = random.Random(7)
+    registry, followed = fleet.registry, fleet.ranking()
+    ids = [f"h{i}:1" for i in range(12)]
+    for _ in range(600):
+        id_ = rng.choice(ids)
+        match rng.randrange(5):
+            case 0:
+                registry.remove_endpoint(id_)
+                followed.update(id_)
+            case 1:
+                fleet.leases[id_] = rng.randrange(4)
+                followed.recount(id_)
+            case 2:
+                report(registry, f"n{id_}", cpu_percent=rng.randrange(100))
+                followed.update(id_)
+            case _:
+                models = rng.choice([(), (loaded(),), (on_disk(),), (loaded("other"),)])
+                error = rng.choice(["", "", "down"])
+                latency = rng.choice([1.0, 40.0])
+                add(
+                    registry,
+                    id_,
+                    *models,
+                    agent_id=f"n{id_}",
+                    error=error,
+                    latency_ms=latency,
+                )
+                followed.update(id_)
+        fresh = fleet.ranking()
+        assert order(followed) == order(fresh)
+        assert rejections(followed) == rejections(fresh)
+        assert len(followed) == len(fresh)

@@ -1,0 +1,111 @@
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from hub.registry.selection.scoring import UNKNOWN, parts, slots_of, weighed, weights_of
+from hub.registry.vram import Claim, account
+from llmhub.v1.endpoint_pb2 import Endpoint, EndpointLoad, Model
+from llmhub.v1.registry_service_pb2 import (
+    STRATEGY_LEAST_LATENCY,
+    STRATEGY_LEAST_LOADED,
+    STRATEGY_PREFER_LOADED,
+    STRATEGY_ROUND_ROBIN,
+    STRATEGY_UNSPECIFIED,
+    STRATEGY_WEIGHTED,
+    ScoreWeights,
+    Strategy,
+)
+from llmhub.v1.resources_pb2 import HostResources, VramAccount
+from tests.support.fleet_of import loaded, on_disk
+
+NOTHING = ScoreWeights()
+
+
+def test_what_nobody_tells_is_neither_good_nor_bad() -> None:
+    found = parts(Endpoint(), Model(), None, None)
+    assert found == {
+        **dict.fromkeys(("loaded", "cpu", "ram", "vram", "latency"), UNKNOWN),
+        "health": 1.0,
+        "queue": 0.0,
+    }
+    assert parts(Endpoint(), Model(), HostResources(), VramAccount()) == found
+
+
+def test_every_part_has_a_weight_and_every_weight_a_part() -> None:
+    names = set(ScoreWeights.DESCRIPTOR.fields_by_name)
+    assert set(parts(Endpoint(), Model(), None, None)) | {"in_flight"} == names
+    for strategy in Strategy.values():
+        assert set(weights_of(strategy, NOTHING)) == names
+
+
+def test_parts_of_what_is_told() -> None:
+    endpoint = Endpoint(
+        latency=Duration(nanos=100_000_000),
+        consecutive_failures=1,
+        load=EndpointLoad(running=3, waiting=1, slots=2),
+    )
+    resources = HostResources(
+        cpu_percent=25,
+        ram_used_bytes=1,
+        ram_total_bytes=4,
+        vram_used_bytes=6,
+        vram_total_bytes=8,
+    )
+    vram = account("n", Claim(), resources)
+    assert parts(endpoint, loaded(), resources, vram) == {
+        "loaded": 1.0,
+        "health": UNKNOWN,
+        "cpu": 0.75,
+        "ram": 0.75,
+        "vram": 0.25,
+        "queue": -2.0,
+        "latency": 0.5,
+    }
+    assert parts(endpoint, on_disk(), resources, vram)["loaded"] == 0
+    assert slots_of(endpoint) == 2
+    assert slots_of(Endpoint()) == 1
+
+
+@pytest.mark.parametrize(
+    ("used", "total", "share"), [(9, 4, 0.0), (0, 0, UNKNOWN), (0, 4, 1.0), (None, 4, UNKNOWN)]
+)
+def test_free_memory_stays_within_its_bounds(used, total, share) -> None:
+    resources = HostResources(
+        vram_used_bytes=used, vram_total_bytes=total, ram_used_bytes=used, ram_total_bytes=total
+    )
+    found = parts(Endpoint(), Model(), resources, account("n", Claim(), resources))
+    assert (found["vram"], found["ram"]) == (share, share)
+
+
+@pytest.mark.parametrize(("claimed", "share"), [(2, 0.5), (4, 0.5), (6, 0.25), (9, 0.0)])
+def test_memory_that_is_claimed_beyond_what_is_measured_is_not_free(claimed, share) -> None:
+    resources = HostResources(vram_used_bytes=4, vram_total_bytes=8)
+    vram = account("n", Claim(claimed_bytes=claimed), resources)
+    assert parts(Endpoint(), Model(), resources, vram)["vram"] == share
+
+
+def test_the_strategies_weigh_what_they_are_called_after() -> None:
+    def heaviest(strategy: Strategy) -> str:
+        weights = weights_of(strategy, NOTHING)
+        return max(weights, key=weights.__getitem__)
+
+    assert heaviest(STRATEGY_PREFER_LOADED) == "loaded"
+    assert heaviest(STRATEGY_LEAST_LATENCY) == "latency"
+    least = weights_of(STRATEGY_LEAST_LOADED, NOTHING)
+    assert min(least[part] for part in ("cpu", "vram", "queue", "in_flight")) > least["loaded"]
+    assert not any(weights_of(STRATEGY_ROUND_ROBIN, NOTHING).values())
+    assert weights_of(STRATEGY_UNSPECIFIED, NOTHING) == weights_of(STRATEGY_PREFER_LOADED, NOTHING)
+    assert weights_of(STRATEGY_WEIGHTED, ScoreWeights(ram=3))["ram"] == 3
+
+
+def test_weighing_multiplies_part_by_part() -> None:
+    weights = weights_of(STRATEGY_WEIGHTED, ScoreWeights(cpu=2, queue=3))
+    assert weighed({"cpu": 0.5, "queue": -2.0, "ram": 1.0}, weights) == {
+        "cpu": 1.0,
+        "queue": -6.0,
+        "ram": 0.0,
+    }
+
+
+def test_an_endpoint_that_flaps_is_the_last_to_be_trusted() -> None:
+    endpoint = Endpoint(flapping={"reason": "changes too often"})
+    assert parts(endpoint, loaded(), None, None)["health"] == 0

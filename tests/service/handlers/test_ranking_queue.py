@@ -1,0 +1,137 @@
+"""Who waits for whom while rankings are caught up with. A slice here is a single step."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from hub.base.clock import ManualClock
+from hub.base.slices import Slices
+from hub.contract.errors import LimitReached
+from hub.registry.selection.kept_rankings import Kept, Rankings
+from hub.registry.state import Registry
+from hub.service.handlers import ranking_queue
+from hub.service.handlers.ranking_queue import CatchingUp
+from hub.service.handlers.select_endpoint import SelectionHandlers
+from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
+from tests.support.fleet_of import NOW, add, loaded
+
+
+class Waiting:
+    """Rankings of a fleet of 40, of which 10 have "few", too; `done` says who came when."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(first_revision=1000)
+        for i in range(40):
+            add(self.registry, f"h{i}:1", loaded("many"), *[loaded("few")] * (i < 10))
+        facts = SelectionHandlers(self.registry, ManualClock(NOW))
+        self.rankings = Rankings(facts, facts._candidates)
+        self.catching_up = in_single_steps(CatchingUp(max_wait_s=60))
+        self.done: list[str] = []
+
+    def current(self, model: str, tier: str = "") -> Callable[[], Kept]:
+        request = SelectEndpointRequest(model=model, labels={"tier": tier} if tier else {})
+        return lambda: self.rankings.kept(request, None, 0)
+
+    async def __call__(self, name: str, token: str, model: str, tier: str = "") -> None:
+        kept = await self.catching_up.wait(token, self.current(model, tier))
+        assert kept.behind() == 0
+        self.done.append(name)
+
+
+def in_single_steps(catching_up: CatchingUp) -> CatchingUp:
+    catching_up._near = Slices(slice_s=0)
+    catching_up._far = Slices(slice_s=0)
+    return catching_up
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    monkeypatch.setattr(ranking_queue, "FEW", 0)
+    monkeypatch.setattr(ranking_queue, "FAR_BEHIND", 20)
+    return Waiting()
+
+
+async def test_what_is_far_behind_holds_up_nobody_who_is_not(waiting: Waiting) -> None:
+    await asyncio.gather(
+        waiting("far", "t", "many"),
+        waiting("far of another", "u", "many", "x"),
+        waiting("near", "t", "few"),
+        waiting("near of another", "v", "few", "x"),
+    )
+    assert waiting.done == ["near", "near of another", "far", "far of another"]
+
+
+async def test_a_token_that_wants_much_is_waited_for_once(waiting: Waiting) -> None:
+    await asyncio.gather(
+        *(waiting(f"t{i}", "t", "many", f"x{i}") for i in range(4)), waiting("u", "u", "many")
+    )
+    assert waiting.done == ["t0", "u", "t1", "t2", "t3"]
+
+
+async def test_callers_of_one_ranking_wait_for_it_together(waiting: Waiting) -> None:
+    await asyncio.gather(
+        *(waiting("herd", "t", "many") for _ in range(5)),
+        *(waiting(f"u{i}", "u", "many", f"x{i}") for i in range(3)),
+    )
+    assert waiting.done == ["herd"] * 5 + ["u0", "u1", "u2"]
+
+
+async def test_what_falls_far_behind_while_it_waits_goes_to_those_that_are(
+    waiting: Waiting,
+) -> None:
+    await waiting("before", "t", "many")
+    waiting.rankings.touch({f"h{i}:1" for i in range(15)})
+    others = [
+        asyncio.create_task(waiting("far", "u", "many", "x")),
+        asyncio.create_task(waiting("was near", "t", "many")),
+        asyncio.create_task(waiting("near", "v", "few", "x")),
+    ]
+    await asyncio.sleep(0)
+    waiting.rankings.touch_all()
+    await asyncio.gather(*others)
+    assert waiting.done == ["before", "near", "far", "was near"]
+
+
+async def test_one_that_is_given_up_leaves_its_work_to_the_others(waiting: Waiting) -> None:
+    first = asyncio.create_task(waiting("first", "t", "many"))
+    second = asyncio.create_task(waiting("second", "t", "many"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert waiting.done == ["second"]
+    assert not waiting.catching_up._at_work
+    assert not waiting.catching_up._waiting
+
+
+async def test_the_wait_is_bounded_and_what_was_judged_is_kept(waiting: Waiting) -> None:
+    brief = in_single_steps(CatchingUp(max_wait_s=0))
+    current = waiting.current("many")
+    with pytest.raises(LimitReached, match="ask again") as raised:
+        await brief.wait("t", current)
+    assert raised.value.retry_after_ms == 1000
+    left = [current().behind()]
+    while left[-1]:
+        with contextlib.suppress(LimitReached):
+            await brief.wait("t", current)
+        left.append(current().behind())
+    assert 0 < left[0] < 40
+    assert all(later < earlier for earlier, later in itertools.pairwise(left))
+
+
+async def test_so_many_callers_of_a_token_wait_at_a_time(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking_queue, "MAX_WAITING", 2)
+    results = await asyncio.gather(
+        *(waiting("t", "t", "many") for _ in range(3)),
+        waiting("u", "u", "many"),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None)] * 2 + [LimitReached, type(None)]
+    assert results[2].retry_after_ms == 1000
+    await waiting("t", "t", "many")
+    assert sorted(waiting.done) == ["t", "t", "t", "u"]

@@ -1,0 +1,102 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub.sidecar.local_http import MAX_BYTES, AskError, get
+
+Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(write: Write) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Answers every connection by `write`; yields its URL and the requests it got."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            await write(writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/base", asked
+
+
+def says(raw: bytes) -> Write:
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(raw)
+        await writer.drain()
+
+    return write
+
+
+async def test_it_asks_below_the_base_path_in_a_version_without_chunks() -> None:
+    raw = b'HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nContent-Length: 8\r\n\r\n{"a": 1}rest'
+    async with server(says(raw)) as (url, asked):
+        answer = await get(url, "/v1/models")
+    assert asked[0].startswith(b"GET /base/v1/models HTTP/1.0\r\nHost: 127.0.0.1:")
+    assert (answer.status, answer.server) == (200, "llama.cpp")
+
+
+async def test_without_a_length_the_body_ends_with_the_connection() -> None:
+    async with server(says(b"HTTP/1.0 200 OK\r\n\r\n[1]")) as (url, _):
+        assert (await get(url, "/")).json() == [1]
+
+
+async def test_an_error_has_no_json() -> None:
+    async with server(says(b"HTTP/1.0 404 Not Found\r\n\r\n[1]")) as (url, _):
+        assert (await get(url, "/")).json() is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "does not speak HTTP"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "in the middle"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "more than"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * MAX_BYTES, "more than"),
+    ],
+)
+async def test_what_is_no_answer_is_one_line(raw: bytes, message: str) -> None:
+    async with server(says(raw)) as (url, _):
+        with pytest.raises(AskError, match=message):
+            await get(url, "/")
+
+
+async def test_one_that_hangs_has_a_deadline() -> None:
+    gone = asyncio.Event()
+
+    async def hang(_writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+
+    async with server(hang) as (url, _):
+        with pytest.raises(AskError, match="did not answer within"):
+            await get(url, "/", timeout_s=0.05)
+        gone.set()
+
+
+async def test_one_that_drips_for_ever_has_the_same_deadline() -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with server(drip) as (url, _):
+        with pytest.raises(AskError, match="did not answer within"):
+            await get(url, "/", timeout_s=0.1)
+
+
+async def test_a_closed_port_is_named() -> None:
+    async with server(says(b"")) as (url, _):
+        pass
+    with pytest.raises(AskError, match="refused"):
+        await get(url, "/")

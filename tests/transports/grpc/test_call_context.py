@@ -1,0 +1,108 @@
+"""Calls whose request does not come, over real sockets."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from hub.contract import rpcs
+from hub.transports.grpc import call_context, health_service
+from hub.transports.grpc.call_context import peer
+from llmhub.v1.admin_service_pb2 import GetServerInfoRequest
+from tests.support.http2 import RawConnection
+from tests.support.hub import failure, running_hub
+from tests.support.waiting import wait_until
+
+SNAPSHOT = rpcs.rpc("GetSnapshot").path
+PATHS = [
+    *(SNAPSHOT, rpcs.rpc("WatchRegistry").path),
+    *("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"),
+]
+SERVED_S = 60.0
+
+
+def silent_call(hub, path, token=None):
+    """A call that sends its metadata and no message."""
+    return hub.channel.stream_stream(path)(metadata=hub.metadata(token), timeout=SERVED_S)
+
+
+async def end_of(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    return failure(caught.value)
+
+
+async def has_room(hub):
+    """Whether the hub takes a call; it frees a place only after the caller has seen its end."""
+    try:
+        return await hub.call("GetServerInfo", GetServerInfoRequest())
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return None
+        raise
+
+
+@pytest.mark.parametrize("path", PATHS[:2])
+async def test_strangers_who_send_nothing_take_no_room(tmp_path, path):
+    async with running_hub(tmp_path, grpc={"max_concurrent_rpcs": 3}) as hub:
+        for call in [silent_call(hub, path, "") for _ in range(3)]:
+            assert (await end_of(call)).reason == "INVALID_TOKEN"
+        await wait_until(lambda: has_room(hub))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_request_has_so_much_time_to_come(tmp_path, monkeypatch, path):
+    monkeypatch.setattr(call_context, "_MESSAGE_S", 0.2)
+    monkeypatch.setattr(health_service, "_CHECK_MESSAGE_S", 0.2)
+    async with running_hub(tmp_path, grpc={"max_concurrent_rpcs": 4}) as hub:
+        for call in [silent_call(hub, path) for _ in range(4)]:
+            refused = await end_of(call)
+            assert (refused.code.name, refused.reason) == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+            assert refused.violations == [("message", "REQUIRED", "did not come within 0.2 s")]
+        monkeypatch.setattr(call_context, "_MESSAGE_S", SERVED_S)
+        await wait_until(lambda: has_room(hub))
+
+
+async def test_half_a_request_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(call_context, "_MESSAGE_S", 0.2)
+    async with running_hub(tmp_path) as hub:
+        connection = await RawConnection.open(hub.grpc_address)
+        # A message of 100 bytes, of which one comes.
+        stream = await connection.call(SNAPSHOT, b"\0\0\0\0\x64x", hub.admin_token)
+        await connection.ended(stream)
+        await connection.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_that_ends_without_a_request(hub, path):
+    call = silent_call(hub, path)
+    await call.done_writing()
+    refused = await end_of(call)
+    assert refused.violations == [("message", "REQUIRED", "is missing")]
+
+
+async def test_one_that_is_given_up_before_its_request_leaves_nothing_behind(hub):
+    before = len(asyncio.all_tasks())
+    call = silent_call(hub, SNAPSHOT)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call.read()
+    assert await hub.call("GetServerInfo", GetServerInfoRequest())
+    await wait_until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("ipv4:192.0.2.1:5", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::1%5D:5", "2001:db8::1"),
+        ("ipv6:[::1]:5", "::1"),
+        ("unix:/run/hub", "/run/hub"),
+    ],
+)
+def test_the_address_of_a_peer(told, address):
+    class Context:
+        def peer(self):
+            return told
+
+    assert peer(Context()) == address

@@ -1,0 +1,141 @@
+"""Health as gRPC's own checkers ask for it, over real sockets."""
+
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from hub.base.clock import SystemClock
+from hub.contract import rpcs
+from hub.server.hub_server import Hub
+from hub.transports.grpc import grpc_server as grpc_door
+from hub.transports.grpc import health_service
+from hub.transports.grpc.health_service import Health
+from tests.support.http2 import END_STREAM, RawConnection
+from tests.support.hub import failure, running_hub, settings_for
+from tests.support.waiting import wait_until
+
+NAMES = [service.full_name for service in rpcs.SERVICES]
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+NEEDING_THE_STORE = {"", "llmhub.v1.AdminService"}
+
+
+def statuses(health: Health) -> dict[str, int]:
+    return {name: health.status(name) for name in ("", *NAMES)}
+
+
+async def test_what_needs_the_store_is_as_ready_as_the_hub():
+    reason = None
+    health = Health(NAMES, lambda: reason)
+    assert set(statuses(health).values()) == {SERVING}
+    reason = "the store does not answer"
+    assert {name for name, status in statuses(health).items() if status == NOT_SERVING} == (
+        NEEDING_THE_STORE
+    )
+    reason = None
+    health.stop()
+    assert set(statuses(health).values()) == {NOT_SERVING}
+    assert health.status("nope") == HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_a_watch_tells_what_changes_and_ends_with_the_hub():
+    reason = None
+    health = Health(NAMES, lambda: reason)
+    told = []
+
+    async def watch(name):
+        async for response in health.watch(name):
+            status = response.status
+            told.append((name, status))
+
+    watching = [asyncio.create_task(watch(name)) for name in ("", "llmhub.v1.RegistryService")]
+    await wait_until(lambda: len(told) == 2)
+    reason = "the store does not answer"
+    await wait_until(lambda: len(told) == 3)
+    reason = None
+    await wait_until(lambda: len(told) == 4)
+    assert [status for name, status in told if not name] == [SERVING, NOT_SERVING, SERVING]
+    health.stop()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*watching)
+    assert len(told) == 6
+    assert {status for _, status in told[4:]} == {NOT_SERVING}
+
+
+async def test_a_stop_that_comes_while_a_status_is_sent_is_told():
+    health = Health(NAMES, lambda: None)
+    told = []
+    async for response in health.watch(""):
+        told.append(response.status)
+        health.stop()
+    assert told == [SERVING, NOT_SERVING]
+
+
+async def test_an_unknown_service_may_be_watched(hub):
+    health = health_pb2_grpc.HealthStub(hub.channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="nope"), timeout=60)
+    assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+
+
+async def test_bytes_that_are_no_message(hub):
+    for method in ("Check", "Watch"):
+        call = hub.channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff", timeout=60)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert failure(caught.value).reason == "VALIDATION_FAILED"
+
+
+async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
+    hub = Hub(settings_for(tmp_path), SystemClock())
+    await hub.start()
+    connection = await RawConnection.open(hub.info().grpc_address, window=0)
+    try:
+        for name in ("", *NAMES):
+            request = health_pb2.HealthCheckRequest(service=name).SerializeToString()
+            data = b"\0" + len(request).to_bytes(4) + request
+            await connection.call("/grpc.health.v1.Health/Watch", data, flags=END_STREAM)
+        await wait_until(lambda: len(hub._grpc._open) == 1 + len(NAMES))
+    finally:
+        async with asyncio.timeout(60):
+            await hub.stop()
+        await connection.close()
+
+
+async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_CHECKS_WAITING_PER_PEER", 2)
+    monkeypatch.setattr(health_service, "_CHECK_MESSAGE_S", 600.0)
+    async with running_hub(tmp_path) as hub:
+        silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")
+        calls = [silent(timeout=60) for _ in range(2)]
+        await wait_until(lambda: len(hub.hub._grpc._checks._waiting) == 2)
+        health = health_pb2_grpc.HealthStub(hub.channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
+        assert answer.status == SERVING
+        # Which of the two came first is up to the network.
+        await wait_until(lambda: any(call.done() for call in calls))
+        (ended,) = [call for call in calls if call.done()]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ended.read()
+        assert failure(caught.value).reason == "LIMIT_REACHED"
+        for call in calls:
+            call.cancel()
+
+
+async def test_replies_that_are_not_taken_cost_nobody_elses_check(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_door, "_MAX_CHECK_REPLIES", 2)
+    async with running_hub(tmp_path) as hub:
+        deaf = await RawConnection.open(hub.grpc_address, window=0)
+        try:
+            path, empty = "/grpc.health.v1.Health/Check", bytes(5)
+            for _ in range(2):
+                await deaf.call(path, empty, flags=END_STREAM)
+            await wait_until(lambda: hub.hub._grpc._checks._replies.total() == 2)
+            await deaf.ended(await deaf.call(path, empty, flags=END_STREAM))
+            health = health_pb2_grpc.HealthStub(hub.channel)
+            assert await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
+        finally:
+            await deaf.close()
+        await wait_until(lambda: not hub.hub._grpc._checks._replies)
