@@ -72,8 +72,9 @@ format-check: $(DEV) ## Fail where formatting would change a file
 	@$(BIN)/buf format --diff --exit-code proto
 
 .PHONY: lint
-lint: $(DEV) ## Lint the Python files
+lint: $(DEV) ## Lint the Python files, and hold the rooms to their order
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: types
 types: $(DEV) ## Check the types of hub/, strictly

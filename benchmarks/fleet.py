@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub.base.clock import SystemClock
+from hub.base.settings import STORE_FILE
 from hub.registry.observation import Observation
-from hub.server.first_start import STORE_FILE, prepare_data_dir
+from hub.server.first_start import prepare_data_dir
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.registrar import Registration, merge
 from hub.service.records import durable_endpoint, endpoint_key

@@ -13,9 +13,9 @@ from hub.contract import rpcs
 from hub.contract.dialect.frames import parse_frame
 from hub.contract.errors import HubError, ValidationFailed
 from hub.contract.errors import RateLimited as RateLimitedError
+from hub.contract.rpcs import Tier
 from hub.contract.validation import violations
 from hub.service import presence
-from hub.service.access.rate_limits import Tier
 from hub.transports.http.responses import error_response
 from llmhub.v1.error_reason_pb2 import ErrorReason
 from llmhub.v1.frame_pb2 import HubFrame

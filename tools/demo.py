@@ -23,7 +23,7 @@ from typing import Any
 
 import grpc
 
-from hub.server.first_start import ADMIN_TOKEN_FILE
+from hub.base.settings import ADMIN_TOKEN_FILE
 from hub.sidecar.sightings import OLLAMA, Sighting
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub

@@ -23,6 +23,9 @@ from hub.base.address import join_host_port, parse_listen_address
 
 Network = IPv4Network | IPv6Network
 
+ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
+STORE_FILE = "hub.db"
+
 
 def default_data_dir() -> Path:
     """The platform's place for a user's data of this program."""

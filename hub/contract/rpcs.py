@@ -7,13 +7,13 @@ line of plumbing.
 
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from hub.service.access.rate_limits import Tier
 from llmhub.v1 import (
     admin_service_pb2,
     frame_pb2,
@@ -21,6 +21,19 @@ from llmhub.v1 import (
     resources_pb2,
     sidecar_service_pb2,
 )
+
+
+class Tier(IntEnum):
+    """How much a call costs the hub."""
+
+    LIGHT = 0
+    NORMAL = 1
+    HEAVY = 2
+
+    @property
+    def wire_name(self) -> str:
+        """The name in the JSON dialect, such as "light"."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,8 +20,9 @@ from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, U
 from hub.probes.probe_client import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.stats import EngineStats, WorstOf
+from hub.probes.target import Target
 from hub.probes.watched import Watched
-from hub.registry.observation import Observation, Target
+from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
 Report = Callable[[str, Observation], None]

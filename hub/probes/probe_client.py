@@ -36,7 +36,7 @@ from hub.probes.faults import (
     shown,
 )
 from hub.probes.resolver import ProbeResolver
-from hub.registry.observation import Target
+from hub.probes.target import Target
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 

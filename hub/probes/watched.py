@@ -7,7 +7,8 @@ from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import PROBERS, detect
 from hub.probes.faults import WrongKind
 from hub.probes.probe_client import Asker
-from hub.registry.observation import Observation, Target
+from hub.probes.target import Target
+from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
 # A server that loads a model is looked at again after a quarter of the time that it

@@ -5,8 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from hub.base.settings import Settings
-from hub.server.first_start import ADMIN_TOKEN_FILE
+from hub.base.settings import ADMIN_TOKEN_FILE, Settings
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 

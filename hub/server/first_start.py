@@ -8,20 +8,16 @@ from pathlib import Path
 
 import structlog
 
+from hub.base.settings import ADMIN_TOKEN_FILE
+from hub.base.start_error import StartError
 from hub.service.access.tokens import TokenRegistry
 from hub.stores.store import Store
 from llmhub.v1.resources_pb2 import ROLE_ADMIN
 
 log = structlog.get_logger()
 
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
-STORE_FILE = "hub.db"
 # More than an incarnation gives out: 20,000 changes a second for eight weeks.
 _MOST_REVISIONS = 100_000_000_000
-
-
-class StartError(Exception):
-    """The hub cannot start; the message is one line for people."""
 
 
 def prepare_data_dir(directory: Path) -> None:

@@ -17,6 +17,7 @@ import structlog
 from hub.base.clock import Clock
 from hub.base.load_settings import ConfigError
 from hub.base.settings import Settings
+from hub.base.start_error import StartError
 from hub.base.tasks import tell_of_end
 from hub.base.timestamps import to_timestamp
 from hub.base.version import hub_version
@@ -27,12 +28,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import logs, self_preservation
 from hub.server.configured_endpoints import StaticEndpoints, wanted_endpoints
-from hub.server.first_start import (
-    StartError,
-    ensure_admin_token,
-    new_first_revision,
-    prepare_data_dir,
-)
+from hub.server.first_start import ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.server.observability import Observability
 from hub.server.wiring import (
     health_settings,

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from hub.base.settings import Settings
+from hub.base.start_error import StartError
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
-from hub.server.first_start import StartError
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.change_feed import Lag
 from hub.service.metrics import exposition

@@ -11,9 +11,10 @@ import uvloop
 
 from hub.base.clock import SystemClock
 from hub.base.settings import Settings
+from hub.base.start_error import StartError
 from hub.base.tasks import tell_of_end
 from hub.server import banner, logs
-from hub.server.first_start import StartError, raise_open_files
+from hub.server.first_start import raise_open_files
 from hub.server.hub_server import Hub
 from hub.server.reload import Load, Reloader
 from hub.stores.store import StoreError

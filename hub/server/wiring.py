@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from hub.base.probe_settings import ProbeSettings
-from hub.base.settings import ProbeConfig, RateLimits, Settings
+from hub.base.settings import STORE_FILE, ProbeConfig, RateLimits, Settings
+from hub.base.start_error import StartError
+from hub.contract.rpcs import Tier
 from hub.registry.health.judgement import HealthSettings
-from hub.server.first_start import STORE_FILE, StartError
-from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.rate_limits import RateLimiter
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Store, TransactionObserver
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from hub.base.settings import TlsSettings
-from hub.server.first_start import StartError
+from hub.base.start_error import StartError
 
 _Files = tuple[bytes, bytes, bytes | None]
 

@@ -5,7 +5,7 @@ import os
 from typing import Protocol
 
 from hub.base.address import join_host_port
-from hub.server.first_start import StartError
+from hub.base.start_error import StartError
 
 
 class Door(Protocol):

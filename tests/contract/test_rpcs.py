@@ -1,5 +1,4 @@
-from hub.contract.rpcs import FRAMES, RPCS, SERVICES, rpc
-from hub.service.access.rate_limits import Tier
+from hub.contract.rpcs import FRAMES, RPCS, SERVICES, Tier, rpc
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, PingResponse, SidecarFrame
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 

@@ -8,7 +8,8 @@ from aiohappyeyeballs import AddrInfoType
 from hub.base.probe_settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.probe_client import ProbeClient
-from hub.registry.observation import Observation, Target
+from hub.probes.target import Target
+from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,

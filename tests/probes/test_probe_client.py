@@ -23,7 +23,7 @@ from hub.probes.faults import (
     WrongKind,
 )
 from hub.probes.probe_client import Answer, Asker, ProbeClient
-from hub.registry.observation import Target
+from hub.probes.target import Target
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hub.base.settings import Settings
+from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
 from hub.server import process
-from hub.server.first_start import ADMIN_TOKEN_FILE, STORE_FILE
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.command import llm_hub
 from tests.support.hub import HubProcess, running_hub, settings_for

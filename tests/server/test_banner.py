@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.base.settings import Settings, TlsSettings, WsSettings
+from hub.base.settings import ADMIN_TOKEN_FILE, Settings, TlsSettings, WsSettings
 from hub.server import banner
-from hub.server.first_start import ADMIN_TOKEN_FILE
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 INFO = GetServerInfoResponse(

@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from hub.base.settings import ADMIN_TOKEN_FILE
+from hub.base.start_error import StartError
 from hub.contract.errors import InvalidToken
-from hub.server.first_start import (
-    ADMIN_TOKEN_FILE,
-    StartError,
-    ensure_admin_token,
-    prepare_data_dir,
-)
+from hub.server.first_start import ensure_admin_token, prepare_data_dir
 from hub.service.records import token_key
 from hub.stores.store import Delete
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER

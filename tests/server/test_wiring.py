@@ -2,8 +2,8 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from hub.base.settings import ProbeConfig, RateLimits, Settings, TierLimits
+from hub.contract.rpcs import Tier
 from hub.server.wiring import limits_by_role, make_limiters, make_store, probe_settings
-from hub.service.access.rate_limits import Tier
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 

@@ -14,9 +14,9 @@ from hub.contract.errors import (
     TokenAgentMismatch,
     ValidationFailed,
 )
-from hub.contract.rpcs import RPCS, rpc
+from hub.contract.rpcs import RPCS, Tier, rpc
 from hub.service.access.principal import Principal
-from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.dispatcher import Caller, Service
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest

@@ -15,12 +15,12 @@ from google.protobuf.message import Message
 
 from hub.base.clock import ManualClock
 from hub.base.probe_settings import ProbeSettings
-from hub.contract.rpcs import rpc
+from hub.contract.rpcs import Tier, rpc
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.impact import lost_models
 from hub.registry.state import Registry
-from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import Revocations, TokenRegistry
 from hub.service.changes.alias_book import AliasBook, AliasFollower
 from hub.service.changes.audit_trail import AuditTrail

@@ -20,9 +20,8 @@ from grpc_status import rpc_status
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.base.clock import Clock, SystemClock
-from hub.base.settings import Settings
+from hub.base.settings import ADMIN_TOKEN_FILE, Settings
 from hub.contract import rpcs
-from hub.server.first_start import ADMIN_TOKEN_FILE
 from hub.server.hub_server import Hub
 from hub.service.dispatcher import Service
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse

@@ -8,7 +8,8 @@ from random import Random
 from hub.base.clock import SystemClock
 from hub.base.probe_settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.registry.observation import Observation, Target
+from hub.probes.target import Target
+from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer
 

@@ -14,11 +14,11 @@ from websockets.exceptions import InvalidMessage
 
 from hub.base.clock import SystemClock
 from hub.base.load_settings import ConfigError, load_settings
-from hub.base.settings import TlsSettings
+from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
+from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.tls import find_credentials
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.server.first_start import ADMIN_TOKEN_FILE, StartError
 from hub.server.hub_server import Hub
 from hub.transports import certificate as tls_module
 from hub.transports.certificate import ServerTls

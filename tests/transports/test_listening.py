@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from hub.server.first_start import StartError
+from hub.base.start_error import StartError
 from hub.transports.listening import listen
 
 

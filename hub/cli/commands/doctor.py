@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hub.base.address import join_host_port, parse_listen_address
-from hub.base.settings import Settings
+from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
 from hub.base.version import hub_version
 from hub.cli.calling.connection import HubConnection, HubTarget, find_hub, hub_options
 from hub.cli.commands import diagnosis, transport_checks
@@ -20,7 +20,6 @@ from hub.cli.commands.diagnosis import Finding, Level
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import Grid, print_grids, print_value
 from hub.cli.output.printable import printable
-from hub.server.first_start import ADMIN_TOKEN_FILE, STORE_FILE
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     GetServerInfoRequest,

@@ -8,26 +8,14 @@ bucket, the time at which it will be full again. Time is counted in units of
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
+
+from hub.contract.rpcs import Tier
 
 DEFAULT_MAX_KEYS: Final = 100_000
 
 _MINUTE_MS: Final = 60_000
-
-
-class Tier(IntEnum):
-    """How much a call costs the hub."""
-
-    LIGHT = 0
-    NORMAL = 1
-    HEAVY = 2
-
-    @property
-    def wire_name(self) -> str:
-        """The name in the JSON dialect, such as "light"."""
-        return self.name.lower()
 
 
 DEFAULT_PER_MINUTE: Final[Mapping[Tier, int]] = MappingProxyType(

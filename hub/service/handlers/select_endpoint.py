@@ -18,6 +18,7 @@ from hub.contract.errors import (
     NoHealthyEndpoint,
     RateLimited,
 )
+from hub.contract.rpcs import Tier
 from hub.registry import listings
 from hub.registry.history.ring import Compacted
 from hub.registry.impact import may_be_selected
@@ -33,7 +34,7 @@ from hub.registry.selection.ranking import (
     rejections,
 )
 from hub.registry.state import Registry
-from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.rate_limits import RateLimiter
 from hub.service.dispatcher import Caller
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
 from llmhub.v1.endpoint_pb2 import Endpoint

@@ -17,9 +17,10 @@ from hub.contract.errors import (
     TokenAgentMismatch,
     ValidationFailed,
 )
+from hub.contract.rpcs import Tier
 from hub.probes.address_policy import AddressPolicy
 from hub.registry.state import Registry
-from hub.service.access.rate_limits import RateLimiter, Tier
+from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.registrar import Registrar, Registration, default_name
 from hub.service.dispatcher import Caller

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from hub.base.probe_settings import ProbeSettings
 from hub.probes.backends import llama_cpp
-from hub.registry.observation import Load, Target
+from hub.probes.target import Target
+from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,

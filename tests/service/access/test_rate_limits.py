@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.service.access.rate_limits import ALLOWED, DEFAULT_PER_MINUTE, RateLimiter, Tier
+from hub.contract.rpcs import Tier
+from hub.service.access.rate_limits import ALLOWED, DEFAULT_PER_MINUTE, RateLimiter
 
 NOW = 1_800_000_000_000
 

@@ -7,7 +7,7 @@ import pytest
 from hub.base.clock import ManualClock
 from hub.base.probe_settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.registry.observation import Target
+from hub.probes.target import Target
 from hub.registry.state import Registry
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.records import durable_endpoint, encode_secret, endpoint_key, secret_key

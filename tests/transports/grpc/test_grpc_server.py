@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hub.contract import rpcs
 from hub.contract.errors import ERROR_DOMAIN
-from hub.service.access.rate_limits import Tier
+from hub.contract.rpcs import Tier
 from hub.transports.grpc import grpc_server as grpc_door
 from llmhub.v1 import (
     admin_service_pb2_grpc,

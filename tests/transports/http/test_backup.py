@@ -5,7 +5,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from hub.server.first_start import STORE_FILE
+from hub.base.settings import STORE_FILE
 from hub.stores.store import StoreError
 from hub.transports.http.backup import BackupSender
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest

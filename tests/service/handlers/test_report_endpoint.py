@@ -8,8 +8,8 @@ import pytest
 from hub.base.clock import ManualClock
 from hub.base.timestamps import to_ms
 from hub.contract.errors import EndpointOwned, RateLimited, TargetForbidden, ValidationFailed
+from hub.contract.rpcs import Tier
 from hub.registry.observation import Observation
-from hub.service.access.rate_limits import Tier
 from hub.service.presence import Close, Sidecar
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,

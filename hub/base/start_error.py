@@ -1,0 +1,5 @@
+"""Why a hub does not start."""
+
+
+class StartError(Exception):
+    """The hub cannot start; the message is one line for people."""
