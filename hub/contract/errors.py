@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from google.rpc import code_pb2
 
+from hub.contract.dialect.names import enum_word
 from llmhub.v1 import error_reason_pb2 as reasons
 
 ERROR_DOMAIN = "llmhub"
@@ -70,7 +71,7 @@ class HubError(Exception):
     @property
     def reason_name(self) -> str:
         """The reason without the enum's prefix, such as "ENDPOINT_NOT_FOUND"."""
-        return reasons.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+        return enum_word(reasons.ErrorReason.DESCRIPTOR, self.reason).upper()
 
     @property
     def wire_code(self) -> str:

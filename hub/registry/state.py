@@ -85,6 +85,12 @@ class Registry:
         self.claims: LatestLog[Claim] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
+        # The endpoints of which a check changed the bookkeeping alone, each as it stands.
+        # One that has an event since its check is not here: the event carries the same
+        # and more.
+        self.checks: LatestLog[EndpointRecord] = LatestLog(
+            ttl_ms=FOREVER_MS, tombstones=0, floor=first_revision
+        )
         self.event_revision = first_revision
         self.health = Health(health)
         self._reports_ttl_ms = resources_ttl_ms
@@ -93,7 +99,6 @@ class Registry:
         self._views: OrderedDict[str, int] = OrderedDict()
         # Until when each agent that has reported an endpoint counts as there, likewise.
         self._reporters: OrderedDict[str, int] = OrderedDict()
-        self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self.model_index = ModelIndex()
@@ -142,20 +147,6 @@ class Registry:
     def fleet_models(self) -> dict[str, int]:
         """The number of endpoints that have a model, by the model's name."""
         return self.model_index.counts()
-
-    def checked_after(self, revision: int) -> list[EndpointRecord]:
-        """The endpoints of which a check after `revision` changed the bookkeeping alone.
-
-        Each as it stands, oldest check first. One that has an event in the ring
-        since its check is not among them: the event carries the same and more.
-        """
-        checked = []
-        for id_ in reversed(self._checked):
-            if self._checked[id_] <= revision:
-                break
-            checked.append(self._endpoints[id_])
-        checked.reverse()
-        return checked
 
     def vram(self, agent_id: str) -> VramRecord:
         """What is measured and what is claimed of a host's accelerator memory."""
@@ -311,12 +302,11 @@ class Registry:
             self.event_revision = revision
             size = _memory_of(record)
             # What an event made is counted with it; a check made this alone.
-            if self._checked.pop(id_, None) is not None:
+            if self.checks.drop(id_):
                 size += _memory_of(before)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
-        else:
-            self._checked[id_] = revision
-            self._checked.move_to_end(id_)
+        elif record is not None:
+            self.checks.put(id_, record, revision, 0)
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:

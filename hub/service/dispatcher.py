@@ -11,6 +11,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from hub.contract import validation
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import (
     FieldViolation,
     InvalidToken,
@@ -84,7 +85,7 @@ class Service:
         """
         principal = caller.principal
         if not principal.may(rpc.role):
-            needed = Role.Name(rpc.role).removeprefix("ROLE_").lower()
+            needed = enum_word(Role.DESCRIPTOR, rpc.role)
             raise RoleForbidden(f"{rpc.name} needs the role {needed}")
         key = principal.agent_id or principal.token_id
         return self._limiters[principal.role].take(key, rpc.tier, now_ms)

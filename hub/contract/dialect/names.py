@@ -81,6 +81,20 @@ def json_type(value: object) -> str:
             return type(value).__name__
 
 
+def enum_word(enum: EnumDescriptor, number: int) -> str:
+    """The word of an enum's number: "llama_cpp" for `BACKEND_LLAMA_CPP`.
+
+    The zero value is "unspecified". A number that the enum does not have, as from a
+    newer peer, is its digits.
+    """
+    return _words_by_number(enum).get(number) or str(number)
+
+
+@cache
+def _words_by_number(enum: EnumDescriptor) -> dict[int, str]:
+    return {0: "unspecified"} | {number: word for word, number in enum_words(enum).items()}
+
+
 @cache
 def enum_words(enum: EnumDescriptor) -> dict[str, int]:
     """The enum's words in JSON, in the order of the .proto file, with their numbers.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hub.base.timestamps import to_ms
+from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels
 from hub.registry.selection.scoring import parts, slots_of, weighed, weights_of
 from llmhub.v1.endpoint_pb2 import (
@@ -179,7 +180,7 @@ class Criteria:
         if endpoint.admin_state == ADMIN_STATE_DRAINING:
             return REJECTION_DRAINING, "being drained by an admin"
         if endpoint.status != STATUS_HEALTHY:
-            status = Status.Name(endpoint.status).removeprefix("STATUS_").lower()
+            status = enum_word(Status.DESCRIPTOR, endpoint.status)
             error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
             return REJECTION_NOT_HEALTHY, f"{status}{error}"
         if not has_labels(endpoint, self._labels):

@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.base.clock import Clock
 from hub.base.timestamps import to_ms, to_timestamp
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import (
     HubError,
     LeaseNotFound,
@@ -20,7 +21,7 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import Tier
 from hub.registry import listings
-from hub.registry.history.ring import Compacted
+from hub.registry.history.follower import Follower
 from hub.registry.impact import may_be_selected
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.selection.leases import Leases, TooManyLeases
@@ -105,6 +106,10 @@ class SelectionHandlers:
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._catching_up = CatchingUp()
         self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
+        self._events = Follower(registry.ring, registry.revision)
+        self._checks = Follower(registry.checks, registry.revision)
+        self._reports = Follower(registry.resources, registry.revision)
+        self._claims = Follower(registry.claims, registry.revision)
         self._seen = registry.revision
 
     # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
@@ -244,28 +249,31 @@ class SelectionHandlers:
         registry = self._registry
         registry.expire(now_ms)
         self.leases.expire(now_ms)
-        seen = self._seen
-        if seen == registry.revision:
+        if self._seen == registry.revision:
             return
         self._seen = registry.revision
-        if not self._rankings:
+        changed = self._changed() if self._rankings else None
+        if changed is not None:
+            self._rankings.touch(changed)
             return
-        try:
-            events = registry.ring.after(seen, _READ_AT_ONCE)
-            if len(events) == _READ_AT_ONCE:
-                self._rankings.touch_all()
-                return
-            reports = registry.resources.after(seen)
-            claims = registry.claims.after(seen)
-        except Compacted:
-            self._rankings.touch_all()
-            return
+        self._rankings.touch_all()
+        for follower in (self._events, self._checks, self._reports, self._claims):
+            follower.go_to(registry.revision)
+
+    def _changed(self) -> set[str] | None:
+        """The endpoints of which something has changed; None if it may be any of them."""
+        events = self._events.take(_READ_AT_ONCE)
+        checks, reports, claims = self._checks.take(), self._reports.take(), self._claims.take()
+        if checks is None or reports is None or claims is None or events is None:
+            return None
+        if len(events) == _READ_AT_ONCE:
+            return None
         changed = {event.id for event in events}
-        changed.update(record.message.id for record in registry.checked_after(seen))
-        # What one server loads is missing to its neighbours, too.
+        changed.update(check.key for check in checks)
+        # Memory that one server claims is missing to its neighbours on the host, too.
         hosts = {report.key for report in reports} | {claim.key for claim in claims}
-        changed.update(*map(registry.of_agent, hosts))
-        self._rankings.touch(changed)
+        changed.update(*map(self._registry.of_agent, hosts))
+        return changed
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
@@ -366,7 +374,7 @@ def _candidate(verdict: Verdict) -> Candidate:
 def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
     """How many were rejected for each reason, for an error's metadata."""
     return {
-        Rejection.Name(why).removeprefix("REJECTION_").lower(): str(count)
+        enum_word(Rejection.DESCRIPTOR, why): str(count)
         for why, count in sorted(Counter(rejections).items())
     }
 

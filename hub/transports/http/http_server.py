@@ -26,7 +26,7 @@ from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.fleet_json import HttpViews
 from hub.transports.http.responses import error_response, json_response
-from hub.transports.http.service_discovery import Discovery
+from hub.transports.http.service_discovery import ServiceDiscovery
 from hub.transports.http.update_body import told_of_body, update_of
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
@@ -91,7 +91,7 @@ class HttpDoor:
         self._service = service
         self._registry = registry
         self._views = HttpViews(registry)
-        self._discovery = Discovery(registry)
+        self._discovery = ServiceDiscovery(registry)
         self._calls = calls
         self._metrics = metrics
         self._backups = backups

@@ -8,7 +8,7 @@ from hub.base.slices import Slices
 from hub.base.timestamps import to_timestamp
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.transports.http.service_discovery import Discovery
+from hub.transports.http.service_discovery import ServiceDiscovery
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, BACKEND_VLLM
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
@@ -39,7 +39,7 @@ def registry() -> Registry:
 
 
 async def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> None:
-    first, second = orjson.loads(await Discovery(registry).prometheus_targets())
+    first, second = orjson.loads(await ServiceDiscovery(registry).prometheus_targets())
     assert first == {
         "targets": ["10.0.0.1:8000"],
         "labels": {
@@ -67,7 +67,7 @@ async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
             )
         )
     created = NOW // 1000
-    assert orjson.loads(await Discovery(registry).openai_models()) == {
+    assert orjson.loads(await ServiceDiscovery(registry).openai_models()) == {
         "object": "list",
         "data": [
             {"id": "m", "object": "model", "created": created - 5, "owned_by": "fleet"},
@@ -79,14 +79,17 @@ async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
 
 async def test_an_empty_fleet_is_an_empty_list() -> None:
     empty = Registry(first_revision=1)
-    assert await Discovery(empty).prometheus_targets() == b"[]"
-    assert orjson.loads(await Discovery(empty).openai_models()) == {"object": "list", "data": []}
+    assert await ServiceDiscovery(empty).prometheus_targets() == b"[]"
+    assert orjson.loads(await ServiceDiscovery(empty).openai_models()) == {
+        "object": "list",
+        "data": [],
+    }
 
 
 async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
     registry: Registry,
 ) -> None:
-    discovery = Discovery(registry)
+    discovery = ServiceDiscovery(registry)
     targets, models = await discovery.prometheus_targets(), await discovery.openai_models()
     before = registry.endpoints_revision, registry.event_revision
     registry.observe(
@@ -106,11 +109,14 @@ async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_chan
     registry.remove_endpoint("[::1]:1")
     registry.put_alias(ModelAlias(name="late", targets=[AliasTarget(model="m")]))
     add(registry, "10.0.0.1:8000", admin_state=ADMIN_STATE_DISABLED)
-    assert await discovery.prometheus_targets() == await Discovery(registry).prometheus_targets()
+    assert (
+        await discovery.prometheus_targets()
+        == await ServiceDiscovery(registry).prometheus_targets()
+    )
     assert [each["targets"] for each in orjson.loads(await discovery.prometheus_targets())] == [
         ["10.0.0.0:1"]
     ]
-    assert await discovery.openai_models() == await Discovery(registry).openai_models()
+    assert await discovery.openai_models() == await ServiceDiscovery(registry).openai_models()
     assert [each["id"] for each in orjson.loads(await discovery.openai_models())["data"]] == [
         "new",
         "late",
@@ -119,7 +125,7 @@ async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_chan
 
 async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
     small = Registry(first_revision=1, ring_capacity=2)
-    discovery = Discovery(small)
+    discovery = ServiceDiscovery(small)
     await discovery.prometheus_targets()
     for i in range(5):
         add(small, f"h{i}:1", loaded())
@@ -131,7 +137,7 @@ async def test_what_changes_between_two_slices_is_told_too(
 ) -> None:
     for i in range(20):
         add(registry, f"h{i}:1", loaded("m"), registered_at=to_timestamp(NOW))
-    discovery = Discovery(registry)
+    discovery = ServiceDiscovery(registry)
     monkeypatch.setattr(discovery, "_slices", Slices(slice_s=0))
 
     async def change() -> None:
@@ -146,14 +152,14 @@ async def test_what_changes_between_two_slices_is_told_too(
         discovery.prometheus_targets(),
         change(),
     )
-    assert targets == again == await Discovery(registry).prometheus_targets()
+    assert targets == again == await ServiceDiscovery(registry).prometheus_targets()
     assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
 async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    discovery = Discovery(registry)
+    discovery = ServiceDiscovery(registry)
     slices = Slices(slice_s=0)
     monkeypatch.setattr(discovery, "_slices", slices)
     await discovery.prometheus_targets()
@@ -167,7 +173,7 @@ async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
     for make in (discovery._make_targets, discovery._make_models):
         making = make()
         await slices.run(lambda making=making: making)
-    anew = Discovery(registry)
+    anew = ServiceDiscovery(registry)
     for _ in range(2):
         assert await discovery.prometheus_targets() == await anew.prometheus_targets()
         assert await discovery.openai_models() == await anew.openai_models()

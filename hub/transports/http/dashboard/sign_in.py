@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from hub.base.clock import Clock
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, InvalidToken, StoreUnavailable, ValidationFailed
 from hub.contract.rpcs import rpc
 from hub.service.access.browser_sessions import SessionRegistry
@@ -90,5 +91,5 @@ class SessionRoutes:
 
 
 def _shown(principal: Principal) -> web.Response:
-    role = Role.Name(principal.role).removeprefix("ROLE_").lower()
+    role = enum_word(Role.DESCRIPTOR, principal.role)
     return json_response(orjson.dumps({"role": role, "token_id": principal.token_id}))
