@@ -1,6 +1,7 @@
 """AdminService: what admins run the hub with."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
 
 from hub.base.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
 from hub.contract.errors import (
@@ -19,7 +20,7 @@ from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.audit_trail import AuditTrail, Author
 from hub.service.changes.registrar import Registrar, Registration, require
 from hub.service.dispatcher import Caller
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.handlers.paging import Pager
 from hub.service.presence import Presence, disconnected
 from hub.service.records import token_key
 from hub.stores.store import Delete, Expect, Operation, PreconditionFailed, Store, StoreError
@@ -194,14 +195,10 @@ class AdminHandlers:
         self, request: ListSidecarsRequest, _caller: Caller, _now_ms: int
     ) -> ListSidecarsResponse:
         """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
-        sidecars = [one for one in self._presence.sidecars() if one.agent_id > after]
-        token = ""
-        if len(sidecars) > size:
-            token = encode_page_token(request, sidecars[size - 1].agent_id)
-        return ListSidecarsResponse(
-            sidecars=[one.info() for one in sidecars[:size]], next_page_token=token
-        )
+        pager = Pager(request)
+        following = (one for one in self._presence.sidecars() if one.agent_id > pager.after)
+        page, token = pager.cut(following, attrgetter("agent_id"))
+        return ListSidecarsResponse(sidecars=[one.info() for one in page], next_page_token=token)
 
     def disconnect_sidecar(
         self, request: DisconnectSidecarRequest, _caller: Caller, _now_ms: int
@@ -247,11 +244,10 @@ class AdminHandlers:
         self, request: ListTokensRequest, _caller: Caller, now_ms: int
     ) -> ListTokensResponse:
         """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
+        pager = Pager(request)
         found = self._tokens.list(now_ms, include_expired=request.include_expired)
-        infos = [info for info in found if info.id > after]
-        token = encode_page_token(request, infos[size - 1].id) if len(infos) > size else ""
-        return ListTokensResponse(tokens=infos[:size], next_page_token=token)
+        page, token = pager.cut((info for info in found if info.id > pager.after), attrgetter("id"))
+        return ListTokensResponse(tokens=page, next_page_token=token)
 
     async def revoke_token(
         self, request: RevokeTokenRequest, caller: Caller, now_ms: int
