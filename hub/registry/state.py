@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry.health import status
-from hub.registry.health.judgement import Health, HealthSettings
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
 from hub.registry.history.versioned import Versioned
@@ -68,7 +68,7 @@ class Registry:
         ring_capacity: int = 65_536,
         ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
-        health: HealthSettings = HealthSettings(),  # noqa: B008 - it is frozen
+        health: FleetHealth | None = None,
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
@@ -92,7 +92,7 @@ class Registry:
             ttl_ms=FOREVER_MS, tombstones=0, floor=first_revision
         )
         self.event_revision = first_revision
-        self.health = Health(health)
+        self.health = health if health is not None else FleetHealth()
         self._reports_ttl_ms = resources_ttl_ms
         self._vram = VramLedger()
         # When each sidecar's view of an endpoint ends, the next one first.

@@ -23,6 +23,7 @@ from hub.base.timestamps import to_timestamp
 from hub.base.version import hub_version
 from hub.contract import validation
 from hub.probes.engine import ProbeEngine
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.impact import lost_models
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
@@ -31,11 +32,9 @@ from hub.server.configured_endpoints import StaticEndpoints, wanted_endpoints
 from hub.server.first_start import ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.server.observability import Observability
 from hub.server.wiring import (
-    health_settings,
     limits_by_role,
     make_limiters,
     make_store,
-    probe_settings,
 )
 from hub.service.access.browser_sessions import SessionRegistry
 from hub.service.access.tokens import Revocations, TokenRegistry
@@ -111,7 +110,7 @@ class Hub:
         self._sessions = SessionRegistry(self._tokens)
         self._presence = Presence()
         self._probes = ProbeEngine(
-            probe_settings(settings.probes),
+            settings.probes,
             self._observed,
             clock,
             Random(),  # noqa: S311
@@ -155,7 +154,7 @@ class Hub:
         registry = self._registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            health=health_settings(settings),
+            health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
         follower = FleetFollower(registry, self._probes)
         self._dispatcher = RecordDispatcher(
@@ -222,7 +221,7 @@ class Hub:
         for role, tiers in limits_by_role(settings.rate_limits).items():
             self._limiters[role].configure(tiers, enabled=settings.rate_limits.enabled)
         probes = settings.probes
-        await self._probes.set_policy(map(str, probes.allow), map(str, probes.deny))
+        await self._probes.set_policy(probes.allow, probes.deny)
         if self._static is not None:
             await self._static.sync(wanted)
 

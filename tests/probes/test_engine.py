@@ -5,7 +5,7 @@ import socket
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.probe_client import ProbeClient
 from hub.probes.target import Target
@@ -25,9 +25,7 @@ from tools.fleetsim.ollama import OllamaModel
 from tools.fleetsim.server import Reply, Request
 
 AWKWARD = [b for b in Behaviour if b not in (Behaviour.OK, Behaviour.FLAPPING)]
-FAST = ProbeSettings(
-    interval_s=0.3, connect_timeout_s=0.5, total_timeout_s=0.6, demote_after_s=0.1, per_host=64
-)
+FAST = ProbeSettings(interval_s=0.3, connect_timeout_s=0.5, total_timeout_s=0.6, per_host=64)
 
 
 def states(observation: Observation) -> dict[str, int]:

@@ -6,12 +6,13 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.faults import (
     BadAnswer,
     Busy,
@@ -22,11 +23,12 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import Answer, Asker, ProbeClient
+from hub.probes.probe_client import KEEPALIVE_S, Answer, Asker, ProbeClient
 from hub.probes.target import Target
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()
+LOOPBACK = ip_network("127.0.0.0/8")
 FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
@@ -261,7 +263,7 @@ async def test_a_forbidden_literal_address_is_not_connected_to():
 
 async def test_a_name_that_resolves_to_a_forbidden_address_is_not_connected_to(fleet: Fleet):
     server = await fleet.add(FakeOllama())
-    settings = ProbeSettings(deny=("127.0.0.0/8", "::1/128"))
+    settings = ProbeSettings(deny=(LOOPBACK, ip_network("::1/128")))
     error = await fault(at("localhost", server.port), settings)
     assert "may not be probed: it is in probes.deny" in str(error)
     assert server.connections == 0
@@ -327,11 +329,15 @@ async def test_new_rules_hold_for_connections_that_are_open() -> None:
         try:
             ask = client.to(target)
             assert (await ask.get("/api/version")).ok
-            await client.set_policy((), ("127.0.0.0/8",))
+            await client.set_policy((), (LOOPBACK,))
             with pytest.raises(Unreachable, match=r"is in probes\.deny"):
                 await ask.get("/api/version")
-            await client.set_policy(("127.0.0.0/8",), ())
+            await client.set_policy((LOOPBACK,), ())
             assert (await ask.get("/api/version")).ok
         finally:
             await client.close()
         await server.wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_connection_outlives_the_longest_interval() -> None:
+    assert DEFAULTS.interval_s * (1 + DEFAULTS.jitter) < KEEPALIVE_S

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from hub.base.clock import SystemClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
 from hub.probes.target import Target
 from hub.registry.observation import Observation

@@ -7,8 +7,9 @@ observation ─► preservation   may a healthy endpoint fall now?
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
+from hub.base.settings import FlappingSettings, PreservationSettings, ProbeSettings
 from hub.base.timestamps import to_ms, to_timestamp
 from hub.registry.health import preservation, status
 from hub.registry.health.flapping import Damper
@@ -24,39 +25,31 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.frame_pb2 import ReportEndpointRequest
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSettings:
-    """When the fleet's probes are believed; times in milliseconds.
-
-    See the settings `probes`, `flapping` and `preservation` (docs/configuration.md).
-    """
-
-    unhealthy_after: int = 2
-    interval_ms: int = 30_000
-    flap_changes: int = 6
-    flap_window_ms: int = 600_000
-    flap_hold_ms: int = 300_000
-    preserve_share: float = 0.5
-    preserve_least: int = 5
-    preserve_confirm_ms: int = 300_000
+_PROBES: Final = ProbeSettings()
+_FLAPPING: Final = FlappingSettings()
+_PRESERVATION: Final = PreservationSettings()
 
 
-class Health:
-    """Judges observations; knows of each endpoint what its message does not say."""
+class FleetHealth:
+    """Judges observations; stores about each endpoint what its message does not say."""
 
-    def __init__(self, settings: HealthSettings) -> None:
-        self._unhealthy_after = settings.unhealthy_after
+    def __init__(
+        self,
+        probes: ProbeSettings = _PROBES,
+        flapping: FlappingSettings = _FLAPPING,
+        preservation: PreservationSettings = _PRESERVATION,
+    ) -> None:
+        self._unhealthy_after = probes.unhealthy_after
         self._damper = Damper(
-            changes=settings.flap_changes,
-            window_ms=settings.flap_window_ms,
-            hold_ms=settings.flap_hold_ms,
+            changes=flapping.changes,
+            window_ms=round(flapping.window_s * 1000),
+            hold_ms=round(flapping.hold_s * 1000),
         )
         self._preservation = Preservation(
-            share=settings.preserve_share,
-            least=settings.preserve_least,
-            interval_ms=settings.interval_ms,
-            confirm_ms=settings.preserve_confirm_ms,
+            share=preservation.share,
+            least=preservation.min_endpoints,
+            interval_ms=round(probes.interval_s * 1000),
+            confirm_ms=round(preservation.confirm_s * 1000),
         )
         self._load_times = LoadTimes()
         # The models as each endpoint's probe saw them last: the same tuple means that

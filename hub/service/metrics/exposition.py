@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from hub.contract.dialect.names import enum_word
 from hub.contract.rpcs import FrameKind
 from hub.probes.stats import EngineStats
-from hub.registry.health.judgement import Health
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import State
 from hub.registry.state import Registry
 from hub.service.access.rate_limits import RateLimiter
@@ -196,7 +196,7 @@ def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
     )
 
 
-def health_metrics(health: Health) -> Iterator[Metric]:
+def health_metrics(health: FleetHealth) -> Iterator[Metric]:
     """Self-preservation."""
     frozen = health.preservation_state is State.FROZEN
     yield _one(

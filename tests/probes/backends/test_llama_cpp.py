@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends import llama_cpp
 from hub.probes.target import Target
 from hub.registry.observation import Load

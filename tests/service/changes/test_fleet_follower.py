@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
 from hub.probes.target import Target
 from hub.registry.state import Registry
