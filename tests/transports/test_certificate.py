@@ -168,9 +168,14 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (missing, own.key, "", f"tls.cert_file: {missing}: No such file or directory"),
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
-        (own.cert, other.key, "", f"tls: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls: {garbage} and {own.key} are no certificate and key in PEM"),
-        (own.cert, locked, "", f"tls.key_file: {locked}: is encrypted; the hub asks nobody"),
+        (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
+        (
+            own.cert,
+            locked,
+            "",
+            f"tls.key_file: {locked}: is encrypted; give a key without a password",
+        ),
         (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
     ):
         settings = TlsSettings(
