@@ -20,7 +20,7 @@ from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, U
 from hub.probes.probe_client import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.stats import EngineStats, WorstOf
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.probes.watched import Watched
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
@@ -131,7 +131,7 @@ class ProbeEngine:
             watched.refuse(ShuttingDown("the hub is stopping"))
         await self._client.close()
 
-    def watch(self, target: Target, *, spread: bool = False) -> None:
+    def watch(self, target: ProbeTarget, *, spread: bool = False) -> None:
         """Adds an endpoint or replaces what is known of how to ask it.
 
         A new one, or one that is asked differently from now on, is probed at

@@ -36,7 +36,7 @@ from hub.probes.faults import (
     shown,
 )
 from hub.probes.resolver import ProbeResolver
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -155,7 +155,7 @@ class Asker:
     def __init__(
         self,
         client: "ProbeClient",
-        target: Target,
+        target: ProbeTarget,
         large_bodies: asyncio.Semaphore,
         *,
         is_asked: bool,
@@ -334,7 +334,7 @@ class ProbeClient:
                 await session.close()
         self._session = self._retired = None
 
-    def to(self, target: Target, *, proven: bool = False, is_asked: bool = False) -> Asker:
+    def to(self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False) -> Asker:
         """Returns what asks an endpoint during one probe."""
         return Asker(self, target, self._large_bodies[proven], is_asked=is_asked)
 

@@ -75,7 +75,7 @@ def account(agent_id: str, claim: Claim, host: HostResources | None) -> VramAcco
 VramRecord = Versioned[VramAccount]
 
 
-class Report(Protocol):
+class HostReport(Protocol):
     """A host's last report, as long as there is no newer one."""
 
     revision: int
@@ -92,7 +92,7 @@ class VramLedger:
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Claim]] = {}
         # An account lasts while both sides of it are as they were.
-        self._accounts: dict[str, tuple[Report | None, VramRecord]] = {}
+        self._accounts: dict[str, tuple[HostReport | None, VramRecord]] = {}
 
     def agents(self) -> Iterator[str]:
         """The agents on whose hosts something is claimed."""
@@ -116,7 +116,7 @@ class VramLedger:
             concerned += self._set(new, after.id, claim_of(after))
         return concerned
 
-    def account(self, agent_id: str, host: Report | None) -> VramRecord:
+    def account(self, agent_id: str, host: HostReport | None) -> VramRecord:
         """The account of a host whose last report is given."""
         kept = self._accounts.get(agent_id)
         if kept is not None and kept[0] is host:

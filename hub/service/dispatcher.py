@@ -23,7 +23,7 @@ from hub.contract.errors import (
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
 from hub.service.access.principal import Principal
-from hub.service.access.rate_limits import RateLimiter, Verdict
+from hub.service.access.rate_limits import RateDecision, RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role
 
@@ -78,7 +78,7 @@ class Service:
             )
         return principal
 
-    def admit(self, rpc: Rpc, caller: Caller, now_ms: int) -> Verdict:
+    def admit(self, rpc: Rpc, caller: Caller, now_ms: int) -> RateDecision:
         """Checks the caller's role, then takes one call from its rate limit.
 
         Raises RoleForbidden. A verdict that is not allowed is the door's to tell.

@@ -20,7 +20,7 @@ from websockets.exceptions import (
 from hub.base.clock import Clock, SystemClock
 from hub.base.tls_files import TlsFilesError
 from hub.sidecar import sidecar_log
-from hub.sidecar.backoff import Backoff
+from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
@@ -71,7 +71,7 @@ class SidecarRunner:
         self._settings = settings
         self._sampler = sampler
         self._clock = clock
-        self._backoff = Backoff(draw)
+        self._backoff = ReconnectDelay(draw)
         self._discovery = Discovery(settings.endpoints, settings.ports)
         self._has_looked = asyncio.Event()
         self._has_sampled = asyncio.Event()
@@ -155,14 +155,14 @@ class SidecarRunner:
         settings, now_ms = self._settings, self._clock.now_ms
         conversation = Conversation(
             Identity(settings.agent_id, token, settings.name),
-            self._discovery.sightings,
+            self._discovery.servers,
             interval_ms=round(settings.interval_s * 1000),
             now_ms=now_ms(),
         )
         try:
             while conversation.ending is None:
                 while frame := conversation.next_frame(
-                    self._sampler.fresh(), self._discovery.sightings, now_ms()
+                    self._sampler.fresh(), self._discovery.servers, now_ms()
                 ):
                     await connection.send(json.dumps(frame, separators=(",", ":")))
                 with contextlib.suppress(TimeoutError):

@@ -8,7 +8,7 @@ from aiohappyeyeballs import AddrInfoType
 from hub.base.settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.probe_client import ProbeClient
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -188,10 +188,10 @@ async def test_too_many_requests_are_answered_with_patience(fleet: Fleet):
 async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alone(fleet: Fleet):
     first, second = await fleet.add(FakeOllama("a")), await fleet.add(FakeOllama("b"))
     async with running_engine() as (engine, notebook):
-        engine.watch(Target("x", "http", first.host, first.port))
+        engine.watch(ProbeTarget("x", "http", first.host, first.port))
         await notebook.next_of("x")
-        engine.watch(Target("x", "http", first.host, first.port))
-        engine.watch(Target("x", "http", second.host, second.port))
+        engine.watch(ProbeTarget("x", "http", first.host, first.port))
+        engine.watch(ProbeTarget("x", "http", second.host, second.port))
         assert list(states(await notebook.next_of("x"))) == ["b"]
     assert first.requests == second.requests == 4
 

@@ -24,7 +24,7 @@ from hub.probes.faults import (
     WrongKind,
 )
 from hub.probes.probe_client import KEEPALIVE_S, Answer, Asker, ProbeClient
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()
@@ -33,7 +33,7 @@ FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
 @contextlib.asynccontextmanager
-async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
+async def asking(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
     client = ProbeClient(settings)
     await client.open()
     try:
@@ -42,11 +42,11 @@ async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIte
         await client.close()
 
 
-def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> Target:
-    return Target(f"{host}:{port}", scheme, host, port, base_path=base_path)
+def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> ProbeTarget:
+    return ProbeTarget(f"{host}:{port}", scheme, host, port, base_path=base_path)
 
 
-async def fault(target: Target, settings: ProbeSettings = DEFAULTS) -> ProbeError:
+async def fault(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> ProbeError:
     async with asking(target, settings) as ask:
         with pytest.raises(ProbeError) as caught:
             (await ask.get("/api/tags")).json()
@@ -86,7 +86,9 @@ async def test_one_connection_serves_all_requests_of_an_endpoint(fleet: Fleet):
 
 async def test_key_base_path_query_and_headers_are_sent(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(body=b"{}")))
-    target = Target("x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret")
+    target = ProbeTarget(
+        "x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret"
+    )
     async with asking(target) as ask:
         await ask.get("/slots", {"model": "a/b c&d"})
     (request,) = server.recent
@@ -323,7 +325,7 @@ async def test_an_untrusted_certificate_is_named(tmp_path: Path):
 async def test_new_rules_hold_for_connections_that_are_open() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
-        target = Target(id=server.id, scheme="http", host=server.host, port=server.port)
+        target = ProbeTarget(id=server.id, scheme="http", host=server.host, port=server.port)
         client = ProbeClient(DEFAULTS)
         await client.open()
         try:

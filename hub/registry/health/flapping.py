@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FlapMark:
     """Why an endpoint is not trusted, and from when on it is again."""
 
     reason: str
@@ -19,7 +19,7 @@ class Verdict:
 
 
 @dataclass(slots=True, eq=False)
-class _Record:
+class _Outcomes:
     changes_ms: deque[int]
     trusted_at_ms: int | None = None
     reason: str = field(default="")
@@ -38,19 +38,19 @@ class Damper:
         self._changes = changes
         self._window_ms = window_ms
         self._hold_ms = hold_ms
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, _Outcomes] = {}
 
     def __len__(self) -> int:
         """How many endpoints have changed lately."""
         return len(self._records)
 
-    def judge(self, id_: str, now_ms: int, *, changed: bool) -> Verdict | None:
+    def judge(self, id_: str, now_ms: int, *, changed: bool) -> FlapMark | None:
         """The verdict after a probe; `changed`: its outcome is not that of the last one."""
         record = self._records.get(id_)
         if record is None:
             if not changed:
                 return None
-            record = self._records[id_] = _Record(deque(maxlen=self._changes))
+            record = self._records[id_] = _Outcomes(deque(maxlen=self._changes))
         if changed:
             self._count(record, now_ms)
         if record.trusted_at_ms is not None and now_ms >= record.trusted_at_ms:
@@ -60,13 +60,13 @@ class Damper:
             if record.changes_ms[-1] <= now_ms - self._window_ms:
                 del self._records[id_]
             return None
-        return Verdict(record.reason, record.trusted_at_ms)
+        return FlapMark(record.reason, record.trusted_at_ms)
 
     def forget(self, id_: str) -> None:
         """Forgets an endpoint."""
         self._records.pop(id_, None)
 
-    def _count(self, record: _Record, now_ms: int) -> None:
+    def _count(self, record: _Outcomes, now_ms: int) -> None:
         changes = record.changes_ms
         changes.append(now_ms)
         spread_ms = now_ms - changes[0]

@@ -66,7 +66,7 @@ class FleetHealth:
         """How often the hub has begun to mistrust its probes."""
         return self._preservation.freezes
 
-    def preservation(self, healthy: int, now_ms: int) -> preservation.Report:
+    def preservation(self, healthy: int, now_ms: int) -> preservation.PreservationReport:
         """How things stand now, of so many endpoints that are healthy."""
         return self._preservation.report(healthy, now_ms)
 

@@ -28,7 +28,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PreservationReport:
     """How things stand; times in epoch milliseconds.
 
     `failing` counts the healthy that failed their last probe and those that fell
@@ -97,7 +97,7 @@ class Preservation:
             self._since_ms = now_ms
         return state is not State.FROZEN
 
-    def report(self, healthy: int, now_ms: int) -> Report:
+    def report(self, healthy: int, now_ms: int) -> PreservationReport:
         """How things stand now, of so many endpoints that are healthy.
 
         Whoever looks decides nothing: the state is what the next probe would find.
@@ -109,7 +109,9 @@ class Preservation:
         if state is State.FROZEN and since_ms is not None:
             confirmed_at_ms = since_ms + self._confirm_ms
         failing = len(self._failing) + fallen
-        return Report(state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes)
+        return PreservationReport(
+            state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes
+        )
 
     def _judge(self, healthy: int, fallen: int, now_ms: int) -> State:
         failing, base = len(self._failing) + fallen, healthy + fallen

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from hub.registry.selection.ranking import Criteria, Facts, Ranking
+from hub.registry.selection.ranking import Criteria, FleetView, Ranking
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 
@@ -85,7 +85,7 @@ class Rankings:
 
     def __init__(
         self,
-        facts: Facts,
+        facts: FleetView,
         candidates: Callable[[str | None], Collection[str]],
         *,
         max_rankings: int = _MAX_RANKINGS,

@@ -48,7 +48,7 @@ NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJEC
 """The rejections that say something of the endpoint whatever the request asks for."""
 
 
-class Facts(Protocol):
+class FleetView(Protocol):
     """What a judgement rests on."""
 
     def endpoint(self, id_: str) -> Endpoint | None:
@@ -126,7 +126,7 @@ class Criteria:
         self._min_free_vram = request.min_free_vram_bytes
         self._weights = weights_of(request.strategy, request.weights)
 
-    def judge(self, endpoint: Endpoint, facts: Facts) -> Verdict | None:
+    def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
         """The verdict on an endpoint; None where it does not have the model at all."""
         if self._targets is None:
             # Most of a ranking's making is spent here.
@@ -160,7 +160,7 @@ class Criteria:
             resources=resources,
         )
 
-    def explain(self, verdict: Verdict, facts: Facts) -> dict[str, float]:
+    def explain(self, verdict: Verdict, facts: FleetView) -> dict[str, float]:
         """The weighed parts of a verdict's score, as of now."""
         agent_id = verdict.endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
@@ -237,7 +237,7 @@ class Ranking:
     is the highest score; among equals, who was picked longest ago.
     """
 
-    def __init__(self, criteria: Criteria, facts: Facts) -> None:
+    def __init__(self, criteria: Criteria, facts: FleetView) -> None:
         self.criteria = criteria
         self._facts = facts
         self._verdicts: dict[str, Verdict] = {}

@@ -24,7 +24,7 @@ DEFAULT_PER_MINUTE: Final[Mapping[Tier, int]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RateDecision:
     """What a limiter says to one call.
 
     `warn`: the call is allowed, and at most a fifth of the bucket is left:
@@ -39,7 +39,7 @@ class Verdict:
     retry_after_ms: int = 0
 
 
-ALLOWED: Final = Verdict(allowed=True)
+ALLOWED: Final = RateDecision(allowed=True)
 
 
 class RateLimiter:
@@ -85,7 +85,7 @@ class RateLimiter:
     def __len__(self) -> int:
         return sum(len(buckets) for _, _, buckets in self._tiers)
 
-    def take(self, key: str, tier: Tier, now_ms: int) -> Verdict:
+    def take(self, key: str, tier: Tier, now_ms: int) -> RateDecision:
         """Takes one call from the caller's bucket, if there is one in it."""
         if not self._enabled:
             return ALLOWED
@@ -101,13 +101,15 @@ class RateLimiter:
         room = whole - (full_at - now)
         if room < 0:
             self.refused[tier] += 1
-            return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
+            return RateDecision(
+                allowed=False, capacity=capacity, retry_after_ms=-(room // capacity)
+            )
         buckets[key] = full_at
         buckets.move_to_end(key)
         remaining = room // _MINUTE_MS
         if remaining * 5 > capacity:
             return ALLOWED
-        return Verdict(allowed=True, warn=True, remaining=remaining, capacity=capacity)
+        return RateDecision(allowed=True, warn=True, remaining=remaining, capacity=capacity)
 
     def _make_room(self, buckets: OrderedDict[str, int], now: int) -> None:
         # Two for each new one: full buckets go faster than they can come.

@@ -112,24 +112,24 @@ class SelectionHandlers:
         self._claims = Follower(registry.claims, registry.revision)
         self._seen = registry.revision
 
-    # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
+    # What the rankings rest on, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         record = self._registry.get(id_)
         return record.message if record is not None else None
 
     def resources(self, agent_id: str) -> HostResources | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         record = self._registry.resources.get(agent_id)
         return record.message if record is not None else None
 
     def vram(self, agent_id: str) -> VramAccount:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._registry.vram(agent_id).message
 
     def in_flight(self, id_: str) -> int:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self.leases.in_flight(id_)
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:

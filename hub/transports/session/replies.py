@@ -9,7 +9,7 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import FrameKind
-from hub.service.access.rate_limits import Verdict
+from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Reply
 from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimited, RateLimitWarning
 
@@ -20,7 +20,7 @@ Replies = tuple[HubFrame, ...]
 _BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
-def replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
+def replies(kind: FrameKind, verdict: RateDecision, reply: Reply) -> Replies:
     """What answers a frame: the RPC's response where the frame has one, after a warning."""
     frames = []
     if verdict.warn:
@@ -34,7 +34,7 @@ def replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
     return tuple(frames)
 
 
-def rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:
+def rate_limited(kind: FrameKind, verdict: RateDecision) -> HubFrame:
     """Says that a frame was dropped because its bucket was empty."""
     limited = RateLimited(tier=kind.rpc.tier.wire_name, retry_after_ms=verdict.retry_after_ms)
     return HubFrame(rate_limited=limited)

@@ -29,7 +29,7 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import FRAMES, FrameKind
-from hub.service.access.rate_limits import Verdict
+from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Caller, Reply, Service
 from hub.service.metrics.counts import Traffic
 from hub.service.presence import (
@@ -313,7 +313,7 @@ class Session:
     def _answer(
         self,
         kind: FrameKind,
-        verdict: Verdict,
+        verdict: RateDecision,
         # What `execute` returned; a frame's RPC never streams.
         reply: Any,
         now_ms: int,
@@ -328,7 +328,7 @@ class Session:
     async def _answer_later(
         self,
         kind: FrameKind,
-        verdict: Verdict,
+        verdict: RateDecision,
         reply: Awaitable[Reply],
         now_ms: int,
         then: Callable[[], None] | None,

@@ -24,7 +24,7 @@ class Transition:
     reason: str
 
 
-class History:
+class TransitionHistory:
     """The last `capacity` transitions, and since when each endpoint is as it is."""
 
     def __init__(self, capacity: int = 16_384) -> None:

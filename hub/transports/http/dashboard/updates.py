@@ -28,7 +28,7 @@ from hub.registry.history.ring import Ring
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.state import EndpointEvent, EndpointRecord, Registry
 from hub.service.presence import Presence
-from hub.transports.http.dashboard.transitions import History, Transition
+from hub.transports.http.dashboard.transitions import Transition, TransitionHistory
 from llmhub.v1.endpoint_pb2 import AdminState, Status
 
 _PERIOD_S: Final = 0.25
@@ -59,7 +59,7 @@ class LiveUpdates:
         self._registry = registry
         self._presence = presence
         self._clock = clock
-        self._history = History()
+        self._history = TransitionHistory()
         self._last = 0
         self._log: Ring[Update] = Ring(_LOG_UPDATES, self._last, max_bytes=_LOG_BYTES)
         self._news = asyncio.Event()
