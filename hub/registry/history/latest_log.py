@@ -8,8 +8,7 @@ changed in between.
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from hub.registry.history.ring import Compacted
 
@@ -19,8 +18,7 @@ FOREVER_MS: Final = 2**62
 """The `ttl_ms` of values that do not expire."""
 
 
-@dataclass(frozen=True, slots=True)
-class Latest(Generic[V]):
+class Latest(NamedTuple, Generic[V]):
     """The newest state of a key; `value` is None after its deletion."""
 
     key: str
@@ -110,11 +108,14 @@ class LatestLog(Generic[V]):
             if changed_at <= revision:
                 break
             changed.append(Latest(key, changed_at, value))
+        changed.reverse()
+        live = len(changed)
         for key in reversed(self._dead):
             removed_at = self._dead[key]
             if removed_at <= revision:
                 break
             changed.append(Latest(key, removed_at, None))
-        changed.sort(key=lambda latest: latest.revision)
+        if len(changed) > live:
+            changed.sort(key=lambda latest: latest.revision)
         del changed[limit:]
         return changed
