@@ -63,11 +63,9 @@ def main() -> int:
     """Parses the command line and runs the suites."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="name", help=f"a suite: {', '.join(SUITES)} (default: all)"
+        "names", nargs="*", metavar="suite", help=f"default: all of {', '.join(SUITES)}"
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="smaller measurements, which take about a minute"
-    )
+    parser.add_argument("--quick", action="store_true", help="smaller, in about a minute")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - SUITES.keys():
         parser.error(f"unknown suite: {', '.join(sorted(unknown))}")
