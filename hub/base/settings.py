@@ -203,7 +203,7 @@ class PreservationSettings(Section):
     """Self-preservation: when mass failure is not taken at face value."""
 
     share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
-    """share of the healthy fleet; if more fails at once, the hub freezes; 1 turns this off"""
+    """a freeze starts when more than this share of the healthy fleet fails at once; 1: never"""
     min_endpoints: Count = 5
     """minimum number of failing endpoints for a freeze"""
     confirm_s: Seconds = 300.0
