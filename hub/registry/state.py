@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from hub.registry.health import status
+from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
@@ -25,7 +25,6 @@ from hub.registry.observation import Observation
 from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
-    BACKEND_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNKNOWN,
     Endpoint,
@@ -186,7 +185,7 @@ class Registry:
         if before is None:
             after.status = STATUS_UNKNOWN
         else:
-            if not _carry_over(before.message, after):
+            if not observed_facts.carry_over(before.message, after):
                 self._forget_observed(registered.id)
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
@@ -202,7 +201,24 @@ class Registry:
             self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
-    # Observed facts, from probes and reports.
+    # Observed facts, from probes, from reports, and from before the hub's start.
+
+    def restore_endpoint(self, facts: Endpoint) -> bool:
+        """Takes over what was known of an endpoint before the start, marked as restored.
+
+        `facts` are its `lasting_facts`, with times by the hub's present clock. False if
+        they are not about the endpoint as it is registered now.
+        """
+        before = self._endpoints.get(facts.id)
+        if before is None:
+            return False
+        after = Endpoint()
+        after.CopyFrom(before.message)
+        if not observed_facts.restore(facts, after):
+            return False
+        status.register(after)
+        self._set(facts.id, before, after, event=True)
+        return True
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Takes in what a probe saw. One removed or disabled meanwhile stays so."""
@@ -348,36 +364,3 @@ def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str])
             del index[key]
     for key in new - old:
         index.setdefault(key, set()).add(id_)
-
-
-def _carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed of `before` to `after`; False where it no longer is true."""
-    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
-    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
-    if not (backend_stays and same_server):
-        after.status = STATUS_UNKNOWN
-        return False
-    observed = Endpoint(
-        status=before.status,
-        models=before.models,
-        version=before.version,
-        consecutive_failures=before.consecutive_failures,
-        last_error=before.last_error,
-        fault=before.fault,
-    )
-    for field in _OBSERVED_MESSAGES:
-        if before.HasField(field):
-            getattr(observed, field).CopyFrom(getattr(before, field))
-    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
-        observed.backend = before.backend
-        observed.backend_detected = True
-    after.MergeFrom(observed)
-    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
-        after.provenance.ClearField("backend")
-    return True
-
-
-_OBSERVED_MESSAGES = (
-    *("last_checked_at", "next_check_at", "latency", "load"),
-    *("sidecar_view", "flapping", "provenance"),
-)

@@ -48,16 +48,17 @@ def observe(
     unhealthy_after: int,
     may_fall: bool = True,
 ) -> bool:
-    """Writes an observation into an endpoint.
+    """Writes an observation into an endpoint. What it confirms is no longer restored.
 
     `models` is what to write of the models, None to leave them. Where it may not
     fall, a healthy endpoint stays so whatever it misses. Returns whether it changed
     what watchers care about: status, backend, version, models, the error or what it
-    means. The bookkeeping of checks (times, latency, load, counters) changes with
-    every probe and is no event: at fleet scale it would push all else out of the
-    watchers' history within minutes.
+    means, and which facts are restored. The bookkeeping of checks (times, latency, load,
+    counters) changes with every probe and is no event: at fleet scale it would push all
+    else out of the watchers' history within minutes.
     """
     at = to_timestamp(seen.checked_at_ms)
+    restored = _restored(endpoint)
     endpoint.last_checked_at.CopyFrom(at)
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
@@ -66,7 +67,7 @@ def observe(
         changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
         _attribute(endpoint.provenance.status, OBSERVER_PROBE, at)
-    return changed
+    return changed or _restored(endpoint) != restored
 
 
 def _failed(endpoint: Endpoint, seen: Observation, unhealthy_after: int, *, may_fall: bool) -> bool:
@@ -122,6 +123,7 @@ def see(
     only while those do not succeed.
     """
     old = endpoint.sidecar_view
+    restored = _restored(endpoint)
     changed = not endpoint.HasField("sidecar_view") or (
         (old.agent_id, old.HasField("reachable"), old.reachable, old.error, old.version)
         != (view.agent_id, view.HasField("reachable"), view.reachable, view.error, view.version)
@@ -136,7 +138,7 @@ def see(
             _attribute(provenance.backend, OBSERVER_SIDECAR, view.reported_at)
         if models is not None:
             _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
-    return _reconsider(endpoint) or changed
+    return _reconsider(endpoint) or changed or _restored(endpoint) != restored
 
 
 def lose_sight(endpoint: Endpoint) -> None:
@@ -203,6 +205,18 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
 def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
     source.observer = observer
     source.observed_at.CopyFrom(at)
+    source.restored = False
+
+
+def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
+    """Which facts are restored; watchers see a change of it, too."""
+    told = endpoint.provenance
+    return (
+        told.status.restored,
+        told.backend.restored,
+        told.version.restored,
+        told.models.restored,
+    )
 
 
 def _silence(endpoint: Endpoint) -> Fault:
