@@ -83,11 +83,6 @@ class FactPublisher:
         self._task: asyncio.Task[None] | None = None
         self._has_failed = False
 
-    @property
-    def waiting(self) -> int:
-        """How many keys are yet to be written."""
-        return len(self._dirty) + len(self._dirty_buckets)
-
     def start(self, restored: Restored) -> asyncio.Task[None]:
         """Publishes from now on what differs from what was restored."""
         self._written = dict.fromkeys([*restored.current, *restored.outdated], 0)
@@ -118,6 +113,12 @@ class FactPublisher:
             async with asyncio.timeout(_STOP_S):
                 await self._flush()
 
+    async def publish_changes(self) -> None:
+        """Publishes what changed since the last call. Raises FactsUnavailable."""
+        self._collect()
+        self._take_turns()
+        await self._flush()
+
     async def _run(self) -> None:
         while True:
             if self._dirty_buckets:
@@ -128,10 +129,8 @@ class FactPublisher:
                 await self._changed.wait()
             await asyncio.sleep(_GAP_S)
             self._changed.clear()
-            self._collect()
-            self._take_turns()
             try:
-                await self._flush()
+                await self.publish_changes()
             except FactsUnavailable as error:
                 if not self._has_failed:
                     self._has_failed = True

@@ -105,7 +105,8 @@ class LoadTimes:
 
     def _note_change(self, key: tuple[str, str]) -> None:
         self._changed[key] = None
-        if len(self._changed) > self._capacity:
+        # Those that gave way are among them.
+        if len(self._changed) > 2 * self._capacity:
             del self._changed[next(iter(self._changed))]
 
 
