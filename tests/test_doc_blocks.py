@@ -42,7 +42,7 @@ NOT_RUN = Counter(
 """How many blocks of each document cannot run. One more wants a good reason."""
 
 _RUN = {"bash", "python"}
-_SHOWN = {"text"}
+_SHOWN = {"mermaid", "text"}
 _SESSION_S = 140.0
 _FENCE = re.compile(r"^( *)```([a-z]*) *(.*)$")
 _WHY_NOT = re.compile(r"no-run: \S.{10,}")
