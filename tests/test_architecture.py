@@ -71,7 +71,9 @@ def test_the_three_diagrams_are_there():
 
 
 @pytest.mark.parametrize(
-    ("composite", "enum"), [("status", Status), ("admin_state", AdminState)], ids=str
+    ("composite", "enum"),
+    [("status", Status), ("admin_state", AdminState)],
+    ids=("status", "admin_state"),
 )
 def test_the_states_of_an_endpoint_are_those_of_the_contract(composite: str, enum: type):
     text = diagrams()["stateDiagram-v2"]

@@ -27,7 +27,7 @@ from hub.base.load_settings import load_settings
 from tests.support.hub import ROOT
 from tests.support.hub_process import HubProcess, running_hub
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = Counter(
     {
