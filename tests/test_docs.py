@@ -225,3 +225,24 @@ def test_make_ci_and_ci_run_check_the_same():
     (targets,) = re.findall(r"^ci: ([a-z -]+?) ##", makefile, re.M)
     in_ci = re.findall(r"^check make ([a-z-]+)", (ROOT / ".ci" / "run").read_text(), re.M)
     assert targets.split() == in_ci
+
+
+PLAIN = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "Makefile", ".ci/run"),
+    *("docs/architecture.md", "docs/concepts.md", "docs/quickstart.md", "docs/operations.md"),
+    *("docs/decisions/*.md", "packaging/*", "scripts/*.py"),
+)
+AVOIDED = re.compile(r"\b(doors?|houses?|told|nobody|anew|whoever|shall|at the most)\b", re.I)
+
+
+@pytest.mark.parametrize("pattern", PLAIN)
+def test_the_words_that_readers_do_not_search_for_are_gone(pattern):
+    files = sorted(ROOT.glob(pattern))
+    assert files
+    found = {
+        f"{file.relative_to(ROOT)}:{number}": match.group()
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if (match := AVOIDED.search(line))
+    }
+    assert found == {}
