@@ -1,4 +1,4 @@
-"""The metrics that a hub has, read off its sources."""
+"""The metrics of a hub, read from their sources."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class MetricFacts:
 
 
 def metric_facts(hub: Hub) -> list[MetricFacts]:
-    """Every metric of the hub's own, in the order of a scrape, under its name in a scrape."""
+    """All metrics that the hub defines, in the order and with the names of a scrape."""
     facts = []
     for source in hub._http._metrics._sources:
         for metric in source():
