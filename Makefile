@@ -33,7 +33,7 @@ help: ## List the targets
 $(RUNTIME): pyproject.toml requirements/runtime.lock
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with the venv module on PATH;" \
 		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "creating $(VENV) with $(PYTHON)"
+	@echo "installing the hub into $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(LOCKED) requirements/runtime.lock
 	@$(PROJECT)
