@@ -65,7 +65,7 @@ class Watcher:
 
 
 def registry_of(hub: RunningHub):
-    return hub.hub._require_registry()
+    return hub.hub._require_fleet().registry
 
 
 async def register(hub: RunningHub, port: int, **fields: object) -> Endpoint:
