@@ -55,7 +55,6 @@ class Received:
 
     message: Any
     violations: Sequence[FieldViolation] = ()
-    unknown_fields: int = 0
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
@@ -113,15 +112,16 @@ class Dispatcher:
         handler raises.
         """
         route = self._routes[called]
-        caller = credentials.authenticate(self._access, now_ms)
+        access = self._access
+        caller = credentials.authenticate(access, now_ms)
         if called.role is not None:
             principal = caller.principal
             if principal.role not in route.roles:
                 raise _forbidden(called.name, called.role)
-            limiter = self._access.limiters[principal.role]
             # An agent has one bucket over all its tokens, whichever transport it uses.
-            key = principal.agent_id or principal.token_id
-            verdict = limiter.take(key, called.tier, now_ms)
+            verdict = access.limiters[principal.role].take(
+                principal.agent_id or principal.token_id, called.tier, now_ms
+            )
             if verdict is not ALLOWED:
                 if not verdict.allowed:
                     raise RateLimited(called.tier.wire_name, verdict.retry_after_ms)

@@ -33,7 +33,7 @@ class Caller:
     transport: str
 
     def authenticate(self, _access: object, now_ms: int) -> "Caller":
-        """See `hub.service.access.credentials.Credentials`."""
+        """See `hub.service.access.credentials.Credentials`. Raises InvalidToken."""
         expires_at_ms = self.principal.expires_at_ms
         if expires_at_ms is not None and now_ms >= expires_at_ms:
             raise InvalidToken("the token has expired")

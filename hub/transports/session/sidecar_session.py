@@ -64,13 +64,35 @@ _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
 
 
-class Payload(Request, Protocol):
-    """A frame's payload."""
+class Frame(Protocol):
+    """A frame of a known kind, whose payload is decoded only when the hub takes it."""
+
+    @property
+    def kind(self) -> FrameKind:
+        """Which frame it is."""
+        ...
 
     @property
     def unknown_fields(self) -> int:
-        """How many of the frame's fields the hub does not know."""
+        """How many of its fields the hub does not know; 0 until it is decoded."""
         ...
+
+    def decode(self) -> Request:
+        """The request of the RPC that the frame stands for."""
+        ...
+
+
+class _BinaryFrame:
+    """A frame that protobuf has decoded already."""
+
+    unknown_fields = 0
+
+    def __init__(self, kind: FrameKind, payload: Message) -> None:
+        self.kind = kind
+        self._payload = payload
+
+    def decode(self) -> Request:
+        return Received(self._payload)
 
 
 class _Claim:
@@ -78,7 +100,7 @@ class _Claim:
 
     caller: Caller
 
-    def __init__(self, payload: Payload, accept: Callable[[Principal, int], Caller]) -> None:
+    def __init__(self, payload: Request, accept: Callable[[Principal, int], Caller]) -> None:
         self._payload = payload
         self._accept = accept
 
@@ -130,8 +152,7 @@ class SidecarSession:
         self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
-        # Of the frame that is being taken: how to read it, and whether few are left.
-        self._decode: Callable[[], Payload]
+        # Set if the frame that is being taken leaves few.
         self._low: Verdict | None = None
         self._sidecar: Sidecar | None = None
         self.closing: Close | None = None
@@ -154,7 +175,7 @@ class SidecarSession:
         try:
             frame = parse_frame(text)
             message_type = frame.type
-            return self._receive(frame.kind, frame.decode, now_ms)
+            return self._receive(frame, now_ms)
         except HubError as error:
             return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)
         except Exception:
@@ -175,7 +196,7 @@ class SidecarSession:
             if member is None:
                 raise ValidationFailed([FieldViolation("frame", "required", "is required")])
             payload: Message = getattr(frame, member)
-            return self._receive(FRAMES[member], lambda: Received(payload), now_ms)
+            return self._receive(_BinaryFrame(FRAMES[member], payload), now_ms)
         except HubError as error:
             return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
         except Exception:
@@ -233,46 +254,40 @@ class SidecarSession:
             unknown_fields=sidecar.unknown_fields,
         )
 
-    def _receive(
-        self, kind: FrameKind, decode: Callable[[], Payload], now_ms: int
-    ) -> Replies | Awaitable[Replies]:
+    def _receive(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
+        kind = frame.kind
         self._frames[kind] += 1
         if self._logs_frames:
             log.debug("frame", type=kind.type, agent_id=self.agent_id)
         if kind is _IDENTIFY:
-            return self._identify(decode, now_ms)
+            return self._identify(frame, now_ms)
         caller, sidecar = self._caller, self._sidecar
         if caller is None or sidecar is None:
             raise NotIdentified("identify first")
-        expires_at_ms = caller.principal.expires_at_ms
-        if expires_at_ms is not None and now_ms >= expires_at_ms:
-            self.closing = TOKEN_EXPIRED
-            return NOTHING
         sidecar.frames += 1
         sidecar.last_seen_ms = now_ms
-        self._decode = decode
         self._low = None
         try:
             reply = self._context.dispatcher.dispatch(
-                kind.rpc, caller, self._read, now_ms, on_low=self._note_low
+                kind.rpc, caller, frame.decode, now_ms, on_low=self._note_low
             )
         except RateLimited as error:
             return (rate_limited(error),)
+        except InvalidToken:
+            # The caller was authenticated when it identified: its token has expired since.
+            self.closing = TOKEN_EXPIRED
+            return NOTHING
+        finally:
+            sidecar.unknown_fields += frame.unknown_fields
         if kind.reply is None and self._low is None:
             return NOTHING
         return self._answer(kind, reply, now_ms)
 
-    def _read(self) -> Payload:
-        payload = self._decode()
-        assert self._sidecar is not None
-        self._sidecar.unknown_fields += payload.unknown_fields
-        return payload
-
     def _note_low(self, verdict: Verdict) -> None:
         self._low = verdict
 
-    def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
-        payload = decode()
+    def _identify(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
+        payload = frame.decode()
         claim = _Claim(payload, self._accept)
         self._low = None
         try:
@@ -285,7 +300,7 @@ class SidecarSession:
             return NOTHING
 
         def admit() -> None:
-            self._admit(payload, claim.caller, now_ms)
+            self._admit(payload.message, claim.caller, frame.unknown_fields, now_ms)
 
         return self._answer(_IDENTIFY, reply, now_ms, admit)
 
@@ -298,8 +313,9 @@ class SidecarSession:
             raise self.closing.as_error()
         return Caller(principal, self._remote_address, self._transport)
 
-    def _admit(self, payload: Payload, caller: Caller, now_ms: int) -> None:
-        request: IdentifyRequest = payload.message
+    def _admit(
+        self, request: IdentifyRequest, caller: Caller, unknown_fields: int, now_ms: int
+    ) -> None:
         principal = caller.principal
         sidecar = self._sidecar
         is_new = sidecar is None
@@ -318,7 +334,7 @@ class SidecarSession:
         sidecar.token_expires_at_ms = principal.expires_at_ms
         sidecar.last_seen_ms = now_ms
         sidecar.frames += 1
-        sidecar.unknown_fields += payload.unknown_fields
+        sidecar.unknown_fields += unknown_fields
         self._caller = caller
         self._context.presence.join(sidecar)
         if is_new:
