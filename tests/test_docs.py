@@ -104,7 +104,7 @@ def test_every_frame_to_sidecars_has_an_example_with_its_fields():
 
 async def test_routes(tmp_path):
     async with running_hub(tmp_path) as running:
-        served = running.hub._http.routes()
+        served = running.hub._listeners._http.routes()
     pattern = re.compile(r"{(\w+):[^}]*}")
     routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in served]
     assert sorted(named("HTTP")) == sorted(routes)
