@@ -1,4 +1,4 @@
-"""The metrics that a hub has, read from their sources."""
+"""The metrics of a hub, read from their sources."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class MetricFacts:
 
 
 def metric_facts(hub: HubServer) -> list[MetricFacts]:
-    """Every metric of the hub's own, in the order of a scrape, under its name in a scrape."""
+    """All metrics that the hub defines, in the order and with the names of a scrape."""
     facts = []
     answers = hub._answers
     assert answers is not None
