@@ -31,7 +31,7 @@ class Fleet:
         self.changes = ChangeFeed(self.registry)
         self.probes = ProbeEngine(
             probe_settings(settings.probes),
-            self._observed,
+            self.observe,
             clock,
             Random(),  # noqa: S311
         )
@@ -55,7 +55,8 @@ class Fleet:
         """Why the hub doubts what its probes see, for people; None if it does not."""
         return self_preservation.mistrust(self.registry, self._clock.now_ms())
 
-    def _observed(self, endpoint_id: str, seen: Observation) -> None:
+    def observe(self, endpoint_id: str, seen: Observation) -> None:
+        """Takes what a probe saw of an endpoint."""
         registry = self.registry
         before = registry.health.preservation_state
         registry.observe(endpoint_id, seen)

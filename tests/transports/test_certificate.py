@@ -170,7 +170,12 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
         (own.cert, other.key, "", f"tls: {other.key} is not the key of {own.cert}"),
         (garbage, own.key, "", f"tls: {garbage} and {own.key} are no certificate and key in PEM"),
-        (own.cert, locked, "", f"tls.key_file: {locked}: is encrypted; the hub asks nobody"),
+        (
+            own.cert,
+            locked,
+            "",
+            f"tls.key_file: {locked}: is encrypted; the hub asks for no password",
+        ),
         (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
     ):
         settings = TlsSettings(
