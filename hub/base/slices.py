@@ -25,7 +25,7 @@ class Slices:
     def __init__(self, slice_s: float = SLICE_S) -> None:
         self._slice_s = slice_s
         self._busy = asyncio.Lock()
-        # An owner's lock lives as long as somebody waits for it or has it.
+        # An owner's lock lives as long as a task waits for it or holds it.
         self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, work: Callable[[], Iterator[None]], owner: str = "") -> None:

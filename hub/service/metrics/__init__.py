@@ -1,1 +1,1 @@
-"""What Prometheus is told: plain numbers kept by the parts, made into metrics when asked."""
+"""Metrics for Prometheus: plain counts, turned into metrics at each scrape."""
