@@ -177,18 +177,18 @@ class FleetCopy:
                 return Choice(verdict.endpoint, verdict.model.name, verdict.score)
             raise _why_none(model, ranking, limits, now_ms)
 
-    # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
+    # What the rankings rest on, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._endpoints.get(id_)
 
     def vram(self, agent_id: str) -> VramAccount:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._ledger.account(agent_id, self._resources.get(agent_id)).message
 
     def in_flight(self, _id: str) -> int:
-        """See `Facts`; leases are the hub's alone."""
+        """See `FleetView`; leases are the hub's alone."""
         return 0
 
     def _ranking(self, request: SelectEndpointRequest) -> Ranking:
