@@ -18,7 +18,7 @@ async def test_a_report_is_dropped_at_its_deadline(tmp_path: Path) -> None:
         report = ReportResourcesRequest(cpu_percent=5)
         fleet.registry.report_resources("node-1", report, clock.now_ms())
         clock.advance(1_000)
-        await wait_until(lambda: not len(fleet.registry.resources.items()))
+        await wait_until(lambda: fleet.registry.resources.get("node-1") is None)
     finally:
         await fleet.stop()
         await fleet.stop()
