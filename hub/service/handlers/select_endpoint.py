@@ -67,7 +67,7 @@ Each costs 50 µs of CPU per candidate and evicts others: there is room for 20 r
 GUESSES: Final = 60
 """How many times per minute one token learns which names resemble an unknown one."""
 
-# When to ask again, where no probe says when it will be known better.
+# When to ask again if no probe says when more will be known.
 _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
 _MAX_RETRY_MS: Final = 60_000
@@ -139,7 +139,7 @@ class SelectionHandlers:
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
-        So does what it returns where there is much to judge.
+        So does what it returns if there is much to judge.
         """
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
