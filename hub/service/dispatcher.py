@@ -134,6 +134,10 @@ class Dispatcher:
             return self._answer_later(route, request, caller, now_ms, encode)
         return self._answer(route, request, caller, now_ms, encode)
 
+    def close_token(self, token_id: str) -> None:
+        """Ends the streams that were opened with a token that is gone."""
+        self._streams.close_token(token_id)
+
     async def _answer_later(
         self,
         route: _Route,

@@ -124,7 +124,7 @@ class SelectionHandlers:
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
-        So does what it returns where there is much to judge.
+        So does what it returns if there is much to judge.
         """
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)

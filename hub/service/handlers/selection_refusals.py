@@ -20,7 +20,7 @@ from llmhub.v1.registry_service_pb2 import Rejection, SelectEndpointRequest
 GUESSES: Final = 60
 """How many times per minute one token learns which names resemble an unknown one."""
 
-# When to ask again, where no probe says when it will be known better.
+# When to ask again if no probe says when more will be known.
 _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
 _MAX_RETRY_MS: Final = 60_000
