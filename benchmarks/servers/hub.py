@@ -19,25 +19,25 @@ from hub.base.clock import SystemClock
 from hub.base.load_settings import load_settings
 from hub.base.settings import Settings
 from hub.server import logs
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.server.process import settle_collector
 
 
-class MeasuredHub(Hub):
+class MeasuredHub(HubServer):
     """A hub that accepts observations without probes, and exposes its counters."""
 
     def observe_all(self, models: int, now_ms: int) -> None:
         """Records every endpoint as healthy, with that many models."""
-        registry = self._require_registry()
-        for number, record in enumerate(list(registry.endpoints())):
-            self._observed(record.message.id, observation(number, models, now_ms))
+        fleet = self._require_fleet()
+        for number, record in enumerate(list(fleet.registry.endpoints())):
+            fleet.observe(record.message.id, observation(number, models, now_ms))
 
     def counted(self) -> dict[str, int]:
         """Transactions on disk, the batches in them, and the results of the probes."""
-        probes = self._probes.stats
+        probes = self._require_fleet().probes.stats
         return {
-            "transactions": self._store.commits,
-            "batches": self._store.batches,
+            "transactions": self._storage.store.commits,
+            "batches": self._storage.store.batches,
             "probes": probes.probes,
             "failures": probes.failures,
             "worst_lateness_ms": probes.worst_lateness_ms,

@@ -53,7 +53,7 @@ class LearnedLoadTimes:
         """See `LearnedFacts`."""
         message = LearnedLoads.FromString(value)
         for took_ms in message.took_ms:
-            self._load_times.told(message.endpoint_id, message.model, took_ms)
+            self._load_times.measured(message.endpoint_id, message.model, took_ms)
 
 
 # No endpoint's id has a slash.

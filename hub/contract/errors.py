@@ -1,4 +1,4 @@
-"""Domain errors, and the one table that says how each is told to a caller.
+"""Domain errors, and the one table that says how callers get each of them.
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
@@ -48,7 +48,7 @@ class FieldViolation:
 
 
 class HubError(Exception):
-    """An error that a caller is told, with a reason that programs match on.
+    """An error for a caller, with a reason that programs match on.
 
     `metadata` goes into google.rpc.ErrorInfo; `retry_after_ms` into RetryInfo.
     """
@@ -224,7 +224,7 @@ class EndpointOwned(FailedPrecondition):
 
 
 class Aborted(HubError):
-    """Somebody else was faster; read again and retry."""
+    """Another call was faster; read again and retry."""
 
     code = code_pb2.ABORTED
 
@@ -346,6 +346,6 @@ class Internal(HubError):
 
 
 class InternalError(Internal):
-    """Something that nobody foresaw; the log says what, by request id."""
+    """An unforeseen error; the log has the details, by request id."""
 
     reason = reasons.ERROR_REASON_INTERNAL

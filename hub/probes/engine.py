@@ -27,9 +27,9 @@ from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
 
 Report = Callable[[str, Observation], None]
 
-# The scheduler wakes at most once a tick and starts at most so many probes each
-# time: 1,600 a second. A probe takes the loop most of a millisecond, so whoever
-# asks the hub something meanwhile waits for no more than a few milliseconds.
+# The scheduler wakes at most once per tick and starts at most this many probes each
+# time: 1,600 per second. A probe takes most of a millisecond of the event loop, so a
+# caller of the hub waits for a few milliseconds at most.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
 # Of endpoints that were never asked; more where the fleet is too large for it.
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ProbeEngine:
-    """Probes the endpoints that it is told to watch."""
+    """Probes the endpoints that it watches."""
 
     def __init__(
         self, settings: ProbeSettings, report: Report, clock: Clock, random: Random
@@ -273,7 +273,7 @@ class ProbeEngine:
             is_extra=self._is_extra(run, watched),
         )
         if isinstance(error, Unreachable):
-            # Who comes back may be somebody else.
+            # What comes back may be another server.
             watched.prober = None
         try:
             self._report(run.id, observation)

@@ -149,7 +149,7 @@ class Asker:
     """Asks one endpoint during one probe.
 
     `first_answer_ms` is how long the first answer took, None before it. `is_asked`:
-    somebody waits for what this probe sees.
+    a caller waits for the outcome of this probe.
     """
 
     def __init__(

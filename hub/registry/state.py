@@ -1,12 +1,11 @@
 """The registry's state: every endpoint and every host's resources, at a revision.
 
-Pure: state + command + now → state + events. It is filled from the store's
-change feed (durable facts) and from probes and reports (observed facts), and
-it is the only thing that answers questions about the fleet.
+Pure: state + command + now → state + events. The store's change feed fills it with what
+is registered, probes and reports with what is observed. All questions about the fleet
+are answered from here.
 
-Every change takes the next revision. Changes that watchers care about also go
-into the ring; the bookkeeping of checks and the resource reports, which change
-all the time, do not.
+Every change takes the next revision. Changes that watchers care about also go into the
+ring. The bookkeeping of checks and the resource reports change all the time and do not.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -38,7 +37,7 @@ AliasRecord = Versioned[ModelAlias]
 
 @dataclass(frozen=True, slots=True)
 class EndpointEvent:
-    """One change of an endpoint; `before` or `after` is None at its birth or death."""
+    """One change of an endpoint; `before` is None if it is new, `after` if it is removed."""
 
     revision: int
     id: str
@@ -47,17 +46,16 @@ class EndpointEvent:
 
 
 class Registry:
-    """All that the hub knows of the fleet.
+    """All that the hub knows about the fleet.
 
-    `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one. The ring keeps the
-    last `ring_capacity` changes, as far as their endpoints take `ring_bytes` of memory:
-    one that shows other models at every probe shall not fill it.
+    `first_revision` is where this incarnation starts to count; it must be greater than 0
+    and than every revision of an earlier one. The ring keeps the last `ring_capacity`
+    changes, as long as their endpoints take at most `ring_bytes` of memory: an endpoint
+    that shows other models at every probe must not fill the memory.
 
-    `endpoints_revision` is the revision of the last change of any endpoint.
-    Reports of resources, which come all the time, leave it alone: so listings
-    can be kept for as long as it stands. `event_revision` leaves out the
-    bookkeeping of checks too, and counts the aliases.
+    `endpoints_revision` is the revision of the last change of any endpoint. Resource
+    reports, which come all the time, do not change it, so listings can be cached by it.
+    `event_revision` leaves out the bookkeeping of checks too, and includes the aliases.
     """
 
     def __init__(
@@ -79,8 +77,8 @@ class Registry:
         self.aliases: LatestLog[AliasRecord] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
-        # What is claimed of a host's accelerator memory, by agent: what its endpoints
-        # load and unload changes what the others there can count on.
+        # The claims on each host's accelerator memory, by agent: what one endpoint loads
+        # or unloads changes what its neighbours on the host have left.
         self.claims: LatestLog[Claim] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
@@ -94,9 +92,9 @@ class Registry:
         self.health = health if health is not None else FleetHealth()
         self._reports_ttl_ms = resources_ttl_ms
         self._vram = VramLedger()
-        # When each sidecar's view of an endpoint ends, the next one first.
+        # When each sidecar's view of an endpoint expires, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
-        # Until when each agent that has reported an endpoint counts as there, likewise.
+        # Until when each agent that has reported an endpoint counts as present, likewise.
         self._reporters: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
@@ -114,13 +112,13 @@ class Registry:
         return self._healthy
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Has `listener` called after every change. It must be quick and not raise."""
+        """Calls `listener` after every change. It must be fast and must not raise."""
         self._listeners.append(listener)
 
     # Questions.
 
     def get(self, endpoint_id: str) -> EndpointRecord | None:
-        """The endpoint of that id, or None."""
+        """The endpoint with that id, or None."""
         return self._endpoints.get(endpoint_id)
 
     def endpoints(self, after_id: str = "") -> Iterator[EndpointRecord]:
@@ -132,11 +130,11 @@ class Registry:
         return (self._endpoints[self._ids[i]] for i in range(start, len(self._ids)))
 
     def with_model(self, model: str) -> list[EndpointRecord]:
-        """The endpoints that have a model of that name, sorted by id."""
+        """The endpoints that have a model with that name, sorted by id."""
         return [self._endpoints[id_] for id_ in self.model_index.ids(model)]
 
     def of_agent(self, agent_id: str) -> Collection[str]:
-        """The ids of the endpoints whose host an agent reports of, in no order."""
+        """The ids of the endpoints whose host an agent reports on, in no order."""
         return self._by_agent.get(agent_id, ())
 
     def models(self) -> list[str]:
@@ -148,7 +146,7 @@ class Registry:
         return self.model_index.counts()
 
     def vram(self, agent_id: str) -> VramRecord:
-        """What is measured and what is claimed of a host's accelerator memory."""
+        """What is measured and what is claimed in a host's accelerator memory."""
         return self._vram.account(agent_id, self.resources.get(agent_id))
 
     def vram_accounts(self) -> list[VramRecord]:
@@ -156,16 +154,16 @@ class Registry:
         agents = {agent_id for agent_id, _ in self.resources.items()}
         return [self.vram(agent_id) for agent_id in sorted(agents.union(self._vram.agents()))]
 
-    # Durable facts, from the store's feed.
+    # What is registered, from the store's feed.
 
     def put_alias(self, alias: ModelAlias) -> None:
-        """Takes over a model alias. Nobody may change `alias` after."""
+        """Sets a model alias. The caller must not change `alias` afterwards."""
         revision = self.event_revision = self._next_revision()
         self.aliases.put(alias.name, Versioned(alias, revision), revision, 0)
         self._notify()
 
     def remove_alias(self, name: str) -> None:
-        """Forgets a model alias; nothing happens where it is not there."""
+        """Removes a model alias; does nothing if it is not there."""
         if self.aliases.get(name) is None:
             return
         self.event_revision = self._next_revision()
@@ -173,11 +171,11 @@ class Registry:
         self._notify()
 
     def put_endpoint(self, registered: Endpoint) -> None:
-        """Takes over what was registered; what was observed of the endpoint stays.
+        """Sets what is registered of an endpoint; what was observed stays.
 
-        Only where the same id now means another server (scheme or base path
-        changed, or another backend was registered) is the observed forgotten; and
-        of one that is disabled nobody knows any more whether it is healthy.
+        If the same id now means another server (another scheme, base path or registered
+        backend), what was observed is forgotten. The status of a disabled endpoint
+        becomes unknown.
         """
         before = self._endpoints.get(registered.id)
         after = Endpoint()
@@ -195,13 +193,13 @@ class Registry:
         self._set(registered.id, before, after, event=True)
 
     def remove_endpoint(self, endpoint_id: str) -> None:
-        """Forgets an endpoint; nothing happens where it is not there."""
+        """Removes an endpoint; does nothing if it is not there."""
         before = self._endpoints.get(endpoint_id)
         if before is not None:
             self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
-    # Observed facts, from probes, from reports, and from before the hub's start.
+    # What is observed: from probes, from reports, and from before the hub's start.
 
     def restore_endpoint(self, facts: Endpoint) -> bool:
         """Takes over what was known of an endpoint before the start, marked as restored.
@@ -221,7 +219,7 @@ class Registry:
         return True
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
-        """Takes in what a probe saw. One removed or disabled meanwhile stays so."""
+        """Adds the outcome of a probe; does nothing if the endpoint is removed or disabled."""
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.admin_state == ADMIN_STATE_DISABLED:
             return
@@ -233,9 +231,9 @@ class Registry:
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
     ) -> None:
-        """Takes in what a sidecar sees of an endpoint, received now.
+        """Adds what a sidecar sees of an endpoint, received now.
 
-        Only the endpoint's own sidecar is believed; another's word changes nothing.
+        Only reports of the endpoint's own sidecar count.
         """
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.agent_id != agent_id:
@@ -249,25 +247,25 @@ class Registry:
         self._set(endpoint_id, before, after, event=event)
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
-        """Takes in a host's report, received now. Nobody may change `report` after."""
+        """Adds a host's report, received now. The caller must not change `report` afterwards."""
         self.revision = revision = self.revision + 1
         record = ResourcesRecord(agent_id, report, revision, now_ms)
         self.resources.put(agent_id, record, revision, now_ms)
         self._notify()
 
     def note_report(self, agent_id: str, now_ms: int) -> None:
-        """Remembers that an agent has reported an endpoint, for as long as reports live."""
+        """Records that an agent has reported an endpoint, for as long as reports live."""
         self._reporters[agent_id] = now_ms + self._reports_ttl_ms
         self._reporters.move_to_end(agent_id)
         while next(iter(self._reporters.values())) <= now_ms:
             self._reporters.popitem(last=False)
 
     def has_reported(self, agent_id: str, now_ms: int) -> bool:
-        """Whether an agent has reported lately, an endpoint or its host's resources."""
+        """Whether an agent has recently reported an endpoint or its host's resources."""
         return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
 
     def expire(self, now_ms: int) -> None:
-        """Drops the reports whose time is over."""
+        """Drops expired reports."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
             self._vram.drop(agent_id)
@@ -287,7 +285,7 @@ class Registry:
             self._set(endpoint_id, before, after, event=True)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next report's time is over, or None."""
+        """When the next report expires, or None."""
         deadlines = [self.resources.next_deadline_ms(), next(iter(self._views.values()), None)]
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -317,7 +315,7 @@ class Registry:
             self._index(id_, before, record)
             self.event_revision = revision
             size = _memory_of(record)
-            # What an event made is counted with it; a check made this alone.
+            # The record before a check belongs to no other event, so it counts here.
             if self.checks.drop(id_):
                 size += _memory_of(before)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)

@@ -1,7 +1,5 @@
 """Warm restarts: the hub begins with what it knew before, and keeps what it observes."""
 
-from collections.abc import Callable
-
 import structlog
 
 from hub.base.clock import Clock
@@ -50,9 +48,9 @@ class WarmRestart:
                 damaged=restored.damaged,
             )
 
-    def start(self, on_failure: Callable[[], None]) -> None:
-        """Publishes what changes from now on."""
-        tell_of_end(self._publisher.start(self._restored), on_failure)
+    def start(self) -> None:
+        """Publishes what changes from now on. A hub goes on without it if it fails."""
+        tell_of_end(self._publisher.start(self._restored), lambda: None)
         self._restored = Restored()
 
     async def stop(self) -> None:

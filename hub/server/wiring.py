@@ -1,4 +1,4 @@
-"""The store and the rate limiters, made from the settings."""
+"""What the hub's capabilities take from its settings."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def make_store(
 ) -> Store:
     """The store that the settings name. Raises StartError.
 
-    `on_failure` is called if its change feed has ended for good.
+    `on_failure` is called if its feed of changes has ended for good.
     """
     if not settings.store.etcd:
         return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
@@ -46,7 +46,7 @@ def make_limiters(limits: RateLimitSettings) -> dict[Role, RateLimiter]:
 
 
 def limits_by_role(limits: RateLimitSettings) -> dict[Role, dict[Tier, int]]:
-    """Calls per minute by the caller's role and the tier of the call."""
+    """Calls per minute by the caller's role and the call's tier."""
     by_role = {
         ROLE_SIDECAR: limits.sidecar,
         ROLE_READER: limits.reader,

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from hub.sidecar.local_server import LocalServer
 from hub.sidecar.recognise import recognise
 
-# Where Ollama, vLLM, llama.cpp, LM Studio and SGLang listen unless told otherwise.
-# Whoever answers there is asked what it is; the port proves nothing.
+# The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
+# asked what it is, because a port proves nothing.
 USUAL_PORTS = (11434, 8000, 8080, 1234, 30000)
 
 # How long a server that was found and has gone is still reported as gone.

@@ -38,12 +38,12 @@ _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2.0
 _KEEPALIVE_S = 20.0
 _MAX_FRAME_BYTES = 65_536
-# How long the first look and the first sample may take before the hub is told without them.
+# How long the first look and the first sample may take before the sidecar connects without.
 _FIRST_LOOK_S = 5.0
 
 
 def run(settings: SidecarSettings, log_level: str) -> int:
-    """Runs a sidecar until it is told to stop; returns the process's exit code."""
+    """Runs a sidecar until a signal stops it; returns the exit code of the process."""
     sidecar_log.configure(log_level, lambda: settings.token_source.current)
     return asyncio.run(_until_stopped(settings))
 
@@ -92,7 +92,7 @@ class SidecarRunner:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        # A task that failed shall not fail in silence.
+        # A failed task must not go unnoticed.
         if not looking.cancelled():
             looking.result()
         return 0 if talking.cancelled() else talking.result()

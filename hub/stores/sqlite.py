@@ -245,7 +245,7 @@ class SqliteStore:
 def _post(
     loop: asyncio.AbstractEventLoop, function: Callable[[Unpack[_Ts]], None], *args: *_Ts
 ) -> None:
-    """Calls `function` in the loop; a loop that is closed has nobody left to tell."""
+    """Calls `function` in the loop; does nothing if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
 

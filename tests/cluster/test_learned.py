@@ -11,7 +11,7 @@ def test_load_times_are_known_after_a_restart():
     before = LoadTimes()
     learned = LearnedLoadTimes(before)
     for took_ms in (1000, 3000, 2000):
-        before.told("10.0.0.1:11434", "org/model:8b", took_ms)
+        before.measured("10.0.0.1:11434", "org/model:8b", took_ms)
     (name,) = learned.take_changed()
     value = learned.export(name)
     assert value is not None
@@ -26,8 +26,8 @@ def test_load_times_are_known_after_a_restart():
 def test_what_gave_way_is_not_kept():
     times = LoadTimes(capacity=1)
     learned = LearnedLoadTimes(times)
-    times.told("a:1", "m", 10)
-    times.told("b:1", "m", 10)
+    times.measured("a:1", "m", 10)
+    times.measured("b:1", "m", 10)
     exports = {name: learned.export(name) for name in learned.take_changed()}
     assert exports["a:1/m"] is None
     assert exports["b:1/m"] is not None

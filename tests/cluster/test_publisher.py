@@ -61,7 +61,7 @@ async def test_what_a_hub_observed_is_known_to_its_next_start(facts, clock):
     async with publishing(registry, facts, clock):
         registry.observe(ID, success(NOW))
         registry.report_resources("node-1", ReportResourcesRequest(cpu_percent=7), NOW)
-        registry.health.load_times.told(ID, "m", 4000)
+        registry.health.load_times.measured(ID, "m", 4000)
         await wait_until(lambda: KEY in facts.values)
     after = registry_of(endpoint(), first_revision=1000)
     restored = warm_start(after, facts, age_ms=2000, now_ms=NOW + 2000)

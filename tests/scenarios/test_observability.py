@@ -110,7 +110,7 @@ async def test_the_log_has_connects_and_disconnects_with_their_reason(hub):
             async with hub.sidecar("node-1", token=token) as second:
                 assert await first.closed() == (4001, "replaced")
                 await second.ask({"type": "ping"})
-            await wait_until(lambda: len(hub.hub._presence) == 0)
+            await wait_until(lambda: len(hub.hub._fleet.presence) == 0)
     said = [each for each in events if each["event"].startswith("sidecar")]
     assert [each["event"] for each in said] == [
         "sidecar identified",

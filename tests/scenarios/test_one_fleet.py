@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from hub.contract import rpcs
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller, Principal
+from hub.service.dispatcher import Received
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
@@ -38,7 +38,7 @@ async def by_service(hub: RunningHub, fake: FakeServer) -> AsyncIterator[None]:
     request = RegisterEndpointRequest(host=fake.host, port=fake.port)
     caller = Caller(Principal(ROLE_ADMIN, "", "test"), "127.0.0.1", "grpc")
     rpc = rpcs.rpc("RegisterEndpoint")
-    await hub.service.carry_out(rpc, request, caller, 1_800_000_000_000)
+    await hub.dispatcher.dispatch(rpc, caller, lambda: Received(request), 1_800_000_000_000)
     yield
 
 

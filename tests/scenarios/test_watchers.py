@@ -22,7 +22,7 @@ from hub.client import AsyncHub, Retry
 from hub.registry.filters import EndpointFilter
 from hub.registry.observation import Load
 from hub.registry.state import Registry
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import (
     RegisterEndpointRequest,
     RemoveEndpointRequest,
@@ -176,14 +176,14 @@ class WatchersMachine(RuleBasedStateMachine):
         given = settings_for(
             Path(self.directory.name), grpc={"address": self.grpc}, probes={"interval_s": 3600}
         )
-        self.hub = Hub(given, SystemClock())
+        self.hub = HubServer(given, SystemClock())
         await self.hub.start()
         self.registry.ring._capacity = RING
         self.client = RunningHub(self.hub, given)
 
     @property
     def registry(self) -> Registry:
-        return self.hub._require_registry()
+        return self.hub._require_fleet().registry
 
     # Changes of the fleet.
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
+from hub.service.operations import GET_METRICS
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,12 @@ class MetricFacts:
     help: str
 
 
-def metric_facts(hub: Hub) -> list[MetricFacts]:
+def metric_facts(hub: HubServer) -> list[MetricFacts]:
     """All metrics that the hub defines, in the order and with the names of a scrape."""
     facts = []
-    for source in hub._http._metrics._sources:
+    assert hub._listeners is not None
+    handlers = hub._listeners.dispatcher._routes[GET_METRICS].handler.__self__
+    for source in handlers._metrics._sources:
         for metric in source():
             if metric.name.startswith("llmhub_"):
                 labels = tuple(getattr(metric, "_labelnames", ()))

@@ -19,7 +19,7 @@ from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.tls import find_credentials
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module
 from hub.transports.certificate import ServerTls
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
@@ -43,7 +43,7 @@ async def serving(tmp_path: Path, certificate: Certificate, client_ca: Path | No
             "client_ca_file": str(client_ca or ""),
         },
     )
-    hub = Hub(settings, SystemClock())
+    hub = HubServer(settings, SystemClock())
     try:
         await hub.start()
         yield hub, (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()

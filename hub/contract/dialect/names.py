@@ -8,13 +8,13 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 
 MAX_VALUE_CHARS: Final = 50
-"""Of a value, or of a map's key, no more than this many characters are told."""
+"""How many characters of a value or of a map's key an error shows."""
 
 MAX_VIOLATIONS: Final = 64
-"""Of one message, no more violations than this are told.
+"""How many violations of one message are reported.
 
 A frame of 64 KiB holds 32,000 wrong items; a reply must not be fifty times as long
-as what it answers.
+as the frame.
 """
 
 TIMESTAMP: Final = "google.protobuf.Timestamp"
@@ -61,7 +61,7 @@ def map_path(key: str) -> str:
 
 
 def json_type(value: object) -> str:
-    """The JSON name of the value's type, as details tell it."""
+    """The JSON name of the value's type, as in the details of a violation."""
     match value:
         case None:
             return "null"

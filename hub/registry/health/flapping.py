@@ -1,9 +1,8 @@
-"""Flap damping: whose probes change their outcome too often to be trusted. Pure.
+"""Flap damping: marks endpoints whose probes change their outcome too often. Pure.
 
-Outcomes are counted, not statuses: an endpoint that fails every other probe never
-misses often enough in a row to become unhealthy, and is as little to be trusted
-as one that goes down and up. The mark does not change the status, which goes on
-to say what the probes say; it is for whoever chooses among endpoints.
+Outcomes count, not statuses: an endpoint that fails every other probe never fails often
+enough in a row to become unhealthy, but cannot be trusted either. The mark does not
+change the status, which still says what the probes say; it helps to choose an endpoint.
 """
 
 from collections import deque
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class FlapMark:
-    """Why an endpoint is not trusted, and from when on it is again."""
+    """Why an endpoint is not trusted, and when it will be trusted again."""
 
     reason: str
     trusted_at_ms: int
@@ -26,10 +25,10 @@ class _Outcomes:
 
 
 class Damper:
-    """Remembers the changes of those that changed lately.
+    """Stores the recent changes of outcome of each endpoint.
 
-    As many as `changes` of them within `window_ms` make an endpoint flapping, until
-    it has been steady for `hold_ms`. A steady fleet takes no memory.
+    An endpoint is flapping after `changes` of them within `window_ms`, until it has been
+    steady for `hold_ms`. A steady fleet takes no memory.
     """
 
     def __init__(self, *, changes: int, window_ms: int, hold_ms: int) -> None:
@@ -41,11 +40,11 @@ class Damper:
         self._records: dict[str, _Outcomes] = {}
 
     def __len__(self) -> int:
-        """How many endpoints have changed lately."""
+        """The number of endpoints with recent changes."""
         return len(self._records)
 
     def judge(self, id_: str, now_ms: int, *, changed: bool) -> FlapMark | None:
-        """The verdict after a probe; `changed`: its outcome is not that of the last one."""
+        """The mark after a probe, or None; `changed`: its outcome differs from the last one's."""
         record = self._records.get(id_)
         if record is None:
             if not changed:

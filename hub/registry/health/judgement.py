@@ -1,4 +1,4 @@
-"""The fleet's health: what each observation means in the light of all others. Pure.
+"""The fleet's health: what each observation means, given all the others. Pure.
 
 observation ─► preservation   may a healthy endpoint fall now?
             ─► liveness       status, facts, fault
@@ -52,13 +52,13 @@ class FleetHealth:
             confirm_ms=round(preservation.confirm_s * 1000),
         )
         self._load_times = LoadTimes()
-        # The models as each endpoint's probe saw them last: the same tuple means that
-        # nothing has changed, and nothing need be compared.
+        # The models that each endpoint's last probe saw: if the next one returns the same
+        # tuple, nothing has changed and nothing needs to be compared.
         self._models: dict[str, Sequence[Model]] = {}
 
     @property
     def preservation_state(self) -> preservation.State:
-        """Whether the hub mistrusts what its probes show."""
+        """Whether the hub mistrusts its probes."""
         return self._preservation.state
 
     @property
@@ -68,17 +68,17 @@ class FleetHealth:
 
     @property
     def freezes(self) -> int:
-        """How often the hub has begun to mistrust its probes."""
+        """How often the hub has started to mistrust its probes."""
         return self._preservation.freezes
 
     def preservation(self, healthy: int, now_ms: int) -> preservation.PreservationReport:
-        """How things stand now, of so many endpoints that are healthy."""
+        """The current state of self-preservation, with `healthy` healthy endpoints."""
         return self._preservation.report(healthy, now_ms)
 
     def observe(self, endpoint: Endpoint, seen: Observation, healthy: int) -> bool:
-        """Writes what a probe saw into an endpoint, of a fleet with so many healthy.
+        """Writes the outcome of a probe into an endpoint; `healthy` is the number of healthy ones.
 
-        Returns whether watchers care.
+        Returns whether the change is an event for watchers.
         """
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
@@ -114,7 +114,7 @@ class FleetHealth:
         ends_ms: int,
         now_ms: int,
     ) -> bool:
-        """Writes what a sidecar sees until `ends_ms` into an endpoint; as `observe`."""
+        """Writes a sidecar's report, valid until `ends_ms`, into an endpoint. Like `observe`."""
         view = SidecarView(agent_id=agent_id, error=report.error, version=report.version)
         if report.HasField("reachable"):
             view.reachable = report.reachable
@@ -123,7 +123,7 @@ class FleetHealth:
         for model in report.models:
             if model.HasField("expected_load"):
                 took_ms = model.expected_load.ToMilliseconds()
-                self._load_times.told(endpoint.id, model.name, took_ms)
+                self._load_times.measured(endpoint.id, model.name, took_ms)
         models = None
         if report.models:
             first = {model.name: model for model in reversed(report.models)}
@@ -133,20 +133,20 @@ class FleetHealth:
         return status.see(endpoint, view, backend=report.backend, models=models)
 
     def forget(self, id_: str) -> None:
-        """Forgets an endpoint that is gone, or is another server from now on."""
+        """Forgets an endpoint that was removed or is now another server."""
         self._damper.forget(id_)
         self._preservation.recovered(id_)
         self._load_times.forget(id_)
         self._models.pop(id_, None)
 
     def pause(self, id_: str) -> None:
-        """Takes notice that an endpoint is not probed any more: it fails no longer."""
+        """An endpoint is no longer probed, so it no longer counts as failing."""
         self._preservation.recovered(id_)
 
     def _news_of_models(
         self, id_: str, seen: Observation, before_ms: int | None
     ) -> Sequence[Model] | None:
-        """The models to write into the endpoint; None where they are there already."""
+        """The models to write into the endpoint; None if they are there already."""
         models = seen.models
         known = self._models.get(id_)
         if models is not None and models is known:
@@ -175,18 +175,18 @@ class FleetHealth:
         if expected_ms is None:
             return model
         learned = Model()
-        # What a probe saw belongs to the probe, which may show it again.
+        # The message belongs to the probe, which may return it again.
         learned.CopyFrom(model)
         learned.expected_load.FromMilliseconds(expected_ms)
         return learned
 
     def _mark_flapping(self, endpoint: Endpoint, now_ms: int, *, turned: bool) -> bool:
-        verdict = self._damper.judge(endpoint.id, now_ms, changed=turned)
+        mark = self._damper.judge(endpoint.id, now_ms, changed=turned)
         was_flapping = endpoint.HasField("flapping")
-        if verdict is None:
+        if mark is None:
             endpoint.ClearField("flapping")
             return was_flapping
-        trusted_at = to_timestamp(verdict.trusted_at_ms)
-        endpoint.flapping.reason = verdict.reason
+        trusted_at = to_timestamp(mark.trusted_at_ms)
+        endpoint.flapping.reason = mark.reason
         endpoint.flapping.trusted_at.CopyFrom(trusted_at)
         return turned or not was_flapping

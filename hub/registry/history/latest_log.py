@@ -85,7 +85,7 @@ class LatestLog(Generic[V]):
         return True
 
     def drop(self, key: str) -> bool:
-        """Removes a key without a trace: readers are not told. False if it was not there."""
+        """Removes a key without a tombstone: readers do not notice. False if it was not there."""
         return self._live.pop(key, None) is not None
 
     def bury(self, key: str, revision: int) -> None:

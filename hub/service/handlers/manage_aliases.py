@@ -3,9 +3,9 @@
 from operator import attrgetter
 
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.changes.alias_book import AliasBook
 from hub.service.changes.audit_trail import AuditTrail, Author
-from hub.service.dispatcher import Caller
 from hub.service.handlers.paging import Pager
 from llmhub.v1.admin_service_pb2 import (
     ListAuditEventsRequest,

@@ -8,13 +8,11 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from hub.base.clock import Clock
 from hub.contract.dialect.names import enum_word
 from hub.contract.errors import HubError, LimitReached
-from hub.contract.rpcs import rpc
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller, Service
-from hub.transports.http.authentication import Authenticator
+from hub.service.access.caller import Principal
+from hub.service.operations import FOLLOW_DASHBOARD, SHOW_CALLER
+from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.dashboard.updates import LiveUpdates
 from hub.transports.http.shared_body import write_shared
 from llmhub.v1.resources_pb2 import Role
@@ -25,7 +23,6 @@ MAX_STREAMS: Final = 256
 MAX_STREAMS_PER_TOKEN: Final = 32
 """The maximum number per token, over all its sessions."""
 
-_WATCH: Final = rpc("WatchRegistry")
 # Proxies close silent connections, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
 
@@ -43,16 +40,13 @@ class DashboardStream:
     def __init__(
         self,
         updates: LiveUpdates,
-        auth: Authenticator,
-        service: Service,
-        clock: Clock,
+        calls: HttpCalls,
         about: Callable[[], dict[str, object]],
     ) -> None:
         """`about` returns what the first event says about the hub."""
         self._updates = updates
-        self._auth = auth
-        self._service = service
-        self._clock = clock
+        self._calls = calls
+        self._clock = calls.clock
         self._about = about
         self._by_token: Counter[str] = Counter()
 
@@ -61,10 +55,7 @@ class DashboardStream:
 
         Ends with `end` if the caller's token or session ends, or the hub stops.
         """
-        now_ms = self._clock.now_ms()
-        principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, self._auth.address(request), "http")
-        self._service.admit_or_raise(_WATCH, caller, now_ms)
+        principal: Principal = await self._calls.call(request, FOLLOW_DASHBOARD)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
         if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
@@ -99,16 +90,16 @@ class DashboardStream:
         while True:
             await write_shared(response, block)
             await updates.wait(follower, _BEAT_S)
-            if (ending := self._ending(request)) is not None:
+            if (ending := await self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))
                 return
             block = updates.take(follower) or _event("beat", {"now": self._clock.now_ms()})
 
-    def _ending(self, request: web.Request) -> str | None:
+    async def _ending(self, request: web.Request) -> str | None:
         if self._updates.stopped:
             return "stopping"
         try:
-            self._auth.principal(request, self._clock.now_ms())
+            await self._calls.call(request, SHOW_CALLER)
         except HubError:
             return "signed_out"
         return None

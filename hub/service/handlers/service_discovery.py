@@ -12,6 +12,7 @@ from hub.base.slices import Slices
 from hub.contract.dialect.names import enum_word
 from hub.registry.history.follower import Follower
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
 
 _PREFIX: Final = "__meta_llm_hub_"
@@ -26,7 +27,7 @@ class _Listed:
     registered_s: int
 
 
-class ServiceDiscovery:
+class DiscoveryHandlers:
     """Both bodies, cached until an event changes them.
 
     Checks that find nothing new come hundreds of times per second in a large fleet;
@@ -45,7 +46,7 @@ class ServiceDiscovery:
         self._models = b""
         self._models_revision: int | None = None
 
-    async def prometheus_targets(self) -> bytes:
+    async def list_prometheus_targets(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every endpoint that is not disabled, each as a target of its own.
 
         The format of HTTP service discovery
@@ -58,7 +59,7 @@ class ServiceDiscovery:
         await self._slices.run(lambda: making)
         return self._targets
 
-    async def openai_models(self) -> bytes:
+    async def list_openai_models(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
 
         `created` is the time in epoch seconds at which the first endpoint with the
