@@ -1,11 +1,13 @@
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
-from hub.client.call_errors import call_failed
+from hub.client.call_errors import Violation, call_failed
 from hub.contract.errors import (
     FieldViolation,
     HubError,
     ModelUnknown,
+    NoCapacity,
     NoHealthyEndpoint,
     ValidationFailed,
 )
@@ -52,6 +54,22 @@ def test_what_is_not_there_is_none() -> None:
         grpc.StatusCode.INVALID_ARGUMENT,
     )
     assert invalid.reason == "VALIDATION_FAILED"
+    assert invalid.violations == (Violation("model", "is required", "REQUIRED"),)
+
+
+def test_rejected_candidates_are_read_off_the_metadata() -> None:
+    error = NoCapacity("no", metadata={"model": "m", "labels": "1", "rejected h:1": "no zone"})
+    failed = told(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert failed.rejections == {"h:1": "no zone"}
+
+
+def test_the_reason_of_another_service_is_none_of_the_hubs() -> None:
+    info = error_details_pb2.ErrorInfo(reason="QUOTA", domain="proxy.example")
+    status = status_pb2.Status(code=14, message="no")
+    status.details.add().Pack(info)
+    trailing = (("grpc-status-details-bin", status.SerializeToString()),)
+    failed = call_failed(Failed(grpc.StatusCode.UNAVAILABLE, "no", trailing))
+    assert failed.reason == ""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ _PROGRAM = """
 import sys
 
 ALLOWED = {"grpc", "google", "typing_extensions", "hub", "llmhub", "buf"}
-HUB = {"hub", "hub.base", "hub.base.timestamps", "hub.base.tls_files"}
+HUB = {"hub", "hub.base", "hub.base.address", "hub.base.timestamps", "hub.base.tls_files"}
 
 class Guard:
     def find_spec(self, name, path=None, target=None):

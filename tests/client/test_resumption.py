@@ -87,3 +87,12 @@ def test_an_event_of_a_newer_hub_is_passed_on() -> None:
     watch.receive(told(7))
     unknown = RegistryEvent(type=EVENT_TYPE_PUT, revision=8)
     assert watch.receive(told(8, unknown)) == [unknown]
+
+
+def test_a_watch_can_begin_after_a_revision() -> None:
+    watch = Resumption(WatchRegistryRequest(after_revision=5))
+    assert after(watch) == 5
+    assert watch.receive(told(7, put("a"))) == [put("a")]
+    assert after(watch) == 7
+    watch.forget()
+    assert after(watch) is None
