@@ -17,7 +17,7 @@ from hub.base.load_settings import ConfigError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
 from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_credentials
+from hub.cli.calling.tls import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.server.hub_server import Hub
 from hub.transports import certificate as tls_module
@@ -197,9 +197,9 @@ def test_half_of_the_settings(name, why):
 
 def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
-    assert find_credentials(TlsFiles.of(None, None, None), tls=False) is None
-    assert find_credentials(TlsFiles.of(None, None, None), tls=True) is not None
-    assert find_credentials(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
+    assert find_tls(TlsFiles.of(None, None, None), tls=False) is None
+    assert find_tls(TlsFiles.of(None, None, None), tls=True) is not None
+    assert find_tls(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
     monkeypatch.setenv("LLM_HUB_TLS_CA", str(tmp_path / "missing.pem"))
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
@@ -207,7 +207,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
     ):
         with pytest.raises(CommandFailed) as refused:
-            find_credentials(TlsFiles.of(file, None, None), tls=False)
+            find_tls(TlsFiles.of(file, None, None), tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 
