@@ -1,7 +1,7 @@
-"""The files with which a caller speaks TLS to a hub: whom it trusts, and who it is.
+"""The files with which a caller uses TLS to a hub: what it trusts, and its certificate.
 
-Shared by the command, the client library and the sidecar, so without gRPC, which
-the sidecar does not load.
+The command, the client library and the sidecar share it. It does not import gRPC,
+which the sidecar does not load.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class TlsFilesError(Exception):
-    """A file does not do. `option` is "ca", "cert" or "key"; the message is one line."""
+    """A file is unusable. `option` is "ca", "cert" or "key"; the message is one line."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -22,10 +22,10 @@ class TlsFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Files in PEM, each "" where there is none.
+    """Files in PEM, each "" if there is none.
 
-    `ca`: certificates that are trusted alone. `cert`: the caller's own certificate,
-    with those between it and its authority. `key`: its key; "" where it is in `cert`.
+    `ca`: the only certificates to trust. `cert`: the caller's own certificate, with
+    those between it and its authority. `key`: its key; "" if it is in `cert`.
     """
 
     ca: str = ""
@@ -40,7 +40,7 @@ class TlsFiles:
         key: str | None,
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
-        """What is None is taken from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
+        """What is None comes from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
         given = {"CA": ca, "CERT": cert, "KEY": key}
         return cls(
             *(each or environment.get(f"LLM_HUB_TLS_{name}", "") for name, each in given.items())
@@ -109,7 +109,9 @@ def _show(context: ssl.SSLContext, files: TlsFiles, key: bytes, certificates: by
             Path(files.cert).expanduser(), Path(file).expanduser(), password=_no_password
         )
     except _EncryptedKeyError:
-        raise TlsFilesError(option, f"{file}: is encrypted; nobody is asked") from None
+        raise TlsFilesError(
+            option, f"{file}: is encrypted; give a key without a password"
+        ) from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsFilesError(option, f"{file} is not the key of {files.cert}") from None

@@ -1,4 +1,4 @@
-"""The story of the README, told by the command to a hub that runs."""
+"""The steps of the README, with the command and a running hub."""
 
 import json
 import stat

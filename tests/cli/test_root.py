@@ -22,11 +22,11 @@ def test_every_command_tells_what_it_does() -> None:
 
 
 def test_the_help_and_the_documentation_name_every_exit_code() -> None:
-    told = llm_hub("--help").out.partition("Exit codes:")[2].partition("Options:")[0].split()
-    listed = (ROOT / "docs/cli.md").read_text().partition("## Exit codes")[2]
+    listed = llm_hub("--help").out.partition("Exit codes:")[2].partition("Options:")[0].split()
+    documented = (ROOT / "docs/cli.md").read_text().partition("## Exit codes")[2]
     for code in (0, *ExitCode):
-        assert f"{code:d}" in told
-        assert f"| {code:d} | " in listed
+        assert f"{code:d}" in listed
+        assert f"| {code:d} | " in documented
 
 
 def test_without_a_command_it_says_what_there_is() -> None:

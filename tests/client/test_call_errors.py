@@ -30,7 +30,7 @@ class Failed(grpc.RpcError):
         return self._given[2]
 
 
-def told(error: HubError, code: grpc.StatusCode):
+def failed_call(error: HubError, code: grpc.StatusCode):
     status = to_status(error).SerializeToString()
     trailing = (("other", "x"), ("grpc-status-details-bin", status))
     return call_failed(Failed(code, error.message, trailing))
@@ -38,7 +38,7 @@ def told(error: HubError, code: grpc.StatusCode):
 
 def test_reason_metadata_and_retry_are_read() -> None:
     error = NoHealthyEndpoint("none", metadata={"model": "modèle", "n": "2"}, retry_after_ms=1500)
-    failed = told(error, grpc.StatusCode.UNAVAILABLE)
+    failed = failed_call(error, grpc.StatusCode.UNAVAILABLE)
     assert (failed.code, failed.message) == (grpc.StatusCode.UNAVAILABLE, "none")
     assert failed.reason == "NO_HEALTHY_ENDPOINT"
     assert failed.metadata == {"model": "modèle", "n": "2"}
@@ -47,9 +47,9 @@ def test_reason_metadata_and_retry_are_read() -> None:
 
 
 def test_what_is_not_there_is_none() -> None:
-    failed = told(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
+    failed = failed_call(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
     assert (failed.reason, failed.metadata, failed.retry_after_s) == ("MODEL_UNKNOWN", {}, None)
-    invalid = told(
+    invalid = failed_call(
         ValidationFailed([FieldViolation("model", "required", "is required")]),
         grpc.StatusCode.INVALID_ARGUMENT,
     )
@@ -59,7 +59,7 @@ def test_what_is_not_there_is_none() -> None:
 
 def test_rejected_candidates_are_read_off_the_metadata() -> None:
     error = NoCapacity("no", metadata={"model": "m", "labels": "1", "rejected h:1": "no zone"})
-    failed = told(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    failed = failed_call(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert failed.rejections == {"h:1": "no zone"}
 
 

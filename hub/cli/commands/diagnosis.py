@@ -85,7 +85,7 @@ def settings_file(file: Path | None) -> tuple[Finding, Settings | None]:
         settings = load_settings(file, os.environ)
     except ConfigError as error:
         return Finding(
-            Level.FAILED, "settings", str(error), "correct it; the hub refuses to start like this"
+            Level.FAILED, "settings", str(error), "correct it; the hub does not start with it"
         ), None
     return Finding(Level.OK, "settings", f"{where}: fine"), settings
 
@@ -99,7 +99,7 @@ def data_directory(directory: Path) -> Iterator[Finding]:
             Level.WARNING,
             "data directory",
             f"{directory}: {error.strerror}",
-            "no hub has run here; if the hub is on another machine, that is as it should be",
+            "no hub has run here; that is right if the hub runs on another machine",
         )
         return
     if status.st_mode & 0o077:
@@ -256,7 +256,7 @@ def http_server(
             Level.FAILED,
             "HTTP server",
             f"{place}: {why or error}",
-            "open the port in the firewall, or set http.address to one that is reached from here",
+            "open the port in the firewall, or set http.address to one that this machine reaches",
         )
         return
     after_s = time.time()

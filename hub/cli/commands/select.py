@@ -1,4 +1,4 @@
-"""`llm-hub select`: which endpoint the hub would choose for a model, and why."""
+"""`llm-hub select`: shows which endpoint the hub chooses for a model, and why."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""`llm-hub watch`: every change of the fleet, as it happens."""
+"""`llm-hub watch`: prints every change of the fleet as it happens."""
 
 import time
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ _ADVICE = {
 @click.option("--status", type=click.Choice(list(STATUSES)), help="Only those in this state.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Only those of this kind.")
 @label_option
-@click.option("--resources", is_flag=True, help="Also what the hosts report.")
-@click.option("--checks", is_flag=True, help="Also every probe, not only what it changed.")
+@click.option("--resources", is_flag=True, help="Show the reports of the hosts too.")
+@click.option("--checks", is_flag=True, help="Show every probe, not only changes.")
 @click.option("--after", type=click.IntRange(1), help="Resume after this revision.")
 @hub_command
 def watch(
@@ -51,10 +51,10 @@ def watch(
     checks: bool,
     after: int | None,
 ) -> None:
-    """Show the fleet and then every change of it, a line each, until it is interrupted.
+    """Show the fleet and then every change, a line each, until interrupted.
 
-    An endpoint that stops matching a filter is shown as deleted. With -o json a
-    line is an event whose revision --after resumes from.
+    An endpoint that stops matching a filter is shown as deleted. With -o json each
+    line is an event; --after resumes from its revision.
     """
     events = hub.watch(
         # Programs resume by themselves, from the revision of the last line.
