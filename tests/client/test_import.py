@@ -11,7 +11,7 @@ import sys
 
 ALLOWED = {"grpc", "google", "typing_extensions", "hub", "llmhub", "buf"}
 HUB = {
-    *("hub", "hub.base", "hub.base.timestamps", "hub.base.tls_files"),
+    *("hub", "hub.base", "hub.base.address", "hub.base.timestamps", "hub.base.tls_files"),
     *("hub.contract", "hub.contract.dialect", "hub.contract.dialect.names"),
 }
 

@@ -17,7 +17,7 @@ from hub.base.load_settings import ConfigError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
 from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_credentials
+from hub.cli.calling.tls import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module
@@ -58,7 +58,7 @@ def trusting(authority: Path, client: Certificate | None = None) -> ssl.SSLConte
     return context
 
 
-async def over_http(hub: Hub, context: ssl.SSLContext) -> int:
+async def over_http(hub: HubServer, context: ssl.SSLContext) -> int:
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"https://{hub.info().http_address}/healthz", ssl=context) as answer,
@@ -66,14 +66,14 @@ async def over_http(hub: Hub, context: ssl.SSLContext) -> int:
         return answer.status
 
 
-async def over_ws(hub: Hub, context: ssl.SSLContext) -> str:
+async def over_ws(hub: HubServer, context: ssl.SSLContext) -> str:
     async with connect(f"wss://{hub.info().ws_address}/ws", ssl=context, proxy=None) as socket:
         await socket.send('{"type":"ping"}')
         async with asyncio.timeout(10):
             return str(await socket.recv())
 
 
-async def over_grpc(hub: Hub, credentials: grpc.ChannelCredentials, token: str) -> int:
+async def over_grpc(hub: HubServer, credentials: grpc.ChannelCredentials, token: str) -> int:
     address = hub.info().grpc_address
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(address, credentials, options) as channel:
@@ -202,9 +202,9 @@ def test_half_of_the_settings(name, why):
 
 def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
-    assert find_credentials(TlsFiles.of(None, None, None), tls=False) is None
-    assert find_credentials(TlsFiles.of(None, None, None), tls=True) is not None
-    assert find_credentials(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
+    assert find_tls(TlsFiles.of(None, None, None), tls=False) is None
+    assert find_tls(TlsFiles.of(None, None, None), tls=True) is not None
+    assert find_tls(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
     monkeypatch.setenv("LLM_HUB_TLS_CA", str(tmp_path / "missing.pem"))
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
@@ -212,7 +212,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
     ):
         with pytest.raises(CommandFailed) as refused:
-            find_credentials(TlsFiles.of(file, None, None), tls=False)
+            find_tls(TlsFiles.of(file, None, None), tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 
