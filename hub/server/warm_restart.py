@@ -38,7 +38,13 @@ class WarmRestart:
         """Puts what was known into the registry, which must have its endpoints."""
         facts = await self._facts.open()
         warm_start = WarmStart(self._registry, self._learned)
-        restored = self._restored = warm_start.restore(facts, self._clock.now_ms())
+        try:
+            restored = self._restored = warm_start.restore(facts, self._clock.now_ms())
+        except Exception:
+            # Whatever it is: what probes find out again must not keep a hub from starting.
+            log.exception("facts_not_restored")
+            self._restored = Restored(outdated=[fact.key for fact in facts])
+            return
         if facts:
             log.info(
                 "facts_restored",
