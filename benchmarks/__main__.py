@@ -23,6 +23,7 @@ from benchmarks.suites import (
     registrations,
     services,
     sidecars,
+    warm_restart,
 )
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
@@ -32,6 +33,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,
+    "warm_restart": warm_restart.run,
     "fleet_10k": fleet_10k.run,
 }
 """The suites by name, in the order in which they run."""
