@@ -142,7 +142,7 @@ class HubServer:
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes
-        await self._require_fleet().probes.set_policy(map(str, probes.allow), map(str, probes.deny))
+        await self._require_fleet().probes.set_policy(probes.allow, probes.deny)
         if self._configured is not None:
             await self._configured.sync(wanted)
 

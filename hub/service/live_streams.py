@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from hub.base.alarm import Alarm
-from hub.base.clock import Clock
+from hub.base.clock import Alarm, Clock
 from hub.contract.errors import InvalidToken
 from hub.service.access.caller import Principal
 
