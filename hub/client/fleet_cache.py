@@ -176,18 +176,18 @@ class FleetCopy:
                 return Choice(verdict.endpoint, verdict.model.name, verdict.score)
             raise _why_none(model, ranking, limits, now_ms)
 
-    # The facts behind the rankings, see `hub.registry.selection.ranking.Facts`.
+    # The facts behind the rankings, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._endpoints.get(id_)
 
     def vram(self, agent_id: str) -> VramAccount:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._ledger.account(agent_id, self._resources.get(agent_id)).message
 
     def in_flight(self, _id: str) -> int:
-        """See `Facts`; only the hub knows leases."""
+        """See `FleetView`; only the hub knows leases."""
         return 0
 
     def _ranking(self, request: SelectEndpointRequest) -> Ranking:

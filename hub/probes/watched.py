@@ -7,7 +7,7 @@ from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import PROBERS, detect
 from hub.probes.faults import WrongKind
 from hub.probes.probe_client import Asker
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
@@ -25,7 +25,7 @@ class Watched:
     was first found loading.
     """
 
-    target: Target
+    target: ProbeTarget
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
     has_crashed: bool = False

@@ -54,7 +54,7 @@ Wanted = Mapping[str, Registration]
 
 def wanted_endpoints(settings: Settings) -> Wanted:
     """What the settings want registered. Raises ConfigError, in one line."""
-    policy = AddressPolicy(map(str, settings.probes.allow), map(str, settings.probes.deny))
+    policy = AddressPolicy(settings.probes.allow, settings.probes.deny)
     wanted: dict[str, Registration] = {}
     for number, entry in enumerate(settings.endpoints):
         place = f"endpoints[{number}]"

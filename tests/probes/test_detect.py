@@ -1,6 +1,6 @@
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends.llama_cpp import LlamaCppProber
 from hub.probes.backends.lm_studio import LmStudioProber
 from hub.probes.backends.ollama import OllamaProber

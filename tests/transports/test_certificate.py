@@ -125,7 +125,7 @@ async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own)
     async with serving(tmp_path, own) as (hub, token):
         renewed = self_signed(tmp_path, "renewed")
         shutil.copy(renewed.cert, own.cert)
-        with pytest.raises(StartError, match="is not the key of"):
+        with pytest.raises(ConfigError, match="is not the key of"):
             await hub.reconfigure(hub._settings)
         shutil.copy(renewed.key, own.key)
         await hub.reconfigure(hub._settings)
@@ -168,13 +168,13 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (missing, own.key, "", f"tls.cert_file: {missing}: No such file or directory"),
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
-        (own.cert, other.key, "", f"tls: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls: {garbage} and {own.key} are no certificate and key in PEM"),
+        (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
         (
             own.cert,
             locked,
             "",
-            f"tls.key_file: {locked}: is encrypted; the hub asks for no password",
+            f"tls.key_file: {locked}: is encrypted; give a key without a password",
         ),
         (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
     ):

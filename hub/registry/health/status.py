@@ -98,7 +98,7 @@ def _succeeded(
     if seen.latency_ms is not None:
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
     _take_load(endpoint, seen.load)
-    told = _take_facts(endpoint, seen.backend, seen.version, models)
+    learned = _take_facts(endpoint, seen.backend, seen.version, models)
     provenance = endpoint.provenance
     if seen.version:
         _attribute(provenance.version, OBSERVER_PROBE, at)
@@ -106,7 +106,7 @@ def _succeeded(
         _attribute(provenance.backend, OBSERVER_PROBE, at)
     if seen.models is not None:
         _attribute(provenance.models, OBSERVER_PROBE, at)
-    return told or changed
+    return learned or changed
 
 
 def see(
@@ -140,13 +140,13 @@ def see(
 
 
 def lose_sight(endpoint: Endpoint) -> None:
-    """Forgets the sidecar's view, and keeps the facts that it told, with their age."""
+    """Removes the sidecar's view, and keeps what it reported, with its age."""
     endpoint.ClearField("sidecar_view")
     _reconsider(endpoint)
 
 
 def register(endpoint: Endpoint) -> None:
-    """Says of a backend that was registered that somebody said so."""
+    """Marks the backend of a registration as given by its registrant."""
     if endpoint.backend != BACKEND_UNSPECIFIED and not endpoint.backend_detected:
         endpoint.provenance.backend.Clear()
         endpoint.provenance.backend.observer = OBSERVER_MANUAL
@@ -195,7 +195,7 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
         return
     for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
         value = getattr(load, figure)
-        # Some backends' figures are whatever somebody wrote there.
+        # Some backends report figures that make no sense.
         if value is not None and value <= _MAX_LOAD:
             setattr(endpoint.load, figure, value)
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends import llama_cpp
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -20,8 +20,8 @@ from tools.fleetsim import FakeLlamaRouter, Fleet
 FAST = ProbeSettings(interval_s=0.2)
 
 
-def target(server: LlamaServer, **more) -> Target:
-    return Target(server.id, "http", server.host, server.port, **more)
+def target(server: LlamaServer, **more) -> ProbeTarget:
+    return ProbeTarget(server.id, "http", server.host, server.port, **more)
 
 
 async def test_the_real_server_shows_model_context_build_and_slots(tiny_model: Path):
