@@ -15,7 +15,7 @@ from hub.cluster.warm_start import Restored, WarmStart
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, STATUS_HEALTHY
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
-from tests.support.facts import NOW, FactsInMemory, endpoint, registry_of, success
+from tests.support.facts import NOW, RecordedFacts, endpoint, registry_of, success
 from tests.support.waiting import wait_until
 
 ID = endpoint().id
@@ -31,7 +31,7 @@ def short_waits(monkeypatch):
 
 
 @asynccontextmanager
-async def publishing(registry: Registry, facts: FactsInMemory, clock: ManualClock, **options):
+async def publishing(registry: Registry, facts: RecordedFacts, clock: ManualClock, **options):
     learned = {"load_times": LearnedLoadTimes(registry.health.load_times)}
     made = FactPublisher(registry, facts, clock, learned, interval_ms=30_000)
     made.start(options.get("restored", Restored()))
@@ -41,14 +41,17 @@ async def publishing(registry: Registry, facts: FactsInMemory, clock: ManualCloc
         await made.stop()
 
 
-def warm_start(registry: Registry, facts: FactsInMemory, *, age_ms: int, now_ms: int) -> Restored:
+def warm_start(registry: Registry, facts: RecordedFacts, *, age_ms: int, now_ms: int) -> Restored:
     learned = {"load_times": LearnedLoadTimes(registry.health.load_times)}
     return WarmStart(registry, learned).restore(facts.aged(age_ms), now_ms)
 
 
 @pytest.fixture
-def facts():
-    return FactsInMemory()
+async def facts(tmp_path):
+    made = RecordedFacts(tmp_path / "facts.bin")
+    await made.open()
+    yield made
+    await made.close()
 
 
 @pytest.fixture
@@ -190,7 +193,7 @@ async def test_what_the_start_found_outdated_is_withdrawn_and_the_rest_left_alon
         registry.observe(endpoint(1).id, success(NOW))
         registry.observe(endpoint(2).id, success(NOW))
         await wait_until(lambda: len(facts.values) >= 2)
-    facts.values["later/kind"] = b"of another version"
+    await facts.publish({"later/kind": b"of another version"})
     after = registry_of(endpoint(1), first_revision=1000)
     restored = warm_start(after, facts, age_ms=0, now_ms=NOW)
     facts.batches.clear()

@@ -1,39 +1,38 @@
-"""Parts that tests of observed facts share: an engine in memory and a small fleet."""
+"""Parts that tests of observed facts share: a recorded engine and a small fleet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
+from hub.base.moment import SystemTime
 from hub.base.timestamps import to_timestamp
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
+from hub.stores.local_facts import LocalFacts
 from hub.stores.shared_facts import Fact, FactsUnavailable
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, Endpoint, Model
 
 NOW = 1_800_000_000_000
 
 
-class FactsInMemory:
-    """A `SharedFacts` whose failures and ages the test decides."""
+class RecordedFacts(LocalFacts):
+    """The local engine; it remembers what was published, and fails when it should."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SystemTime())
         self.values: dict[str, bytes] = {}
         self.batches: list[dict[str, bytes | None]] = []
         self.fails = False
 
-    async def open(self) -> Sequence[Fact]:
-        return self.aged(0)
-
     async def publish(self, values: Mapping[str, bytes | None]) -> None:
         if self.fails:
             raise FactsUnavailable("the disk is full")
+        await super().publish(values)
         self.batches.append(dict(values))
         for key, value in values.items():
             if value is None:
                 self.values.pop(key, None)
             else:
                 self.values[key] = value
-
-    async def close(self) -> None:
-        pass
 
     def aged(self, age_ms: int) -> list[Fact]:
         """All facts, as if they had been published so long ago."""
