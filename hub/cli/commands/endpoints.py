@@ -256,6 +256,8 @@ def _load_text(endpoint: Endpoint) -> str:
         told.append(f"{load.waiting} waiting")
     if load.HasField("kv_cache_used_ratio"):
         told.append(f"cache {load.kv_cache_used_ratio:.0%}")
+    if load.HasField("prefix_cache_hit_ratio"):
+        told.append(f"prefix hits {load.prefix_cache_hit_ratio:.0%}")
     return ", ".join(told) or "-"
 
 

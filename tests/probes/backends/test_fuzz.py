@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.probes import json_fields
+from hub.probes.answer import JsonValue
 from hub.probes.backends import (
     llama_cpp,
     lm_studio,
@@ -19,7 +20,6 @@ from hub.probes.backends import (
     vllm,
 )
 from hub.probes.faults import ProbeError
-from hub.probes.probe_client import JsonValue
 from hub.registry.observation import Load, Observation
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import Endpoint, Model
