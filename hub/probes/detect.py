@@ -60,6 +60,8 @@ async def detect(ask: Asker) -> Prober:
         return PROBERS[BACKEND_OLLAMA]()
     models = await ask.get("/v1/models")
     if not (models.ok or has_version or models.status in _UNKNOWN_ROUTE):
+        if models.status in litellm.KEY_FAULTS and await _is_litellm(ask):
+            return PROBERS[BACKEND_LITELLM]()
         models.require_ok()
     entries = json_fields.items(models.json_or_none() if models.ok else None, "data")
     if owner := _owner_of(entries):
@@ -88,7 +90,7 @@ async def _by_list(ask: Asker, *, may_be_ollama: bool) -> Prober:
         return PROBERS[BACKEND_OLLAMA]()
     if await _is_lm_studio(ask):
         return PROBERS[BACKEND_LM_STUDIO]()
-    if litellm.is_alive(await ask.get("/health/liveliness")):
+    if await _is_litellm(ask):
         return PROBERS[BACKEND_LITELLM]()
     return PROBERS[BACKEND_OPENAI]()
 
@@ -108,7 +110,7 @@ async def _without_models(ask: Asker) -> Prober | None:
         return PROBERS[BACKEND_TEI]()
     if await _is_sglang(ask):
         return PROBERS[BACKEND_SGLANG]()
-    if litellm.is_alive(await ask.get("/health/liveliness")):
+    if await _is_litellm(ask):
         return PROBERS[BACKEND_LITELLM]()
     return None
 
@@ -156,3 +158,7 @@ async def _is_llama_cpp_router(ask: Asker) -> bool:
 async def _is_sglang(ask: Asker) -> bool:
     answer = await ask.get("/get_model_info")
     return answer.ok and bool(json_fields.text(answer.json_or_none(), "model_path"))
+
+
+async def _is_litellm(ask: Asker) -> bool:
+    return litellm.is_alive(await ask.get("/health/liveliness"))

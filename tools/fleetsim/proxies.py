@@ -71,6 +71,7 @@ class FakeLiteLlm:
     )
     version: str = "1.80.0"
     may_see_info: bool = True
+    is_old: bool = False
     completions: int = 0
 
     def answer(self, request: Request) -> Reply:
@@ -81,8 +82,10 @@ class FakeLiteLlm:
                 return json_reply({"healthy_endpoints": [], "unhealthy_endpoints": []})
             case "/health/liveliness":
                 return json_reply("I'm alive!")
-            case "/health/readiness":
-                return json_reply({"status": "healthy", "litellm_version": self.version})
+            case "/health/readiness" | "/health/readiness/details":
+                is_told = self.is_old or request.path.endswith("/details")
+                told = {"litellm_version": self.version} if is_told else {}
+                return json_reply({"status": "healthy", "db": "Not connected", **told})
             case "/v1/models":
                 return model_list(list(dict(self.deployments)), "openai")
             case "/model/info" if self.may_see_info:

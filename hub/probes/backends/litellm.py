@@ -1,11 +1,16 @@
 """LiteLLM's proxy: one API before many deployments, most of them elsewhere.
 
-`/health` sends a completion to every deployment, so it is never asked. Up is told by
-`/v1/models`, which needs a key; `/health/liveliness` needs none and tells a LiteLLM
-from other servers. `/model/info` (a key may be refused it) has the context and the
-capabilities of each deployment. Whether a model is in memory somewhere, the proxy does
-not know.
+`/health` sends a completion to every deployment, so it is never asked. `/v1/models`
+tells whether the proxy serves, and needs a key; `/health/liveliness` needs none and
+tells a LiteLLM from other servers. Without a database, a missing or wrong key is
+answered 500 or 400, not 401. `/model/info` has the context and the capabilities of each
+deployment, some kilobytes for each; a key may be refused it. They come from the
+configuration, so they are asked with the version: every tenth probe, and whenever the
+list of models has changed. Whether a model is in memory somewhere, the proxy does not
+know.
 """
+
+from dataclasses import dataclass
 
 from hub.probes import json_fields
 from hub.probes.answer import Answer, JsonValue
@@ -22,8 +27,12 @@ from hub.probes.backends.capabilities import (
 )
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.faults import BadAnswer, NeedsApiKey
 from hub.probes.probe_client import Asker
-from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM, Model
+from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM
+
+KEY_FAULTS = (400, 500)
+"""What a proxy without a database answers to a missing or wrong key."""
 
 _MODES = {
     "chat": COMPLETION,
@@ -42,35 +51,69 @@ _SUPPORTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the deployments of one model have in common."""
+
+    context_length: int | None
+    capabilities: Capabilities
+
+
 class LiteLlmProber(Prober):
-    """Probes a LiteLLM proxy: two requests a probe."""
+    """Probes a LiteLLM proxy: one request a probe, three in every tenth."""
 
     kind = BACKEND_LITELLM
     title = "LiteLLM's proxy"
 
-    __slots__ = ("_cadence", "_has_info", "_version")
+    __slots__ = ("_cadence", "_names", "_told", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
-        self._has_info = True
+        self._names: list[str] = []
+        self._told: dict[str, Told] = {}
         self._version = ""
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
-        models = parse_list((await ask.get("/v1/models")).json())
-        if self._cadence.due():
-            self._has_info = True
-            readiness = await ask.get("/health/readiness")
-            # The status is 503 while its database is away; the version is told all the same.
-            self._version = json_fields.text(
-                readiness.json_or_none(), "litellm_version", limit=json_fields.MAX_VERSION
+        listed = await ask.get("/v1/models")
+        if listed.status in KEY_FAULTS and is_alive(await ask.get("/health/liveliness")):
+            raise NeedsApiKey(
+                f"{'refuses the registered' if listed.has_key else 'needs an'} API key "
+                f"({listed.status} to /v1/models)"
             )
-        if self._has_info:
-            info = await ask.get("/model/info")
-            self._has_info = info.ok
-            if info.ok:
-                add_info(models, info.json_or_none())
+        value = listed.json()
+        models = parse_list(value)
+        names = [model.name for model in models]
+        if self._cadence.due() or names != self._names:
+            self._names = names
+            self._version = await _version(ask)
+            self._told = parse_list_facts(value) | await _info(ask)
+        for model in models:
+            if (told := self._told.get(model.name)) is not None:
+                told.capabilities.write(model)
+                if told.context_length is not None:
+                    model.context_length = told.context_length
         return Sighting.of(models, self._version)
+
+
+async def _version(ask: Asker) -> str:
+    # The second is that of older versions. The status is 503 while the database is away.
+    for path in ("/health/readiness/details", "/health/readiness"):
+        answer = await ask.get(path)
+        if version := json_fields.text(
+            answer.json_or_none(), "litellm_version", limit=json_fields.MAX_VERSION
+        ):
+            return version
+    return ""
+
+
+async def _info(ask: Asker) -> dict[str, Told]:
+    try:
+        answer = await ask.get("/model/info")
+    except BadAnswer:
+        # Thousands of deployments are more than the hub reads; the models are known.
+        return {}
+    return parse_info(answer.json_or_none()) if answer.ok else {}
 
 
 def is_alive(answer: Answer) -> bool:
@@ -78,8 +121,19 @@ def is_alive(answer: Answer) -> bool:
     return answer.ok and answer.json_or_none() == "I'm alive!"
 
 
-def add_info(models: list[Model], value: JsonValue) -> None:
-    """Adds what `/model/info` tells of the deployments behind each model.
+def parse_list_facts(value: JsonValue) -> dict[str, Told]:
+    """Parses what newer versions tell in `/v1/models`: mode and context of each model."""
+    found = json_fields.items(value, "data") or []
+    return {
+        json_fields.model_name(entry, "id"): Told(
+            json_fields.whole(entry, "max_input_tokens") or None, common([entry])
+        )
+        for entry in found
+    }
+
+
+def parse_info(value: JsonValue) -> dict[str, Told]:
+    """Parses `/model/info`, by the model that the deployments serve.
 
     A request may go to any deployment of its model. So the context is the smallest of
     them, and the model has a capability only if all of them do.
@@ -88,16 +142,11 @@ def add_info(models: list[Model], value: JsonValue) -> None:
     for entry in json_fields.items(value, "data") or ():
         name = json_fields.model_name(entry, "model_name")
         deployments.setdefault(name, []).append(json_fields.member(entry, "model_info"))
-    for model in models:
-        found = deployments.get(model.name)
-        if not found:
-            continue
-        contexts = [
-            context for info in found if (context := json_fields.whole(info, "max_input_tokens"))
-        ]
-        if contexts and len(contexts) == len(found):
-            model.context_length = min(contexts)
-        common(found).write(model)
+    told = {}
+    for name, infos in deployments.items():
+        contexts = [json_fields.whole(info, "max_input_tokens") or 0 for info in infos]
+        told[name] = Told(min(contexts) or None, common(infos))
+    return told
 
 
 def common(infos: list[JsonValue]) -> Capabilities:

@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import pytest
+
 from hub.base.probe_settings import ProbeSettings
 from hub.registry.observation import Load, Observation
 from llmhub.v1.endpoint_pb2 import (
+    BACKEND_LITELLM,
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
@@ -17,6 +20,7 @@ from tests.support.replay import Replay, replaying
 
 OLLAMA = "ollama-0.17.4"
 ROUTER = "llama.cpp-router-7e4c0a9"
+LITELLM = "litellm-1.108.7"
 SINGLE = "llama.cpp-xllamacpp-2026.10.11549"
 CHAT = "016ba6db7323fe3f45f88acd566f2e4d611f6b39e5f301c7535608654592c62d"
 
@@ -42,6 +46,14 @@ ALPHA_FILES = {
     "/models": "loaded-v1-models",
     "/slots?model=alpha&autoload=false": "loaded-slots",
     "/props?model=alpha&autoload=false": "loaded-props",
+}
+LITELLM_FILES = {
+    "/api/version": "api-version",
+    "/health/liveliness": "liveliness",
+    "/health/readiness": "readiness",
+    "/health/readiness/details": "readiness-details",
+    "/v1/models": "v1-models",
+    "/model/info": "model-info",
 }
 SINGLE_FILES = {
     "/v1/models": "v1-models",
@@ -136,3 +148,30 @@ async def test_a_llama_cpp_server_with_one_model():
         assert list(model.capabilities) == ["completion"]
         assert sorted(model.absent_capabilities) == ["audio", "tools", "vision"]
         assert seen.load == Load(running=0, waiting=0, slots=2)
+
+
+async def test_litellms_proxy():
+    async with seeing(LITELLM, LITELLM_FILES) as (replay, seen):
+        assert (seen.error, seen.backend, seen.version) == ("", BACKEND_LITELLM, "1.108.7")
+        models = by_name(seen)
+        assert list(models["chat"].capabilities) == ["completion", "tools", "vision"]
+        assert list(models["embed"].capabilities) == ["embedding"]
+        assert (models["chat"].context_length, models["embed"].context_length) == (128_000, 8191)
+        assert "/health" not in replay.asked
+
+
+async def test_litellms_proxy_to_a_key_that_may_not_see_the_deployments():
+    files = {path: name for path, name in LITELLM_FILES.items() if path != "/model/info"}
+    async with seeing(LITELLM, files) as (_, seen):
+        models = by_name(seen)
+        assert list(models["chat"].capabilities) == ["completion"]
+        assert models["embed"].context_length == 8191
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("v1-models-no-key", "500"), ("v1-models-wrong-key", "400")]
+)
+async def test_litellms_proxy_without_its_key(file: str, said: str):
+    async with seeing(LITELLM, LITELLM_FILES | {"/v1/models": file}) as (_, seen):
+        assert seen.error == f"needs an API key ({said} to /v1/models)"
+        assert (seen.answered, seen.backend) == (True, BACKEND_LITELLM)

@@ -1,9 +1,9 @@
 import pytest
 
-from hub.probes.backends.litellm import add_info
-from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM, MODEL_STATE_UNSPECIFIED, Model
+from hub.probes.backends.litellm import Told, parse_info, parse_list_facts
+from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM, MODEL_STATE_UNSPECIFIED
 from tests.support.observing import running_engine, target_of
-from tools.fleetsim import FakeLiteLlm, Fleet
+from tools.fleetsim import FakeLiteLlm, Fleet, Reply, Request
 
 
 async def test_the_proxy_tells_context_and_capabilities_and_completes_nothing(fleet: Fleet):
@@ -37,17 +37,20 @@ def info(name: str, **facts: object) -> dict[str, object]:
     return {"model_name": name, "model_info": facts}
 
 
+def told(*infos: dict[str, object]) -> Told:
+    return parse_info({"data": [info("m", **each) for each in infos]})["m"]
+
+
 @pytest.mark.parametrize(
-    ("contexts", "expected"), [((100, 50), 50), ((100, None), 0), ((None, None), 0)]
+    ("contexts", "expected"), [((100, 50), 50), ((100, None), None), ((None, None), None)]
 )
 def test_the_context_is_the_smallest_of_all_deployments(contexts, expected):
-    models = [Model(name="m")]
-    add_info(models, {"data": [info("m", max_input_tokens=context) for context in contexts]})
-    assert models[0].context_length == expected
+    found = told(*({"max_input_tokens": context} for context in contexts))
+    assert found.context_length == expected
 
 
 @pytest.mark.parametrize(
-    ("told", "present", "absent"),
+    ("supports", "present", "absent"),
     [
         ((True, True), ["tools"], []),
         ((True, False), [], ["tools"]),
@@ -55,13 +58,49 @@ def test_the_context_is_the_smallest_of_all_deployments(contexts, expected):
         ((None, None), [], []),
     ],
 )
-def test_a_model_has_a_capability_only_if_every_deployment_has_it(told, present, absent):
-    models = [Model(name="m")]
-    add_info(models, {"data": [info("m", supports_function_calling=each) for each in told]})
-    assert (list(models[0].capabilities), list(models[0].absent_capabilities)) == (present, absent)
+def test_a_model_has_a_capability_only_if_every_deployment_has_it(supports, present, absent):
+    found = told(*({"supports_function_calling": each} for each in supports)).capabilities
+    assert (found.present, found.absent) == (present, absent)
 
 
 def test_deployments_of_different_modes_leave_the_kind_unknown():
-    models = [Model(name="m")]
-    add_info(models, {"data": [info("m", mode="chat"), info("m", mode="embedding")]})
-    assert not models[0].capabilities
+    assert not told({"mode": "chat"}, {"mode": "embedding"}).capabilities.present
+
+
+def test_a_new_list_tells_mode_and_context_without_the_deployments():
+    entry = {"id": "m", "mode": "embedding", "max_input_tokens": 8191}
+    found = parse_list_facts({"data": [entry]})["m"]
+    assert (found.context_length, found.capabilities.present) == (8191, ["embedding"])
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_deployments_are_asked_for_again_when_the_list_changes(fleet: Fleet, is_old: bool):
+    fake = FakeLiteLlm(is_old=is_old)
+    server = await fleet.add(fake)
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        for _ in range(3):
+            await engine.check(server.id, 10)
+        assert server.paths.count("/model/info") == 1
+        fake.deployments.append(("more", {"mode": "chat", "max_input_tokens": 8192}))
+        seen = await engine.check(server.id, 10)
+    assert server.paths.count("/model/info") == 2
+    assert {model.name: model.context_length for model in seen.models or ()}["more"] == 8192
+    assert seen.version == "1.80.0"
+
+
+class TooMany(FakeLiteLlm):
+    """A proxy whose deployments are more than the hub reads."""
+
+    def answer(self, request: Request) -> Reply:
+        if request.path == "/model/info":
+            return Reply(200, b" " * 5_000_000)
+        return super().answer(request)
+
+
+async def test_more_deployments_than_the_hub_reads_leave_the_models_known(fleet: Fleet):
+    server = await fleet.add(TooMany())
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        seen = await engine.check(server.id, 10)
+    assert (seen.error, [model.name for model in seen.models or ()]) == ("", ["gpt-4o"])
