@@ -103,7 +103,7 @@ class ProbeEngine:
 
     @property
     def facts(self) -> ModelFactsCache:
-        """What servers have told of their models, to keep across a restart."""
+        """The facts of models that servers have reported, to keep across a restart."""
         return self._client.facts
 
     @property

@@ -1,4 +1,4 @@
-"""What servers have told of single models, kept between probes and across restarts.
+"""Facts of single models, as servers report them, kept between probes and across restarts.
 
 Some facts of a model (its capabilities, the context it was trained for) cost a
 request per model, and never change while the model's digest stays the same. So a
@@ -32,7 +32,7 @@ _ENTRY_BYTES = 200
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a server told of one model.
+    """What a server reports of one model.
 
     `capabilities` is None where the server does not tell; an empty tuple says that
     the model has none. `context_length` is the one that the model was trained for, in
@@ -68,11 +68,11 @@ class ModelFactsCache:
         return self._bytes
 
     def get(self, endpoint_id: str, digest: str) -> ModelFacts | None:
-        """What the endpoint told of the model with that digest; None if nothing yet."""
+        """The endpoint's facts of the model with that digest; None if there are none yet."""
         return self._by_endpoint.get(endpoint_id, {}).get(digest)
 
     def put(self, endpoint_id: str, digest: str, facts: ModelFacts) -> None:
-        """Remembers what the endpoint told; the oldest endpoints give way where it is full."""
+        """Keeps an endpoint's facts. A full cache evicts the endpoints unused for longest."""
         if not digest or len(digest) > MAX_DIGEST:
             return
         if len(self._distinct) > 4096:

@@ -64,7 +64,7 @@ class Asker:
 
     @property
     def facts(self) -> ModelFactsCache:
-        """What servers have told of their models, over all probes."""
+        """The facts of models that servers have reported, over all probes."""
         return self._client.facts
 
     async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:

@@ -9,7 +9,7 @@ from tools.fleetsim.server import Reply, Request
 
 @dataclass(slots=True)
 class FakeLlamaRouter:
-    """A router: `status` by model; a request that names one loads it unless told not to."""
+    """A router: `status` by model; naming one loads it, unless with `autoload=false`."""
 
     status: dict[str, str] = field(default_factory=lambda: {"small": "loaded", "big": "unloaded"})
     build: str = "b7000-abcdef0"

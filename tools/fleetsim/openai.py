@@ -30,7 +30,7 @@ class FakeOpenAi:
         if self.retry_after:
             return Reply(429, b"{}", headers=(("Retry-After", self.retry_after),))
         if request.path == "/v1/models":
-            return model_list(self.models, "somebody")
+            return model_list(self.models, "someone")
         return not_found()
 
 
@@ -173,7 +173,7 @@ class FakeLmStudio:
         instance = {"id": name, "config": {"context_length": context, "parallel": 4}}
         return {
             "type": "llm",
-            "publisher": "somebody",
+            "publisher": "someone",
             "key": name,
             "display_name": name,
             "architecture": "qwen2",
@@ -192,7 +192,7 @@ class FakeLmStudio:
             "id": name,
             "object": "model",
             "type": "llm",
-            "publisher": "somebody",
+            "publisher": "someone",
             "arch": "qwen2",
             "compatibility_type": "gguf",
             "quantization": "Q4_K_M",

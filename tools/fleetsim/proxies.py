@@ -83,9 +83,9 @@ class FakeLiteLlm:
             case "/health/liveliness":
                 return json_reply("I'm alive!")
             case "/health/readiness" | "/health/readiness/details":
-                is_told = self.is_old or request.path.endswith("/details")
-                told = {"litellm_version": self.version} if is_told else {}
-                return json_reply({"status": "healthy", "db": "Not connected", **told})
+                has_version = self.is_old or request.path.endswith("/details")
+                version = {"litellm_version": self.version} if has_version else {}
+                return json_reply({"status": "healthy", "db": "Not connected", **version})
             case "/v1/models":
                 return model_list(list(dict(self.deployments)), "openai")
             case "/model/info" if self.may_see_info:

@@ -163,7 +163,7 @@ class Fleet:
 
         Thousands cost one file descriptor, and no two are on the same host. The
         socket listens on every interface, as no other does on all of 127/8;
-        whoever does not come over loopback is turned away. A refused one is
+        a connection that does not come over loopback is refused. A REFUSED one is
         reset at once instead.
         """
         by_host: dict[str, FakeServer] = {}

@@ -1,4 +1,4 @@
-"""Capabilities of one model, as far as a backend tells them: present, absent, unknown.
+"""Capabilities of one model, as far as a backend reports them: present, absent, unknown.
 
 The words are Ollama's ("completion", "tools", "vision", "embedding", "thinking",
 "insert"), and "audio", "rerank" and "classification" beside them. A backend's own
@@ -32,31 +32,31 @@ _SAME = {
 
 
 class Capabilities:
-    """Collects what is told of one model's capabilities."""
+    """Collects what a backend says of one model's capabilities."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
-        self._told: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}
         for word in words:
             self.tell(word, is_there=True)
 
     def tell(self, word: str, *, is_there: bool | None) -> None:
-        """Notes a capability; None says nothing. What is told twice counts as present."""
+        """Notes a capability; None says nothing. If two disagree, it is present."""
         if word and is_there is not None:
             word = _SAME.get(word, word)
-            self._told[word] = is_there or self._told.get(word, False)
+            self._known[word] = is_there or self._known.get(word, False)
 
     @property
     def present(self) -> list[str]:
-        """What the model can do, in the order it was told."""
-        return _cut(word for word, is_there in self._told.items() if is_there)
+        """What the model can do, in the order of the statements."""
+        return _cut(word for word, is_there in self._known.items() if is_there)
 
     @property
     def absent(self) -> list[str]:
         """What the backend says the model cannot do."""
-        return _cut(word for word, is_there in self._told.items() if not is_there)
+        return _cut(word for word, is_there in self._known.items() if not is_there)
 
     def write(self, model: Model) -> None:
-        """Writes what was told into a model."""
+        """Writes what is known into a model."""
         model.capabilities[:] = self.present
         model.absent_capabilities[:] = self.absent
 

@@ -49,7 +49,7 @@ class DockerModelRunnerProber(Prober):
 def parse_models(value: JsonValue) -> list[Model]:
     """Parses `/models`, by each model's first tag. Raises WrongKind where it is no list.
 
-    The sizes are told in words ("256.35 MiB"), too coarse for a number of bytes.
+    The sizes are words ("256.35 MiB"), too coarse for a number of bytes.
     """
     if not isinstance(value, list):
         raise WrongKind("answered /models without a list of models")

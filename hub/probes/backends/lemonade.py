@@ -1,6 +1,6 @@
 """Lemonade Server, which runs models by llama.cpp, ONNX and FastFlowLM.
 
-It imitates Ollama and LM Studio as well, and so is told from them first. Only its own
+It imitates Ollama and LM Studio as well, so detection looks for it before them. Only its own
 routes are asked: `/api/v1/models` (on disk) and `/api/v1/health` (in memory, version).
 Neither loads a model; every inference route, and `/api/v1/load`, does.
 """
@@ -55,7 +55,7 @@ def parse_models(value: JsonValue) -> list[Model]:
     """Parses `/api/v1/models`: the downloaded models. Raises WrongKind where there is no list.
 
     Labels name some capabilities; old versions give none, and then none is known. The
-    size is told in gigabytes, with two digits: too coarse for a number of bytes.
+    size comes in gigabytes with two decimals: too coarse for a number of bytes.
     """
     found = json_fields.items(value, "data")
     if found is None:

@@ -52,7 +52,7 @@ _SUPPORTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Common:
     """What the deployments of one model have in common."""
 
     context_length: int | None
@@ -65,12 +65,12 @@ class LiteLlmProber(Prober):
     kind = BACKEND_LITELLM
     title = "LiteLLM's proxy"
 
-    __slots__ = ("_cadence", "_names", "_told", "_version")
+    __slots__ = ("_cadence", "_common", "_names", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._names: list[str] = []
-        self._told: dict[str, Told] = {}
+        self._common: dict[str, Common] = {}
         self._version = ""
 
     async def probe(self, ask: Asker) -> Sighting:
@@ -87,12 +87,12 @@ class LiteLlmProber(Prober):
         if self._cadence.due() or names != self._names:
             self._names = names
             self._version = await _version(ask)
-            self._told = parse_list_facts(value) | await _info(ask)
+            self._common = parse_list_facts(value) | await _info(ask)
         for model in models:
-            if (told := self._told.get(model.name)) is not None:
-                told.capabilities.write(model)
-                if told.context_length is not None:
-                    model.context_length = told.context_length
+            if (shared := self._common.get(model.name)) is not None:
+                shared.capabilities.write(model)
+                if shared.context_length is not None:
+                    model.context_length = shared.context_length
         return Sighting.of(models, self._version)
 
 
@@ -107,7 +107,7 @@ async def _version(ask: Asker) -> str:
     return ""
 
 
-async def _info(ask: Asker) -> dict[str, Told]:
+async def _info(ask: Asker) -> dict[str, Common]:
     try:
         answer = await ask.get("/model/info")
     except BadAnswer:
@@ -121,18 +121,18 @@ def is_alive(answer: Answer) -> bool:
     return answer.ok and answer.json_or_none() == "I'm alive!"
 
 
-def parse_list_facts(value: JsonValue) -> dict[str, Told]:
+def parse_list_facts(value: JsonValue) -> dict[str, Common]:
     """Parses what newer versions tell in `/v1/models`: mode and context of each model."""
     found = json_fields.items(value, "data") or []
     return {
-        json_fields.model_name(entry, "id"): Told(
+        json_fields.model_name(entry, "id"): Common(
             json_fields.whole(entry, "max_input_tokens") or None, common([entry])
         )
         for entry in found
     }
 
 
-def parse_info(value: JsonValue) -> dict[str, Told]:
+def parse_info(value: JsonValue) -> dict[str, Common]:
     """Parses `/model/info`, by the model that the deployments serve.
 
     A request may go to any deployment of its model. So the context is the smallest of
@@ -142,11 +142,11 @@ def parse_info(value: JsonValue) -> dict[str, Told]:
     for entry in json_fields.items(value, "data") or ():
         name = json_fields.model_name(entry, "model_name")
         deployments.setdefault(name, []).append(json_fields.member(entry, "model_info"))
-    told = {}
+    found = {}
     for name, infos in deployments.items():
         contexts = [json_fields.whole(info, "max_input_tokens") or 0 for info in infos]
-        told[name] = Told(min(contexts) or None, common(infos))
-    return told
+        found[name] = Common(min(contexts) or None, common(infos))
+    return found
 
 
 def common(infos: list[JsonValue]) -> Capabilities:
@@ -156,9 +156,9 @@ def common(infos: list[JsonValue]) -> Capabilities:
     if len(modes) == 1:
         capabilities.tell(modes.pop(), is_there=True)
     for member, word in _SUPPORTS.items():
-        told = [json_fields.truth(info, member) for info in infos]
-        if all(told):
+        answers = [json_fields.truth(info, member) for info in infos]
+        if all(answers):
             capabilities.tell(word, is_there=True)
-        elif False in told:
+        elif False in answers:
             capabilities.tell(word, is_there=False)
     return capabilities

@@ -325,7 +325,7 @@ def parse_slots(value: JsonValue) -> Load | None:
 
 
 def parse_metrics(page: bytes, slots: Load) -> Load:
-    """Parses `/metrics`, adding to what the slots told; their count of running ones wins."""
+    """Parses `/metrics`, adding to the slots' figures, whose running count wins."""
     found = prometheus_text.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
     if not found:
         return slots

@@ -1,4 +1,4 @@
-"""What Ollama tells of a single model: `POST /api/show`, once per digest.
+"""Ollama's facts of a single model: `POST /api/show`, once per digest.
 
 The route reads the model's metadata and loads nothing. It costs Ollama some
 milliseconds of disk, and the answer may have many kilobytes, so the hub is polite: a
@@ -129,7 +129,7 @@ def parse_show(value: JsonValue) -> ModelFacts | None:
 
 
 def learned(model: Model, facts: ModelFacts | None) -> None:
-    """Adds what a lookup told to a model; what the lists told stays."""
+    """Adds the facts of a lookup to a model; facts from the lists stay."""
     if facts is None or model.state == MODEL_STATE_UNSPECIFIED:
         return
     if facts.capabilities is not None and not model.capabilities_known:

@@ -5,7 +5,8 @@ tells as well whether the server is up. `/v1/loads` is newer than `/get_load`
 and may be missing; then `/metrics` tells the load, if the server was started with
 `--enable-metrics`. The version stands in `/get_server_info` (later `/server_info`)
 among hundreds of settings: asked every tenth probe. A LoRA adapter is listed as a model
-whose `parent` is its base. What a model can do is not told.
+whose `parent` is its base. It does not report
+capabilities.
 """
 
 from hub.probes import json_fields
@@ -105,10 +106,10 @@ def parse_metrics(page: bytes) -> Load | None:
 
 
 def _sum(ranks: list[JsonValue], key: str) -> int | None:
-    told = [count for rank in ranks if (count := json_fields.whole(rank, key)) is not None]
-    return sum(told) if told else None
+    figures = [count for rank in ranks if (count := json_fields.whole(rank, key)) is not None]
+    return sum(figures) if figures else None
 
 
 def _mean(ranks: list[JsonValue], key: str) -> float | None:
-    told = [ratio for rank in ranks if (ratio := json_fields.ratio(rank, key)) is not None]
-    return sum(told) / len(told) if told else None
+    figures = [ratio for rank in ranks if (ratio := json_fields.ratio(rank, key)) is not None]
+    return sum(figures) / len(figures) if figures else None

@@ -5,7 +5,7 @@ need no key, `/v1/models` does. What is listed is loaded, unless the server
 sleeps: `/is_sleeping` is there only in its development mode, so whether to ask it is
 found out every tenth probe. Then the version is asked too, and whenever the probe had
 to open a new connection. A LoRA adapter is listed as a model whose `parent` is its base.
-What a model can do is not told.
+It does not report capabilities.
 """
 
 from dataclasses import replace

@@ -101,9 +101,9 @@ def with_lookup(value: JsonValue) -> list[Model]:
 
 def with_deployments(value: JsonValue) -> list[Model]:
     models = []
-    for told in (litellm.parse_info(value) | litellm.parse_list_facts(value)).values():
-        model = Model(name=f"m{len(models):04}", context_length=told.context_length)
-        told.capabilities.write(model)
+    for common in (litellm.parse_info(value) | litellm.parse_list_facts(value)).values():
+        model = Model(name=f"m{len(models):04}", context_length=common.context_length)
+        common.capabilities.write(model)
         models.append(model)
     return models
 

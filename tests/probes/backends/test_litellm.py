@@ -1,6 +1,6 @@
 import pytest
 
-from hub.probes.backends.litellm import Told, parse_info, parse_list_facts
+from hub.probes.backends.litellm import Common, parse_info, parse_list_facts
 from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM, MODEL_STATE_UNSPECIFIED
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeLiteLlm, Fleet, Reply, Request
@@ -37,7 +37,7 @@ def info(name: str, **facts: object) -> dict[str, object]:
     return {"model_name": name, "model_info": facts}
 
 
-def told(*infos: dict[str, object]) -> Told:
+def common_of(*infos: dict[str, object]) -> Common:
     return parse_info({"data": [info("m", **each) for each in infos]})["m"]
 
 
@@ -45,7 +45,7 @@ def told(*infos: dict[str, object]) -> Told:
     ("contexts", "expected"), [((100, 50), 50), ((100, None), None), ((None, None), None)]
 )
 def test_the_context_is_the_smallest_of_all_deployments(contexts, expected):
-    found = told(*({"max_input_tokens": context} for context in contexts))
+    found = common_of(*({"max_input_tokens": context} for context in contexts))
     assert found.context_length == expected
 
 
@@ -59,12 +59,12 @@ def test_the_context_is_the_smallest_of_all_deployments(contexts, expected):
     ],
 )
 def test_a_model_has_a_capability_only_if_every_deployment_has_it(supports, present, absent):
-    found = told(*({"supports_function_calling": each} for each in supports)).capabilities
+    found = common_of(*({"supports_function_calling": each} for each in supports)).capabilities
     assert (found.present, found.absent) == (present, absent)
 
 
 def test_deployments_of_different_modes_leave_the_kind_unknown():
-    assert not told({"mode": "chat"}, {"mode": "embedding"}).capabilities.present
+    assert not common_of({"mode": "chat"}, {"mode": "embedding"}).capabilities.present
 
 
 def test_a_new_list_tells_mode_and_context_without_the_deployments():
