@@ -15,7 +15,7 @@ from hub.base.start_error import StartError
 from hub.base.tasks import tell_of_end
 from hub.server import banner, logs
 from hub.server.first_start import raise_open_files
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
 from hub.stores.store import StoreError
 
@@ -45,7 +45,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        hub = Hub(settings, SystemClock(), fail, settle_collector)
+        hub = HubServer(settings, SystemClock(), fail, settle_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
@@ -72,7 +72,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     return 1 if failed.is_set() else 0
 
 
-async def _start(hub: Hub, stop: asyncio.Event) -> bool:
+async def _start(hub: HubServer, stop: asyncio.Event) -> bool:
     """Starts the hub; False where it was told to stop before, and then it has stopped."""
     starting = asyncio.create_task(hub.start(), name="start")
     told = asyncio.create_task(stop.wait(), name="stop")

@@ -142,7 +142,7 @@ class RecordConsumer(Protocol):
         ...
 
 
-class RecordDispatcher:
+class RecordRouter:
     """Routes what a store holds, and each change of it, to those who follow it.
 
     `routes` names the consumers by the first part of the key ("endpoints"); each

@@ -1,4 +1,4 @@
-"""A fake Ollama that answers in the shapes of Ollama's docs/api.md."""
+"""A fake Ollama with the responses of Ollama's docs/api.md."""
 
 import hashlib
 from collections import Counter
@@ -26,7 +26,7 @@ class OllamaModel:
 
     @property
     def digest(self) -> str:
-        """A digest that the name determines."""
+        """A digest derived from the name."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
 
@@ -41,12 +41,13 @@ class LoadedOllamaModel:
 
 
 class FakeOllama:
-    """An Ollama whose models may be pulled, loaded, unloaded and removed.
+    """An Ollama server whose models can be pulled, loaded, unloaded and removed.
 
-    As 0.17 does, it tells capabilities and the trained context at `/api/show` alone.
-    `has_rich_tags` tells them in `/api/tags` as well. `is_old` leaves out what versions
-    before 0.10 left out: capabilities everywhere, context lengths and a `size_vram` of
-    0. `has_ps` False is one before 0.1.38. `shown` counts the lookups by model.
+    Like version 0.17, it reports capabilities and the trained context only at `/api/show`.
+    `has_rich_tags` adds them to `/api/tags`. `is_old` omits what versions before 0.10
+    omitted: capabilities everywhere, context lengths and a `size_vram` of 0.
+    `has_ps=False` behaves like a version before 0.1.38. `shown` counts the lookups by
+    model.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class FakeOllama:
         self._replies.clear()
 
     def unload(self, name: str) -> None:
-        """Takes a model out of memory."""
+        """Removes a model from memory."""
         self.loaded.pop(name, None)
         self._replies.clear()
 

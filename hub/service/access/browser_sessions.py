@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Principal
 from hub.service.access.tokens import TokenRegistry
 from hub.service.records import SESSIONS, damaged_record, name_of
 from hub.stores.store import Delete, Entry, Operation, Put
@@ -32,7 +32,7 @@ _ID_LENGTH: Final = 43
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     """One browser's session; `key` names its record in the store."""
 
     key: str
@@ -40,12 +40,12 @@ class Session:
     expires_at_ms: int
 
 
-class SessionRegistry:
+class BrowserSessions:
     """The sessions there are; a `hub.service.records.RecordConsumer` of "sessions"."""
 
     def __init__(self, tokens: TokenRegistry) -> None:
         self._tokens = tokens
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, BrowserSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -58,13 +58,13 @@ class SessionRegistry:
             raise damaged_record(entry.key) from error
         if not isinstance(token_id, str) or not isinstance(expires_at_ms, int):
             raise damaged_record(entry.key)
-        self._sessions[name_of(entry.key)] = Session(entry.key, token_id, expires_at_ms)
+        self._sessions[name_of(entry.key)] = BrowserSession(entry.key, token_id, expires_at_ms)
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._sessions.pop(name_of(key), None)
 
-    def find(self, session_id: str) -> Session | None:
+    def find(self, session_id: str) -> BrowserSession | None:
         """The session of that id, over or not; None where there is none."""
         if len(session_id) != _ID_LENGTH or not session_id.isascii():
             return None

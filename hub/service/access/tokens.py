@@ -16,7 +16,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Principal
 from hub.service.records import damaged_record, name_of, token_key
 from hub.stores.store import Entry, Put
 from llmhub.v1.resources_pb2 import (

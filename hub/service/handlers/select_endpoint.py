@@ -2,8 +2,8 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from typing import Any, Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -34,8 +34,8 @@ from hub.registry.selection.ranking import (
     rejections,
 )
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
-from hub.service.dispatcher import Caller
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
@@ -136,7 +136,7 @@ class SelectionHandlers:
 
     def select_endpoint(
         self, request: SelectEndpointRequest, caller: Caller, now_ms: int
-    ) -> bytes | Awaitable[bytes]:
+    ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
         So does what it returns where there is much to judge.

@@ -166,7 +166,7 @@ FACTS: dict[str, Callable[[Observation], bool]] = {
 
 def cells() -> dict[tuple[str, str], str]:
     """The cells of both tables, by fact and backend."""
-    section = DOCS.read_text().split("## What is known")[1].split("\n## ")[0]
+    section = DOCS.read_text().split("## Facts and their sources")[1].split("\n## ")[0]
     found: dict[tuple[str, str], str] = {}
     backends: list[str] = []
     for line in section.splitlines():

@@ -12,6 +12,7 @@ import orjson
 from hub.base.slices import Slices
 from hub.registry.history.ring import Compacted
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
 
 _PREFIX: Final = "__meta_llm_hub_"
@@ -26,7 +27,7 @@ class _Told:
     registered_s: int
 
 
-class Discovery:
+class DiscoveryHandlers:
     """Both bodies, kept until an event changes what they tell.
 
     Checks that see nothing new come hundreds of times a second in a large fleet;
@@ -45,7 +46,7 @@ class Discovery:
         self._models = b""
         self._models_revision: int | None = None
 
-    async def prometheus_targets(self) -> bytes:
+    async def list_prometheus_targets(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every endpoint that is not disabled, as a target of its own.
 
         The format of HTTP service discovery
@@ -58,7 +59,7 @@ class Discovery:
         await self._slices.run(lambda: making)
         return self._targets
 
-    async def openai_models(self) -> bytes:
+    async def list_openai_models(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
 
         `created` is when the first of the endpoints that have it was registered, in
