@@ -28,9 +28,9 @@ class MeasuredHub(HubServer):
 
     def observe_all(self, models: int, now_ms: int) -> None:
         """Records every endpoint as healthy, with that many models."""
-        registry = self._require_fleet().registry
-        for number, record in enumerate(list(registry.endpoints())):
-            self._require_fleet()._observed(record.message.id, observation(number, models, now_ms))
+        fleet = self._require_fleet()
+        for number, record in enumerate(list(fleet.registry.endpoints())):
+            fleet.observe(record.message.id, observation(number, models, now_ms))
 
     def counted(self) -> dict[str, int]:
         """Transactions on disk, the batches in them, and the results of the probes."""

@@ -136,10 +136,10 @@ def by_name(models: list[Model]) -> list[Model]:
 
 
 def shared(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Returns the models; equal ones of different servers are one object.
+    """Returns the models; identical models of several servers are one object.
 
-    A model takes about a kilobyte, and ten thousand servers have the same few. The
-    models must not be changed afterwards.
+    A model takes about a kilobyte, and ten thousand servers have the same few. The caller
+    must not change the models.
     """
     return tuple(_one_of(model.SerializeToString(deterministic=True)) for model in models)
 

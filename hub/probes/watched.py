@@ -10,7 +10,7 @@ from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
 from hub.probes.probe_client import Asker
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
@@ -30,7 +30,7 @@ class Watched:
     was first found loading; `omitted` is how many models the last probe left out.
     """
 
-    target: Target
+    target: ProbeTarget
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
     has_crashed: bool = False

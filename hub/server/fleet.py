@@ -8,10 +8,10 @@ from hub.base.clock import Clock
 from hub.base.settings import Settings
 from hub.base.tasks import tell_of_end
 from hub.probes.engine import ProbeEngine
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import self_preservation
-from hub.server.wiring import health_settings, probe_settings
 from hub.service.change_feed import ChangeFeed
 from hub.service.presence import Presence
 
@@ -25,13 +25,13 @@ class Fleet:
         self.registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=self._report_ttl_ms,
-            health=health_settings(settings),
+            health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
         self.presence = Presence()
         self.changes = ChangeFeed(self.registry)
         self.probes = ProbeEngine(
-            probe_settings(settings.probes),
-            self._observed,
+            settings.probes,
+            self.observe,
             clock,
             Random(),  # noqa: S311
         )
@@ -55,7 +55,8 @@ class Fleet:
         """Why the hub doubts what its probes see, for people; None if it does not."""
         return self_preservation.mistrust(self.registry, self._clock.now_ms())
 
-    def _observed(self, endpoint_id: str, seen: Observation) -> None:
+    def observe(self, endpoint_id: str, seen: Observation) -> None:
+        """Takes what a probe saw of an endpoint."""
         registry = self.registry
         before = registry.health.preservation_state
         registry.observe(endpoint_id, seen)

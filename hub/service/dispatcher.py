@@ -14,13 +14,14 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from hub.contract import validation
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, NotImplementedYet, RateLimited, RoleForbidden
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
 from hub.service.access.access_control import AccessControl
 from hub.service.access.caller import Caller, roles_that_may
 from hub.service.access.credentials import Credentials
-from hub.service.access.rate_limits import ALLOWED, Verdict
+from hub.service.access.rate_limits import ALLOWED, RateDecision
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import OPERATIONS, Operation
 from llmhub.v1.resources_pb2 import Role
@@ -97,7 +98,7 @@ class Dispatcher:
         now_ms: int,
         *,
         encode: Encode | None = None,
-        on_low: Callable[[Verdict], None] | None = None,
+        on_low: Callable[[RateDecision], None] | None = None,
     ) -> Any:
         """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
 
@@ -132,6 +133,10 @@ class Dispatcher:
         if isinstance(request, CoroutineType):
             return self._answer_later(route, request, caller, now_ms, encode)
         return self._answer(route, request, caller, now_ms, encode)
+
+    def close_token(self, token_id: str) -> None:
+        """Ends the streams that were opened with a token that is gone."""
+        self._streams.close_token(token_id)
 
     async def _answer_later(
         self,
@@ -173,7 +178,7 @@ async def _finish(
 
 
 def _forbidden(name: str, needed: Role) -> RoleForbidden:
-    role = Role.Name(needed).removeprefix("ROLE_").lower()
+    role = enum_word(Role.DESCRIPTOR, needed)
     return RoleForbidden(f"{name} needs the role {role}")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends.docker_model_runner import DockerModelRunnerProber
 from hub.probes.backends.lemonade import LemonadeProber
 from hub.probes.backends.litellm import LiteLlmProber

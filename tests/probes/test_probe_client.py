@@ -6,12 +6,13 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.faults import (
     BadAnswer,
     NeedsApiKey,
@@ -21,16 +22,17 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import Asker, ProbeClient
-from hub.probes.target import Target
+from hub.probes.probe_client import KEEPALIVE_S, Asker, ProbeClient
+from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()
+LOOPBACK = ip_network("127.0.0.0/8")
 FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
 @contextlib.asynccontextmanager
-async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
+async def asking(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
     client = ProbeClient(settings)
     await client.open()
     try:
@@ -39,11 +41,11 @@ async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIte
         await client.close()
 
 
-def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> Target:
-    return Target(f"{host}:{port}", scheme, host, port, base_path=base_path)
+def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> ProbeTarget:
+    return ProbeTarget(f"{host}:{port}", scheme, host, port, base_path=base_path)
 
 
-async def fault(target: Target, settings: ProbeSettings = DEFAULTS) -> ProbeError:
+async def fault(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> ProbeError:
     async with asking(target, settings) as ask:
         with pytest.raises(ProbeError) as caught:
             (await ask.get("/api/tags")).json()
@@ -83,7 +85,9 @@ async def test_one_connection_serves_all_requests_of_an_endpoint(fleet: Fleet):
 
 async def test_key_base_path_query_and_headers_are_sent(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(body=b"{}")))
-    target = Target("x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret")
+    target = ProbeTarget(
+        "x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret"
+    )
     async with asking(target) as ask:
         await ask.get("/slots", {"model": "a/b c&d"})
     (request,) = server.recent
@@ -232,7 +236,7 @@ async def test_every_status_is_told_apart(
 
 async def test_a_key_that_is_refused_is_not_called_missing(fleet: Fleet):
     server = await fleet.add(FakeOllama(), api_key="new")
-    target = Target(server.id, "http", server.host, server.port, api_key="old")
+    target = ProbeTarget(server.id, "http", server.host, server.port, api_key="old")
     error = await fault(target)
     assert isinstance(error, NeedsApiKey)
     assert str(error) == (
@@ -287,7 +291,7 @@ async def test_a_forbidden_literal_address_is_not_connected_to():
 
 async def test_a_name_that_resolves_to_a_forbidden_address_is_not_connected_to(fleet: Fleet):
     server = await fleet.add(FakeOllama())
-    settings = ProbeSettings(deny=("127.0.0.0/8", "::1/128"))
+    settings = ProbeSettings(deny=(LOOPBACK, ip_network("::1/128")))
     error = await fault(at("localhost", server.port), settings)
     assert "may not be probed: it is in probes.deny" in str(error)
     assert server.connections == 0
@@ -347,17 +351,21 @@ async def test_an_untrusted_certificate_is_named(tmp_path: Path):
 async def test_new_rules_hold_for_connections_that_are_open() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
-        target = Target(id=server.id, scheme="http", host=server.host, port=server.port)
+        target = ProbeTarget(id=server.id, scheme="http", host=server.host, port=server.port)
         client = ProbeClient(DEFAULTS)
         await client.open()
         try:
             ask = client.to(target)
             assert (await ask.get("/api/version")).ok
-            await client.set_policy((), ("127.0.0.0/8",))
+            await client.set_policy((), (LOOPBACK,))
             with pytest.raises(Unreachable, match=r"is in probes\.deny"):
                 await ask.get("/api/version")
-            await client.set_policy(("127.0.0.0/8",), ())
+            await client.set_policy((LOOPBACK,), ())
             assert (await ask.get("/api/version")).ok
         finally:
             await client.close()
         await server.wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_connection_outlives_the_longest_interval() -> None:
+    assert DEFAULTS.interval_s * (1 + DEFAULTS.jitter) < KEEPALIVE_S

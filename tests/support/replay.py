@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -29,8 +29,8 @@ class Replay:
     asked: list[str] = field(default_factory=list)
 
     @property
-    def target(self) -> Target:
-        return Target(f"127.0.0.1:{self.port}", "http", "127.0.0.1", self.port)
+    def target(self) -> ProbeTarget:
+        return ProbeTarget(f"127.0.0.1:{self.port}", "http", "127.0.0.1", self.port)
 
     def answer(self, question: str) -> bytes:
         self.asked.append(question)

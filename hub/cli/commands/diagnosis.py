@@ -1,6 +1,6 @@
-"""What `llm-hub doctor` finds out, one function a question; each finding says what to do.
+"""The checks of `llm-hub doctor`, one function each; a finding says what to do.
 
-Nothing here raises: what cannot be asked is a finding too.
+No check raises: what cannot be checked is a finding too.
 """
 
 import errno
@@ -27,6 +27,11 @@ from hub.cli.output.grids import bytes_text, span_text
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
+    FAULT_DEAD,
+    FAULT_NO_ANSWER,
+    FAULT_NOT_SERVING,
+    FAULT_UNREACHABLE,
+    FAULT_UNSPECIFIED,
     STATUS_HEALTHY,
     Endpoint,
 )
@@ -36,6 +41,23 @@ from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 _MAX_SKEW_S = 5.0
 _SOON_S = 7 * 86_400
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
+
+_ADVICE = {
+    FAULT_UNSPECIFIED: "wait for the first probe, or look at the server's own log",
+    FAULT_NO_ANSWER: (
+        "start the server, or let it listen on an address that the hub reaches ({host}); "
+        "try from the hub's machine: curl -m 5 {url}/"
+    ),
+    FAULT_DEAD: "start the server on {host}: the sidecar of its host gets no answer either",
+    FAULT_UNREACHABLE: (
+        "the server runs, the sidecar of its host reaches it: let it listen on an address that "
+        "the hub reaches ({host}), and open the firewall"
+    ),
+    FAULT_NOT_SERVING: (
+        "if it needs an API key: llm-hub register {url} --api-key-file FILE; if it loads a model "
+        "or is busy, wait; if another program answers there, check the port"
+    ),
+}
 
 
 class Level(Enum):
@@ -48,7 +70,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, what was found, and what to do about it."""
+    """One thing that was checked, what was found, and what to do about it."""
 
     level: Level
     what: str
@@ -63,13 +85,13 @@ def settings_file(file: Path | None) -> tuple[Finding, Settings | None]:
         settings = load_settings(file, os.environ)
     except ConfigError as error:
         return Finding(
-            Level.FAILED, "settings", str(error), "correct it; the hub refuses to start like this"
+            Level.FAILED, "settings", str(error), "correct it; the hub does not start with it"
         ), None
     return Finding(Level.OK, "settings", f"{where}: fine"), settings
 
 
 def data_directory(directory: Path) -> Iterator[Finding]:
-    """Whether the directory and what is in it belong to one user alone, and have room."""
+    """Whether only one user may enter the directory, and whether its disk has room."""
     try:
         status = directory.stat()
     except OSError as error:
@@ -77,7 +99,7 @@ def data_directory(directory: Path) -> Iterator[Finding]:
             Level.WARNING,
             "data directory",
             f"{directory}: {error.strerror}",
-            "no hub has run here; if the hub is on another machine, that is as it should be",
+            "no hub has run here; that is right if the hub runs on another machine",
         )
         return
     if status.st_mode & 0o077:
@@ -103,7 +125,7 @@ def data_directory(directory: Path) -> Iterator[Finding]:
 
 
 def token_file(file: Path) -> Finding:
-    """Whether the admin's token is for its owner's eyes alone."""
+    """Whether only its owner may read the admin's token."""
     try:
         status = file.stat()
     except OSError as error:
@@ -125,16 +147,16 @@ def token_file(file: Path) -> Finding:
 
 
 def store_file(file: Path) -> Finding | None:
-    """Whether SQLite finds its file whole; None where there is none."""
+    """Whether SQLite finds its file whole; None if there is no file."""
     if not file.exists():
         return None
     try:
-        # Read-only, so that a doctor can do no harm beside a hub that runs.
+        # Read-only, so that it can do no harm beside a running hub.
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            return Finding(Level.OK, "store", f"{file}: in use by a hub that runs")
+            return Finding(Level.OK, "store", f"{file}: in use by a running hub")
         return Finding(
             Level.FAILED, "store", f"{file}: {error}", "stop the hub and restore a backup"
         )
@@ -148,7 +170,7 @@ def store_file(file: Path) -> Finding | None:
 def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool | None]) -> Finding:
     """Whether a hub could listen there, or one does.
 
-    `is_a_hubs` takes door, host and port; it returns None where it cannot tell.
+    `is_a_hubs` takes transport, host and port; it returns None if it cannot tell.
     """
     host, port = parse_listen_address(address)
     try:
@@ -162,7 +184,7 @@ def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool 
         known = is_a_hubs(name, *reachable(address, here)) if in_use else False
         if known:
             advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
-            return Finding(Level.OK, f"port {name}", f"{address}: a hub that runs has it", advice)
+            return Finding(Level.OK, f"port {name}", f"{address}: a running hub has it", advice)
         if known is None:
             return Finding(
                 Level.WARNING,
@@ -180,7 +202,7 @@ def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool 
 
 
 def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
-    """What the hub says of itself."""
+    """The hub's version, uptime and store."""
     up = span_text(time.time() - info.started_at.seconds)
     yield Finding(Level.OK, "hub", f"version {info.version}, up {up}, store {info.store}")
     if version not in (info.version, "unknown") and info.version != "unknown":
@@ -192,19 +214,19 @@ def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
         )
 
 
-def grpc_door(address: str) -> Finding:
-    """Whether anybody listens where the commands look for the hub."""
+def grpc_server(address: str) -> Finding:
+    """Whether a program listens where the commands look for the hub."""
     advice = "start a hub with `llm-hub serve`, or name another with --hub or LLM_HUB_ADDRESS"
-    return _door("gRPC door", *parse_listen_address(address), advice)
+    return _connection("gRPC server", *parse_listen_address(address), advice)
 
 
-def websocket_door(address: str, hub_host: str) -> Finding:
-    """Whether the sidecars' door accepts connections from here."""
+def websocket_server(address: str, hub_host: str) -> Finding:
+    """Whether the server for sidecars accepts connections from here."""
     advice = "open the port in the firewall, or set ws.address to an address that sidecars reach"
-    return _door("WebSocket door", *reachable(address, hub_host), advice)
+    return _connection("WebSocket server", *reachable(address, hub_host), advice)
 
 
-def _door(what: str, host: str, port: int, advice: str) -> Finding:
+def _connection(what: str, host: str, port: int, advice: str) -> Finding:
     place = join_host_port(host, port)
     try:
         socket.create_connection((host, port), timeout=TIMEOUT_S).close()
@@ -213,12 +235,12 @@ def _door(what: str, host: str, port: int, advice: str) -> Finding:
     return Finding(Level.OK, what, f"{place}: open")
 
 
-def http_door(
+def http_server(
     address: str, hub_host: str, context: ssl.SSLContext | None = None
 ) -> Iterator[Finding]:
-    """Whether the HTTP door is ready, and whether both clocks agree.
+    """Whether the HTTP server is ready, and whether both clocks agree.
 
-    With a `context` it speaks TLS, as all doors of a hub do or none.
+    With a `context` it speaks TLS; all servers of a hub do, or none.
     """
     host, port = reachable(address, hub_host)
     place = join_host_port(host, port)
@@ -232,35 +254,35 @@ def http_door(
         why = error.strerror if isinstance(error, OSError) else None
         yield Finding(
             Level.FAILED,
-            "HTTP door",
+            "HTTP server",
             f"{place}: {why or error}",
-            "open the port in the firewall, or set http.address to one that is reached from here",
+            "open the port in the firewall, or set http.address to one that this machine reaches",
         )
         return
     after_s = time.time()
     if answer.status == 200:
-        yield Finding(Level.OK, "HTTP door", f"{place}: ready")
+        yield Finding(Level.OK, "HTTP server", f"{place}: ready")
     else:
         yield Finding(
-            Level.FAILED, "HTTP door", f"{place}: {answer.status} {body.strip()}", "see its log"
+            Level.FAILED, "HTTP server", f"{place}: {answer.status} {body.strip()}", "see its log"
         )
     yield clock(answer.headers.get("Date", ""), before_s, after_s)
 
 
 def clock(date: str, before_s: float, after_s: float) -> Finding:
-    """How far the hub's clock is from this one, by the Date of an answer (RFC 9110, 6.6.1).
+    """How far the hub's clock is from this one, by the Date of a response (RFC 9110, 6.6.1).
 
-    The header tells whole seconds, so the true time lies in the second after it.
+    The header has whole seconds, so the true time lies in the second after it.
     """
     try:
-        told_s = parsedate_to_datetime(date).timestamp()
+        date_s = parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return Finding(Level.WARNING, "clock", "the hub did not tell its time")
+        return Finding(Level.WARNING, "clock", "the hub did not say its time")
     skew_s = 0.0
-    if told_s > after_s:
-        skew_s = told_s - after_s
-    elif told_s + 1 < before_s:
-        skew_s = told_s + 1 - before_s
+    if date_s > after_s:
+        skew_s = date_s - after_s
+    elif date_s + 1 < before_s:
+        skew_s = date_s + 1 - before_s
     if abs(skew_s) > _MAX_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         return Finding(
@@ -273,7 +295,7 @@ def clock(date: str, before_s: float, after_s: float) -> Finding:
 
 
 def tokens(found: list[TokenInfo], now_s: float) -> Finding:
-    """Whether a token is about to expire, or has and left its agent without one."""
+    """Whether a token expires soon, or has expired and its agent has no other."""
     valid = [info for info in found if not info.expired]
     agents = {info.agent_id for info in valid}
     lost = {
@@ -315,19 +337,18 @@ def _some(names: Iterable[str]) -> str:
 
 
 def endpoint(each: Endpoint) -> Finding | None:
-    """Whether the hub gets an answer from an endpoint; None for one that is disabled."""
+    """Whether the hub gets an answer from an endpoint; None if it is disabled."""
     if each.admin_state == ADMIN_STATE_DISABLED:
         return None
     what = f"endpoint {each.id}"
     if each.status == STATUS_HEALTHY and not each.last_error:
         count = len(each.models)
         return Finding(Level.OK, what, f"healthy, {count} model{'' if count == 1 else 's'}")
-    error = each.last_error or "not probed yet"
-    return Finding(Level.FAILED, what, error, _advice(each, error))
+    return Finding(Level.FAILED, what, each.last_error or "not probed yet", _advice(each))
 
 
 def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Finding | None:
-    """Whether every agent that an endpoint names is connected; None where none is named."""
+    """Whether every agent that an endpoint names is connected; None if none is named."""
     wanted = {each.agent_id for each in endpoints if each.agent_id}
     missing = sorted(wanted - {each.agent_id for each in sidecars})
     if not wanted:
@@ -343,7 +364,7 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
 
 
 def reachable(address: str, hub_host: str) -> tuple[str, int]:
-    """Where a door is reached from here: one that listens everywhere, at the hub's own host."""
+    """Host and port of a hub's server from here; one that listens everywhere has the hub's host."""
     try:
         host, port = parse_listen_address(address)
     except AddressError:
@@ -351,21 +372,7 @@ def reachable(address: str, hub_host: str) -> tuple[str, int]:
     return (hub_host if host in ("0.0.0.0", "::") else host), port  # noqa: S104
 
 
-def _advice(each: Endpoint, error: str) -> str:
-    """What a person can do about the error of a probe."""
-    text = error.lower()
-    if "refused" in text:
-        return f"start the server, or let it listen on an address the hub reaches ({each.host})"
-    if "api key" in text:
-        return f"llm-hub register {each.scheme}://{each.id} --api-key-file FILE"
-    if "may not be probed" in text:
-        return "change probes.allow or probes.deny, or remove the endpoint"
-    if "resolve" in text or "name" in text:
-        return f"the hub's machine must be able to resolve {each.host}"
-    if "no inference server" in text or "html" in text:
-        return "another program answers on that port; check the port"
-    if "not ready" in text or "not probed" in text:
-        return "wait: it may be loading a model"
-    if "time" in text or "answer" in text:
-        return f"try from the hub's machine: curl -m 5 {each.scheme}://{each.id}{each.base_path}/"
-    return "look at the server's own log"
+def _advice(each: Endpoint) -> str:
+    """What a person can do about the fault of an endpoint."""
+    url = f"{each.scheme}://{each.id}{each.base_path}"
+    return _ADVICE.get(each.fault, _ADVICE[FAULT_UNSPECIFIED]).format(host=each.host, url=url)

@@ -102,7 +102,7 @@ def _succeeded(
     if seen.latency_ms is not None:
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
     _take_load(endpoint, seen.load)
-    told = _take_facts(endpoint, seen.backend, seen.version, models)
+    learned = _take_facts(endpoint, seen.backend, seen.version, models)
     provenance = endpoint.provenance
     if seen.version:
         _attribute(provenance.version, OBSERVER_PROBE, at)
@@ -110,7 +110,7 @@ def _succeeded(
         _attribute(provenance.backend, OBSERVER_PROBE, at)
     if seen.models is not None:
         _attribute(provenance.models, OBSERVER_PROBE, at)
-    return told or changed
+    return learned or changed
 
 
 def see(
@@ -144,7 +144,7 @@ def see(
 
 
 def lose_sight(endpoint: Endpoint) -> None:
-    """Forgets the sidecar's view, and keeps the facts that it told, with their age."""
+    """Removes the sidecar's view, and keeps what it reported, with its age."""
     endpoint.ClearField("sidecar_view")
     _reconsider(endpoint)
 
@@ -200,7 +200,7 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
         return
     for figure in ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio"):
         value = getattr(load, figure)
-        # What a server says of its load is not checked by anything else.
+        # Some backends report figures that make no sense.
         if value is not None and value <= _MAX_LOAD:
             setattr(endpoint.load, figure, value)
 

@@ -22,7 +22,7 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 UNKNOWN: Final = 0.5
-"""The part of what nobody tells: neither good nor bad."""
+"""The part of a figure that is not reported: neither good nor bad."""
 
 # A probe that takes so long gets half of the part "latency".
 _HALF_LATENCY_S: Final = 0.1

@@ -20,12 +20,12 @@ from hub.service.records import SESSIONS, damaged_record, name_of
 from hub.stores.store import Delete, Entry, Operation, Put
 
 LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
-"""How long a session lasts, whatever is done in it."""
+"""How long a session lasts, used or not."""
 
 MAX_PER_TOKEN: Final = 32
 """The most sessions of one token; the oldest end first."""
 
-# What is over goes with the next sign-ins: a batch has a bound, in etcd of 128 operations.
+# Sign-ins remove what has ended, some at a time: etcd takes 128 operations in a batch.
 _PRUNED_AT_ONCE: Final = 64
 _ID_BYTES: Final = 32
 _ID_LENGTH: Final = 43
@@ -41,7 +41,7 @@ class BrowserSession:
 
 
 class BrowserSessions:
-    """The sessions there are; a `hub.service.records.RecordConsumer` of "sessions"."""
+    """The open sessions; a `hub.service.records.RecordConsumer` of "sessions"."""
 
     def __init__(self, tokens: TokenRegistry) -> None:
         self._tokens = tokens
@@ -65,13 +65,13 @@ class BrowserSessions:
         self._sessions.pop(name_of(key), None)
 
     def find(self, session_id: str) -> BrowserSession | None:
-        """The session of that id, over or not; None where there is none."""
+        """The session of that id, ended or not; None if there is none."""
         if len(session_id) != _ID_LENGTH or not session_id.isascii():
             return None
         return self._sessions.get(_digest(session_id))
 
     def authenticate(self, session_id: str, now_ms: int) -> Principal:
-        """Who the session's token stands for. Raises InvalidToken."""
+        """The bearer of the session's token. Raises InvalidToken."""
         session = self.find(session_id)
         if session is not None and now_ms < session.expires_at_ms:
             principal = self._tokens.principal(session.token_id, now_ms)
@@ -82,8 +82,8 @@ class BrowserSessions:
     def open(self, principal: Principal, now_ms: int) -> tuple[str, int, list[Operation]]:
         """Makes a session: its id, its end in epoch ms, and what to commit.
 
-        Whoever opens one takes out some that are over. It is valid once the
-        operations have come back as a change.
+        Opening one also removes some that have ended. It is valid once the operations have
+        come back as a change.
         """
         session_id = secrets.token_urlsafe(_ID_BYTES)
         expires_at_ms = now_ms + LIFETIME_MS

@@ -12,7 +12,7 @@ from hub.contract.errors import EtagMismatch, StoreUnavailable
 from hub.stores.store import Expect, Operation, PreconditionFailed, Store, StoreError
 
 ATTEMPTS: Final = 8
-"""How often a change is decided before its caller is told to try again."""
+"""How often a change is decided before the hub gives up."""
 
 
 @dataclass(frozen=True, slots=True)

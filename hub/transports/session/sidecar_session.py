@@ -10,18 +10,15 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from google.protobuf.message import DecodeError, Message
 
 from hub.base import request_id
-from hub.contract import validation
 from hub.contract.dialect.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract.errors import (
     AlreadyIdentified,
     CooldownActive,
-    FieldViolation,
     HubError,
     InternalError,
     InvalidArgument,
@@ -29,13 +26,11 @@ from hub.contract.errors import (
     NotIdentified,
     RateLimited,
     TokenAgentMismatch,
-    ValidationFailed,
 )
 from hub.contract.rpcs import FRAMES, FrameKind
-from hub.service.access.access_control import AccessControl
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.rate_limits import Verdict
-from hub.service.dispatcher import Dispatcher, Received, Reply, Request
+from hub.service.access.rate_limits import RateDecision
+from hub.service.dispatcher import Dispatcher, Reply
 from hub.service.metrics.counts import Traffic
 from hub.service.presence import (
     IDENTIFY_TIMEOUT,
@@ -48,12 +43,11 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
+from hub.transports.session.identity_claim import IdentityClaim
 from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
 from hub.transports.session.replies import Replies, error_frame, rate_limited, replies
-from llmhub.v1.frame_pb2 import (
-    IdentifyRequest,
-    SidecarFrame,
-)
+from hub.transports.session.sidecar_frames import Frame, parse_binary_frame
+from llmhub.v1.frame_pb2 import IdentifyRequest
 
 log = structlog.get_logger()
 
@@ -62,56 +56,6 @@ NOTHING: Replies = ()
 """No reply is due."""
 _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
-
-
-class Frame(Protocol):
-    """A frame of a known kind, whose payload is decoded only when the hub takes it."""
-
-    @property
-    def kind(self) -> FrameKind:
-        """Which frame it is."""
-        ...
-
-    @property
-    def unknown_fields(self) -> int:
-        """How many of its fields the hub does not know; 0 until it is decoded."""
-        ...
-
-    def decode(self) -> Request:
-        """The request of the RPC that the frame stands for."""
-        ...
-
-
-class _BinaryFrame:
-    """A frame that protobuf has decoded already."""
-
-    unknown_fields = 0
-
-    def __init__(self, kind: FrameKind, payload: Message) -> None:
-        self.kind = kind
-        self._payload = payload
-
-    def decode(self) -> Request:
-        return Received(self._payload)
-
-
-class _Claim:
-    """The credentials of an identify frame, which carries its token in its payload."""
-
-    caller: Caller
-
-    def __init__(self, payload: Request, accept: Callable[[Principal, int], Caller]) -> None:
-        self._payload = payload
-        self._accept = accept
-
-    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
-        """See `Credentials`. Raises ValidationFailed and what a session refuses, too."""
-        request = self._payload.message
-        # A frame without a token is an invalid frame, not a wrong token.
-        validation.check(request, self._payload.violations)
-        principal = access.authenticate_agent(request.token, request.agent_id, now_ms)
-        self.caller = self._accept(principal, now_ms)
-        return self.caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +97,7 @@ class SidecarSession:
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
         # Set if the frame that is being taken leaves few.
-        self._low: Verdict | None = None
+        self._low: RateDecision | None = None
         self._sidecar: Sidecar | None = None
         self.closing: Close | None = None
 
@@ -187,31 +131,19 @@ class SidecarSession:
             return NOTHING
         return self._refuse(not_an_object(), UNKNOWN_TYPE, now_ms)
 
-    def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes a binary frame."""
-        if self.closing is not None:
-            return NOTHING
-        member = frame.WhichOneof("frame")
-        try:
-            if member is None:
-                raise ValidationFailed([FieldViolation("frame", "required", "is required")])
-            payload: Message = getattr(frame, member)
-            return self._receive(_BinaryFrame(FRAMES[member], payload), now_ms)
-        except HubError as error:
-            return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
-        except Exception:
-            return self._fail(member or UNKNOWN_TYPE, now_ms)
-
     def receive_bytes(self, encoded: bytes, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes an encoded SidecarFrame as it came."""
+        """Takes an encoded SidecarFrame."""
         if self.closing is not None:
             return NOTHING
+        message_type = UNKNOWN_TYPE
         try:
-            frame = SidecarFrame.FromString(encoded)
-        except DecodeError:
-            violation = FieldViolation("message", "invalid", "is not an encoded SidecarFrame")
-            return self._refuse(ValidationFailed([violation]), UNKNOWN_TYPE, now_ms)
-        return self.receive_frame(frame, now_ms)
+            frame = parse_binary_frame(encoded)
+            message_type = frame.kind.type
+            return self._receive(frame, now_ms)
+        except HubError as error:
+            return self._refuse(error, message_type, now_ms)
+        except Exception:
+            return self._fail(message_type, now_ms)
 
     def close(self, close: Close) -> None:
         """See `Connection`."""
@@ -283,12 +215,12 @@ class SidecarSession:
             return NOTHING
         return self._answer(kind, reply, now_ms)
 
-    def _note_low(self, verdict: Verdict) -> None:
+    def _note_low(self, verdict: RateDecision) -> None:
         self._low = verdict
 
     def _identify(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
         payload = frame.decode()
-        claim = _Claim(payload, self._accept)
+        claim = IdentityClaim(payload, self._accept)
         self._low = None
         try:
             reply = self._context.dispatcher.dispatch(
@@ -364,7 +296,7 @@ class SidecarSession:
     async def _answer_later(
         self,
         kind: FrameKind,
-        low: Verdict | None,
+        low: RateDecision | None,
         reply: Awaitable[Reply],
         now_ms: int,
         then: Callable[[], None] | None,

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.registry.observation import Load, Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LITELLM,

@@ -2,7 +2,7 @@ import pytest
 
 from hub.probes.backends.docker_model_runner import mark_running, parse_models, same_name
 from hub.probes.faults import WrongKind
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_DOCKER_MODEL_RUNNER,
     MODEL_STATE_AVAILABLE,
@@ -33,7 +33,7 @@ async def test_models_on_disk_and_running(fleet: Fleet, has_root_api: bool):
 
 async def test_below_the_base_path_of_its_openai_api_only_the_names_are_known(fleet: Fleet):
     server = await fleet.add(FakeDockerModelRunner())
-    target = Target(server.id, "http", server.host, server.port, base_path="/engines")
+    target = ProbeTarget(server.id, "http", server.host, server.port, base_path="/engines")
     async with running_engine() as (engine, _):
         engine.watch(target)
         seen = await engine.check(server.id, 10)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,

@@ -5,9 +5,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends import llama_cpp
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Load
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -27,8 +27,8 @@ from tools.fleetsim import FakeLlamaRouter, Fleet, Reply, Request
 FAST = ProbeSettings(interval_s=0.2)
 
 
-def target(server: LlamaServer, **more) -> Target:
-    return Target(server.id, "http", server.host, server.port, **more)
+def target(server: LlamaServer, **more) -> ProbeTarget:
+    return ProbeTarget(server.id, "http", server.host, server.port, **more)
 
 
 async def test_the_real_server_shows_model_context_build_and_slots(tiny_model: Path):

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.backends.ollama_show import MODELS_PER_PROBE, learned, parse_show
 from hub.probes.model_facts import ModelFacts
 from hub.registry.observation import Observation
