@@ -15,7 +15,13 @@ from google.protobuf.message import Message
 
 from hub.contract import validation
 from hub.contract.dialect.names import enum_word
-from hub.contract.errors import FieldViolation, NotImplementedYet, RateLimited, RoleForbidden
+from hub.contract.errors import (
+    FieldViolation,
+    InvalidToken,
+    NotImplementedYet,
+    RateLimited,
+    RoleForbidden,
+)
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
 from hub.service.access.access_control import AccessControl
@@ -93,7 +99,7 @@ class Dispatcher:
     def dispatch(
         self,
         called: Called,
-        credentials: Credentials,
+        credentials: Credentials | Caller,
         read: Read,
         now_ms: int,
         *,
@@ -101,6 +107,9 @@ class Dispatcher:
         on_low: Callable[[RateDecision], None] | None = None,
     ) -> Any:
         """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
+
+        A sidecar's connection proves once who it is; then its caller stands for it until
+        the token expires. If the token is revoked, the hub closes the connection.
 
         Returns the reply of a unary RPC, and for a stream an asynchronous generator of
         replies that ends when the caller's token does. If the request has yet to arrive
@@ -114,9 +123,14 @@ class Dispatcher:
         """
         route = self._routes[called]
         access = self._access
-        caller = credentials.authenticate(access, now_ms)
+        if isinstance(credentials, Caller):
+            caller = credentials
+        else:
+            caller = credentials.authenticate(access, now_ms)
+        principal = caller.principal
+        if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
+            raise InvalidToken("the token has expired")
         if called.role is not None:
-            principal = caller.principal
             if principal.role not in route.roles:
                 raise _forbidden(called.name, called.role)
             # An agent has one bucket over all its tokens, whichever transport it uses.

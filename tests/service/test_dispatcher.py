@@ -100,6 +100,13 @@ async def test_the_caller_is_known_and_within_its_limit_before_the_request_is_re
             core.dispatcher.dispatch(called, reader, reach, NOW)
 
 
+async def test_a_caller_stands_for_its_connection_until_its_token_expires(core: Core) -> None:
+    agent = Caller(Principal(ROLE_SIDECAR, "node-1", "t", NOW + 1_000), "10.0.0.9", "ws")
+    assert isinstance(dispatch(core, "Ping", agent, now_ms=NOW + 999), PingResponse)
+    with pytest.raises(InvalidToken):
+        dispatch(core, "Ping", agent, now_ms=NOW + 1_000)
+
+
 async def test_permission_comes_before_existence_and_validity(core: Core) -> None:
     await core.as_admin("RegisterEndpoint", RegisterEndpointRequest(host="gpu-1"))
     refusals = set()

@@ -125,7 +125,7 @@ async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own)
     async with serving(tmp_path, own) as (hub, token):
         renewed = self_signed(tmp_path, "renewed")
         shutil.copy(renewed.cert, own.cert)
-        with pytest.raises(ConfigError, match="is not the key of"):
+        with pytest.raises(StartError, match="is not the key of"):
             await hub.reconfigure(hub._settings)
         shutil.copy(renewed.key, own.key)
         await hub.reconfigure(hub._settings)

@@ -15,7 +15,7 @@ from hub.base.address import join_host_port, parse_listen_address
 from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
 from hub.base.version import hub_version
 from hub.cli.calling.connection import HubTarget, find_hub, hub_options
-from hub.cli.commands import diagnosis, transport_checks
+from hub.cli.commands import diagnosis, local_checks, transport_checks
 from hub.cli.commands.diagnosis import Finding, Level
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import Grid, print_grids, print_value
@@ -45,7 +45,7 @@ def doctor(*, config: Path | None, **options: object) -> int:
     8 if something failed.
     """
     target = find_hub(options)
-    settings_finding, settings = diagnosis.settings_file(config)
+    settings_finding, settings = local_checks.settings_file(config)
     findings = [settings_finding]
     if settings is not None:
         target = _of_settings(target, settings)
@@ -68,11 +68,11 @@ def doctor(*, config: Path | None, **options: object) -> int:
 
 def _local(directory: Path) -> Iterator[Finding]:
     """The state of a data directory on this machine."""
-    yield from diagnosis.data_directory(directory)
+    yield from local_checks.data_directory(directory)
     if not directory.exists():
         return
-    yield diagnosis.token_file(directory / ADMIN_TOKEN_FILE)
-    store = diagnosis.store_file(directory / STORE_FILE)
+    yield local_checks.token_file(directory / ADMIN_TOKEN_FILE)
+    store = local_checks.store_file(directory / STORE_FILE)
     if store is not None:
         yield store
 
@@ -100,7 +100,7 @@ def _ports(settings: Settings, target: HubTarget) -> Iterator[Finding]:
 
     for name, listener in (("ws", settings.ws), ("grpc", settings.grpc), ("http", settings.http)):
         if listener.port:
-            yield diagnosis.own_port(name, listener.address, is_a_hubs)
+            yield local_checks.own_port(name, listener.address, is_a_hubs)
 
 
 def _remote(hub: Hub, target: HubTarget) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ class SidecarSession:
         message_type = UNKNOWN_TYPE
         try:
             frame = parse_frame(text)
-            message_type = frame.type
+            message_type = frame.kind.type
             return self._receive(frame, now_ms)
         except HubError as error:
             return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)

@@ -1,8 +1,5 @@
-import os
 import socket
-import sqlite3
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 
@@ -116,53 +113,12 @@ def test_a_server_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
     assert diagnosis.reachable("10.0.0.1:1", "hub.lan") == ("10.0.0.1", 1)
 
 
-def another_program(*_place: object) -> bool:
-    return False
-
-
-def test_a_port_that_is_taken_and_one_that_is_free() -> None:
+def test_a_server_that_answers_and_one_that_is_gone() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
-        assert diagnosis.own_port("ws", address, another_program).level is Level.FAILED
-        asked: list[tuple[str, str, int]] = []
-        found = diagnosis.own_port("ws", address, lambda *place: asked.append(place) or True)
-        assert (found.level, asked) == (Level.OK, [("ws", "127.0.0.1", port)])
         assert diagnosis.grpc_server(address).level is Level.OK
-    assert diagnosis.own_port("ws", address, another_program).found == f"{address}: free"
     assert diagnosis.grpc_server(address).level is Level.FAILED
-
-
-def test_permissions(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    directory, _disk = diagnosis.data_directory(tmp_path)
-    assert (directory.level, directory.advice) == (Level.WARNING, f"chmod 700 {tmp_path}")
-    tmp_path.chmod(0o700)
-    assert next(diagnosis.data_directory(tmp_path)).level is Level.OK
-    [none] = diagnosis.data_directory(tmp_path / "none")
-    assert none.level is Level.WARNING
-    token = tmp_path / "admin.token"
-    assert diagnosis.token_file(token).level is Level.WARNING
-    token.touch(0o600)
-    assert diagnosis.token_file(token).level is Level.OK
-    token.chmod(0o644)
-    assert diagnosis.token_file(token).level is Level.FAILED
-
-
-def test_a_store_that_is_whole_in_use_or_broken(tmp_path: Path) -> None:
-    file = tmp_path / "hub.db"
-    assert diagnosis.store_file(file) is None
-    with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE t (x)")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    finding = diagnosis.store_file(file)
-    assert finding is not None
-    assert finding.level is Level.OK
-    os.truncate(file, 100)
-    broken = diagnosis.store_file(file)
-    assert broken is not None
-    assert broken.level is Level.FAILED
 
 
 def test_another_version_of_the_command_is_a_warning() -> None:
