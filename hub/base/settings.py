@@ -278,6 +278,24 @@ class TracingSettings(Section):
     """OTLP/gRPC endpoint of a collector, such as http://127.0.0.1:4317; empty: no traces"""
 
 
+BackendWord = Literal[
+    "",
+    "ollama",
+    "vllm",
+    "llama_cpp",
+    "lm_studio",
+    "sglang",
+    "openai",
+    "llama_swap",
+    "litellm",
+    "lemonade",
+    "lmdeploy",
+    "docker_model_runner",
+    "tei",
+]
+"""The words for a kind of server; "" to find out by asking."""
+
+
 class StaticEndpoint(Section):
     """One `[[endpoints]]` of the file."""
 
@@ -285,7 +303,7 @@ class StaticEndpoint(Section):
     """where the server answers, as HOST, HOST:PORT or a URL"""
     name: str = ""
     """what people call it; empty: HOST:PORT"""
-    backend: Literal["", "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"] = ""
+    backend: BackendWord = ""
     """its kind; empty: the hub asks the server"""
     agent_id: str = ""
     """the sidecar on its host"""

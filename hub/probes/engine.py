@@ -17,13 +17,14 @@ from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
+from hub.probes.model_facts import ModelFactsCache
 from hub.probes.probe_client import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.target import ProbeTarget
 from hub.probes.watched import Watched
 from hub.registry.observation import Observation
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING, Model
 
 Report = Callable[[str, Observation], None]
 
@@ -35,6 +36,8 @@ _STARTS_PER_TICK = 8
 # Of endpoints that were never asked; more where the fleet is too large for it.
 _FRESH_PER_S = 100
 _STOP_S = 2.0
+# Until a server that has more to tell is asked for the rest.
+_SOON_MS = 2000
 # A probe of an endpoint that answered the last time moves to the doubtful lane after
 # this time in flight, so that one that hangs does not block those that answer.
 _DEMOTE_AFTER_MS = 500
@@ -103,6 +106,11 @@ class ProbeEngine:
         return sum(self._schedule.running(lane) for lane in Lane)
 
     @property
+    def facts(self) -> ModelFactsCache:
+        """The facts of models that servers have reported, to keep across a restart."""
+        return self._client.facts
+
+    @property
     def policy(self) -> AddressPolicy:
         """Which addresses may be probed, as it stands now."""
         return self._client.policy
@@ -155,6 +163,7 @@ class ProbeEngine:
         if watched is None:
             return
         self._schedule.remove(id_)
+        self._client.facts.forget(id_)
         watched.cancel()
         watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
 
@@ -248,7 +257,7 @@ class ProbeEngine:
             now_ms,
             ok=error is None,
             not_before_ms=now_ms + self._pause_ms(error),
-            not_after_ms=watched.again_ms(now_ms) if is_loading else None,
+            not_after_ms=_again_ms(watched, sighting, now_ms, is_loading=is_loading),
         )
         self._news.set()
         self._probes += 1
@@ -259,6 +268,8 @@ class ProbeEngine:
         if not is_loading:
             watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
+        if sighting is not None:
+            watched.note_omitted(sighting.omitted)
         observation = Observation(
             checked_at_ms=now_ms,
             next_check_at_ms=due_ms,
@@ -266,7 +277,7 @@ class ProbeEngine:
             latency_ms=ask.first_answer_ms if sighting is not None else None,
             backend=kind,
             version=sighting.version if sighting is not None else "",
-            models=sighting.models if sighting is not None else None,
+            models=sighting.models if sighting is not None else _listed_while_loading(error),
             load=sighting.load if sighting is not None else None,
             answered=error is None or error.answered,
             is_loading=is_loading,
@@ -331,6 +342,20 @@ class ProbeEngine:
         if not isinstance(error, Busy) or error.retry_after_s is None:
             return 0
         return round(1000 * min(error.retry_after_s, _MAX_RETRY_AFTER_S))
+
+
+def _again_ms(
+    watched: Watched, sighting: Sighting | None, now_ms: int, *, is_loading: bool
+) -> int | None:
+    """When the endpoint is looked at again at the latest; None for the usual time."""
+    if is_loading:
+        return watched.again_ms(now_ms)
+    has_more = sighting is not None and sighting.has_more
+    return now_ms + _SOON_MS if has_more else None
+
+
+def _listed_while_loading(error: ProbeError | None) -> tuple[Model, ...] | None:
+    return error.models if isinstance(error, NotReady) else None
 
 
 def _is_loading(sighting: Sighting | None, error: ProbeError | None) -> bool:

@@ -136,9 +136,10 @@ async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: 
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.until(lambda: len(notebook.of(server.id)) == 5)
-        # One to detect, one for the version, then two and one a probe in turn.
-        assert server.paths[:2] == ["/api/version", "/api/version"]
-        assert server.paths[2:9] == [*(["/api/ps", "/api/tags", "/api/ps"] * 2), "/api/ps"]
+        # Two to detect; the version and the one model, once; then two and one in turn.
+        assert server.paths[:2] == ["/api/version", "/"]
+        assert server.paths[2:6] == ["/api/ps", "/api/version", "/api/tags", "/api/show"]
+        assert server.paths[6:11] == ["/api/ps", "/api/ps", "/api/tags", "/api/ps", "/api/ps"]
         assert server.connections == 1
 
 
@@ -193,7 +194,7 @@ async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alo
         engine.watch(ProbeTarget("x", "http", first.host, first.port))
         engine.watch(ProbeTarget("x", "http", second.host, second.port))
         assert list(states(await notebook.next_of("x"))) == ["b"]
-    assert first.requests == second.requests == 4
+    assert first.requests == second.requests == 6
 
 
 async def test_check_probes_now_and_joins_what_is_in_flight(fleet: Fleet):

@@ -15,7 +15,6 @@ import pytest
 from hub.base.settings import ProbeSettings
 from hub.probes.faults import (
     BadAnswer,
-    Busy,
     NeedsApiKey,
     NotReady,
     ProbeError,
@@ -23,7 +22,7 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import KEEPALIVE_S, Answer, Asker, ProbeClient
+from hub.probes.probe_client import KEEPALIVE_S, Asker, ProbeClient
 from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
@@ -235,14 +234,41 @@ async def test_every_status_is_told_apart(
     assert str(error) == sentence
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("", None), ("-1", None), ("soon", None), ("9" * 40, None)]
-)
-def test_retry_after_is_read_in_seconds(header: str, seconds: float | None):
-    answer = Answer("/x", 429, "", "", header, "", b"")
-    with pytest.raises(Busy) as caught:
-        answer.require_ok()
-    assert caught.value.retry_after_s == seconds
+async def test_a_key_that_is_refused_is_not_called_missing(fleet: Fleet):
+    server = await fleet.add(FakeOllama(), api_key="new")
+    target = ProbeTarget(server.id, "http", server.host, server.port, api_key="old")
+    error = await fault(target)
+    assert isinstance(error, NeedsApiKey)
+    assert str(error) == (
+        "refuses the registered API key (401 to /api/tags); it may have been replaced on the server"
+    )
+    assert "old" not in str(error)
+
+
+async def test_a_question_with_a_body_is_posted_as_json(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    async with asking(at(server.host, server.port, base_path="")) as ask:
+        answer = await ask.post("/api/show", {"model": "a"})
+        assert ask.asking == "POST /api/show"
+    assert answer.ok
+    (request,) = server.recent
+    assert (request.method, request.body) == ("POST", b'{"model": "a"}')
+
+
+async def test_a_new_connection_is_noticed(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    client = ProbeClient(DEFAULTS)
+    await client.open()
+    noticed = []
+    for has_been_cut in (False, False, True):
+        if has_been_cut:
+            fleet.cut(server)
+        ask = client.to(at(server.host, server.port))
+        await ask.get("/api/version")
+        await ask.get("/api/version")
+        noticed.append(ask.has_connected)
+    await client.close()
+    assert noticed == [True, False, True]
 
 
 async def test_what_is_not_http_is_said_to_be_none():

@@ -69,6 +69,8 @@ def _load_text(endpoint: Endpoint) -> str:
         parts.append(f"{load.waiting} waiting")
     if load.HasField("kv_cache_used_ratio"):
         parts.append(f"cache {load.kv_cache_used_ratio:.0%}")
+    if load.HasField("prefix_cache_hit_ratio"):
+        parts.append(f"prefix hits {load.prefix_cache_hit_ratio:.0%}")
     return ", ".join(parts) or "-"
 
 

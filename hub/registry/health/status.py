@@ -22,6 +22,7 @@ from llmhub.v1.endpoint_pb2 import (
     OBSERVER_MANUAL,
     OBSERVER_PROBE,
     OBSERVER_SIDECAR,
+    SOURCE_AUTO,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
@@ -63,6 +64,9 @@ def observe(
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
         changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
+        if seen.models is not None:
+            changed = _take_facts(endpoint, seen.backend, seen.version, models) or changed
+            _attribute(endpoint.provenance.models, OBSERVER_PROBE, at)
     else:
         changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
@@ -148,10 +152,11 @@ def lose_sight(endpoint: Endpoint) -> None:
 
 
 def register(endpoint: Endpoint) -> None:
-    """Marks the backend of a registration as given by its registrant."""
+    """Attributes a registered backend to who registered it: a sidecar, or a person."""
     if endpoint.backend != BACKEND_UNSPECIFIED and not endpoint.backend_detected:
+        is_auto = endpoint.source == SOURCE_AUTO
         endpoint.provenance.backend.Clear()
-        endpoint.provenance.backend.observer = OBSERVER_MANUAL
+        endpoint.provenance.backend.observer = OBSERVER_SIDECAR if is_auto else OBSERVER_MANUAL
 
 
 def forget(endpoint: Endpoint) -> None:
@@ -195,7 +200,7 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
     endpoint.ClearField("load")
     if load is None:
         return
-    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
+    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio"):
         value = getattr(load, figure)
         # Some backends report figures that make no sense.
         if value is not None and value <= _MAX_LOAD:

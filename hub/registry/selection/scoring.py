@@ -89,7 +89,8 @@ def parts(
 
 def weighed(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
     """The parts, each times its weight; the score is their sum."""
-    return {name: weights[name] * part for name, part in found.items()}
+    # Adding 0.0 turns the -0.0 of an empty queue into 0.0, which is what readers expect.
+    return {name: weights[name] * part + 0.0 for name, part in found.items()}
 
 
 def _health(endpoint: Endpoint) -> float:
