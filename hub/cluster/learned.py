@@ -7,6 +7,9 @@ entries that changed, and a start gives back all that were written.
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+import orjson
+
+from hub.probes.model_facts import ModelFactsCache
 from hub.registry.health.load_times import LoadTimes
 from llmhub.v1.shared_facts_pb2 import LearnedLoads
 
@@ -54,6 +57,29 @@ class LearnedLoadTimes:
         message = LearnedLoads.FromString(value)
         for took_ms in message.took_ms:
             self._load_times.measured(message.endpoint_id, message.model, took_ms)
+
+
+class LearnedModelFacts:
+    """What servers told of single models as `LearnedFacts`, an entry for each endpoint."""
+
+    def __init__(self, cache: ModelFactsCache) -> None:
+        self._cache = cache
+
+    def take_changed(self) -> Iterable[str]:
+        """See `LearnedFacts`."""
+        return self._cache.take_changed()
+
+    def export(self, name: str) -> bytes | None:
+        """See `LearnedFacts`."""
+        entries = self._cache.export(name)
+        return orjson.dumps(entries) if entries else None
+
+    def restore(self, name: str, value: bytes) -> None:
+        """See `LearnedFacts`."""
+        entries = orjson.loads(value)
+        if not isinstance(entries, list):
+            raise ValueError(f"the facts of the models of {name} are no list")  # noqa: TRY004
+        self._cache.restore(entries)
 
 
 # No endpoint's id has a slash.

@@ -102,10 +102,10 @@ class WarmStart:
     def _restore_endpoint(
         self, key: str, endpoint: Endpoint, now_ms: int, restored: Restored
     ) -> None:
-        # A sidecar may have told of an endpoint that was never probed.
+        # A sidecar may have reported an endpoint that was never probed.
         is_checked = endpoint.HasField("last_checked_at")
-        told_at = endpoint.provenance.models.observed_at
-        age_ms = now_ms - to_ms(endpoint.last_checked_at if is_checked else told_at)
+        reported_at = endpoint.provenance.models.observed_at
+        age_ms = now_ms - to_ms(endpoint.last_checked_at if is_checked else reported_at)
         if age_ms <= MAX_AGE_MS and self._registry.restore_endpoint(endpoint):
             restored.endpoints += 1
             restored.oldest_ms = max(restored.oldest_ms, age_ms)

@@ -36,7 +36,7 @@ class Fleet:
             clock,
             Random(),  # noqa: S311
         )
-        self._warm_restart = WarmRestart(settings, clock, self.registry)
+        self._warm_restart = WarmRestart(settings, clock, self.registry, self.probes.facts)
         self._expiry: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:

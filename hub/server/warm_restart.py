@@ -6,9 +6,10 @@ from hub.base.clock import Clock
 from hub.base.moment import SystemTime
 from hub.base.settings import FACTS_FILE, Settings
 from hub.base.tasks import tell_of_end
-from hub.cluster.learned import LearnedFacts, LearnedLoadTimes
+from hub.cluster.learned import LearnedFacts, LearnedLoadTimes, LearnedModelFacts
 from hub.cluster.publisher import FactPublisher
 from hub.cluster.warm_start import Restored, WarmStart
+from hub.probes.model_facts import ModelFactsCache
 from hub.registry.state import Registry
 from hub.stores.local_facts import LocalFacts
 
@@ -18,12 +19,19 @@ log = structlog.get_logger(__name__)
 class WarmRestart:
     """Restores the facts at a start, then publishes them until `stop`."""
 
-    def __init__(self, settings: Settings, clock: Clock, registry: Registry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        registry: Registry,
+        model_facts: ModelFactsCache,
+    ) -> None:
         self._registry = registry
         self._clock = clock
         self._facts = LocalFacts(settings.data_dir / FACTS_FILE, SystemTime())
         self._learned: dict[str, LearnedFacts] = {
-            "load_times": LearnedLoadTimes(registry.health.load_times)
+            "load_times": LearnedLoadTimes(registry.health.load_times),
+            "model_facts": LearnedModelFacts(model_facts),
         }
         self._publisher = FactPublisher(
             registry,

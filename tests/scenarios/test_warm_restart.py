@@ -152,6 +152,20 @@ async def test_what_was_removed_disabled_or_changed_is_not_restored(tmp_path, fl
             assert (endpoint.status, list(endpoint.models)) == (STATUS_UNKNOWN, [])
 
 
+async def test_models_are_not_looked_up_again(process, fleet):
+    fake = FakeOllama("a")
+    server = await fleet.add(fake)
+    async with process.client() as hub:
+        await register(hub, [server])
+        await wait_until(lambda: f"learned/model_facts/{server.id}" in kept(process.data_dir))
+    await process.kill()
+    await process.start()
+    async with process.client() as hub:
+        checked = await hub.call("CheckEndpoint", CheckEndpointRequest(id=server.id))
+        assert list(checked.endpoint.models[0].capabilities) == ["completion", "tools"]
+    assert fake.shown == {"a": 1}
+
+
 def garble(path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF

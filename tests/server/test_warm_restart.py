@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from hub.base.clock import ManualClock
 from hub.base.settings import FACTS_FILE
 from hub.cluster.warm_start import WarmStart
+from hub.probes.model_facts import ModelFacts, ModelFactsCache
 from hub.registry.state import Registry
 from hub.server.warm_restart import WarmRestart
 from hub.stores.facts_file import read
@@ -14,18 +15,22 @@ from tests.support.facts import NOW, endpoint, registry_of, success
 from tests.support.hub import settings_for
 
 ID = endpoint().id
+TOOLS = ModelFacts(("completion", "tools"), 131_072, "llama")
 
 
-async def run(path, registry: Registry, clock: ManualClock, *, probed: bool) -> None:
-    """One life of a hub, from its start to its stop."""
-    warm = WarmRestart(settings_for(path), clock, registry)
+async def run(path, registry: Registry, clock: ManualClock, *, probed: bool) -> ModelFactsCache:
+    """One life of a hub, from its start to its stop; returns the facts of its models."""
+    facts = ModelFactsCache()
+    warm = WarmRestart(settings_for(path), clock, registry, facts)
     await warm.restore()
     warm.start()
     if probed:
         registry.observe(ID, success(clock.now_ms()))
         registry.health.load_times.measured(ID, "m", 4000)
+        facts.put(ID, "sha256:1", TOOLS)
     await warm.stop()
     await warm.stop()
+    return facts
 
 
 def status_of(registry: Registry) -> int:
@@ -40,8 +45,9 @@ async def test_one_life_begins_where_the_last_one_ended(tmp_path):
     clock.advance(5000)
     after = registry_of(endpoint(), first_revision=1000)
     with capture_logs() as logs:
-        await run(tmp_path, after, clock, probed=False)
+        facts = await run(tmp_path, after, clock, probed=False)
     assert status_of(after) == STATUS_HEALTHY
+    assert facts.get(ID, "sha256:1") == TOOLS
     assert after.health.load_times.expected_ms(ID, "m") == 4000
     (line,) = logs
     assert (line["event"], line["endpoints"], line["damaged"]) == ("facts_restored", 1, 0)
