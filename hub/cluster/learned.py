@@ -1,4 +1,4 @@
-"""What the hub learned and probes do not tell again: the same for every kind of it.
+"""Facts that the hub learned and probes do not show again; one protocol for all kinds.
 
 A kind is anything whose entries have a name and an encoding. The publisher writes the
 entries that changed, and a start gives back all that were written.
@@ -60,7 +60,7 @@ class LearnedLoadTimes:
 
 
 class LearnedModelFacts:
-    """What servers told of single models as `LearnedFacts`, an entry for each endpoint."""
+    """What servers reported of single models as `LearnedFacts`, an entry per endpoint."""
 
     def __init__(self, cache: ModelFactsCache) -> None:
         self._cache = cache

@@ -3,8 +3,8 @@
 The registry says only that something changed. A tenth of a second later the publisher
 reads what changed since it looked last, as any other reader of the history does, and
 composes the values then: however often something changed, it is written once. What is
-yet to be written is a set of keys, so nothing queues up where the engine is slow, and
-nothing is lost where it fails.
+yet to be written is a set of keys, so nothing queues up if the engine is slow, and
+nothing is lost if it fails.
 """
 
 import asyncio

@@ -63,7 +63,7 @@ async def test_a_hub_that_was_killed_selects_at_once(process, servers):
     await learn(process, servers)
     killed = time.time()
     for server in servers:
-        # What the hub answers from now on, no probe can have told it.
+        # What the hub answers from now on does not come from a probe.
         server.behaviour = Behaviour.HANGING
     await process.start()
     async with process.client() as hub:

@@ -11,7 +11,7 @@ from hub.stores.shared_facts import FactsUnavailable, SharedFacts
 
 @pytest.fixture(params=["local"])
 async def start(request, tmp_path):
-    """Starts the engine anew on the same data, as a restarted hub does."""
+    """Starts another engine on the same data, as a restarted hub does."""
     started: list[SharedFacts] = []
 
     async def start_engine():

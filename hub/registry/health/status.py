@@ -215,12 +215,12 @@ def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
 
 def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
     """Which facts are restored; watchers see a change of it, too."""
-    told = endpoint.provenance
+    sources = endpoint.provenance
     return (
-        told.status.restored,
-        told.backend.restored,
-        told.version.restored,
-        told.models.restored,
+        sources.status.restored,
+        sources.backend.restored,
+        sources.version.restored,
+        sources.models.restored,
     )
 
 
