@@ -24,6 +24,11 @@ class ProbeSettings:
     and costs a file descriptor and some 16 KiB for each endpoint that answers: the
     process must be allowed so many. 2 keeps connections within one probe only.
 
+    A failed probe is repeated soon, until `unhealthy_after` have failed in a row;
+    `concurrency` bounds the repeats in flight too, in a count of their own. The repeat
+    of an endpoint that has answered before waits for its first answer `confirm_timeout_s`,
+    or four times as long as it took the last time, and at most `total_timeout_s`.
+
     `allow` and `deny` are CIDR blocks: deny wins, a non-empty allow restricts.
     """
 
@@ -31,6 +36,8 @@ class ProbeSettings:
     jitter: float = 0.1
     connect_timeout_s: float = 3.0
     total_timeout_s: float = 5.0
+    confirm_timeout_s: float = 1.25
+    unhealthy_after: int = 2
     concurrency: int = 256
     doubtful_concurrency: int = 1024
     asked_concurrency: int = 32

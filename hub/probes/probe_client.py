@@ -11,8 +11,9 @@ connected to, however a name was resolved or written.
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TypeAlias
 
 import aiohttp
@@ -140,8 +141,8 @@ class Answer:
 class Asker:
     """Asks one endpoint during one probe.
 
-    `first_answer_ms` is how long the first answer took, None before it. `is_asked`:
-    somebody waits for what this probe sees.
+    `first_answer_ms` is how long the first answer took, None before it. `connections`
+    counts those that had to be opened. `is_asked`: somebody waits for what this sees.
     """
 
     def __init__(
@@ -155,6 +156,8 @@ class Asker:
         self.target = target
         self.is_asked = is_asked
         self.first_answer_ms: float | None = None
+        self.on_first_answer: Callable[[], None] = lambda: None
+        self.connections = 0
         self.asking = ""
         self._client = client
         self._large_bodies = large_bodies
@@ -182,10 +185,11 @@ class Asker:
         started_s = loop.time()
         try:
             async with self._client.session.get(
-                url, allow_redirects=False, headers=self._headers
+                url, allow_redirects=False, headers=self._headers, trace_request_ctx=self
             ) as response:
                 if self.first_answer_ms is None:
                     self.first_answer_ms = (loop.time() - started_s) * 1000.0
+                    self.on_first_answer()
                 headers = response.headers
                 encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
                 if encoding not in ("", "identity"):
@@ -292,8 +296,11 @@ class ProbeClient:
             keepalive_timeout=settings.keepalive_s,
             socket_factory=self._socket,
         )
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_start.append(_count_connection)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            trace_configs=[tracing],
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -335,6 +342,12 @@ class ProbeClient:
         family, kind, protocol, _, address = info
         self.policy.require(str(address[0]))
         return socket.socket(family, kind, protocol)
+
+
+async def _count_connection(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: object
+) -> None:
+    context.trace_request_ctx.connections += 1
 
 
 # What the system says when it is the hub that has come to a limit.

@@ -22,7 +22,9 @@ class Watched:
     """An endpoint, its prober once that is known, its probe in flight and who waits for it.
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
-    was first found loading.
+    was first found loading. `latency_ms` is how long its first answer took in the last
+    probe that succeeded, None before that. `is_doubted`: the last probe failed, or a
+    sidecar reports that the server is down.
     """
 
     target: Target
@@ -31,6 +33,9 @@ class Watched:
     has_crashed: bool = False
     counted_ms: int | None = None
     loading_since_ms: int | None = None
+    latency_ms: float | None = None
+    is_doubted: bool = False
+    keeps_connection: bool = False
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
     async def sight(self, ask: Asker) -> Sighting:
@@ -38,6 +43,17 @@ class Watched:
 
         Raises ProbeError, OwnFault.
         """
+        known = self.prober
+        sighting = await self._sight(ask)
+        if known is not None and self.keeps_connection and ask.connections:
+            # The server has closed the connection that it kept from probe to probe, as
+            # one does that was restarted. Its version or backend may be another.
+            self.prober = None
+            sighting = await self._sight(ask)
+        self.keeps_connection = not ask.connections
+        return sighting
+
+    async def _sight(self, ask: Asker) -> Sighting:
         pinned = self.target.backend
         prober = self.prober
         if prober is None:

@@ -67,6 +67,7 @@ def probe_settings(config: ProbeConfig) -> ProbeSettings:
         jitter=config.jitter,
         connect_timeout_s=config.connect_timeout_s,
         total_timeout_s=config.total_timeout_s,
+        unhealthy_after=config.unhealthy_after,
         concurrency=config.concurrency,
         doubtful_concurrency=config.doubtful_concurrency,
         asked_concurrency=config.asked_concurrency,
