@@ -89,15 +89,17 @@ class Health:
             to_ms(endpoint.last_checked_at) if endpoint.HasField("last_checked_at") else None
         )
         if not seen.error:
-            self._preservation.recovered(id_)
+            self._preservation.succeeded(id_)
         elif was_healthy:
-            self._preservation.failed(id_)
+            self._preservation.failed(id_, now_ms)
+        # The endpoint's own sidecar and the hub's probe agree: that is two misses.
+        is_confirmed = not seen.answered and status.is_reported_down(endpoint)
         changed = status.observe(
             endpoint,
             seen,
             models=self._news_of_models(id_, seen, before_ms),
-            unhealthy_after=self._unhealthy_after,
-            may_fall=self._preservation.may_fall(healthy, now_ms),
+            unhealthy_after=1 if is_confirmed else self._unhealthy_after,
+            may_fall=self._preservation.may_fall(id_, healthy, now_ms, is_confirmed=is_confirmed),
         )
         if was_healthy and endpoint.status == STATUS_UNHEALTHY:
             self._preservation.fell(id_, now_ms)

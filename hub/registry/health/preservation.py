@@ -10,9 +10,12 @@ mistrusted, and not an empty one.
                                            └──lasts `confirm_ms`──► CONFIRMED
     CONFIRMED ──at most half of `share`──► TRUSTING
 
-A first miss counts as failing, so that where two misses make an endpoint unhealthy
-the freeze comes before any has fallen. Only the status is frozen: errors, misses and
-times go on to be recorded, and what has become unhealthy already stays so.
+A first miss counts as failing. A failed probe is repeated within seconds, long before
+the rest of the fleet has been probed: so an endpoint may fall early only if the other
+probes since its first miss show that the hub itself is well, that is, if not more than
+`share` of them failed. Until they do, it waits for most of an interval, in which the
+freeze sees the whole fleet. Only the status is frozen: errors, misses and times go on to
+be recorded, and what has become unhealthy already stays so.
 """
 
 from dataclasses import dataclass
@@ -43,6 +46,19 @@ class Report:
     freezes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """A healthy endpoint's first miss: when it was, and what had been counted before."""
+
+    at_ms: int
+    misses: int
+    successes: int
+
+
+# From this share of the interval on, the freeze itself sees enough of the fleet.
+_EARLY_SHARE = 0.75
+
+
 class Preservation:
     """Decides whether endpoints may become unhealthy now.
 
@@ -55,7 +71,9 @@ class Preservation:
         self._least = least
         self._interval_ms = interval_ms
         self._confirm_ms = confirm_ms
-        self._failing: set[str] = set()
+        self._failing: dict[str, _Miss] = {}
+        self._misses = 0
+        self._successes = 0
         # In the order of their fall, so that the oldest come first.
         self._fallen: dict[str, int] = {}
         self._state = State.TRUSTING
@@ -72,30 +90,42 @@ class Preservation:
         """How often it has frozen."""
         return self._freezes
 
-    def failed(self, id_: str) -> None:
+    def failed(self, id_: str, now_ms: int) -> None:
         """A probe of a healthy endpoint has failed."""
-        self._failing.add(id_)
+        if id_ not in self._failing:
+            self._failing[id_] = _Miss(now_ms, self._misses, self._successes)
+            self._misses += 1
+
+    def succeeded(self, id_: str) -> None:
+        """A probe has succeeded."""
+        self._successes += 1
+        self.recovered(id_)
 
     def fell(self, id_: str, now_ms: int) -> None:
         """A healthy endpoint has become unhealthy."""
-        self._failing.discard(id_)
+        self._failing.pop(id_, None)
         self._fallen.pop(id_, None)
         self._fallen[id_] = now_ms
 
     def recovered(self, id_: str) -> None:
         """A probe has succeeded, or nobody probes the endpoint any more."""
-        self._failing.discard(id_)
+        self._failing.pop(id_, None)
         self._fallen.pop(id_, None)
 
-    def may_fall(self, healthy: int, now_ms: int) -> bool:
-        """Whether an endpoint may become unhealthy now, of so many that are healthy."""
+    def may_fall(self, id_: str, healthy: int, now_ms: int, *, is_confirmed: bool = False) -> bool:
+        """Whether an endpoint may become unhealthy now, of so many that are healthy.
+
+        `is_confirmed`: something other than the hub's own probes finds it down too.
+        """
         self._forget_old_falls(now_ms)
         state = self._judge(healthy, len(self._fallen), now_ms)
         if state is not self._state:
             self._freezes += state is State.FROZEN
             self._state = state
             self._since_ms = now_ms
-        return state is not State.FROZEN
+        if state is State.FROZEN:
+            return False
+        return is_confirmed or self._is_witnessed(id_, healthy + len(self._fallen), now_ms)
 
     def report(self, healthy: int, now_ms: int) -> Report:
         """How things stand now, of so many endpoints that are healthy.
@@ -110,6 +140,16 @@ class Preservation:
             confirmed_at_ms = since_ms + self._confirm_ms
         failing = len(self._failing) + fallen
         return Report(state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes)
+
+    def _is_witnessed(self, id_: str, base: int, now_ms: int) -> bool:
+        """Whether the probes since an endpoint's first miss speak for the hub's own network."""
+        miss = self._failing.get(id_)
+        if miss is None or base < self._least or self._state is State.CONFIRMED:
+            return True
+        if now_ms >= miss.at_ms + self._interval_ms * _EARLY_SHARE:
+            return True
+        misses = self._misses - miss.misses
+        return misses <= self._share * (misses + self._successes - miss.successes)
 
     def _judge(self, healthy: int, fallen: int, now_ms: int) -> State:
         failing, base = len(self._failing) + fallen, healthy + fallen

@@ -15,10 +15,11 @@ from typing import Final, Protocol
 
 from hub.base.timestamps import to_ms
 from hub.registry.filters import has_labels
-from hub.registry.selection.scoring import parts, slots_of, weighed, weights_of
+from hub.registry.selection.scoring import is_failing, parts, slots_of, weighed, weights_of
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_DRAINING,
+    FAULT_DEAD,
     MODEL_STATE_LOADED,
     STATUS_HEALTHY,
     Endpoint,
@@ -71,9 +72,10 @@ class Facts(Protocol):
 class Verdict:
     """What one request makes of one endpoint.
 
-    `rejection` is unspecified where it will do. `merit` is the score without
-    what is in flight, each lease of which takes `lease_weight` off. `resources`
-    are those of its host, as far as they were known.
+    `rejection` is unspecified where it will do. `is_failing`: its last probe failed, so
+    that it ranks below all others whatever its score, and `detail` says so. `merit` is
+    the score without what is in flight, each lease of which takes `lease_weight` off.
+    `resources` are those of its host, as far as they were known.
     """
 
     endpoint: Endpoint
@@ -81,6 +83,7 @@ class Verdict:
     merit: float = 0.0
     lease_weight: float = 0.0
     rejection: Rejection = REJECTION_UNSPECIFIED
+    is_failing: bool = False
     detail: str = ""
     in_flight: int = 0
     resources: HostResources | None = None
@@ -155,6 +158,10 @@ class Criteria:
             model,
             merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
             lease_weight=self._weights["in_flight"] / slots_of(endpoint),
+            is_failing=is_failing(endpoint),
+            detail=f"ranks last, as its last probe failed: {endpoint.last_error[:200]}"
+            if is_failing(endpoint)
+            else "",
             in_flight=in_flight,
             resources=resources,
         )
@@ -182,6 +189,10 @@ class Criteria:
             status = Status.Name(endpoint.status).removeprefix("STATUS_").lower()
             error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
             return REJECTION_NOT_HEALTHY, f"{status}{error}"
+        if endpoint.fault == FAULT_DEAD:
+            # Healthy still, by the misses that are forgiven or by self-preservation.
+            error = endpoint.last_error[:200]
+            return REJECTION_NOT_HEALTHY, f"dead, as the hub and its sidecar find: {error}"
         if not has_labels(endpoint, self._labels):
             return REJECTION_LABELS, "lacks a label that is asked for"
         if not fitting:
@@ -224,8 +235,8 @@ def meets(model: Model, target: AliasTarget) -> bool:
     )
 
 
-# (-score, last pick, id): the least is the best.
-_Key = tuple[float, int, str]
+# (is failing, -score, last pick, id): the least is the best.
+_Key = tuple[bool, float, int, str]
 
 
 class Ranking:
@@ -233,7 +244,8 @@ class Ranking:
 
     It begins empty. Whoever keeps it calls `update` for every endpoint of which the
     record or the host's resources are new, and `recount` where only the leases are. Best
-    is the highest score; among equals, who was picked longest ago.
+    is the highest score among those whose last probe did not fail, then among those whose
+    did; among equals, who was picked longest ago.
     """
 
     def __init__(self, criteria: Criteria, facts: Facts) -> None:
@@ -278,7 +290,7 @@ class Ranking:
 
     def best(self) -> Iterator[Verdict]:
         """Those that will do, best first. Only valid until the next change."""
-        return (self._verdicts[id_] for _, _, id_ in self._order)
+        return (self._verdicts[id_] for *_, id_ in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
         """Those that will not do, sorted by id."""
@@ -296,7 +308,7 @@ class Ranking:
         return verdict
 
     def _key(self, id_: str, verdict: Verdict) -> _Key:
-        return (-verdict.score, self._picks.get(id_, 0), id_)
+        return (verdict.is_failing, -verdict.score, self._picks.get(id_, 0), id_)
 
 
 @dataclass(frozen=True, slots=True)

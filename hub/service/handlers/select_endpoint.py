@@ -338,6 +338,7 @@ def _explained(
     for verdict in fit:
         candidate = _candidate(verdict)
         candidate.score = verdict.score
+        candidate.detail = verdict.detail
         candidate.parts.update(ranking.criteria.explain(verdict, facts))
         yield candidate
     rejected = rejections(ranking, limits, now_ms)
@@ -364,9 +365,12 @@ def _candidate(verdict: Verdict) -> Candidate:
 
 
 def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
-    """How many were rejected for each reason, for an error's metadata."""
+    """How many were rejected for each reason, for an error's metadata.
+
+    The prefix keeps "model", the reason, apart from "model", the name that was asked for.
+    """
     return {
-        Rejection.Name(why).removeprefix("REJECTION_").lower(): str(count)
+        f"rejected_{Rejection.Name(why).removeprefix('REJECTION_').lower()}": str(count)
         for why, count in sorted(Counter(rejections).items())
     }
 
