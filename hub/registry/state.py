@@ -22,10 +22,10 @@ from hub.registry.history.versioned import Versioned
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
+from hub.registry.unloads import Unloads, unload
 from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
-    BACKEND_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNKNOWN,
     Endpoint,
@@ -89,6 +89,7 @@ class Registry:
         self.health = Health(health)
         self._reports_ttl_ms = resources_ttl_ms
         self._vram = VramLedger()
+        self._unloads = Unloads()
         # When each sidecar's view of an endpoint ends, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
         # Until when each agent that has reported an endpoint counts as there, likewise.
@@ -195,7 +196,7 @@ class Registry:
         if before is None:
             after.status = STATUS_UNKNOWN
         else:
-            if not _carry_over(before.message, after):
+            if not status.carry_over(before.message, after):
                 self._forget_observed(registered.id)
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
@@ -225,14 +226,16 @@ class Registry:
 
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
-    ) -> None:
+    ) -> bool:
         """Takes in what a sidecar sees of an endpoint, received now.
 
         Only the endpoint's own sidecar is believed; another's word changes nothing.
+        Returns whether it reports anything else than the last time.
         """
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.agent_id != agent_id:
-            return
+            return False
+        is_news = self.health.is_news(endpoint_id, report)
         ends_ms = now_ms + self._reports_ttl_ms
         after = Endpoint()
         after.CopyFrom(before.message)
@@ -240,6 +243,7 @@ class Registry:
         self._views[endpoint_id] = ends_ms
         self._views.move_to_end(endpoint_id)
         self._set(endpoint_id, before, after, event=event)
+        return is_news
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
         """Takes in a host's report, received now. Nobody may change `report` after."""
@@ -260,7 +264,7 @@ class Registry:
         return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
 
     def expire(self, now_ms: int) -> None:
-        """Drops the reports whose time is over."""
+        """Drops the reports whose time is over, and unloads the models whose time is."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
             self._vram.drop(agent_id)
@@ -277,11 +281,23 @@ class Registry:
             after = Endpoint()
             after.CopyFrom(before.message)
             status.lose_sight(after)
+            self.health.forget_report(endpoint_id)
             self._set(endpoint_id, before, after, event=True)
+        while (id_ := self._unloads.pop_due(now_ms)) is not None:
+            before = self._endpoints[id_]
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            if unload(after, now_ms):
+                self.health.forget_models(id_)
+                self._set(id_, before, after, event=True)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next report's time is over, or None."""
-        deadlines = [self.resources.next_deadline_ms(), next(iter(self._views.values()), None)]
+        """When the time of the next report or loaded model is over, or None."""
+        deadlines = [
+            self.resources.next_deadline_ms(),
+            next(iter(self._views.values()), None),
+            self._unloads.next_ms(),
+        ]
         return min((each for each in deadlines if each is not None), default=None)
 
     def _forget_observed(self, id_: str) -> None:
@@ -332,6 +348,7 @@ class Registry:
                 self.claims.remove(agent_id, self.revision)
             else:
                 self.claims.put(agent_id, claim, self.revision, 0)
+        self._unloads.change(id_, after.message if after is not None else None)
         self.model_index.change(
             before.message if before is not None else None,
             after.message if after is not None else None,
@@ -358,36 +375,3 @@ def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str])
             del index[key]
     for key in new - old:
         index.setdefault(key, set()).add(id_)
-
-
-def _carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed of `before` to `after`; False where it no longer is true."""
-    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
-    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
-    if not (backend_stays and same_server):
-        after.status = STATUS_UNKNOWN
-        return False
-    observed = Endpoint(
-        status=before.status,
-        models=before.models,
-        version=before.version,
-        consecutive_failures=before.consecutive_failures,
-        last_error=before.last_error,
-        fault=before.fault,
-    )
-    for field in _OBSERVED_MESSAGES:
-        if before.HasField(field):
-            getattr(observed, field).CopyFrom(getattr(before, field))
-    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
-        observed.backend = before.backend
-        observed.backend_detected = True
-    after.MergeFrom(observed)
-    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
-        after.provenance.ClearField("backend")
-    return True
-
-
-_OBSERVED_MESSAGES = (
-    *("last_checked_at", "next_check_at", "latency", "load"),
-    *("sidecar_view", "flapping", "provenance"),
-)

@@ -28,6 +28,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import logs, self_preservation
 from hub.server.configured_endpoints import StaticEndpoints, wanted_endpoints
+from hub.server.expiry import Expiry
 from hub.server.first_start import ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.server.observability import Observability
 from hub.server.wiring import (
@@ -172,7 +173,7 @@ class Hub:
         follower.starting = False
         self._on_loaded()
         await self._probes.start()
-        self._expiry = asyncio.create_task(self._expire(registry), name="resource-expiry")
+        self._expiry = asyncio.create_task(Expiry(registry, self._clock).run(), name="expiry")
         tell_of_end(self._expiry, self._on_failure)
         self._feed = ChangeFeed(registry)
         await self._open_doors(registry, self._feed)
@@ -368,19 +369,6 @@ class Hub:
         registry.observe(endpoint_id, seen)
         if registry.health.preservation_state is not before:
             self_preservation.log_preservation(registry, seen.checked_at_ms)
-
-    async def _expire(self, registry: Registry) -> None:
-        """Drops reports at their deadlines.
-
-        A report that comes while this sleeps cannot expire before one lifetime
-        from now, so sleeping as long as that misses none.
-        """
-        lifetime_ms = round(self._settings.resources_ttl_s * 1000)
-        while True:
-            now_ms = self._clock.now_ms()
-            registry.expire(now_ms)
-            deadline_ms = registry.next_deadline_ms() or now_ms + lifetime_ms
-            await asyncio.sleep((deadline_ms - now_ms) / 1000)
 
     def _why_not_ready(self) -> str | None:
         if not self._ready:

@@ -62,6 +62,8 @@ class Health:
         # The models as each endpoint's probe saw them last: the same tuple means that
         # nothing has changed, and nothing need be compared.
         self._models: dict[str, Sequence[Model]] = {}
+        # What each endpoint's sidecar reported last.
+        self._reported: dict[str, int] = {}
 
     @property
     def preservation_state(self) -> preservation.State:
@@ -132,12 +134,37 @@ class Health:
         self._models.pop(endpoint.id, None)
         return status.see(endpoint, view, backend=report.backend, models=models)
 
+    def is_news(self, id_: str, report: ReportEndpointRequest) -> bool:
+        """Whether a sidecar reports anything else of an endpoint than the last time."""
+        reported = hash(
+            (
+                report.HasField("reachable"),
+                report.reachable,
+                report.error,
+                report.version,
+                report.backend,
+                tuple(sorted((model.name, model.state) for model in report.models)),
+            )
+        )
+        is_news = self._reported.get(id_) != reported
+        self._reported[id_] = reported
+        return is_news
+
+    def forget_report(self, id_: str) -> None:
+        """Forgets what a sidecar reported of an endpoint, as its time is over."""
+        self._reported.pop(id_, None)
+
+    def forget_models(self, id_: str) -> None:
+        """Forgets what the last probe saw of the models: the endpoint shows others now."""
+        self._models.pop(id_, None)
+
     def forget(self, id_: str) -> None:
         """Forgets an endpoint that is gone, or is another server from now on."""
         self._damper.forget(id_)
         self._preservation.recovered(id_)
         self._load_times.forget(id_)
         self._models.pop(id_, None)
+        self._reported.pop(id_, None)
 
     def pause(self, id_: str) -> None:
         """Takes notice that an endpoint is not probed any more: it fails no longer."""

@@ -242,3 +242,36 @@ def pause(endpoint: Endpoint) -> None:
         endpoint.ClearField(field)
     if endpoint.HasField("provenance"):
         endpoint.provenance.ClearField("status")
+
+
+def carry_over(before: Endpoint, after: Endpoint) -> bool:
+    """Copies what was observed of `before` to `after`; False where it no longer is true."""
+    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
+    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
+    if not (backend_stays and same_server):
+        after.status = STATUS_UNKNOWN
+        return False
+    observed = Endpoint(
+        status=before.status,
+        models=before.models,
+        version=before.version,
+        consecutive_failures=before.consecutive_failures,
+        last_error=before.last_error,
+        fault=before.fault,
+    )
+    for field in _OBSERVED_MESSAGES:
+        if before.HasField(field):
+            getattr(observed, field).CopyFrom(getattr(before, field))
+    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
+        observed.backend = before.backend
+        observed.backend_detected = True
+    after.MergeFrom(observed)
+    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
+        after.provenance.ClearField("backend")
+    return True
+
+
+_OBSERVED_MESSAGES = (
+    *("last_checked_at", "next_check_at", "latency", "load"),
+    *("sidecar_view", "flapping", "provenance"),
+)
