@@ -286,7 +286,7 @@ class Hub:
                 SidecarHandlers(
                     registry,
                     registrar,
-                    self._policy,
+                    self._probes,
                     clock,
                     self._tokens,
                     self._limiters[ROLE_SIDECAR],

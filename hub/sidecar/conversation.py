@@ -1,6 +1,7 @@
 """One connection's conversation with the hub: frames in, frames out, no sockets.
 
-Identify, then the host's resources and every server at each interval. A frame
+Identify, then the host's resources and every server at each interval, and a server
+at once when something of it has changed. A frame
 that the hub answers is followed by its answer before the next one goes out, so
 that an answer always belongs to the one frame that waits for it.
 """
@@ -23,6 +24,8 @@ ANSWER_TIMEOUT_MS = 15_000
 INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
+# Reports of changes between two intervals: the hub takes 60 reports per minute in all.
+MAX_CHANGES_PER_MINUTE = 20
 
 _HEAVY, _NORMAL = "heavy", "normal"
 _TIERS = {
@@ -70,6 +73,9 @@ class Conversation:
         self._hold_ms: dict[str, int] = {}
         self._announced: set[str] = set()
         self._takes_endpoints = True
+        self._sightings: Sequence[Sighting] = ()
+        self._reported: dict[str, Sighting] = {}
+        self._changes_ms: deque[int] = deque(maxlen=MAX_CHANGES_PER_MINUTE)
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
         self._queue.append(self._identify(identity, sightings))
@@ -98,6 +104,8 @@ class Conversation:
             # now, where the machine slept through some.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
             self._enqueue(host, sightings)
+        elif self.identified_at_ms is not None and sightings is not self._sightings:
+            self._enqueue_changes(sightings, now_ms)
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -151,14 +159,32 @@ class Conversation:
     def _enqueue(self, host: Mapping[str, object] | None, sightings: Sequence[Sighting]) -> None:
         # What could not be sent since the last tick is out of date.
         self._queue.clear()
+        self._sightings = sightings
+        self._reported.clear()
         if host is not None:
             self._queue.append({"type": "resource_report", **host})
         for sighting in sightings:
-            is_new = sighting.reachable and sighting.url not in self._announced
-            if sighting.backend == OLLAMA and is_new:
-                self._queue.append({"type": "ollama_report", "ollama_url": sighting.url})
-            if self._takes_endpoints:
-                self._queue.append(_bounded(sighting.report()))
+            self._enqueue_server(sighting)
+
+    def _enqueue_changes(self, sightings: Sequence[Sighting], now_ms: int) -> None:
+        """Reports what is other than at the last report; what is too much waits for the tick."""
+        self._sightings = sightings
+        for sighting in sightings:
+            if self._reported.get(sighting.url) == sighting:
+                continue
+            is_full = len(self._changes_ms) == MAX_CHANGES_PER_MINUTE
+            if is_full and now_ms - self._changes_ms[0] < 60_000:
+                return
+            self._changes_ms.append(now_ms)
+            self._enqueue_server(sighting)
+
+    def _enqueue_server(self, sighting: Sighting) -> None:
+        self._reported[sighting.url] = sighting
+        is_new = sighting.reachable and sighting.url not in self._announced
+        if sighting.backend == OLLAMA and is_new:
+            self._queue.append({"type": "ollama_report", "ollama_url": sighting.url})
+        if self._takes_endpoints:
+            self._queue.append(_bounded(sighting.report()))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:

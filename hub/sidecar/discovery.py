@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from hub.sidecar.glance import glance
+from hub.sidecar.local_http import AskError
 from hub.sidecar.recognise import recognise
 from hub.sidecar.sightings import Sighting
 
@@ -17,7 +19,9 @@ FORGET_MS = 600_000
 class Discovery:
     """Looks again whenever `look` is called; `sightings` is what it knows.
 
-    Named servers are always reported, found ones from their first answer on.
+    `glance`, which costs little, only finds out whether the known servers still answer as
+    they did; one that does not is looked at again. Named servers are always reported,
+    found ones from their first answer on.
     """
 
     def __init__(
@@ -25,10 +29,14 @@ class Discovery:
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
         ask: Callable[[str], Awaitable[Sighting]] = recognise,
+        glance_at: Callable[[Sighting], Awaitable[int]] = glance,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
         self._ask = ask
+        self._glance_at = glance_at
+        # The HTTP status of each server's last glance.
+        self._statuses: dict[str, int] = {}
         self._last_answer_ms: dict[str, int] = {}
         self.sightings: tuple[Sighting, ...] = ()
 
@@ -40,6 +48,25 @@ class Discovery:
             if sighting.reachable:
                 self._last_answer_ms[sighting.url] = now_ms
         self.sightings = tuple(each for each in seen if self._is_known(each.url, now_ms))
+
+    async def glance(self) -> None:
+        """Glances at every known server, all at the same time."""
+        known = self.sightings
+        seen = await asyncio.gather(*(self._again(sighting) for sighting in known))
+        if any(new is not old for new, old in zip(seen, known, strict=True)):
+            self.sightings = tuple(seen)
+
+    async def _again(self, sighting: Sighting) -> Sighting:
+        """The same sighting, or another where the server does not answer as it did."""
+        url = sighting.url
+        before = self._statuses.pop(url, None)
+        try:
+            status = self._statuses[url] = await self._glance_at(sighting)
+        except AskError as error:
+            return Sighting(url, error=str(error)) if sighting.reachable else sighting
+        if status == before or (before is None and sighting.reachable):
+            return sighting
+        return await self._ask(url)
 
     def _is_known(self, url: str, now_ms: int) -> bool:
         if url in self._named:

@@ -159,9 +159,7 @@ async def running_core(
                 max_tokens=max_tokens,
                 server_info=lambda: GetServerInfoResponse(version="test"),
             ),
-            SidecarHandlers(
-                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
-            ),
+            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
     )
     try:

@@ -8,7 +8,6 @@ from random import Random
 
 from hub.base.clock import ManualClock
 from hub.base.probe_settings import ProbeSettings
-from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.rate_limits import RateLimiter
@@ -87,9 +86,7 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         limiters=limiters,
         handlers=[
             RegistryHandlers(registry),
-            SidecarHandlers(
-                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
-            ),
+            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
     )
     try:

@@ -18,7 +18,7 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import Tier
-from hub.probes.address_policy import AddressPolicy
+from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
@@ -53,7 +53,7 @@ class SidecarHandlers:
         self,
         registry: Registry,
         registrar: Registrar,
-        policy: AddressPolicy,
+        probes: ProbeEngine,
         clock: Clock,
         tokens: TokenRegistry,
         limiter: RateLimiter,
@@ -63,7 +63,7 @@ class SidecarHandlers:
         self._tokens = tokens
         self._registry = registry
         self._registrar = registrar
-        self._policy = policy
+        self._probes = probes
         self._clock = clock
 
     def identify(
@@ -142,7 +142,10 @@ class SidecarHandlers:
         await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
-            self._registry.report_view(address.id, agent_id, request, now_ms)
+            if self._registry.report_view(address.id, agent_id, request, now_ms):
+                # The hub believes its own probes only, so it looks at once.
+                is_doubted = request.HasField("reachable") and not request.reachable
+                self._probes.hasten(address.id, is_doubted=is_doubted)
         return ReportEndpointResponse(status="registered", endpoint_id=address.id)
 
     async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
@@ -159,7 +162,7 @@ class SidecarHandlers:
         backend: Backend = BACKEND_UNSPECIFIED,
         charge: Callable[[], None] | None = None,
     ) -> None:
-        self._policy.require_host(address.host)
+        self._probes.policy.require_host(address.host)
         wanted = Registration(
             host=address.host,
             port=address.port,
