@@ -179,6 +179,10 @@ class Fleet:
         for listener in self._listeners:
             if any(s.getsockname()[1] == server.port for s in listener.sockets):
                 listener.close()
+        self.cut(server)
+
+    def cut(self, server: FakeServer) -> None:
+        """Cuts a server's connections, as a restart would."""
         for connection in list(self._connections):
             if connection.server is server:
                 connection.abort()
