@@ -85,10 +85,12 @@ class Schedule:
         demote_after_ms: int,
         random: Random,
         fresh_per_s: float,
+        start_per_s: float,
         unhealthy_after: int,
     ) -> None:
         """Of endpoints never asked, `fresh_per_s` come a second, or more in a large fleet.
 
+        `start_per_s` is the pace of those that were added with `spread`.
         `unhealthy_after` is how many misses in a row make an endpoint unhealthy.
         """
         self._interval_ms = interval_ms
@@ -102,6 +104,7 @@ class Schedule:
         # Due and never asked: they come to the lane a few at a time.
         self._fresh: deque[Waiting] = deque()
         self._fresh_per_s = fresh_per_s
+        self._start_per_s = start_per_s
         self._fresh_pace = Pace(_FRESH_AT_ONCE)
         self._unhealthy_after = unhealthy_after
         self._repeat_pace = Pace(_REPEATS_AT_ONCE)
@@ -300,7 +303,10 @@ class Schedule:
     def _fresh_per_ms(self) -> float:
         """How many endpoints that were never asked come in a millisecond."""
         whole_fleet = len(self._entries) / self._interval_ms * _FRESH_SURPLUS
-        return max(self._fresh_per_s / 1000, whole_fleet)
+        first = self._entries.get(self._fresh[0][1]) if self._fresh else None
+        is_start = first is not None and first.spread
+        per_s = self._start_per_s if is_start else self._fresh_per_s
+        return max(per_s / 1000, whole_fleet)
 
     def _admit_fresh(self, now_ms: int) -> None:
         self._fresh_pace.earn(now_ms, self._fresh_per_ms())

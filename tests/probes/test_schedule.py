@@ -23,6 +23,7 @@ def make(
     demote_after_ms: int = 500,
     jitter: float = 0.1,
     fresh_per_s: float = 1e9,
+    start_per_s: float | None = None,
     unhealthy_after: int = 2,
 ) -> Schedule:
     return Schedule(
@@ -38,6 +39,7 @@ def make(
         demote_after_ms=demote_after_ms,
         random=Random(11),
         fresh_per_s=fresh_per_s,
+        start_per_s=start_per_s if start_per_s is not None else fresh_per_s,
         unhealthy_after=unhealthy_after,
     )
 
@@ -89,6 +91,16 @@ def test_a_thousand_are_probed_within_3_s_of_a_start_at_a_steady_pace():
     assert per_tick[0] == 32
     assert max(per_tick[1:]) < 10
     assert not schedule.queued(Lane.DOUBTFUL)
+
+
+def test_those_that_are_registered_later_come_more_slowly_than_at_the_start():
+    schedule = make(fresh_per_s=100, start_per_s=1000)
+    for number in range(132):
+        schedule.add(f"h{number}:1", f"h{number}", T0, spread=number < 82)
+    assert len(schedule.start(T0, 1000)) == 32
+    assert len(schedule.start(T0 + 30, 1000)) == 30
+    assert len(schedule.start(T0 + 50, 1000)) == 20
+    assert len(schedule.start(T0 + 150, 1000)) == 10
 
 
 def test_ten_thousand_are_probed_within_an_interval_of_a_start():
