@@ -67,11 +67,13 @@ def check(message: Message, decode_violations: Sequence[FieldViolation] = ()) ->
     A field that could not be decoded is unset or partly filled, so what a rule says
     of it or of a field below it, and of fields compared with each other, is dropped.
     """
-    if not decode_violations and _was_valid(message):
-        return
+    if not decode_violations:
+        if type(message) in _REPEATED and _was_valid(message):
+            return
+        # The common case first: every frame comes through here.
+        if not _validator.collect_violations(message, fail_fast=True):
+            return
     found = _collect(message)
-    if not found and not decode_violations:
-        return
     if decode_violations:
         found = [each for each in found if each.proto.field is not None]
     by_rules = [_field_violation(message, each) for each in found[:MAX_VIOLATIONS]]
@@ -105,10 +107,9 @@ def _was_valid(message: Message) -> bool:
     A rule says the same of the same message each time, at a third of the time where it
     need not be asked.
     """
-    kind = type(message)
-    if kind not in _REPEATED or message.ByteSize() > _MAX_REMEMBERED_BYTES:
+    if message.ByteSize() > _MAX_REMEMBERED_BYTES:
         return False
-    question = kind, message.SerializeToString()
+    question = type(message), message.SerializeToString()
     if question in _valid:
         _valid.move_to_end(question)
         return True

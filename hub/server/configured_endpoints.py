@@ -1,7 +1,7 @@
 """The endpoints that the configuration file lists: registered from it, and removed with it.
 
-What the file says of an endpoint holds against what was registered before; its
-models, status, admin state and time of registration stay.
+The file overrides what was registered of an endpoint before. Its models, status, admin
+state and time of registration stay.
 """
 
 import asyncio
@@ -73,9 +73,9 @@ def wanted_endpoints(settings: Settings) -> Wanted:
 class StaticEndpoints:
     """Keeps the registry in step with the file.
 
-    `is_alone` says that no other hub writes to the store: then every endpoint there
-    that a file listed was listed by this hub's. Elsewhere another hub's file may
-    list it, and only what this process has read from its own file is removed.
+    `is_alone` says that no other hub writes to the store: then this hub's file listed every
+    endpoint that came from a file. Otherwise another hub's file may list it, and this hub
+    removes only what it has read from its own file.
     """
 
     registrar: Registrar
@@ -87,8 +87,8 @@ class StaticEndpoints:
     async def sync(self, wanted: Wanted) -> None:
         """Registers what is wanted, and removes what an earlier file had.
 
-        An endpoint that cannot be registered or removed is logged and does not
-        keep the others: the next reload tries again.
+        Logs an endpoint that cannot be registered or removed, and goes on with the others:
+        the next reload tries again.
         """
         gone = [
             record.message.id
@@ -130,7 +130,7 @@ def _failed(what: str, id_: str, error: HubError) -> None:
 
 
 def _registration(place: str, entry: StaticEndpoint) -> tuple[str, Registration]:
-    """One entry, held against the rules that a request would be. Raises ConfigError."""
+    """One entry, checked by the rules of a request. Raises ConfigError."""
     try:
         address = parse_endpoint_url(entry.url)
     except AddressError as error:

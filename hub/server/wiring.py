@@ -1,4 +1,4 @@
-"""What single parts of the hub take from its settings."""
+"""What the hub's capabilities take from its settings."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def make_store(
 ) -> Store:
     """The store that the settings ask for. Raises StartError.
 
-    `on_failure` is called where its feed of changes has died for good.
+    `on_failure` is called if its feed of changes has ended for good.
     """
     if not settings.store.etcd:
         return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
@@ -48,7 +48,7 @@ def make_limiters(limits: RateLimits) -> dict[Role, RateLimiter]:
 
 
 def limits_by_role(limits: RateLimits) -> dict[Role, dict[Tier, int]]:
-    """Calls a minute by the caller's role and the call's tier."""
+    """Calls per minute by the caller's role and the call's tier."""
     by_role = {
         ROLE_SIDECAR: limits.sidecar,
         ROLE_READER: limits.reader,

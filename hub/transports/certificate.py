@@ -1,7 +1,7 @@
-"""The hub's certificate, as its three doors need it.
+"""The hub's certificate, as its three transports need it.
 
-One certificate serves all doors. It can be read again while the hub runs: new
-connections get the new one, those that are open go on with theirs.
+One certificate serves all transports. The hub can read it again while it runs: new
+connections get the new one, open ones keep theirs.
 """
 
 import ssl
@@ -16,23 +16,23 @@ _Files = tuple[bytes, bytes, bytes | None]
 
 
 class ServerTls:
-    """Certificate, key and, where clients must have certificates too, who signs theirs."""
+    """Certificate, key and, if clients need certificates too, the authority that signs them."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Reads the files. Raises StartError, in one line that names the file."""
         self._settings = settings
         self._files = _read(settings)
         self.context = _context(settings)
-        """For doors that asyncio serves."""
+        """For the transports that asyncio serves."""
 
     def reload(self) -> None:
         """Reads certificate and key again. Raises StartError, and then has changed nothing.
 
-        Who signs the clients' certificates stays: OpenSSL adds to what a context
-        trusts, so a reload could take nobody's trust away.
+        The authority of clients' certificates stays: OpenSSL only adds to what a context
+        trusts, so a reload could not withdraw trust.
         """
         certificate, key, _ = _read(self._settings)
-        # Where the files do not fit together, only this one has taken them.
+        # If the files do not match, only this throw-away context has loaded them.
         _load(_bare_context(), self._settings)
         _load(self.context, self._settings)
         self._files = certificate, key, self._files[2]
@@ -79,7 +79,7 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
 def _bare_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Both doors that use it speak HTTP/1.1 first (RFC 7301).
+    # Both transports that use it speak HTTP/1.1 first (RFC 7301).
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -90,7 +90,9 @@ def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
         # Without a password OpenSSL would ask for one on the terminal.
         context.load_cert_chain(_path(certificate), _path(key), password=_no_password)
     except _EncryptedKeyError:
-        raise StartError(f"tls.key_file: {key}: is encrypted; the hub asks nobody") from None
+        raise StartError(
+            f"tls.key_file: {key}: is encrypted; the hub asks for no password"
+        ) from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise StartError(f"tls: {key} is not the key of {certificate}") from None

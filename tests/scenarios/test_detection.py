@@ -105,7 +105,7 @@ async def test_a_sidecars_word_has_the_hub_look_and_not_believe(
             await server.wait_until(lambda: server.requests > requests)
             assert (await endpoint(hub, server.id)).status == STATUS_HEALTHY
             # The same word again is no news.
-            await wait_until(lambda: hub.hub._probes.active == 0)
+            await wait_until(lambda: hub.hub._fleet.probes.active == 0)
             requests = server.requests
             await sidecar.ask(report | {"reachable": False, "error": "gone"})
             await hub.call("CheckEndpoint", CheckEndpointRequest(id=server.id))

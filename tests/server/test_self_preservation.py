@@ -73,7 +73,7 @@ async def test_readiness_server_info_and_the_log_tell_of_it(
         def all_of_them(error: str) -> None:
             for id_ in IDS:
                 seen = Observation(checked_at_ms=now_ms, next_check_at_ms=now_ms, error=error)
-                hub.hub._observed(id_, seen)
+                hub.hub._fleet.observe(id_, seen)
 
         all_of_them("")
         assert (await hub.http("GET", "/readyz")).json == {"status": "ready"}

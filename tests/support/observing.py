@@ -1,4 +1,4 @@
-"""A probe engine with a notebook: what it reported, and waiting for it without sleeping."""
+"""A probe engine whose reports a test can inspect and await without sleeping."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ def target_of(
 
 
 class Notebook:
-    """What an engine reported, in order."""
+    """The reports of an engine, in order."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Observation]] = []
@@ -43,7 +43,7 @@ class Notebook:
                 await self._news.wait()
 
     async def next_of(self, id_: str, timeout_s: float = DEADLINE_S) -> Observation:
-        """Waits for the next report of an endpoint after now."""
+        """Waits for the next report of an endpoint."""
         before = len(self.of(id_))
         await self.until(lambda: len(self.of(id_)) > before, timeout_s)
         return self.of(id_)[before]

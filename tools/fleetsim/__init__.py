@@ -1,6 +1,6 @@
-"""Many fake inference servers in one process, well and badly behaved.
+"""Many fake inference servers in one process, with and without faults.
 
-Tests, the demo and the benchmarks share it: `python -m tools.fleetsim --help`.
+The tests, the demo and the benchmarks use it: `python -m tools.fleetsim --help`.
 """
 
 from tools.fleetsim.llama_router import FakeLlamaRouter

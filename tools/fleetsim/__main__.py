@@ -1,4 +1,4 @@
-"""Runs fake inference servers until interrupted, and prints one address a line."""
+"""Runs fake inference servers until interrupted, and prints one address per line."""
 
 import argparse
 import asyncio
@@ -61,20 +61,20 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Parses the command line and serves."""
     parser = argparse.ArgumentParser(prog="python -m tools.fleetsim", description=__doc__)
-    parser.add_argument("--count", type=int, default=1, help="how many servers")
+    parser.add_argument("--count", type=int, default=1, help="number of servers (default: 1)")
     parser.add_argument(
         "--behaviour",
         action="append",
         choices=[behaviour.value for behaviour in Behaviour],
-        help="dealt out in turn where given more than once (default: ok)",
+        help="repeatable; the servers take the behaviours in turn (default: ok)",
     )
     parser.add_argument("--port", type=int, default=0, help="of a single server (default: any)")
     parser.add_argument("--backend", choices=sorted(_PERSONAS), default="ollama")
-    parser.add_argument("--delay", type=float, default=1.0, help="seconds of a slow answer")
+    parser.add_argument("--delay", type=float, default=1.0, help="seconds before a slow answer")
     parser.add_argument(
         "--spread",
         action="store_true",
-        help="addresses 127.x.y.z behind one listening socket, for thousands",
+        help="addresses 127.x.y.z behind one listening socket, for thousands of servers",
     )
     arguments = parser.parse_args()
     arguments.behaviour = arguments.behaviour or [Behaviour.OK.value]

@@ -1,4 +1,4 @@
-"""A fake llama-server in router mode, which records whether a probe made it load a model."""
+"""A fake llama-server in router mode that records whether a probe made it load a model."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from tools.fleetsim.server import Reply, Request
 
 @dataclass(slots=True)
 class FakeLlamaRouter:
-    """A router: `status` by model; a request that names one loads it unless told not to."""
+    """A router: `status` by model; a request for a model loads it unless `autoload` is false."""
 
     status: dict[str, str] = field(default_factory=lambda: {"small": "loaded", "big": "unloaded"})
     build: str = "b7000-abcdef0"

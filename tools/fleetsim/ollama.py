@@ -1,4 +1,4 @@
-"""A fake Ollama that answers in the shapes of Ollama's docs/api.md."""
+"""A fake Ollama with the responses of Ollama's docs/api.md."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class OllamaModel:
 
     @property
     def digest(self) -> str:
-        """A digest that the name determines."""
+        """A digest derived from the name."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
 
@@ -38,10 +38,10 @@ class LoadedOllamaModel:
 
 
 class FakeOllama:
-    """An Ollama whose models may be pulled, loaded, unloaded and removed.
+    """An Ollama server whose models can be pulled, loaded, unloaded and removed.
 
-    `is_old` leaves out what versions before 0.10 left out: capabilities, context
-    lengths and a `size_vram` of 0. `has_ps` False is one before 0.1.38.
+    `is_old` omits what versions before 0.10 omitted: capabilities, context lengths and
+    a `size_vram` of 0. `has_ps=False` behaves like a version before 0.1.38.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FakeOllama:
         self._replies.clear()
 
     def unload(self, name: str) -> None:
-        """Takes a model out of memory."""
+        """Removes a model from memory."""
         self.loaded.pop(name, None)
         self._replies.clear()
 

@@ -1,4 +1,4 @@
-"""Fakes of the servers that speak OpenAI's API: vLLM, SGLang, LM Studio, and any other."""
+"""Fakes of the servers with OpenAI's API: vLLM, SGLang, LM Studio, and any other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ def _listed(names: Sequence[str], owner: str, **more: object) -> Reply:
 
 @dataclass(slots=True)
 class FakeOpenAi:
-    """A server of which only the model list is known; 429 while `retry_after` is set."""
+    """A server that has only a model list; it returns 429 while `retry_after` is set."""
 
     models: list[str] = field(default_factory=lambda: ["gpt-oss-120b"])
     retry_after: str = ""
@@ -42,7 +42,7 @@ class FakeOpenAi:
 
 @dataclass(slots=True)
 class FakeVllm:
-    """A vLLM server; `is_old` names the cache gauge as before 0.9, `dev` has /is_sleeping."""
+    """A vLLM server; `is_old` uses the cache gauge's name before 0.9, `dev` adds /is_sleeping."""
 
     models: list[str] = field(default_factory=lambda: ["meta-llama/Llama-3.1-8B-Instruct"])
     version: str = "0.11.0"
@@ -131,7 +131,7 @@ class FakeSglang:
 
 @dataclass(slots=True)
 class FakeLmStudio:
-    """LM Studio; `is_old` has only /api/v0. An unknown route is 200 with an error, as there."""
+    """LM Studio; `is_old` has only /api/v0. As in LM Studio, an unknown route returns 200."""
 
     on_disk: list[str] = field(default_factory=lambda: ["qwen2.5-7b-instruct"])
     loaded: dict[str, int] = field(default_factory=dict)

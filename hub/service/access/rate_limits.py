@@ -1,6 +1,6 @@
 """Rate limits: a token bucket per caller and tier, with time as an argument.
 
-The buckets are kept as GCRA keeps them (ITU-T I.371, annex A): one integer a
+The buckets are kept as GCRA keeps them (ITU-T I.371, annex A): one integer per
 bucket, the time at which it will be full again. Time is counted in units of
 1/capacity of a millisecond, so that every bucket's arithmetic is exact.
 """
@@ -25,11 +25,11 @@ DEFAULT_PER_MINUTE: Final[Mapping[Tier, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a limiter says to one call.
+    """A limiter's decision on one call.
 
-    `warn`: the call is allowed, and at most a fifth of the bucket is left:
-    `remaining` of `capacity` calls. `retry_after_ms` is set where the call is
-    not allowed; after that time one call is.
+    `warn`: the call is allowed, and at most a fifth of the bucket is left, `remaining` of
+    `capacity` calls. `retry_after_ms` is set if the call is refused: after that time one
+    call is allowed.
     """
 
     allowed: bool
@@ -47,8 +47,8 @@ class RateLimiter:
 
     A bucket holds a minute's calls and refills evenly. `per_minute` replaces
     the defaults of the tiers it names (each at least 1). At most `max_keys`
-    buckets a tier are kept: full ones are forgotten first, then those unused
-    longest, so inventing keys costs the inventor and not the hub. `refused`
+    buckets per tier are kept: full ones are dropped first, then those unused longest, so
+    a caller that invents keys harms only itself. `refused`
     counts the calls that were not allowed.
     """
 
@@ -69,7 +69,7 @@ class RateLimiter:
         self.configure(per_minute, enabled=enabled)
 
     def configure(self, per_minute: Mapping[Tier, int], *, enabled: bool) -> None:
-        """Sets the limits anew. A tier whose limit changes starts with full buckets."""
+        """Sets other limits. A tier whose limit changes starts with full buckets."""
         if any(calls < 1 for calls in per_minute.values()):
             raise ValueError("a rate limit must be at least 1")
         self._enabled = enabled
@@ -86,7 +86,7 @@ class RateLimiter:
         return sum(len(buckets) for _, _, buckets in self._tiers)
 
     def take(self, key: str, tier: Tier, now_ms: int) -> Verdict:
-        """Takes one call from the caller's bucket, if there is one in it."""
+        """Takes one call from the caller's bucket, if any is left."""
         if not self._enabled:
             return ALLOWED
         capacity, whole, buckets = self._tiers[tier]

@@ -3,9 +3,9 @@
 from itertools import islice
 
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.changes.alias_book import AliasBook
 from hub.service.changes.audit_trail import AuditTrail, Author
-from hub.service.dispatcher import Caller
 from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
 from llmhub.v1.admin_service_pb2 import (
     ListAuditEventsRequest,

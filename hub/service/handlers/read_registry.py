@@ -7,7 +7,7 @@ from hub.contract.errors import EndpointNotFound, ResourcesNotFound
 from hub.registry import listings
 from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller
 from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,

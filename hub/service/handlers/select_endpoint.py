@@ -2,8 +2,8 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from typing import Any, Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -34,8 +34,8 @@ from hub.registry.selection.ranking import (
     rejections,
 )
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
-from hub.service.dispatcher import Caller
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
@@ -55,17 +55,17 @@ MAX_CANDIDATES: Final = 1000
 """The most candidates that one explanation has; the best and the first of the others."""
 
 LARGE_RANKING: Final = 1000
-"""A ranking of more candidates than this is dear to make."""
+"""A ranking of more candidates than this is expensive to make."""
 
 LARGE_RANKINGS: Final = 30
-"""How many of them one token may have made a minute.
+"""How many of them one token may request per minute.
 
-Each costs 50 µs of CPU a candidate and puts out others: of 10,000 candidates there
-is room for 20. While one is made, those wait who have as much to judge.
+Each costs 50 µs of CPU per candidate and evicts others: there is room for 20 rankings of
+10,000 candidates. While the hub makes one, other large ones wait.
 """
 
 GUESSES: Final = 60
-"""How often a minute one token is told which names are like an unknown one."""
+"""How many times per minute one token learns which names resemble an unknown one."""
 
 # When to ask again, where no probe says when it will be known better.
 _RETRY_MS: Final = 5_000
@@ -81,8 +81,8 @@ _READ_AT_ONCE: Final = 10_000
 class SelectionHandlers:
     """Chooses endpoints out of the registry, and keeps the leases.
 
-    It waits for nothing but, where there is much to judge, for its turns on the loop;
-    only then it reads the clock.
+    It waits only if there is much to judge, for its turns on the loop. Only then it reads
+    the clock.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class SelectionHandlers:
             max_per_owner=max_leases_per_token,
             on_change=self._rankings.touch_leases,
         )
-        # Weights are free, so that anybody can ask what nobody has asked before.
+        # Callers choose the weights freely, so every request may need a new ranking.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._catching_up = CatchingUp()
         self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
@@ -128,7 +128,7 @@ class SelectionHandlers:
         return self.leases.in_flight(id_)
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:
-        """How many leases an endpoint has, those that are over left out."""
+        """How many leases an endpoint has, without those that have ended."""
         self.leases.expire(now_ms)
         return self.leases.in_flight(id_)
 
@@ -136,7 +136,7 @@ class SelectionHandlers:
 
     def select_endpoint(
         self, request: SelectEndpointRequest, caller: Caller, now_ms: int
-    ) -> bytes | Awaitable[bytes]:
+    ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
         So does what it returns where there is much to judge.
@@ -151,10 +151,10 @@ class SelectionHandlers:
         return self._answer(request, kept.ranking, caller, now_ms)
 
     async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
-        """Answers as of when all is judged, which is not when the request came."""
+        """Answers as of the time when all is judged, which is after the request came."""
         kept = await self._catching_up.wait(
             caller.principal.token_id,
-            # It may be put out meanwhile, and is paid for.
+            # It may be evicted meanwhile, and is paid for.
             lambda: self._kept(request, self._clock.now_ms()),
         )
         for _ in kept.catch_up():
@@ -167,7 +167,7 @@ class SelectionHandlers:
         now_ms: int,
         admit: Callable[[int], None] = lambda _candidates: None,
     ) -> Kept:
-        """The ranking of a request's criteria, told of everything that has changed."""
+        """The ranking for a request's criteria, with every change applied."""
         self._follow(now_ms)
         alias = self._registry.aliases.get(request.model)
         return self._rankings.kept(
@@ -201,7 +201,7 @@ class SelectionHandlers:
         return ReleaseSelectionResponse()
 
     def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
-        """Charges a new ranking of so many candidates. Raises RateLimited."""
+        """Charges for a new ranking of that many candidates. Raises RateLimited."""
         if candidates > LARGE_RANKING:
             verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
@@ -240,7 +240,7 @@ class SelectionHandlers:
         return fragments
 
     def _follow(self, now_ms: int) -> None:
-        """Tells the rankings what has changed since the last time."""
+        """Applies to the rankings what has changed since the last call."""
         registry = self._registry
         registry.expire(now_ms)
         self.leases.expire(now_ms)

@@ -11,8 +11,8 @@ from hub.registry.filters import EndpointFilter
 from hub.registry.history.ring import Compacted
 from hub.registry.segments import Interest, Segment
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.change_feed import ChangeFeed
-from hub.service.dispatcher import Caller
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
 
 DEFAULT_PROGRESS_MS: Final = 5_000

@@ -106,7 +106,7 @@ class FleetCounts:
             yield
 
     def _count_all(self) -> Iterator[None]:
-        # Whoever gives up half-way leaves this behind, so that the next one counts anew.
+        # A caller that gives up half-way leaves this behind, so that the next one counts again.
         self._seen = -1
         for counter in (self._kinds, self._endpoints, self._healthy, self._loaded):
             counter.clear()

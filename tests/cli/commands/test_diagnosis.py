@@ -111,9 +111,9 @@ def test_a_port_that_is_taken_and_one_that_is_free() -> None:
         asked: list[tuple[str, str, int]] = []
         found = diagnosis.own_port("ws", address, lambda *place: asked.append(place) or True)
         assert (found.level, asked) == (Level.OK, [("ws", "127.0.0.1", port)])
-        assert diagnosis.grpc_door(address).level is Level.OK
+        assert diagnosis.grpc_server(address).level is Level.OK
     assert diagnosis.own_port("ws", address, nobody).found == f"{address}: free"
-    assert diagnosis.grpc_door(address).level is Level.FAILED
+    assert diagnosis.grpc_server(address).level is Level.FAILED
 
 
 def test_permissions(tmp_path: Path) -> None:

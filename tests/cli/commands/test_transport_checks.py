@@ -11,7 +11,7 @@ from hub.base.address import parse_listen_address
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.tls import find_credentials
 from hub.cli.commands.transport_checks import is_a_hubs
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from tests.support.hub import running_hub as hub_in_this_process
 from tests.support.hub_process import HubProcess, running_hub
 from tests.support.mutual_tls import mutual_tls_hub
@@ -39,7 +39,7 @@ def test_a_program_that_says_nothing_is_no_hub(asked: str) -> None:
 async def test_a_hub_that_is_not_ready_is_a_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Hub, "_why_not_ready", lambda _hub: "the store does not answer")
+    monkeypatch.setattr(HubServer, "_why_not_ready", lambda _hub: "the store does not answer")
     async with hub_in_this_process(tmp_path) as hub:
         assert await asyncio.to_thread(is_a_hubs, "grpc", *parse_listen_address(hub.grpc_address))
 

@@ -19,8 +19,7 @@ from hub.contract.errors import (
     RateLimited,
 )
 from hub.registry.state import Registry
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller, Principal
 from hub.service.handlers import ranking_queue, select_endpoint
 from hub.service.handlers.select_endpoint import GUESSES, SelectionHandlers
 from hub.transports.grpc.error_status import to_status

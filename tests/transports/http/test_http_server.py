@@ -312,7 +312,7 @@ async def test_a_failure_of_the_hub(hub, monkeypatch):
     def explode():
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(hub.hub._registry, "fleet_models", explode)
+    monkeypatch.setattr(hub.hub._fleet.registry, "fleet_models", explode)
     answer = await hub.http("GET", f"{REGISTRY_PATH}/snapshot")
     assert (answer.status, answer.json["error"]) == (500, "internal")
     assert "request id" in answer.json["detail"]

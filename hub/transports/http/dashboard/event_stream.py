@@ -8,12 +8,10 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from hub.base.clock import Clock
 from hub.contract.errors import HubError, LimitReached
-from hub.contract.rpcs import rpc
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller, Service
-from hub.transports.http.authentication import Authenticator
+from hub.service.access.caller import Principal
+from hub.service.operations import FOLLOW_DASHBOARD, SHOW_CALLER
+from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.dashboard.updates import LiveUpdates
 from hub.transports.http.shared_body import write_shared
 from llmhub.v1.resources_pb2 import Role
@@ -24,7 +22,6 @@ MAX_STREAMS: Final = 256
 MAX_STREAMS_PER_TOKEN: Final = 32
 """The most of these that one token's bearer may have, over all its sessions."""
 
-_WATCH: Final = rpc("WatchRegistry")
 # Proxies cut what is silent, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
 
@@ -42,16 +39,13 @@ class DashboardStream:
     def __init__(
         self,
         updates: LiveUpdates,
-        auth: Authenticator,
-        service: Service,
-        clock: Clock,
+        calls: HttpCalls,
         about: Callable[[], dict[str, object]],
     ) -> None:
         """`about` is what the first event tells of the hub."""
         self._updates = updates
-        self._auth = auth
-        self._service = service
-        self._clock = clock
+        self._calls = calls
+        self._clock = calls.clock
         self._about = about
         self._by_token: Counter[str] = Counter()
 
@@ -60,10 +54,7 @@ class DashboardStream:
 
         Ends with `end` when the caller's token or session does, or the hub stops.
         """
-        now_ms = self._clock.now_ms()
-        principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, self._auth.address(request), "http")
-        self._service.admit_or_raise(_WATCH, caller, now_ms)
+        principal: Principal = await self._calls.call(request, FOLLOW_DASHBOARD)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
         if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
@@ -98,17 +89,17 @@ class DashboardStream:
         while True:
             await write_shared(response, block)
             await updates.wait(number, _BEAT_S)
-            if (ending := self._ending(request)) is not None:
+            if (ending := await self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))
                 return
             number, block = updates.after(number)
             block = block or _event("beat", {"now": self._clock.now_ms()})
 
-    def _ending(self, request: web.Request) -> str | None:
+    async def _ending(self, request: web.Request) -> str | None:
         if self._updates.stopped:
             return "stopping"
         try:
-            self._auth.principal(request, self._clock.now_ms())
+            await self._calls.call(request, SHOW_CALLER)
         except HubError:
             return "signed_out"
         return None

@@ -7,8 +7,8 @@ from hub.base.alarm import Alarm
 from hub.base.clock import ManualClock, SystemClock
 from hub.contract import rpcs
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
-from hub.transports.grpc.live_streams import LiveStreams
+from hub.service.access.caller import Principal
+from hub.service.live_streams import LiveStreams
 from llmhub.v1.admin_service_pb2 import RevokeTokenRequest
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 from llmhub.v1.resources_pb2 import ROLE_READER

@@ -7,7 +7,7 @@ from typing import TypeVar
 from hub.base.alarm import Alarm
 from hub.base.clock import Clock
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Principal
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The fleet in the words of others: Prometheus targets and OpenAI's list of models."""
+"""The fleet in the formats of others: Prometheus targets and OpenAI's list of models."""
 
 import re
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import orjson
 from hub.base.slices import Slices
 from hub.registry.history.ring import Compacted
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
 
 _PREFIX: Final = "__meta_llm_hub_"
@@ -19,25 +20,25 @@ _NOT_IN_A_LABEL: Final = re.compile("[^a-zA-Z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What is told of one endpoint; `target` is empty where it is disabled."""
+class _Listed:
+    """What both bodies say of one endpoint; `target` is empty if it is disabled."""
 
     target: bytes
     registered_s: int
 
 
-class Discovery:
-    """Both bodies, kept until an event changes what they tell.
+class DiscoveryHandlers:
+    """Both bodies, kept until an event changes them.
 
-    Checks that see nothing new come hundreds of times a second in a large fleet;
-    they change neither body. What is told of each endpoint is made in slices: all of
-    them at first, and when the ring has forgotten some of what has changed since.
+    A large fleet has hundreds of checks per second that see nothing new and change neither
+    body. The entries of endpoints are made in slices: all of them at first, and again when
+    the ring no longer has all changes since.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._slices = Slices()
-        self._told: dict[str, _Told] = {}
+        self._listed: dict[str, _Listed] = {}
         self._changed: set[str] = set()
         self._seen: int | None = None
         self._targets = b""
@@ -45,7 +46,7 @@ class Discovery:
         self._models = b""
         self._models_revision: int | None = None
 
-    async def prometheus_targets(self) -> bytes:
+    async def list_prometheus_targets(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every endpoint that is not disabled, as a target of its own.
 
         The format of HTTP service discovery
@@ -58,7 +59,7 @@ class Discovery:
         await self._slices.run(lambda: making)
         return self._targets
 
-    async def openai_models(self) -> bytes:
+    async def list_openai_models(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
 
         `created` is when the first of the endpoints that have it was registered, in
@@ -70,7 +71,7 @@ class Discovery:
         return self._models
 
     def _catch_up(self) -> Iterator[None]:
-        """Takes notice of the events up to now; returns the making of what they changed."""
+        """Reads the events up to now; returns the steps that apply them."""
         registry, seen = self._registry, self._seen
         self._seen = registry.event_revision
         events = None
@@ -80,49 +81,49 @@ class Discovery:
         if events is not None:
             self._changed.update(event.id for event in events)
         else:
-            self._changed.update(self._told, (each.message.id for each in registry.endpoints()))
-        return self._tell()
+            self._changed.update(self._listed, (each.message.id for each in registry.endpoints()))
+        return self._list_changed()
 
-    def _tell(self) -> Iterator[None]:
+    def _list_changed(self) -> Iterator[None]:
         while self._changed:
             id_ = self._changed.pop()
             record = self._registry.get(id_)
             if record is None:
-                self._told.pop(id_, None)
+                self._listed.pop(id_, None)
             else:
                 endpoint = record.message
-                self._told[id_] = _Told(_target(endpoint), endpoint.registered_at.seconds)
+                self._listed[id_] = _Listed(_target(endpoint), endpoint.registered_at.seconds)
             yield
 
-    def _told_revision(self) -> int | None:
-        """What is told is as of this revision; None where some changes are yet to be told.
+    def _listed_revision(self) -> int | None:
+        """The revision of the entries; None while some changes are not in them yet.
 
-        Another call has taken notice of them and waits for its turn, or was given up.
+        Another call has read them and waits for its turn, or was cancelled.
         """
         return None if self._changed else self._seen
 
     def _make_targets(self) -> Iterator[None]:
-        """Joins the targets anew where an event came since; as of its first step."""
-        revision = self._told_revision()
+        """Joins the targets again if an event came since; as of its first step."""
+        revision = self._listed_revision()
         if revision is not None and self._targets_revision == revision:
             return
-        in_order = [self._told[id_].target for id_ in sorted(self._told)]
+        in_order = [self._listed[id_].target for id_ in sorted(self._listed)]
         yield
         self._targets = b"[%b]" % b",".join(filter(None, in_order))
         self._targets_revision = revision
 
     def _make_models(self) -> Iterator[None]:
-        """Makes the list anew where an event came since, a model at each step.
+        """Makes the list again if an event came since, one model per step.
 
         What changes between two steps may be missing, so it counts as of the first.
         """
-        revision, index = self._told_revision(), self._registry.model_index
+        revision, index = self._listed_revision(), self._registry.model_index
         if revision is not None and self._models_revision == revision:
             return
         models = []
         for name in list(index.names()):
-            told = filter(None, map(self._told.get, index.ids(name)))
-            registered = min(map(_registered_s, told), default=None)
+            entries = filter(None, map(self._listed.get, index.ids(name)))
+            registered = min(map(_registered_s, entries), default=None)
             if registered is not None:
                 models.append(_model(name, registered, "fleet"))
             yield

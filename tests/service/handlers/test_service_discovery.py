@@ -8,13 +8,16 @@ from hub.base.slices import Slices
 from hub.base.timestamps import to_timestamp
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.transports.http.service_discovery import Discovery
+from hub.service.access.caller import Caller, Principal
+from hub.service.handlers.service_discovery import DiscoveryHandlers
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, BACKEND_VLLM
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
 from tests.support.fleet_of import NOW, add, loaded
 from tests.support.hub import running_hub
+
+CALLER = Caller(Principal(ROLE_READER, "", "t"), "10.0.0.9", "http")
 
 
 @pytest.fixture
@@ -39,7 +42,9 @@ def registry() -> Registry:
 
 
 async def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registry) -> None:
-    first, second = orjson.loads(await Discovery(registry).prometheus_targets())
+    first, second = orjson.loads(
+        await DiscoveryHandlers(registry).list_prometheus_targets(None, CALLER, NOW)
+    )
     assert first == {
         "targets": ["10.0.0.1:8000"],
         "labels": {
@@ -67,7 +72,9 @@ async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
             )
         )
     created = NOW // 1000
-    assert orjson.loads(await Discovery(registry).openai_models()) == {
+    assert orjson.loads(
+        await DiscoveryHandlers(registry).list_openai_models(None, CALLER, NOW)
+    ) == {
         "object": "list",
         "data": [
             {"id": "m", "object": "model", "created": created - 5, "owned_by": "fleet"},
@@ -79,15 +86,21 @@ async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
 
 async def test_an_empty_fleet_is_an_empty_list() -> None:
     empty = Registry(first_revision=1)
-    assert await Discovery(empty).prometheus_targets() == b"[]"
-    assert orjson.loads(await Discovery(empty).openai_models()) == {"object": "list", "data": []}
+    assert await DiscoveryHandlers(empty).list_prometheus_targets(None, CALLER, NOW) == b"[]"
+    assert orjson.loads(await DiscoveryHandlers(empty).list_openai_models(None, CALLER, NOW)) == {
+        "object": "list",
+        "data": [],
+    }
 
 
 async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
     registry: Registry,
 ) -> None:
-    discovery = Discovery(registry)
-    targets, models = await discovery.prometheus_targets(), await discovery.openai_models()
+    discovery = DiscoveryHandlers(registry)
+    targets, models = (
+        await discovery.list_prometheus_targets(None, CALLER, NOW),
+        await discovery.list_openai_models(None, CALLER, NOW),
+    )
     before = registry.endpoints_revision, registry.event_revision
     registry.observe(
         "[::1]:1",
@@ -100,18 +113,26 @@ async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_chan
     )
     assert registry.endpoints_revision > before[0]
     assert registry.event_revision == before[1]
-    assert await discovery.prometheus_targets() is targets
-    assert await discovery.openai_models() is models
+    assert await discovery.list_prometheus_targets(None, CALLER, NOW) is targets
+    assert await discovery.list_openai_models(None, CALLER, NOW) is models
     add(registry, "10.0.0.0:1", loaded("new"), registered_at=to_timestamp(NOW))
     registry.remove_endpoint("[::1]:1")
     registry.put_alias(ModelAlias(name="late", targets=[AliasTarget(model="m")]))
     add(registry, "10.0.0.1:8000", admin_state=ADMIN_STATE_DISABLED)
-    assert await discovery.prometheus_targets() == await Discovery(registry).prometheus_targets()
-    assert [each["targets"] for each in orjson.loads(await discovery.prometheus_targets())] == [
-        ["10.0.0.0:1"]
-    ]
-    assert await discovery.openai_models() == await Discovery(registry).openai_models()
-    assert [each["id"] for each in orjson.loads(await discovery.openai_models())["data"]] == [
+    assert await discovery.list_prometheus_targets(None, CALLER, NOW) == await DiscoveryHandlers(
+        registry
+    ).list_prometheus_targets(None, CALLER, NOW)
+    assert [
+        each["targets"]
+        for each in orjson.loads(await discovery.list_prometheus_targets(None, CALLER, NOW))
+    ] == [["10.0.0.0:1"]]
+    assert await discovery.list_openai_models(None, CALLER, NOW) == await DiscoveryHandlers(
+        registry
+    ).list_openai_models(None, CALLER, NOW)
+    assert [
+        each["id"]
+        for each in orjson.loads(await discovery.list_openai_models(None, CALLER, NOW))["data"]
+    ] == [
         "new",
         "late",
     ]
@@ -119,11 +140,11 @@ async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_chan
 
 async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
     small = Registry(first_revision=1, ring_capacity=2)
-    discovery = Discovery(small)
-    await discovery.prometheus_targets()
+    discovery = DiscoveryHandlers(small)
+    await discovery.list_prometheus_targets(None, CALLER, NOW)
     for i in range(5):
         add(small, f"h{i}:1", loaded())
-    assert len(orjson.loads(await discovery.prometheus_targets())) == 5
+    assert len(orjson.loads(await discovery.list_prometheus_targets(None, CALLER, NOW))) == 5
 
 
 async def test_what_changes_between_two_slices_is_told_too(
@@ -131,7 +152,7 @@ async def test_what_changes_between_two_slices_is_told_too(
 ) -> None:
     for i in range(20):
         add(registry, f"h{i}:1", loaded("m"), registered_at=to_timestamp(NOW))
-    discovery = Discovery(registry)
+    discovery = DiscoveryHandlers(registry)
     monkeypatch.setattr(discovery, "_slices", Slices(slice_s=0))
 
     async def change() -> None:
@@ -141,22 +162,26 @@ async def test_what_changes_between_two_slices_is_told_too(
             await asyncio.sleep(0)
 
     targets, models, again, _ = await asyncio.gather(
-        discovery.prometheus_targets(),
-        discovery.openai_models(),
-        discovery.prometheus_targets(),
+        discovery.list_prometheus_targets(None, CALLER, NOW),
+        discovery.list_openai_models(None, CALLER, NOW),
+        discovery.list_prometheus_targets(None, CALLER, NOW),
         change(),
     )
-    assert targets == again == await Discovery(registry).prometheus_targets()
+    assert (
+        targets
+        == again
+        == await DiscoveryHandlers(registry).list_prometheus_targets(None, CALLER, NOW)
+    )
     assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
 async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    discovery = Discovery(registry)
+    discovery = DiscoveryHandlers(registry)
     slices = Slices(slice_s=0)
     monkeypatch.setattr(discovery, "_slices", slices)
-    await discovery.prometheus_targets()
+    await discovery.list_prometheus_targets(None, CALLER, NOW)
     for i in range(5):
         add(registry, f"h{i}:1", loaded(f"model-{i}"), registered_at=to_timestamp(NOW))
     # It takes notice of all changes, tells of one and is given up.
@@ -167,10 +192,14 @@ async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
     for make in (discovery._make_targets, discovery._make_models):
         making = make()
         await slices.run(lambda making=making: making)
-    anew = Discovery(registry)
+    anew = DiscoveryHandlers(registry)
     for _ in range(2):
-        assert await discovery.prometheus_targets() == await anew.prometheus_targets()
-        assert await discovery.openai_models() == await anew.openai_models()
+        assert await discovery.list_prometheus_targets(
+            None, CALLER, NOW
+        ) == await anew.list_prometheus_targets(None, CALLER, NOW)
+        assert await discovery.list_openai_models(
+            None, CALLER, NOW
+        ) == await anew.list_openai_models(None, CALLER, NOW)
 
 
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])

@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from hub.base.settings import STORE_FILE
+from hub.service.operations import COPY_STORE
 from hub.stores.store import StoreError
-from hub.transports.http.backup import BackupSender
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import by_id, running_hub
@@ -52,14 +52,14 @@ async def test_a_copy_that_fails_says_so(hub, monkeypatch):
     async def fail(_target):
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(hub.hub._http._backups, "_backup", fail)
+    monkeypatch.setattr(hub.handlers_of(COPY_STORE), "_backup", fail)
     answer = await hub.http("GET", PATH)
     assert (answer.status, answer.json["error"]) == (503, "store_unavailable")
     assert "the disk is full" in answer.json["detail"]
 
 
-async def test_a_store_with_means_of_its_own(hub, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub.hub._http, "_backups", BackupSender(None, tmp_path))
+async def test_a_store_with_means_of_its_own(hub, monkeypatch):
+    monkeypatch.setattr(hub.handlers_of(COPY_STORE), "_backup", None)
     answer = await hub.http("GET", PATH)
     assert (answer.status, answer.json["error"]) == (501, "not_implemented")
     assert "etcdctl" in answer.json["detail"]
@@ -71,7 +71,7 @@ async def test_what_a_hub_that_died_has_left_is_no_obstacle(hub):
 
 
 async def test_a_connection_is_cut_where_the_copy_cannot_be_read(hub, monkeypatch):
-    from hub.transports.http import backup
+    from hub.transports.http import store_copy
 
     async def fail(*_):
         raise OSError("the disk is gone")
@@ -80,6 +80,6 @@ async def test_a_connection_is_cut_where_the_copy_cannot_be_read(hub, monkeypatc
         to_thread = staticmethod(fail)
         timeout = staticmethod(asyncio.timeout)
 
-    monkeypatch.setattr(backup, "asyncio", Broken)
+    monkeypatch.setattr(store_copy, "asyncio", Broken)
     with pytest.raises(aiohttp.ClientError):
         await copy_of(hub)

@@ -5,11 +5,14 @@ import pytest
 from hub.contract.errors import EndpointNotFound
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.transports.http.fleet_json import HttpViews
+from hub.service.access.caller import Caller, Principal
+from hub.service.handlers.read_json import JsonHandlers
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, MODEL_STATE_LOADED, Endpoint, Model
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
+from llmhub.v1.resources_pb2 import ROLE_READER
 
 NOW_MS = 1_800_000_000_000
+CALLER = Caller(Principal(ROLE_READER, "", "t"), "10.0.0.9", "http")
 
 
 @pytest.fixture
@@ -18,8 +21,8 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def views(registry) -> HttpViews:
-    return HttpViews(registry)
+def views(registry) -> JsonHandlers:
+    return JsonHandlers(registry)
 
 
 def register(registry, *ids):
@@ -39,8 +42,8 @@ def see(registry, id_, *models):
 
 
 def test_an_empty_fleet(views):
-    assert json.loads(views.endpoints()) == {"endpoints": []}
-    assert json.loads(views.snapshot(NOW_MS)) == {
+    assert json.loads(views.list_endpoints_json(None, CALLER, NOW_MS)) == {"endpoints": []}
+    assert json.loads(views.get_snapshot_json(None, CALLER, NOW_MS)) == {
         "endpoints": [],
         "resources": {},
         "fleet_models": {},
@@ -51,7 +54,7 @@ def test_an_empty_fleet(views):
 
 def test_an_endpoint_shows_every_field(registry, views):
     register(registry, "gpu-1.lan:11434")
-    shown = json.loads(views.endpoint("gpu-1.lan:11434"))
+    shown = json.loads(views.get_endpoint_json("gpu-1.lan:11434", CALLER, NOW_MS))
     assert set(shown) == set(Endpoint.DESCRIPTOR.fields_by_name)
     assert shown["status"] == "unknown"
     assert shown["models"] == []
@@ -66,7 +69,7 @@ def test_an_endpoint_shows_every_field(registry, views):
 def test_what_was_observed(registry, views):
     register(registry, "h:1")
     see(registry, "h:1", "a:latest")
-    shown = json.loads(views.endpoint("h:1"))
+    shown = json.loads(views.get_endpoint_json("h:1", CALLER, NOW_MS))
     assert (shown["status"], shown["backend"]) == ("healthy", "ollama")
     assert shown["last_checked_at"] == NOW_MS
     (model,) = shown["models"]
@@ -76,20 +79,26 @@ def test_what_was_observed(registry, views):
 
 def test_an_endpoint_that_is_not_there(views):
     with pytest.raises(EndpointNotFound) as caught:
-        views.endpoint("h:1")
+        views.get_endpoint_json("h:1", CALLER, NOW_MS)
     assert caught.value.metadata == {"id": "h:1"}
 
 
 def test_lists_are_sorted_by_id_and_follow_every_change(registry, views):
     def listed():
-        return [each["id"] for each in json.loads(views.endpoints())["endpoints"]]
+        return [
+            each["id"]
+            for each in json.loads(views.list_endpoints_json(None, CALLER, NOW_MS))["endpoints"]
+        ]
 
     register(registry, "b:1", "a:2", "a:1")
     assert listed() == ["a:1", "a:2", "b:1"]
     registry.remove_endpoint("a:2")
     assert listed() == ["a:1", "b:1"]
     see(registry, "b:1", "m")
-    assert json.loads(views.endpoints())["endpoints"][1]["status"] == "healthy"
+    assert (
+        json.loads(views.list_endpoints_json(None, CALLER, NOW_MS))["endpoints"][1]["status"]
+        == "healthy"
+    )
 
 
 def test_the_snapshot_joins_everything(registry, views):
@@ -97,7 +106,7 @@ def test_the_snapshot_joins_everything(registry, views):
     see(registry, "a:1", "m1", "m2")
     see(registry, "b:1", "m2")
     registry.report_resources('no"de', ReportResourcesRequest(cpu_percent=1.5), NOW_MS)
-    snapshot = json.loads(views.snapshot(NOW_MS))
+    snapshot = json.loads(views.get_snapshot_json(None, CALLER, NOW_MS))
     assert snapshot["fleet_models"] == {"m1": 1, "m2": 2}
     assert snapshot["revision"] == registry.revision
     resources = snapshot["resources"]['no"de']
@@ -109,13 +118,13 @@ def test_the_snapshot_joins_everything(registry, views):
 
 def test_resources_are_dropped_at_their_deadline(registry, views):
     registry.report_resources("node-1", ReportResourcesRequest(), NOW_MS)
-    assert json.loads(views.snapshot(NOW_MS + 89_999))["resources"]
-    assert json.loads(views.snapshot(NOW_MS + 90_000))["resources"] == {}
+    assert json.loads(views.get_snapshot_json(None, CALLER, NOW_MS + 89_999))["resources"]
+    assert json.loads(views.get_snapshot_json(None, CALLER, NOW_MS + 90_000))["resources"] == {}
 
 
 def test_readers_share_a_snapshot_until_something_changes(registry, views):
     register(registry, "a:1")
-    first = views.snapshot(NOW_MS)
-    assert views.snapshot(NOW_MS + 1) is first
+    first = views.get_snapshot_json(None, CALLER, NOW_MS)
+    assert views.get_snapshot_json(None, CALLER, NOW_MS + 1) is first
     registry.report_resources("node-1", ReportResourcesRequest(), NOW_MS)
-    assert json.loads(views.snapshot(NOW_MS))["resources"]
+    assert json.loads(views.get_snapshot_json(None, CALLER, NOW_MS))["resources"]
