@@ -67,9 +67,10 @@ _REPEATS_AT_ONCE = 32
 _REPEAT_SHARE = 0.25
 _REPEATS_PER_S = 8
 
-_WITNESSES = 8
-_WITNESS_WITHIN_MS = 500
-_WITNESS_ROUND_MS = 1_000
+# A round of witnesses comes after the miss and before its repeat.
+_WITNESSES = 4
+_WITNESS_WITHIN_MS = 250
+_WITNESS_ROUND_MS = 500
 
 
 class Schedule:
@@ -109,6 +110,7 @@ class Schedule:
         self._unhealthy_after = unhealthy_after
         self._repeat_pace = Pace(_REPEATS_AT_ONCE)
         self._witnessed_ms = 0
+        self._witnesses_wanted = False
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -167,6 +169,8 @@ class Schedule:
 
     def start(self, now_ms: int, limit: int) -> list[Run]:
         """Returns the probes to start now, at most `limit`; each must be finished."""
+        if self._witnesses_wanted and now_ms >= self._witnessed_ms + _WITNESS_ROUND_MS:
+            self._call_witnesses(now_ms)
         while self._heap and self._heap[0][0] <= now_ms:
             _, ticket, id_ = heapq.heappop(self._heap)
             if (entry := self._current(id_, ticket)) is not None:
@@ -228,7 +232,7 @@ class Schedule:
             due_ms = run.started_ms + int(self._interval_ms * self._random.random())
         if ok is not None:
             if entry.proven and not ok:
-                self._call_witnesses(now_ms)
+                self._witnesses_wanted = not self._has_many_probes()
             entry.proven = ok
             entry.asked = True
             entry.misses = 0 if ok else entry.misses + 1
@@ -256,6 +260,8 @@ class Schedule:
         None: only after a `finish`, `add` or `ask`.
         """
         times = [self._heap[0][0]] if self._heap else []
+        if self._witnesses_wanted:
+            times.append(max(now_ms, self._witnessed_ms + _WITNESS_ROUND_MS))
         if self._fresh:
             times.append(max(now_ms, self._fresh_pace.ready_ms(self._fresh_per_ms())))
         if self._queues[Lane.LIVE].is_waited_for:
@@ -279,12 +285,13 @@ class Schedule:
         self._repeat_pace.earn(now_ms, max(_REPEATS_PER_S / 1000, whole_fleet * _REPEAT_SHARE))
         return self._repeat_pace.take()
 
+    def _has_many_probes(self) -> bool:
+        """Whether as many are due in the time of a round anyway."""
+        return len(self._entries) * _WITNESS_ROUND_MS >= _WITNESSES * self._interval_ms
+
     def _call_witnesses(self, now_ms: int) -> None:
-        """Brings some endpoints that answered forward, where too few are due soon anyway."""
-        if len(self._entries) * _WITNESS_ROUND_MS >= _WITNESSES * self._interval_ms:
-            return
-        if now_ms < self._witnessed_ms + _WITNESS_ROUND_MS:
-            return
+        """Brings some endpoints that answered forward."""
+        self._witnesses_wanted = False
         self._witnessed_ms = now_ms
         able = [
             id_

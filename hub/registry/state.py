@@ -223,6 +223,8 @@ class Registry:
         after.CopyFrom(before.message)
         event = self.health.observe(after, seen, self._healthy)
         self._set(endpoint_id, before, after, event=event)
+        if not seen.error:
+            self._let_fall(seen.checked_at_ms)
 
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
@@ -299,6 +301,14 @@ class Registry:
             self._unloads.next_ms(),
         ]
         return min((each for each in deadlines if each is not None), default=None)
+
+    def _let_fall(self, now_ms: int) -> None:
+        while (id_ := self.health.next_to_fall(self._healthy, now_ms)) is not None:
+            before = self._endpoints[id_]
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            self.health.fall(after, now_ms)
+            self._set(id_, before, after, event=True)
 
     def _forget_observed(self, id_: str) -> None:
         self.health.forget(id_)

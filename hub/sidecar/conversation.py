@@ -25,7 +25,7 @@ INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
 # Reports of changes between two intervals: the hub takes 60 reports per minute in all.
-MAX_CHANGES_PER_MINUTE = 20
+MAX_CHANGES_PER_MINUTE = 30
 
 _HEAVY, _NORMAL = "heavy", "normal"
 _TIERS = {

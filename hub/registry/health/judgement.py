@@ -105,8 +105,22 @@ class Health:
         )
         if was_healthy and endpoint.status == STATUS_UNHEALTHY:
             self._preservation.fell(id_, now_ms)
+        elif was_healthy and endpoint.consecutive_failures >= self._unhealthy_after:
+            self._preservation.wait(id_)
         turned = before_ms is not None and bool(seen.error) != had_failed
         return self._mark_flapping(endpoint, now_ms, turned=turned) or changed
+
+    def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
+        """An endpoint that becomes unhealthy now, as others are seen to be well; or None.
+
+        It has missed often enough before, when the fault might have been the hub's.
+        """
+        return self._preservation.next_to_fall(healthy, now_ms)
+
+    def fall(self, endpoint: Endpoint, now_ms: int) -> None:
+        """Writes into an endpoint that it is unhealthy."""
+        status.fall(endpoint, now_ms)
+        self._preservation.fell(endpoint.id, now_ms)
 
     def see(
         self,

@@ -20,6 +20,7 @@ be recorded, and what has become unhealthy already stays so.
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 
 class State(Enum):
@@ -57,6 +58,8 @@ class _Miss:
 
 # From this share of the interval on, the freeze itself sees enough of the fleet.
 _EARLY_SHARE = 0.75
+# Of those that wait for witnesses, so many are looked at after each success.
+_LOOKED_AT = 8
 
 
 class Preservation:
@@ -74,6 +77,8 @@ class Preservation:
         self._failing: dict[str, _Miss] = {}
         self._misses = 0
         self._successes = 0
+        # Those that missed often enough and lack witnesses, the longest first.
+        self._waiting: dict[str, None] = {}
         # In the order of their fall, so that the oldest come first.
         self._fallen: dict[str, int] = {}
         self._state = State.TRUSTING
@@ -103,14 +108,24 @@ class Preservation:
 
     def fell(self, id_: str, now_ms: int) -> None:
         """A healthy endpoint has become unhealthy."""
-        self._failing.pop(id_, None)
-        self._fallen.pop(id_, None)
+        self._forget(id_)
         self._fallen[id_] = now_ms
 
     def recovered(self, id_: str) -> None:
         """A probe has succeeded, or nobody probes the endpoint any more."""
-        self._failing.pop(id_, None)
-        self._fallen.pop(id_, None)
+        self._forget(id_)
+
+    def wait(self, id_: str) -> None:
+        """An endpoint has missed often enough, and may not become unhealthy yet."""
+        if self._state is not State.FROZEN:
+            self._waiting[id_] = None
+
+    def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
+        """An endpoint that waited for the witnesses that there are now, or None."""
+        for id_ in [*islice(self._waiting, _LOOKED_AT)]:
+            if self.may_fall(id_, healthy, now_ms):
+                return id_
+        return None
 
     def may_fall(self, id_: str, healthy: int, now_ms: int, *, is_confirmed: bool = False) -> bool:
         """Whether an endpoint may become unhealthy now, of so many that are healthy.
@@ -124,6 +139,8 @@ class Preservation:
             self._state = state
             self._since_ms = now_ms
         if state is State.FROZEN:
+            # What they wait for no longer decides.
+            self._waiting.clear()
             return False
         return is_confirmed or self._is_witnessed(id_, healthy + len(self._fallen), now_ms)
 
@@ -161,6 +178,11 @@ class Preservation:
             case State.FROZEN if now_ms >= (self._since_ms or 0) + self._confirm_ms:
                 return State.CONFIRMED
         return self._state
+
+    def _forget(self, id_: str) -> None:
+        self._failing.pop(id_, None)
+        self._fallen.pop(id_, None)
+        self._waiting.pop(id_, None)
 
     def _forget_old_falls(self, now_ms: int) -> None:
         while self._fallen:

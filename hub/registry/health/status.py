@@ -140,6 +140,12 @@ def see(
     return _reconsider(endpoint) or changed
 
 
+def fall(endpoint: Endpoint, now_ms: int) -> None:
+    """Makes an endpoint unhealthy that has missed often enough before."""
+    endpoint.status = STATUS_UNHEALTHY
+    _attribute(endpoint.provenance.status, OBSERVER_PROBE, to_timestamp(now_ms))
+
+
 def is_reported_down(endpoint: Endpoint) -> bool:
     """Whether the endpoint's sidecar finds the server down."""
     view = endpoint.sidecar_view

@@ -199,3 +199,24 @@ def test_of_a_fleet_that_the_hub_cannot_reach_nobody_falls_by_a_repeat(
         assert not (id_ in missed and may)
         missed.add(id_)
     assert fleet.state is State.FROZEN
+
+
+def test_those_that_wait_fall_one_after_the_other_and_none_in_a_freeze() -> None:
+    fleet = guard()
+    for number in range(3):
+        fleet.failed(f"h:{number}", 0)
+        fleet.wait(f"h:{number}")
+    assert fleet.next_to_fall(20, 1 * S) is None
+    for number in range(3, 6):
+        fleet.succeeded(f"h:{number}")
+    for healthy in (20, 19, 18):
+        id_ = fleet.next_to_fall(healthy, 2 * S)
+        assert id_ is not None
+        fleet.fell(id_, 2 * S)
+    assert fleet.next_to_fall(17, 2 * S) is None
+    fail(fleet, *range(6, 20))
+    fleet.wait("h:6")
+    assert fleet.next_to_fall(17, 2 * S) is None
+    assert fleet.state is State.FROZEN
+    fleet.wait("h:7")
+    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe judges it again"
