@@ -104,6 +104,14 @@ proto: $(DEV) ## Regenerate gen/ from proto/
 proto-check: $(DEV) ## Fail if gen/ is not what proto/ generates
 	@$(BIN)/python scripts/generate.py --check
 
+.PHONY: client
+client: $(DEV) ## Regenerate the synchronous client from the asynchronous one
+	@$(BIN)/python scripts/generate_sync_client.py
+
+.PHONY: client-check
+client-check: $(DEV) ## Fail if the synchronous client is not up to date
+	@$(BIN)/python scripts/generate_sync_client.py --check
+
 .PHONY: proto-lint
 proto-lint: $(DEV) ## Lint the contract
 	@$(BIN)/python scripts/generate.py --image build/image.binpb
@@ -114,4 +122,4 @@ proto-breaking: $(DEV) ## Fail if the contract breaks an existing client
 	@$(BIN)/python scripts/breaking.py
 
 .PHONY: ci
-ci: format-check lint types lock-check proto-lint proto-breaking proto-check test ## Run every check
+ci: format-check lint types lock-check proto-lint proto-breaking proto-check client-check test ## Run every check

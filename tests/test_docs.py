@@ -9,7 +9,7 @@ import pytest
 import yaml
 from google.rpc import code_pb2
 
-from hub.base.settings import RateLimits
+from hub.base.settings import RateLimitSettings
 from hub.contract import rpcs
 from hub.contract.dialect.frames import parse_frame
 from hub.contract.errors import HubError, ValidationFailed
@@ -159,7 +159,7 @@ def field_error_kinds() -> set[str]:
 
 def test_tiers():
     told = {row[0]: row[1:] for row in rows("Rate limits")}
-    limits = RateLimits()
+    limits = RateLimitSettings()
     assert list(told) == [tier.wire_name for tier in Tier]
     for tier in Tier:
         takes, sidecars, others = told[tier.wire_name]

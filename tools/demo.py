@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 
 from hub.base.settings import ADMIN_TOKEN_FILE
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_server import OLLAMA, LocalServer
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
@@ -246,10 +246,10 @@ async def _join(
     }
     await admin.register(server.host, server.port, host.name, host.name, labels)
     is_ollama = isinstance(server.persona, FakeOllama)
-    sightings = (Sighting(f"http://{server.id}", OLLAMA),) if is_ollama else ()
+    servers = (LocalServer(f"http://{server.id}", OLLAMA),) if is_ollama else ()
     simulated = SimulatedHost(host.name, chance, lambda: _loaded_bytes(server.persona))
     token = await admin.sidecar_token(host.name)
-    host.sidecar = SimulatedSidecar(simulated, token, sightings, REPORT_S)
+    host.sidecar = SimulatedSidecar(simulated, token, servers, REPORT_S)
     tasks.create_task(host.sidecar.run(f"ws://{hub.ws}/ws"))
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from hub.sidecar.backoff import Backoff
+from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.ending import Ending, ending_of_close
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 
 GIB = 1 << 30
 _KINDS = (
@@ -101,17 +101,17 @@ class SimulatedSidecar:
     """Reports a simulated host until it is cancelled; reconnects after the hub restarts."""
 
     def __init__(
-        self, host: SimulatedHost, token: str, sightings: tuple[Sighting, ...], interval_s: float
+        self, host: SimulatedHost, token: str, servers: tuple[LocalServer, ...], interval_s: float
     ) -> None:
         self._host = host
         self._identity = Identity(host.agent_id, token)
-        self._sightings = sightings
+        self._servers = servers
         self._interval_ms = round(interval_s * 1000)
         self._connection: ClientConnection | None = None
 
     async def run(self, url: str) -> None:
         """Keeps a connection to the hub's WebSocket server."""
-        backoff = Backoff(random.random)
+        backoff = ReconnectDelay(random.random)
         while True:
             try:
                 async with connect(url, compression=None, close_timeout=1) as connection:
@@ -129,12 +129,12 @@ class SimulatedSidecar:
 
     async def _converse(self, connection: ClientConnection) -> Ending:
         conversation = Conversation(
-            self._identity, self._sightings, interval_ms=self._interval_ms, now_ms=_now_ms()
+            self._identity, self._servers, interval_ms=self._interval_ms, now_ms=_now_ms()
         )
         try:
             while conversation.ending is None:
                 sample = self._host.read() if _now_ms() >= conversation.wake_ms else None
-                while frame := conversation.next_frame(sample, self._sightings, _now_ms()):
+                while frame := conversation.next_frame(sample, self._servers, _now_ms()):
                     await connection.send(json.dumps(frame))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0, conversation.wake_ms - _now_ms()) / 1000):

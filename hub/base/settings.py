@@ -159,8 +159,14 @@ class TlsSettings(Section):
         return self
 
 
-class ProbeConfig(Section):
-    """Health probes."""
+class ProbeSettings(Section):
+    """Health probes.
+
+    `doubtful_concurrency` is larger than `concurrency` because its probes may each hang
+    for the whole timeout: 5,000 dead endpoints every 30 s at 5 s each are 833 at a time.
+    `per_host` applies to each of the three limits on its own, so that an endpoint that
+    hangs cannot use up the share of its living neighbours.
+    """
 
     interval_s: Seconds = 30.0
     """seconds between two probes of an endpoint"""
@@ -224,7 +230,7 @@ class TierLimits(Section):
 _GENEROUS = TierLimits(light=600_000, normal=600_000, heavy=600_000)
 
 
-class RateLimits(Section):
+class RateLimitSettings(Section):
     """How often an agent or a token may call, by its role."""
 
     enabled: bool = True
@@ -237,7 +243,7 @@ class RateLimits(Section):
     """what the bearer of an admin token may do"""
 
 
-class Limits(Section):
+class LimitSettings(Section):
     """How much the registry takes."""
 
     max_endpoints: Count = 100_000
@@ -271,6 +277,24 @@ class TracingSettings(Section):
     """OTLP/gRPC endpoint of a collector, such as http://127.0.0.1:4317; empty: no traces"""
 
 
+BackendWord = Literal[
+    "",
+    "ollama",
+    "vllm",
+    "llama_cpp",
+    "lm_studio",
+    "sglang",
+    "openai",
+    "llama_swap",
+    "litellm",
+    "lemonade",
+    "lmdeploy",
+    "docker_model_runner",
+    "tei",
+]
+"""The words for a kind of server; "" to find out by asking."""
+
+
 class StaticEndpoint(Section):
     """One `[[endpoints]]` of the file."""
 
@@ -278,7 +302,7 @@ class StaticEndpoint(Section):
     """where the server answers, as HOST, HOST:PORT or a URL"""
     name: str = ""
     """what people call it; empty: HOST:PORT"""
-    backend: Literal["", "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"] = ""
+    backend: BackendWord = ""
     """its kind; empty: the hub asks the server"""
     agent_id: str = ""
     """the sidecar on its host"""
@@ -299,12 +323,12 @@ class Settings(Section):
     grpc: GrpcSettings = GrpcSettings()
     http: HttpSettings = HttpSettings()
     tls: TlsSettings = TlsSettings()
-    probes: ProbeConfig = ProbeConfig()
+    probes: ProbeSettings = ProbeSettings()
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
-    rate_limits: RateLimits = RateLimits()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     store: StoreSettings = StoreSettings()
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     endpoints: tuple[StaticEndpoint, ...] = ()

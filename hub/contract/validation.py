@@ -1,6 +1,6 @@
 """The one chokepoint around protovalidate: rules of the contract to field violations.
 
-Every request, whatever door it came through, passes `check` before anything is decided.
+Every request, whatever its transport, passes `check` before a handler sees it.
 protovalidate's violations are objects of another protobuf runtime; nothing outside this
 module sees them.
 """
@@ -38,7 +38,7 @@ _NUMERIC_RULES: Final = frozenset(
 )
 
 MAX_FULL_REPORT_BYTES: Final = 8192
-"""Of a message that is longer on the wire, only the first violation is told.
+"""If a message is longer on the wire, only its first violation is reported.
 
 protovalidate takes about 30 µs for each violation that it reports: 4 MB of empty items
 would keep the hub busy for a minute.

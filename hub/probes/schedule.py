@@ -3,7 +3,7 @@
 Pure: no loop, no clock; the time is an argument, in epoch milliseconds. One heap
 orders what is to come. What is due queues in a lane, each with a limit of its own:
 
-    ASKED     somebody waits for this one probe
+    ASKED     a caller waits for this one probe
     CONFIRM   the last probe failed and is repeated, or a sidecar reports a change
     LIVE      the last probe succeeded
     DOUBTFUL  the last probe failed, or there was none
@@ -89,10 +89,10 @@ class Schedule:
         start_per_s: float,
         unhealthy_after: int,
     ) -> None:
-        """Of endpoints never asked, `fresh_per_s` come a second, or more in a large fleet.
+        """`fresh_per_s` never probed endpoints start per second, or more in a large fleet.
 
         `start_per_s` is the pace of those that were added with `spread`.
-        `unhealthy_after` is how many misses in a row make an endpoint unhealthy.
+        `unhealthy_after` is how many failures in a row make an endpoint unhealthy.
         """
         self._interval_ms = interval_ms
         self._jitter = jitter
@@ -130,7 +130,7 @@ class Schedule:
         return fresh + self._queues[lane].waiting()
 
     def add(self, id_: str, host: str, now_ms: int, *, spread: bool) -> None:
-        """Schedules an endpoint anew, at the pace of those that were never asked.
+        """Schedules an endpoint again, at the pace of those that were never probed.
 
         With `spread`, the probe after its first success comes at a random time within
         the interval, so that those that were added together part. A run of it that is in flight is
@@ -216,10 +216,10 @@ class Schedule:
         """Frees the run's slot and returns when the endpoint is due next.
 
         `ok` is None if the probe could not be made: what was known stays. A failed one
-        is repeated soon if `repeat` and the pace allow it. Returns None where the
-        endpoint was removed or scheduled anew meanwhile. The next time counts from the
-        start of this run, so that slow answers do not stretch the interval; what is
-        late is not caught up.
+        is repeated soon if `repeat` and the pace allow it. Returns None if the endpoint
+        was removed or scheduled again meanwhile. The next time counts from the start of
+        this run, so that slow answers do not stretch the interval; what is late is not
+        caught up.
         """
         self._vacate(run)
         entry = self._entries.get(run.id)

@@ -3,18 +3,28 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from hub.probes.backends.prober import Prober, Sighting
-from hub.probes.detect import PROBERS, detect
+import structlog
+
+from hub.probes.backends.kinds import PROBERS
+from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
+from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
 from hub.probes.probe_client import Asker
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
+
+_log = structlog.get_logger(__name__)
 
 # A server that loads a model is looked at again after a quarter of the time that it
 # has been loading, so that the hub knows to a quarter how long loading takes.
 _SOONEST_AGAIN_MS = 1000
 _AGAIN_AFTER_SHARE = 4
+
+# An endpoint that answered before and is in doubt now gets less than the whole timeout,
+# but a multiple of the time that it took.
+CONFIRM_TIMEOUT_S = 1.25
+_PATIENCE_FACTOR = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -22,12 +32,13 @@ class Watched:
     """An endpoint, its prober once that is known, its probe in flight and who waits for it.
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
-    was first found loading. `latency_ms` is how long its first answer took in the last
-    probe that succeeded, None before that. `is_doubted`: the last probe failed, or a
-    sidecar reports that the server is down.
+    was first found loading; `omitted` is how many models the last probe left out.
+    `latency_ms` is how long the first answer took in the last probe that succeeded, None
+    before that. `is_doubted`: the last probe failed, or a sidecar reports that the server
+    is down.
     """
 
-    target: Target
+    target: ProbeTarget
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
     has_crashed: bool = False
@@ -35,7 +46,7 @@ class Watched:
     loading_since_ms: int | None = None
     latency_ms: float | None = None
     is_doubted: bool = False
-    keeps_connection: bool = False
+    omitted: int = 0
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
     async def sight(self, ask: Asker) -> Sighting:
@@ -43,17 +54,6 @@ class Watched:
 
         Raises ProbeError, OwnFault.
         """
-        known = self.prober
-        sighting = await self._sight(ask)
-        if known is not None and self.keeps_connection and ask.connections:
-            # The server has closed the connection that it kept from probe to probe, as
-            # one does that was restarted. Its version or backend may be another.
-            self.prober = None
-            sighting = await self._sight(ask)
-        self.keeps_connection = not ask.connections
-        return sighting
-
-    async def _sight(self, ask: Asker) -> Sighting:
         pinned = self.target.backend
         prober = self.prober
         if prober is None:
@@ -76,12 +76,30 @@ class Watched:
             self.prober = found
             return await found.probe(ask)
 
+    def patience_s(self, total_timeout_s: float) -> float:
+        """How long to wait for the first answer of an endpoint that is in doubt."""
+        if self.latency_ms is None:
+            return total_timeout_s
+        usual_s = self.latency_ms / 1000 * _PATIENCE_FACTOR
+        return min(max(CONFIRM_TIMEOUT_S, usual_s), total_timeout_s)
+
     def again_ms(self, now_ms: int) -> int:
         """When a server that was found loading now is looked at again."""
         if self.loading_since_ms is None:
             self.loading_since_ms = now_ms
         loading_ms = now_ms - self.loading_since_ms
         return now_ms + max(_SOONEST_AGAIN_MS, loading_ms // _AGAIN_AFTER_SHARE)
+
+    def note_omitted(self, count: int) -> None:
+        """Logs once that so many models are left out, and when none is any more."""
+        if bool(count) != bool(self.omitted):
+            _log.warning(
+                "models_omitted",
+                endpoint=self.target.id,
+                omitted=count,
+                max_bytes=MAX_MODELS_BYTES,
+            )
+        self.omitted = count
 
     def cancel(self) -> None:
         """Cancels the probe in flight."""

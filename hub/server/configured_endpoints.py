@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -17,33 +17,17 @@ from hub.base.clock import Clock
 from hub.base.load_settings import ConfigError
 from hub.base.settings import Settings, StaticEndpoint
 from hub.contract import validation
+from hub.contract.dialect.names import enum_words
 from hub.contract.errors import EndpointNotFound, HubError, TargetForbidden
 from hub.probes.address_policy import AddressPolicy
 from hub.registry.state import Registry
 from hub.service.changes.registrar import Registrar, Registration
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
-from llmhub.v1.endpoint_pb2 import (
-    BACKEND_LLAMA_CPP,
-    BACKEND_LM_STUDIO,
-    BACKEND_OLLAMA,
-    BACKEND_OPENAI,
-    BACKEND_SGLANG,
-    BACKEND_UNSPECIFIED,
-    BACKEND_VLLM,
-    SOURCE_CONFIG,
-)
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, SOURCE_CONFIG, Backend
 
 log = structlog.get_logger()
 
-_BACKENDS = {
-    "": BACKEND_UNSPECIFIED,
-    "ollama": BACKEND_OLLAMA,
-    "vllm": BACKEND_VLLM,
-    "llama_cpp": BACKEND_LLAMA_CPP,
-    "lm_studio": BACKEND_LM_STUDIO,
-    "sglang": BACKEND_SGLANG,
-    "openai": BACKEND_OPENAI,
-}
+_BACKENDS = cast(dict[str, Backend], {"": BACKEND_UNSPECIFIED} | enum_words(Backend.DESCRIPTOR))
 
 AT_ONCE: Final = 64
 """How many endpoints are registered together, so that one write to the disk serves them."""
@@ -54,7 +38,7 @@ Wanted = Mapping[str, Registration]
 
 def wanted_endpoints(settings: Settings) -> Wanted:
     """What the settings want registered. Raises ConfigError, in one line."""
-    policy = AddressPolicy(map(str, settings.probes.allow), map(str, settings.probes.deny))
+    policy = AddressPolicy(settings.probes.allow, settings.probes.deny)
     wanted: dict[str, Registration] = {}
     for number, entry in enumerate(settings.endpoints):
         place = f"endpoints[{number}]"

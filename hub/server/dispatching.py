@@ -19,32 +19,25 @@ from hub.service.metrics.exposition import Metrics
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 
-class Answers:
-    """Makes a hub's dispatcher. `streams` are those that end with their caller's token."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        storage: Storage,
-        fleet: Fleet,
-        changes: DurableChanges,
-        metrics: Metrics,
-        server_info: Callable[[], GetServerInfoResponse],
-    ) -> None:
-        registry = fleet.registry
-        selection = SelectionHandlers(registry, clock)
-        self.streams = LiveStreams(clock)
-        self.dispatcher = Dispatcher(
-            storage.access,
-            [
-                RegistryHandlers(registry),
-                selection,
-                WatchHandlers(registry, fleet.changes, clock),
-                JsonHandlers(registry),
-                DiscoveryHandlers(registry),
-                ServerHandlers(fleet.presence, server_info),
-                ObservationHandlers(metrics, storage.backup, storage.directory),
-                *changes.handlers(selection.in_flight_now),
-            ],
-            self.streams,
-        )
+def make_dispatcher(
+    clock: Clock,
+    storage: Storage,
+    fleet: Fleet,
+    changes: DurableChanges,
+    metrics: Metrics,
+    server_info: Callable[[], GetServerInfoResponse],
+) -> Dispatcher:
+    """Makes the dispatcher of one hub."""
+    registry = fleet.registry
+    selection = SelectionHandlers(registry, clock)
+    handlers = [
+        RegistryHandlers(registry),
+        selection,
+        WatchHandlers(registry, fleet.changes, clock),
+        JsonHandlers(registry),
+        DiscoveryHandlers(registry),
+        ServerHandlers(fleet.presence, server_info),
+        ObservationHandlers(metrics, storage.backup, storage.directory),
+        *changes.handlers(selection.in_flight_now),
+    ]
+    return Dispatcher(storage.access, handlers, LiveStreams(clock))

@@ -8,11 +8,11 @@ from hub.base.clock import Clock
 from hub.base.settings import Settings
 from hub.base.tasks import tell_of_end
 from hub.probes.engine import ProbeEngine
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import self_preservation
 from hub.server.expiry import Expiry
-from hub.server.wiring import health_settings, probe_settings
 from hub.service.change_feed import ChangeFeed
 from hub.service.presence import Presence
 
@@ -25,12 +25,12 @@ class Fleet:
         self.registry = Registry(
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
-            health=health_settings(settings),
+            health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
         self.presence = Presence()
         self.changes = ChangeFeed(self.registry)
         self.probes = ProbeEngine(
-            probe_settings(settings.probes),
+            settings.probes,
             self.observe,
             clock,
             Random(),  # noqa: S311

@@ -17,7 +17,7 @@ from hub.base.settings import Settings
 from hub.contract import validation
 from hub.server import logs
 from hub.server.configured_endpoints import StaticEndpoints, wanted_endpoints
-from hub.server.dispatching import Answers
+from hub.server.dispatching import make_dispatcher
 from hub.server.durable_changes import DurableChanges
 from hub.server.first_start import ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.server.fleet import Fleet
@@ -59,7 +59,6 @@ class HubServer:
         self._tls: ServerTls | None = None
         self._fleet: Fleet | None = None
         self._info: ServerInfo | None = None
-        self._answers: Answers | None = None
         self._configured: StaticEndpoints | None = None
         self._listeners: Listeners | None = None
         self._started_ms = clock.now_ms()
@@ -96,9 +95,8 @@ class HubServer:
         )
         await self._configured.sync(wanted_endpoints(settings))
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
-        self._answers = Answers(clock, storage, fleet, changes, metrics, self.info)
         context = TransportContext(
-            self._answers.dispatcher,
+            make_dispatcher(clock, storage, fleet, changes, metrics, self.info),
             self._observability.calls,
             clock,
             Readiness(self._why_not_ready, fleet.why_mistrusted),
@@ -144,7 +142,7 @@ class HubServer:
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes
-        await self._require_fleet().probes.set_policy(map(str, probes.allow), map(str, probes.deny))
+        await self._require_fleet().probes.set_policy(probes.allow, probes.deny)
         if self._configured is not None:
             await self._configured.sync(wanted)
 
@@ -156,10 +154,8 @@ class HubServer:
 
     def _token_gone(self, token_id: str) -> None:
         self._require_fleet().presence.close_token(token_id, self._clock.now_ms())
-        if self._answers is not None:
-            self._answers.streams.close_token(token_id)
         if self._listeners is not None:
-            self._listeners.dashboard.recheck()
+            self._listeners.close_token(token_id)
 
     def _why_not_ready(self) -> str | None:
         if not self._ready:

@@ -30,6 +30,7 @@ class Listeners:
         server_info: Callable[[], GetServerInfoResponse],
     ) -> None:
         self._settings = settings
+        self.dispatcher = context.dispatcher
         sessions = SessionContext(
             context.dispatcher,
             fleet.presence,
@@ -53,6 +54,11 @@ class Listeners:
             ("http", self._http, self._settings.http),
         ):
             self.addresses[name] = await listen(name, server, listener.host, listener.port)
+
+    def close_token(self, token_id: str) -> None:
+        """Ends the streams and dashboards that were opened with a token that is gone."""
+        self.dispatcher.close_token(token_id)
+        self.dashboard.recheck()
 
     async def stop(self) -> None:
         """Stops accepting, and gives what is in flight a few seconds to end."""

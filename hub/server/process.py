@@ -25,7 +25,7 @@ log = structlog.get_logger()
 def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
     """Runs a hub until a signal stops it; returns the process's exit code.
 
-    `load` reads the settings again; where there is a file, SIGHUP or a change of
+    `load` reads the settings again; if there is a file, SIGHUP or a change of
     it makes the hub do so.
     """
     logs.configure(settings.log)

@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from hub.base.timestamps import to_timestamp
-from hub.registry.health.preservation import Report, State
+from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.state import Registry
 from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
@@ -59,7 +59,7 @@ def log_preservation(registry: Registry, now_ms: int) -> None:
             log.info("self_preservation_over", **figures)
 
 
-def _sentence(report: Report) -> str:
+def _sentence(report: PreservationReport) -> str:
     return (
         f"{report.failing} of {report.base} healthy endpoints fail at once: more likely the "
         "hub's fault than theirs, so none becomes unhealthy until probes succeed again or "

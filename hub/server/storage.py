@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hub.base.settings import RateLimits, Settings
+from hub.base.settings import RateLimitSettings, Settings
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
 from hub.server.wiring import limits_by_role, make_limiters, make_store
@@ -40,7 +40,7 @@ class Storage:
         """Copies the store to a new file, or None if the store has its own means."""
         return self.store.backup if isinstance(self.store, SqliteStore) else None
 
-    def limit_rates(self, limits: RateLimits) -> None:
+    def limit_rates(self, limits: RateLimitSettings) -> None:
         """Applies other rate limits from now on."""
         for role, tiers in limits_by_role(limits).items():
             self.access.limiters[role].configure(tiers, enabled=limits.enabled)

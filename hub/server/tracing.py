@@ -22,7 +22,7 @@ class OtelTracer:
     """A `hub.service.metrics.calls.Tracer` that exports to an OpenTelemetry collector.
 
     Spans go out in batches from a thread of the SDK's own; what a collector does
-    not take in time is dropped. The trace is the caller's where it sends
+    not take in time is dropped. The trace is the caller's if it sends
     `traceparent` (https://www.w3.org/TR/trace-context/).
     """
 

@@ -14,13 +14,20 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from hub.contract import validation
-from hub.contract.errors import FieldViolation, NotImplementedYet, RateLimited, RoleForbidden
+from hub.contract.dialect.names import enum_word
+from hub.contract.errors import (
+    FieldViolation,
+    InvalidToken,
+    NotImplementedYet,
+    RateLimited,
+    RoleForbidden,
+)
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
 from hub.service.access.access_control import AccessControl
 from hub.service.access.caller import Caller, roles_that_may
 from hub.service.access.credentials import Credentials
-from hub.service.access.rate_limits import ALLOWED, Verdict
+from hub.service.access.rate_limits import ALLOWED, RateDecision
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import OPERATIONS, Operation
 from llmhub.v1.resources_pb2 import Role
@@ -92,14 +99,17 @@ class Dispatcher:
     def dispatch(
         self,
         called: Called,
-        credentials: Credentials,
+        credentials: Credentials | Caller,
         read: Read,
         now_ms: int,
         *,
         encode: Encode | None = None,
-        on_low: Callable[[Verdict], None] | None = None,
+        on_low: Callable[[RateDecision], None] | None = None,
     ) -> Any:
         """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
+
+        A sidecar's connection proves once who it is; then its caller stands for it until
+        the token expires. If the token is revoked, the hub closes the connection.
 
         Returns the reply of a unary RPC, and for a stream an asynchronous generator of
         replies that ends when the caller's token does. If the request has yet to arrive
@@ -113,9 +123,14 @@ class Dispatcher:
         """
         route = self._routes[called]
         access = self._access
-        caller = credentials.authenticate(access, now_ms)
+        if isinstance(credentials, Caller):
+            caller = credentials
+        else:
+            caller = credentials.authenticate(access, now_ms)
+        principal = caller.principal
+        if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
+            raise InvalidToken("the token has expired")
         if called.role is not None:
-            principal = caller.principal
             if principal.role not in route.roles:
                 raise _forbidden(called.name, called.role)
             # An agent has one bucket over all its tokens, whichever transport it uses.
@@ -132,6 +147,10 @@ class Dispatcher:
         if isinstance(request, CoroutineType):
             return self._answer_later(route, request, caller, now_ms, encode)
         return self._answer(route, request, caller, now_ms, encode)
+
+    def close_token(self, token_id: str) -> None:
+        """Ends the streams that were opened with a token that is gone."""
+        self._streams.close_token(token_id)
 
     async def _answer_later(
         self,
@@ -173,7 +192,7 @@ async def _finish(
 
 
 def _forbidden(name: str, needed: Role) -> RoleForbidden:
-    role = Role.Name(needed).removeprefix("ROLE_").lower()
+    role = enum_word(Role.DESCRIPTOR, needed)
     return RoleForbidden(f"{name} needs the role {role}")
 
 

@@ -1,11 +1,10 @@
-"""Server streams, which must not outlive the tokens that their callers bear."""
+"""Server streams, which must not outlive their callers' tokens."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from hub.base.alarm import Alarm
-from hub.base.clock import Clock
+from hub.base.clock import Alarm, Clock
 from hub.contract.errors import InvalidToken
 from hub.service.access.caller import Principal
 
@@ -43,8 +42,8 @@ class LiveStreams:
     async def guard(self, principal: Principal, replies: AsyncIterator[T]) -> AsyncGenerator[T]:
         """Yields the replies while the caller's token is valid.
 
-        Raises InvalidToken where it is revoked or expires before they end, also
-        while the next one is waited for.
+        Raises InvalidToken if it is revoked or expires before they end, also while this
+        waits for the next reply.
         """
         stream = _Stream()
         streams = self._by_token.setdefault(principal.token_id, set())

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_server import OLLAMA, LocalServer
 
 log = logging.getLogger("llm-hub.sidecar")
 
@@ -60,7 +60,7 @@ class Conversation:
     def __init__(
         self,
         identity: Identity,
-        sightings: Sequence[Sighting],
+        servers: Sequence[LocalServer],
         *,
         interval_ms: int,
         now_ms: int,
@@ -73,12 +73,12 @@ class Conversation:
         self._hold_ms: dict[str, int] = {}
         self._announced: set[str] = set()
         self._takes_endpoints = True
-        self._sightings: Sequence[Sighting] = ()
-        self._reported: dict[str, Sighting] = {}
+        self._servers: Sequence[LocalServer] = ()
+        self._reported: dict[str, LocalServer] = {}
         self._changes_ms: deque[int] = deque(maxlen=MAX_CHANGES_PER_MINUTE)
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
-        self._queue.append(self._identify(identity, sightings))
+        self._queue.append(self._identify(identity, servers))
 
     @property
     def wake_ms(self) -> int:
@@ -90,7 +90,7 @@ class Conversation:
         return self._tick_ms
 
     def next_frame(
-        self, host: Mapping[str, object] | None, sightings: Sequence[Sighting], now_ms: int
+        self, host: Mapping[str, object] | None, servers: Sequence[LocalServer], now_ms: int
     ) -> Frame | None:
         """The frame to send now, or None. `host` is a fresh sample, None where there is none."""
         if self.ending is not None:
@@ -103,9 +103,9 @@ class Conversation:
             # Counted from the last tick, so that the interval does not drift; from
             # now, where the machine slept through some.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
-            self._enqueue(host, sightings)
-        elif self.identified_at_ms is not None and sightings is not self._sightings:
-            self._enqueue_changes(sightings, now_ms)
+            self._enqueue(host, servers)
+        elif self.identified_at_ms is not None and servers is not self._servers:
+            self._enqueue_changes(servers, now_ms)
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -139,7 +139,7 @@ class Conversation:
             case _:
                 log.debug("the hub sent a frame of type %r", kind)
 
-    def _identify(self, identity: Identity, sightings: Sequence[Sighting]) -> Frame:
+    def _identify(self, identity: Identity, servers: Sequence[LocalServer]) -> Frame:
         frame: Frame = {
             "type": "identify",
             "agent_id": identity.agent_id,
@@ -149,42 +149,42 @@ class Conversation:
         }
         if identity.name:
             frame["name"] = identity.name
-        for sighting in sightings:
-            if sighting.backend == OLLAMA and sighting.reachable:
-                frame["ollama_url"] = sighting.url
-                self._announced.add(sighting.url)
+        for server in servers:
+            if server.backend == OLLAMA and server.reachable:
+                frame["ollama_url"] = server.url
+                self._announced.add(server.url)
                 break
         return frame
 
-    def _enqueue(self, host: Mapping[str, object] | None, sightings: Sequence[Sighting]) -> None:
+    def _enqueue(self, host: Mapping[str, object] | None, servers: Sequence[LocalServer]) -> None:
         # What could not be sent since the last tick is out of date.
         self._queue.clear()
-        self._sightings = sightings
+        self._servers = servers
         self._reported.clear()
         if host is not None:
             self._queue.append({"type": "resource_report", **host})
-        for sighting in sightings:
-            self._enqueue_server(sighting)
+        for server in servers:
+            self._enqueue_server(server)
 
-    def _enqueue_changes(self, sightings: Sequence[Sighting], now_ms: int) -> None:
+    def _enqueue_changes(self, servers: Sequence[LocalServer], now_ms: int) -> None:
         """Reports what is other than at the last report; what is too much waits for the tick."""
-        self._sightings = sightings
-        for sighting in sightings:
-            if self._reported.get(sighting.url) == sighting:
+        self._servers = servers
+        for server in servers:
+            if self._reported.get(server.url) == server:
                 continue
             is_full = len(self._changes_ms) == MAX_CHANGES_PER_MINUTE
             if is_full and now_ms - self._changes_ms[0] < 60_000:
                 return
             self._changes_ms.append(now_ms)
-            self._enqueue_server(sighting)
+            self._enqueue_server(server)
 
-    def _enqueue_server(self, sighting: Sighting) -> None:
-        self._reported[sighting.url] = sighting
-        is_new = sighting.reachable and sighting.url not in self._announced
-        if sighting.backend == OLLAMA and is_new:
-            self._queue.append({"type": "ollama_report", "ollama_url": sighting.url})
+    def _enqueue_server(self, server: LocalServer) -> None:
+        self._reported[server.url] = server
+        is_new = server.reachable and server.url not in self._announced
+        if server.backend == OLLAMA and is_new:
+            self._queue.append({"type": "ollama_report", "ollama_url": server.url})
         if self._takes_endpoints:
-            self._queue.append(_bounded(sighting.report()))
+            self._queue.append(_bounded(server.report()))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:

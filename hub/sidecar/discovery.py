@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from hub.sidecar.glance import glance
 from hub.sidecar.local_http import AskError
+from hub.sidecar.local_server import LocalServer
 from hub.sidecar.recognise import recognise
-from hub.sidecar.sightings import Sighting
 
-# Where Ollama, vLLM, llama.cpp, LM Studio and SGLang listen unless told otherwise.
-# Whoever answers there is asked what it is; the port proves nothing.
+# The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
+# asked what it is, because a port proves nothing.
 USUAL_PORTS = (11434, 8000, 8080, 1234, 30000)
 
 # How long a server that was found and has gone is still reported as gone.
@@ -17,7 +17,7 @@ FORGET_MS = 600_000
 
 
 class Discovery:
-    """Looks again whenever `look` is called; `sightings` is what it knows.
+    """Looks again whenever `look` is called; `servers` is what it knows.
 
     `glance`, which costs little, only finds out whether the known servers still answer as
     they did; one that does not is looked at again. Named servers are always reported,
@@ -28,8 +28,8 @@ class Discovery:
         self,
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
-        ask: Callable[[str], Awaitable[Sighting]] = recognise,
-        glance_at: Callable[[Sighting], Awaitable[int]] = glance,
+        ask: Callable[[str], Awaitable[LocalServer]] = recognise,
+        glance_at: Callable[[LocalServer], Awaitable[int]] = glance,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
@@ -38,34 +38,34 @@ class Discovery:
         # The HTTP status of each server's last glance.
         self._statuses: dict[str, int] = {}
         self._last_answer_ms: dict[str, int] = {}
-        self.sightings: tuple[Sighting, ...] = ()
+        self.servers: tuple[LocalServer, ...] = ()
 
     async def look(self, now_ms: int) -> None:
         """Asks every server once, all at the same time."""
         urls = tuple(dict.fromkeys((*self._named, *self._usual)))
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
-        for sighting in seen:
-            if sighting.reachable:
-                self._last_answer_ms[sighting.url] = now_ms
-        self.sightings = tuple(each for each in seen if self._is_known(each.url, now_ms))
+        for server in seen:
+            if server.reachable:
+                self._last_answer_ms[server.url] = now_ms
+        self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
 
     async def glance(self) -> None:
         """Glances at every known server, all at the same time."""
-        known = self.sightings
-        seen = await asyncio.gather(*(self._again(sighting) for sighting in known))
+        known = self.servers
+        seen = await asyncio.gather(*(self._again(server) for server in known))
         if any(new is not old for new, old in zip(seen, known, strict=True)):
-            self.sightings = tuple(seen)
+            self.servers = tuple(seen)
 
-    async def _again(self, sighting: Sighting) -> Sighting:
-        """The same sighting, or another where the server does not answer as it did."""
-        url = sighting.url
+    async def _again(self, server: LocalServer) -> LocalServer:
+        """The same object, or another if the server does not answer as it did."""
+        url = server.url
         before = self._statuses.pop(url, None)
         try:
-            status = self._statuses[url] = await self._glance_at(sighting)
+            status = self._statuses[url] = await self._glance_at(server)
         except AskError as error:
-            return Sighting(url, error=str(error)) if sighting.reachable else sighting
-        if status == before or (before is None and sighting.reachable):
-            return sighting
+            return LocalServer(url, error=str(error)) if server.reachable else server
+        if status == before or (before is None and server.reachable):
+            return server
         return await self._ask(url)
 
     def _is_known(self, url: str, now_ms: int) -> bool:

@@ -4,7 +4,7 @@ The routes cost their servers next to nothing, run no inference and wake no mode
 """
 
 from hub.sidecar.local_http import get
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_server import OLLAMA, LocalServer
 
 TIMEOUT_S = 1.5
 
@@ -12,7 +12,7 @@ _ROUTES = {OLLAMA: "/", "llama_cpp": "/health", "vllm": "/health"}
 _ROUTE = "/v1/models"
 
 
-async def glance(sighting: Sighting) -> int:
+async def glance(server: LocalServer) -> int:
     """Returns the HTTP status that the server answers with. Raises AskError."""
-    route = _ROUTES.get(sighting.backend or "", _ROUTE)
-    return (await get(sighting.url, route, TIMEOUT_S)).status
+    route = _ROUTES.get(server.backend or "", _ROUTE)
+    return (await get(server.url, route, TIMEOUT_S)).status

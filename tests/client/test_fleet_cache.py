@@ -31,7 +31,7 @@ ALL = Interest(resources=True, checks=True, aliases=True)
 
 
 class Following:
-    """A registry, and a copy that follows it when told."""
+    """A registry, and a copy that follows it with `sync`."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1000)

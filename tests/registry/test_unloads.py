@@ -2,7 +2,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.base.timestamps import to_timestamp
-from hub.registry.health.judgement import HealthSettings
 from hub.registry.state import Registry
 from hub.registry.unloads import Unloads
 from llmhub.v1.endpoint_pb2 import (
@@ -24,7 +23,7 @@ def warm(name: str, ends_ms: int) -> Model:
 
 
 def fleet() -> Registry:
-    registry = Registry(first_revision=1_000, health=HealthSettings())
+    registry = Registry(first_revision=1_000)
     registry.put_endpoint(registered(ID, agent_id="node-7"))
     return registry
 

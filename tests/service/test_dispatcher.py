@@ -24,7 +24,7 @@ from hub.service.access.access_control import AccessControl
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
 from hub.service.access.credentials import BearerToken
-from hub.service.access.rate_limits import RateLimiter, Verdict
+from hub.service.access.rate_limits import RateDecision, RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.dispatcher import Called, Dispatcher, Received
 from hub.service.live_streams import LiveStreams
@@ -100,6 +100,13 @@ async def test_the_caller_is_known_and_within_its_limit_before_the_request_is_re
             core.dispatcher.dispatch(called, reader, reach, NOW)
 
 
+async def test_a_caller_stands_for_its_connection_until_its_token_expires(core: Core) -> None:
+    agent = Caller(Principal(ROLE_SIDECAR, "node-1", "t", NOW + 1_000), "10.0.0.9", "ws")
+    assert isinstance(dispatch(core, "Ping", agent, now_ms=NOW + 999), PingResponse)
+    with pytest.raises(InvalidToken):
+        dispatch(core, "Ping", agent, now_ms=NOW + 1_000)
+
+
 async def test_permission_comes_before_existence_and_validity(core: Core) -> None:
     await core.as_admin("RegisterEndpoint", RegisterEndpointRequest(host="gpu-1"))
     refusals = set()
@@ -164,7 +171,7 @@ async def test_an_operation_without_a_role_takes_nothing_from_a_limit(tmp_path: 
 
 async def test_a_caller_learns_that_few_calls_are_left(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.LIGHT: 5}) as core:
-        low: list[Verdict] = []
+        low: list[RateDecision] = []
         for _ in range(5):
             dispatch(core, "Ping", caller(ROLE_SIDECAR, "a"), on_low=low.append)
         assert [verdict.remaining for verdict in low] == [1, 0]

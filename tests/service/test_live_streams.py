@@ -3,8 +3,7 @@ import asyncio
 import grpc
 import pytest
 
-from hub.base.alarm import Alarm
-from hub.base.clock import ManualClock, SystemClock
+from hub.base.clock import Alarm, ManualClock, SystemClock
 from hub.contract import rpcs
 from hub.contract.errors import InvalidToken
 from hub.service.access.caller import Principal

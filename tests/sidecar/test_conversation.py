@@ -13,29 +13,29 @@ from hub.sidecar.conversation import (
     Identity,
 )
 from hub.sidecar.ending import REFUSED_WAIT_MS
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 
 T0 = 1_800_000_000_000
 INTERVAL = 15_000
 HOST = {"cpu_percent": 12.5, "ram_used_bytes": 1, "ram_total_bytes": 2, "vram_total_bytes": None}
-OLLAMA = Sighting("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
-VLLM = Sighting("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
+OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
+VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
 
 
 class Talk:
     """A conversation with a hub that the test plays."""
 
-    def __init__(self, *sightings: Sighting, host: dict[str, object] | None = HOST) -> None:
-        self.sightings = sightings
+    def __init__(self, *servers: LocalServer, host: dict[str, object] | None = HOST) -> None:
+        self.servers = servers
         self.host = host
         self.now = T0
         self.it = Conversation(
-            Identity("node-1", "secret"), sightings, interval_ms=INTERVAL, now_ms=T0
+            Identity("node-1", "secret"), servers, interval_ms=INTERVAL, now_ms=T0
         )
 
     def sent(self) -> list[dict[str, Any]]:
         frames = []
-        while frame := self.it.next_frame(self.host, self.sightings, self.now):
+        while frame := self.it.next_frame(self.host, self.servers, self.now):
             # The hub's own parser takes every frame without a violation.
             assert not parse_frame(json.dumps(frame)).decode().violations
             frames.append(frame)
@@ -126,7 +126,7 @@ def test_an_ollama_that_comes_later_is_registered_once() -> None:
     talk = Talk()
     talk.identified()
     talk.sent()
-    talk.sightings = (OLLAMA,)
+    talk.servers = (OLLAMA,)
     talk.now += INTERVAL
     assert talk.types() == ["resource_report", "ollama_report"]
     talk.says("ollama_report_ack", status="registered", endpoint_id="127.0.0.1:11434")
@@ -220,7 +220,7 @@ def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
 
 def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
     names = tuple(f"{'m' * 500}{number}" for number in range(256))
-    talk = Talk(Sighting("http://h:1", "openai", None, names))
+    talk = Talk(LocalServer("http://h:1", "openai", None, names))
     talk.identified()
     [_, frame] = talk.sent()
     assert "models" not in frame
@@ -245,15 +245,15 @@ def test_a_senseless_wait_is_a_second(value: object) -> None:
     assert talk.it.wake_ms <= talk.now + 1000
 
 
-DOWN = Sighting(VLLM.url, error="Connection refused")
+DOWN = LocalServer(VLLM.url, error="Connection refused")
 
 
-def known(*sightings: Sighting) -> Talk:
+def known(*servers: LocalServer) -> Talk:
     """A conversation that has reported its servers."""
-    talk = Talk(*sightings)
+    talk = Talk(*servers)
     talk.identified()
     frames = talk.sent()
-    while frames[-1]["type"] != "endpoint_report" or frames[-1]["url"] != sightings[-1].url:
+    while frames[-1]["type"] != "endpoint_report" or frames[-1]["url"] != servers[-1].url:
         talk.says(f"{frames[-1]['type']}_ack", endpoint_id="x:1", status="registered")
         frames = talk.sent()
     talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
@@ -264,7 +264,7 @@ def known(*sightings: Sighting) -> Talk:
 def test_what_has_changed_is_reported_at_once_and_alone() -> None:
     talk = known(OLLAMA, VLLM)
     talk.now += 2000
-    talk.sightings = (OLLAMA, DOWN)
+    talk.servers = (OLLAMA, DOWN)
     [frame] = talk.sent()
     assert (frame["type"], frame["url"], frame["reachable"]) == (
         "endpoint_report",
@@ -273,9 +273,9 @@ def test_what_has_changed_is_reported_at_once_and_alone() -> None:
     )
     talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
     talk.now += 2000
-    talk.sightings = (OLLAMA, Sighting(VLLM.url, error="Connection refused"))
+    talk.servers = (OLLAMA, LocalServer(VLLM.url, error="Connection refused"))
     assert talk.sent() == [], "the same again is no change"
-    talk.sightings = (OLLAMA, VLLM)
+    talk.servers = (OLLAMA, VLLM)
     [frame] = talk.sent()
     assert (frame["url"], frame["reachable"]) == (VLLM.url, True)
     assert talk.it.wake_ms <= talk.now + ANSWER_TIMEOUT_MS
@@ -285,7 +285,7 @@ def test_nothing_is_reported_before_it_is_identified() -> None:
     talk = Talk(VLLM)
     [frame] = talk.sent()
     assert frame["type"] == "identify"
-    talk.sightings = (DOWN,)
+    talk.servers = (DOWN,)
     assert talk.sent() == []
 
 
@@ -294,7 +294,7 @@ def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
     reports = 0
     for second in range(60):
         talk.now += 250
-        talk.sightings = (DOWN if second % 2 else Sighting(VLLM.url, "vllm", str(second)),)
+        talk.servers = (DOWN if second % 2 else LocalServer(VLLM.url, "vllm", str(second)),)
         for frame in talk.sent():
             if frame["type"] == "endpoint_report":
                 talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")

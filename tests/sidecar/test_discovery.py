@@ -1,6 +1,6 @@
 from hub.sidecar.discovery import FORGET_MS, Discovery
 from hub.sidecar.local_http import AskError
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, Fleet
 
 T0 = 1_800_000_000_000
@@ -13,7 +13,7 @@ async def test_it_finds_what_answers_on_the_usual_ports_and_only_that() -> None:
         closed = await fleet.add(FakeOpenAi(), Behaviour.REFUSED)
         discovery = Discovery((), (ollama.port, page.port, closed.port))
         await discovery.look(T0)
-    assert [each.url for each in discovery.sightings] == [f"http://127.0.0.1:{ollama.port}"]
+    assert [each.url for each in discovery.servers] == [f"http://127.0.0.1:{ollama.port}"]
 
 
 async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
@@ -22,26 +22,29 @@ async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
         url = f"http://{closed.id}"
         discovery = Discovery((url, url), (closed.port,))
         await discovery.look(T0)
-    [sighting] = discovery.sightings
-    assert (sighting.url, sighting.reachable) == (url, False)
+    [server] = discovery.servers
+    assert (server.url, server.reachable) == (url, False)
 
 
 async def test_one_that_goes_is_reported_as_gone_and_then_forgotten() -> None:
-    answers = [Sighting("http://127.0.0.1:1"), *[Sighting("http://127.0.0.1:1", error="gone")] * 3]
+    answers = [
+        LocalServer("http://127.0.0.1:1"),
+        *[LocalServer("http://127.0.0.1:1", error="gone")] * 3,
+    ]
 
-    async def ask(_url: str) -> Sighting:
+    async def ask(_url: str) -> LocalServer:
         return answers.pop(0)
 
     discovery = Discovery((), (1,), ask)
     await discovery.look(T0)
     await discovery.look(T0 + FORGET_MS)
-    assert [each.reachable for each in discovery.sightings] == [False]
+    assert [each.reachable for each in discovery.servers] == [False]
     await discovery.look(T0 + FORGET_MS + 1)
-    assert discovery.sightings == ()
+    assert discovery.servers == ()
 
 
 URL = "http://127.0.0.1:1"
-UP = Sighting(URL, "ollama", "0.12")
+UP = LocalServer(URL, "ollama", "0.12")
 
 
 class Server:
@@ -51,11 +54,11 @@ class Server:
         self.status: int | None = 200
         self.asked = 0
 
-    async def ask(self, _url: str) -> Sighting:
+    async def ask(self, _url: str) -> LocalServer:
         self.asked += 1
-        return UP if self.status == 200 else Sighting(URL, error="no answer")
+        return UP if self.status == 200 else LocalServer(URL, error="no answer")
 
-    async def glance(self, _sighting: Sighting) -> int:
+    async def glance(self, _server: LocalServer) -> int:
         if self.status is None:
             raise AskError("Connection refused")
         return self.status
@@ -65,21 +68,21 @@ async def test_a_glance_finds_what_has_changed_and_asks_no_more_than_it_must() -
     server = Server()
     discovery = Discovery((URL,), (), server.ask, server.glance)
     await discovery.look(T0)
-    first = discovery.sightings
+    first = discovery.servers
     await discovery.glance()
     await discovery.glance()
-    assert discovery.sightings is first
+    assert discovery.servers is first
     assert server.asked == 1
     server.status = None
     await discovery.glance()
-    gone = discovery.sightings
-    assert gone == (Sighting(URL, error="Connection refused"),)
+    gone = discovery.servers
+    assert gone == (LocalServer(URL, error="Connection refused"),)
     await discovery.glance()
-    assert discovery.sightings is gone
+    assert discovery.servers is gone
     assert server.asked == 1, "one that does not answer is not asked twice"
     server.status = 200
     await discovery.glance()
-    assert discovery.sightings == (UP,)
+    assert discovery.servers == (UP,)
     assert server.asked == 2
 
 
@@ -90,9 +93,9 @@ async def test_a_server_that_answers_otherwise_is_asked_again() -> None:
     await discovery.glance()
     server.status = 503
     await discovery.glance()
-    assert discovery.sightings == (Sighting(URL, error="no answer"),)
+    assert discovery.servers == (LocalServer(URL, error="no answer"),)
     await discovery.glance()
     assert server.asked == 2
     server.status = 200
     await discovery.glance()
-    assert discovery.sightings == (UP,)
+    assert discovery.servers == (UP,)

@@ -14,7 +14,7 @@ from types import CoroutineType
 from google.protobuf.message import Message
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.contract.rpcs import Tier, rpc
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry

@@ -213,8 +213,8 @@ class RunningHub(HubClient):
     @property
     def dispatcher(self) -> Dispatcher:
         """The one way in, behind all transports."""
-        assert self.hub._answers is not None
-        return self.hub._answers.dispatcher
+        assert self.hub._listeners is not None
+        return self.hub._listeners.dispatcher
 
     def handlers_of(self, called: Called) -> Any:
         """The object that answers an RPC or operation."""

@@ -17,9 +17,8 @@ class MetricFacts:
 def metric_facts(hub: HubServer) -> list[MetricFacts]:
     """All metrics that the hub defines, in the order and with the names of a scrape."""
     facts = []
-    answers = hub._answers
-    assert answers is not None
-    handlers = answers.dispatcher._routes[GET_METRICS].handler.__self__
+    assert hub._listeners is not None
+    handlers = hub._listeners.dispatcher._routes[GET_METRICS].handler.__self__
     for source in handlers._metrics._sources:
         for metric in source():
             if metric.name.startswith("llmhub_"):

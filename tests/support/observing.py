@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from hub.base.clock import SystemClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer
@@ -18,8 +18,10 @@ DEADLINE_S = 30.0
 
 def target_of(
     server: FakeServer, backend: Backend = BACKEND_UNSPECIFIED, api_key: str | None = None
-) -> Target:
-    return Target(server.id, "http", server.host, server.port, backend=backend, api_key=api_key)
+) -> ProbeTarget:
+    return ProbeTarget(
+        server.id, "http", server.host, server.port, backend=backend, api_key=api_key
+    )
 
 
 class Notebook:

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.access_control import AccessControl

@@ -17,7 +17,7 @@ from hub.base.load_settings import ConfigError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
 from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_credentials
+from hub.cli.calling.tls import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module
@@ -168,13 +168,13 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (missing, own.key, "", f"tls.cert_file: {missing}: No such file or directory"),
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
-        (own.cert, other.key, "", f"tls: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls: {garbage} and {own.key} are no certificate and key in PEM"),
+        (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
         (
             own.cert,
             locked,
             "",
-            f"tls.key_file: {locked}: is encrypted; the hub asks for no password",
+            f"tls.key_file: {locked}: is encrypted; give a key without a password",
         ),
         (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
     ):
@@ -202,9 +202,9 @@ def test_half_of_the_settings(name, why):
 
 def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
-    assert find_credentials(TlsFiles.of(None, None, None), tls=False) is None
-    assert find_credentials(TlsFiles.of(None, None, None), tls=True) is not None
-    assert find_credentials(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
+    assert find_tls(TlsFiles.of(None, None, None), tls=False) is None
+    assert find_tls(TlsFiles.of(None, None, None), tls=True) is not None
+    assert find_tls(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
     monkeypatch.setenv("LLM_HUB_TLS_CA", str(tmp_path / "missing.pem"))
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
@@ -212,7 +212,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
     ):
         with pytest.raises(CommandFailed) as refused:
-            find_credentials(TlsFiles.of(file, None, None), tls=False)
+            find_tls(TlsFiles.of(file, None, None), tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 

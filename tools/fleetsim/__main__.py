@@ -9,6 +9,13 @@ from collections.abc import Callable
 from tools.fleetsim.llama_router import FakeLlamaRouter
 from tools.fleetsim.ollama import FakeOllama
 from tools.fleetsim.openai import FakeLmStudio, FakeOpenAi, FakeSglang, FakeVllm
+from tools.fleetsim.proxies import FakeLiteLlm, FakeLlamaSwap
+from tools.fleetsim.runners import (
+    FakeDockerModelRunner,
+    FakeLemonade,
+    FakeLmDeploy,
+    FakeTextEmbeddings,
+)
 from tools.fleetsim.server import Behaviour, FakeServer, Fleet, Persona
 
 _FAMILIES = ("llama3.1:8b", "qwen3:14b", "gemma3:12b", "nomic-embed-text:latest", "phi4:14b")
@@ -27,6 +34,12 @@ _PERSONAS: dict[str, Callable[[], Persona]] = {
     "lm-studio": FakeLmStudio,
     "llama-router": FakeLlamaRouter,
     "openai": FakeOpenAi,
+    "llama-swap": FakeLlamaSwap,
+    "litellm": FakeLiteLlm,
+    "lemonade": FakeLemonade,
+    "lmdeploy": FakeLmDeploy,
+    "docker-model-runner": FakeDockerModelRunner,
+    "tei": FakeTextEmbeddings,
 }
 
 

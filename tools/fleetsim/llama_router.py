@@ -41,6 +41,8 @@ class FakeLlamaRouter:
             if request.query.get("autoload") == "false":
                 return _error(400, "model is not loaded")
             self.status[name] = "loaded"
+        if request.path == "/props":
+            return _json({"chat_template_caps": {"supports_tools": True}, "build_info": self.build})
         if request.path != "/slots":
             return _error(501, "not supported")
         return _json(
@@ -56,6 +58,7 @@ class FakeLlamaRouter:
             "object": "model",
             "owned_by": "llamacpp",
             "created": 1_717_000_000,
+            "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
             "status": {"value": self.status[name], "args": ["llama-server", "--port", "0"]},
         }
 

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -51,12 +51,13 @@ class Behaviour(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, without its body, which no fake server needs."""
+    """One request."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ class Fleet:
         self.cut(server)
 
     def cut(self, server: FakeServer) -> None:
-        """Cuts a server's connections, as a restart would."""
+        """Cuts a server's connections; it goes on to listen."""
         for connection in list(self._connections):
             if connection.server is server:
                 connection.abort()
@@ -220,7 +221,7 @@ class Fleet:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: parses requests without bodies, answers according to the behaviour."""
+    """One connection: parses requests, answers according to the behaviour."""
 
     def __init__(self, fleet: Fleet, find: Callable[[str], FakeServer | None]) -> None:
         self._fleet = fleet
@@ -267,11 +268,17 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            request = _parse(head)
+            request = _parse(self._buffer[:end])
             if request is None or self.server is None:
                 self._send(Reply(400), close=True)
                 return
+            rest = self._buffer[end + 4 :]
+            length = int(request.headers.get("content-length", "0"))
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            if length:
+                request = replace(request, body=rest[:length])
             self.server.requests += 1
             self.server.recent.append(request)
             self.server.news.set()

@@ -1,10 +1,11 @@
 """AdminService: the connected sidecars, and the hub itself."""
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from hub.contract.errors import SidecarNotFound
 from hub.service.access.caller import Caller
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.handlers.paging import Pager
 from hub.service.presence import Presence, disconnected
 from llmhub.v1.admin_service_pb2 import (
     DisconnectSidecarRequest,
@@ -29,13 +30,11 @@ class ServerHandlers:
         self, request: ListSidecarsRequest, _caller: Caller, _now_ms: int
     ) -> ListSidecarsResponse:
         """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
-        sidecars = [one for one in self._presence.sidecars() if one.agent_id > after]
-        token = ""
-        if len(sidecars) > size:
-            token = encode_page_token(request, sidecars[size - 1].agent_id)
+        pager = Pager(request)
+        following = (each for each in self._presence.sidecars() if each.agent_id > pager.after)
+        sidecars, token = pager.cut(following, attrgetter("agent_id"))
         return ListSidecarsResponse(
-            sidecars=[one.info() for one in sidecars[:size]], next_page_token=token
+            sidecars=[each.info() for each in sidecars], next_page_token=token
         )
 
     def disconnect_sidecar(

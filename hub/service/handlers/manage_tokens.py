@@ -1,5 +1,6 @@
 """AdminService: tokens."""
 
+from operator import attrgetter
 from typing import Final
 
 from hub.contract.errors import LimitReached, TokenNotFound
@@ -7,7 +8,7 @@ from hub.service.access.caller import Caller
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.audit_trail import AuditTrail, Author
 from hub.service.changes.commits import Commits
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.handlers.paging import Pager
 from hub.service.records import token_key
 from hub.stores.store import Delete, Expect, PreconditionFailed
 from llmhub.v1.admin_service_pb2 import (
@@ -67,11 +68,10 @@ class TokenHandlers:
         self, request: ListTokensRequest, _caller: Caller, now_ms: int
     ) -> ListTokensResponse:
         """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
+        pager = Pager(request)
         found = self._tokens.list(now_ms, include_expired=request.include_expired)
-        infos = [info for info in found if info.id > after]
-        token = encode_page_token(request, infos[size - 1].id) if len(infos) > size else ""
-        return ListTokensResponse(tokens=infos[:size], next_page_token=token)
+        page, token = pager.cut((info for info in found if info.id > pager.after), attrgetter("id"))
+        return ListTokensResponse(tokens=page, next_page_token=token)
 
     async def revoke_token(
         self, request: RevokeTokenRequest, caller: Caller, now_ms: int

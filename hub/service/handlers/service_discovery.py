@@ -1,8 +1,7 @@
-"""The fleet in the formats of others: Prometheus targets and OpenAI's list of models."""
+"""The fleet in formats of other programs: Prometheus targets and OpenAI's list of models."""
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final
@@ -10,7 +9,8 @@ from typing import Final
 import orjson
 
 from hub.base.slices import Slices
-from hub.registry.history.ring import Compacted
+from hub.contract.dialect.names import enum_word
+from hub.registry.history.follower import Follower
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
@@ -21,18 +21,18 @@ _NOT_IN_A_LABEL: Final = re.compile("[^a-zA-Z0-9_]")
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """What both bodies say of one endpoint; `target` is empty if it is disabled."""
+    """One endpoint's part of both bodies; `target` is empty if it is disabled."""
 
     target: bytes
     registered_s: int
 
 
 class DiscoveryHandlers:
-    """Both bodies, kept until an event changes them.
+    """Both bodies, cached until an event changes them.
 
-    A large fleet has hundreds of checks per second that see nothing new and change neither
-    body. The entries of endpoints are made in slices: all of them at first, and again when
-    the ring no longer has all changes since.
+    Checks that find nothing new come hundreds of times per second in a large fleet;
+    they change neither body. The parts of the endpoints are made in slices: those that
+    changed, or all of them at first and when the follower has lost the ring.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -40,19 +40,19 @@ class DiscoveryHandlers:
         self._slices = Slices()
         self._listed: dict[str, _Listed] = {}
         self._changed: set[str] = set()
-        self._seen: int | None = None
+        self._follower = Follower(registry.ring)
         self._targets = b""
         self._targets_revision: int | None = None
         self._models = b""
         self._models_revision: int | None = None
 
     async def list_prometheus_targets(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Every endpoint that is not disabled, as a target of its own.
+        """Every endpoint that is not disabled, each as a target of its own.
 
         The format of HTTP service discovery
-        (https://prometheus.io/docs/prometheus/latest/http_sd/). What scrapers need
-        is in `__scheme__` and `__metrics_path__`, all else in labels that relabelling
-        may keep; not every backend has metrics, so select by the backend's.
+        (https://prometheus.io/docs/prometheus/latest/http_sd/). Scrapers read
+        `__scheme__` and `__metrics_path__`; relabelling may keep the other labels. Not
+        every backend has metrics, so select by the label of the backend.
         """
         await self._slices.run(self._catch_up)
         making = self._make_targets()
@@ -62,8 +62,8 @@ class DiscoveryHandlers:
     async def list_openai_models(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
 
-        `created` is when the first of the endpoints that have it was registered, in
-        epoch seconds; for an alias, when it was set.
+        `created` is the time in epoch seconds at which the first endpoint with the
+        model was registered, or at which an alias was set.
         """
         await self._slices.run(self._catch_up)
         making = self._make_models()
@@ -71,17 +71,14 @@ class DiscoveryHandlers:
         return self._models
 
     def _catch_up(self) -> Iterator[None]:
-        """Reads the events up to now; returns the steps that apply them."""
-        registry, seen = self._registry, self._seen
-        self._seen = registry.event_revision
-        events = None
-        if seen is not None:
-            with suppress(Compacted):
-                events = registry.ring.after(seen, registry.ring.capacity)
-        if events is not None:
-            self._changed.update(event.id for event in events)
-        else:
+        """Collects the events up to now; returns the work on what they changed."""
+        registry = self._registry
+        events = self._follower.take(registry.ring.capacity)
+        if events is None:
             self._changed.update(self._listed, (each.message.id for each in registry.endpoints()))
+        else:
+            self._changed.update(event.id for event in events)
+        self._follower.go_to(registry.event_revision)
         return self._list_changed()
 
     def _list_changed(self) -> Iterator[None]:
@@ -96,14 +93,14 @@ class DiscoveryHandlers:
             yield
 
     def _listed_revision(self) -> int | None:
-        """The revision of the entries; None while some changes are not in them yet.
+        """The revision of `_listed`; None while some of `_changed` are still to be listed.
 
-        Another call has read them and waits for its turn, or was cancelled.
+        Another call has collected them and waits for its turn, or was cancelled.
         """
-        return None if self._changed else self._seen
+        return None if self._changed else self._follower.revision
 
     def _make_targets(self) -> Iterator[None]:
-        """Joins the targets again if an event came since; as of its first step."""
+        """Joins the targets again if an event has come; as of the first step."""
         revision = self._listed_revision()
         if revision is not None and self._targets_revision == revision:
             return
@@ -113,17 +110,17 @@ class DiscoveryHandlers:
         self._targets_revision = revision
 
     def _make_models(self) -> Iterator[None]:
-        """Makes the list again if an event came since, one model per step.
+        """Makes the list again if an event has come, one model at each step.
 
-        What changes between two steps may be missing, so it counts as of the first.
+        A change between two steps may be missing, so the list is as of the first step.
         """
         revision, index = self._listed_revision(), self._registry.model_index
         if revision is not None and self._models_revision == revision:
             return
         models = []
         for name in list(index.names()):
-            entries = filter(None, map(self._listed.get, index.ids(name)))
-            registered = min(map(_registered_s, entries), default=None)
+            listed = filter(None, map(self._listed.get, index.ids(name)))
+            registered = min(map(_registered_s, listed), default=None)
             if registered is not None:
                 models.append(_model(name, registered, "fleet"))
             yield
@@ -156,17 +153,11 @@ def _labels(endpoint: Endpoint) -> dict[str, str]:
         f"{_PREFIX}id": endpoint.id,
         f"{_PREFIX}name": endpoint.name,
         f"{_PREFIX}agent_id": endpoint.agent_id,
-        f"{_PREFIX}backend": _short(Backend.Name(endpoint.backend)),
-        f"{_PREFIX}status": _short(Status.Name(endpoint.status)),
-        f"{_PREFIX}admin_state": AdminState.Name(endpoint.admin_state)
-        .removeprefix("ADMIN_STATE_")
-        .lower(),
+        f"{_PREFIX}backend": enum_word(Backend.DESCRIPTOR, endpoint.backend),
+        f"{_PREFIX}status": enum_word(Status.DESCRIPTOR, endpoint.status),
+        f"{_PREFIX}admin_state": enum_word(AdminState.DESCRIPTOR, endpoint.admin_state),
         f"{_PREFIX}models": f",{','.join(model.name for model in endpoint.models)},",
     }
     for key, value in sorted(endpoint.labels.items()):
         labels[f"{_PREFIX}label_{_NOT_IN_A_LABEL.sub('_', key)}"] = value
     return labels
-
-
-def _short(name: str) -> str:
-    return name.partition("_")[2].lower()

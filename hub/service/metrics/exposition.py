@@ -17,9 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from hub.contract.dialect.names import enum_word
 from hub.contract.rpcs import FrameKind
 from hub.probes.stats import EngineStats
-from hub.registry.health.judgement import Health
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import State
 from hub.registry.state import Registry
 from hub.service.access.rate_limits import RateLimiter
@@ -169,7 +170,7 @@ def rate_limit_metrics(limiters: Iterable[tuple[Role, RateLimiter]]) -> Iterator
         "Calls and frames refused by a rate limit, by role and tier.",
         ("role", "tier"),
         (
-            ((Role.Name(role).removeprefix("ROLE_").lower(), tier.wire_name), refused)
+            ((enum_word(Role.DESCRIPTOR, role), tier.wire_name), refused)
             for role, limiter in limiters
             for tier, refused in limiter.refused.items()
         ),
@@ -202,7 +203,7 @@ def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
     )
 
 
-def health_metrics(health: Health) -> Iterator[Metric]:
+def health_metrics(health: FleetHealth) -> Iterator[Metric]:
     """Self-preservation."""
     frozen = health.preservation_state is State.FROZEN
     yield _one(

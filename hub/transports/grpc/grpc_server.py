@@ -229,7 +229,7 @@ class GrpcServer:
 
 
 def _require_bindable(host: str, port: int) -> None:
-    """Raises OSError where the address cannot be bound, and says why.
+    """Raises OSError, which says why, if the address cannot be bound.
 
     grpc itself would not: it writes to stderr and raises an error without a cause.
     """
@@ -242,7 +242,7 @@ def _require_bindable(host: str, port: int) -> None:
 
 
 class _ByPath(grpc.GenericRpcHandler):
-    """Finds the handler of a path; grpc answers UNIMPLEMENTED where there is none."""
+    """Finds the handler of a path; grpc answers UNIMPLEMENTED if there is none."""
 
     def __init__(self, by_path: dict[str, MethodHandler]) -> None:
         self._by_path = by_path

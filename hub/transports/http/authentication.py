@@ -6,7 +6,7 @@ also prove that the dashboard made it:
 - It carries the header `X-LLM-Hub`. Another origin's page cannot add it without
   a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and the
   hub answers none.
-- `Sec-Fetch-Site`, where the browser sends it, says "same-origin". It is sent over
+- `Sec-Fetch-Site`, if the browser sends it, says "same-origin". It is sent over
   TLS and to loopback only, so without it a changing call's `Origin` must name the
   host that was called.
 - The cookie itself is SameSite=Strict.

@@ -158,7 +158,7 @@ class HttpSite(web.BaseSite):
         return f"{scheme}://{join_host_port(*self._address)}"
 
     async def start(self) -> None:
-        """See `BaseSite`. Raises OSError where it cannot listen."""
+        """See `BaseSite`. Raises OSError if it cannot listen."""
         await super().start()
         server = self._runner.server
         assert server is not None

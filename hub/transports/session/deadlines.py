@@ -2,8 +2,7 @@
 
 import asyncio
 
-from hub.base.alarm import Alarm
-from hub.base.clock import Clock
+from hub.base.clock import Alarm, Clock
 from hub.transports.session.sidecar_session import SidecarSession
 
 

@@ -10,7 +10,7 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import FrameKind
-from hub.service.access.rate_limits import Verdict
+from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Reply
 from llmhub.v1 import frame_pb2
 from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimitWarning
@@ -22,7 +22,7 @@ Replies = tuple[HubFrame, ...]
 _BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
-def replies(kind: FrameKind, low: Verdict | None, reply: Reply) -> Replies:
+def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
     """What answers a frame: a warning if few are left, then the response if it has one."""
     frames = []
     if low is not None:

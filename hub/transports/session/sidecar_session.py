@@ -29,7 +29,7 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import FRAMES, FrameKind
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.rate_limits import Verdict
+from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Dispatcher, Reply
 from hub.service.metrics.counts import Traffic
 from hub.service.presence import (
@@ -97,7 +97,7 @@ class SidecarSession:
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
         # Set if the frame that is being taken leaves few.
-        self._low: Verdict | None = None
+        self._low: RateDecision | None = None
         self._sidecar: Sidecar | None = None
         self.closing: Close | None = None
 
@@ -118,7 +118,7 @@ class SidecarSession:
         message_type = UNKNOWN_TYPE
         try:
             frame = parse_frame(text)
-            message_type = frame.type
+            message_type = frame.kind.type
             return self._receive(frame, now_ms)
         except HubError as error:
             return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)
@@ -215,7 +215,7 @@ class SidecarSession:
             return NOTHING
         return self._answer(kind, reply, now_ms)
 
-    def _note_low(self, verdict: Verdict) -> None:
+    def _note_low(self, verdict: RateDecision) -> None:
         self._low = verdict
 
     def _identify(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
@@ -296,7 +296,7 @@ class SidecarSession:
     async def _answer_later(
         self,
         kind: FrameKind,
-        low: Verdict | None,
+        low: RateDecision | None,
         reply: Awaitable[Reply],
         now_ms: int,
         then: Callable[[], None] | None,

@@ -6,8 +6,6 @@ import aiohttp
 import pytest
 
 from hub.base.settings import STORE_FILE
-from hub.service.operations import COPY_STORE
-from hub.stores.store import StoreError
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import by_id, running_hub
@@ -46,28 +44,6 @@ async def test_it_is_the_admins_alone(hub):
     reader = await hub.token(ROLE_READER)
     assert (await hub.http("GET", PATH, token=reader)).status == 403
     assert (await hub.http("GET", PATH, token="")).status == 401
-
-
-async def test_a_copy_that_fails_says_so(hub, monkeypatch):
-    async def fail(_target):
-        raise StoreError("the disk is full")
-
-    monkeypatch.setattr(hub.handlers_of(COPY_STORE), "_backup", fail)
-    answer = await hub.http("GET", PATH)
-    assert (answer.status, answer.json["error"]) == (503, "store_unavailable")
-    assert "the disk is full" in answer.json["detail"]
-
-
-async def test_a_store_with_means_of_its_own(hub, monkeypatch):
-    monkeypatch.setattr(hub.handlers_of(COPY_STORE), "_backup", None)
-    answer = await hub.http("GET", PATH)
-    assert (answer.status, answer.json["error"]) == (501, "not_implemented")
-    assert "etcdctl" in answer.json["detail"]
-
-
-async def test_what_a_hub_that_died_has_left_is_no_obstacle(hub):
-    (hub.settings.data_dir / "backup.tmp").write_bytes(b"half a copy")
-    assert (await copy_of(hub)).startswith(b"SQLite format 3\0")
 
 
 async def test_a_connection_is_cut_where_the_copy_cannot_be_read(hub, monkeypatch):

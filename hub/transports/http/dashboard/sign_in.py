@@ -5,6 +5,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
 from hub.service.access.caller import Principal
 from hub.service.access.credentials import BearerToken
@@ -73,5 +74,5 @@ class SessionRoutes:
 
 
 def _shown(principal: Principal) -> web.Response:
-    role = Role.Name(principal.role).removeprefix("ROLE_").lower()
+    role = enum_word(Role.DESCRIPTOR, principal.role)
     return json_response(orjson.dumps({"role": role, "token_id": principal.token_id}))

@@ -5,7 +5,10 @@ import { ask, field, toast } from "./dialogs.js";
 import { byId, h } from "./dom.js";
 import { backendName } from "./format.js";
 
-const BACKENDS = ["ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"];
+const BACKENDS = [
+  "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai",
+  "llama_swap", "litellm", "lemonade", "lmdeploy", "docker_model_runner", "tei",
+];
 
 export const READ_ONLY = "Your token is read-only. Sign in with an admin token to change the fleet.";
 

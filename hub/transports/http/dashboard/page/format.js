@@ -66,7 +66,8 @@ export function count(number, one, many = `${one}s`) {
 
 const BACKENDS = {
   ollama: "Ollama", vllm: "vLLM", llama_cpp: "llama.cpp", lm_studio: "LM Studio", sglang: "SGLang",
-  openai: "OpenAI-compatible",
+  openai: "OpenAI-compatible", llama_swap: "llama-swap", litellm: "LiteLLM", lemonade: "Lemonade", lmdeploy: "LMDeploy",
+  docker_model_runner: "Docker Model Runner", tei: "Text Embeddings Inference",
 };
 
 /** A backend's name as its project writes it. */

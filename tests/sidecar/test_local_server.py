@@ -1,8 +1,8 @@
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert Sighting("http://h:1").report() == {
+    assert LocalServer("http://h:1").report() == {
         "type": "endpoint_report",
         "url": "http://h:1",
         "reachable": True,
@@ -10,5 +10,5 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_one_that_is_gone_says_why() -> None:
-    frame = Sighting("http://h:1", error="Connection refused").report()
+    frame = LocalServer("http://h:1", error="Connection refused").report()
     assert (frame["reachable"], frame["error"]) == (False, "Connection refused")

@@ -6,7 +6,7 @@ OLLAMA = "ollama"
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class LocalServer:
     """One server as it was last asked.
 
     `backend` is a word of the frames ("ollama", "llama_cpp", …), or None where
