@@ -7,6 +7,7 @@ from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.conversation import (
     ANSWER_TIMEOUT_MS,
     INVALID_PAUSE_MS,
+    MAX_CHANGES_PER_MINUTE,
     MAX_FRAME_BYTES,
     Conversation,
     Identity,
@@ -242,3 +243,63 @@ def test_a_senseless_wait_is_a_second(value: object) -> None:
     talk.sent()
     talk.says("rate_limited", tier="normal", retry_after_ms=value)
     assert talk.it.wake_ms <= talk.now + 1000
+
+
+DOWN = LocalServer(VLLM.url, error="Connection refused")
+
+
+def known(*servers: LocalServer) -> Talk:
+    """A conversation that has reported its servers."""
+    talk = Talk(*servers)
+    talk.identified()
+    frames = talk.sent()
+    while frames[-1]["type"] != "endpoint_report" or frames[-1]["url"] != servers[-1].url:
+        talk.says(f"{frames[-1]['type']}_ack", endpoint_id="x:1", status="registered")
+        frames = talk.sent()
+    talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+    assert talk.sent() == []
+    return talk
+
+
+def test_what_has_changed_is_reported_at_once_and_alone() -> None:
+    talk = known(OLLAMA, VLLM)
+    talk.now += 2000
+    talk.servers = (OLLAMA, DOWN)
+    [frame] = talk.sent()
+    assert (frame["type"], frame["url"], frame["reachable"]) == (
+        "endpoint_report",
+        VLLM.url,
+        False,
+    )
+    talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+    talk.now += 2000
+    talk.servers = (OLLAMA, LocalServer(VLLM.url, error="Connection refused"))
+    assert talk.sent() == [], "the same again is no change"
+    talk.servers = (OLLAMA, VLLM)
+    [frame] = talk.sent()
+    assert (frame["url"], frame["reachable"]) == (VLLM.url, True)
+    assert talk.it.wake_ms <= talk.now + ANSWER_TIMEOUT_MS
+
+
+def test_nothing_is_reported_before_it_is_identified() -> None:
+    talk = Talk(VLLM)
+    [frame] = talk.sent()
+    assert frame["type"] == "identify"
+    talk.servers = (DOWN,)
+    assert talk.sent() == []
+
+
+def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
+    talk = known(VLLM)
+    reports = 0
+    for second in range(60):
+        talk.now += 250
+        talk.servers = (DOWN if second % 2 else LocalServer(VLLM.url, "vllm", str(second)),)
+        for frame in talk.sent():
+            if frame["type"] == "endpoint_report":
+                talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+                reports += 1
+    # Fifteen seconds: those of one tick, and no more changes than a minute may have.
+    assert reports <= MAX_CHANGES_PER_MINUTE + 1
+    talk.now += INTERVAL
+    assert [frame["type"] for frame in talk.sent()] == ["resource_report", "endpoint_report"]

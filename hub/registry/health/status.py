@@ -1,9 +1,10 @@
 """What an observation means for an endpoint: the rules of health, pure.
 
 A probe that fails says little; as many in a row as the hub is set to forgive
-say that the endpoint is down. One that succeeds says that it is up. What a sidecar
-sees of its own host tells a dead server from one that the hub cannot reach; it never
-makes an endpoint healthy, since it is the hub's callers who have to reach it.
+say that the endpoint is down, and so does one if the endpoint's sidecar finds it down
+too. One that succeeds says that it is up. What a sidecar sees of its own host tells a
+dead server from one that the hub cannot reach; it never makes an endpoint healthy,
+since it is the hub's callers who have to reach it.
 """
 
 from collections.abc import Sequence
@@ -143,6 +144,18 @@ def see(
         if models is not None:
             _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
     return _reconsider(endpoint) or changed or _restored(endpoint) != restored
+
+
+def fall(endpoint: Endpoint, now_ms: int) -> None:
+    """Makes an endpoint unhealthy that has missed often enough before."""
+    endpoint.status = STATUS_UNHEALTHY
+    _attribute(endpoint.provenance.status, OBSERVER_PROBE, to_timestamp(now_ms))
+
+
+def is_reported_down(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's sidecar finds the server down."""
+    view = endpoint.sidecar_view
+    return endpoint.HasField("sidecar_view") and view.HasField("reachable") and not view.reachable
 
 
 def lose_sight(endpoint: Endpoint) -> None:

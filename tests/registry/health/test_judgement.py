@@ -225,6 +225,67 @@ def test_when_all_fail_at_once_nobody_becomes_unhealthy() -> None:
     assert registry.healthy_count == 8, "few that fail are believed again"
 
 
+def test_a_repeat_2_s_after_a_miss_makes_one_of_many_unhealthy() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.observe(ID, saw(NOW + 30 * S, error=REFUSED))
+    registry.observe("10.0.0.8:11434", saw(NOW + 31 * S))
+    registry.observe(ID, saw(NOW + 32 * S, error=REFUSED))
+    assert stands(registry).status == STATUS_UNHEALTHY
+
+
+def test_one_that_lacked_witnesses_falls_as_soon_as_another_is_seen_to_be_well() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.observe(ID, saw(NOW + 30 * S, error=REFUSED))
+    registry.observe(ID, saw(NOW + 31 * S, error=REFUSED))
+    assert stands(registry).status == STATUS_HEALTHY
+    before = registry.revision
+    registry.observe("10.0.0.8:11434", saw(NOW + 32 * S))
+    assert stands(registry).status == STATUS_UNHEALTHY
+    assert to_ms(stands(registry).provenance.status.observed_at) == NOW + 32 * S
+    assert registry.healthy_count == 9
+    assert [event.id for event in registry.ring.after(before, 10)] == [ID]
+
+
+def test_one_that_waits_and_is_disabled_or_removed_does_not_fall() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for id_ in (ID, "10.0.0.8:11434"):
+        registry.observe(id_, saw(NOW + 30 * S, error=REFUSED))
+        registry.observe(id_, saw(NOW + 31 * S, error=REFUSED))
+    registry.put_endpoint(registered(ID, admin_state=ADMIN_STATE_DISABLED))
+    registry.remove_endpoint("10.0.0.8:11434")
+    for number in range(9, 12):
+        registry.observe(f"10.0.0.{number}:11434", saw(NOW + 32 * S))
+    assert stands(registry).status == STATUS_UNKNOWN
+    assert registry.healthy_count == 8
+
+
+def test_repeats_let_nobody_fall_when_the_hub_is_cut_off() -> None:
+    """One probe every 3 s, each repeated 1.5 s later: none may fall before the freeze."""
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for number in range(10):
+        id_ = f"10.0.0.{7 + number}:11434"
+        for at in (NOW + (30 + 3 * number) * S, NOW + (30 + 3 * number) * S + 1_500):
+            registry.observe(id_, saw(at, error=REFUSED))
+            assert registry.healthy_count == 10, number
+    assert registry.health.preservation_state is State.FROZEN
+
+
+def test_one_miss_is_enough_where_the_sidecar_finds_the_server_down_too() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.report_view(ID, "node-7", view(reachable=False, error=REFUSED), NOW + 5 * S)
+    assert stands(registry).status == STATUS_HEALTHY, "the hub has yet to see for itself"
+    registry.observe(ID, saw(NOW + 5 * S, error="needs an API key", answered=True))
+    assert stands(registry).status == STATUS_HEALTHY, "a server that answers is not down"
+    registry.observe(ID, saw(NOW + 6 * S))
+    registry.observe(ID, saw(NOW + 7 * S, error=REFUSED))
+    assert (stands(registry).status, stands(registry).fault) == (STATUS_UNHEALTHY, FAULT_DEAD)
+
+
 def test_what_lasts_is_believed_in_the_end() -> None:
     registry = fleet(10)
     well(registry, 10, NOW)
