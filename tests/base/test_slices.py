@@ -50,7 +50,7 @@ async def test_others_have_a_turn_between_two_slices(work: Work) -> None:
     assert work.begun == 6
 
 
-async def test_what_fits_in_a_slice_is_done_at_once(work: Work) -> None:
+async def test_small_work_is_done_in_one_slice(work: Work) -> None:
     await beside(Slices(slice_s=60), work)
     assert work.at == [0] * 5
     assert work.begun == 1

@@ -9,7 +9,7 @@ async def fail() -> None:
     raise RuntimeError("unforeseen")
 
 
-async def test_a_task_that_dies_is_logged_and_told() -> None:
+async def test_failed_task_is_logged_and_reported() -> None:
     ended = asyncio.Event()
     with capture_logs() as logged:
         tell_of_end(asyncio.create_task(fail(), name="expiry"), ended.set)

@@ -13,7 +13,7 @@ def failed(code: grpc.StatusCode = UNAVAILABLE, retry_after_s: float | None = No
     return CallFailed(code, "no", retry_after_s=retry_after_s)
 
 
-def test_pauses_grow_to_a_bound_and_begin_anew() -> None:
+def test_pauses_grow_to_a_bound_and_restart() -> None:
     class Longest(Random):
         def uniform(self, a: float, b: float) -> float:
             return b

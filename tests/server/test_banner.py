@@ -159,9 +159,9 @@ def test_with_a_certificate_all_addresses_and_lines_speak_tls(
     tls = TlsSettings(cert_file="/etc/my hub.pem", key_file="/etc/my hub.key")
     shown = lines(settings.model_copy(update={"tls": tls}), capsys, None)
     assert shown[-1] == "ready ws=127.0.0.1:4001 grpc=127.0.0.1:5001 http=[::1]:8081"
-    told = "\n".join(shown)
-    assert "wss://127.0.0.1:4001/sidecars" in told
-    assert "https://[::1]:8081" in told
+    reported = "\n".join(shown)
+    assert "wss://127.0.0.1:4001/sidecars" in reported
+    assert "https://[::1]:8081" in reported
     (line,) = (line for line in shown if "grpcurl -" in line)
     assert pasted(line)[1:3] == ["-cacert", "/etc/my hub.pem"]
     (line,) = (line for line in shown if line.endswith("snapshot"))

@@ -37,20 +37,20 @@ def fleet() -> Registry:
 
 
 def test_a_hub_that_trusts_its_probes_says_so() -> None:
-    told = self_preservation(fleet(), NOW)
-    assert told == SelfPreservation(state=PRESERVATION_STATE_TRUSTING, base_count=8)
+    reported = self_preservation(fleet(), NOW)
+    assert reported == SelfPreservation(state=PRESERVATION_STATE_TRUSTING, base_count=8)
     assert mistrust(fleet(), NOW) is None
 
 
-def test_a_frozen_fleet_is_told_in_figures_and_in_a_sentence() -> None:
+def test_frozen_fleet_is_reported_in_figures_and_in_a_sentence() -> None:
     registry = fleet()
     for id_ in IDS[:5]:
         registry.observe(id_, saw(NOW + 30 * S, error="connection refused"))
-    told = self_preservation(registry, NOW + 31 * S)
-    assert told.state == PRESERVATION_STATE_FROZEN
-    assert (told.failing_count, told.base_count, told.freeze_count) == (5, 8, 1)
-    assert to_ms(told.since) == NOW + 30 * S
-    assert to_ms(told.confirmed_at) == NOW + 90 * S
+    reported = self_preservation(registry, NOW + 31 * S)
+    assert reported.state == PRESERVATION_STATE_FROZEN
+    assert (reported.failing_count, reported.base_count, reported.freeze_count) == (5, 8, 1)
+    assert to_ms(reported.since) == NOW + 30 * S
+    assert to_ms(reported.confirmed_at) == NOW + 90 * S
     sentence = mistrust(registry, NOW + 31 * S)
     assert sentence is not None
     assert sentence.startswith("5 of 8 healthy endpoints fail at once")

@@ -8,7 +8,7 @@ from hub.transports.listening import listen
 
 
 class Listener:
-    """A door that says nothing."""
+    """A transport that sends nothing."""
 
     server: asyncio.Server
 
@@ -19,12 +19,12 @@ class Listener:
 
 
 async def test_the_address_has_the_port_that_the_system_picked() -> None:
-    door = Listener()
-    host, _, port = (await listen("ws", door, "127.0.0.1", 0)).rpartition(":")
+    listener = Listener()
+    host, _, port = (await listen("ws", listener, "127.0.0.1", 0)).rpartition(":")
     assert host == "127.0.0.1"
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
-    door.server.close()
+    listener.server.close()
 
 
 async def test_a_port_in_use_names_the_way_out() -> None:

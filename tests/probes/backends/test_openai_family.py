@@ -32,7 +32,7 @@ async def see(server: FakeServer) -> Observation:
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-async def test_vllm_tells_models_context_version_and_load(fleet: Fleet, is_old):
+async def test_vllm_reports_models_context_version_and_load(fleet: Fleet, is_old):
     server = await fleet.add(FakeVllm(is_old=is_old))
     seen = await see(server)
     assert (seen.error, seen.backend, seen.version) == ("", BACKEND_VLLM, "0.11.0")
@@ -42,12 +42,12 @@ async def test_vllm_tells_models_context_version_and_load(fleet: Fleet, is_old):
     assert seen.load == Load(running=3, waiting=1, kv_cache_used_ratio=0.25)
 
 
-async def test_a_sleeping_vllm_has_its_model_not_loaded(fleet: Fleet):
+async def test_sleeping_vllm_has_its_model_not_loaded(fleet: Fleet):
     seen = await see(await fleet.add(FakeVllm(dev=True, sleeping=True)))
     assert [model.state for model in seen.models or ()] == [MODEL_STATE_AVAILABLE]
 
 
-async def test_a_vllm_whose_engine_died_says_so(fleet: Fleet):
+async def test_dead_vllm_engine_is_reported(fleet: Fleet):
     seen = await see(await fleet.add(FakeVllm(engine_dead=True)))
     assert seen.error == "its engine is dead (503 to /health)"
     assert seen.backend == BACKEND_VLLM
@@ -55,7 +55,7 @@ async def test_a_vllm_whose_engine_died_says_so(fleet: Fleet):
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-async def test_sglang_tells_models_version_and_load_and_is_not_asked_for_health(
+async def test_sglang_reports_models_version_and_load_without_its_health_route(
     fleet: Fleet, is_old
 ):
     server = await fleet.add(FakeSglang(is_old=is_old))
@@ -72,7 +72,7 @@ async def test_sglang_tells_models_version_and_load_and_is_not_asked_for_health(
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-async def test_lm_studio_tells_what_is_loaded_by_either_api(fleet: Fleet, is_old):
+async def test_lm_studio_reports_loaded_models_by_either_api(fleet: Fleet, is_old):
     fake = FakeLmStudio(["a", "b"], {"a": 8192}, is_old=is_old)
     seen = await see(await fleet.add(fake))
     assert (seen.error, seen.backend) == ("", BACKEND_LM_STUDIO)
@@ -91,7 +91,7 @@ async def test_adapters_are_models_with_their_base(fleet: Fleet, fake):
     assert not any(model.capabilities_known for model in seen.models or ())
 
 
-async def test_vllm_tells_the_share_of_cached_prompt_tokens_from_probe_to_probe(fleet: Fleet):
+async def test_vllm_reports_the_share_of_cached_prompt_tokens_between_probes(fleet: Fleet):
     fake = FakeVllm(prefix_queries=100, prefix_hits=50)
     server = await fleet.add(fake)
     ratios = []
@@ -105,7 +105,7 @@ async def test_vllm_tells_the_share_of_cached_prompt_tokens_from_probe_to_probe(
     assert ratios == [0.5, 0.9, 0.9]
 
 
-async def test_a_vllm_that_was_replaced_between_probes_is_asked_for_its_version(fleet: Fleet):
+async def test_replaced_vllm_is_asked_for_its_version(fleet: Fleet):
     fake = FakeVllm()
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -117,14 +117,14 @@ async def test_a_vllm_that_was_replaced_between_probes_is_asked_for_its_version(
         assert (await engine.check(server.id, 10)).version == "0.12.0"
 
 
-async def test_an_sglang_without_loads_tells_its_load_in_its_metrics(fleet: Fleet):
+async def test_old_sglang_reports_its_load_in_its_metrics(fleet: Fleet):
     seen = await see(await fleet.add(FakeSglang(is_old=True, has_metrics=True)))
     assert seen.load == Load(
         running=2, waiting=5, kv_cache_used_ratio=0.5, prefix_cache_hit_ratio=0.75
     )
 
 
-async def test_lm_studio_tells_which_capabilities_a_model_lacks(fleet: Fleet):
+async def test_lm_studio_reports_absent_capabilities(fleet: Fleet):
     seen = await see(await fleet.add(FakeLmStudio(["a"])))
     (model,) = seen.models or ()
     assert list(model.capabilities) == ["completion", "tools"]
@@ -132,7 +132,7 @@ async def test_lm_studio_tells_which_capabilities_a_model_lacks(fleet: Fleet):
     assert not model.capabilities_known
 
 
-async def test_any_other_server_tells_only_names(fleet: Fleet):
+async def test_other_server_reports_only_names(fleet: Fleet):
     seen = await see(await fleet.add(FakeOpenAi(["b", "a"])))
     assert (seen.error, seen.backend, seen.version, seen.load) == ("", BACKEND_OPENAI, "", None)
     assert [(m.name, m.state) for m in seen.models or ()] == [
@@ -161,7 +161,7 @@ class NotAnInferenceServer:
         (Reply(503, b"booting", "text/plain"), "is not ready (503 to /v1/models): booting"),
     ],
 )
-async def test_a_server_of_no_known_kind_is_said_to_be_none(fleet: Fleet, reply, sentence):
+async def test_server_of_unknown_kind_is_reported(fleet: Fleet, reply, sentence):
     seen = await see(await fleet.add(NotAnInferenceServer(reply)))
     assert seen.error.startswith(sentence)
     assert seen.answered

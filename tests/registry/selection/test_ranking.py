@@ -149,7 +149,7 @@ def test_an_alias_is_any_of_its_targets(fleet: Fleet) -> None:
     assert models == {"a:1": "llama3:8b", "c:1": "x"}
 
 
-def test_of_two_models_that_are_meant_the_one_in_memory_is_named(fleet: Fleet) -> None:
+def test_ambiguous_model_prefers_the_one_in_memory(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", on_disk("l:1"), loaded("l:2"))
     targets = [AliasTarget(model="l:1"), AliasTarget(model="l:2")]
     (verdict,) = fleet.ranking(targets).best()
@@ -250,7 +250,7 @@ def test_what_is_asked_of_the_moment(fleet: Fleet) -> None:
 def test_the_age_of_the_report_counts_where_vram_is_asked_for(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), agent_id="n")
     report(fleet.registry, "n", NOW - 2000, vram_used_bytes=0, vram_total_bytes=8)
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     for request in ({}, {"min_free_vram_bytes": 1}):
         limits = Limits.of(Request(model="m", max_fact_age=Duration(seconds=1), **request))
         pick(
@@ -258,12 +258,12 @@ def test_the_age_of_the_report_counts_where_vram_is_asked_for(fleet: Fleet) -> N
             limits,
             1,
             NOW,
-            lambda verdict, why, _: told.append((verdict.endpoint.id, why)),
+            lambda verdict, why, _: reported.append((verdict.endpoint.id, why)),
         )
-    assert told == [("a:1", pb.REJECTION_STALE)]
+    assert reported == [("a:1", pb.REJECTION_STALE)]
 
 
-def test_a_ranking_that_follows_is_as_one_that_is_made_anew(fleet: Fleet) -> None:
+def test_updated_ranking_equals_a_new_one(fleet: Fleet) -> None:
     rng = random.Random(7)
     registry, followed = fleet.registry, fleet.ranking()
     ids = [f"h{i}:1" for i in range(12)]

@@ -119,7 +119,7 @@ def test_what_a_neighbour_loads_is_no_longer_free(registry: Registry, select: Se
     assert chosen(select(min_free_vram_bytes=4 * GIB)) == ["a:1"]
 
 
-def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selecting) -> None:
+def test_updated_selection_equals_a_new_one(registry: Registry, select: Selecting) -> None:
     rng = random.Random(3)
     requests = ({}, {"min_free_vram_bytes": 4 * GIB}, {"strategy": pb.STRATEGY_LEAST_LOADED})
     for _ in range(300):
@@ -128,7 +128,7 @@ def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selectin
             assert found(select, **request) == found(Selecting(registry), **request)
 
 
-async def test_a_ranking_made_in_slices_is_as_one_made_anew(
+async def test_ranking_made_in_slices_equals_a_new_one(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under changes of all kinds between the slices, by several callers of several criteria."""
@@ -152,8 +152,8 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
         fresh = SelectionHandlers(registry, ManualClock(NOW))
         kept = fresh._kept(request, NOW)
         assert all(step is None for step in kept.catch_up())
-        anew = fresh._answer(request, kept.ranking, CALLER, NOW)
-        other = pb.SelectEndpointResponse.FromString(anew)
+        again = fresh._answer(request, kept.ranking, CALLER, NOW)
+        other = pb.SelectEndpointResponse.FromString(again)
         assert {each.endpoint.id: each.score for each in one.selections} == {
             each.endpoint.id: each.score for each in other.selections
         }
@@ -178,7 +178,7 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
     assert checked == 30
 
 
-async def test_who_has_waited_is_answered_as_of_then(registry: Registry) -> None:
+async def test_waiting_request_is_answered_as_of_its_turn(registry: Registry) -> None:
     clock = ManualClock(NOW)
     handlers = SelectionHandlers(registry, clock)
     for i in range(select_endpoint.FEW + 1):
@@ -237,7 +237,7 @@ def test_an_alias_spans_names(registry: Registry, select: Selecting) -> None:
 # What fails, and how.
 
 
-def test_a_model_that_nobody_has(registry: Registry, select: Selecting) -> None:
+def test_unknown_model(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded())
     with pytest.raises(ModelUnknown) as raised:
         select("nope")
@@ -245,7 +245,7 @@ def test_a_model_that_nobody_has(registry: Registry, select: Selecting) -> None:
     assert raised.value.retry_after_ms is None
 
 
-def test_an_unknown_model_comes_with_names_like_it(registry: Registry, select: Selecting) -> None:
+def test_unknown_model_returns_near_names(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded("llama3.1:8b"), on_disk("llama3:8b"), on_disk("qwen2.5:7b"))
     with pytest.raises(ModelUnknown) as raised:
         select("lama3.1:8b")
@@ -259,7 +259,7 @@ def test_an_unknown_model_comes_with_names_like_it(registry: Registry, select: S
     }
 
 
-def test_who_guesses_too_often_is_told_no_names(registry: Registry, select: Selecting) -> None:
+def test_frequent_guesses_return_no_near_names(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded("llama3.1:8b"))
     for _ in range(GUESSES):
         with pytest.raises(ModelUnknown, match="did you mean"):
@@ -272,7 +272,7 @@ def test_who_guesses_too_often_is_told_no_names(registry: Registry, select: Sele
         select("lama3.1:8b")
 
 
-def test_until_all_have_been_asked_nobody_knows_what_is_unknown(
+def test_unknown_model_is_retryable_until_all_endpoints_were_probed(
     registry: Registry, select: Selecting
 ) -> None:
     registry.put_endpoint(Endpoint(id="new:1"))
@@ -430,7 +430,7 @@ def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> No
     assert raised.value.metadata["rejected_in_flight"] == "1"
 
 
-def test_large_rankings_that_nobody_asked_for_before_are_few_a_minute(
+def test_new_large_rankings_are_limited_per_minute(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select_endpoint, "LARGE_RANKING", 1)

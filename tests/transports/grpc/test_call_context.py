@@ -92,7 +92,7 @@ async def test_one_that_is_given_up_before_its_request_leaves_nothing_behind(hub
 
 
 @pytest.mark.parametrize(
-    ("told", "address"),
+    ("reported", "address"),
     [
         ("ipv4:192.0.2.1:5", "192.0.2.1"),
         ("ipv6:%5B2001:db8::1%5D:5", "2001:db8::1"),
@@ -100,9 +100,9 @@ async def test_one_that_is_given_up_before_its_request_leaves_nothing_behind(hub
         ("unix:/run/hub", "/run/hub"),
     ],
 )
-def test_the_address_of_a_peer(told, address):
+def test_the_address_of_a_peer(reported, address):
     class Context:
         def peer(self):
-            return told
+            return reported
 
     assert peer(Context()) == address

@@ -78,11 +78,11 @@ def test_field_violations():
     ]
 
 
-def test_what_may_pass_says_when():
+def test_transient_error_has_a_retry_time():
     error = NoHealthyEndpoint("none is healthy", retry_after_ms=2500)
     assert details(error)["RetryInfo"].retry_delay.ToMilliseconds() == 2500
     assert details(RateLimited("light", 500))["RetryInfo"].retry_delay.ToMilliseconds() == 500
 
 
-def test_what_will_not_pass_does_not_say_when():
+def test_permanent_error_has_no_retry_time():
     assert set(details(EndpointNotFound("none"))) == {"ErrorInfo"}
