@@ -28,7 +28,7 @@ def host(used: int | None = None, total: int | None = None, revision: int = 5) -
     return ResourcesRecord("gpu-1", report, revision, 1_000)
 
 
-def test_only_loaded_models_claim_and_the_untold_are_counted() -> None:
+def test_only_loaded_models_claim_and_unknown_sizes_are_counted() -> None:
     assert claim_of(endpoint()) == Claim(7 * GIB, 1)
     assert claim_of(endpoint(models=[ON_DISK])) is NO_CLAIM
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from hub.base.start_error import StartError
+from hub.base.load_settings import StartError
 from hub.server.observability import Observability
 from tests.support.hub import running_hub, settings_for
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.contract.errors import (
     LeaseNotFound,
     LimitReached,

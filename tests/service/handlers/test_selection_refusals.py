@@ -13,7 +13,7 @@ from hub.contract.errors import (
 )
 from hub.registry.state import Registry
 from hub.service.handlers.selection_refusals import GUESSES
-from hub.transports.grpc.error_status import to_status
+from hub.transports.grpc.call_context import to_status
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
 from tests.support.selecting import Selecting, chosen
