@@ -26,7 +26,7 @@ _FIELDS = {
     "EchoStatus": "int32 code 1, string message 2",
     "SimpleRequest": "int32 response_size 2, Payload payload 3, BoolValue response_compressed 6,"
     " EchoStatus response_status 7, BoolValue expect_compressed 8",
-    "SimpleResponse": "Payload payload 1",
+    "SimpleResponse": "Payload payload 1, string server_id 4",
     "StreamingInputCallRequest": "Payload payload 1, BoolValue expect_compressed 2",
     "StreamingInputCallResponse": "int32 aggregated_payload_size 1",
     "ResponseParameters": "int32 size 1, int32 interval_us 2, BoolValue compressed 3",
@@ -97,7 +97,10 @@ def _unary_call(call: Call, message: bytes) -> bytes:
     request = MESSAGES["SimpleRequest"].FromString(message)
     _require_ok(request)
     call.compress = request.response_compressed.value
-    return MESSAGES["SimpleResponse"](payload=_payload(request.response_size)).SerializeToString()
+    response = MESSAGES["SimpleResponse"](
+        payload=_payload(request.response_size), server_id="native"
+    )
+    return response.SerializeToString()
 
 
 async def _streaming_input(call: StreamCall) -> AsyncGenerator[bytes, None]:

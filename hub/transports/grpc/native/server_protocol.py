@@ -160,7 +160,7 @@ class ServerProtocol(asyncio.Protocol):
             self._work_off()
         else:
             self._handle(events)
-        self._after_receiving()
+        self._flush()
 
     def pause_writing(self) -> None:
         """The peer does not read: nothing more is written, or read from it."""
@@ -255,15 +255,7 @@ class ServerProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         if not self._transport.is_closing():
             self._work_off()
-            self._after_receiving()
-
-    def _after_receiving(self) -> None:
-        outbox = self._core.outbox
-        if outbox.drained:
-            drained, outbox.drained = outbox.drained, []
-            for stream in drained:
-                self._runner.on_drained(stream)
-        self._flush()
+            self._flush()
 
     def _flush_soon(self) -> None:
         if not self._flush_due:
@@ -284,6 +276,10 @@ class ServerProtocol(asyncio.Protocol):
                 )
                 if outbox.has_output:
                     self._flush_soon()
+        if outbox.drained:
+            drained, outbox.drained = outbox.drained, []
+            for stream in drained:
+                self._runner.on_drained(stream)
         self._report(streams=len(self._core.streams), unsent=outbox.pending_bytes)
         if self._core.failed or (
             self._core.refusing and not self._core.streams and not self._backlog
