@@ -51,3 +51,46 @@ class Ledger:
         self.unsent = Account(
             per_address=limits.unsent_bytes_per_address, in_all=limits.unsent_bytes_in_all
         )
+
+
+class Share:
+    """What one connection holds of a server's accounts."""
+
+    __slots__ = ("_address", "_ledger", "_received", "_streams", "_unsent")
+
+    def __init__(self, ledger: Ledger, address: str) -> None:
+        self._ledger = ledger
+        self._address = address
+        self._streams = self._received = self._unsent = 0
+
+    @property
+    def received(self) -> int:
+        """Bytes received and not handled, as last noted."""
+        return self._received
+
+    def fits_streams(self, count: int) -> bool:
+        """Whether the connection may have so many streams open."""
+        return self._ledger.streams.has_room(self._address, count - self._streams)
+
+    def fits_received(self, count: int) -> bool:
+        """Whether it may hold so many bytes that are not handled."""
+        return self._ledger.received.has_room(self._address, count - self._received)
+
+    def fits_unsent(self, count: int) -> bool:
+        """Whether so many bytes may wait until it reads them."""
+        return self._ledger.unsent.has_room(self._address, count - self._unsent)
+
+    def note_received(self, count: int) -> None:
+        """Notes how many bytes are not handled now."""
+        if count != self._received:
+            self._ledger.received.add(self._address, count - self._received)
+            self._received = count
+
+    def note(self, *, streams: int, unsent: int) -> None:
+        """Notes how many streams are open now, and how many bytes wait to be read."""
+        if streams != self._streams:
+            self._ledger.streams.add(self._address, streams - self._streams)
+            self._streams = streams
+        if unsent != self._unsent:
+            self._ledger.unsent.add(self._address, unsent - self._unsent)
+            self._unsent = unsent

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from hub.transports.grpc.native.accounts import Ledger
+from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
 from hub.transports.grpc.native.call_head import HttpRefused, call_head
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
@@ -34,15 +34,13 @@ class CallRunner:
         "_accounted",
         "_awaiting_message",
         "_context",
-        "_ledger",
         "_limits",
         "_loop",
         "_methods",
-        "_network",
         "_refused",
+        "_share",
         "_tasks",
         "now",
-        "received_bytes",
     )
 
     def __init__(
@@ -50,15 +48,12 @@ class CallRunner:
         context: CallContext,
         methods: Mapping[str, Method],
         limits: Limits,
-        ledger: Ledger,
-        network: str,
+        share: Share,
     ) -> None:
-        """`network` is the key of the peer's account."""
         self._context = context
         self._methods = methods
         self._limits = limits
-        self._ledger = ledger
-        self._network = network
+        self._share = share
         self._loop = asyncio.get_running_loop()
         # Unary calls whose message is not whole, in the order in which they began.
         self._awaiting_message: dict[Call, UnaryMethod] = {}
@@ -69,8 +64,6 @@ class CallRunner:
         self._accounted: dict[Call, int] = {}
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
-        self.received_bytes = 0
-        """Received and not taken by handlers, of all calls."""
 
     # What the connection reports.
 
@@ -272,9 +265,10 @@ class CallRunner:
 
     def _require_room(self) -> None:
         """Raises CallFailed where the peer holds as much as it may."""
-        if not self._ledger.streams.has_room(self._network, 1):
+        connection = self._context.connection
+        if not self._share.fits_streams(len(connection.streams)):
             raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many calls are open")
-        if self._context.connection.outbox.pending_bytes > self._limits.unsent_bytes:
+        if connection.outbox.pending_bytes > self._limits.unsent_bytes:
             raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
 
     def _fits_unsent(self, count: int) -> bool:
@@ -283,15 +277,14 @@ class CallRunner:
             return True
         if pending and pending + count > self._limits.unsent_bytes:
             return False
-        return self._ledger.unsent.has_room(self._network, count)
+        return self._share.fits_unsent(pending + count)
 
     def _account(self, call: Call) -> None:
         """Counts what a call holds; ends it where that is too much."""
         held = call.buffered
-        more = held - self._accounted.get(call, 0)
-        if more > 0 and (
-            self.received_bytes + more > self._limits.received_bytes
-            or not self._ledger.received.has_room(self._network, more)
+        total = self._share.received + held - self._accounted.get(call, 0)
+        if total > self._share.received and (
+            total > self._limits.received_bytes or not self._share.fits_received(total)
         ):
             failed = CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too much is sent at a time")
             self._end_failed(call, failed)
@@ -303,5 +296,4 @@ class CallRunner:
         if held:
             self._accounted[call] = held
         if held != before:
-            self.received_bytes += held - before
-            self._ledger.received.add(self._network, held - before)
+            self._share.note_received(self._share.received + held - before)

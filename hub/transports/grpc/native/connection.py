@@ -180,8 +180,6 @@ class Connection:
         if not self._window.receive(length):
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window")
         ended = bool(flags & frames.END_STREAM)
-        if not length and not ended:
-            self._charge(1)
         stream = self._streams.open.get(stream_id)
         if stream is None or not stream.remote_open:
             self._release_connection(length)
@@ -189,6 +187,8 @@ class Connection:
             self._charge(1)
             return
         data = unpadded(flags, payload) if flags & frames.PADDED else payload
+        if not data and not ended:
+            self._charge(1)
         stream.held += length
         window = stream.receive_window
         if window is None:

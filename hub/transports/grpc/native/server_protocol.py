@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import structlog
 
-from hub.transports.grpc.native.accounts import Ledger
+from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
 from hub.transports.grpc.native.connection import Connection
@@ -70,9 +70,8 @@ class ServerProtocol(asyncio.Protocol):
         "_paused_since",
         "_peer",
         "_pinged_at",
-        "_reported_streams",
-        "_reported_unsent",
         "_runner",
+        "_share",
         "_shared",
         "_stuck_since",
         "_transport",
@@ -94,8 +93,6 @@ class ServerProtocol(asyncio.Protocol):
         self._frames_seen = 0
         self._flush_due = False
         self._backlog: list[Event] = []
-        self._reported_streams = 0
-        self._reported_unsent = 0
 
     # What asyncio calls.
 
@@ -115,9 +112,8 @@ class ServerProtocol(asyncio.Protocol):
             high_water=shared.limits.unsent_high_water,
             flush=self._flush_soon,
         )
-        self._runner = CallRunner(
-            context, shared.methods, shared.limits, shared.ledger, self._network
-        )
+        self._share = Share(shared.ledger, self._network)
+        self._runner = CallRunner(context, shared.methods, shared.limits, self._share)
         tls = transport.get_extra_info("ssl_object")
         if (
             shared.draining
@@ -144,7 +140,7 @@ class ServerProtocol(asyncio.Protocol):
         self._runner.close()
         self._backlog.clear()
         self._core.outbox.drop()
-        self._report(streams=0, unsent=0)
+        self._share.note(streams=0, unsent=0)
 
     def data_received(self, data: bytes) -> None:
         """Handles what arrived, and writes the answers at once."""
@@ -153,6 +149,10 @@ class ServerProtocol(asyncio.Protocol):
         self._pinged_at = None
         self._runner.now = now
         events = self._core.receive(data, now)
+        if self._core.failed:
+            # GOAWAY is the last word; no call of a broken connection is begun.
+            self._backlog.clear()
+            events = events[-1:]
         if self._backlog:
             self._backlog += events
         elif len(events) > self._shared.limits.events_per_turn:
@@ -280,21 +280,11 @@ class ServerProtocol(asyncio.Protocol):
             drained, outbox.drained = outbox.drained, []
             for stream in drained:
                 self._runner.on_drained(stream)
-        self._report(streams=len(self._core.streams), unsent=outbox.pending_bytes)
+        self._share.note(streams=len(self._core.streams), unsent=outbox.pending_bytes)
         if self._core.failed or (
             self._core.refusing and not self._core.streams and not self._backlog
         ):
             transport.close()
-
-    def _report(self, *, streams: int, unsent: int) -> None:
-        """Keeps the server's accounts."""
-        ledger = self._shared.ledger
-        if streams != self._reported_streams:
-            ledger.streams.add(self._network, streams - self._reported_streams)
-            self._reported_streams = streams
-        if unsent != self._reported_unsent:
-            ledger.unsent.add(self._network, unsent - self._reported_unsent)
-            self._reported_unsent = unsent
 
     def _on_failed(self, event: ConnectionFailed) -> None:
         log.info(
