@@ -311,6 +311,9 @@ class Connection:
     # What they have in common.
 
     def _on_stream_fault(self, fault: StreamFault) -> None:
+        if fault.stream_id > self._streams.highest:
+            # RST_STREAM may not be sent for an idle stream (section 6.4).
+            raise ConnectionFault(fault.code, fault.detail)
         self._charge_reset()
         stream = self._streams.open.get(fault.stream_id)
         if stream is None:
