@@ -1,22 +1,28 @@
-# Everything runs in .venv, which is made on first use and made anew when
-# pyproject.toml changes. `make help` lists the targets.
+# Everything runs in .venv. The first target creates it; a change of
+# pyproject.toml or of a lock file updates it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-# The first interpreter that is new enough and can make an environment.
+# The first interpreter that is new enough and has the venv module.
 PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
 	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$candidate; break; fi; done)
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# Packages come from a lock file, each with the hash that it must have. The
+# project itself is then installed without asking a package index anything.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := $(PIP) install --quiet --require-hashes --requirement
+PROJECT := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+
 RUNTIME := $(VENV)/.runtime-installed
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
 
-# ARGS goes to llm-hub serve and the benchmarks, PYTEST_ARGS to pytest.
+# ARGS is passed to the program that a target runs, PYTEST_ARGS to pytest.
 ARGS ?=
 PYTEST_ARGS ?=
 
@@ -24,22 +30,23 @@ PYTEST_ARGS ?=
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(RUNTIME): pyproject.toml
+$(RUNTIME): pyproject.toml requirements/runtime.lock
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with the venv module on PATH;" \
 		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "creating $(VENV) with $(PYTHON)"
+	@echo "installing the hub into $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -e '.[sidecar]'
+	@$(LOCKED) requirements/runtime.lock
+	@$(PROJECT)
 	@touch $@
 
-$(DEMO): $(RUNTIME)
+$(DEMO): $(RUNTIME) requirements/demo.lock
 	@echo "installing the servers of the demo into $(VENV)"
-	@$(PIP) -e '.[demo]'
+	@$(LOCKED) requirements/demo.lock
 	@touch $@
 
-$(DEV): $(RUNTIME)
+$(DEV): $(RUNTIME) requirements/dev.lock
 	@echo "installing the development tools into $(VENV)"
-	@$(PIP) -e '.[dev]'
+	@$(LOCKED) requirements/dev.lock
 	@touch $@
 
 .PHONY: setup
@@ -50,7 +57,7 @@ run: $(RUNTIME) ## Run the hub; make run ARGS='--data-dir DIR --http ADDR'
 	@exec $(BIN)/llm-hub serve $(ARGS)
 
 .PHONY: demo
-demo: $(DEMO) ## Run a hub with a fleet that moves; make demo ARGS='--hosts 40'
+demo: $(DEMO) ## Run a hub with a simulated fleet; make demo ARGS='--hosts 40'
 	@exec $(BIN)/python -m tools.demo $(ARGS)
 
 .PHONY: test
@@ -72,12 +79,12 @@ format: $(DEV) ## Format Python and proto files
 	@$(BIN)/buf format --write proto
 
 .PHONY: format-check
-format-check: $(DEV) ## Fail where formatting would change a file
+format-check: $(DEV) ## Fail if formatting would change a file
 	@$(BIN)/ruff format --diff .
 	@$(BIN)/buf format --diff --exit-code proto
 
 .PHONY: lint
-lint: $(DEV) ## Lint the Python files, and hold the rooms to their order
+lint: $(DEV) ## Lint the Python files and check what imports what
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-logo
 
@@ -85,13 +92,30 @@ lint: $(DEV) ## Lint the Python files, and hold the rooms to their order
 types: $(DEV) ## Check the types of hub/, strictly
 	@$(BIN)/mypy
 
+.PHONY: lock
+lock: $(DEV) ## Resolve requirements/*.lock; make lock ARGS=--upgrade
+	@$(BIN)/python scripts/lock.py $(ARGS)
+
+.PHONY: lock-check
+lock-check: $(DEV) ## Fail if a lock file does not satisfy pyproject.toml
+	@$(BIN)/python scripts/lock.py --check
+	@$(PIP) check
+
 .PHONY: proto
 proto: $(DEV) ## Regenerate gen/ from proto/
 	@$(BIN)/python scripts/generate.py
 
 .PHONY: proto-check
-proto-check: $(DEV) ## Fail where gen/ is not what proto/ generates
+proto-check: $(DEV) ## Fail if gen/ is not what proto/ generates
 	@$(BIN)/python scripts/generate.py --check
+
+.PHONY: client
+client: $(DEV) ## Regenerate the synchronous client from the asynchronous one
+	@$(BIN)/python scripts/generate_sync_client.py
+
+.PHONY: client-check
+client-check: $(DEV) ## Fail if the synchronous client is not up to date
+	@$(BIN)/python scripts/generate_sync_client.py --check
 
 .PHONY: proto-lint
 proto-lint: $(DEV) ## Lint the contract
@@ -99,8 +123,8 @@ proto-lint: $(DEV) ## Lint the contract
 	@$(BIN)/buf lint build/image.binpb --config buf.yaml
 
 .PHONY: proto-breaking
-proto-breaking: $(DEV) ## Fail where the contract breaks those who use it
+proto-breaking: $(DEV) ## Fail if the contract breaks an existing client
 	@$(BIN)/python scripts/breaking.py
 
 .PHONY: ci
-ci: format-check lint types proto-lint proto-breaking proto-check test ## Run every check
+ci: format-check lint types lock-check proto-lint proto-breaking proto-check client-check test ## Run every check

@@ -1,6 +1,6 @@
-"""What the hub costs, held against the bare libraries it is made of: `python -m benchmarks`."""
+"""The hub's performance compared with the bare libraries it uses: `python -m benchmarks`."""
 
 import os
 
-# Nothing here forks with a running gRPC, and asking for support of it only logs.
+# Nothing here forks while gRPC runs, and fork support only adds log lines.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints a table; see docs/performance.md.
 
-Exits with 0 though a budget is missed: a figure depends on the machine, so it
-is read and not tested. Exits with 1 when a measurement failed to run.
+Exits with 0 even if a budget is missed: the figures depend on the machine, so
+people read them and no test checks them. Exits with 1 if a measurement failed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "hanging": hanging.run,
     "fleet_10k": fleet_10k.run,
 }
-"""By name, in the order in which they run."""
+"""The suites by name, in the order in which they run."""
 
 _TIMEOUT_S = 600.0
 
@@ -49,7 +49,7 @@ async def _run(names: list[str], *, quick: bool) -> int:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 rows += await SUITES[name](quick=quick)
-        except Exception:  # one that fails shall not hide the others
+        except Exception:  # a failing suite must not hide the others
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -60,13 +60,15 @@ async def _run(names: list[str], *, quick: bool) -> int:
 
 
 def main() -> int:
-    """Parses the command line and runs."""
+    """Parses the command line and runs the suites."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SUITES)}")
-    parser.add_argument("--quick", action="store_true", help="a smaller share, in a minute or so")
+    parser.add_argument(
+        "names", nargs="*", metavar="suite", help=f"default: all of {', '.join(SUITES)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller, in about a minute")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - SUITES.keys():
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+        parser.error(f"unknown suite: {', '.join(sorted(unknown))}")
     return uvloop.run(_run(arguments.names or list(SUITES), quick=arguments.quick))
 
 

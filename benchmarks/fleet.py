@@ -1,4 +1,4 @@
-"""The fleet that the hub has in a measurement: endpoints, their models, agents and tokens."""
+"""The hub's fleet during a measurement: endpoints, their models, agents and tokens."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _SIZES = ("4b", "8b", "14b", "32b")
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is in the store: the admin's token, each agent's token, the endpoints' ids."""
+    """The contents of the store: the admin token, `(agent_id, token)` pairs, endpoint ids."""
 
     admin_token: str
     agents: tuple[tuple[str, str], ...]
@@ -41,7 +41,7 @@ async def store_fleet(
 ) -> Fleet:
     """Writes a fleet into a new store.
 
-    It has `endpoints` Ollamas that are not there, and what answers at `addresses`.
+    The fleet has `endpoints` Ollama servers that do not exist, and the servers at `addresses`.
     """
     prepare_data_dir(data_dir)
     store = SqliteStore(data_dir / STORE_FILE)
@@ -82,12 +82,12 @@ async def store_fleet(
 
 
 def endpoint_host(number: int) -> str:
-    """The address of one of up to 16 million hosts, all of them this machine."""
+    """The address of one of up to 16 million hosts, all on loopback."""
     return f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def observation(number: int, models: int, now_ms: int) -> Observation:
-    """What a probe of a healthy Ollama with so many models sees."""
+    """The result of a probe of a healthy Ollama server with that many models."""
     return Observation(
         checked_at_ms=now_ms,
         next_check_at_ms=now_ms + 30_000,
@@ -121,4 +121,4 @@ def _models(number: int, count: int) -> Iterable[Model]:
 
 
 def _ignore(_change: Change) -> None:
-    """The fleet is known already."""
+    """Ignores a change: the fleet is already known."""

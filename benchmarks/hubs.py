@@ -1,4 +1,4 @@
-"""Starting a hub with a fleet, and channels to it."""
+"""Starts a hub with a fleet, and opens channels to it."""
 
 import contextlib
 import tempfile
@@ -11,35 +11,35 @@ import grpc
 from benchmarks.fleet import Fleet, store_fleet
 from benchmarks.process import ServerProcess, serving
 
-# A day: what is measured shall not be probed meanwhile, unless that is measured.
+# A day: no probes run during a measurement, unless it measures them.
 _NO_PROBES_S = "86400"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningHub:
-    """A hub in a process of its own, and the fleet that it began with."""
+    """A hub in a separate process, and the fleet that it started with."""
 
     process: ServerProcess
     fleet: Fleet
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What an admin's gRPC calls carry."""
+        """The metadata of an admin's gRPC calls."""
         return (("authorization", f"Bearer {self.fleet.admin_token}"),)
 
     @property
     def ws_port(self) -> int:
-        """The port of the WebSocket door."""
+        """The port of the WebSocket server."""
         return int(self.process.ready["ws"])
 
     @property
     def http_port(self) -> int:
-        """The port of the HTTP door."""
+        """The port of the HTTP server."""
         return int(self.process.ready["http"])
 
     @property
     def grpc_port(self) -> int:
-        """The port of the gRPC door."""
+        """The port of the gRPC server."""
         return int(self.process.ready["grpc"])
 
 
@@ -52,7 +52,7 @@ async def running_hub(
     addresses: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningHub]:
-    """A hub on loopback without rate limits; `settings` are environment variables."""
+    """Runs a hub on loopback without rate limits; `settings` are environment variables."""
     with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:
         data_dir = Path(directory)
         fleet = await store_fleet(data_dir, agents=agents, endpoints=endpoints, addresses=addresses)
@@ -72,7 +72,7 @@ async def running_hub(
 
 @contextlib.asynccontextmanager
 async def channel(port: int) -> AsyncIterator[grpc.aio.Channel]:
-    """A gRPC channel to a server on loopback, with a connection of its own."""
+    """Opens a gRPC channel to a server on loopback, with its own connection."""
     options = (
         ("grpc.max_receive_message_length", -1),
         ("grpc.use_local_subchannel_pool", 1),

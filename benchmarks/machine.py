@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine that the figures were measured on."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ _PARTS = ("grpcio", "protobuf", "protovalidate", "websockets", "uvloop", "orjson
 
 
 def describe() -> str:
-    """Two lines: the machine, and the versions of the libraries that matter."""
+    """Two lines: the machine, and the versions of the measured libraries."""
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     parts = ", ".join(f"{name} {version(name)}" for name in _PARTS)
     return (
@@ -20,7 +20,7 @@ def describe() -> str:
 
 
 def raise_open_files() -> int:
-    """Raises the limit of open files as far as it goes; returns the limit."""
+    """Raises the limit of open files to its maximum; returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

@@ -1,4 +1,4 @@
-"""A measured server in a process of its own, and what the kernel says of it."""
+"""A measured server in a separate process, and its CPU and memory as the kernel reports them."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class ServerProcess:
-    """A running server; `ready` is what it said when it began to serve."""
+    """A running server; `ready` is the line that it printed when it was ready."""
 
     def __init__(self, process: asyncio.subprocess.Process, ready: Mapping[str, Any]) -> None:
         self._process = process
@@ -29,25 +29,25 @@ class ServerProcess:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds (utime + stime, all threads) that it has used; see proc(5).
+        """CPU seconds (utime + stime, all threads) that the server has used; see proc(5).
 
-        The kernel shows them in ticks, of 10 ms as a rule.
+        The kernel counts in ticks, usually of 10 ms.
         """
         stat = Path(f"/proc/{self.pid}/stat").read_text()
-        # The second field, the name, may itself contain spaces and brackets.
+        # The second field, the name, may contain spaces and parentheses.
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
     @property
     def resident_bytes(self) -> int:
-        """Its resident set size."""
+        """The server's resident set size, in bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
-        raise ProcessLookupError(f"process {self.pid} has no memory")
+        raise ProcessLookupError(f"process {self.pid} has no VmRSS")
 
     async def ask(self) -> dict[str, Any]:
-        """What the server counts; the hub's harness answers SIGUSR1 so."""
+        """The server's counters, which it prints on SIGUSR1."""
         self._process.send_signal(signal.SIGUSR1)
         return await self._read_line(_START_TIMEOUT_S)
 
@@ -65,7 +65,7 @@ class ServerProcess:
 async def serving(
     module: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[ServerProcess]:
-    """Runs `python -m benchmarks.servers.<module>` and ends it afterwards."""
+    """Runs `python -m benchmarks.servers.<module>` and stops it afterwards."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

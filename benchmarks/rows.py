@@ -1,4 +1,4 @@
-"""What a measurement yields: rows of a table, each with its floor, budget and verdict."""
+"""The result of a measurement: rows of a table, each with its floor, budget and verdict."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,9 +40,9 @@ def at_least(limit: float) -> Budget:
 class Row:
     """One figure of the hub.
 
-    `subject` and `floor` are in `unit`; `floor` is what a bare library took for
+    `subject` and `floor` are in `unit`. `floor` is the figure of a bare library for
     the same work, driven by the same load generator in the same run. `earlier`
-    is what the earlier hub of this protocol took, in words.
+    is the figure of the earlier hub with this protocol, as text.
     """
 
     work: str
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the budget is kept: "ok", "missed", or "" where there is none."""
+        """Whether the figure meets its budget: "ok", "missed", or "" without a budget."""
         match self.budget:
             case Budget(Kind.RATIO, limit) if self.ratio is not None:
                 return "ok" if self.ratio <= limit else "missed"
@@ -75,7 +75,7 @@ _NUMBERS = (2, 3, 4)
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as a Markdown table, aligned for a terminal too."""
+    """The rows as a Markdown table that is also aligned for a terminal."""
     cells = [_HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
     rule = [

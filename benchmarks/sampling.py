@@ -1,4 +1,4 @@
-"""Rounds of subject and floor, taken in turn, so that what disturbs one disturbs both."""
+"""Alternating rounds of subject and floor, so that a disturbance affects both."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
@@ -9,10 +9,9 @@ Sample = Mapping[str, float]
 async def in_turn(
     rounds: int, *, warm_up: bool = True, **contenders: Callable[[], Awaitable[Sample]]
 ) -> dict[str, dict[str, float]]:
-    """Runs every contender once a round; returns the medians by contender and figure.
+    """Runs every contender once per round; returns the medians by contender and figure.
 
-    A first round that is not counted warms all of them up, unless they do that
-    themselves.
+    With `warm_up`, a first round that is not counted warms up all contenders.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     for number in range(rounds + warm_up):
@@ -27,5 +26,5 @@ async def in_turn(
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` (0..1) of the values lie."""
+    """The value below which `share` (0 to 1) of the values lie."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]

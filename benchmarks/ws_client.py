@@ -1,7 +1,7 @@
-"""A WebSocket client that costs next to nothing: raw sockets and frames masked beforehand.
+"""A WebSocket client that uses little CPU: raw sockets and frames masked in advance.
 
-The generator shares the machine with what it measures, so it must be the
-cheaper of the two. RFC 6455 wants a client's frames masked (section 5.3).
+The load generator shares the machine with the server that it measures, so it must
+use less CPU than the server. RFC 6455 requires masked client frames (section 5.3).
 """
 
 import asyncio
@@ -46,15 +46,15 @@ RESOURCE_REPORT = frame(
     vram_total_bytes=None,
     timestamp=1795339132121,
 )
-"""As a real sidecar sends it, with a null and without GPUs."""
+"""A report as a real sidecar sends it, with a null and without GPUs."""
 
 PING = frame(type="ping")
 
 
 async def connect(port: int, identify: bytes | None, path: str = "/ws") -> socket.socket:
-    """Opens a connection and, where `identify` is a frame, has it answered "identified".
+    """Opens a connection and, if `identify` is a frame, sends it and awaits "identified".
 
-    The socket does not block. Raises ConnectionError where the server refuses.
+    The socket is non-blocking. Raises ConnectionError if the server refuses.
     """
     loop = asyncio.get_running_loop()
     connection = socket.socket()
@@ -80,9 +80,9 @@ async def connect(port: int, identify: bytes | None, path: str = "/ws") -> socke
 async def connect_many(
     port: int, identifies: list[bytes | None], in_flight: int = 32
 ) -> list[socket.socket]:
-    """Opens a connection for each item, so many of them at a time.
+    """Opens a connection for each item, at most `in_flight` at a time.
 
-    A connection that the server refuses is missing from what is returned.
+    The result omits connections that the server refuses.
     """
     waiting = iter(identifies)
     opened: list[socket.socket] = []
@@ -99,17 +99,17 @@ async def connect_many(
 
 
 def identify_frame(agent_id: str, token: str) -> bytes:
-    """An identify without an endpoint."""
+    """An `identify` frame without an endpoint."""
     return frame(
         type="identify", agent_id=agent_id, token=token, name=agent_id, capabilities=["code"]
     )
 
 
 def texts(connection: socket.socket, received: bytes) -> list[bytes]:
-    """The payloads of the text frames received; keepalive pings are answered at once.
+    """The payloads of the received text frames; answers keepalive pings.
 
-    Takes whole frames of up to 125 bytes, which is what the servers here send.
-    Raises ConnectionError for the end of the connection.
+    Expects whole frames of at most 125 bytes, as the servers here send them.
+    Raises ConnectionError if the connection has ended.
     """
     found, position = [], 0
     while position < len(received):
@@ -119,7 +119,7 @@ def texts(connection: socket.socket, received: bytes) -> list[bytes]:
         if opcode == _TEXT:
             found.append(payload)
         elif opcode == _PING:
-            # A mask of zeros: the payload as it is.
+            # A mask of zeros leaves the payload unchanged.
             connection.sendall(bytes((0x80 | _PONG, 0x80 | length, 0, 0, 0, 0)) + payload)
         else:
             raise ConnectionError(f"the server closed: {payload!r}")
@@ -129,7 +129,7 @@ def texts(connection: socket.socket, received: bytes) -> list[bytes]:
 
 
 def answer_keepalives(connections: list[socket.socket]) -> None:
-    """Answers what waits: a server gives up who leaves its pings unanswered."""
+    """Answers waiting pings: a server closes connections that do not answer."""
     for connection in connections:
         timeout = connection.gettimeout()
         connection.settimeout(0)
@@ -139,13 +139,13 @@ def answer_keepalives(connections: list[socket.socket]) -> None:
 
 
 def block(connections: list[socket.socket]) -> None:
-    """Makes the sockets block, for loads that are driven without an event loop."""
+    """Makes the sockets blocking, for loads that run without an event loop."""
     for connection in connections:
         connection.settimeout(20)
 
 
 def close(connections: list[socket.socket]) -> None:
-    """Closes the sockets with a reset, which leaves no port in TIME_WAIT."""
+    """Closes the sockets with a reset, so that no port stays in TIME_WAIT."""
     for connection in connections:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()

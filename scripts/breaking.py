@@ -1,9 +1,10 @@
 """Compares the contract with itself before its last change: `buf breaking`, offline.
 
 The baseline is the newest `v*` tag that can be reached; before the first
-release it is the last commit if proto/ has uncommitted changes, else the parent
-of the last commit that touched proto/. Without a baseline (first commit, no
-git, a shallow clone) there is nothing to compare, which is said and no failure.
+release it is the last commit if proto/ has uncommitted changes, otherwise the
+parent of the last commit that touched proto/. Without a baseline (first commit,
+no git, a shallow clone) the script says that there is nothing to compare, and
+succeeds.
 """
 
 import io
@@ -19,7 +20,7 @@ BUF = Path(sys.executable).with_name("buf")
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where git is missing or fails."""
+    """The output of git, or None if git is missing or fails."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
@@ -33,7 +34,7 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def baseline_candidates(root: Path) -> list[str]:
-    """The revisions to compare with, the best first; they need not exist."""
+    """The revisions to compare with, the best first; they may not exist."""
     tag = git(root, "describe", "--tags", "--match", "v*", "--abbrev=0")
     if tag:
         return [tag]
@@ -44,7 +45,7 @@ def baseline_candidates(root: Path) -> list[str]:
 
 
 def find_baseline(root: Path) -> str | None:
-    """The revision to compare with, or None where none has a contract."""
+    """The revision to compare with, or None if none has a contract."""
     for revision in baseline_candidates(root):
         if git(root, "ls-tree", "--name-only", revision, "proto/"):
             return revision
@@ -64,7 +65,7 @@ def extract_contract(root: Path, revision: str, directory: Path) -> Path:
 
 
 def main(root: Path = ROOT) -> int:
-    """Returns buf's exit code: 0 where nothing breaks or nothing is to compare."""
+    """Returns buf's exit code: 0 if nothing breaks or there is nothing to compare."""
     revision = find_baseline(root)
     if revision is None:
         print("buf breaking: skipped, there is no earlier contract to compare with")

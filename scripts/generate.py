@@ -1,13 +1,13 @@
 """Generates `gen/` from `proto/`, offline.
 
     python scripts/generate.py                 regenerate gen/ from scratch
-    python scripts/generate.py --check         fail when gen/ is not what would be generated
+    python scripts/generate.py --check         fail if gen/ is not what proto/ generates
     python scripts/generate.py --image FILE    write the image that buf lints and compares
 
 protovalidate ships `buf/validate/validate.proto` only as a descriptor in its
-Python package, so protoc is given a descriptor set made from the installed
-package in place of a vendored copy of the .proto file. buf could not resolve
-that import without a network either; it reads the image that protoc writes.
+Python package. protoc therefore gets a descriptor set made from the installed
+package instead of a vendored copy of the .proto file. buf could not resolve that
+import without a network either, so it reads the image that protoc writes.
 """
 
 import argparse
@@ -35,15 +35,15 @@ VALIDATE = "buf/validate/validate.proto"
 OWN_PREFIX = "llmhub/"
 
 # buf's own extension of FileDescriptorProto in an image: field 8042 holds a
-# message whose field 1 is `is_import`. Imported files are linted by nobody here.
+# message whose field 1 is `is_import`. buf does not lint imported files.
 IS_IMPORT = b"\xd2\xf6\x03\x02\x08\x01"
 
-# A diff longer than this tells no more than its beginning does.
+# The beginning of a longer diff says enough.
 MAX_DIFF_LINES = 60
 
 
 class GenerateError(Exception):
-    """protoc refused the contract; it has said why on stderr."""
+    """protoc refused the contract; it has printed the reason to stderr."""
 
 
 def write_validate_descriptor_set(path: Path) -> None:
@@ -61,7 +61,7 @@ def own_sources(proto: Path) -> list[str]:
 
 
 def run_protoc(proto: Path, scratch: Path, sources: Sequence[str], *arguments: str) -> None:
-    """Runs protoc on `sources` below `proto`; raises GenerateError when it fails."""
+    """Runs protoc on `sources` below `proto`; raises GenerateError if it fails."""
     descriptor_set = scratch / "validate.binpb"
     write_validate_descriptor_set(descriptor_set)
     well_known = files("grpc_tools") / "_proto"
@@ -83,7 +83,7 @@ def generate(proto: Path, out: Path) -> None:
         run_protoc(proto, scratch, sources, *messages, f"--grpc_python_out={out}")
         run_protoc(proto, scratch, [VALIDATE], *messages)
     for stub in out.rglob("*_pb2_grpc.py"):
-        # protoc writes one for every file, empty where there is no service.
+        # protoc writes one for every file, even for a file without a service.
         if "class " not in stub.read_text():
             stub.unlink()
 
@@ -104,7 +104,7 @@ def write_image(proto: Path, path: Path) -> None:
 
 
 def generated_files(directory: Path) -> set[str]:
-    """Every file below `directory` but bytecode, as relative paths."""
+    """Every file below `directory` except bytecode, as relative paths."""
     return {
         path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
@@ -139,14 +139,14 @@ def differences(expected: Path, actual: Path) -> list[str]:
 
 
 def replace(generated: Path, target: Path) -> None:
-    """Puts `generated` in the place of `target`, whole."""
+    """Replaces the whole directory `target` by `generated`."""
     if target.exists():
         shutil.rmtree(target)
     shutil.copytree(generated, target)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 when --check finds a difference or protoc fails."""
+    """Returns the exit code: 0, or 1 if --check finds a difference or protoc fails."""
     parser = argparse.ArgumentParser(description="Generates gen/ from proto/, offline.")
     parser.add_argument("--proto", type=Path, default=ROOT / "proto", help="the contract")
     parser.add_argument("--out", type=Path, default=ROOT / "gen", help="the generated code")

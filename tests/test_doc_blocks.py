@@ -27,7 +27,7 @@ from hub.base.load_settings import load_settings
 from tests.support.hub import ROOT
 from tests.support.hub_process import HubProcess, running_hub
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = Counter(
     {
@@ -42,7 +42,7 @@ NOT_RUN = Counter(
 """How many blocks of each document cannot run. One more wants a good reason."""
 
 _RUN = {"bash", "python"}
-_SHOWN = {"text"}
+_SHOWN = {"mermaid", "text"}
 _SESSION_S = 140.0
 _FENCE = re.compile(r"^( *)```([a-z]*) *(.*)$")
 _WHY_NOT = re.compile(r"no-run: \S.{10,}")

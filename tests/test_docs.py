@@ -1,4 +1,4 @@
-"""docs/protocol.md names all that is on the wire, and nothing else."""
+"""docs/protocol.md names all that is on the wire and nothing else; other documents are true."""
 
 import ast
 import json
@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from google.rpc import code_pb2
 
-from hub.base.settings import RateLimits
+from hub.base.settings import RateLimitSettings
 from hub.contract import rpcs
 from hub.contract.dialect.frames import parse_frame
 from hub.contract.errors import HubError, ValidationFailed
@@ -24,6 +25,7 @@ from tests.support.hub import running_hub
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 HUB_FRAMES = HubFrame.DESCRIPTOR.oneofs_by_name["frame"].fields
 
 
@@ -102,7 +104,7 @@ def test_every_frame_to_sidecars_has_an_example_with_its_fields():
 
 async def test_routes(tmp_path):
     async with running_hub(tmp_path) as running:
-        served = running.hub._http.routes()
+        served = running.hub._listeners._http.routes()
     pattern = re.compile(r"{(\w+):[^}]*}")
     routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in served]
     assert sorted(named("HTTP")) == sorted(routes)
@@ -157,7 +159,7 @@ def field_error_kinds() -> set[str]:
 
 def test_tiers():
     told = {row[0]: row[1:] for row in rows("Rate limits")}
-    limits = RateLimits()
+    limits = RateLimitSettings()
     assert list(told) == [tier.wire_name for tier in Tier]
     for tier in Tier:
         takes, sidecars, others = told[tier.wire_name]
@@ -176,14 +178,71 @@ def test_roles():
 
 
 def test_links_lead_somewhere():
-    for file in (ROOT / "docs").rglob("*.md"):
-        text = file.read_text()
-        headings = {
-            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-            for heading in re.findall(r"^#+ (.*)$", text, re.M)
-        }
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            if target.startswith("#"):
-                assert target[1:] in headings, f"{file.name}: {target}"
-            elif "://" not in target:
-                assert (file.parent / target.partition("#")[0]).exists(), f"{file.name}: {target}"
+    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+            if "://" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            linked = file.parent / name if name else file
+            assert linked.exists(), f"{file.name}: {target}"
+            assert not anchor or anchor in anchors(linked), f"{file.name}: {target}"
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"`([\w.]+(?:/[\w.-]+)+/?|pyproject\.toml)`", CONTRIBUTING))),
+)
+def test_a_file_that_contributing_names_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_contributing_says_where_each_kind_of_change_goes():
+    headings = re.findall(r"^## (.*)$", CONTRIBUTING, re.M)
+    assert headings == [
+        *("Style", "An RPC", "A setting", "A backend", "A store", "A dashboard view"),
+    ]
+
+
+def test_the_hooks_are_the_checks_of_ci_and_need_no_network():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    in_ci = re.findall(r"^check (make [a-z-]+)", (ROOT / ".ci" / "run").read_text(), re.M)
+    assert [hook["entry"] for hook in hooks] == [each for each in in_ci if each != "make test"]
+
+
+def test_make_ci_and_ci_run_check_the_same():
+    makefile = (ROOT / "Makefile").read_text()
+    (targets,) = re.findall(r"^ci: ([a-z -]+?) ##", makefile, re.M)
+    in_ci = re.findall(r"^check make ([a-z-]+)", (ROOT / ".ci" / "run").read_text(), re.M)
+    assert targets.split() == in_ci
+
+
+PLAIN = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "Makefile", ".ci/run"),
+    *("docs/architecture.md", "docs/concepts.md", "docs/quickstart.md", "docs/operations.md"),
+    *("docs/decisions/*.md", "packaging/*", "scripts/*.py"),
+)
+AVOIDED = re.compile(r"\b(doors?|houses?|told|nobody|anew|whoever|shall|at the most)\b", re.I)
+
+
+@pytest.mark.parametrize("pattern", PLAIN)
+def test_the_words_that_readers_do_not_search_for_are_gone(pattern):
+    files = sorted(ROOT.glob(pattern))
+    assert files
+    found = {
+        f"{file.relative_to(ROOT)}:{number}": match.group()
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if (match := AVOIDED.search(line))
+    }
+    assert found == {}

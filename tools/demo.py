@@ -1,7 +1,7 @@
-"""The hub with a fleet that moves: real llama.cpp servers, simulated hosts and their sidecars.
+"""A hub with a changing fleet: real llama.cpp servers, and simulated hosts with sidecars.
 
-Everything runs on this machine, on ports of its own, in a directory that is gone
-afterwards. Ctrl-C ends it.
+Everything runs on this machine, on free ports and in a temporary directory. Ctrl-C
+stops it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 
 from hub.base.settings import ADMIN_TOKEN_FILE
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_server import OLLAMA, LocalServer
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
@@ -59,14 +59,14 @@ _MODELS = (
 _TROUBLES = {
     Behaviour.HANGING: "hangs",
     Behaviour.HALF_OPEN: "resets its connections",
-    Behaviour.HTML: "answers a web page",
+    Behaviour.HTML: "answers with a web page",
     Behaviour.SLOW: "is slow",
 }
 
 
 @dataclass(slots=True)
 class Host:
-    """A simulated host: its server, and its sidecar once there is one."""
+    """A simulated host: its server, and its sidecar once it has started."""
 
     name: str
     server: FakeServer
@@ -75,7 +75,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HubAddresses:
-    """A running hub."""
+    """The addresses and the admin token of a running hub."""
 
     ws: str
     grpc: str
@@ -87,9 +87,9 @@ def main() -> None:
     """Parses the command line and runs until interrupted."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--hosts", type=int, default=14, help="simulated hosts (default: 14)")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    parser.add_argument("--seed", type=int, help="the same movements again")
+    parser.add_argument("--seed", type=int, help="seed of the random changes, to repeat a run")
     arguments = parser.parse_args()
     logging.getLogger().setLevel(logging.CRITICAL)
     asyncio.run(_until_interrupted(arguments))
@@ -114,7 +114,7 @@ async def _until_interrupted(arguments: argparse.Namespace) -> None:
 
 
 async def demo(arguments: argparse.Namespace) -> None:
-    """Starts everything, prints where to look, and moves it until it is cancelled."""
+    """Starts everything, prints its addresses, and changes the fleet until it is cancelled."""
     chance = random.Random(arguments.seed)  # noqa: S311
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-hub-demo-")))
@@ -134,12 +134,12 @@ async def demo(arguments: argparse.Namespace) -> None:
 
 
 def announce(hub: HubAddresses, hosts: int, llamas: int, *, open_browser: bool) -> None:
-    """Says what runs and where to look, and opens a browser where there is a display."""
+    """Prints what runs and where, and opens a browser if there is a display."""
     url = f"http://{hub.http}/"
     say(f"{hosts} simulated hosts with their sidecars, {llamas} real llama.cpp servers")
     print(f"\n  Dashboard  {url}\n  Token      {hub.token}\n", flush=True)
     print(f"  LLM_HUB_ADDRESS={hub.grpc} LLM_HUB_TOKEN={hub.token} {_command()} top\n", flush=True)
-    print("Ctrl-C ends it. What happens:", flush=True)
+    print("Press Ctrl-C to stop. Events:", flush=True)
     has_display = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
@@ -154,17 +154,17 @@ def say(what: str) -> None:
 
 @asynccontextmanager
 async def running_hub(directory: Path) -> AsyncIterator[HubAddresses]:
-    """A hub in a process of its own, stopped at the end. Raises RuntimeError."""
+    """Runs a hub in a separate process. Raises RuntimeError if it does not start."""
     settings = directory / "hub.toml"
     settings.write_text(f"[probes]\ninterval_s = {PROBE_S}\n[log]\nlevel = 'error'\n")
     data = directory / "data"
-    doors = ("--ws", "--grpc", "--http")
+    listeners = ("--ws", "--grpc", "--http")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hub.cli", "serve", "--data-dir", str(data)),
         *("--config", str(settings)),
-        *(part for door in doors for part in (door, "127.0.0.1:0")),
+        *(part for flag in listeners for part in (flag, "127.0.0.1:0")),
         stdout=asyncio.subprocess.PIPE,
-        # Ctrl-C is for the demo, which then stops the hub.
+        # Only the demo receives Ctrl-C; it then stops the hub.
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -185,7 +185,7 @@ async def running_hub(directory: Path) -> AsyncIterator[HubAddresses]:
 
 
 class Admin:
-    """The few calls that the demo makes as an admin."""
+    """The calls that the demo makes as an admin."""
 
     def __init__(self, stub: AdminServiceStub, token: str) -> None:
         # protoc does not annotate the stub's methods.
@@ -193,7 +193,7 @@ class Admin:
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     async def sidecar_token(self, agent_id: str) -> str:
-        """A new token for that agent."""
+        """Creates a token for that agent."""
         request = CreateTokenRequest(role=ROLE_SIDECAR, agent_id=agent_id)
         answer = await self._stub.CreateToken(request, metadata=self._metadata, timeout=10)
         return str(answer.token)
@@ -201,7 +201,7 @@ class Admin:
     async def register(
         self, host: str, port: int, name: str, agent_id: str, labels: dict[str, str]
     ) -> None:
-        """Registers an endpoint, or gives one that a sidecar registered its name and labels."""
+        """Registers an endpoint, or sets the name and labels of one that a sidecar registered."""
         request = RegisterEndpointRequest(
             host=host, port=port, name=name, agent_id=agent_id, labels=labels
         )
@@ -246,10 +246,10 @@ async def _join(
     }
     await admin.register(server.host, server.port, host.name, host.name, labels)
     is_ollama = isinstance(server.persona, FakeOllama)
-    sightings = (Sighting(f"http://{server.id}", OLLAMA),) if is_ollama else ()
+    servers = (LocalServer(f"http://{server.id}", OLLAMA),) if is_ollama else ()
     simulated = SimulatedHost(host.name, chance, lambda: _loaded_bytes(server.persona))
     token = await admin.sidecar_token(host.name)
-    host.sidecar = SimulatedSidecar(simulated, token, sightings, REPORT_S)
+    host.sidecar = SimulatedSidecar(simulated, token, servers, REPORT_S)
     tasks.create_task(host.sidecar.run(f"ws://{hub.ws}/ws"))
 
 
@@ -262,7 +262,7 @@ def _loaded_bytes(persona: Persona) -> int:
 async def _llama_servers(
     stack: AsyncExitStack, admin: Admin, directory: Path
 ) -> Sequence[LlamaServer]:
-    """Two real llama.cpp servers; none where the wheels are missing."""
+    """Starts two real llama.cpp servers; none if the wheels are missing."""
     try:
         models = [
             write_model(directory / f"tiny-{name}.gguf", name=f"tiny-{name}", seed=seed)
@@ -287,7 +287,7 @@ _HERE = "this-machine"
 async def _real_sidecar(
     stack: AsyncExitStack, admin: Admin, hub: HubAddresses, servers: Sequence[LlamaServer]
 ) -> None:
-    """The reference sidecar for this very machine."""
+    """Starts the reference sidecar for this machine."""
     endpoints = [part for each in servers for part in ("--endpoint", each.id)]
     process = await asyncio.create_subprocess_exec(
         *(
@@ -315,7 +315,7 @@ async def _real_sidecar(
 
 
 async def _move(hosts: Sequence[Host], chance: random.Random) -> None:
-    """Lets something happen every few seconds, for ever."""
+    """Changes something every few seconds until it is cancelled."""
     async with asyncio.TaskGroup() as tasks:
         while True:
             await asyncio.sleep(chance.uniform(1.0, 4.0))
@@ -324,7 +324,7 @@ async def _move(hosts: Sequence[Host], chance: random.Random) -> None:
             if roll < 0.12:
                 tasks.create_task(_trouble(host, chance))
             elif roll < 0.17 and host.sidecar is not None:
-                say(f"{host.name}: its sidecar loses the connection")
+                say(f"{host.name}: its sidecar loses its connection")
                 await host.sidecar.drop()
             elif isinstance(host.server.persona, FakeOllama):
                 _change_models(host.name, host.server.persona, chance)
@@ -377,8 +377,8 @@ def _change_queue(persona: Persona, chance: random.Random) -> None:
 
 
 def _command() -> str:
-    beside = Path(sys.executable).with_name("llm-hub")
-    return str(beside) if beside.exists() else "llm-hub"
+    command = Path(sys.executable).with_name("llm-hub")
+    return str(command) if command.exists() else "llm-hub"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The real llama.cpp server, from the wheel `xllamacpp`, with a tiny random model.
 
-It runs in a process of its own: it can be killed, started again with another
-model, and its native threads never meet those of whoever runs it.
+It runs in a separate process, so that a caller can kill it and restart it with another
+model, and its native threads stay apart from the caller's.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _START_S = 30.0
 
 
 def write_model(path: Path, *, name: str, context: int = 512, seed: int = 7) -> Path:
-    """Writes a llama model of one layer with random weights: 96 words, 32 dimensions."""
+    """Writes a llama model with one layer and random weights: 96 tokens, 32 dimensions."""
     import gguf
     import numpy as np
 
@@ -74,7 +74,7 @@ class LlamaServer:
 
     @property
     def id(self) -> str:
-        """The address as the hub names it."""
+        """The endpoint id of the server in the hub."""
         return f"{self.host}:{self.port}"
 
 
@@ -90,7 +90,10 @@ async def running_llama(
     sleep_idle_s: int = -1,
     port: int = 0,
 ) -> AsyncIterator[LlamaServer]:
-    """Runs the server until the block ends; a fixed port lets it return to its place."""
+    """Runs the server until the block ends; a fixed `port` lets it restart at the same address.
+
+    Raises RuntimeError if it does not start, and TimeoutError after 30 s.
+    """
     settings = {
         "model": str(model),
         "alias": alias,
@@ -121,7 +124,7 @@ async def running_llama(
     finally:
         if process.returncode is None:
             process.kill()
-        # Reads what is left, so that the pipe's transport closes with its loop.
+        # Read the rest, so that the pipe's transport closes before the event loop does.
         await process.communicate()
 
 
@@ -149,7 +152,7 @@ def _serve(settings: dict[str, object]) -> None:
         params.api_keys = [settings["api_key"]]
     server = xllamacpp.Server(params)
     print("listening", str(server.listening_address).rpartition(":")[2], flush=True)
-    # Ends with its parent, whose end of the pipe closes.
+    # Returns when the parent exits and its end of the pipe closes.
     sys.stdin.read()
 
 

@@ -1,4 +1,4 @@
-"""Measures the sidecar's memory and processor time beside a real hub (Linux only).
+"""Measures the sidecar's memory and CPU time with a real hub (Linux only).
 
 usage: python -m tools.measure_sidecar [seconds]
 """
@@ -18,19 +18,19 @@ START_S = 5.0
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time so far, of the process and the children it waited for."""
+    """User and system time so far, in seconds, of the process and its reaped children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that was resident at a time."""
+    """The peak resident memory, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 async def measure(seconds: float) -> None:
-    """Prints the figures."""
+    """Runs the measurement and prints the figures."""
     with tempfile.TemporaryDirectory() as directory:
         async with hub_process(Path(directory) / "data") as hub, Fleet() as fleet:
             ollama = await fleet.add(FakeOllama("llama3.1:8b"))
@@ -45,7 +45,7 @@ async def measure(seconds: float) -> None:
                 start = cpu_seconds(pid)
                 await asyncio.sleep(seconds)
                 spent = cpu_seconds(pid) - start
-                print(f"start      {start:.2f} s of processor time")
+                print(f"start      {start:.2f} s of CPU time")
                 print(f"steady     {100 * spent / seconds:.3f} % of a core over {seconds:g} s")
                 print(f"peak RSS   {peak_mib(pid):.1f} MiB")
 

@@ -1,7 +1,7 @@
-"""Hosts that do not exist: their resources walk at random, and their sidecars are real frames.
+"""Simulated hosts: their resources are random walks, and their sidecars send real frames.
 
-A simulated sidecar speaks through the reference sidecar's own conversation, over
-a real WebSocket; only what it reports of its host is made up.
+A simulated sidecar uses the reference sidecar's own conversation over a real
+WebSocket. Only the resources that it reports are invented.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from hub.sidecar.backoff import Backoff
+from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.ending import Ending, ending_of_close
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 
 GIB = 1 << 30
 _KINDS = (
@@ -31,7 +31,7 @@ _KINDS = (
 
 @dataclass(slots=True)
 class Walk:
-    """A share, 0 to 1, that wanders and is drawn back to where it feels at home."""
+    """A share, 0 to 1, that drifts at random and tends to return to `home`."""
 
     random: random.Random
     home: float
@@ -41,7 +41,7 @@ class Walk:
         self.value = self.home
 
     def step(self) -> float:
-        """Moves on; returns the new value."""
+        """Takes one step; returns the new value."""
         if self.random.random() < 0.03:
             self.home = self.random.uniform(0.05, 0.95)
         drift = 0.15 * (self.home - self.value) + self.random.gauss(0.0, 0.04)
@@ -71,7 +71,7 @@ class SimulatedHost:
         )
 
     def read(self) -> dict[str, object]:
-        """The fields of a `resource_report`, a moment later than the last."""
+        """The fields of the next `resource_report`."""
         name, vram, watts = self.gpu
         whole = vram * self.gpu_count
         busy = self._busy.step()
@@ -98,20 +98,20 @@ class SimulatedHost:
 
 
 class SimulatedSidecar:
-    """Reports a simulated host until it is cancelled; comes back when the hub does."""
+    """Reports a simulated host until it is cancelled; reconnects after the hub restarts."""
 
     def __init__(
-        self, host: SimulatedHost, token: str, sightings: tuple[Sighting, ...], interval_s: float
+        self, host: SimulatedHost, token: str, servers: tuple[LocalServer, ...], interval_s: float
     ) -> None:
         self._host = host
         self._identity = Identity(host.agent_id, token)
-        self._sightings = sightings
+        self._servers = servers
         self._interval_ms = round(interval_s * 1000)
         self._connection: ClientConnection | None = None
 
     async def run(self, url: str) -> None:
-        """Keeps a connection to the hub's WebSocket door."""
-        backoff = Backoff(random.random)
+        """Keeps a connection to the hub's WebSocket server."""
+        backoff = ReconnectDelay(random.random)
         while True:
             try:
                 async with connect(url, compression=None, close_timeout=1) as connection:
@@ -123,18 +123,18 @@ class SimulatedSidecar:
             await asyncio.sleep(backoff.delay_ms(ending, 60_000) / 1000)
 
     async def drop(self) -> None:
-        """Loses the connection, as a host does whose network hiccups."""
+        """Closes the connection, as a network failure would."""
         if self._connection is not None:
             await self._connection.close(1001, "network hiccup")
 
     async def _converse(self, connection: ClientConnection) -> Ending:
         conversation = Conversation(
-            self._identity, self._sightings, interval_ms=self._interval_ms, now_ms=_now_ms()
+            self._identity, self._servers, interval_ms=self._interval_ms, now_ms=_now_ms()
         )
         try:
             while conversation.ending is None:
                 sample = self._host.read() if _now_ms() >= conversation.wake_ms else None
-                while frame := conversation.next_frame(sample, self._sightings, _now_ms()):
+                while frame := conversation.next_frame(sample, self._servers, _now_ms()):
                     await connection.send(json.dumps(frame))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0, conversation.wake_ms - _now_ms()) / 1000):

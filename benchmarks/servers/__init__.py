@@ -1,1 +1,1 @@
-"""The server processes that are measured: the hub, and the bare-library floors."""
+"""The measured server processes: the hub, and the bare-library floors."""

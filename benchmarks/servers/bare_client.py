@@ -1,7 +1,7 @@
-"""The floor of the probes: aiohttp asking the same routes as often, and making nothing of it.
+"""The floor of the probes: aiohttp requests the same routes as often and ignores the responses.
 
-Arguments: a file of addresses, one a line, and the interval in seconds. On SIGUSR1
-it says how many rounds it has made.
+Arguments: a file of addresses, one per line, and the interval in seconds. On SIGUSR1
+it prints the number of completed rounds.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from benchmarks.servers import ready
 
 
 class Rounds:
-    """Asks each address once an interval, as the hub asks an Ollama."""
+    """Requests each address once per interval, as the hub probes an Ollama server."""
 
     def __init__(self, session: aiohttp.ClientSession, interval_s: float) -> None:
         self.made = 0
@@ -25,7 +25,7 @@ class Rounds:
         self._interval_s = interval_s
 
     async def ask(self, address: str) -> None:
-        """Asks until it is cancelled."""
+        """Requests one address until it is cancelled."""
         await asyncio.sleep(random.random() * self._interval_s)
         wants_all = True
         while True:

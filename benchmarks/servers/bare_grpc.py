@@ -1,8 +1,8 @@
-"""The floor of the gRPC door: grpc.aio that answers prepared bytes, durably where asked.
+"""The floor of the gRPC server: grpc.aio that returns prepared bytes, or writes durably.
 
 Arguments: a file for the durable calls, then files with the answers. A call of
-/bare/<n> gets the n-th answer; /bare/durable gets its own request back once a
-row is on disk, with one SQLite commit for all the calls that wait.
+/bare/<n> returns the n-th answer. /bare/durable returns its own request once a
+row is on disk, with one SQLite commit for all waiting calls.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The floor of the HTTP door: aiohttp that answers prepared bytes: /<n> gets the n-th file."""
+"""The floor of the HTTP server: aiohttp that returns the n-th prepared file for /<n>."""
 
 import sys
 from pathlib import Path

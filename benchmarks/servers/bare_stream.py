@@ -1,7 +1,7 @@
-"""The floor of WatchRegistry: grpc.aio streams that all write the same bytes when told to.
+"""The floor of WatchRegistry: grpc.aio streams that all write the same bytes on demand.
 
-Argument: a file with the bytes. Each call of /bare/ring has every open stream of
-/bare/watch write them once.
+Argument: a file with the bytes. On each call of /bare/ring, every open stream of
+/bare/watch writes them once.
 """
 
 import asyncio

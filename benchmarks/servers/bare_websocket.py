@@ -1,4 +1,4 @@
-"""The floor of the WebSocket door: the bare library, which parses the JSON and drops it."""
+"""The floor of the WebSocket server: the bare library, which parses and discards the JSON."""
 
 import orjson
 import uvloop

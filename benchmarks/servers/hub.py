@@ -1,8 +1,8 @@
-"""The hub as it is, with a fleet that has been observed already where asked.
+"""The real hub, optionally with a fleet that it has already observed.
 
-Settings come from the environment. The argument is the number of models that
-every endpoint of the store shall have: what a probe of a real server would tell.
-On SIGUSR1 it says what its store has counted.
+Settings come from the environment. The argument is the number of models of every
+endpoint in the store, as a probe of a real server would find them; 0 for no
+observation. On SIGUSR1 it prints its counters.
 """
 
 import asyncio
@@ -19,25 +19,25 @@ from hub.base.clock import SystemClock
 from hub.base.load_settings import load_settings
 from hub.base.settings import Settings
 from hub.server import logs
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.server.process import settle_collector
 
 
-class MeasuredHub(Hub):
-    """A hub that can be told what its probes would have seen, and asked what it counts."""
+class MeasuredHub(HubServer):
+    """A hub that accepts observations without probes, and exposes its counters."""
 
     def observe_all(self, models: int, now_ms: int) -> None:
-        """Every endpoint is healthy and has so many models."""
-        registry = self._require_registry()
-        for number, record in enumerate(list(registry.endpoints())):
-            self._observed(record.message.id, observation(number, models, now_ms))
+        """Records every endpoint as healthy, with that many models."""
+        fleet = self._require_fleet()
+        for number, record in enumerate(list(fleet.registry.endpoints())):
+            fleet.observe(record.message.id, observation(number, models, now_ms))
 
     def counted(self) -> dict[str, int]:
-        """Transactions on disk, the batches in them, and what the probes did."""
-        probes = self._probes.stats
+        """Transactions on disk, the batches in them, and the results of the probes."""
+        probes = self._require_fleet().probes.stats
         return {
-            "transactions": self._store.commits,
-            "batches": self._store.batches,
+            "transactions": self._storage.store.commits,
+            "batches": self._storage.store.batches,
             "probes": probes.probes,
             "failures": probes.failures,
             "worst_lateness_ms": probes.worst_lateness_ms,

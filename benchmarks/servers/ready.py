@@ -1,4 +1,4 @@
-"""How a measured server talks to the benchmark: JSON lines on its standard output."""
+"""The protocol between a measured server and the benchmark: JSON lines on standard output."""
 
 import asyncio
 import json
@@ -8,17 +8,17 @@ from benchmarks.machine import raise_open_files
 
 
 def say(**values: object) -> None:
-    """Tells the benchmark something."""
+    """Prints a JSON line for the benchmark."""
     print(json.dumps(values), flush=True)
 
 
 def prepare() -> None:
-    """What every server does before it opens: makes room for 10,000 sockets."""
+    """Raises the limit of open files for 10,000 sockets; every server calls this first."""
     raise_open_files()
 
 
 async def until_stopped() -> None:
-    """Returns when the benchmark ends the server."""
+    """Returns when the benchmark stops the server."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
-"""10,000 endpoints probed every 30 s: CPU, memory, requests meanwhile, and punctuality.
+"""10,000 endpoints probed every 30 s: CPU, memory, latency of requests, lateness of probes.
 
-The fleet runs in a process of its own (`tools.fleetsim`), the hub is the whole
-hub. What a request takes is compared with a hub that probes nothing.
+The fleet runs in a separate process (`tools.fleetsim`); the hub is the complete
+hub. The latency of requests is compared with a hub that probes nothing.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _MIB = 1024 * 1024
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of a fleet that answers, and of one of which half hangs."""
+    """Measures a fleet that answers, and a fleet of which half hangs."""
     seconds = 20.0 if quick else 60.0
     async with (
         hubs.running_hub(endpoints=_COUNT, models=5) as hub,
@@ -43,7 +43,7 @@ async def run(*, quick: bool) -> list[Row]:
 
 
 async def _floor(seconds: float) -> float:
-    """The CPU microseconds of asking one server, without a hub."""
+    """The CPU microseconds of one probe's requests, without a hub."""
     async with _fleet(("ok",)) as addresses:
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("\n".join(addresses))
@@ -70,7 +70,8 @@ async def _probed(
         ) as hub,
         hubs.channel(hub.grpc_port) as channel,
     ):
-        # All are known, and those that hang unhealthy, after two intervals and a bit.
+        # After a little more than two intervals, every status is known and the hanging
+        # endpoints are unhealthy. A fleet that answers takes one interval.
         await asyncio.sleep(_INTERVAL_S * (2.4 if "hanging" in behaviours else 1.2))
         counted, cpu_s, started = await hub.process.ask(), hub.process.cpu_s, time.monotonic()
         await asyncio.sleep(seconds)
@@ -81,7 +82,7 @@ async def _probed(
         late_s = (await hub.process.ask())["worst_lateness_ms"] / 1000
         found = await _healthy(channel, hub)
         if found != healthy:
-            raise RuntimeError(f"{found} of {healthy} living endpoints are healthy")
+            raise RuntimeError(f"{found} endpoints are healthy, expected {healthy}")
     share = used_s / elapsed_s * 100
     return [
         Row(work=name, unit="% of a core", subject=share, budget=at_most(35)),
@@ -108,7 +109,7 @@ async def _probed(
 
 @contextlib.asynccontextmanager
 async def _fleet(behaviours: Sequence[str]) -> AsyncIterator[list[str]]:
-    """The addresses of fake servers in a process of their own."""
+    """Runs fake servers in a separate process; yields their addresses."""
     arguments = [f"--behaviour={behaviour}" for behaviour in behaviours]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.fleetsim", "--spread", f"--count={_COUNT}", *arguments),
@@ -127,7 +128,7 @@ async def _fleet(behaviours: Sequence[str]) -> AsyncIterator[list[str]]:
 
 
 async def _requests(channel: grpc.aio.Channel, hub: hubs.RunningHub, seconds: float) -> list[float]:
-    """The milliseconds that pages of 100 take, asked for at a steady pace."""
+    """The latency in milliseconds of pages of 100, requested at a steady pace."""
     stub = RegistryServiceStub(channel)
     request = ListEndpointsRequest(page_size=100)
     taken = []

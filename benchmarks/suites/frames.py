@@ -1,4 +1,4 @@
-"""`resource_report` and `ping` over WebSocket, against a bare `websockets` server."""
+"""`resource_report` and `ping` over WebSocket, compared with a bare `websockets` server."""
 
 import socket
 import time
@@ -20,7 +20,7 @@ _COALESCED = 64
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU a frame, and of the time to a pong."""
+    """Measures the CPU per frame, and the time to a pong."""
     rounds = 2 if quick else 7
     rows = await _in_turn_over_many(rounds, cycles=5 if quick else 30)
     rows += await _over_few(rounds, seconds=0.5 if quick else 2.5)
@@ -117,7 +117,7 @@ async def _pongs(rounds: int, pings: int) -> list[Row]:
 async def _pair(
     connections: int,
 ) -> AsyncIterator[tuple[hubs.RunningHub, list[socket.socket], ServerProcess, list[socket.socket]]]:
-    """A hub with so many identified sidecars, and the floor with as many connections."""
+    """Runs a hub with that many identified sidecars, and the floor with as many connections."""
     async with hubs.running_hub(agents=connections) as hub, serving("bare_websocket") as floor:
         identifies = [ws_client.identify_frame(*agent) for agent in hub.fleet.agents]
         of_hub = await ws_client.connect_many(hub.ws_port, [*identifies])
@@ -132,9 +132,9 @@ async def _pair(
 
 
 async def _each_in_turn(server: ServerProcess, sockets: list[socket.socket], cycles: int) -> Sample:
-    """Frame after frame; a ping after each cycle keeps the generator from running ahead.
+    """Sends frame after frame; a ping after each cycle stops the generator from running ahead.
 
-    So no connection ever has more than one frame that waits, and none is coalesced.
+    No connection ever has more than one waiting frame, and no frames are coalesced.
     """
     report = ws_client.RESOURCE_REPORT
     ws_client.answer_keepalives(sockets)
@@ -147,7 +147,7 @@ async def _each_in_turn(server: ServerProcess, sockets: list[socket.socket], cyc
 
 
 async def _paced(server: ServerProcess, sockets: list[socket.socket], frames: int) -> Sample:
-    """A frame every 50 µs, on time: so the server wakes up for almost every one."""
+    """Sends a frame every 50 µs, so that the server wakes up for almost every one."""
     report, clock, interval = ws_client.RESOURCE_REPORT, time.perf_counter, 1 / _PACE_PER_S
     ws_client.answer_keepalives(sockets)
     before, due = server.cpu_s, clock()
@@ -161,7 +161,7 @@ async def _paced(server: ServerProcess, sockets: list[socket.socket], frames: in
 
 
 async def _saturating(server: ServerProcess, sockets: list[socket.socket], frames: int) -> Sample:
-    """As many as the server takes, with many frames in one segment."""
+    """Sends as many frames as the server accepts, with many frames in one segment."""
     reports = ws_client.RESOURCE_REPORT * _COALESCED
     ws_client.answer_keepalives(sockets)
     before, started = server.cpu_s, time.perf_counter()
@@ -183,18 +183,18 @@ async def _ping_pong(server: ServerProcess, connection: socket.socket, pings: in
 
 
 def _wait_until_read(sockets: list[socket.socket]) -> None:
-    """Returns when the server has answered a ping on each socket: all before it is done."""
+    """Returns when the server has answered a ping on each socket, and so read all before it."""
     for connection in sockets:
         connection.sendall(ws_client.PING)
     for connection in sockets:
         while not (answers := ws_client.texts(connection, connection.recv(4096))):
             pass
         if b'"pong"' not in answers[0]:
-            raise ConnectionError(f"no pong but {answers[0]!r}")
+            raise ConnectionError(f"expected a pong, got {answers[0]!r}")
 
 
 async def _require_stored(channel: grpc.aio.Channel, hub: hubs.RunningHub, agents: int) -> None:
-    """Raises RuntimeError where the hub has not stored a report of every agent."""
+    """Raises RuntimeError if the hub has not stored a report of every agent."""
     reply = await RegistryServiceStub(channel).GetSnapshot(
         GetSnapshotRequest(), metadata=hub.metadata
     )

@@ -1,4 +1,4 @@
-"""Lists while endpoints hang: probes that wait must not make anybody wait."""
+"""Lists while endpoints hang: waiting probes must not delay callers."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import ListEndpointsRequest
 
 _HANGING, _LIVE = 20, 100
-# Every endpoint is probed all the time, so that there is always a probe that hangs.
+# The hub probes every endpoint continuously, so that some probe always hangs.
 _SETTINGS = {"LLM_HUB_PROBES__INTERVAL_S": "1"}
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of failed calls, and of the time that 99 of 100 lists take."""
+    """Measures failed calls and the p99 of lists."""
     calls = 500 if quick else 4000
     async with _simulated("ok", _LIVE) as live, _simulated("hanging", _HANGING) as hanging:
         idle, idle_failed = await _lists(live, calls)
@@ -47,7 +47,7 @@ async def run(*, quick: bool) -> list[Row]:
 
 
 async def _lists(servers: list[str], calls: int) -> tuple[float, int]:
-    """The p99 in milliseconds, and the failed calls, of a hub with these endpoints."""
+    """The p99 in milliseconds and the number of failed calls of a hub with these endpoints."""
     async with hubs.running_hub(settings=_SETTINGS) as hub, hubs.channel(hub.grpc_port) as channel:
         register = channel.unary_unary(rpc("RegisterEndpoint").path)
         for server in servers:
@@ -62,7 +62,7 @@ async def _lists(servers: list[str], calls: int) -> tuple[float, int]:
             sent = time.perf_counter()
             try:
                 await call(wanted, metadata=hub.metadata, timeout=5)
-            except Exception:  # whatever it is, a caller was not answered
+            except Exception:  # whatever the error, the caller got no answer
                 failed += 1
             times.append((time.perf_counter() - sent) * 1e3)
             await asyncio.sleep(0.001)
@@ -71,7 +71,7 @@ async def _lists(servers: list[str], calls: int) -> tuple[float, int]:
 
 @contextlib.asynccontextmanager
 async def _simulated(behaviour: str, count: int) -> AsyncIterator[list[str]]:
-    """Fake servers in a process of their own; yields their addresses."""
+    """Runs fake servers in a separate process; yields their addresses."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tools.fleetsim", "--behaviour", behaviour, "--count", str(count)),

@@ -1,4 +1,4 @@
-"""What services read over gRPC and HTTP, against echoes of the same bytes."""
+"""Reads over gRPC and HTTP, compared with echoes of the same bytes."""
 
 import asyncio
 import http.client
@@ -30,7 +30,7 @@ Unary = Callable[[bytes], Awaitable[bytes]]
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU a call, and of the time that lists over HTTP take."""
+    """Measures the CPU per call, and the duration of lists over HTTP."""
     rounds = 2 if quick else 7
     rows = await _over_grpc(rounds, small=800 if quick else 4000, large=100 if quick else 300)
     for endpoints in (_ENDPOINTS, _MANY_ENDPOINTS):
@@ -84,7 +84,7 @@ async def _over_grpc(rounds: int, small: int, large: int) -> list[Row]:
 
 
 def _unary(channel: grpc.aio.Channel, path: str, metadata: tuple[tuple[str, str], ...]) -> Unary:
-    """A call of bytes: the load generator neither encodes nor decodes."""
+    """A call with raw bytes: the load generator neither encodes nor decodes."""
     call = channel.unary_unary(path)
 
     async def send(request: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Durable registrations, against a bare call with one SQLite commit for all that wait.
+"""Durable registrations, compared with a bare call with one SQLite commit for all waiting calls.
 
-The hub's figures include the first probe, which each registration starts; where
-nothing listens, as here, the connection is refused at once.
+The hub's figures include the first probe, which each registration starts. Nothing
+listens on the registered addresses, so each connection is refused immediately.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 
 _CALLERS = 32
 _REGISTER = rpc("RegisterEndpoint").path
-# Apart from the addresses of other measurements.
+# Separate from the addresses of other measurements.
 _FIRST_HOST = 1 << 20
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of registrations a second, their CPU, and how many share a transaction."""
+    """Measures registrations per second, their CPU, and how many share a transaction."""
     rounds = 2 if quick else 5
     hosts = counting(_FIRST_HOST)
     with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:

@@ -1,4 +1,4 @@
-"""What services come for: a change told to a thousand watchers, selections, the local copy."""
+"""The load of services: a change sent to 1,000 watchers, selections, the local copy."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ _WATCHERS, _CONNECTIONS = 1000, 10
 _ENDPOINTS, _MODELS = 1000, 5
 _CALLERS = 8
 _MODEL = "qwen3:8b"
-# Longer than a measurement: marks of progress are not what is measured.
+# Longer than a measurement, so that no progress marks are sent during it.
 _QUIET_S = 300
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU a watcher and a selection, and of the time that the local copy takes."""
+    """Measures the CPU per watcher, per selection and per selection from the local copy."""
     return [
         *await _watching(rounds=3 if quick else 7, changes=5 if quick else 20),
         *await _selecting(rounds=3 if quick else 7, calls=1500 if quick else 4000),
@@ -36,31 +36,31 @@ async def run(*, quick: bool) -> list[Row]:
 
 
 class _Watchers:
-    """Open streams, and when each of them got its last response."""
+    """Open streams, and the time at which each of them received its last response."""
 
     def __init__(self) -> None:
         self.left = 0
-        self.told: list[float] = []
-        self.all_told = asyncio.Event()
+        self.received: list[float] = []
+        self.all_received = asyncio.Event()
 
     def expect(self) -> None:
         self.left = _WATCHERS
-        self.told.clear()
-        self.all_told.clear()
+        self.received.clear()
+        self.all_received.clear()
 
     async def read(self, call: "grpc.aio.UnaryStreamCall[bytes, bytes]") -> None:
         async for _ in call:
-            self.told.append(time.perf_counter())
+            self.received.append(time.perf_counter())
             self.left -= 1
             if not self.left:
-                self.all_told.set()
+                self.all_received.set()
 
 
 @contextlib.asynccontextmanager
 async def _streams(
     port: int, path: str, request: bytes, metadata: tuple[tuple[str, str], ...]
 ) -> AsyncIterator[_Watchers]:
-    """A thousand streams over a few connections, after the first response of each."""
+    """Opens 1,000 streams over a few connections; yields after the first response of each."""
     watchers = _Watchers()
     watchers.expect()
     async with contextlib.AsyncExitStack() as stack:
@@ -73,7 +73,7 @@ async def _streams(
         ]
         tasks = [asyncio.create_task(watchers.read(call)) for call in calls]
         async with asyncio.timeout(120):
-            await watchers.all_told.wait()
+            await watchers.all_received.wait()
         yield watchers
         for task in tasks:
             task.cancel()
@@ -111,10 +111,10 @@ async def _watching(rounds: int, changes: int) -> list[Row]:
 
                     taken = await in_turn(
                         rounds,
-                        hub=_telling(hub.process, of_hub, change, changes),
-                        floor=_telling(floor, of_floor, rung, changes),
+                        hub=_sending(hub.process, of_hub, change, changes),
+                        floor=_sending(floor, of_floor, rung, changes),
                     )
-    work = f"a change told to {_WATCHERS:,} watchers"
+    work = f"a change sent to {_WATCHERS:,} watchers"
     return [
         Row(
             work=work,
@@ -133,7 +133,7 @@ async def _watching(rounds: int, changes: int) -> list[Row]:
     ]
 
 
-def _telling(
+def _sending(
     server: ServerProcess,
     watchers: _Watchers,
     change: Callable[[int], Awaitable[None]],
@@ -146,8 +146,8 @@ def _telling(
             started = time.perf_counter()
             await change(number)
             async with asyncio.timeout(60):
-                await watchers.all_told.wait()
-            delays += [(told - started) * 1e3 for told in watchers.told]
+                await watchers.all_received.wait()
+            delays += [(received - started) * 1e3 for received in watchers.received]
         cpu_s = server.cpu_s - before
         return {
             "cpu_us": cpu_s / (changes * _WATCHERS) * 1e6,

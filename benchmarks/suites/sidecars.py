@@ -1,4 +1,4 @@
-"""Thousands of sidecars connect, identify and idle, against bare handshakes."""
+"""Thousands of sidecars connect, identify and idle, compared with bare handshakes."""
 
 import asyncio
 import resource
@@ -18,11 +18,11 @@ _KIB = 1024
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU a sidecar, of its growth with their number, and of idle memory."""
+    """Measures the CPU per sidecar, its growth with their number, and the idle memory."""
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     count = min(2000 if quick else _WANTED, (hard_limit - _SPARE_FILES) // _STEP * _STEP)
     if not quick and count < _WANTED:
-        print(f"sidecars: only {count:,}, as no more files may be open", file=sys.stderr)
+        print(f"sidecars: only {count:,}, because of the limit of open files", file=sys.stderr)
     taken = await in_turn(
         1 if quick else 2, warm_up=False, hub=lambda: _hub(count), floor=lambda: _floor(count)
     )
@@ -78,7 +78,7 @@ async def _floor(count: int) -> Sample:
 async def _connect(
     server: ServerProcess, port: int, identifies: list[bytes | None]
 ) -> dict[str, float]:
-    """Connects in steps, after some that warm the server up."""
+    """Connects in steps, after some connections that warm up the server."""
     open_sockets = await ws_client.connect_many(port, identifies[:_WARM_UP])
     wanted = identifies[_WARM_UP:]
     try:
@@ -98,7 +98,7 @@ async def _connect(
     return {
         "refused": len(identifies) - len(open_sockets),
         "cpu_us": sum(steps) / len(steps),
-        # The keepalive of those that are connected already grows with them.
+        # The cost of keepalives grows with the number of open connections.
         "growth": steps[-1] / steps[0],
         "kib": grown / len(wanted) / _KIB,
     }

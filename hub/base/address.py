@@ -1,4 +1,4 @@
-"""Addresses: where an endpoint answers, where a door listens, and what both are called.
+"""Addresses: where an endpoint answers, where a server listens, and how both are written.
 
 One address has one spelling here: host names in lower case and without the
 root's dot, IP addresses in their canonical form (RFC 5952 for IPv6), so that
@@ -112,7 +112,7 @@ def parse_endpoint_url(text: str) -> EndpointAddress:
 
 
 def parse_listen_address(text: str) -> tuple[str, int]:
-    """Reads "HOST:PORT" strictly: both are there, port 0 asks the system for one.
+    """Reads "HOST:PORT" strictly: both are required; port 0 lets the system choose.
 
     Returns host (without brackets) and port. Raises AddressError.
     """
@@ -145,7 +145,7 @@ def _split_authority(text: str) -> tuple[str, str | None]:
             raise AddressError(f"{_shown(text)} has {_shown(rest)} where a port should stand")
         return host + bracket, rest[1:]
     if text.count(":") > 1:
-        # "::1" alone is plain; in "::1:80" nobody can tell where the port begins.
+        # "::1" alone is plain; in "::1:80" it is unclear where the port begins.
         try:
             ipaddress.IPv6Address(text)
         except ipaddress.AddressValueError:

@@ -1,11 +1,17 @@
-"""The hub's clock. Only shells hold one; everything else is told the time."""
+"""The hub's clock. Only code that does I/O holds one; everywhere else time is an argument."""
 
+import asyncio
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
+
+# The event loop's clock stops while a machine sleeps, the hub's clock does not: after a
+# sleep an alarm is late by at most this time.
+_LONGEST_WAIT_S: Final = 60.0
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """Knows the time."""
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch; never goes back within a process."""
@@ -15,9 +21,9 @@ class Clock(Protocol):
 class SystemClock:
     """Wall time at the start plus monotonic time since.
 
-    A wall clock that is set back must not stretch a deadline or reorder
-    timestamps, so it is read once and the monotonic clock carries it on.
-    CLOCK_BOOTTIME, where there is one, also counts the time a laptop sleeps.
+    A wall clock that is set back must not stretch a deadline or reorder timestamps, so
+    it is read only once. CLOCK_BOOTTIME, if the system has it, also counts the time that
+    a laptop sleeps.
     """
 
     def __init__(self) -> None:
@@ -30,7 +36,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved: time as an argument."""
+    """A clock for tests: it stands still until it is moved."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         self._now_ms = now_ms
@@ -42,3 +48,29 @@ class ManualClock:
     def advance(self, milliseconds: int) -> None:
         """Moves the clock forward."""
         self._now_ms += milliseconds
+
+
+class Alarm:
+    """Calls back once when the hub's clock has reached a time, unless it is cancelled."""
+
+    def __init__(self, clock: Clock, at_ms: int, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._at_ms = at_ms
+        self._callback = callback
+        self._timer: asyncio.TimerHandle
+        self._wait()
+
+    def cancel(self) -> None:
+        """Prevents the call. Idempotent."""
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        wait_s = max(0.0, (self._at_ms - self._clock.now_ms()) / 1000)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(min(wait_s, _LONGEST_WAIT_S), self._look)
+
+    def _look(self) -> None:
+        if self._clock.now_ms() >= self._at_ms:
+            self._callback()
+        else:
+            self._wait()

@@ -1,4 +1,4 @@
-"""A name for each request, so that what a caller was told can be found in the log."""
+"""An id for each request, so that an error that a caller got can be found in the log."""
 
 import itertools
 import secrets
@@ -11,12 +11,12 @@ _numbers = itertools.count(1)
 
 
 def begin() -> str:
-    """Gives the work of this task a new id, which the log adds to every event of it."""
+    """Gives the current task a new request id, which the log adds to its events."""
     id_ = f"{_prefix}-{next(_numbers):x}"
     _current.set(id_)
     return id_
 
 
 def current() -> str:
-    """The id of what this task works on, or ""."""
+    """The request id of the current task, or ""."""
     return _current.get()

@@ -99,56 +99,56 @@ class WsSettings(Listener):
     """The WebSocket door."""
 
     address: ListenAddress = "127.0.0.1:4000"
-    """where it listens, HOST:PORT; port 0 picks one"""
+    """listening address, HOST:PORT; with port 0 the system picks a port"""
     path: Annotated[str, AfterValidator(_ws_path)] = "/ws"
-    """the path that sidecars connect to"""
+    """path that sidecars connect to"""
     identify_timeout_s: Seconds = 10.0
-    """seconds that a connection may take to identify"""
+    """seconds within which a connection must identify"""
     max_frame_bytes: Bytes = 65_536
-    """the longest frame that is accepted, in bytes"""
+    """maximum size of a frame, in bytes"""
     ping_interval_s: Seconds = 20.0
-    """seconds between two pings to a connection"""
+    """seconds between two pings on a connection"""
     ping_timeout_s: Seconds = 20.0
-    """seconds that a pong may take before the connection is given up"""
+    """seconds to wait for a pong before the hub closes the connection"""
     max_connections: Count = 20_000
-    """the most connections at a time"""
+    """maximum number of open connections"""
     trusted_proxies: Networks = ()
-    """CIDR blocks of proxies whose X-Forwarded-For is believed, at all doors"""
+    """CIDR blocks of proxies whose X-Forwarded-For the hub trusts, on every transport"""
 
 
 class GrpcSettings(Listener):
     """The gRPC door."""
 
     address: ListenAddress = "127.0.0.1:50051"
-    """where it listens, HOST:PORT; port 0 picks one"""
+    """listening address, HOST:PORT; with port 0 the system picks a port"""
     max_message_bytes: Bytes = 4_194_304
-    """the longest request that is accepted, in bytes"""
+    """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
-    """the most calls at a time, streams among them"""
+    """maximum number of concurrent calls, including streams"""
 
 
 class HttpSettings(Listener):
     """The HTTP door."""
 
     address: ListenAddress = "127.0.0.1:8080"
-    """where it listens, HOST:PORT; port 0 picks one"""
+    """listening address, HOST:PORT; with port 0 the system picks a port"""
     max_body_bytes: Bytes = 1_048_576
-    """the longest request body that is accepted, in bytes"""
+    """maximum size of a request body, in bytes"""
     max_connections: Count = 2_000
-    """the most connections at a time; one more is closed at once"""
+    """maximum number of open connections; the hub closes any further one immediately"""
     public_metrics: bool = False
-    """whether /metrics may be read without a reader token"""
+    """whether /metrics is readable without a token"""
 
 
 class TlsSettings(Section):
     """TLS for all three doors; without a certificate they speak plain text."""
 
     cert_file: str = ""
-    """the hub's certificate in PEM, those that lead to its root after it; empty: no TLS"""
+    """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""
     key_file: str = ""
-    """the certificate's key in PEM, not encrypted"""
+    """PEM file with the certificate's key, not encrypted"""
     client_ca_file: str = ""
-    """certificates in PEM, one of which must have signed the caller's own; empty: it needs none"""
+    """PEM file with the CAs of client certificates; empty: clients need no certificate"""
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
@@ -159,76 +159,82 @@ class TlsSettings(Section):
         return self
 
 
-class ProbeConfig(Section):
-    """Health probes."""
+class ProbeSettings(Section):
+    """Health probes.
+
+    `doubtful_concurrency` is larger than `concurrency` because its probes may each hang
+    for the whole timeout: 5,000 dead endpoints every 30 s at 5 s each are 833 at a time.
+    `per_host` applies to each of the three limits on its own, so that an endpoint that
+    hangs cannot use up the share of its living neighbours.
+    """
 
     interval_s: Seconds = 30.0
     """seconds between two probes of an endpoint"""
     jitter: Share = 0.1
-    """the share of the interval by which it varies, 0 to 0.5"""
+    """random variation of the interval, as a share of it, 0 to 0.5"""
     connect_timeout_s: Seconds = 3.0
-    """seconds that connecting may take"""
+    """timeout for connecting, in seconds"""
     total_timeout_s: Seconds = 5.0
-    """seconds that all requests of one probe may take together"""
+    """timeout for all requests of one probe together, in seconds"""
     unhealthy_after: Count = 2
-    """failures in a row that make an endpoint unhealthy"""
+    """consecutive failures that make an endpoint unhealthy"""
     concurrency: Count = 256
-    """the most probes in flight to endpoints that answered the last time"""
+    """maximum number of probes in flight to endpoints that answered their last probe"""
     doubtful_concurrency: Count = 1024
-    """the most probes in flight to endpoints that did not, or were never asked"""
+    """maximum number of probes in flight to endpoints that did not answer, or were never probed"""
     asked_concurrency: Count = 32
-    """the most probes in flight that CheckEndpoint waits for"""
+    """maximum number of probes in flight for CheckEndpoint"""
     per_host: Count = 4
-    """the most of each of these to one host"""
+    """maximum number of probes in flight to one host, for each of the three limits above"""
     max_body_bytes: Bytes = 4_194_304
-    """the longest answer that a probe reads, in bytes"""
+    """maximum size of a response to a probe, in bytes"""
     allow: Networks = ()
-    """CIDR blocks that may be probed; empty: all that is not denied"""
+    """CIDR blocks that the hub may probe; empty: all addresses that are not denied"""
     deny: Networks = ()
-    """CIDR blocks that are never probed, beside link-local, multicast and metadata addresses"""
+    """CIDR blocks that are never probed, besides link-local, multicast and metadata addresses"""
 
 
 class FlappingSettings(Section):
     """When an endpoint's health changes too often to be trusted."""
 
     changes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2, le=1000)] = 6
-    """so many changes between success and failure within the window mark an endpoint"""
+    """changes between success and failure within the window that mark an endpoint as flapping"""
     window_s: Seconds = 600.0
-    """the window, in seconds"""
+    """length of the window, in seconds"""
     hold_s: Seconds = 300.0
-    """seconds without a change after which a marked endpoint is trusted again"""
+    """seconds without a change after which the hub trusts a flapping endpoint again"""
 
 
 class PreservationSettings(Section):
     """Self-preservation: when mass failure is not taken at face value."""
 
     share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
-    """more than this share of the healthy fleet must fail at once; 1 turns it off"""
+    """a freeze starts when more than this share of the healthy fleet fails at once; 1: never"""
     min_endpoints: Count = 5
-    """and no fewer endpoints than this"""
+    """minimum number of failing endpoints for a freeze"""
     confirm_s: Seconds = 300.0
-    """seconds after which failures that last are taken as they are"""
+    """seconds of lasting failure after which the hub accepts the failures as real"""
 
 
 class TierLimits(Section):
     """Calls a minute by tier, for each agent or token."""
 
     light: Count
-    """pings a minute"""
+    """pings per minute"""
     normal: Count
-    """reports, reads and other calls a minute"""
+    """reports, reads and other calls per minute"""
     heavy: Count
-    """identifies and registrations a minute"""
+    """identifications and registrations per minute"""
 
 
 _GENEROUS = TierLimits(light=600_000, normal=600_000, heavy=600_000)
 
 
-class RateLimits(Section):
+class RateLimitSettings(Section):
     """How often an agent or a token may call, by its role."""
 
     enabled: bool = True
-    """whether there are rate limits at all"""
+    """whether the hub applies rate limits"""
     sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
     """what each agent may do, over all its connections"""
     reader: TierLimits = _GENEROUS
@@ -237,38 +243,56 @@ class RateLimits(Section):
     """what the bearer of an admin token may do"""
 
 
-class Limits(Section):
+class LimitSettings(Section):
     """How much the registry takes."""
 
     max_endpoints: Count = 100_000
-    """the most endpoints"""
+    """maximum number of endpoints"""
     max_tokens: Count = 100_000
-    """the most valid tokens"""
+    """maximum number of valid tokens"""
 
 
 class StoreSettings(Section):
     """Where durable facts are kept."""
 
     etcd: str = ""
-    """the gRPC target of an etcd cluster, as 10.0.0.1:2379; empty: the embedded store"""
+    """gRPC target of an etcd cluster, such as 10.0.0.1:2379; empty: the embedded store"""
     etcd_prefix: Annotated[str, Field(min_length=1, max_length=256)] = "llmhub/"
-    """what all of the hub's keys in etcd begin with"""
+    """prefix of all keys that the hub writes to etcd"""
 
 
 class LogSettings(Section):
     """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """the least severe level that is logged: debug, info, warning or error"""
+    """minimum severity that is logged: debug, info, warning or error"""
     format: Literal["auto", "console", "json"] = "auto"
-    """console, json, or auto: console on a terminal, else json"""
+    """console, json or auto; auto is console on a terminal, else json"""
 
 
 class TracingSettings(Section):
     """Traces, for hubs with the extra `otel`."""
 
     otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$", max_length=256)] = ""
-    """the OTLP/gRPC endpoint of a collector, as http://127.0.0.1:4317; empty: no traces"""
+    """OTLP/gRPC endpoint of a collector, such as http://127.0.0.1:4317; empty: no traces"""
+
+
+BackendWord = Literal[
+    "",
+    "ollama",
+    "vllm",
+    "llama_cpp",
+    "lm_studio",
+    "sglang",
+    "openai",
+    "llama_swap",
+    "litellm",
+    "lemonade",
+    "lmdeploy",
+    "docker_model_runner",
+    "tei",
+]
+"""The words for a kind of server; "" to find out by asking."""
 
 
 class StaticEndpoint(Section):
@@ -278,7 +302,7 @@ class StaticEndpoint(Section):
     """where the server answers, as HOST, HOST:PORT or a URL"""
     name: str = ""
     """what people call it; empty: HOST:PORT"""
-    backend: Literal["", "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"] = ""
+    backend: BackendWord = ""
     """its kind; empty: the hub asks the server"""
     agent_id: str = ""
     """the sidecar on its host"""
@@ -292,20 +316,20 @@ class Settings(Section):
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default_factory=default_data_dir
     )
-    """the directory of the store and the first admin token, made with mode 0700"""
+    """directory of the store and of the first admin token; the hub creates it with mode 0700"""
     resources_ttl_s: Seconds = 90.0
-    """seconds after which a sidecar's last report of its host or a server is forgotten"""
+    """seconds after which the hub forgets a sidecar's last report of its host or of a server"""
     ws: WsSettings = WsSettings()
     grpc: GrpcSettings = GrpcSettings()
     http: HttpSettings = HttpSettings()
     tls: TlsSettings = TlsSettings()
-    probes: ProbeConfig = ProbeConfig()
+    probes: ProbeSettings = ProbeSettings()
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
-    rate_limits: RateLimits = RateLimits()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     store: StoreSettings = StoreSettings()
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     endpoints: tuple[StaticEndpoint, ...] = ()
-    """endpoints that the file registers, a table each"""
+    """endpoints that the file registers, one table each"""

@@ -1,8 +1,8 @@
-"""Long work on the loop, done piece by piece between the others' turns.
+"""Long work on the event loop, done in slices between other tasks.
 
-What takes a large fleet's size times microseconds would hold up every caller for
-as long, and the state it reads belongs to the loop's thread. So such work is an
-iterator of small pieces (docs/decisions/0030-long-work-in-slices.md).
+Work that takes some microseconds per endpoint blocks every caller in a large fleet, and
+the state that it reads belongs to the loop's thread. So such work is an iterator of
+small pieces (docs/decisions/0030-long-work-in-slices.md).
 """
 
 import asyncio
@@ -12,31 +12,31 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 SLICE_S: Final = 0.005
-"""How long the pieces of one turn take together, but for the last of them."""
+"""How long the pieces of one slice may take together; only the last may exceed it."""
 
 
 class Slices:
-    """Does work in slices, one in each turn of the loop, however many ask for some.
+    """Runs jobs in slices, one slice in each turn of the loop, however many jobs there are.
 
-    One work is done at a time, to its end. An owner's works queue among themselves,
-    so that each waits for at most one work of every other owner before its own turn.
+    One job runs at a time, to its end. The jobs of one owner queue among themselves, so
+    that each waits for at most one job of every other owner before its own turn.
     """
 
     def __init__(self, slice_s: float = SLICE_S) -> None:
         self._slice_s = slice_s
         self._busy = asyncio.Lock()
-        # An owner's lock lives as long as somebody waits for it or has it.
+        # An owner's lock lives as long as a task waits for it or holds it.
         self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, work: Callable[[], Iterator[None]], owner: str = "") -> None:
-        """Calls `work` at the start of each slice and takes pieces of what it returns.
+        """Calls `work` at the start of each slice and runs pieces of what it returns.
 
-        It ends with the slice in which an iterator ended, and the caller goes on in
-        the same turn: nothing has changed since. So `work` may take notice of what
-        others changed between two slices. Raises whatever `work` and its pieces raise.
+        Calling it again lets `work` include what others changed between two slices.
+        Ends with the slice in which an iterator ends; the caller continues in the same
+        turn of the loop, before anything changes. Raises what `work` and its pieces raise.
         """
         own = self._owners.setdefault(owner, asyncio.Lock())
-        # asyncio's locks are fair, so the owners take turns.
+        # The locks of asyncio are fair, so the owners take turns.
         async with own, self._busy:
             while True:
                 if self._slice(work()):
@@ -44,6 +44,6 @@ class Slices:
                 await asyncio.sleep(0)
 
     def _slice(self, pieces: Iterator[None]) -> bool:
-        """Whether the pieces came to their end."""
+        """Whether the pieces have ended."""
         end = time.perf_counter() + self._slice_s
         return all(time.perf_counter() < end for _ in pieces)

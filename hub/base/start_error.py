@@ -1,4 +1,4 @@
-"""Why a hub does not start."""
+"""The error of a hub that cannot start."""
 
 
 class StartError(Exception):

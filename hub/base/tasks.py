@@ -1,4 +1,4 @@
-"""Tasks that live as long as the hub: their end is never silent."""
+"""Tasks that live as long as the hub: their end is always logged."""
 
 import asyncio
 from collections.abc import Callable

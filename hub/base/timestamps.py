@@ -1,4 +1,4 @@
-"""Between the hub's time, epoch milliseconds, and the contract's timestamps."""
+"""Conversion between epoch milliseconds, the hub's time, and protobuf timestamps."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 

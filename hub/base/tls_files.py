@@ -1,7 +1,7 @@
-"""The files with which a caller speaks TLS to a hub: whom it trusts, and who it is.
+"""Certificates and keys in PEM files, for both ends of a TLS connection.
 
-Shared by the command, the client library and the sidecar, so without gRPC, which
-the sidecar does not load.
+The command, the client library, the sidecar and the hub's own servers share this
+module. It works without gRPC, which the sidecar does not load.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class TlsFilesError(Exception):
-    """A file does not do. `option` is "ca", "cert" or "key"; the message is one line."""
+    """A file cannot be used: the one of `option`, such as "cert". The message is one line."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -22,10 +22,10 @@ class TlsFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Files in PEM, each "" where there is none.
+    """The files of a caller, each "" if there is none.
 
-    `ca`: certificates that are trusted alone. `cert`: the caller's own certificate,
-    with those between it and its authority. `key`: its key; "" where it is in `cert`.
+    `ca`: the only certificates to trust. `cert`: the caller's own certificate and those
+    between it and its authority. `key`: its key; "" if it is in `cert`.
     """
 
     ca: str = ""
@@ -40,7 +40,7 @@ class TlsFiles:
         key: str | None,
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
-        """What is None is taken from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
+        """Takes what is None from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
         given = {"CA": ca, "CERT": cert, "KEY": key}
         return cls(
             *(each or environment.get(f"LLM_HUB_TLS_{name}", "") for name, each in given.items())
@@ -50,74 +50,77 @@ class TlsFiles:
         return bool(self.ca or self.cert or self.key)
 
     def context(self) -> ssl.SSLContext:
-        """A context of these files; without `ca` it trusts the system. Raises TlsFilesError."""
-        return _context(self, *self._read())
+        """A client's context; without `ca` it trusts the system. Raises TlsFilesError."""
+        if self.key and not self.cert:
+            raise TlsFilesError("key", f"{self.key}: without a certificate it is of no use")
+        cadata = certificates("ca", self.ca) if self.ca else None
+        context = ssl.create_default_context(cadata=cadata)
+        if self.cert:
+            load_chain(context, self.cert, self.key)
+        return context
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Roots, key and certificates as gRPC takes them. Raises TlsFilesError.
 
-        gRPC itself would only say later that no hub answers.
+        They are checked, because gRPC would only report later that no hub answers.
         """
-        roots, key, certificates = self._read()
-        _context(self, roots, key, certificates)
-        return roots, key, certificates
-
-    def _read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        if self.key and not self.cert:
-            raise TlsFilesError("key", f"{self.key}: without a certificate it is of no use")
+        self.context()
         return (
-            _bytes("ca", self.ca) if self.ca else None,
-            _bytes("key" if self.key else "cert", self.key or self.cert) if self.cert else None,
-            _bytes("cert", self.cert) if self.cert else None,
+            read_file("ca", self.ca) if self.ca else None,
+            read_file("key", self.key or self.cert) if self.cert else None,
+            read_file("cert", self.cert) if self.cert else None,
         )
 
 
-def _bytes(option: str, file: str) -> bytes:
+def read_file(option: str, file: str) -> bytes:
+    """The contents of a file. Raises TlsFilesError."""
     try:
-        return Path(file).expanduser().read_bytes()
+        return _path(file).read_bytes()
     except OSError as error:
         raise TlsFilesError(option, f"{file}: {error.strerror or error}") from None
 
 
-def _context(
-    files: TlsFiles, roots: bytes | None, key: bytes | None, certificates: bytes | None
-) -> ssl.SSLContext:
+def certificates(option: str, file: str) -> str:
+    """The certificates in a file, as the `cadata` of a context. Raises TlsFilesError."""
+    # Bundles name authorities in comments, in any encoding; PEM itself is ASCII (RFC 7468).
+    text = read_file(option, file).decode("ascii", "ignore")
     try:
-        # Bundles name authorities in comments, in any encoding; PEM itself is ASCII (RFC 7468).
-        cadata = None if roots is None else roots.decode("ascii", "ignore")
-        context = ssl.create_default_context(cadata=cadata)
-        # Without data it would trust the system.
-        if cadata == "":
-            raise ValueError
-    # An SSLError is an OSError too.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    # A ValueError if there is no data at all.
     except (ssl.SSLError, ValueError):
-        raise TlsFilesError("ca", f"{files.ca}: no certificate in PEM") from None
-    if certificates is not None and key is not None:
-        _show(context, files, key, certificates)
-    return context
+        raise TlsFilesError(option, f"{file}: no certificate in PEM") from None
+    return text
 
 
-def _show(context: ssl.SSLContext, files: TlsFiles, key: bytes, certificates: bytes) -> None:
-    if b"-----BEGIN CERTIFICATE-----" not in certificates:
-        raise TlsFilesError("cert", f"{files.cert}: no certificate in PEM")
-    option, file = ("key", files.key) if files.key else ("cert", files.cert)
-    if b"PRIVATE KEY-----" not in key:
+def load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
+    """Loads the context's own certificate and its key; "" if the key is in `cert` as well.
+
+    Raises TlsFilesError.
+    """
+    option, file = ("key", key) if key else ("cert", cert)
+    if b"-----BEGIN CERTIFICATE-----" not in read_file("cert", cert):
+        raise TlsFilesError("cert", f"{cert}: no certificate in PEM")
+    if b"PRIVATE KEY-----" not in read_file(option, file):
         raise TlsFilesError(option, f"{file}: no key in PEM")
     try:
-        # Without a password OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(
-            Path(files.cert).expanduser(), Path(file).expanduser(), password=_no_password
-        )
+        # Without a password callback OpenSSL asks for one on the terminal.
+        context.load_cert_chain(_path(cert), _path(file), password=_no_password)
     except _EncryptedKeyError:
-        raise TlsFilesError(option, f"{file}: is encrypted; nobody is asked") from None
+        raise TlsFilesError(
+            option, f"{file}: is encrypted; give a key without a password"
+        ) from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise TlsFilesError(option, f"{file} is not the key of {files.cert}") from None
+            raise TlsFilesError(option, f"{file} is not the key of {cert}") from None
         raise TlsFilesError(
-            "cert", f"{files.cert} and {file} are no certificate and key in PEM"
+            "cert", f"{cert} and {file} are no certificate and key in PEM"
         ) from None
     except OSError as error:
-        raise TlsFilesError("cert", f"{files.cert}, {file}: {error.strerror or error}") from None
+        raise TlsFilesError("cert", f"{cert}, {file}: {error.strerror or error}") from None
+
+
+def _path(file: str) -> Path:
+    return Path(file).expanduser()
 
 
 class _EncryptedKeyError(Exception):

@@ -1,6 +1,5 @@
 """How a command fails: one line on stderr and an exit code that scripts can tell apart."""
 
-from collections.abc import Mapping
 from enum import IntEnum
 
 import click
@@ -23,18 +22,15 @@ class ExitCode(IntEnum):
 class CommandFailed(click.ClickException):
     """The command cannot do its work; `message` is one line for people.
 
-    `reason` and `metadata` are those of the hub's ErrorInfo, where the hub refused.
+    It is made of what was `found`, the `advice` what to do about it, and the `reason`
+    in brackets if the hub gave one.
     """
 
     def __init__(
-        self,
-        message: str,
-        code: ExitCode = ExitCode.FAILED,
-        *,
-        reason: str = "",
-        metadata: Mapping[str, str] | None = None,
+        self, found: str, code: ExitCode = ExitCode.FAILED, *, advice: str = "", reason: str = ""
     ) -> None:
-        super().__init__(message)
+        bracket = f" [{reason}]" if reason else ""
+        super().__init__((f"{found}; {advice}" if advice else found) + bracket)
+        self.found = found + bracket
+        self.advice = advice
         self.code = code
-        self.reason = reason
-        self.metadata = dict(metadata or {})

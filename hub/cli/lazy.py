@@ -1,8 +1,7 @@
 """Commands that are imported when they are called.
 
-Every command of one program would otherwise load what any of them needs: the
-sidecar gRPC, the hub's settings and tables, and whoever asks for the version all
-of it.
+Otherwise every command would load what any of them needs: the sidecar would load gRPC,
+the settings and the tables, and `--version` all of it.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping

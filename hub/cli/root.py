@@ -1,4 +1,4 @@
-"""`llm-hub` itself: the group of all commands, and what happens when one fails."""
+"""`llm-hub` itself: the group of all commands, and what a failure prints."""
 
 import os
 import sys
@@ -63,11 +63,11 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 @global_options
 @click.pass_context
 def llm_hub(context: click.Context, /, **options: object) -> None:
-    """Run the LLM Registry Hub, or ask one that runs.
+    """Run the LLM Registry Hub, or talk to a running one.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 no hub answers,
     4 not authorised, 5 not found, 6 refused as invalid, 7 replaced by another
-    sidecar, 8 what was looked at is not well, 130 interrupted.
+    sidecar, 8 what was checked is not well, 130 interrupted.
     """
     context.obj = options
 
@@ -97,7 +97,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Who reads has seen enough; the interpreter must not flush into the pipe again.
+        # The reader has gone; the interpreter must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     return code if isinstance(code, int) else 0

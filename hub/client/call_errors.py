@@ -1,15 +1,16 @@
-"""What goes wrong in a call to the hub, told so that programs can match on it.
+"""What goes wrong in a call to the hub, in fields that programs can match on.
 
     ClientError
-    ├── CallFailed     the hub, or the way to it, said no; `code` and `reason` tell why
-    ├── NotSynced      a local copy of the fleet has no, or too old a, state
+    ├── CallFailed     the hub refused, or was not reached; `code` and `reason` say why
+    ├── NotSynced      a local copy of the fleet has no state, or too old a one
     └── NoSelection    a local copy of the fleet has no endpoint for a request
 
-The rich details of an error come as google.rpc.Status. Its few fields are read
-off the wire here, so that the client needs no package beyond grpcio and protobuf.
+The details of an error come as google.rpc.Status. Its few fields are decoded here,
+so that the client needs no package beyond grpcio and protobuf.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -20,6 +21,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _TYPE_PREFIX: Final = "type.googleapis.com/google.rpc."
+_DOMAIN: Final = "llmhub"
+# The hub names rejected candidates so in the metadata of an explained selection.
+_REJECTED: Final = "rejected "
 
 
 class ClientError(Exception):
@@ -27,14 +31,14 @@ class ClientError(Exception):
 
 
 class NotSynced(ClientError):
-    """The local copy has not got its first state yet, or has not been told for too long."""
+    """The local copy has no state yet, or has not heard from the hub for too long."""
 
 
 class NoSelection(ClientError):
-    """No endpoint of the local copy will do.
+    """No endpoint of the local copy fits.
 
     `reason` is "MODEL_UNKNOWN", "NO_HEALTHY_ENDPOINT" or "NO_CAPACITY", as the
-    hub's SelectEndpoint has it; `rejections` says why, by endpoint.
+    hub's SelectEndpoint has it; `rejections` says why, by endpoint id.
     """
 
     def __init__(self, reason: str, message: str, rejections: dict[str, str]) -> None:
@@ -43,12 +47,26 @@ class NoSelection(ClientError):
         self.rejections = rejections
 
 
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What is wrong with one field of a request.
+
+    `field` is a path such as `labels["zone"]`, `description` a sentence for people,
+    `reason` the kind of fault, such as "TOO_LONG".
+    """
+
+    field: str
+    description: str
+    reason: str
+
+
 class CallFailed(ClientError):
     """A call failed.
 
     `reason` is the name in `llmhub.v1.ErrorReason` without its prefix, such as
-    "MODEL_UNKNOWN"; empty where the hub was not reached. `retry_after_s` is set
-    where the hub says when it may work.
+    "MODEL_UNKNOWN"; empty if the hub was not reached. `metadata` has the values that
+    `message` speaks of, `violations` the fields of the request that are wrong.
+    `retry_after_s` is set if the hub says when a retry may work.
     """
 
     def __init__(
@@ -58,6 +76,7 @@ class CallFailed(ClientError):
         reason: str = "",
         metadata: dict[str, str] | None = None,
         retry_after_s: float | None = None,
+        violations: Sequence[Violation] = (),
     ) -> None:
         super().__init__(f"{reason or code.name}: {message}")
         self.code = code
@@ -65,6 +84,16 @@ class CallFailed(ClientError):
         self.reason = reason
         self.metadata = metadata or {}
         self.retry_after_s = retry_after_s
+        self.violations = tuple(violations)
+
+    @property
+    def rejections(self) -> dict[str, str]:
+        """Why candidates of an explained selection were rejected, by endpoint id."""
+        return {
+            key.removeprefix(_REJECTED): why
+            for key, why in sorted(self.metadata.items())
+            if key.startswith(_REJECTED)
+        }
 
 
 def call_failed(error: grpc.RpcError) -> CallFailed:
@@ -82,21 +111,28 @@ def call_failed(error: grpc.RpcError) -> CallFailed:
 
 
 def _with_details(code: grpc.StatusCode, message: str, status: bytes) -> CallFailed:
-    failed = CallFailed(code, message)
+    reason, metadata, retry_after_s = "", {}, None
+    violations: list[Violation] = []
     for packed in _messages(status, 3):
-        kind = b"".join(_messages(packed, 1)).decode().removeprefix(_TYPE_PREFIX)
         detail = b"".join(_messages(packed, 2))
-        if kind == "ErrorInfo":
-            reason = b"".join(_messages(detail, 1)).decode()
-            metadata = {
-                b"".join(_messages(pair, 1)).decode(): b"".join(_messages(pair, 2)).decode()
-                for pair in _messages(detail, 3)
-            }
-            failed = CallFailed(code, message, reason, metadata, failed.retry_after_s)
-        elif kind == "RetryInfo":
-            delay = Duration.FromString(b"".join(_messages(detail, 1)))
-            failed.retry_after_s = delay.ToTimedelta().total_seconds()
-    return failed
+        match _text(packed, 1).removeprefix(_TYPE_PREFIX):
+            case "ErrorInfo" if _text(detail, 2) == _DOMAIN:
+                reason = _text(detail, 1)
+                metadata = {_text(pair, 1): _text(pair, 2) for pair in _messages(detail, 3)}
+            case "BadRequest":
+                violations += (
+                    Violation(_text(each, 1), _text(each, 2), _text(each, 3))
+                    for each in _messages(detail, 1)
+                )
+            case "RetryInfo":
+                delay = Duration.FromString(b"".join(_messages(detail, 1)))
+                retry_after_s = delay.ToTimedelta().total_seconds()
+    return CallFailed(code, message, reason, metadata, retry_after_s, violations)
+
+
+def _text(raw: bytes, number: int) -> str:
+    """The string under a field's number. Raises DecodeError, UnicodeDecodeError."""
+    return b"".join(_messages(raw, number)).decode()
 
 
 def _messages(raw: bytes, number: int) -> Iterator[bytes]:

@@ -28,8 +28,8 @@ from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEv
 class Choice:
     """An endpoint to send a request to.
 
-    `model` is the name by which the endpoint knows the model. Nobody may change
-    `endpoint`.
+    `model` is the name by which the endpoint knows the model. `endpoint` is shared and
+    must not be changed.
     """
 
     endpoint: Endpoint
@@ -47,8 +47,8 @@ class Freshness:
     """How current a copy is.
 
     `revision` is how far it has come (0: no whole state yet), `age_s` the seconds
-    since the hub last said anything, events or a mark of progress; infinite before
-    it did. `connected` says whether the stream stands, as far as is known.
+    since the last response of the hub, events or a mark of progress; infinite before
+    the first. `connected` says whether the stream is up, as far as is known.
     """
 
     revision: int
@@ -69,8 +69,8 @@ def base_url(endpoint: Endpoint) -> str:
 class FleetCopy:
     """The copy itself; `FleetCache` and `AsyncFleetCache` keep it current.
 
-    Its questions may be asked from any thread, and none of them waits for the
-    network. What they return is shared: nobody may change it.
+    Any thread may read it, and no read waits for the network. What a read returns is
+    shared and must not be changed.
     """
 
     def __init__(self) -> None:
@@ -85,23 +85,22 @@ class FleetCopy:
         self._of_agent: dict[str, set[str]] = {}
         self._rankings = Rankings(self, self._candidates)
         self._revision = 0
-        self._told_at: float | None = None
+        self._heard_at: float | None = None
         self._connected = False
-        self._synced = threading.Event()
         self._failure: ClientError | None = None
 
-    # Questions.
+    # Reads.
 
     @property
     def freshness(self) -> Freshness:
         """How current the copy is."""
-        told_at = self._told_at
-        age_s = time.monotonic() - told_at if told_at is not None else float("inf")
+        heard_at = self._heard_at
+        age_s = time.monotonic() - heard_at if heard_at is not None else float("inf")
         return Freshness(self._revision, age_s, self._connected)
 
     @property
     def failure(self) -> ClientError | None:
-        """Why the copy has ceased to follow for good, such as a revoked token; else None."""
+        """Why the copy has stopped following for good, such as a revoked token; else None."""
         return self._failure
 
     def get(self, endpoint_id: str) -> Endpoint | None:
@@ -145,10 +144,10 @@ class FleetCopy:
         exclude_ids: Collection[str] = (),
         max_staleness_s: float | None = None,
     ) -> Choice:
-        """The endpoint that serves a model best, by the hub's own rules but for leases.
+        """The endpoint that serves a model best, by the hub's own rules, without leases.
 
-        `max_staleness_s` is how long the hub may have been silent. Raises
-        NoSelection, and NotSynced where there is no state or too old a one.
+        `max_staleness_s` is how long the hub may have been silent. Raises NoSelection,
+        and NotSynced if there is no state or too old a one.
         """
         request = select_request(
             model,
@@ -177,18 +176,18 @@ class FleetCopy:
                 return Choice(verdict.endpoint, verdict.model.name, verdict.score)
             raise _why_none(model, ranking, limits, now_ms)
 
-    # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
+    # The facts behind the rankings, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._endpoints.get(id_)
 
     def vram(self, agent_id: str) -> VramAccount:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._ledger.account(agent_id, self._resources.get(agent_id)).message
 
     def in_flight(self, _id: str) -> int:
-        """See `Facts`; leases are the hub's alone."""
+        """See `FleetView`; only the hub knows leases."""
         return 0
 
     def _ranking(self, request: SelectEndpointRequest) -> Ranking:
@@ -201,16 +200,14 @@ class FleetCopy:
     # Keeping it current.
 
     def apply(self, response: WatchRegistryResponse) -> None:
-        """Takes in a response of the stream."""
+        """Applies a response of the stream."""
         with self._lock:
             for event in self._resumption.receive(response):
                 self._apply(event)
-            self._told_at = time.monotonic()
+            self._heard_at = time.monotonic()
             self._connected = True
-            # While a state is read anew, the copy is as old as the last whole one.
+            # While a state is read again, the copy is as old as the last whole one.
             self._revision = self._resumption.revision or self._revision
-        if self._revision:
-            self._synced.set()
 
     def disconnected(self) -> None:
         """The stream broke."""
@@ -220,7 +217,6 @@ class FleetCopy:
         """The stream broke for good."""
         self._connected = False
         self._failure = failure
-        self._synced.set()
 
     def _apply(self, event: RegistryEvent) -> None:
         gone = event.type == EVENT_TYPE_DELETE
@@ -263,5 +259,5 @@ def _why_none(model: str, ranking: Ranking, limits: Limits, now_ms: int) -> NoSe
     rejected = rejections(ranking, limits, now_ms)
     details = {verdict.endpoint.id: detail for verdict, _, detail in rejected}
     if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
-        return NoSelection("NO_CAPACITY", f"no healthy endpoint with {model} will do", details)
+        return NoSelection("NO_CAPACITY", f"no healthy endpoint with {model} fits", details)
     return NoSelection("NO_HEALTHY_ENDPOINT", f"no endpoint with {model} is healthy", details)

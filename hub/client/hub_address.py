@@ -16,8 +16,9 @@ from llmhub.v1 import admin_service_pb2, registry_service_pb2
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 
-# Pings find a hub that is gone without a word, while calls are open. The hub
-# allows one in 10 s. A hub that comes back is tried soon and not at once by all.
+# Pings find a hub that has gone without a word, while calls are open. The hub
+# allows one per 10 s. The pauses between connections grow, so that a hub that comes
+# back is found soon and not by all clients at once.
 OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -30,12 +31,11 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """TLS to the hub, or to the proxy before it. All PEM; None is what gRPC brings, or nobody's.
+    """TLS to the hub, or to the proxy before it. Everything is PEM.
 
-    A hub that demands certificates is shown `certificate_chain`, which is `private_key`'s.
-
-    `server_name` is what the certificate is issued to, where that is not the
-    address.
+    `root_certificates` are trusted; None means those that gRPC brings. A hub that
+    demands a certificate gets `certificate_chain`, to which `private_key` belongs.
+    `server_name` is the name in the hub's certificate if that is not the address.
     """
 
     root_certificates: bytes | None = None
@@ -52,17 +52,20 @@ class Tls:
         *,
         server_name: str | None = None,
     ) -> "Tls":
-        """Reads PEM files once; without `key` it is in `cert`. Raises ClientError, naming the file.
+        """Reads PEM files once; without `key`, the key is in `cert`.
 
-        What a file does not hold or what does not fit together is told here, for
-        in a call gRPC would only say that the hub is not available.
+        Raises ClientError, which names the file.
         """
+        files = TlsFiles(*(str(each or "") for each in (ca, cert, key)))
         try:
-            roots, private_key, chain = TlsFiles(
-                *(str(each or "") for each in (ca, cert, key))
-            ).pem()
+            return cls.of(files, server_name=server_name)
         except TlsFilesError as error:
             raise ClientError(f"{error.option}: {error}") from None
+
+    @classmethod
+    def of(cls, files: TlsFiles, *, server_name: str | None = None) -> "Tls":
+        """Reads the files and checks them. Raises TlsFilesError."""
+        roots, private_key, chain = files.pem()
         return cls(
             root_certificates=roots,
             private_key=private_key,
@@ -79,17 +82,24 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address and what to bring along."""
+    """An address and what a channel to it takes."""
 
     address: str
     token: str = field(repr=False)
     tls: Tls | None = None
+    channel_options: Sequence[tuple[str, Any]] = ()
 
     @classmethod
-    def of(cls, address: str | None, token: str | None, tls: Tls | None) -> "Target":
-        """What is None is taken from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and LLM_HUB_TLS_….
+    def of(
+        cls,
+        address: str | None,
+        token: str | None,
+        tls: Tls | None,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> "Target":
+        """What is None comes from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and LLM_HUB_TLS_….
 
-        Raises ClientError for a file that one of the latter names and that does not do.
+        Raises ClientError for an unusable file that one of the latter names.
         """
         files = TlsFiles.of(None, None, None)
         if tls is None and files:
@@ -98,6 +108,7 @@ class Target:
             address or os.environ.get("LLM_HUB_ADDRESS") or DEFAULT_ADDRESS,
             token if token is not None else os.environ.get("LLM_HUB_TOKEN", ""),
             tls,
+            channel_options,
         )
 
     @property
@@ -107,10 +118,11 @@ class Target:
 
     @property
     def options(self) -> Sequence[tuple[str, Any]]:
-        """The options of a channel."""
-        if self.tls is None or self.tls.server_name is None:
-            return OPTIONS
-        return (*OPTIONS, ("grpc.ssl_target_name_override", self.tls.server_name))
+        """The options of a channel; `channel_options` win."""
+        options: dict[str, Any] = dict(OPTIONS)
+        if self.tls is not None and self.tls.server_name is not None:
+            options["grpc.ssl_target_name_override"] = self.tls.server_name
+        return tuple((options | dict(self.channel_options)).items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,22 @@
-"""Requests from plain Python values."""
+"""Requests from plain Python values. Times are in seconds."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_UNSPECIFIED, Backend, Status
+from hub.base.address import AddressError, EndpointAddress, parse_endpoint_url
+from hub.client.call_errors import ClientError
+from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, UpdateEndpointRequest
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_UNSPECIFIED,
+    STATUS_UNSPECIFIED,
+    AdminState,
+    Backend,
+    Endpoint,
+    Status,
+)
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_UNSPECIFIED,
     ScoreWeights,
@@ -33,7 +45,7 @@ def select_request(
     lease_ttl_s: float | None = None,
     explain: bool = False,
 ) -> SelectEndpointRequest:
-    """See `SelectEndpointRequest` in the contract; times are in seconds."""
+    """See `SelectEndpointRequest` in the contract."""
     return SelectEndpointRequest(
         model=model,
         count=count,
@@ -64,8 +76,9 @@ def watch_request(
     include_checks: bool = False,
     include_aliases: bool = False,
     progress_interval_s: float | None = None,
+    after_revision: int | None = None,
 ) -> WatchRegistryRequest:
-    """See `WatchRegistryRequest` in the contract; times are in seconds."""
+    """See `WatchRegistryRequest` in the contract."""
     return WatchRegistryRequest(
         model=model,
         backend=backend,
@@ -75,6 +88,63 @@ def watch_request(
         include_checks=include_checks,
         include_aliases=include_aliases,
         progress_interval=duration(progress_interval_s),
+        after_revision=after_revision,
+    )
+
+
+def register_request(
+    address: str | EndpointAddress,
+    *,
+    name: str = "",
+    backend: Backend = BACKEND_UNSPECIFIED,
+    labels: Mapping[str, str] | None = None,
+    agent_id: str = "",
+    api_key: str | None = None,
+) -> RegisterEndpointRequest:
+    """See `RegisterEndpointRequest` in the contract. Raises ClientError for a bad address."""
+    if isinstance(address, str):
+        try:
+            address = parse_endpoint_url(address)
+        except AddressError as error:
+            raise ClientError(str(error)) from None
+    return RegisterEndpointRequest(
+        host=address.host,
+        port=address.port,
+        scheme=address.scheme,
+        base_path=address.base_path,
+        name=name,
+        backend=backend,
+        labels=labels,
+        agent_id=agent_id,
+        api_key=api_key,
+    )
+
+
+def update_request(
+    endpoint_id: str,
+    *,
+    name: str | None = None,
+    backend: Backend | None = None,
+    labels: Mapping[str, str] | None = None,
+    agent_id: str | None = None,
+    admin_state: AdminState | None = None,
+    etag: str = "",
+    validate_only: bool = False,
+) -> UpdateEndpointRequest:
+    """See `UpdateEndpointRequest` in the contract; the mask names what is not None."""
+    changes: dict[str, Any] = {
+        "name": name,
+        "backend": backend,
+        "labels": labels,
+        "agent_id": agent_id,
+        "admin_state": admin_state,
+    }
+    given = {field: value for field, value in changes.items() if value is not None}
+    return UpdateEndpointRequest(
+        endpoint=Endpoint(id=endpoint_id, **given),
+        update_mask=FieldMask(paths=list(given)),
+        etag=etag,
+        validate_only=validate_only,
     )
 
 

@@ -1,9 +1,9 @@
-"""A watch that survives its connections: what to ask for next, what to pass on. Sans I/O.
+"""A watch that survives its connections: what to ask for next, what to pass on. No I/O.
 
-The hub's stream is resumed by revision. Where the hub no longer has the history,
-the state is read anew; what was there before and is not in it has been deleted
-meanwhile, and that is told as a deletion. So whoever reads the events never
-keeps what is gone.
+A stream resumes after the last revision that was seen. If the hub no longer has the
+history, the state is read again; what was there before and is missing in it was
+deleted meanwhile, and an event says so. A reader of the events therefore never keeps
+what is gone.
 """
 
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -23,26 +23,28 @@ Subject = tuple[str, str]
 class Resumption:
     """One watch over any number of connections.
 
-    `revision` is how far it has come, 0 before the first whole state.
+    `revision` is how far it has come: 0 before the first whole state, or what the
+    request resumes after.
     """
 
     def __init__(self, request: WatchRegistryRequest) -> None:
         self._request = request
         self._known: set[Subject] = set()
         self._listed: set[Subject] = set()
-        self.revision = 0
+        self.revision = request.after_revision
 
     def connect(self) -> WatchRegistryRequest:
         """The request for the next connection."""
         self._listed.clear()
         request = WatchRegistryRequest()
         request.CopyFrom(self._request)
+        request.ClearField("after_revision")
         if self.revision:
             request.after_revision = self.revision
         return request
 
     def forget(self) -> None:
-        """The hub no longer has the history: the next connection reads the state anew."""
+        """The hub no longer has the history: the next connection reads the state again."""
         self.revision = 0
 
     def receive(self, response: WatchRegistryResponse) -> list[RegistryEvent]:
@@ -77,7 +79,7 @@ def subject_of(event: RegistryEvent) -> Subject:
         case "model_alias":
             return "model_alias", event.model_alias.name
         case _:
-            # A hub that is newer than this client tells of more.
+            # A hub that is newer than this client knows more subjects.
             return "", ""
 
 

@@ -8,10 +8,10 @@ import grpc
 
 from hub.client.call_errors import CallFailed
 
-# A retry of these would do them twice.
+# A second try of these could happen twice.
 _ONCE: Final = frozenset({"CreateToken"})
 
-# What a watch does not come back from by trying again.
+# No retry mends a watch that failed so.
 _FINAL: Final = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -24,10 +24,11 @@ _FINAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often and how soon a call is tried again that the hub could not be reached for.
+    """How often and how soon a call is retried while the hub is UNAVAILABLE.
 
-    The n-th pause is drawn from 0 to `first_s` · 2ⁿ, `longest_s` at the most: "full
-    jitter", so that callers that failed together do not come back together.
+    `attempts` counts the first try too. The n-th pause, in seconds, is drawn from 0 to
+    `first_s` · 2ⁿ, at most `longest_s`: "full jitter", so that callers that failed
+    together do not come back together.
     """
 
     attempts: int = 10
@@ -44,7 +45,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """It worked: the next pause is a first one."""
+        """It worked: the next pause is a first one again."""
         self._failures = 0
 
     def pause_s(self) -> float:
@@ -54,7 +55,7 @@ class Backoff:
         return self._random.uniform(0, longest)
 
     def before_retry_s(self, name: str, failed: CallFailed, left_s: float) -> float | None:
-        """Seconds to wait before the RPC is tried again; None where it shall not be."""
+        """Seconds to wait before the RPC is tried again; None if it must not be."""
         if (
             failed.code is not grpc.StatusCode.UNAVAILABLE
             or name in _ONCE
@@ -66,5 +67,5 @@ class Backoff:
 
 
 def ends_a_watch(failed: CallFailed) -> bool:
-    """Whether a watch that failed so need not try again."""
+    """Whether no retry can mend a watch that failed so."""
     return failed.code in _FINAL

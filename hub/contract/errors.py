@@ -1,4 +1,4 @@
-"""Domain errors, and the one table that says how each is told to a caller.
+"""Domain errors, and the one table that says how callers get each of them.
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from google.rpc import code_pb2
 
+from hub.contract.dialect.names import enum_word
 from llmhub.v1 import error_reason_pb2 as reasons
 
 ERROR_DOMAIN = "llmhub"
@@ -47,7 +48,7 @@ class FieldViolation:
 
 
 class HubError(Exception):
-    """An error that a caller is told, with a reason that programs match on.
+    """An error for a caller, with a reason that programs match on.
 
     `metadata` goes into google.rpc.ErrorInfo; `retry_after_ms` into RetryInfo.
     """
@@ -70,7 +71,7 @@ class HubError(Exception):
     @property
     def reason_name(self) -> str:
         """The reason without the enum's prefix, such as "ENDPOINT_NOT_FOUND"."""
-        return reasons.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+        return enum_word(reasons.ErrorReason.DESCRIPTOR, self.reason).upper()
 
     @property
     def wire_code(self) -> str:
@@ -223,7 +224,7 @@ class EndpointOwned(FailedPrecondition):
 
 
 class Aborted(HubError):
-    """Somebody else was faster; read again and retry."""
+    """Another call was faster; read again and retry."""
 
     code = code_pb2.ABORTED
 
@@ -345,6 +346,6 @@ class Internal(HubError):
 
 
 class InternalError(Internal):
-    """Something that nobody foresaw; the log says what, by request id."""
+    """An unforeseen error; the log has the details, by request id."""
 
     reason = reasons.ERROR_REASON_INTERNAL

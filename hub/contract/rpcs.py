@@ -1,8 +1,7 @@
 """The contract as data: every RPC, its role and tier, and every frame, read off the descriptors.
 
-The doors build their dispatch from these tables, so an RPC or a frame that is
-added to the .proto files is served, authorized and documented without another
-line of plumbing.
+The transports build their dispatch from these tables, so an RPC or a frame that is added
+to the .proto files is served, authorized and documented without further code.
 """
 
 import re
@@ -70,7 +69,7 @@ _ROLES: Final = {
     "llmhub.v1.SidecarService": resources_pb2.ROLE_SIDECAR,
 }
 
-# A registration costs an fsync and a probe, so it is dear whoever asks for it.
+# A registration costs an fsync and a probe, so it is expensive for every role.
 _HEAVY: Final = {"Identify", "ReportOllama", "RegisterEndpoint", "CreateToken"}
 _LIGHT: Final = {"Ping"}
 

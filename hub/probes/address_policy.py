@@ -1,19 +1,19 @@
 """Which addresses the hub may connect to.
 
-Anyone who may register an endpoint makes the hub send requests, so the hub must
-not be a way into what only its own host can reach: link-local addresses, where
-clouds keep their instance metadata, are never probed, whatever the settings
-say. Loopback and private addresses are where inference servers live, so they
-are allowed unless `deny` says otherwise.
+Anyone who may register an endpoint makes the hub send requests, so the hub must not
+open a way to services that only its own host can reach. Link-local addresses, where
+clouds serve instance metadata, are never probed, whatever the settings say. Loopback
+and private addresses are where inference servers run, so they are allowed unless
+`deny` contains them.
 """
 
 import ipaddress
 from collections.abc import Iterable
 
+from hub.base.settings import Network
 from hub.contract.errors import TargetForbidden
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Instance metadata that does not lie in 169.254/16 or fe80::/10: AWS (IPv6),
 # Google (IPv6), Alibaba, Azure's wire server, Oracle (first generation).
@@ -37,24 +37,18 @@ class ForbiddenAddress(OSError):
     """The address may not be probed; an OSError, so that connecting treats it as failed."""
 
 
-def parse_networks(blocks: Iterable[str]) -> tuple[Network, ...]:
-    """Parses CIDR blocks; a bare address is a block of one. Raises ValueError."""
-    return tuple(ipaddress.ip_network(block, strict=False) for block in blocks)
-
-
 class AddressPolicy:
     """Decides whether an address may be probed."""
 
-    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
-        """Raises ValueError for what is not a CIDR block."""
+    def __init__(self, allow: Iterable[Network] = (), deny: Iterable[Network] = ()) -> None:
         self.replace(allow, deny)
 
-    def replace(self, allow: Iterable[str], deny: Iterable[str]) -> None:
-        """Decides by these blocks from now on. Raises ValueError, and then changes nothing."""
-        self._allow, self._deny = parse_networks(allow), parse_networks(deny)
+    def replace(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
+        """Replaces both lists."""
+        self._allow, self._deny = tuple(allow), tuple(deny)
 
     def refusal(self, address: str) -> str:
-        """Returns why the numeric address may not be probed; "" where it may."""
+        """Why the numeric address may not be probed; "" if it may."""
         parsed = _parsed(address)
         return self._refusal(parsed) if parsed is not None else "is not a numeric address"
 

@@ -1,39 +1,47 @@
 """Finds out what kind of inference server answers, by asking, never by port number.
 
-The questions go from the most telling to the most common, so that a server of a
-known kind costs few requests: `/api/version` (Ollama), then `/v1/models`, whose
-`owned_by` names vLLM, llama.cpp and SGLang, then the routes that only one kind has.
+Some servers imitate others: Lemonade, Docker Model Runner and llama-swap answer Ollama's
+`/api/version`, Lemonade answers LM Studio's list. So a version alone makes no Ollama: its
+root says "Ollama is running", or no list names another owner. The questions go from the
+most telling to the most common, so that a server of a known kind costs few requests:
+`/api/version`, `/`, then `/v1/models`, whose `owned_by` names most kinds, then the routes
+that only one kind has. No question runs inference or loads a model.
 """
 
 from hub.probes import json_fields
-from hub.probes.backends.llama_cpp import LlamaCppProber
-from hub.probes.backends.lm_studio import LmStudioProber
-from hub.probes.backends.ollama import OllamaProber, version_of
-from hub.probes.backends.openai import OpenAiProber
+from hub.probes.answer import Answer, JsonValue
+from hub.probes.backends import docker_model_runner, lemonade, litellm, text_embeddings
+from hub.probes.backends.kinds import PROBERS
+from hub.probes.backends.ollama import version_of
 from hub.probes.backends.prober import Prober
-from hub.probes.backends.sglang import SglangProber
-from hub.probes.backends.vllm import VllmProber
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Answer, Asker, JsonValue
-from llmhub.v1.endpoint_pb2 import Backend
+from hub.probes.probe_client import Asker
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_DOCKER_MODEL_RUNNER,
+    BACKEND_LEMONADE,
+    BACKEND_LITELLM,
+    BACKEND_LLAMA_CPP,
+    BACKEND_LLAMA_SWAP,
+    BACKEND_LM_STUDIO,
+    BACKEND_LMDEPLOY,
+    BACKEND_OLLAMA,
+    BACKEND_OPENAI,
+    BACKEND_SGLANG,
+    BACKEND_TEI,
+    BACKEND_VLLM,
+    Backend,
+)
 
-PROBERS: dict[Backend, type[Prober]] = {
-    prober.kind: prober
-    for prober in (
-        OllamaProber,
-        VllmProber,
-        LlamaCppProber,
-        LmStudioProber,
-        SglangProber,
-        OpenAiProber,
-    )
+_OWNERS: dict[str, Backend] = {
+    "vllm": BACKEND_VLLM,
+    "llamacpp": BACKEND_LLAMA_CPP,
+    "sglang": BACKEND_SGLANG,
+    "llama-swap": BACKEND_LLAMA_SWAP,
+    "lemonade": BACKEND_LEMONADE,
+    "lmdeploy": BACKEND_LMDEPLOY,
+    docker_model_runner.OWNER: BACKEND_DOCKER_MODEL_RUNNER,
 }
-
-_OWNERS: dict[str, type[Prober]] = {
-    "vllm": VllmProber,
-    "llamacpp": LlamaCppProber,
-    "sglang": SglangProber,
-}
+_UNKNOWN_ROUTE = (404, 405, 501)
 
 
 async def detect(ask: Asker) -> Prober:
@@ -43,41 +51,84 @@ async def detect(ask: Asker) -> Prober:
     NotReady where it will not say, and what else asking raises.
     """
     version = await ask.get("/api/version")
-    if version_of(version):
-        return OllamaProber()
     if _is_llama_cpp(version):
-        return LlamaCppProber()
+        return PROBERS[BACKEND_LLAMA_CPP]()
+    if _is_llama_swap(version):
+        return PROBERS[BACKEND_LLAMA_SWAP]()
+    has_version = bool(version_of(version))
+    if has_version and _is_ollama(await ask.get("/")):
+        return PROBERS[BACKEND_OLLAMA]()
     models = await ask.get("/v1/models")
-    if not models.ok:
-        return await _without_list(ask, models)
-    value = models.json_or_none()
-    entries = json_fields.items(value, "data")
-    for entry in entries or ():
-        if prober := _OWNERS.get(json_fields.text(entry, "owned_by")):
-            return prober()
-    if await _is_lm_studio(ask):
-        return LmStudioProber()
-    if not entries:
-        if await _is_llama_cpp_router(ask):
-            return LlamaCppProber()
-        if await _is_sglang(ask):
-            return SglangProber()
-    if entries is None:
-        models.json()
-        raise WrongKind("is no inference server that the hub knows: /v1/models has no list")
-    return OpenAiProber()
-
-
-async def _without_list(ask: Asker, models: Answer) -> Prober:
-    if models.status == 404 and await _is_lm_studio(ask):
-        return LmStudioProber()
-    if models.status in (404, 405, 501):
+    if not (models.ok or has_version or models.status in _UNKNOWN_ROUTE):
+        if models.status in litellm.KEY_FAULTS and await _is_litellm(ask):
+            return PROBERS[BACKEND_LITELLM]()
+        models.require_ok()
+    entries = json_fields.items(models.json_or_none() if models.ok else None, "data")
+    if owner := _owner_of(entries):
+        return PROBERS[owner]()
+    if entries:
+        return await _by_list(ask, may_be_ollama=has_version)
+    if prober := await _without_models(ask):
+        return prober
+    if has_version:
+        return PROBERS[BACKEND_OLLAMA]()
+    if models.status in _UNKNOWN_ROUTE:
         raise WrongKind(
             "is no inference server that the hub knows: it has neither /api/version "
             f"nor /v1/models ({models.status})"
         )
-    models.require_ok()
-    raise WrongKind(f"is no inference server that the hub knows ({models.status})")
+    models.json()
+    if entries is None:
+        raise WrongKind("is no inference server that the hub knows: /v1/models has no list")
+    return PROBERS[BACKEND_OPENAI]()
+
+
+async def _by_list(ask: Asker, *, may_be_ollama: bool) -> Prober:
+    """Tells servers apart that list models under owners of their own choice."""
+    if may_be_ollama:
+        # Behind a proxy that passes on the API alone, the root says nothing.
+        return PROBERS[BACKEND_OLLAMA]()
+    if await _is_lm_studio(ask):
+        return PROBERS[BACKEND_LM_STUDIO]()
+    if await _is_litellm(ask):
+        return PROBERS[BACKEND_LITELLM]()
+    return PROBERS[BACKEND_OPENAI]()
+
+
+async def _without_models(ask: Asker) -> Prober | None:
+    """Tells servers apart that list no model, or have no `/v1/models`."""
+    if lemonade.is_lemonade((await ask.get(lemonade.HEALTH)).json_or_none()):
+        return PROBERS[BACKEND_LEMONADE]()
+    value = (await ask.get(docker_model_runner.LIST)).json_or_none()
+    if _owner_of(json_fields.items(value, "data")) == BACKEND_DOCKER_MODEL_RUNNER:
+        return PROBERS[BACKEND_DOCKER_MODEL_RUNNER]()
+    if await _is_lm_studio(ask):
+        return PROBERS[BACKEND_LM_STUDIO]()
+    if await _is_llama_cpp_router(ask):
+        return PROBERS[BACKEND_LLAMA_CPP]()
+    if text_embeddings.parse_info((await ask.get("/info")).json_or_none()) is not None:
+        return PROBERS[BACKEND_TEI]()
+    if await _is_sglang(ask):
+        return PROBERS[BACKEND_SGLANG]()
+    if await _is_litellm(ask):
+        return PROBERS[BACKEND_LITELLM]()
+    return None
+
+
+def _owner_of(entries: list[JsonValue] | None) -> Backend | None:
+    for entry in entries or ():
+        if kind := _OWNERS.get(json_fields.text(entry, "owned_by")):
+            return kind
+    return None
+
+
+def _is_ollama(root: Answer) -> bool:
+    return root.ok and b"Ollama is running" in root.body[:100]
+
+
+def _is_llama_swap(version: Answer) -> bool:
+    """llama-swap tells more of its build than Ollama does."""
+    return bool(version_of(version) and json_fields.text(version.json_or_none(), "build_date"))
 
 
 def _is_llama_cpp(answer: Answer) -> bool:
@@ -107,3 +158,7 @@ async def _is_llama_cpp_router(ask: Asker) -> bool:
 async def _is_sglang(ask: Asker) -> bool:
     answer = await ask.get("/get_model_info")
     return answer.ok and bool(json_fields.text(answer.json_or_none(), "model_path"))
+
+
+async def _is_litellm(ask: Asker) -> bool:
+    return litellm.is_alive(await ask.get("/health/liveliness"))

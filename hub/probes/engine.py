@@ -12,44 +12,51 @@ from random import Random
 import structlog
 
 from hub.base.clock import Clock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import Network, ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
+from hub.probes.model_facts import ModelFactsCache
 from hub.probes.probe_client import Asker, ProbeClient
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.stats import EngineStats, WorstOf
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.probes.watched import Watched
 from hub.registry.observation import Observation
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING, Model
 
 Report = Callable[[str, Observation], None]
 
-# The scheduler wakes at most once a tick and starts at most so many probes each
-# time: 1,600 a second. A probe takes the loop most of a millisecond, so whoever
-# asks the hub something meanwhile waits for no more than a few milliseconds.
+# The scheduler wakes at most once per tick and starts at most this many probes each
+# time: 1,600 per second. A probe takes most of a millisecond of the event loop, so a
+# caller of the hub waits for a few milliseconds at most.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
 # Of endpoints that were never asked; more where the fleet is too large for it.
 _FRESH_PER_S = 100
 _STOP_S = 2.0
+# Until a server that has more to tell is asked for the rest.
+_SOON_MS = 2000
+# A probe of an endpoint that answered the last time moves to the doubtful lane after
+# this time in flight, so that one that hangs does not block those that answer.
+_DEMOTE_AFTER_MS = 500
+# The longest pause that a busy server may ask for.
+_MAX_RETRY_AFTER_S = 900.0
 _MAX_ERROR = 2000
 
 _log = structlog.get_logger(__name__)
 
 
 class ProbeEngine:
-    """Probes the endpoints that it is told to watch."""
+    """Probes the endpoints that it watches."""
 
     def __init__(
         self, settings: ProbeSettings, report: Report, clock: Clock, random: Random
     ) -> None:
-        """Raises ValueError for a CIDR block in the settings that is none.
+        """`report` is called in the event loop with the endpoint's id and the observation.
 
-        `report` is called in the event loop with the endpoint's id and what the
-        probe saw; what it raises is logged.
+        What it raises is logged.
         """
         self._settings = settings
         self._interval_ms = round(settings.interval_s * 1000)
@@ -66,7 +73,7 @@ class ProbeEngine:
                 Lane.DOUBTFUL: settings.doubtful_concurrency,
             },
             per_host=settings.per_host,
-            demote_after_ms=round(settings.demote_after_s * 1000),
+            demote_after_ms=_DEMOTE_AFTER_MS,
             random=random,
             fresh_per_s=_FRESH_PER_S,
         )
@@ -99,12 +106,17 @@ class ProbeEngine:
         return sum(self._schedule.running(lane) for lane in Lane)
 
     @property
+    def facts(self) -> ModelFactsCache:
+        """The facts of models that servers have reported, to keep across a restart."""
+        return self._client.facts
+
+    @property
     def policy(self) -> AddressPolicy:
         """Which addresses may be probed, as it stands now."""
         return self._client.policy
 
-    async def set_policy(self, allow: Iterable[str], deny: Iterable[str]) -> None:
-        """Decides by other CIDR blocks from the next probe on. Raises ValueError."""
+    async def set_policy(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
+        """Replaces the CIDR blocks, from the next probe on."""
         await self._client.set_policy(allow, deny)
 
     async def start(self) -> None:
@@ -127,7 +139,7 @@ class ProbeEngine:
             watched.refuse(ShuttingDown("the hub is stopping"))
         await self._client.close()
 
-    def watch(self, target: Target, *, spread: bool = False) -> None:
+    def watch(self, target: ProbeTarget, *, spread: bool = False) -> None:
         """Adds an endpoint or replaces what is known of how to ask it.
 
         A new one, or one that is asked differently from now on, is probed at
@@ -151,6 +163,7 @@ class ProbeEngine:
         if watched is None:
             return
         self._schedule.remove(id_)
+        self._client.facts.forget(id_)
         watched.cancel()
         watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
 
@@ -244,7 +257,7 @@ class ProbeEngine:
             now_ms,
             ok=error is None,
             not_before_ms=now_ms + self._pause_ms(error),
-            not_after_ms=watched.again_ms(now_ms) if is_loading else None,
+            not_after_ms=_again_ms(watched, sighting, now_ms, is_loading=is_loading),
         )
         self._news.set()
         self._probes += 1
@@ -255,6 +268,8 @@ class ProbeEngine:
         if not is_loading:
             watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
+        if sighting is not None:
+            watched.note_omitted(sighting.omitted)
         observation = Observation(
             checked_at_ms=now_ms,
             next_check_at_ms=due_ms,
@@ -262,14 +277,14 @@ class ProbeEngine:
             latency_ms=ask.first_answer_ms if sighting is not None else None,
             backend=kind,
             version=sighting.version if sighting is not None else "",
-            models=sighting.models if sighting is not None else None,
+            models=sighting.models if sighting is not None else _listed_while_loading(error),
             load=sighting.load if sighting is not None else None,
             answered=error is None or error.answered,
             is_loading=is_loading,
             is_extra=self._is_extra(run, watched),
         )
         if isinstance(error, Unreachable):
-            # Who comes back may be somebody else.
+            # What comes back may be another server.
             watched.prober = None
         try:
             self._report(run.id, observation)
@@ -326,7 +341,21 @@ class ProbeEngine:
     def _pause_ms(self, error: ProbeError | None) -> int:
         if not isinstance(error, Busy) or error.retry_after_s is None:
             return 0
-        return round(1000 * min(error.retry_after_s, self._settings.max_retry_after_s))
+        return round(1000 * min(error.retry_after_s, _MAX_RETRY_AFTER_S))
+
+
+def _again_ms(
+    watched: Watched, sighting: Sighting | None, now_ms: int, *, is_loading: bool
+) -> int | None:
+    """When the endpoint is looked at again at the latest; None for the usual time."""
+    if is_loading:
+        return watched.again_ms(now_ms)
+    has_more = sighting is not None and sighting.has_more
+    return now_ms + _SOON_MS if has_more else None
+
+
+def _listed_while_loading(error: ProbeError | None) -> tuple[Model, ...] | None:
+    return error.models if isinstance(error, NotReady) else None
 
 
 def _is_loading(sighting: Sighting | None, error: ProbeError | None) -> bool:

@@ -16,6 +16,8 @@ The message completes "The endpoint …" or names the fault; it goes to
 cleaned before it gets into one.
 """
 
+from llmhub.v1.endpoint_pb2 import Model
+
 _SHOWN = 200
 
 
@@ -52,11 +54,21 @@ class Busy(Refused):
 
 
 class NotReady(Refused):
-    """503: the server starts, loads its model, sleeps, or its engine has died."""
+    """503: the server starts, loads its model, sleeps, or its engine has died.
 
-    def __init__(self, message: str, *, is_loading: bool = False) -> None:
+    `models` are those that a server lists while it loads; None where it lists none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_loading: bool = False,
+        models: tuple[Model, ...] | None = None,
+    ) -> None:
         super().__init__(message)
         self.is_loading = is_loading
+        self.models = models
 
 
 class BadAnswer(ProbeError):

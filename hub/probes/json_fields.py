@@ -1,4 +1,6 @@
-"""Type-checked access to JSON that strangers sent: odd values read as absent.
+"""Type-checked access to JSON from servers that the hub does not trust.
+
+Odd values read as absent.
 
 Lengths and counts are cut to what `Endpoint` may hold (endpoint.proto).
 """
@@ -6,7 +8,7 @@ Lengths and counts are cut to what `Endpoint` may hold (endpoint.proto).
 from collections.abc import Iterable
 from functools import lru_cache
 
-from hub.probes.probe_client import JsonValue
+from hub.probes.answer import JsonValue
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
 
 MAX_MODELS = 4096
@@ -102,7 +104,10 @@ def model(
     quantization: str = "",
     context_length: int | None = None,
     vram_bytes: int | None = None,
-    capabilities: list[str] | None = None,
+    capabilities: Iterable[str] | None = None,
+    are_capabilities_known: bool = False,
+    absent_capabilities: Iterable[str] = (),
+    base: str = "",
 ) -> Model:
     """Builds a Model in which what is empty or None is absent."""
     return Model(
@@ -116,6 +121,9 @@ def model(
         context_length=context_length,
         vram_bytes=vram_bytes,
         capabilities=capabilities or (),
+        capabilities_known=are_capabilities_known or None,
+        absent_capabilities=absent_capabilities,
+        base=base or None,
     )
 
 
@@ -128,10 +136,10 @@ def by_name(models: list[Model]) -> list[Model]:
 
 
 def shared(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Returns the models, those that other servers have just so as one object.
+    """Returns the models; identical models of several servers are one object.
 
-    A model takes about a kilobyte, and ten thousand servers have the same few. Nobody
-    may change the models after.
+    A model takes about a kilobyte, and ten thousand servers have the same few. The caller
+    must not change the models.
     """
     return tuple(_one_of(model.SerializeToString(deterministic=True)) for model in models)
 

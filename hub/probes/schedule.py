@@ -3,7 +3,7 @@
 Pure: no loop, no clock; the time is an argument, in epoch milliseconds. One heap
 orders what is to come. What is due queues in a lane, each with a limit of its own:
 
-    ASKED     somebody waits for this one probe
+    ASKED     a caller waits for this one probe
     LIVE      the last probe succeeded
     DOUBTFUL  the last probe failed, or there was none
 
@@ -71,7 +71,7 @@ class _Queue:
     running: int = 0
     ready: deque[tuple[int, str, str]] = field(default_factory=deque)
     host_running: dict[str, int] = field(default_factory=dict)
-    # Due, but the host has its fill: they wait apart, so that nobody scans them.
+    # Due, but their host is at its limit: they wait apart, so that no scan meets them.
     parked: dict[str, deque[tuple[int, str, str]]] = field(default_factory=dict)
 
 
@@ -89,7 +89,7 @@ class Schedule:
         random: Random,
         fresh_per_s: float,
     ) -> None:
-        """Of endpoints never asked, `fresh_per_s` come a second, or more in a large fleet."""
+        """`fresh_per_s` never probed endpoints start per second, or more in a large fleet."""
         self._interval_ms = interval_ms
         self._jitter = jitter
         self._per_host = per_host
@@ -124,7 +124,7 @@ class Schedule:
         return fresh + len(queue.ready) + sum(map(len, queue.parked.values()))
 
     def add(self, id_: str, host: str, now_ms: int, *, spread: bool) -> None:
-        """Schedules an endpoint anew: now, or somewhere in the coming interval.
+        """Schedules an endpoint again: now, or at a random time within the next interval.
 
         A run of it that is in flight is forgotten: its `finish` returns None.
         """
@@ -185,7 +185,7 @@ class Schedule:
     ) -> int | None:
         """Frees the run's slot and returns when the endpoint is due next.
 
-        None where the endpoint was removed or scheduled anew meanwhile. The next
+        None if the endpoint was removed or scheduled again meanwhile. The next
         time counts from the start of this run, so that slow answers do not
         stretch the interval; what is late is not caught up.
         """

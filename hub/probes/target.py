@@ -6,7 +6,7 @@ from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ProbeTarget:
     """One endpoint as a probe must address it.
 
     `backend` is what the admin registered, or BACKEND_UNSPECIFIED to find out.
@@ -23,4 +23,4 @@ class Target:
     api_key: str | None = None
 
     def __repr__(self) -> str:
-        return f"Target({self.id!r})"
+        return f"ProbeTarget({self.id!r})"

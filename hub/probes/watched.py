@@ -3,13 +3,18 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from hub.probes.backends.prober import Prober, Sighting
-from hub.probes.detect import PROBERS, detect
+import structlog
+
+from hub.probes.backends.kinds import PROBERS
+from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
+from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
 from hub.probes.probe_client import Asker
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
+
+_log = structlog.get_logger(__name__)
 
 # A server that loads a model is looked at again after a quarter of the time that it
 # has been loading, so that the hub knows to a quarter how long loading takes.
@@ -22,15 +27,16 @@ class Watched:
     """An endpoint, its prober once that is known, its probe in flight and who waits for it.
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
-    was first found loading.
+    was first found loading; `omitted` is how many models the last probe left out.
     """
 
-    target: Target
+    target: ProbeTarget
     prober: Prober | None = None
     task: asyncio.Task[None] | None = None
     has_crashed: bool = False
     counted_ms: int | None = None
     loading_since_ms: int | None = None
+    omitted: int = 0
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
     async def sight(self, ask: Asker) -> Sighting:
@@ -66,6 +72,17 @@ class Watched:
             self.loading_since_ms = now_ms
         loading_ms = now_ms - self.loading_since_ms
         return now_ms + max(_SOONEST_AGAIN_MS, loading_ms // _AGAIN_AFTER_SHARE)
+
+    def note_omitted(self, count: int) -> None:
+        """Logs once that so many models are left out, and when none is any more."""
+        if bool(count) != bool(self.omitted):
+            _log.warning(
+                "models_omitted",
+                endpoint=self.target.id,
+                omitted=count,
+                max_bytes=MAX_MODELS_BYTES,
+            )
+        self.omitted = count
 
     def cancel(self) -> None:
         """Cancels the probe in flight."""

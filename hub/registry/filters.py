@@ -8,7 +8,7 @@ from llmhub.v1.endpoint_pb2 import Backend, Endpoint, Status
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """What an endpoint must have; what is empty or unspecified is not asked for.
+    """What an endpoint must have; an empty or unspecified field requires nothing.
 
     `labels` are pairs, all of which the endpoint must have.
     """
@@ -22,14 +22,14 @@ class EndpointFilter:
     def of(
         cls, model: str, backend: Backend, status: Status, labels: Mapping[str, str]
     ) -> "EndpointFilter":
-        """The filter of a request's fields."""
+        """The filter that a request's fields describe."""
         return cls(model, backend, status, frozenset(labels.items()))
 
     def __bool__(self) -> bool:
         return bool(self.model or self.backend or self.status or self.labels)
 
     def matches(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint has all that is asked for."""
+        """Whether the endpoint meets the filter."""
         return (
             (not self.backend or endpoint.backend == self.backend)
             and (not self.status or endpoint.status == self.status)
@@ -39,12 +39,12 @@ class EndpointFilter:
 
 
 def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
-    """Whether the endpoint has all of these labels."""
+    """Whether the endpoint has all these labels."""
     if not labels:
         return True
     own = endpoint.labels
-    # A plain loop: a listing asks this of every endpoint. `get`, unlike a
-    # subscript, adds no key to a protobuf map.
+    # A plain loop: a listing calls this for every endpoint. Unlike a subscript, `get`
+    # adds no key to a protobuf map.
     for key, value in labels:  # noqa: SIM110
         if own.get(key) != value:
             return False

@@ -11,8 +11,8 @@ from llmhub.v1.resources_pb2 import HostResources
 class ResourcesRecord:
     """A report with the hub's receipt time, at a revision.
 
-    Reports come a thousand times more often than anybody looks at them, so the
-    report is kept as it came and made into HostResources when first asked for.
+    Reports come a thousand times more often than they are read, so the report is stored
+    as it came and converted to HostResources on the first read.
     """
 
     __slots__ = ("_report", "_versioned", "agent_id", "received_ms", "revision")
@@ -28,15 +28,15 @@ class ResourcesRecord:
 
     @property
     def message(self) -> HostResources:
-        """The report as HostResources; nobody may change it."""
+        """The report as HostResources; must not be changed."""
         return self._seen().message
 
     def encoded(self, encode: Callable[[HostResources], bytes]) -> bytes:
-        """The report as `encode` writes it; computed once per function."""
+        """The report as `encode` writes it; encoded once per function."""
         return self._seen().encoded(encode)
 
     def put_event(self, encode: Callable[[HostResources, int], bytes]) -> bytes:
-        """The event of the report's arrival, as `encode` writes it; computed once."""
+        """The event of the report's arrival, as `encode` writes it; encoded once."""
         return self._seen().put_event(encode)
 
     def _seen(self) -> Versioned[HostResources]:

@@ -1,4 +1,4 @@
-"""What the fleet loses when an endpoint is no longer selected. Pure."""
+"""What the fleet loses if an endpoint is no longer selected. Pure."""
 
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -11,17 +11,17 @@ from llmhub.v1.endpoint_pb2 import (
 
 
 def may_be_selected(endpoint: Endpoint) -> bool:
-    """Whether its admins let an endpoint be selected."""
+    """Whether the admin state allows that the endpoint is selected."""
     return endpoint.admin_state in (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)
 
 
 def lost_models(
     registry: Registry, before: Endpoint, after: Endpoint
 ) -> tuple[list[str], list[str]]:
-    """The models that no other healthy and enabled endpoint has in memory, and has at all.
+    """The models that no other healthy, enabled endpoint has in memory, and has at all.
 
-    Both are empty where the change takes nothing away: the endpoint can be
-    selected after it, or could not before.
+    Both lists are empty if the change removes nothing: the endpoint can still be
+    selected after it, or could not be before.
     """
     if not _serves(before) or may_be_selected(after):
         return [], []

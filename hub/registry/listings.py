@@ -1,8 +1,8 @@
 """The registry's answers as encoded messages, assembled from cached fragments.
 
-Protobuf encodings can be concatenated: a message cut into one encoding per
-field is the message. So a listing is the join of encodings that each endpoint
-keeps, and a listing of an unchanged fleet encodes nothing at all
+Protobuf encodings can be concatenated: the encodings of a message's fields, joined, are
+the encoding of the message. So a listing joins the encodings that each endpoint caches,
+and a listing of an unchanged fleet encodes nothing at all
 (https://protobuf.dev/programming-guides/encoding/, "Last One Wins" and
 "Repeated Elements").
 """
@@ -63,8 +63,8 @@ def page_of_models(registry: Registry, names: Iterable[str], next_page_token: st
 class PageCache:
     """Encoded pages by the request for them, kept until any endpoint changes.
 
-    Services ask for the same pages again and again. At most `capacity` pages
-    are kept, the oldest goes first.
+    Services ask for the same pages again and again. At most `capacity` pages are kept;
+    the oldest is evicted first.
     """
 
     def __init__(self, registry: Registry, capacity: int = 16) -> None:
@@ -74,9 +74,9 @@ class PageCache:
         self._endpoints_revision: int | None = None
 
     def encoded(self, request: ListEndpointsRequest, make: Callable[[], bytes]) -> bytes:
-        """An encoded ListEndpointsResponse; `make` makes a page that is not kept.
+        """An encoded ListEndpointsResponse; `make` makes a page that is not cached.
 
-        Raises whatever `make` raises.
+        Raises what `make` raises.
         """
         registry = self._registry
         if self._endpoints_revision != registry.endpoints_revision:
@@ -93,9 +93,9 @@ class PageCache:
 
 
 class _Page:
-    """An encoded page, with the last revision that it was given out at.
+    """An encoded page with the revision at which it was last returned.
 
-    A page of a thousand endpoints is a megabyte, so it is copied for a new revision only.
+    A page of a thousand endpoints is a megabyte, so only a new revision copies it.
     """
 
     __slots__ = ("_encoded", "_revision", "_size")
@@ -116,8 +116,8 @@ class _Page:
 class SnapshotView:
     """The encoded GetSnapshotResponse, made once per revision.
 
-    The endpoints, which are nearly all of it, are joined anew only when one of
-    them has changed, not at every report of resources.
+    The endpoints are nearly all of it. They are joined again only after one of them has
+    changed, not at every resource report.
     """
 
     def __init__(self, registry: Registry) -> None:

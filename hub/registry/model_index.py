@@ -1,7 +1,7 @@
 """Which endpoints have a model, and how many of them are healthy or have it loaded. Pure.
 
-Kept up with every change, so that a question about a model costs what its answer
-takes, however many endpoints and models there are.
+Updated with every change, so that a question about a model costs only as much as its
+answer is long, however many endpoints and models there are.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -39,13 +39,13 @@ class ModelIndex:
         return (self._names[i] for i in range(start, len(self._names)))
 
     def around(self, name: str, count: int) -> list[str]:
-        """Of the sorted names the `count` that stand nearest to where `name` would."""
+        """The `count` sorted names nearest to the place where `name` would be."""
         start = min(bisect_left(self._names, name) - count // 2, len(self._names) - count)
         start = max(start, 0)
         return self._names[start : start + count]
 
     def ids(self, name: str) -> list[str]:
-        """The endpoints that have a model of that name, sorted. Not to be changed."""
+        """The endpoints that have a model with that name, sorted. Must not be changed."""
         having = self._by_name.get(name)
         return having.ids if having is not None else []
 
@@ -54,7 +54,7 @@ class ModelIndex:
         return {name: len(self._by_name[name].ids) for name in self._names}
 
     def summary(self, name: str) -> ModelSummary:
-        """What is known of a model of the fleet. Raises KeyError for another."""
+        """The summary of a model of the fleet. Raises KeyError for any other."""
         having = self._by_name[name]
         return ModelSummary(
             name=name,
@@ -65,7 +65,7 @@ class ModelIndex:
         )
 
     def encoded(self, name: str, encode: Callable[[ModelSummary], bytes]) -> bytes:
-        """The summary as the one user's `encode` writes it, kept until it changes.
+        """The summary as `encode` writes it, cached until it changes; pass one function only.
 
         Raises KeyError.
         """
@@ -75,12 +75,12 @@ class ModelIndex:
         return having.encoded
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """An endpoint is no longer as `before` but as `after`; None: not there."""
-        old, was_healthy = _facts(before)
-        new, is_healthy = _facts(after)
+        """An endpoint has changed from `before` to `after`; None: it is not there."""
+        old, was_healthy = _model_states(before)
+        new, is_healthy = _model_states(after)
         if old == new and was_healthy == is_healthy:
             return
-        # One string for all its models: each access of a message's field makes another.
+        # One string for all its models: each access of a message's field makes a new one.
         id_ = after.id if after is not None else ""
         for name, was_loaded in old.items():
             having = self._by_name[name]
@@ -116,10 +116,10 @@ class ModelIndex:
             del self._names[bisect_left(self._names, name)]
 
 
-def _facts(endpoint: Endpoint | None) -> tuple[dict[str, bool], bool]:
+def _model_states(endpoint: Endpoint | None) -> tuple[dict[str, bool], bool]:
     """Whether each model is loaded, by its name, and whether the endpoint is healthy.
 
-    A server may name a model twice: it is loaded where one of the two is.
+    A server may list a model twice: it is loaded if one of the two is.
     """
     if endpoint is None:
         return {}, False

@@ -1,10 +1,9 @@
 """What changed after a revision, as encoded responses of WatchRegistry. Pure.
 
-A watcher is a cursor. What it is to be sent follows from the registry and the
-cursor alone, so nothing is kept for it, and watchers with the same interest and
-the same cursor are sent the same bytes. Protobuf encodings can be concatenated
-(see `hub.registry.listings`): each event is encoded once, kept with the state that
-it made, and joined into as many responses as there is need.
+A watcher is only a cursor. What it gets depends on the registry and the cursor alone, so
+nothing is stored per watcher, and watchers with the same interest and the same cursor
+get the same bytes. Protobuf encodings can be concatenated (see `hub.registry.listings`):
+each event is encoded once, kept with the state that it made, and joined into responses.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,8 +13,10 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.filters import EndpointFilter
+from hub.registry.history.latest_log import Latest
 from hub.registry.history.ring import Compacted
-from hub.registry.state import EndpointEvent, Registry
+from hub.registry.host_report import ResourcesRecord
+from hub.registry.state import AliasRecord, EndpointEvent, Registry
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import WatchRegistryResponse
@@ -30,12 +31,12 @@ MAX_EVENTS: Final = 1000
 """The most endpoint events, and the most events in all, that one `changes` reads."""
 
 MAX_RESPONSE_BYTES: Final = 1_048_576
-"""A response is closed once it is this long; gRPC clients take 4 MiB by default."""
+"""A response ends once it is this long; gRPC clients accept 4 MiB by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a watcher wants to hear of; hashable, so that equal ones can share."""
+    """What a watcher asked for; hashable, so that watchers with equal interests share work."""
 
     endpoints: EndpointFilter = field(default_factory=EndpointFilter)
     resources: bool = False
@@ -44,15 +45,15 @@ class Interest:
 
     @property
     def frequent(self) -> bool:
-        """Whether it includes what changes all the time."""
+        """Whether it includes reports or checks, which change all the time."""
         return self.resources or self.checks
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Encoded responses, and the revision that a watcher has come to with the last.
+    """Encoded responses, and the revision that a watcher reaches with the last of them.
 
-    `more`: there was more to read.
+    `more`: the history goes on after it.
     """
 
     responses: tuple[bytes, ...]
@@ -61,9 +62,9 @@ class Segment:
 
 
 def changes(registry: Registry, interest: Interest, after: int) -> Segment:
-    """What happened after a revision, at most `MAX_EVENTS` of it.
+    """The changes after a revision, at most `MAX_EVENTS` of them.
 
-    Raises Compacted where the registry no longer, or not yet, has that history.
+    Raises Compacted if the registry no longer has that history, or does not have it yet.
     """
     upto = registry.revision
     if after > upto:
@@ -75,23 +76,21 @@ def changes(registry: Registry, interest: Interest, after: int) -> Segment:
     found = list(_endpoint_events(events, interest.endpoints))
     if interest.checks:
         found += (
-            (record.revision, record.put_event(_put_endpoint))
-            for record in registry.checked_after(after)
-            if record.revision <= upto and interest.endpoints.matches(record.message)
+            (latest.revision, latest.value.put_event(_put_endpoint))
+            for latest in registry.checks.after(after)
+            if latest.value is not None
+            and latest.revision <= upto
+            and interest.endpoints.matches(latest.value.message)
         )
     if interest.resources:
         found += (
-            (latest.revision, _delete_resources(latest.key, latest.revision))
-            if latest.value is None
-            else (latest.revision, latest.value.put_event(_put_resources))
+            (latest.revision, _resources_event(latest))
             for latest in registry.resources.after(after)
             if latest.revision <= upto
         )
     if interest.aliases:
         found += (
-            (latest.revision, _delete_alias(latest.key, latest.revision))
-            if latest.value is None
-            else (latest.revision, latest.value.put_event(_put_alias))
+            (latest.revision, _alias_event(latest))
             for latest in registry.aliases.after(after)
             if latest.revision <= upto
         )
@@ -103,11 +102,10 @@ def changes(registry: Registry, interest: Interest, after: int) -> Segment:
 
 
 def state(registry: Registry, interest: Interest, now_ms: int) -> tuple[int, Iterator[bytes]]:
-    """The registry's revision and, as responses, all there is at that revision.
+    """The registry's revision and, as responses, its whole state at that revision.
 
-    The responses are made when they are asked for, out of what the registry
-    held when this was called. Only the last one carries the revision; there is
-    one even of an empty registry.
+    The responses are encoded lazily from the records as of this call. Only the last
+    response carries the revision; an empty registry makes one response too.
     """
     registry.expire(now_ms)
     records = [
@@ -135,7 +133,7 @@ def progress(revision: int) -> bytes:
 def _endpoint_events(
     events: Iterable[EndpointEvent], wanted: EndpointFilter
 ) -> Iterator[tuple[int, bytes]]:
-    """An endpoint that begins to match is put, one that ceases to is deleted."""
+    """An endpoint that starts to match is put, one that stops matching is deleted."""
     for event in events:
         before, after = event.before, event.after
         if after is not None and wanted.matches(after.message):
@@ -149,8 +147,8 @@ def _responses(
 ) -> Iterator[bytes]:
     """Joins events into responses.
 
-    Where the events are `complete` so far after each one, each response carries
-    the revision of its last event, else only the last response carries any.
+    If the events are `complete`, so that nothing is missing before any of them, each
+    response carries the revision of its last event; else only the last response does.
     """
     fragments: list[bytes] = []
     size, last = 0, 0
@@ -195,11 +193,19 @@ def _delete_endpoint(id_: str, revision: int) -> bytes:
     )
 
 
-def _delete_resources(agent_id: str, revision: int) -> bytes:
-    gone = HostResources(agent_id=agent_id)
-    return _fragment(RegistryEvent(type=EVENT_TYPE_DELETE, revision=revision, resources=gone))
+def _resources_event(latest: Latest[ResourcesRecord]) -> bytes:
+    if latest.value is not None:
+        return latest.value.put_event(_put_resources)
+    gone = HostResources(agent_id=latest.key)
+    return _fragment(
+        RegistryEvent(type=EVENT_TYPE_DELETE, revision=latest.revision, resources=gone)
+    )
 
 
-def _delete_alias(name: str, revision: int) -> bytes:
-    gone = ModelAlias(name=name)
-    return _fragment(RegistryEvent(type=EVENT_TYPE_DELETE, revision=revision, model_alias=gone))
+def _alias_event(latest: Latest[AliasRecord]) -> bytes:
+    if latest.value is not None:
+        return latest.value.put_event(_put_alias)
+    gone = ModelAlias(name=latest.key)
+    return _fragment(
+        RegistryEvent(type=EVENT_TYPE_DELETE, revision=latest.revision, model_alias=gone)
+    )

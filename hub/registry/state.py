@@ -1,12 +1,11 @@
 """The registry's state: every endpoint and every host's resources, at a revision.
 
-Pure: state + command + now → state + events. It is filled from the store's
-change feed (durable facts) and from probes and reports (observed facts), and
-it is the only thing that answers questions about the fleet.
+Pure: state + command + now → state + events. The store's change feed fills it with what
+is registered, probes and reports with what is observed. All questions about the fleet
+are answered from here.
 
-Every change takes the next revision. Changes that watchers care about also go
-into the ring; the bookkeeping of checks and the resource reports, which change
-all the time, do not.
+Every change takes the next revision. Changes that watchers care about also go into the
+ring. The bookkeeping of checks and the resource reports change all the time and do not.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -15,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.registry.health import status
-from hub.registry.health.judgement import Health, HealthSettings
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
 from hub.registry.history.versioned import Versioned
@@ -39,7 +38,7 @@ AliasRecord = Versioned[ModelAlias]
 
 @dataclass(frozen=True, slots=True)
 class EndpointEvent:
-    """One change of an endpoint; `before` or `after` is None at its birth or death."""
+    """One change of an endpoint; `before` is None if it is new, `after` if it is removed."""
 
     revision: int
     id: str
@@ -48,17 +47,16 @@ class EndpointEvent:
 
 
 class Registry:
-    """All that the hub knows of the fleet.
+    """All that the hub knows about the fleet.
 
-    `first_revision` is where this incarnation starts to count; it must be
-    greater than 0 and than every revision of an earlier one. The ring keeps the
-    last `ring_capacity` changes, as far as their endpoints take `ring_bytes` of memory:
-    one that shows other models at every probe shall not fill it.
+    `first_revision` is where this incarnation starts to count; it must be greater than 0
+    and than every revision of an earlier one. The ring keeps the last `ring_capacity`
+    changes, as long as their endpoints take at most `ring_bytes` of memory: an endpoint
+    that shows other models at every probe must not fill the memory.
 
-    `endpoints_revision` is the revision of the last change of any endpoint.
-    Reports of resources, which come all the time, leave it alone: so listings
-    can be kept for as long as it stands. `event_revision` leaves out the
-    bookkeeping of checks too, and counts the aliases.
+    `endpoints_revision` is the revision of the last change of any endpoint. Resource
+    reports, which come all the time, do not change it, so listings can be cached by it.
+    `event_revision` leaves out the bookkeeping of checks too, and includes the aliases.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ class Registry:
         ring_capacity: int = 65_536,
         ring_bytes: int = 64 * 1024 * 1024,
         resources_ttl_ms: int = 90_000,
-        health: HealthSettings = HealthSettings(),  # noqa: B008 - it is frozen
+        health: FleetHealth | None = None,
     ) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
@@ -80,20 +78,25 @@ class Registry:
         self.aliases: LatestLog[AliasRecord] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
-        # What is claimed of a host's accelerator memory, by agent: what its endpoints
-        # load and unload changes what the others there can count on.
+        # The claims on each host's accelerator memory, by agent: what one endpoint loads
+        # or unloads changes what its neighbours on the host have left.
         self.claims: LatestLog[Claim] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
+        # The endpoints of which a check changed the bookkeeping alone, each as it stands.
+        # One that has an event since its check is not here: the event carries the same
+        # and more.
+        self.checks: LatestLog[EndpointRecord] = LatestLog(
+            ttl_ms=FOREVER_MS, tombstones=0, floor=first_revision
+        )
         self.event_revision = first_revision
-        self.health = Health(health)
+        self.health = health if health is not None else FleetHealth()
         self._reports_ttl_ms = resources_ttl_ms
         self._vram = VramLedger()
-        # When each sidecar's view of an endpoint ends, the next one first.
+        # When each sidecar's view of an endpoint expires, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
-        # Until when each agent that has reported an endpoint counts as there, likewise.
+        # Until when each agent that has reported an endpoint counts as present, likewise.
         self._reporters: OrderedDict[str, int] = OrderedDict()
-        self._checked: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self.model_index = ModelIndex()
@@ -110,13 +113,13 @@ class Registry:
         return self._healthy
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Has `listener` called after every change. It must be quick and not raise."""
+        """Calls `listener` after every change. It must be fast and must not raise."""
         self._listeners.append(listener)
 
     # Questions.
 
     def get(self, endpoint_id: str) -> EndpointRecord | None:
-        """The endpoint of that id, or None."""
+        """The endpoint with that id, or None."""
         return self._endpoints.get(endpoint_id)
 
     def endpoints(self, after_id: str = "") -> Iterator[EndpointRecord]:
@@ -128,11 +131,11 @@ class Registry:
         return (self._endpoints[self._ids[i]] for i in range(start, len(self._ids)))
 
     def with_model(self, model: str) -> list[EndpointRecord]:
-        """The endpoints that have a model of that name, sorted by id."""
+        """The endpoints that have a model with that name, sorted by id."""
         return [self._endpoints[id_] for id_ in self.model_index.ids(model)]
 
     def of_agent(self, agent_id: str) -> Collection[str]:
-        """The ids of the endpoints whose host an agent reports of, in no order."""
+        """The ids of the endpoints whose host an agent reports on, in no order."""
         return self._by_agent.get(agent_id, ())
 
     def models(self) -> list[str]:
@@ -143,22 +146,8 @@ class Registry:
         """The number of endpoints that have a model, by the model's name."""
         return self.model_index.counts()
 
-    def checked_after(self, revision: int) -> list[EndpointRecord]:
-        """The endpoints of which a check after `revision` changed the bookkeeping alone.
-
-        Each as it stands, oldest check first. One that has an event in the ring
-        since its check is not among them: the event carries the same and more.
-        """
-        checked = []
-        for id_ in reversed(self._checked):
-            if self._checked[id_] <= revision:
-                break
-            checked.append(self._endpoints[id_])
-        checked.reverse()
-        return checked
-
     def vram(self, agent_id: str) -> VramRecord:
-        """What is measured and what is claimed of a host's accelerator memory."""
+        """What is measured and what is claimed in a host's accelerator memory."""
         return self._vram.account(agent_id, self.resources.get(agent_id))
 
     def vram_accounts(self) -> list[VramRecord]:
@@ -166,16 +155,16 @@ class Registry:
         agents = {agent_id for agent_id, _ in self.resources.items()}
         return [self.vram(agent_id) for agent_id in sorted(agents.union(self._vram.agents()))]
 
-    # Durable facts, from the store's feed.
+    # What is registered, from the store's feed.
 
     def put_alias(self, alias: ModelAlias) -> None:
-        """Takes over a model alias. Nobody may change `alias` after."""
+        """Sets a model alias. The caller must not change `alias` afterwards."""
         revision = self.event_revision = self._next_revision()
         self.aliases.put(alias.name, Versioned(alias, revision), revision, 0)
         self._notify()
 
     def remove_alias(self, name: str) -> None:
-        """Forgets a model alias; nothing happens where it is not there."""
+        """Removes a model alias; does nothing if it is not there."""
         if self.aliases.get(name) is None:
             return
         self.event_revision = self._next_revision()
@@ -183,11 +172,11 @@ class Registry:
         self._notify()
 
     def put_endpoint(self, registered: Endpoint) -> None:
-        """Takes over what was registered; what was observed of the endpoint stays.
+        """Sets what is registered of an endpoint; what was observed stays.
 
-        Only where the same id now means another server (scheme or base path
-        changed, or another backend was registered) is the observed forgotten; and
-        of one that is disabled nobody knows any more whether it is healthy.
+        If the same id now means another server (another scheme, base path or registered
+        backend), what was observed is forgotten. The status of a disabled endpoint
+        becomes unknown.
         """
         before = self._endpoints.get(registered.id)
         after = Endpoint()
@@ -205,16 +194,16 @@ class Registry:
         self._set(registered.id, before, after, event=True)
 
     def remove_endpoint(self, endpoint_id: str) -> None:
-        """Forgets an endpoint; nothing happens where it is not there."""
+        """Removes an endpoint; does nothing if it is not there."""
         before = self._endpoints.get(endpoint_id)
         if before is not None:
             self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
-    # Observed facts, from probes and reports.
+    # What is observed, from probes and reports.
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
-        """Takes in what a probe saw. One removed or disabled meanwhile stays so."""
+        """Adds the outcome of a probe; does nothing if the endpoint is removed or disabled."""
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.admin_state == ADMIN_STATE_DISABLED:
             return
@@ -226,9 +215,9 @@ class Registry:
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
     ) -> None:
-        """Takes in what a sidecar sees of an endpoint, received now.
+        """Adds what a sidecar sees of an endpoint, received now.
 
-        Only the endpoint's own sidecar is believed; another's word changes nothing.
+        Only reports of the endpoint's own sidecar count.
         """
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.agent_id != agent_id:
@@ -242,25 +231,25 @@ class Registry:
         self._set(endpoint_id, before, after, event=event)
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
-        """Takes in a host's report, received now. Nobody may change `report` after."""
+        """Adds a host's report, received now. The caller must not change `report` afterwards."""
         self.revision = revision = self.revision + 1
         record = ResourcesRecord(agent_id, report, revision, now_ms)
         self.resources.put(agent_id, record, revision, now_ms)
         self._notify()
 
     def note_report(self, agent_id: str, now_ms: int) -> None:
-        """Remembers that an agent has reported an endpoint, for as long as reports live."""
+        """Records that an agent has reported an endpoint, for as long as reports live."""
         self._reporters[agent_id] = now_ms + self._reports_ttl_ms
         self._reporters.move_to_end(agent_id)
         while next(iter(self._reporters.values())) <= now_ms:
             self._reporters.popitem(last=False)
 
     def has_reported(self, agent_id: str, now_ms: int) -> bool:
-        """Whether an agent has reported lately, an endpoint or its host's resources."""
+        """Whether an agent has recently reported an endpoint or its host's resources."""
         return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
 
     def expire(self, now_ms: int) -> None:
-        """Drops the reports whose time is over."""
+        """Drops expired reports."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
             self._vram.drop(agent_id)
@@ -280,7 +269,7 @@ class Registry:
             self._set(endpoint_id, before, after, event=True)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next report's time is over, or None."""
+        """When the next report expires, or None."""
         deadlines = [self.resources.next_deadline_ms(), next(iter(self._views.values()), None)]
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -310,13 +299,12 @@ class Registry:
             self._index(id_, before, record)
             self.event_revision = revision
             size = _memory_of(record)
-            # What an event made is counted with it; a check made this alone.
-            if self._checked.pop(id_, None) is not None:
+            # The record before a check belongs to no other event, so it counts here.
+            if self.checks.drop(id_):
                 size += _memory_of(before)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
-        else:
-            self._checked[id_] = revision
-            self._checked.move_to_end(id_)
+        elif record is not None:
+            self.checks.put(id_, record, revision, 0)
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:
@@ -361,7 +349,7 @@ def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str])
 
 
 def _carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed of `before` to `after`; False where it no longer is true."""
+    """Copies what was observed from `before` to `after`; False if it no longer applies."""
     backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
     same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
     if not (backend_stays and same_server):

@@ -1,8 +1,8 @@
-"""Accelerator memory: what a host measures beside what backends claim. Pure.
+"""Accelerator memory: what a host measures next to what backends claim. Pure.
 
-A backend's figure for a model is its own estimate, and many have none. So what is
-left is told by the measurement alone, or not at all: a fit is never promised on a
-guess (docs/backends.md).
+A backend's figure for a model is its own estimate, and many backends have none. So the
+free memory comes from the measurement alone or is unknown: the hub never promises that a
+model fits because of an estimate (docs/backends.md).
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed for loaded models, and of how many of them nobody tells."""
+    """What is claimed for loaded models, and the number of those without a figure."""
 
     claimed_bytes: int = 0
     untold_models: int = 0
@@ -26,10 +26,10 @@ NO_CLAIM = Claim()
 
 
 def claim_of(endpoint: Endpoint) -> Claim:
-    """What an endpoint claims; nothing while neither hub nor sidecar reaches it.
+    """What an endpoint claims; nothing while neither the hub nor a sidecar reaches it.
 
-    What a server that has gone claimed is no longer true, and one that hangs still
-    has it in the measurement.
+    The claim of a server that has stopped is no longer true, and the memory of one that
+    hangs is still in the measurement.
     """
     if endpoint.status != STATUS_HEALTHY and not endpoint.sidecar_view.reachable:
         return NO_CLAIM
@@ -54,7 +54,7 @@ def add_up(claims: Iterable[Claim]) -> Claim:
 
 
 def account(agent_id: str, claim: Claim, host: HostResources | None) -> VramAccount:
-    """Both sides of one host's memory; what the host does not tell is absent."""
+    """Both sides of one host's memory; what the host does not report is absent."""
     made = VramAccount(
         agent_id=agent_id, claimed_bytes=claim.claimed_bytes, untold_models=claim.untold_models
     )
@@ -75,7 +75,7 @@ def account(agent_id: str, claim: Claim, host: HostResources | None) -> VramAcco
 VramRecord = Versioned[VramAccount]
 
 
-class Report(Protocol):
+class HostReport(Protocol):
     """A host's last report, as long as there is no newer one."""
 
     revision: int
@@ -87,25 +87,25 @@ class Report(Protocol):
 
 
 class VramLedger:
-    """The claims of all endpoints by agent, and each host's account when it is asked for."""
+    """The claims of all endpoints by agent, and each host's account, made on request."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Claim]] = {}
-        # An account lasts while both sides of it are as they were.
-        self._accounts: dict[str, tuple[Report | None, VramRecord]] = {}
+        # An account is valid while both sides of it are unchanged.
+        self._accounts: dict[str, tuple[HostReport | None, VramRecord]] = {}
 
     def agents(self) -> Iterator[str]:
         """The agents on whose hosts something is claimed."""
         return iter(self._claims)
 
     def claim(self, agent_id: str) -> Claim:
-        """What is claimed on a host altogether."""
+        """The sum of the claims on a host."""
         return add_up(self._claims.get(agent_id, {}).values())
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> list[str]:
-        """Takes notice that an endpoint has come, changed or gone.
+        """Updates the claims after an endpoint has come, changed or gone.
 
-        Returns the agents on whose hosts something else is claimed now.
+        Returns the agents on whose hosts the claims are different now.
         """
         concerned = []
         old = before.agent_id if before is not None else ""
@@ -116,8 +116,8 @@ class VramLedger:
             concerned += self._set(new, after.id, claim_of(after))
         return concerned
 
-    def account(self, agent_id: str, host: Report | None) -> VramRecord:
-        """The account of a host whose last report is given."""
+    def account(self, agent_id: str, host: HostReport | None) -> VramRecord:
+        """The account of a host, given its last report."""
         kept = self._accounts.get(agent_id)
         if kept is not None and kept[0] is host:
             return kept[1]
@@ -125,12 +125,12 @@ class VramLedger:
         message = account(agent_id, claim, host.message if host is not None else None)
         record = Versioned(message, host.revision if host is not None else 0)
         if host is not None or claim != NO_CLAIM:
-            # Of any other nothing would tell when it is over.
+            # No event would ever remove any other account.
             self._accounts[agent_id] = (host, record)
         return record
 
     def drop(self, agent_id: str) -> None:
-        """Takes notice that an agent's last report is over."""
+        """Forgets the account of an agent whose last report has expired."""
         self._accounts.pop(agent_id, None)
 
     def _set(self, agent_id: str, id_: str, claim: Claim) -> list[str]:

@@ -1,4 +1,4 @@
-"""What `serve` prints once all doors answer: addresses, and lines that work when pasted."""
+"""What `serve` prints once the hub listens: addresses, and lines that work when pasted."""
 
 import shlex
 import shutil
@@ -19,7 +19,7 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     print(f"  gRPC       {info.grpc_address}{' (TLS)' if cert_file else ''}")
     print(f"  dashboard  http{s}://{info.http_address}/ (and the HTTP API)")
     if (settings.data_dir / ADMIN_TOKEN_FILE).exists():
-        # Always: whoever did not read the first start's banner finds it here.
+        # Always: a user who missed the first start's banner finds it here.
         print(f"  admin token: kept in {token_file}")
     else:
         # It was made by another hub of this store, or was lost.
@@ -30,7 +30,7 @@ def show(info: GetServerInfoResponse, settings: Settings, new_admin_token: str |
     if new_admin_token is not None:
         print("It was created just now, and is shown this once:")
         print(f"  {new_admin_token}")
-    # Whoever trusts the certificate itself need not know who signed it.
+    # A client that trusts the certificate itself need not know who signed it.
     trusted = shlex.quote(str(Path(cert_file).expanduser().absolute()))
     trust = f"-cacert {trusted}" if cert_file else "-plaintext"
     command = f"{_command()} --hub {info.grpc_address}"

@@ -1,14 +1,14 @@
 """The endpoints that the configuration file lists: registered from it, and removed with it.
 
-What the file says of an endpoint holds against what was registered before; its
-models, status, admin state and time of registration stay.
+The file overrides what was registered of an endpoint before. Its models, status, admin
+state and time of registration stay.
 """
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -17,33 +17,17 @@ from hub.base.clock import Clock
 from hub.base.load_settings import ConfigError
 from hub.base.settings import Settings, StaticEndpoint
 from hub.contract import validation
+from hub.contract.dialect.names import enum_words
 from hub.contract.errors import EndpointNotFound, HubError, TargetForbidden
 from hub.probes.address_policy import AddressPolicy
 from hub.registry.state import Registry
 from hub.service.changes.registrar import Registrar, Registration
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
-from llmhub.v1.endpoint_pb2 import (
-    BACKEND_LLAMA_CPP,
-    BACKEND_LM_STUDIO,
-    BACKEND_OLLAMA,
-    BACKEND_OPENAI,
-    BACKEND_SGLANG,
-    BACKEND_UNSPECIFIED,
-    BACKEND_VLLM,
-    SOURCE_CONFIG,
-)
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, SOURCE_CONFIG, Backend
 
 log = structlog.get_logger()
 
-_BACKENDS = {
-    "": BACKEND_UNSPECIFIED,
-    "ollama": BACKEND_OLLAMA,
-    "vllm": BACKEND_VLLM,
-    "llama_cpp": BACKEND_LLAMA_CPP,
-    "lm_studio": BACKEND_LM_STUDIO,
-    "sglang": BACKEND_SGLANG,
-    "openai": BACKEND_OPENAI,
-}
+_BACKENDS = cast(dict[str, Backend], {"": BACKEND_UNSPECIFIED} | enum_words(Backend.DESCRIPTOR))
 
 AT_ONCE: Final = 64
 """How many endpoints are registered together, so that one write to the disk serves them."""
@@ -54,7 +38,7 @@ Wanted = Mapping[str, Registration]
 
 def wanted_endpoints(settings: Settings) -> Wanted:
     """What the settings want registered. Raises ConfigError, in one line."""
-    policy = AddressPolicy(map(str, settings.probes.allow), map(str, settings.probes.deny))
+    policy = AddressPolicy(settings.probes.allow, settings.probes.deny)
     wanted: dict[str, Registration] = {}
     for number, entry in enumerate(settings.endpoints):
         place = f"endpoints[{number}]"
@@ -73,9 +57,9 @@ def wanted_endpoints(settings: Settings) -> Wanted:
 class StaticEndpoints:
     """Keeps the registry in step with the file.
 
-    `is_alone` says that no other hub writes to the store: then every endpoint there
-    that a file listed was listed by this hub's. Elsewhere another hub's file may
-    list it, and only what this process has read from its own file is removed.
+    `is_alone` says that no other hub writes to the store: then this hub's file listed every
+    endpoint that came from a file. Otherwise another hub's file may list it, and this hub
+    removes only what it has read from its own file.
     """
 
     registrar: Registrar
@@ -87,8 +71,8 @@ class StaticEndpoints:
     async def sync(self, wanted: Wanted) -> None:
         """Registers what is wanted, and removes what an earlier file had.
 
-        An endpoint that cannot be registered or removed is logged and does not
-        keep the others: the next reload tries again.
+        Logs an endpoint that cannot be registered or removed, and goes on with the others:
+        the next reload tries again.
         """
         gone = [
             record.message.id
@@ -130,7 +114,7 @@ def _failed(what: str, id_: str, error: HubError) -> None:
 
 
 def _registration(place: str, entry: StaticEndpoint) -> tuple[str, Registration]:
-    """One entry, held against the rules that a request would be. Raises ConfigError."""
+    """One entry, checked by the rules of a request. Raises ConfigError."""
     try:
         address = parse_endpoint_url(entry.url)
     except AddressError as error:

@@ -1,4 +1,4 @@
-"""What a hub needs before it can open: a private directory, a first revision, an admin's token."""
+"""What a hub needs before it serves: a private directory, a first revision, an admin token."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN
 
 log = structlog.get_logger()
 
-# More than an incarnation gives out: 20,000 changes a second for eight weeks.
+# More than an incarnation gives out: 20,000 changes per second for eight weeks.
 _MOST_REVISIONS = 100_000_000_000
 
 
 def prepare_data_dir(directory: Path) -> None:
-    """Makes the directory, for its owner alone, or makes it so. Raises StartError."""
+    """Makes the directory, or makes it private to its owner. Raises StartError."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def _tighten(directory: Path) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not mode & 0o077:
         return
-    # A directory that is shared on purpose, as /tmp, is nobody's to close.
+    # The hub must not close a directory that is shared on purpose, such as /tmp.
     is_shared = mode & stat.S_ISVTX or directory.resolve().parent == directory.resolve()
     if found.st_uid == os.geteuid() and not is_shared:
         with contextlib.suppress(OSError):
@@ -63,10 +63,10 @@ def raise_open_files() -> None:
 async def ensure_admin_token(
     directory: Path, store: Store, tokens: TokenRegistry, now_ms: int
 ) -> str | None:
-    """Creates an admin token where there is no valid one; returns its secret, else None.
+    """Creates an admin token if there is no valid one; returns its secret, else None.
 
-    The secret is also kept in the data directory, readable for the owner alone,
-    where the command line finds it. Raises StoreError, StartError.
+    Also writes the secret to the data directory, readable only for the owner, where the
+    command line finds it. Raises StoreError, StartError.
     """
     if any(info.role == ROLE_ADMIN for info in tokens.list(now_ms)):
         return None
@@ -95,6 +95,6 @@ async def new_first_revision(store: Store, now_ms: int) -> int:
     number = await store.next_incarnation(wanted)
     if number > wanted:
         # The clock was set back. The number is greater than the last one's, but
-        # that incarnation has counted on from there, nobody knows how far.
+        # that incarnation has counted on from there, by an unknown amount.
         number = await store.next_incarnation(number + _MOST_REVISIONS)
     return number

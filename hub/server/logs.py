@@ -1,6 +1,6 @@
 """The log: structured events on stderr, for people on a terminal, else JSON.
 
-Whoever logs writes `structlog.get_logger().info("event", key=value)`; standard
+A module logs with `structlog.get_logger().info("event", key=value)`; standard
 library loggers come out in the same form. Secrets are taken out at the end of
 the line of processors, so that no caller can forget to.
 """

@@ -1,21 +1,19 @@
-"""What one hub is observed by: its counts, its metrics and its traces, made in one place."""
+"""A hub's counts, metrics and traces, made in one place."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hub.base.settings import Settings
 from hub.base.start_error import StartError
-from hub.probes.engine import ProbeEngine
-from hub.registry.state import Registry
+from hub.base.version import hub_version
+from hub.server.fleet import Fleet
 from hub.service.access.rate_limits import RateLimiter
-from hub.service.change_feed import Lag
 from hub.service.metrics import exposition
 from hub.service.metrics.calls import Calls
 from hub.service.metrics.counts import StoreCounts, Traffic
 from hub.service.metrics.exposition import Metrics
 from hub.service.metrics.fleet_counts import FleetCounts
-from hub.service.presence import Presence
 from hub.stores.store import Store
 from llmhub.v1.resources_pb2 import Role
 
@@ -24,42 +22,33 @@ if TYPE_CHECKING:
 
 
 class Observability:
-    """The counts that the parts of a hub keep, and what becomes of them."""
+    """The counts that a hub keeps, and what exports them."""
 
-    def __init__(self, settings: Settings, version: str) -> None:
-        """Raises StartError where traces are wanted and cannot be made."""
+    def __init__(self, settings: Settings) -> None:
+        """Raises StartError if traces are configured and cannot be exported."""
         self._settings = settings
-        self._version = version
-        self._tracer = _tracer(settings, version)
+        self._version = hub_version()
+        self._tracer = _tracer(settings, self._version)
         self.traffic = Traffic()
         self.store_counts = StoreCounts()
         self.calls = Calls(self.traffic, self._tracer)
 
-    def metrics(
-        self,
-        *,
-        registry: Registry,
-        presence: Presence,
-        probes: ProbeEngine,
-        store: Store,
-        limiters: Mapping[Role, RateLimiter],
-        connections: Callable[[], int],
-        watch_lag: Callable[[], Lag],
-    ) -> Metrics:
-        """The metrics of a hub that is made of these parts."""
+    def metrics(self, fleet: Fleet, store: Store, limiters: Mapping[Role, RateLimiter]) -> Metrics:
+        """The metrics of a hub that has this fleet, this store and these rate limiters."""
         most = self._settings.ws.max_connections
+        registry, traffic = fleet.registry, self.traffic
         return Metrics(
             FleetCounts(registry),
             [
                 lambda: exposition.build_metrics(self._version, store.kind),
-                lambda: exposition.traffic_metrics(self.traffic),
-                lambda: exposition.connection_metrics(presence, connections(), most),
+                lambda: exposition.traffic_metrics(traffic),
+                lambda: exposition.connection_metrics(fleet.presence, traffic.websockets, most),
                 lambda: exposition.rate_limit_metrics(limiters.items()),
-                lambda: exposition.probe_metrics(probes.stats),
+                lambda: exposition.probe_metrics(fleet.probes.stats),
                 lambda: exposition.health_metrics(registry.health),
                 lambda: exposition.store_metrics(self.store_counts, store.waiting),
                 lambda: exposition.history_metrics(registry),
-                lambda: exposition.watch_metrics(watch_lag()),
+                lambda: exposition.watch_metrics(fleet.changes.lag()),
             ],
         )
 

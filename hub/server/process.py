@@ -15,7 +15,7 @@ from hub.base.start_error import StartError
 from hub.base.tasks import tell_of_end
 from hub.server import banner, logs
 from hub.server.first_start import raise_open_files
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
 from hub.stores.store import StoreError
 
@@ -23,9 +23,9 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
-    """Runs a hub until it is told to stop; returns the process's exit code.
+    """Runs a hub until a signal stops it; returns the process's exit code.
 
-    `load` reads the settings again; where there is a file, SIGHUP or a change of
+    `load` reads the settings again; if there is a file, SIGHUP or a change of
     it makes the hub do so.
     """
     logs.configure(settings.log)
@@ -45,7 +45,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        hub = Hub(settings, SystemClock(), fail, settle_collector)
+        hub = HubServer(settings, SystemClock(), fail, settle_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
@@ -53,7 +53,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     if is_started:
         reloader = Reloader(settings, load, hub.reconfigure, config_file)
         # Without a file there is nothing new to read, and the terminal that hung up
-        # was the hub's own; who had it ignored (nohup) wants the hub to outlive it.
+        # was the hub's own, unless the signal is ignored (nohup): then the hub outlives it.
         if config_file is not None or settings.tls.cert_file:
             loop.add_signal_handler(signal.SIGHUP, reloader.request)
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
@@ -72,14 +72,14 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     return 1 if failed.is_set() else 0
 
 
-async def _start(hub: Hub, stop: asyncio.Event) -> bool:
-    """Starts the hub; False where it was told to stop before, and then it has stopped."""
+async def _start(hub: HubServer, stop: asyncio.Event) -> bool:
+    """Starts the hub; returns False if a signal came before, and then the hub has stopped."""
     starting = asyncio.create_task(hub.start(), name="start")
-    told = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
-    if told.done():
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
         starting.cancel()
-    told.cancel()
+    stopping.cancel()
     try:
         await starting
     except asyncio.CancelledError:
@@ -88,11 +88,11 @@ async def _start(hub: Hub, stop: asyncio.Event) -> bool:
 
 
 def settle_collector() -> None:
-    """Has the garbage collector leave alone what is there, and look at the rest seldom.
+    """Makes the garbage collector ignore what exists now, and look at the rest seldom.
 
-    For the time between loading the fleet and opening the doors. What lives as long as
-    the process need not be walked by every full collection: with ten thousand endpoints
-    that walk takes a third of a second, in which nobody gets an answer.
+    Called after the fleet is loaded and before the hub listens. A full collection need not
+    walk what lives as long as the process: with ten thousand endpoints that walk takes a
+    third of a second, during which the hub answers no request.
 
     A pass takes about a microsecond for each object made since the last one that still
     lives. Hundreds of probes in flight come and go, and a threshold that their number

@@ -1,8 +1,7 @@
 """Reads the settings again while the hub runs: on SIGHUP, or when the file has changed.
 
-What can change without closing a door or dropping a connection does; of the
-rest, the log says that it takes a restart. Settings with an error in them are
-not taken over at all: the hub goes on with those it has.
+The hub takes over what can change without closing a listener or a connection, and logs
+which other changes need a restart. It takes over nothing if the settings have an error.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ import structlog
 
 from hub.base.load_settings import ConfigError, setting_paths
 from hub.base.settings import Settings
+from hub.base.start_error import StartError
 
 log = structlog.get_logger()
 
@@ -30,10 +30,10 @@ Apply = Callable[[Settings], Awaitable[None]]
 
 
 class Reloader:
-    """Takes over new settings; `run` is a task of whoever owns the hub.
+    """Takes over new settings; the owner of the hub runs `run` as a task.
 
-    `load` reads all sources anew. `apply` takes over what is RELOADABLE; both
-    raise ConfigError, `apply` before it has changed anything.
+    `load` reads all sources again and raises ConfigError. `apply` takes over what is
+    RELOADABLE; before it has changed anything, it may raise ConfigError or StartError.
     """
 
     def __init__(self, settings: Settings, load: Load, apply: Apply, file: Path | None) -> None:
@@ -61,13 +61,13 @@ class Reloader:
                 await self.reload()
 
     async def reload(self) -> bool:
-        """Reads and takes over the settings; False where they have an error."""
+        """Reads and takes over the settings; returns False if they have an error."""
         self._seen = _fingerprint(self._file)
         try:
             settings = self._load()
             await self._apply(settings)
-        except ConfigError as error:
-            # One line: it is the file that is at fault.
+        except (ConfigError, StartError) as error:
+            # One line without a traceback: the file is at fault.
             log.error(  # noqa: TRY400
                 "settings not reloaded; those from before stay", reason=str(error)
             )
@@ -101,7 +101,7 @@ def _value(settings: Settings, path: tuple[str, ...]) -> object:
 
 
 def _fingerprint(file: Path | None) -> tuple[int, int, int] | None:
-    """What changes when the file does; None where there is none."""
+    """What changes when the file does; None if there is no file."""
     if file is None:
         return None
     try:

@@ -1,11 +1,11 @@
-"""Self-preservation as people see it: GetServerInfo, /readyz, the log."""
+"""Self-preservation as people see it: in GetServerInfo, /readyz and the log."""
 
 from typing import Final
 
 import structlog
 
 from hub.base.timestamps import to_timestamp
-from hub.registry.health.preservation import Report, State
+from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.state import Registry
 from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
@@ -25,29 +25,29 @@ _STATES: Final[dict[State, PreservationState]] = {
 
 
 def self_preservation(registry: Registry, now_ms: int) -> SelfPreservation:
-    """What GetServerInfo tells."""
+    """The state that GetServerInfo returns."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
-    told = SelfPreservation(
+    shown = SelfPreservation(
         state=_STATES[report.state],
         failing_count=report.failing,
         base_count=report.base,
         freeze_count=report.freezes,
     )
     if report.since_ms is not None:
-        told.since.CopyFrom(to_timestamp(report.since_ms))
+        shown.since.CopyFrom(to_timestamp(report.since_ms))
     if report.confirmed_at_ms is not None:
-        told.confirmed_at.CopyFrom(to_timestamp(report.confirmed_at_ms))
-    return told
+        shown.confirmed_at.CopyFrom(to_timestamp(report.confirmed_at_ms))
+    return shown
 
 
 def mistrust(registry: Registry, now_ms: int) -> str | None:
-    """Why the hub mistrusts what its probes show, for people; None where it does not."""
+    """Why the hub doubts what its probes see, in words for people; None if it does not."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     return _sentence(report) if report.state is State.FROZEN else None
 
 
 def log_preservation(registry: Registry, now_ms: int) -> None:
-    """Logs that the hub has changed its mind about what its probes show."""
+    """Logs that the hub has changed its judgement of what its probes see."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     figures = {"failing": report.failing, "of": report.base}
     match registry.health.preservation_state:
@@ -59,7 +59,7 @@ def log_preservation(registry: Registry, now_ms: int) -> None:
             log.info("self_preservation_over", **figures)
 
 
-def _sentence(report: Report) -> str:
+def _sentence(report: PreservationReport) -> str:
     return (
         f"{report.failing} of {report.base} healthy endpoints fail at once: more likely the "
         "hub's fault than theirs, so none becomes unhealthy until probes succeed again or "

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-# A collector that hangs must neither fill the memory nor hold up the hub's end.
+# A collector that hangs must neither fill the memory nor delay the hub's end.
 _MAX_WAITING = 2048
 _EXPORT_TIMEOUT_S = 2
 
@@ -22,7 +22,7 @@ class OtelTracer:
     """A `hub.service.metrics.calls.Tracer` that exports to an OpenTelemetry collector.
 
     Spans go out in batches from a thread of the SDK's own; what a collector does
-    not take in time is dropped. The trace is the caller's where it sends
+    not take in time is dropped. The trace is the caller's if it sends
     `traceparent` (https://www.w3.org/TR/trace-context/).
     """
 
@@ -45,7 +45,7 @@ class OtelTracer:
         return _OtelSpan(self._tracer.start_span(name, parent, SpanKind.SERVER))
 
     def close(self) -> None:
-        """Exports what waits and ends; blocks for some seconds at the most."""
+        """Exports what waits and ends; blocks for a few seconds at most."""
         self._provider.shutdown()
 
 

@@ -1,9 +1,9 @@
-"""Wakes watchers when there is something for them: the shell around `hub.registry.segments`.
+"""Wakes watchers when the registry has changed; the asyncio side of `hub.registry.segments`.
 
-The registry calls one listener however many watch. Resource reports may come
-20,000 times a second, so the listener does next to nothing: it makes sure that
-a wake-up is on its way. Watchers that are woken together read together, and
-find what the first of them read in a small cache.
+The registry calls one listener, however many watchers there are. Resource reports may
+come 20,000 times per second, so the listener does next to nothing: it makes sure that a
+wake-up is scheduled. Watchers that wake together read the same segment, which the first
+of them leaves in a small cache.
 """
 
 import asyncio
@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from hub.contract.errors import ShuttingDown
+from hub.contract.errors import RevisionCompacted, ShuttingDown
+from hub.registry.history.ring import Compacted
 from hub.registry.segments import Interest, Segment, changes
 from hub.registry.state import Registry
 
-# A change after silence wakes at once; in a storm, watchers wake once in this time.
+# The first change wakes watchers at once; in a storm they wake once in this time.
 _GAP_S: Final = 0.01
-# Reports and the bookkeeping of checks wait so long for others to join them.
+# Reports and the bookkeeping of checks are collected for so long before they wake.
 _WINDOW_S: Final = 0.2
-# How exactly timeouts are kept.
+# The precision of timeouts.
 _TICK_S: Final = 0.1
 _CACHED_SEGMENTS: Final = 16
 
@@ -34,22 +35,34 @@ class _Waiter:
 
 
 @dataclass(slots=True, eq=False)
-class Cursor:
-    """Where one watcher is.
+class Watcher:
+    """One watcher of a feed.
 
-    Everything up to `revision` was taken from it. `behind_since` is when it found
-    that it had something to send, on the loop's clock; None while it has nothing.
+    Everything up to `revision` has been sent to it; the caller moves `revision` on.
+    `behind_since` is the loop's time since which there is something to send, or None.
     """
 
+    feed: "ChangeFeed"
+    interest: Interest
     revision: int
     behind_since: float | None
+
+    def read(self) -> Segment:
+        """See `ChangeFeed.read`."""
+        return self.feed.read(self.interest, self.revision)
+
+    async def wait(self, timeout_s: float) -> None:
+        """See `ChangeFeed.wait`; the watcher is not behind meanwhile."""
+        self.behind_since = None
+        await self.feed.wait(self.interest, self.revision, timeout_s)
+        self.behind_since = asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
     """How far the slowest watchers are behind; the two numbers may be of two watchers.
 
-    `events` one has yet to be sent, for `seconds` one has had something to send.
+    One watcher has not been sent the last `events`, one has been behind for `seconds`.
     """
 
     events: int
@@ -62,7 +75,7 @@ class ChangeFeed:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._waiters: set[_Waiter] = set()
-        self._cursors: set[Cursor] = set()
+        self._watchers: set[Watcher] = set()
         self._segments: OrderedDict[tuple[Interest, int, int], Segment] = OrderedDict()
         self._rung_at = 0.0
         self._rung_event_revision = registry.event_revision
@@ -73,11 +86,11 @@ class ChangeFeed:
         registry.on_change(self._changed)
 
     def __len__(self) -> int:
-        """How many watchers are waiting."""
+        """The number of watchers that wait."""
         return len(self._waiters)
 
     def close(self) -> None:
-        """Ends every watch with ShuttingDown, those that wait and those to come."""
+        """Ends every watch with ShuttingDown, now and from now on."""
         self._closed = True
         for timer in (self._prompt, self._relaxed, self._tick):
             if timer is not None:
@@ -85,50 +98,60 @@ class ChangeFeed:
         self._wake(lambda _: True)
 
     @contextmanager
-    def cursor(self, revision: int) -> Iterator[Cursor]:
-        """The cursor of a watcher that has yet to be sent something; it counts in the `lag`."""
-        cursor = Cursor(revision, asyncio.get_running_loop().time())
-        self._cursors.add(cursor)
+    def watching(self, interest: Interest, revision: int) -> Iterator[Watcher]:
+        """A watcher that starts at a revision; it counts in the `lag` inside this block."""
+        watcher = Watcher(self, interest, revision, asyncio.get_running_loop().time())
+        self._watchers.add(watcher)
         try:
-            yield cursor
+            yield watcher
         finally:
-            self._cursors.discard(cursor)
+            self._watchers.discard(watcher)
 
     def lag(self) -> Lag:
-        """How far the slowest watchers are behind, found by a look at every cursor.
+        """How far the slowest watchers are behind; looks at every watcher.
 
-        Nothing is counted as events pass by: each of them passes every watcher.
+        Counting as events happen would cost more: each event passes every watcher.
         """
-        if not self._cursors:
+        if not self._watchers:
             return Lag(0, 0.0)
         now = asyncio.get_running_loop().time()
-        last = min(cursor.revision for cursor in self._cursors)
+        last = min(each.revision for each in self._watchers)
         since = min(
-            (each.behind_since for each in self._cursors if each.behind_since is not None),
+            (each.behind_since for each in self._watchers if each.behind_since is not None),
             default=now,
         )
         return Lag(self._registry.ring.count_after(last), now - since)
 
-    async def next(self, interest: Interest, cursor: Cursor, timeout_s: float) -> None:
-        """Waits as `wait` does, and keeps the cursor's time."""
-        cursor.behind_since = None
-        await self.wait(interest, cursor.revision, timeout_s)
-        cursor.behind_since = asyncio.get_running_loop().time()
-
     def read(self, interest: Interest, after: int) -> Segment:
-        """What happened after a revision. Raises Compacted, ShuttingDown."""
+        """The changes after a revision. Raises RevisionCompacted, ShuttingDown."""
         if self._closed:
             raise ShuttingDown("the hub is stopping")
         key = (interest, after, self._registry.revision)
         segment = self._segments.get(key)
         if segment is None:
-            segment = self._segments[key] = changes(self._registry, interest, after)
+            try:
+                segment = changes(self._registry, interest, after)
+            except Compacted as error:
+                raise self._compacted(after, error) from error
+            self._segments[key] = segment
             if len(self._segments) > _CACHED_SEGMENTS:
                 self._segments.popitem(last=False)
         return segment
 
+    def _compacted(self, after: int, error: Compacted) -> RevisionCompacted:
+        registry = self._registry
+        return RevisionCompacted(
+            f"{error}; list again",
+            metadata={
+                "after_revision": str(after),
+                "first_revision": str(registry.first_revision),
+                "floor": str(registry.ring.floor),
+                "revision": str(registry.revision),
+            },
+        )
+
     async def wait(self, interest: Interest, after: int, timeout_s: float) -> None:
-        """Returns when there may be something after a revision, or after so many seconds."""
+        """Returns when there may be a change after a revision, or after `timeout_s` seconds."""
         registry = self._registry
         if self._closed or registry.event_revision > after:
             return

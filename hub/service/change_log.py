@@ -1,4 +1,4 @@
-"""The log of changes: one event for each thing that an admin has changed, and who it was."""
+"""The log of changes: one event for each change that an admin made, with who made it."""
 
 import logging
 from collections.abc import Mapping
@@ -8,13 +8,12 @@ from typing import Final
 import structlog
 from google.protobuf.message import Message
 
-from hub.contract.rpcs import Rpc
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Caller
 from llmhub.v1.admin_service_pb2 import RemoveModelAliasRequest
 from llmhub.v1.model_alias_pb2 import ModelAlias
 
 log = structlog.get_logger("hub.audit")
-# Asked before the event is put together: structlog asks it only after.
+# The level is checked before the event is built: structlog checks it only afterwards.
 _level = logging.getLogger("hub.audit")
 
 AUDITED: Final[Mapping[str, str]] = MappingProxyType(
@@ -36,27 +35,25 @@ UNAUDITED: Final = frozenset(
 )
 """The RPCs of admins that change nothing."""
 
-# What of a request or reply says which thing it was; nothing else is logged.
+# The fields of a request or reply that identify what was changed. Nothing else is logged.
 _NAMES: Final = ("id", "agent_id")
 _PARTS: Final = ("endpoint", "token_info", "alias")
 
 
-def record(
-    rpc: Rpc, request: Message, reply: Message | bytes, principal: Principal, door: str
-) -> None:
-    """Logs a change that an RPC has carried out; what changes nothing is passed over."""
-    event = AUDITED.get(rpc.name)
-    if event is None or getattr(request, "validate_only", False):
+def record(name: str, request: Message, reply: Message | bytes, caller: Caller) -> None:
+    """Logs what a call of the RPC `name`, one of AUDITED, has changed."""
+    if getattr(request, "validate_only", False):
         return
-    # A fleet is registered by the thousand, and a line costs more than the change;
-    # the audit trail keeps each all the same.
-    level = logging.DEBUG if rpc.name == "RegisterEndpoint" else logging.INFO
+    # Fleets are registered by the thousand, and a line costs more than the change.
+    # The audit trail keeps each of them anyway.
+    level = logging.DEBUG if name == "RegisterEndpoint" else logging.INFO
     if not _level.isEnabledFor(level):
         return
     subject = _names_in(request)
     if isinstance(reply, Message):
         subject |= _names_in(reply)
-    log.log(level, event, by=principal.token_id, door=door, **subject)
+    by = caller.principal.token_id
+    log.log(level, AUDITED[name], by=by, door=caller.transport, **subject)
 
 
 def _names_in(message: Message) -> dict[str, str]:

@@ -1,141 +1,223 @@
-"""The one way in: authorize → rate limit → validate → carry out.
+"""The one way in: every request of every transport is one call of `Dispatcher.dispatch`.
 
-Every door (WebSocket, gRPC, HTTP) turns what it received into a request message
-and comes here; nothing reaches the registry or the store by another way.
+    authenticate → authorize → rate limit → read → validate → handle → audit → encode
+
+A transport turns bytes into credentials and a request, and the answer or the error into
+bytes. It reaches neither the registry nor the store.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from types import CoroutineType
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from hub.contract import validation
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import (
     FieldViolation,
     InvalidToken,
     NotImplementedYet,
     RateLimited,
     RoleForbidden,
-    TokenAgentMismatch,
 )
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
-from hub.service.access.principal import Principal
-from hub.service.access.rate_limits import RateLimiter, Verdict
-from hub.service.access.tokens import TokenRegistry
-from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, from where, through which door ("ws", "grpc" or "http")."""
-
-    principal: Principal
-    remote_address: str
-    transport: str
-
+from hub.service.access.access_control import AccessControl
+from hub.service.access.caller import Caller, roles_that_may
+from hub.service.access.credentials import Credentials
+from hub.service.access.rate_limits import ALLOWED, RateDecision
+from hub.service.live_streams import LiveStreams
+from hub.service.operations import OPERATIONS, Operation
+from llmhub.v1.resources_pb2 import Role
 
 Reply = Message | bytes
-"""A response message, or its encoding where the handler had it at hand."""
+"""A response message, or its encoding if the handler has it at hand."""
 
-_READY: Final = (bytes, Message)
+Called = Rpc | Operation
+"""What a request calls: an RPC of the contract, or an internal operation."""
 
-# A handler knows its own request type, the table that holds it does not: hence Any.
-Handler = Callable[[Any, Caller, int], Reply | Awaitable[Reply] | AsyncIterator[Reply]]
+# A handler knows its own types of request and reply, the table that holds it does not.
+Handler = Callable[[Any, Caller, int], Any]
 
 
-class Service:
-    """Dispatches calls to the handlers that carry them out."""
+class Request(Protocol):
+    """A request as a transport decoded it, and what was wrong with its encoding."""
+
+    @property
+    def message(self) -> Any:
+        """The RPC's request message, or whatever the operation's handler takes."""
+        ...
+
+    @property
+    def violations(self) -> Sequence[FieldViolation]:
+        """What the transport found wrong when it decoded the message."""
+        ...
+
+
+@dataclass(slots=True)
+class Received:
+    """A `Request` whose encoding had nothing wrong that the transport could see."""
+
+    message: Any
+    violations: Sequence[FieldViolation] = ()
+
+
+Read = Callable[[], Request | Coroutine[Any, Any, Request]]
+"""Reads the request, now or once it has arrived. Raises HubError."""
+
+Encode = Callable[[Any], Any]
+"""Turns a reply into what the transport sends."""
+
+
+@dataclass(slots=True)
+class _Route:
+    """How the dispatcher answers one RPC or operation."""
+
+    called: Called
+    handler: Handler
+    roles: frozenset[Role]
+    check: Callable[[Any, Sequence[FieldViolation]], None]
+    streams: bool
+    audited: bool
+
+
+class Dispatcher:
+    """Carries requests to the handlers that answer them."""
 
     def __init__(
-        self,
-        *,
-        tokens: TokenRegistry,
-        limiters: Mapping[Role, RateLimiter],
-        handlers: Sequence[object],
+        self, access: AccessControl, handlers: Sequence[object], streams: LiveStreams
     ) -> None:
-        self.tokens = tokens
-        self._limiters = limiters
-        self._handlers = {rpc: _find(rpc, handlers) for rpc in RPCS}
+        """A handler answers the RPCs and operations that its methods are named after."""
+        self._access = access
+        self._streams = streams
+        calls: Sequence[Called] = (*RPCS, *OPERATIONS)
+        self._routes = {called: _route(called, handlers) for called in calls}
 
-    def check(self, request: Message, violations: Sequence[FieldViolation] = ()) -> None:
-        """Validates a request. Raises ValidationFailed."""
-        validation.check(request, violations)
+    # Any: what `encode` makes of a reply is the transport's.
+    def dispatch(
+        self,
+        called: Called,
+        credentials: Credentials | Caller,
+        read: Read,
+        now_ms: int,
+        *,
+        encode: Encode | None = None,
+        on_low: Callable[[RateDecision], None] | None = None,
+    ) -> Any:
+        """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
 
-    def authenticate_agent(self, token: str, agent_id: str, now_ms: int) -> Principal:
-        """The principal of a sidecar token that is bound to `agent_id`.
+        A sidecar's connection proves once who it is; then its caller stands for it until
+        the token expires. If the token is revoked, the hub closes the connection.
 
-        Raises InvalidToken, TokenAgentMismatch.
+        Returns the reply of a unary RPC, and for a stream an asynchronous generator of
+        replies that ends when the caller's token does. If the request has yet to arrive
+        or the handler waits, returns a coroutine of the same: what needs neither costs no
+        task and no turn of the loop.
+
+        Calls `read` only after the caller is authenticated, authorized and within its
+        rate limit. Calls `on_low` if the call leaves at most a fifth of the limit.
+        Raises InvalidToken, RoleForbidden, RateLimited, ValidationFailed and what the
+        handler raises.
         """
-        principal = self.tokens.authenticate(token, now_ms)
-        if principal.role != ROLE_SIDECAR:
-            raise InvalidToken("not a sidecar token")
-        if principal.agent_id != agent_id:
-            raise TokenAgentMismatch(
-                f"the token is not bound to the agent {agent_id}", metadata={"agent_id": agent_id}
-            )
-        return principal
-
-    def admit(self, rpc: Rpc, caller: Caller, now_ms: int) -> Verdict:
-        """Checks the caller's role, then takes one call from its rate limit.
-
-        Raises RoleForbidden. A verdict that is not allowed is the door's to tell.
-        """
+        route = self._routes[called]
+        access = self._access
+        if isinstance(credentials, Caller):
+            caller = credentials
+        else:
+            caller = credentials.authenticate(access, now_ms)
         principal = caller.principal
-        if not principal.may(rpc.role):
-            needed = Role.Name(rpc.role).removeprefix("ROLE_").lower()
-            raise RoleForbidden(f"{rpc.name} needs the role {needed}")
-        key = principal.agent_id or principal.token_id
-        return self._limiters[principal.role].take(key, rpc.tier, now_ms)
+        if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
+            raise InvalidToken("the token has expired")
+        if called.role is not None:
+            if principal.role not in route.roles:
+                raise _forbidden(called.name, called.role)
+            # An agent has one bucket over all its tokens, whichever transport it uses.
+            verdict = access.limiters[principal.role].take(
+                principal.agent_id or principal.token_id, called.tier, now_ms
+            )
+            if verdict is not ALLOWED:
+                if not verdict.allowed:
+                    raise RateLimited(called.tier.wire_name, verdict.retry_after_ms)
+                if on_low is not None:
+                    on_low(verdict)
+        # Any: mypy does not see that only a coroutine function returns a coroutine.
+        request: Any = read()
+        if isinstance(request, CoroutineType):
+            return self._answer_later(route, request, caller, now_ms, encode)
+        return self._answer(route, request, caller, now_ms, encode)
 
-    def execute(
+    def close_token(self, token_id: str) -> None:
+        """Ends the streams that were opened with a token that is gone."""
+        self._streams.close_token(token_id)
+
+    async def _answer_later(
         self,
-        rpc: Rpc,
-        request: Message,
+        route: _Route,
+        reading: Coroutine[Any, Any, Request],
         caller: Caller,
         now_ms: int,
-        violations: Sequence[FieldViolation] = (),
-    ) -> Reply | Awaitable[Reply] | AsyncIterator[Reply]:
-        """Validates a request and carries it out.
+        encode: Encode | None,
+    ) -> Any:
+        answer = self._answer(route, await reading, caller, now_ms, encode)
+        return await answer if isinstance(answer, CoroutineType) else answer
 
-        `violations` are those that the door found when it decoded the request.
-        What needs no disk is done when this returns; else the caller awaits.
-        Raises ValidationFailed and whatever the handler raises.
-        """
-        validation.check(request, violations)
-        return self._handlers[rpc](request, caller, now_ms)
-
-    async def carry_out(
-        self,
-        rpc: Rpc,
-        request: Message,
-        caller: Caller,
-        now_ms: int,
-        violations: Sequence[FieldViolation] = (),
-    ) -> Reply:
-        """Like `execute` for a unary RPC, awaited to its end. Raises HubError."""
-        reply = self.execute(rpc, request, caller, now_ms, violations)
-        if not isinstance(reply, _READY):
-            assert isinstance(reply, Awaitable)
-            reply = await reply
-        change_log.record(rpc, request, reply, caller.principal, caller.transport)
-        return reply
-
-    def admit_or_raise(self, rpc: Rpc, caller: Caller, now_ms: int) -> None:
-        """Like `admit`; raises RateLimited too."""
-        verdict = self.admit(rpc, caller, now_ms)
-        if not verdict.allowed:
-            raise RateLimited(rpc.tier.wire_name, verdict.retry_after_ms)
+    def _answer(
+        self, route: _Route, request: Request, caller: Caller, now_ms: int, encode: Encode | None
+    ) -> Any:
+        message = request.message
+        route.check(message, request.violations)
+        reply = route.handler(message, caller, now_ms)
+        if isinstance(reply, CoroutineType):
+            return _finish(route, message, reply, caller, encode)
+        if route.streams and isinstance(reply, AsyncIterator):
+            return self._streams.guard(caller.principal, reply)
+        if route.audited:
+            change_log.record(route.called.name, message, reply, caller)
+        return reply if encode is None else encode(reply)
 
 
-def _find(rpc: Rpc, handlers: Sequence[object]) -> Handler:
+async def _finish(
+    route: _Route,
+    message: Any,
+    handling: Coroutine[Any, Any, Any],
+    caller: Caller,
+    encode: Encode | None,
+) -> Any:
+    reply = await handling
+    if route.audited:
+        change_log.record(route.called.name, message, reply, caller)
+    return reply if encode is None else encode(reply)
+
+
+def _forbidden(name: str, needed: Role) -> RoleForbidden:
+    role = enum_word(Role.DESCRIPTOR, needed)
+    return RoleForbidden(f"{name} needs the role {role}")
+
+
+def _route(called: Called, handlers: Sequence[object]) -> _Route:
+    return _Route(
+        called,
+        _handler(called, handlers),
+        roles_that_may(called.role) if called.role is not None else frozenset(),
+        validation.check if isinstance(called, Rpc) else _check_decoded,
+        streams=isinstance(called, Rpc) and called.streams,
+        audited=called.name in change_log.AUDITED,
+    )
+
+
+def _check_decoded(_message: object, _violations: Sequence[FieldViolation]) -> None:
+    """An operation's request is made by the transport itself, which checks what it read."""
+
+
+def _handler(called: Called, handlers: Sequence[object]) -> Handler:
     for handler in handlers:
-        if (method := getattr(handler, rpc.handler, None)) is not None:
+        if (method := getattr(handler, called.handler, None)) is not None:
             found: Handler = method
             return found
 
-    def refuse(_request: Message, _caller: Caller, _now_ms: int) -> Reply:
-        raise NotImplementedYet(f"{rpc.name} is not implemented in this version of the hub")
+    def refuse(_message: object, _caller: Caller, _now_ms: int) -> Reply:
+        raise NotImplementedYet(f"{called.name} is not implemented in this version of the hub")
 
     return refuse

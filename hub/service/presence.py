@@ -21,7 +21,7 @@ from llmhub.v1.resources_pb2 import SidecarInfo
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Why the hub ends a connection, in the words of both sidecar transports.
+    """Why the hub ends a connection, in the terms of both sidecar transports.
 
     `code` and `reason` make a WebSocket close frame (RFC 6455, section 7.4.1;
     4000 to 4999 are the application's own); `error` ends a gRPC stream.
@@ -33,7 +33,7 @@ class Close:
 
     @property
     def reason_name(self) -> str:
-        """The reason in the words of `llmhub.v1.ErrorReason`, of which there are few."""
+        """The name of the reason in `llmhub.v1.ErrorReason`."""
         return self.as_error().reason_name
 
     def as_error(self) -> HubError:
@@ -50,7 +50,7 @@ REPLACED = Close(4001, "replaced", ConnectionReplaced)
 
 
 def cooldown(seconds: int) -> Close:
-    """The agent may identify again in so many seconds."""
+    """The agent may identify again in that many seconds."""
     return Close(1008, f"cooldown active: retry in {seconds}s", CooldownActive)
 
 
@@ -60,7 +60,7 @@ def disconnected(reason: str) -> Close:
 
 
 class Connection(Protocol):
-    """A sidecar's connection, whatever its transport."""
+    """A sidecar's connection over any transport."""
 
     def close(self, close: Close) -> None:
         """Begins to close the connection; returns at once and never raises."""
@@ -87,7 +87,7 @@ class Sidecar:
     violations: int = 0
 
     def info(self) -> SidecarInfo:
-        """What an admin is told of it."""
+        """The sidecar as admins see it."""
         return SidecarInfo(
             agent_id=self.agent_id,
             name=self.name,
@@ -104,7 +104,7 @@ class Sidecar:
 
 
 class Presence:
-    """The connected sidecars, at most one connection an agent."""
+    """The connected sidecars, at most one connection per agent."""
 
     def __init__(self) -> None:
         self._by_agent: dict[str, Sidecar] = {}
@@ -114,7 +114,7 @@ class Presence:
         return len(self._by_agent)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
-        """Has `listener` called with the agent that came or went; it must not raise."""
+        """Calls `listener` with each agent that comes or goes; it must not raise."""
         self._listeners.append(listener)
 
     def join(self, sidecar: Sidecar) -> None:
@@ -152,9 +152,9 @@ class Presence:
         return Counter(sidecar.transport for sidecar in self._by_agent.values())
 
     def close_token(self, token_id: str, now_ms: int) -> None:
-        """Closes every connection that came with this token, which is gone.
+        """Closes every connection that uses this token, which is gone.
 
-        A record of a token that has expired is taken out some time later.
+        The hub prunes the record of an expired token only some time later.
         """
         for sidecar in list(self._by_agent.values()):
             if sidecar.token_id == token_id:

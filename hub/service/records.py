@@ -1,11 +1,11 @@
-"""What the hub keeps in a store: the keys, the values, and who is told of changes.
+"""What the hub keeps in a store: keys, values, and who follows their changes.
 
 endpoints/<endpoint id>   the durable fields of an llmhub.v1.Endpoint
 secrets/<endpoint id>     the endpoint's own API key, UTF-8
 tokens/<token id>         see hub.service.access.tokens
 aliases/<alias>           an llmhub.v1.ModelAlias
 audit/<event id>          an llmhub.v1.AuditEvent
-sessions/<digest>         see hub.sessions
+sessions/<digest>         see hub.service.access.browser_sessions
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ ALIASES: Final = "aliases"
 AUDIT: Final = "audit"
 SESSIONS: Final = "sessions"
 
-# What a person or a sidecar has said. All else is observed, and observed anew.
+# What a person or a sidecar has registered. The hub observes everything else again.
 _DURABLE_FIELDS: Final = (
     "id",
     "host",
@@ -68,7 +68,7 @@ def name_of(key: str) -> str:
 
 
 def durable_endpoint(endpoint: Endpoint) -> bytes:
-    """Serializes the durable fields alone; equal fields give equal bytes.
+    """Serializes only the durable fields; equal fields give equal bytes.
 
     A detected backend is an observation, so it is left out.
     """
@@ -84,7 +84,7 @@ def durable_endpoint(endpoint: Endpoint) -> bytes:
 def decode_endpoint(entry: Entry) -> Endpoint:
     """Returns the durable fields, with the etag of the revision that wrote them.
 
-    Raises StoreError, naming the key, where the record is not that endpoint's.
+    Raises StoreError, which names the key, if the record is not that endpoint's.
     """
     try:
         endpoint = Endpoint.FromString(entry.value)
@@ -102,7 +102,7 @@ def etag_of(revision: int) -> str:
 
 
 def revision_of_etag(etag: str) -> int | None:
-    """The revision that an etag stands for, for an `Expect`; None for no etag of the hub's."""
+    """The revision that an etag stands for, for an `Expect`; None if the hub made no such etag."""
     try:
         revision = int(etag, 16)
     except ValueError:
@@ -138,16 +138,16 @@ class RecordConsumer(Protocol):
         ...
 
     def apply_delete(self, key: str) -> None:
-        """Takes notice that a record is gone."""
+        """Handles the removal of a record."""
         ...
 
 
-class RecordDispatcher:
+class RecordRouter:
     """Routes what a store holds, and each change of it, to those who follow it.
 
-    `routes` names the consumers by the first part of the key ("endpoints"); each
-    is told in turn. `apply` is a `hub.stores.store.ChangeListener`. Keys of no
-    route, as a later version may write, are passed over and counted in `unrouted`.
+    `routes` names the consumers by the first part of the key ("endpoints"); each gets
+    every record in turn. `apply` is a `hub.stores.store.ChangeListener`. Keys without a
+    route, which a later version may write, are skipped and counted in `unrouted`.
     """
 
     def __init__(self, routes: Mapping[str, Sequence[RecordConsumer]]) -> None:
@@ -162,8 +162,8 @@ class RecordDispatcher:
     def apply(self, change: Change) -> None:
         """Applies one change: its deletions, then its puts, which name other keys.
 
-        A damaged record does not keep the others from their consumers; the first
-        StoreError is raised when all is done.
+        A damaged record does not keep the others from their consumers. Raises the first
+        StoreError after all records are applied.
         """
         for key in change.deletes:
             for consumer in self._consumers(key):

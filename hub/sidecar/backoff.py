@@ -16,7 +16,7 @@ SOON_MS = 3_000
 STABLE_MS = 60_000
 
 
-class Backoff:
+class ReconnectDelay:
     """Counts the failures in a row; `draw` returns a number in [0, 1)."""
 
     def __init__(self, draw: Callable[[], float]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_server import OLLAMA, LocalServer
 
 log = logging.getLogger("llm-hub.sidecar")
 
@@ -57,7 +57,7 @@ class Conversation:
     def __init__(
         self,
         identity: Identity,
-        sightings: Sequence[Sighting],
+        servers: Sequence[LocalServer],
         *,
         interval_ms: int,
         now_ms: int,
@@ -72,7 +72,7 @@ class Conversation:
         self._takes_endpoints = True
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
-        self._queue.append(self._identify(identity, sightings))
+        self._queue.append(self._identify(identity, servers))
 
     @property
     def wake_ms(self) -> int:
@@ -84,7 +84,7 @@ class Conversation:
         return self._tick_ms
 
     def next_frame(
-        self, host: Mapping[str, object] | None, sightings: Sequence[Sighting], now_ms: int
+        self, host: Mapping[str, object] | None, servers: Sequence[LocalServer], now_ms: int
     ) -> Frame | None:
         """The frame to send now, or None. `host` is a fresh sample, None where there is none."""
         if self.ending is not None:
@@ -97,7 +97,7 @@ class Conversation:
             # Counted from the last tick, so that the interval does not drift; from
             # now, where the machine slept through some.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
-            self._enqueue(host, sightings)
+            self._enqueue(host, servers)
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -131,7 +131,7 @@ class Conversation:
             case _:
                 log.debug("the hub sent a frame of type %r", kind)
 
-    def _identify(self, identity: Identity, sightings: Sequence[Sighting]) -> Frame:
+    def _identify(self, identity: Identity, servers: Sequence[LocalServer]) -> Frame:
         frame: Frame = {
             "type": "identify",
             "agent_id": identity.agent_id,
@@ -141,24 +141,24 @@ class Conversation:
         }
         if identity.name:
             frame["name"] = identity.name
-        for sighting in sightings:
-            if sighting.backend == OLLAMA and sighting.reachable:
-                frame["ollama_url"] = sighting.url
-                self._announced.add(sighting.url)
+        for server in servers:
+            if server.backend == OLLAMA and server.reachable:
+                frame["ollama_url"] = server.url
+                self._announced.add(server.url)
                 break
         return frame
 
-    def _enqueue(self, host: Mapping[str, object] | None, sightings: Sequence[Sighting]) -> None:
+    def _enqueue(self, host: Mapping[str, object] | None, servers: Sequence[LocalServer]) -> None:
         # What could not be sent since the last tick is out of date.
         self._queue.clear()
         if host is not None:
             self._queue.append({"type": "resource_report", **host})
-        for sighting in sightings:
-            is_new = sighting.reachable and sighting.url not in self._announced
-            if sighting.backend == OLLAMA and is_new:
-                self._queue.append({"type": "ollama_report", "ollama_url": sighting.url})
+        for server in servers:
+            is_new = server.reachable and server.url not in self._announced
+            if server.backend == OLLAMA and is_new:
+                self._queue.append({"type": "ollama_report", "ollama_url": server.url})
             if self._takes_endpoints:
-                self._queue.append(_bounded(sighting.report()))
+                self._queue.append(_bounded(server.report()))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _COOLDOWN = re.compile(r"retry in (\d{1,6})s")
 
-# A token that was refused is not accepted a second later; an admin has to act.
+# A refused token stays refused until an admin acts.
 REFUSED_WAIT_MS = 30_000
 
 

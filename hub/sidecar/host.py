@@ -25,7 +25,7 @@ def this_hosts_gpus() -> tuple[ReadGpus, ...]:
 
 
 class Host:
-    """Reads everything at once; what nobody can tell is None."""
+    """Reads all collectors at once; a figure that none of them has is None."""
 
     def __init__(self, gpus: Sequence[ReadGpus]) -> None:
         self._processor = Processor()

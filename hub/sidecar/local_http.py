@@ -20,7 +20,7 @@ class AskError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LocalAnswer:
     """A status, the Server header and the body."""
 
     status: int
@@ -50,7 +50,7 @@ def why(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-async def get(base_url: str, path: str, timeout_s: float = TIMEOUT_S) -> Answer:
+async def get(base_url: str, path: str, timeout_s: float = TIMEOUT_S) -> LocalAnswer:
     """Asks for a path below `base_url`. Raises AskError, at the latest after `timeout_s`."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -106,12 +106,12 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     return bytes(received)
 
 
-def _parse(raw: bytes) -> Answer:
+def _parse(raw: bytes) -> LocalAnswer:
     head, _, body = raw.partition(b"\r\n\r\n")
     first = head.partition(b"\r\n")[0].split(b" ")
     if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
         raise ValueError("does not speak HTTP")
-    return Answer(int(first[1]), _header(head, b"server").decode("latin-1"), body)
+    return LocalAnswer(int(first[1]), _header(head, b"server").decode("latin-1"), body)
 
 
 def _header(head: bytes, name: bytes) -> bytes:

@@ -6,8 +6,8 @@ every host: where it is in doubt it names no kind and leaves that to the hub.
 
 from collections.abc import Mapping
 
-from hub.sidecar.local_http import Answer, AskError, get
-from hub.sidecar.sightings import OLLAMA, Sighting
+from hub.sidecar.local_http import AskError, LocalAnswer, get
+from hub.sidecar.local_server import OLLAMA, LocalServer
 
 MAX_MODELS = 256
 MAX_NAME_LENGTH = 512
@@ -16,7 +16,7 @@ MAX_NAME_LENGTH = 512
 _OWNERS = {"vllm": "vllm", "llamacpp": "llama_cpp", "sglang": "sglang"}
 
 
-async def recognise(url: str) -> Sighting:
+async def recognise(url: str) -> LocalServer:
     """Asks the server at `url`; one that cannot be reached or is none has an `error`."""
     try:
         version = await get(url, "/api/version")
@@ -24,23 +24,25 @@ async def recognise(url: str) -> Sighting:
             return await _ollama(url, number)
         listed = await get(url, "/v1/models")
         if listed.status in (401, 403):
-            return Sighting(url, error=f"needs an API key ({listed.status})")
+            return LocalServer(url, error=f"needs an API key ({listed.status})")
         if listed.status == 503:
-            return Sighting(url, error="is not ready (503)")
+            return LocalServer(url, error="is not ready (503)")
         names = _names(listed.json(), "data", "id")
         if names is None:
-            return Sighting(url, error="is no inference server that a sidecar knows")
+            return LocalServer(url, error="is no inference server that a sidecar knows")
         return await _openai(url, version, listed, names)
     except AskError as error:
-        return Sighting(url, error=str(error))
+        return LocalServer(url, error=str(error))
 
 
-async def _ollama(url: str, version: str) -> Sighting:
+async def _ollama(url: str, version: str) -> LocalServer:
     tags = await get(url, "/api/tags")
-    return Sighting(url, OLLAMA, version, _names(tags.json(), "models", "name"))
+    return LocalServer(url, OLLAMA, version, _names(tags.json(), "models", "name"))
 
 
-async def _openai(url: str, version: Answer, listed: Answer, names: tuple[str, ...]) -> Sighting:
+async def _openai(
+    url: str, version: LocalAnswer, listed: LocalAnswer, names: tuple[str, ...]
+) -> LocalServer:
     backend = _backend(version, listed)
     if backend is None and _names((await get(url, "/api/v1/models")).json(), "models", "key"):
         backend = "lm_studio"
@@ -49,10 +51,10 @@ async def _openai(url: str, version: Answer, listed: Answer, names: tuple[str, .
         number = _text((await get(url, "/version")).json(), "version")
     elif backend == "llama_cpp":
         number = _text((await get(url, "/props")).json(), "build_info")
-    return Sighting(url, backend, number, names)
+    return LocalServer(url, backend, number, names)
 
 
-def _backend(version: Answer, listed: Answer) -> str | None:
+def _backend(version: LocalAnswer, listed: LocalAnswer) -> str | None:
     if _is_llama_cpp(version):
         return "llama_cpp"
     for entry in _entries(listed.json(), "data") or ():
@@ -62,7 +64,7 @@ def _backend(version: Answer, listed: Answer) -> str | None:
     return None
 
 
-def _is_llama_cpp(answer: Answer) -> bool:
+def _is_llama_cpp(answer: LocalAnswer) -> bool:
     return answer.server.lower().startswith("llama.cpp")
 
 

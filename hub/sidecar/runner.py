@@ -20,7 +20,7 @@ from websockets.exceptions import (
 from hub.base.clock import Clock, SystemClock
 from hub.base.tls_files import TlsFilesError
 from hub.sidecar import sidecar_log
-from hub.sidecar.backoff import Backoff
+from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
@@ -38,12 +38,12 @@ _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2.0
 _KEEPALIVE_S = 20.0
 _MAX_FRAME_BYTES = 65_536
-# How long the first look and the first sample may take before the hub is told without them.
+# How long the first look and the first sample may take before the sidecar connects without.
 _FIRST_LOOK_S = 5.0
 
 
 def run(settings: SidecarSettings, log_level: str) -> int:
-    """Runs a sidecar until it is told to stop; returns the process's exit code."""
+    """Runs a sidecar until a signal stops it; returns the exit code of the process."""
     sidecar_log.configure(log_level, lambda: settings.token_source.current)
     return asyncio.run(_until_stopped(settings))
 
@@ -71,7 +71,7 @@ class SidecarRunner:
         self._settings = settings
         self._sampler = sampler
         self._clock = clock
-        self._backoff = Backoff(draw)
+        self._backoff = ReconnectDelay(draw)
         self._discovery = Discovery(settings.endpoints, settings.ports)
         self._has_looked = asyncio.Event()
         self._has_sampled = asyncio.Event()
@@ -92,7 +92,7 @@ class SidecarRunner:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        # A task that failed shall not fail in silence.
+        # A failed task must not go unnoticed.
         if not looking.cancelled():
             looking.result()
         return 0 if talking.cancelled() else talking.result()
@@ -155,14 +155,14 @@ class SidecarRunner:
         settings, now_ms = self._settings, self._clock.now_ms
         conversation = Conversation(
             Identity(settings.agent_id, token, settings.name),
-            self._discovery.sightings,
+            self._discovery.servers,
             interval_ms=round(settings.interval_s * 1000),
             now_ms=now_ms(),
         )
         try:
             while conversation.ending is None:
                 while frame := conversation.next_frame(
-                    self._sampler.fresh(), self._discovery.sightings, now_ms()
+                    self._sampler.fresh(), self._discovery.servers, now_ms()
                 ):
                     await connection.send(json.dumps(frame, separators=(",", ":")))
                 with contextlib.suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """Samples the host in a thread of its own.
 
-A driver that hangs hangs whoever calls it, without any deadline; so it may
-never be the thread that speaks to the hub.
+A driver that hangs blocks its caller without any deadline, so it must never run in the
+thread that talks to the hub.
 """
 
 import logging

@@ -19,7 +19,7 @@ class _Formatter(logging.Formatter):
         self._secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
-        # The whole line, tracebacks and all: whoever logs cannot forget it.
+        # The whole line with its traceback, so that no caller can forget to redact.
         line = super().format(record)
         secret = self._secret()
         return line.replace(secret, REDACTED) if secret else line

@@ -1,4 +1,4 @@
-"""What a sidecar is told when it starts."""
+"""The settings of a sidecar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ _USUAL_PORT = 4000
 
 
 class SettingsError(Exception):
-    """What the sidecar was told is wrong; the message is one line for people."""
+    """A setting of the sidecar is wrong; the message is one line for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarSettings:
     """Where the hub is, who the sidecar is, and what it looks after.
 
-    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read
-    anew before every connection, or the secret itself; `tls_files` are read anew
-    likewise, and have no meaning for a ws:// URL.
+    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read again
+    before every connection, or the secret itself. `tls_files` are read again as well;
+    a ws:// URL does not use them.
     """
 
     hub_url: str
@@ -40,7 +40,7 @@ class SidecarSettings:
 
 
 class TokenSource:
-    """Where the token comes from; `current` is the one that was last read."""
+    """Where the token comes from; `current` is the last one read."""
 
     def __init__(self, *, file: Path | None = None, text: str | None = None) -> None:
         self._file = file
@@ -76,7 +76,7 @@ def hub_url(text: str, *, tls: bool = False) -> str:
     if parts.scheme not in ("ws", "wss"):
         raise SettingsError(
             f"{text!r}: a sidecar speaks WebSocket, ws:// or wss://, not {parts.scheme}://; "
-            f"give the hub's WebSocket door, as {_EXAMPLE}"
+            f"give the address of the hub's WebSocket server, as {_EXAMPLE}"
         )
     if not parts.hostname or not port_is_valid:
         raise SettingsError(f"{text!r} is not a URL such as {_EXAMPLE}")

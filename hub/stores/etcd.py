@@ -67,7 +67,7 @@ class EtcdStore:
     most 128 operations a batch (its --max-txn-ops).
 
     The watch reconnects by itself, from the revision after the last it has
-    delivered. Where that has been compacted meanwhile, the store is read anew
+    delivered. If that has been compacted meanwhile, the store is read again
     and the difference is delivered as one change.
     """
 
@@ -204,7 +204,7 @@ class EtcdStore:
         started = time.perf_counter()
         answer = await self._call(self._kv.Txn, request)
         if not answer.succeeded:
-            # Who decides anew shall find what won, not what has just lost.
+            # A retry must see the write that won, not the one that has just lost.
             await self._until_delivered(_latest(answer.responses))
             raise PreconditionFailed(_failed(batch.expect, answer.responses))
         if self._on_transaction is not None:

@@ -44,7 +44,7 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stop:
+class _Close:
     """The last item of the queue."""
 
 
@@ -70,7 +70,7 @@ class SqliteStore:
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._on_transaction = on_transaction
-        self._queue: SimpleQueue[_Waiting | _Call | _Stop] = SimpleQueue()
+        self._queue: SimpleQueue[_Waiting | _Call | _Close] = SimpleQueue()
         self._waiting = 0
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -142,7 +142,7 @@ class SqliteStore:
             return
         if not self._closed.done():
             self._accepting = False
-            self._queue.put(_Stop())
+            self._queue.put(_Close())
             # Shielded: a caller that gives up must not spoil it for the others.
             await asyncio.shield(self._closed)
         self._thread.join()
@@ -204,7 +204,7 @@ class SqliteStore:
                     _post(loop, _resolve, item.future, item.function(file))
                 except Exception as error:  # as above
                     _post(loop, _fail, item.future, error)
-        return not any(isinstance(item, _Stop) for item in items)
+        return not any(isinstance(item, _Close) for item in items)
 
     # From here on: in the event loop.
 
@@ -245,7 +245,7 @@ class SqliteStore:
 def _post(
     loop: asyncio.AbstractEventLoop, function: Callable[[Unpack[_Ts]], None], *args: *_Ts
 ) -> None:
-    """Calls `function` in the loop; a loop that is closed has nobody left to tell."""
+    """Calls `function` in the loop; does nothing if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
 

@@ -19,7 +19,7 @@ from typing import Final
 from hub.stores.store import Batch, Change, Contents, Entry, PreconditionFailed, Put, StoreError
 
 SCHEMA_VERSION: Final = 1
-# "LLMH", so that another program's database is told apart from the hub's.
+# "LLMH": distinguishes the hub's database from those of other programs.
 APPLICATION_ID: Final = 0x4C4C4D48
 DEFAULT_MAX_BYTES: Final = 1 << 30
 
@@ -84,8 +84,8 @@ def _insert(rows: int) -> str:
 class SqliteFile:
     """An open database file, locked against every other process.
 
-    Must be made and used in one thread. Raises StoreError where the file cannot
-    be opened, belongs to somebody else, is damaged, or is open to other users.
+    Must be made and used in one thread. Raises StoreError if the file cannot
+    be opened, belongs to another program, is damaged, or is readable by other users.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:

@@ -1,1 +1,1 @@
-"""The doors: bytes in, bytes out, and no decision about the registry."""
+"""Bytes in, bytes out: gRPC, HTTP, WebSocket, and the session of a sidecar."""

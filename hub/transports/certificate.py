@@ -1,40 +1,43 @@
-"""The hub's certificate, as its three doors need it.
+"""The hub's certificate, for its three servers.
 
-One certificate serves all doors. It can be read again while the hub runs: new
-connections get the new one, those that are open go on with theirs.
+One certificate serves all of them. It can be read again while the hub runs: new
+connections get the new one, open connections keep theirs.
 """
 
 import ssl
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 
 from hub.base.settings import TlsSettings
 from hub.base.start_error import StartError
+from hub.base.tls_files import TlsFilesError, certificates, load_chain, read_file
 
 _Files = tuple[bytes, bytes, bytes | None]
 
 
 class ServerTls:
-    """Certificate, key and, where clients must have certificates too, who signs theirs."""
+    """Certificate, key and, if clients need certificates too, the authority of theirs."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Reads the files. Raises StartError, in one line that names the file."""
         self._settings = settings
         self._files = _read(settings)
         self.context = _context(settings)
-        """For doors that asyncio serves."""
+        """For the servers that run on asyncio."""
 
     def reload(self) -> None:
         """Reads certificate and key again. Raises StartError, and then has changed nothing.
 
-        Who signs the clients' certificates stays: OpenSSL adds to what a context
-        trusts, so a reload could take nobody's trust away.
+        The authority of the clients stays: OpenSSL only adds to what a context trusts,
+        so a reload could not stop trusting one.
         """
         certificate, key, _ = _read(self._settings)
-        # Where the files do not fit together, only this one has taken them.
-        _load(_bare_context(), self._settings)
-        _load(self.context, self._settings)
+        # If the files do not fit together, this throw-away context is the only one to load them.
+        _context(self._settings)
+        with _start_errors():
+            load_chain(self.context, self._settings.cert_file, self._settings.key_file)
         self._files = certificate, key, self._files[2]
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
@@ -52,73 +55,33 @@ def _configuration(files: _Files) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(settings: TlsSettings) -> _Files:
-    certificate = _bytes("cert_file", settings.cert_file)
-    key = _bytes("key_file", settings.key_file)
     client_ca = settings.client_ca_file
-    return certificate, key, _bytes("client_ca_file", client_ca) if client_ca else None
-
-
-def _bytes(setting: str, file: str) -> bytes:
-    try:
-        return _path(file).read_bytes()
-    except OSError as error:
-        raise StartError(f"tls.{setting}: {file}: {error.strerror or error}") from None
-
-
-def _path(file: str) -> Path:
-    return Path(file).expanduser()
+    with _start_errors():
+        return (
+            read_file("cert", settings.cert_file),
+            read_file("key", settings.key_file),
+            read_file("client_ca", client_ca) if client_ca else None,
+        )
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
-    context = _bare_context()
-    _load(context, settings)
-    _trust(context, settings)
-    return context
-
-
-def _bare_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Both doors that use it speak HTTP/1.1 first (RFC 7301).
+    # Both servers that use it speak HTTP/1.1 first (RFC 7301).
     context.set_alpn_protocols(["http/1.1"])
+    with _start_errors():
+        load_chain(context, settings.cert_file, settings.key_file)
+        if settings.client_ca_file:
+            cadata = certificates("client_ca", settings.client_ca_file)
+            context.load_verify_locations(cadata=cadata)
+            context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    certificate, key = settings.cert_file, settings.key_file
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Names the setting whose file cannot be used."""
     try:
-        # Without a password OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(_path(certificate), _path(key), password=_no_password)
-    except _EncryptedKeyError:
-        raise StartError(f"tls.key_file: {key}: is encrypted; the hub asks nobody") from None
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise StartError(f"tls: {key} is not the key of {certificate}") from None
-        raise StartError(
-            f"tls: {certificate} and {key} are no certificate and key in PEM"
-        ) from None
-    except OSError as error:
-        raise StartError(f"tls: {certificate}, {key}: {error.strerror or error}") from None
-
-
-def _trust(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    if settings.client_ca_file:
-        try:
-            context.load_verify_locations(_path(settings.client_ca_file))
-        except ssl.SSLError:
-            raise StartError(
-                f"tls.client_ca_file: {settings.client_ca_file}: no certificate in PEM"
-            ) from None
-        except OSError as error:
-            raise StartError(
-                f"tls.client_ca_file: {settings.client_ca_file}: {error.strerror or error}"
-            ) from None
-        context.verify_mode = ssl.CERT_REQUIRED
-
-
-class _EncryptedKeyError(Exception):
-    """OpenSSL asked for a password."""
-
-
-def _no_password() -> str:
-    raise _EncryptedKeyError
+        yield
+    except TlsFilesError as error:
+        raise StartError(f"tls.{error.option}_file: {error}") from None

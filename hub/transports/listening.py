@@ -1,4 +1,4 @@
-"""Opening a door where the settings say, or one line on why it cannot be."""
+"""Opens a server at its address, or explains in one line why it cannot."""
 
 import errno
 import os
@@ -8,21 +8,21 @@ from hub.base.address import join_host_port
 from hub.base.start_error import StartError
 
 
-class Door(Protocol):
-    """What listens on an address of its own."""
+class Server(Protocol):
+    """Listens at an address of its own."""
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises OSError when it cannot."""
         ...
 
 
-async def listen(name: str, door: Door, host: str, port: int) -> str:
-    """Has a door listen; returns its address, with the port that the system picked for 0.
+async def listen(name: str, server: Server, host: str, port: int) -> str:
+    """Makes a server listen; returns its address, with the port that the system chose for 0.
 
-    `name` is the flag that moves it. Raises StartError.
+    `name` is the option that changes the address. Raises StartError.
     """
     try:
-        bound = await door.start(host, port)
+        bound = await server.start(host, port)
     except OSError as error:
         why = _why(error)
         if error.errno == errno.EADDRINUSE:
@@ -36,7 +36,7 @@ async def listen(name: str, door: Door, host: str, port: int) -> str:
 
 
 def _why(error: OSError) -> str:
-    """What the system says of it; asyncio's own message repeats the address."""
+    """The system's message; asyncio's own repeats the address."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)

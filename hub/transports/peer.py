@@ -1,4 +1,4 @@
-"""Who the peer of a connection is, where it may be a proxy in front of the hub."""
+"""The address of a connection's peer, which may be a proxy in front of the hub."""
 
 import ipaddress
 from collections.abc import Sequence

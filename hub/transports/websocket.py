@@ -1,7 +1,6 @@
-"""The WebSocket door: JSON frames of sidecars, carried to and from a `Session`."""
+"""The WebSocket transport: carries JSON frames between sidecars and a `SidecarSession`."""
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
 
@@ -15,10 +14,11 @@ from hub.base.clock import Clock
 from hub.base.settings import WsSettings
 from hub.contract.dialect.encode import encode_frame
 from hub.service.presence import GOING_AWAY, Close
+from hub.transports.context import TransportContext
 from hub.transports.peer import peer_address
 from hub.transports.session.deadlines import SessionDeadlines
 from hub.transports.session.replies import Replies
-from hub.transports.session.sidecar_session import Session, SessionContext
+from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 # How long a peer may take to answer a close frame before the socket is cut.
 _CLOSE_TIMEOUT_S = 2.0
@@ -27,35 +27,32 @@ _MAX_QUEUED_FRAMES = 16
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
-class WebSocketDoor:
+class WebSocketServer:
     """Serves the sidecars' WebSocket endpoint."""
 
     def __init__(
         self,
         settings: WsSettings,
-        context: SessionContext,
-        clock: Clock,
-        *,
-        tls: ssl.SSLContext | None = None,
+        context: TransportContext,
+        sessions: SessionContext,
     ) -> None:
         self._settings = settings
-        self._tls = tls
         self._context = context
-        self._clock = clock
+        self._sessions = sessions
+        self._clock = context.clock
         self._server: Server | None = None
         self._closers: set[asyncio.Task[None]] = set()
-        self._connections = 0
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises OSError when it cannot."""
-        settings = self._settings
+        settings, tls = self._settings, self._context.tls
         self._server = await serve(
             self._converse,
             host,
             port,
             process_request=self._admit,
             create_connection=_Connection,
-            ssl=self._tls,
+            ssl=tls.context if tls is not None else None,
             # Deflate would cost some 60 KiB a connection and save nothing on
             # frames of 200 bytes.
             compression=None,
@@ -70,7 +67,7 @@ class WebSocketDoor:
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     async def stop(self) -> None:
-        """Stops accepting, tells every sidecar that the hub goes away, and waits."""
+        """Stops accepting, tells every sidecar that the hub is stopping, and waits."""
         if self._server is None:
             return
         self._server.close(code=GOING_AWAY.code, reason=GOING_AWAY.reason)
@@ -78,28 +75,23 @@ class WebSocketDoor:
         if self._closers:
             await asyncio.wait(self._closers, timeout=_CLOSE_TIMEOUT_S)
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open, identified or not."""
-        return self._connections
-
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         path = request.path.partition("?")[0]
         if path != self._settings.path:
             return connection.respond(
                 HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n"
             )
-        if self._connections >= self._settings.max_connections:
-            self._context.traffic.turned_away += 1
+        if self._sessions.traffic.websockets >= self._settings.max_connections:
+            self._sessions.traffic.turned_away += 1
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return None
 
     async def _converse(self, connection: ServerConnection) -> None:
         assert isinstance(connection, _Connection)
         handle = _Handle(connection, self._closers)
-        session = Session(self._context, handle, self._remote_address(connection), "ws")
-        deadlines = SessionDeadlines(session, self._clock, self._settings.identify_timeout_s)
-        self._connections += 1
+        session = SidecarSession(self._sessions, handle, self._remote_address(connection), "ws")
+        deadlines = SessionDeadlines(session, self._clock, self._sessions.identify_timeout_s)
+        self._sessions.traffic.websockets += 1
         connection.converse(session, self._clock)
         try:
             while True:
@@ -115,41 +107,41 @@ class WebSocketDoor:
                     # own close frame from being seen.
                     handle.close(session.closing)
         except ConnectionClosed:
-            # It is closed, well or badly; there is nobody left to tell.
+            # It is closed, well or badly; no peer is left to answer.
             pass
         finally:
-            self._connections -= 1
+            self._sessions.traffic.websockets -= 1
             deadlines.cancel()
             connection.abandon()
             session.end()
 
     def _remote_address(self, connection: ServerConnection) -> str:
-        """Where the sidecar is: the peer, or what a trusted proxy says of it."""
+        """Where the sidecar is: the peer, or the address that a trusted proxy passes on."""
         assert connection.request is not None
         forwarded = connection.request.headers.get_all("X-Forwarded-For")
         return peer_address(
-            str(connection.remote_address[0]), self._settings.trusted_proxies, ",".join(forwarded)
+            str(connection.remote_address[0]), self._context.trusted_proxies, ",".join(forwarded)
         )
 
 
 class _Connection(ServerConnection):
-    """A connection that takes a frame where it arrives, unless it must be answered.
+    """A connection that takes a frame in the callback in which it arrives.
 
-    A task that waits in `recv` for every frame costs more than all that the hub
-    does with a report: the queue, the wake-up, the switch. So a text frame that
-    finds nothing waiting before it goes to the session at once. Only where that
-    has replies, which take time to send, or when frames wait already, is it queued
-    for the task, with all that `recv` sees to: order, bounds, UTF-8, fragments.
+    A task that waits in `recv` for every frame costs more than everything the hub does
+    with a report: the queue, the wake-up, the switch. So a text frame goes to the session
+    at once if none waits before it. It is queued for the task only if the session has
+    replies, which take time to send, or if frames wait already. `recv` then sees to
+    order, bounds, UTF-8 and fragments.
     """
 
-    _session: Session | None = None
+    _session: SidecarSession | None = None
     _clock: Clock
     # What the session made of the one frame that is queued although it is taken.
     _replies: Replies | Awaitable[Replies] | None = None
     # Messages that are queued or being answered.
     _waiting = 0
 
-    def converse(self, session: Session, clock: Clock) -> None:
+    def converse(self, session: SidecarSession, clock: Clock) -> None:
         """From now on messages go to the session."""
         self._session, self._clock = session, clock
 
@@ -173,7 +165,7 @@ class _Connection(ServerConnection):
         self._waiting -= 1
 
     def abandon(self) -> None:
-        """The connection is gone: nobody waits for replies any more."""
+        """The connection is gone: no task waits for replies any more."""
         if isinstance(self._replies, Coroutine):
             self._replies.close()
 

@@ -1,6 +1,8 @@
+import asyncio
 import time
 
-from hub.base.clock import ManualClock, SystemClock
+from hub.base import clock as clock_module
+from hub.base.clock import Alarm, ManualClock, SystemClock
 
 
 def test_the_system_clock_tells_the_wall_time() -> None:
@@ -34,3 +36,24 @@ def test_a_manual_clock_stands_still_until_it_is_moved() -> None:
     assert clock.now_ms() == clock.now_ms() == 5_000
     clock.advance(250)
     assert clock.now_ms() == 5_250
+
+
+async def test_an_alarm_that_is_due_rings_once_and_a_cancelled_one_does_not() -> None:
+    clock, rang = ManualClock(5_000), []
+    done = asyncio.Event()
+    Alarm(clock, 5_000, lambda: rang.append("cancelled")).cancel()
+    Alarm(clock, 5_000, lambda: rang.append("due"))
+    Alarm(clock, 4_000, done.set)
+    async with asyncio.timeout(10):
+        await done.wait()
+    await asyncio.sleep(0)
+    assert rang == ["due"]
+
+
+async def test_an_alarm_follows_the_clock_and_not_the_loop(monkeypatch) -> None:
+    monkeypatch.setattr(clock_module, "_LONGEST_WAIT_S", 0.001)
+    clock, done = ManualClock(0), asyncio.Event()
+    Alarm(clock, 3_600_000, done.set)
+    clock.advance(3_600_000)
+    async with asyncio.timeout(10):
+        await done.wait()

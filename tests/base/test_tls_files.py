@@ -47,7 +47,9 @@ def test_a_bundle_may_have_comments_in_any_encoding(
 
 def test_an_encrypted_key_asks_nobody(own: Certificate, tmp_path: Path) -> None:
     locked = encrypted_key(own)
-    with pytest.raises(TlsFilesError, match="is encrypted; nobody is asked") as refused:
+    with pytest.raises(
+        TlsFilesError, match="is encrypted; give a key without a password"
+    ) as refused:
         TlsFiles("", str(own.cert), str(locked)).context()
     assert refused.value.option == "key"
 

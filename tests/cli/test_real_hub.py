@@ -1,20 +1,11 @@
-"""The story of the README, told by the command to a hub that runs."""
+"""The steps of the README, with the command and a running hub."""
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import HubProcess, running_hub
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with running_hub(tmp_path_factory.mktemp("real") / "data") as process:
-        yield process
 
 
 def ask(hub: HubProcess, *arguments: str, stdin: str = "") -> Outcome:
@@ -28,10 +19,10 @@ def test_the_first_token_is_kept_for_the_command(hub: HubProcess) -> None:
 
 
 def test_register_see_remove(hub: HubProcess) -> None:
-    done = ask(hub, "register", "[::1]:1", "--name", "nobody", "--label", "zone=a", "-o", "json")
+    done = ask(hub, "register", "[::1]:1", "--name", "one", "--label", "zone=a", "-o", "json")
     assert (done.code, done.err) == (0, "")
     endpoint = json.loads(done.out)
-    assert (endpoint["id"], endpoint["name"], endpoint["source"]) == ("[::1]:1", "nobody", "manual")
+    assert (endpoint["id"], endpoint["name"], endpoint["source"]) == ("[::1]:1", "one", "manual")
     listed = json.loads(ask(hub, "endpoints", "--label", "zone=a", "-o", "json").out)
     assert [each["id"] for each in listed["endpoints"]] == ["[::1]:1"]
     assert ask(hub, "endpoints", "--label", "zone=b").out.count("\n") == 1

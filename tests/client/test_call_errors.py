@@ -1,11 +1,13 @@
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
-from hub.client.call_errors import call_failed
+from hub.client.call_errors import Violation, call_failed
 from hub.contract.errors import (
     FieldViolation,
     HubError,
     ModelUnknown,
+    NoCapacity,
     NoHealthyEndpoint,
     ValidationFailed,
 )
@@ -28,7 +30,7 @@ class Failed(grpc.RpcError):
         return self._given[2]
 
 
-def told(error: HubError, code: grpc.StatusCode):
+def failed_call(error: HubError, code: grpc.StatusCode):
     status = to_status(error).SerializeToString()
     trailing = (("other", "x"), ("grpc-status-details-bin", status))
     return call_failed(Failed(code, error.message, trailing))
@@ -36,7 +38,7 @@ def told(error: HubError, code: grpc.StatusCode):
 
 def test_reason_metadata_and_retry_are_read() -> None:
     error = NoHealthyEndpoint("none", metadata={"model": "modèle", "n": "2"}, retry_after_ms=1500)
-    failed = told(error, grpc.StatusCode.UNAVAILABLE)
+    failed = failed_call(error, grpc.StatusCode.UNAVAILABLE)
     assert (failed.code, failed.message) == (grpc.StatusCode.UNAVAILABLE, "none")
     assert failed.reason == "NO_HEALTHY_ENDPOINT"
     assert failed.metadata == {"model": "modèle", "n": "2"}
@@ -45,13 +47,29 @@ def test_reason_metadata_and_retry_are_read() -> None:
 
 
 def test_what_is_not_there_is_none() -> None:
-    failed = told(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
+    failed = failed_call(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
     assert (failed.reason, failed.metadata, failed.retry_after_s) == ("MODEL_UNKNOWN", {}, None)
-    invalid = told(
+    invalid = failed_call(
         ValidationFailed([FieldViolation("model", "required", "is required")]),
         grpc.StatusCode.INVALID_ARGUMENT,
     )
     assert invalid.reason == "VALIDATION_FAILED"
+    assert invalid.violations == (Violation("model", "is required", "REQUIRED"),)
+
+
+def test_rejected_candidates_are_read_off_the_metadata() -> None:
+    error = NoCapacity("no", metadata={"model": "m", "labels": "1", "rejected h:1": "no zone"})
+    failed = failed_call(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert failed.rejections == {"h:1": "no zone"}
+
+
+def test_the_reason_of_another_service_is_none_of_the_hubs() -> None:
+    info = error_details_pb2.ErrorInfo(reason="QUOTA", domain="proxy.example")
+    status = status_pb2.Status(code=14, message="no")
+    status.details.add().Pack(info)
+    trailing = (("grpc-status-details-bin", status.SerializeToString()),)
+    failed = call_failed(Failed(grpc.StatusCode.UNAVAILABLE, "no", trailing))
+    assert failed.reason == ""
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hub.contract.errors import HubError
 from hub.registry import segments
 from hub.registry.segments import Interest
 from hub.registry.state import Registry
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller, Principal
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
@@ -32,7 +31,7 @@ ALL = Interest(resources=True, checks=True, aliases=True)
 
 
 class Following:
-    """A registry, and a copy that follows it when told."""
+    """A registry, and a copy that follows it with `sync`."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1000)

@@ -27,6 +27,8 @@ def test_secrets_are_not_shown() -> None:
 def test_the_server_name_is_an_option() -> None:
     assert Target("h:1", "").options == OPTIONS
     assert Target("h:1", "", Tls()).options == OPTIONS
+    own = Target("h:1", "", channel_options=[("grpc.keepalive_time_ms", 1)]).options
+    assert dict(own) == dict(OPTIONS) | {"grpc.keepalive_time_ms": 1}
     named = Target("h:1", "", Tls(server_name="hub.example"))
     assert ("grpc.ssl_target_name_override", "hub.example") in named.options
 

@@ -10,7 +10,10 @@ _PROGRAM = """
 import sys
 
 ALLOWED = {"grpc", "google", "typing_extensions", "hub", "llmhub", "buf"}
-HUB = {"hub", "hub.base", "hub.base.timestamps", "hub.base.tls_files"}
+HUB = {
+    *("hub", "hub.base", "hub.base.address", "hub.base.timestamps", "hub.base.tls_files"),
+    *("hub.contract", "hub.contract.dialect", "hub.contract.dialect.names"),
+}
 
 class Guard:
     def find_spec(self, name, path=None, target=None):

@@ -2,8 +2,17 @@ import inspect
 
 import pytest
 
-from hub.client.requests import duration, select_request, watch_request
+from hub.client.call_errors import ClientError
+from hub.client.requests import (
+    duration,
+    register_request,
+    select_request,
+    update_request,
+    watch_request,
+)
 from hub.contract import validation
+from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DRAINING
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_WEIGHTED,
     ScoreWeights,
@@ -16,12 +25,13 @@ from llmhub.v1.registry_service_pb2 import (
     ("make", "message", "elsewhere"),
     [
         (select_request, SelectEndpointRequest, set()),
-        (watch_request, WatchRegistryRequest, {"after_revision"}),
+        (watch_request, WatchRegistryRequest, set()),
+        (register_request, RegisterEndpointRequest, {"host", "port", "scheme", "base_path"}),
     ],
 )
 def test_every_field_of_the_contract_can_be_given(make, message, elsewhere) -> None:
     given = {name.removesuffix("_s") for name in inspect.signature(make).parameters}
-    assert given | elsewhere == set(message.DESCRIPTOR.fields_by_name)
+    assert (given | elsewhere) - {"address"} == set(message.DESCRIPTOR.fields_by_name)
 
 
 def test_what_is_not_given_is_absent() -> None:
@@ -47,3 +57,19 @@ def test_what_is_given_is_valid_and_in_seconds() -> None:
     assert request.lease_ttl.ToMilliseconds() == 250
     validation.check(watch_request(progress_interval_s=0.1))
     assert duration(None) is None
+
+
+def test_an_address_is_a_url_or_a_host() -> None:
+    request = register_request("https://GPU-1/ollama")
+    assert (request.scheme, request.host, request.port) == ("https", "gpu-1", 443)
+    assert request.base_path == "/ollama"
+    assert not request.HasField("api_key"), "the key that the hub has stays"
+    assert register_request("gpu-1", api_key="").HasField("api_key")
+    with pytest.raises(ClientError, match="port"):
+        register_request("gpu-1:x")
+
+
+def test_an_update_names_what_is_given() -> None:
+    request = update_request("h:1", labels={}, admin_state=ADMIN_STATE_DRAINING)
+    assert request.update_mask.paths == ["labels", "admin_state"]
+    assert update_request("h:1", name="").update_mask.paths == ["name"]

@@ -72,7 +72,7 @@ async def test_questions_selections_and_a_copy(shared: SharedHub) -> None:
                     hub.select("nope")
                 assert raised.value.reason == "MODEL_UNKNOWN"
                 with pytest.raises(CallFailed):
-                    hub.get_resources("nobody")
+                    hub.get_resources("n")
                 with hub.fleet_cache() as cache:
                     assert cache.select(MODEL).model == MODEL
                     assert len(cache.endpoints()) == 2

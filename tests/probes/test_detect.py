@@ -1,24 +1,35 @@
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
+from hub.probes.backends.docker_model_runner import DockerModelRunnerProber
+from hub.probes.backends.lemonade import LemonadeProber
+from hub.probes.backends.litellm import LiteLlmProber
 from hub.probes.backends.llama_cpp import LlamaCppProber
+from hub.probes.backends.llama_swap import LlamaSwapProber
 from hub.probes.backends.lm_studio import LmStudioProber
+from hub.probes.backends.lmdeploy import LmDeployProber
 from hub.probes.backends.ollama import OllamaProber
 from hub.probes.backends.openai import OpenAiProber
 from hub.probes.backends.sglang import SglangProber
+from hub.probes.backends.text_embeddings import TextEmbeddingsProber
 from hub.probes.backends.vllm import VllmProber
-from hub.probes.detect import PROBERS, detect
-from hub.probes.faults import NeedsApiKey, NotReady
+from hub.probes.detect import detect
+from hub.probes.faults import Busy, NeedsApiKey, NotReady
 from hub.probes.probe_client import ProbeClient
-from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tests.support.observing import target_of
 from tools.fleetsim import (
+    FakeDockerModelRunner,
+    FakeLemonade,
+    FakeLiteLlm,
     FakeLlamaRouter,
+    FakeLlamaSwap,
+    FakeLmDeploy,
     FakeLmStudio,
     FakeOllama,
     FakeOpenAi,
     FakeServer,
     FakeSglang,
+    FakeTextEmbeddings,
     FakeVllm,
     Fleet,
     Reply,
@@ -35,24 +46,30 @@ async def kind_of(server: FakeServer, api_key: str | None = None) -> type:
         await client.close()
 
 
-def test_there_is_a_prober_for_every_kind():
-    assert set(PROBERS) == set(Backend.values()) - {BACKEND_UNSPECIFIED}
-    assert all(prober.kind == kind and prober.title for kind, prober in PROBERS.items())
-
-
 @pytest.mark.parametrize(
     ("persona", "kind", "most_requests"),
     [
-        (FakeOllama("a"), OllamaProber, 1),
-        (FakeOllama(), OllamaProber, 1),
+        (FakeOllama("a"), OllamaProber, 2),
+        (FakeOllama(), OllamaProber, 2),
         (FakeVllm(), VllmProber, 2),
         (FakeSglang(), SglangProber, 2),
         (FakeLlamaRouter(), LlamaCppProber, 1),
         (FakeLmStudio(), LmStudioProber, 3),
         (FakeLmStudio(is_old=True), LmStudioProber, 4),
-        (FakeLmStudio([]), LmStudioProber, 3),
-        (FakeOpenAi(), OpenAiProber, 4),
-        (FakeOpenAi([]), OpenAiProber, 6),
+        (FakeLmStudio([]), LmStudioProber, 5),
+        (FakeLlamaSwap(), LlamaSwapProber, 1),
+        (FakeLlamaSwap({}), LlamaSwapProber, 1),
+        (FakeLlamaSwap(is_old=True), LlamaSwapProber, 2),
+        (FakeLemonade(), LemonadeProber, 3),
+        (FakeLemonade({}, {}), LemonadeProber, 4),
+        (FakeLmDeploy(), LmDeployProber, 2),
+        (FakeDockerModelRunner(), DockerModelRunnerProber, 3),
+        (FakeDockerModelRunner(has_root_api=False), DockerModelRunnerProber, 5),
+        (FakeTextEmbeddings(), TextEmbeddingsProber, 8),
+        (FakeLiteLlm(), LiteLlmProber, 5),
+        (FakeLiteLlm([]), LiteLlmProber, 10),
+        (FakeOpenAi(), OpenAiProber, 5),
+        (FakeOpenAi([]), OpenAiProber, 10),
     ],
 )
 async def test_every_kind_is_known_in_few_questions(fleet: Fleet, persona, kind, most_requests):
@@ -86,3 +103,45 @@ async def test_a_llama_server_that_loads_is_known_and_not_ready(fleet: Fleet):
             await LlamaCppProber().probe(client.to(target_of(server)))
     finally:
         await client.close()
+
+
+class ApiAlone:
+    """An Ollama behind a proxy that passes on /api and /v1 only."""
+
+    def __init__(self) -> None:
+        self.ollama = FakeOllama("a")
+
+    def answer(self, request: Request) -> Reply:
+        is_passed_on = request.path.startswith(("/api/", "/v1/"))
+        return self.ollama.answer(request) if is_passed_on else Reply(200, b"<html>", "text/html")
+
+
+async def test_an_ollama_whose_root_is_hidden_is_an_ollama(fleet: Fleet):
+    assert await kind_of(await fleet.add(ApiAlone())) is OllamaProber
+
+
+async def test_detection_neither_infers_nor_loads(fleet: Fleet):
+    swap, lite, embeddings = FakeLlamaSwap(), FakeLiteLlm([]), FakeTextEmbeddings()
+    router = FakeLlamaRouter({"a": "unloaded"})
+    for fake in (swap, lite, embeddings, router):
+        await kind_of(await fleet.add(fake))
+    assert (swap.started, lite.completions, embeddings.runs) == ([], 0, 0)
+    assert router.status == {"a": "unloaded"}
+
+
+@pytest.mark.parametrize(("status", "fault"), [(401, NeedsApiKey), (503, NotReady), (429, Busy)])
+async def test_a_server_that_will_not_say_is_not_asked_on(fleet: Fleet, status: int, fault: type):
+    server = await fleet.add(Refusing(status))
+    with pytest.raises(fault):
+        await kind_of(server)
+    assert server.paths == ["/api/version", "/v1/models"]
+
+
+class Refusing:
+    """A server that has no Ollama API and refuses its list."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def answer(self, request: Request) -> Reply:
+        return Reply(self.status if request.path == "/v1/models" else 404)

@@ -5,10 +5,10 @@ import socket
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.probe_client import ProbeClient
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -25,9 +25,7 @@ from tools.fleetsim.ollama import OllamaModel
 from tools.fleetsim.server import Reply, Request
 
 AWKWARD = [b for b in Behaviour if b not in (Behaviour.OK, Behaviour.FLAPPING)]
-FAST = ProbeSettings(
-    interval_s=0.3, connect_timeout_s=0.5, total_timeout_s=0.6, demote_after_s=0.1, per_host=64
-)
+FAST = ProbeSettings(interval_s=0.3, connect_timeout_s=0.5, total_timeout_s=0.6, per_host=64)
 
 
 def states(observation: Observation) -> dict[str, int]:
@@ -138,9 +136,10 @@ async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: 
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.until(lambda: len(notebook.of(server.id)) == 5)
-        # One to detect, one for the version, then two and one a probe in turn.
-        assert server.paths[:2] == ["/api/version", "/api/version"]
-        assert server.paths[2:9] == [*(["/api/ps", "/api/tags", "/api/ps"] * 2), "/api/ps"]
+        # Two to detect; the version and the one model, once; then two and one in turn.
+        assert server.paths[:2] == ["/api/version", "/"]
+        assert server.paths[2:6] == ["/api/ps", "/api/version", "/api/tags", "/api/show"]
+        assert server.paths[6:11] == ["/api/ps", "/api/ps", "/api/tags", "/api/ps", "/api/ps"]
         assert server.connections == 1
 
 
@@ -190,12 +189,12 @@ async def test_too_many_requests_are_answered_with_patience(fleet: Fleet):
 async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alone(fleet: Fleet):
     first, second = await fleet.add(FakeOllama("a")), await fleet.add(FakeOllama("b"))
     async with running_engine() as (engine, notebook):
-        engine.watch(Target("x", "http", first.host, first.port))
+        engine.watch(ProbeTarget("x", "http", first.host, first.port))
         await notebook.next_of("x")
-        engine.watch(Target("x", "http", first.host, first.port))
-        engine.watch(Target("x", "http", second.host, second.port))
+        engine.watch(ProbeTarget("x", "http", first.host, first.port))
+        engine.watch(ProbeTarget("x", "http", second.host, second.port))
         assert list(states(await notebook.next_of("x"))) == ["b"]
-    assert first.requests == second.requests == 4
+    assert first.requests == second.requests == 6
 
 
 async def test_check_probes_now_and_joins_what_is_in_flight(fleet: Fleet):

@@ -1,7 +1,7 @@
 import pytest
 
 from hub.probes import json_fields
-from hub.probes.probe_client import JsonValue
+from hub.probes.answer import JsonValue
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,

@@ -6,15 +6,15 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.faults import (
     BadAnswer,
-    Busy,
     NeedsApiKey,
     NotReady,
     ProbeError,
@@ -22,16 +22,17 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import Answer, Asker, ProbeClient
-from hub.probes.target import Target
+from hub.probes.probe_client import KEEPALIVE_S, Asker, ProbeClient
+from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()
+LOOPBACK = ip_network("127.0.0.0/8")
 FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
 @contextlib.asynccontextmanager
-async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
+async def asking(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
     client = ProbeClient(settings)
     await client.open()
     try:
@@ -40,11 +41,11 @@ async def asking(target: Target, settings: ProbeSettings = DEFAULTS) -> AsyncIte
         await client.close()
 
 
-def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> Target:
-    return Target(f"{host}:{port}", scheme, host, port, base_path=base_path)
+def at(host: str, port: int, scheme: str = "http", base_path: str = "") -> ProbeTarget:
+    return ProbeTarget(f"{host}:{port}", scheme, host, port, base_path=base_path)
 
 
-async def fault(target: Target, settings: ProbeSettings = DEFAULTS) -> ProbeError:
+async def fault(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> ProbeError:
     async with asking(target, settings) as ask:
         with pytest.raises(ProbeError) as caught:
             (await ask.get("/api/tags")).json()
@@ -84,7 +85,9 @@ async def test_one_connection_serves_all_requests_of_an_endpoint(fleet: Fleet):
 
 async def test_key_base_path_query_and_headers_are_sent(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(body=b"{}")))
-    target = Target("x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret")
+    target = ProbeTarget(
+        "x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret"
+    )
     async with asking(target) as ask:
         await ask.get("/slots", {"model": "a/b c&d"})
     (request,) = server.recent
@@ -231,14 +234,41 @@ async def test_every_status_is_told_apart(
     assert str(error) == sentence
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("", None), ("-1", None), ("soon", None), ("9" * 40, None)]
-)
-def test_retry_after_is_read_in_seconds(header: str, seconds: float | None):
-    answer = Answer("/x", 429, "", "", header, "", b"")
-    with pytest.raises(Busy) as caught:
-        answer.require_ok()
-    assert caught.value.retry_after_s == seconds
+async def test_a_key_that_is_refused_is_not_called_missing(fleet: Fleet):
+    server = await fleet.add(FakeOllama(), api_key="new")
+    target = ProbeTarget(server.id, "http", server.host, server.port, api_key="old")
+    error = await fault(target)
+    assert isinstance(error, NeedsApiKey)
+    assert str(error) == (
+        "refuses the registered API key (401 to /api/tags); it may have been replaced on the server"
+    )
+    assert "old" not in str(error)
+
+
+async def test_a_question_with_a_body_is_posted_as_json(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    async with asking(at(server.host, server.port, base_path="")) as ask:
+        answer = await ask.post("/api/show", {"model": "a"})
+        assert ask.asking == "POST /api/show"
+    assert answer.ok
+    (request,) = server.recent
+    assert (request.method, request.body) == ("POST", b'{"model": "a"}')
+
+
+async def test_a_new_connection_is_noticed(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    client = ProbeClient(DEFAULTS)
+    await client.open()
+    noticed = []
+    for has_been_cut in (False, False, True):
+        if has_been_cut:
+            fleet.cut(server)
+        ask = client.to(at(server.host, server.port))
+        await ask.get("/api/version")
+        await ask.get("/api/version")
+        noticed.append(ask.has_connected)
+    await client.close()
+    assert noticed == [True, False, True]
 
 
 async def test_what_is_not_http_is_said_to_be_none():
@@ -261,7 +291,7 @@ async def test_a_forbidden_literal_address_is_not_connected_to():
 
 async def test_a_name_that_resolves_to_a_forbidden_address_is_not_connected_to(fleet: Fleet):
     server = await fleet.add(FakeOllama())
-    settings = ProbeSettings(deny=("127.0.0.0/8", "::1/128"))
+    settings = ProbeSettings(deny=(LOOPBACK, ip_network("::1/128")))
     error = await fault(at("localhost", server.port), settings)
     assert "may not be probed: it is in probes.deny" in str(error)
     assert server.connections == 0
@@ -321,17 +351,21 @@ async def test_an_untrusted_certificate_is_named(tmp_path: Path):
 async def test_new_rules_hold_for_connections_that_are_open() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
-        target = Target(id=server.id, scheme="http", host=server.host, port=server.port)
+        target = ProbeTarget(id=server.id, scheme="http", host=server.host, port=server.port)
         client = ProbeClient(DEFAULTS)
         await client.open()
         try:
             ask = client.to(target)
             assert (await ask.get("/api/version")).ok
-            await client.set_policy((), ("127.0.0.0/8",))
+            await client.set_policy((), (LOOPBACK,))
             with pytest.raises(Unreachable, match=r"is in probes\.deny"):
                 await ask.get("/api/version")
-            await client.set_policy(("127.0.0.0/8",), ())
+            await client.set_policy((LOOPBACK,), ())
             assert (await ask.get("/api/version")).ok
         finally:
             await client.close()
         await server.wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_connection_outlives_the_longest_interval() -> None:
+    assert DEFAULTS.interval_s * (1 + DEFAULTS.jitter) < KEEPALIVE_S

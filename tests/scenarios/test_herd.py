@@ -1,4 +1,4 @@
-"""200 callers at once over real sockets: leases make them spread."""
+"""200 concurrent callers over real sockets: leases spread them over the endpoints."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A real llama.cpp server, registered with the real command at a real hub."""
+"""A real llama.cpp server, registered at a real hub with the real command."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def ask(hub: HubProcess, *arguments: str) -> Outcome:
 
 
 async def endpoint(hub: HubProcess, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What `llm-hub endpoints` shows as soon as it is what is waited for."""
+    """The endpoint that `llm-hub endpoints` shows, once it meets the condition."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             done = await asyncio.to_thread(ask, hub, "endpoints", "-o", "json")
@@ -32,13 +32,13 @@ async def endpoint(hub: HubProcess, until: Callable[[dict[str, Any]], bool]) -> 
 
 
 async def row(hub: HubProcess, command: str) -> dict[str, str]:
-    """The one endpoint's row of the table that a pipe gets."""
+    """The only endpoint's row of the table that the command writes to a pipe."""
     done = await asyncio.to_thread(ask, hub, command)
     headings, values = (line.split("\t") for line in done.out.splitlines()[:2])
     return dict(zip(headings, values, strict=True))
 
 
-async def test_a_llama_cpp_server_is_shown_as_it_is_and_why_it_is_gone(
+async def test_a_llama_cpp_server_and_its_failure_are_shown(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "hub.toml"
@@ -53,7 +53,7 @@ async def test_a_llama_cpp_server_is_shown_as_it_is_and_why_it_is_gone(
             assert shown["backend"] == "llama_cpp"
             assert shown["backend_detected"] is True
             (model,) = shown["models"]
-            # One request has its share of the context: 512 tokens over two slots.
+            # The two slots share the context of 512 tokens.
             assert (model["name"], model["state"], model["context_length"]) == (
                 "tiny",
                 "loaded",

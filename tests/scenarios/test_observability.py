@@ -1,4 +1,4 @@
-"""What is seen of a hub that works: its metrics and its log."""
+"""The metrics and the log of a running hub."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ async def hub(tmp_path):
         yield running
 
 
-async def test_requests_are_counted_by_door_and_outcome(hub):
+async def test_requests_are_counted_by_transport_and_outcome(hub):
     await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost"))
     await failure_of(hub.call("GetEndpoint", token="wrong"))
     await hub.http("GET", f"{REGISTRY_PATH}/none:1")
@@ -38,7 +38,7 @@ async def test_requests_are_counted_by_door_and_outcome(hub):
     assert value(seen, "llmhub_store_commit_changes_sum") >= 2
 
 
-async def test_sidecars_are_counted_by_what_they_send(hub):
+async def test_sidecar_frames_are_counted_by_type(hub):
     async with hub.sidecar("node-1", ollama_url="http://127.0.0.1:9") as socket:
         await socket.ask({"type": "ping"})
         await socket.ask({"type": "nope"})
@@ -60,7 +60,7 @@ async def test_sidecars_are_counted_by_what_they_send(hub):
     assert value(seen, "llmhub_endpoints", **kind) + value(seen, "llmhub_endpoints", **unhealthy)
 
 
-async def test_what_the_rate_limits_refuse_is_counted(tmp_path):
+async def test_calls_that_a_rate_limit_refuses_are_counted(tmp_path):
     limits = {"sidecar": {"light": 1, "normal": 60, "heavy": 10}}
     async with running_hub(tmp_path, rate_limits=limits) as hub, hub.sidecar("node-1") as socket:
         await socket.send({"type": "ping"})
@@ -81,21 +81,21 @@ async def test_connections_beyond_the_limit_are_counted(tmp_path):
     assert value(seen, "llmhub_websocket_connections_max") == 1
 
 
-async def test_metrics_are_for_readers(hub):
+async def test_metrics_require_a_reader_token(hub):
     assert await scrape(hub, await hub.token(ROLE_READER))
     assert (await hub.http("GET", "/metrics", token="")).status == 401
     sidecar = await hub.token(ROLE_SIDECAR, "node-1")
     assert (await hub.http("GET", "/metrics", token=sidecar)).status == 403
 
 
-async def test_metrics_may_be_opened_to_all(tmp_path):
+async def test_metrics_can_be_public(tmp_path):
     async with running_hub(tmp_path, http={"public_metrics": True}) as hub:
         seen = await scrape(hub, "")
     [build] = seen["llmhub_build_info"].samples
     assert build.labels["store"] == "sqlite"
 
 
-async def test_scrapes_at_the_same_time_agree(hub):
+async def test_concurrent_scrapes_agree(hub):
     for host in ("a", "b", "c"):
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=host))
     scrapes = await asyncio.gather(*(scrape(hub) for _ in range(5)))
@@ -103,14 +103,14 @@ async def test_scrapes_at_the_same_time_agree(hub):
     assert totals == {3}
 
 
-async def test_the_log_tells_who_came_who_went_and_why(hub):
+async def test_the_log_has_connects_and_disconnects_with_their_reason(hub):
     with capture_logs() as events:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with hub.sidecar("node-1", token=token) as first:
             async with hub.sidecar("node-1", token=token) as second:
                 assert await first.closed() == (4001, "replaced")
                 await second.ask({"type": "ping"})
-            await wait_until(lambda: len(hub.hub._presence) == 0)
+            await wait_until(lambda: len(hub.hub._fleet.presence) == 0)
     said = [each for each in events if each["event"].startswith("sidecar")]
     assert [each["event"] for each in said] == [
         "sidecar identified",
@@ -124,7 +124,7 @@ async def test_the_log_tells_who_came_who_went_and_why(hub):
     assert token not in str(events)
 
 
-async def test_one_event_for_each_change_and_none_for_what_only_reads(hub, caplog):
+async def test_the_log_has_one_event_for_each_change_and_none_for_reads(hub, caplog):
     caplog.set_level(logging.DEBUG, "hub.audit")
     with capture_logs() as events:
         await hub.call(

@@ -1,4 +1,4 @@
-"""The same story through every door: an Ollama is announced, and everybody sees the same fleet."""
+"""An Ollama server is registered over each transport, and every client sees the same fleet."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from hub.contract import rpcs
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller, Principal
+from hub.service.dispatcher import Received
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
@@ -38,7 +38,7 @@ async def by_service(hub: RunningHub, fake: FakeServer) -> AsyncIterator[None]:
     request = RegisterEndpointRequest(host=fake.host, port=fake.port)
     caller = Caller(Principal(ROLE_ADMIN, "", "test"), "127.0.0.1", "grpc")
     rpc = rpcs.rpc("RegisterEndpoint")
-    await hub.service.carry_out(rpc, request, caller, 1_800_000_000_000)
+    await hub.dispatcher.dispatch(rpc, caller, lambda: Received(request), 1_800_000_000_000)
     yield
 
 
@@ -85,7 +85,7 @@ async def has_resources(hub: RunningHub) -> bool:
     return "node-1" in (await hub.snapshot()).resources
 
 
-DOORS: dict[str, Announce] = {
+TRANSPORTS: dict[str, Announce] = {
     "service": by_service,
     "grpc": by_grpc,
     "http": by_http,
@@ -101,11 +101,11 @@ async def shown_by_http(hub: RunningHub) -> dict:
     return answer.json
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_everybody_sees_the_same_fleet(hub, fleet, door):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_every_client_sees_the_same_fleet(hub, fleet, transport):
     fake = await fleet.add(FakeOllama("llama3:8b", "qwen3:4b"))
     fake.persona.load("llama3:8b")
-    async with DOORS[door](hub, fake):
+    async with TRANSPORTS[transport](hub, fake):
 
         async def is_healthy() -> bool:
             endpoint = by_id(await hub.snapshot()).get(fake.id)
@@ -115,8 +115,8 @@ async def test_everybody_sees_the_same_fleet(hub, fleet, door):
         snapshot = await hub.snapshot()
         endpoint = by_id(snapshot)[fake.id]
         assert endpoint.backend == BACKEND_OLLAMA
-        assert endpoint.source == (SOURCE_AUTO if door in SIDECARS else SOURCE_MANUAL)
-        assert endpoint.name == ("node-1-local" if door in SIDECARS else fake.id)
+        assert endpoint.source == (SOURCE_AUTO if transport in SIDECARS else SOURCE_MANUAL)
+        assert endpoint.name == ("node-1-local" if transport in SIDECARS else fake.id)
         assert {model.name: model.state for model in endpoint.models} == {
             "llama3:8b": MODEL_STATE_LOADED,
             "qwen3:4b": MODEL_STATE_AVAILABLE,
@@ -131,8 +131,8 @@ async def test_everybody_sees_the_same_fleet(hub, fleet, door):
         states = {model["name"]: model["state"] for model in same["models"]}
         assert states == {"llama3:8b": "loaded", "qwen3:4b": "available"}
 
-        # A sidecar's resources and its endpoint meet in its agent_id.
-        if door in SIDECARS:
+        # The agent_id connects a sidecar's resources with its endpoint.
+        if transport in SIDECARS:
             assert endpoint.agent_id == same["agent_id"] == "node-1"
             assert snapshot.resources["node-1"].cpu_percent == 12.5
             assert shown["resources"]["node-1"]["cpu_percent"] == 12.5
@@ -145,7 +145,7 @@ async def test_everybody_sees_the_same_fleet(hub, fleet, door):
         assert gone.reason == "ENDPOINT_NOT_FOUND"
 
 
-async def test_registering_again_through_other_doors_does_not_flap(hub, fleet):
+async def test_registering_again_over_other_transports_does_not_flap(hub, fleet):
     fake = await fleet.add(FakeOllama("llama3:8b"))
     async with by_http(hub, fake):
         await wait_until(lambda: hub.hub.info().healthy_count == 1)
@@ -156,12 +156,12 @@ async def test_registering_again_through_other_doors_does_not_flap(hub, fleet):
                 assert endpoint.status == STATUS_HEALTHY
                 assert endpoint.models == first.models
                 assert endpoint.registered_at == first.registered_at
-                # What a person registered, no sidecar renames.
+                # A sidecar does not rename an endpoint that an admin registered.
                 assert (endpoint.name, endpoint.source) == (fake.id, SOURCE_MANUAL)
         assert endpoint.agent_id == "node-1"
 
 
-async def test_a_changed_model_list_and_a_death_are_seen(tmp_path, fleet):
+async def test_a_changed_model_list_and_a_failure_are_detected(tmp_path, fleet):
     fake = await fleet.add(FakeOllama("a"))
     probes = {"interval_s": 0.1, "total_timeout_s": 1}
     async with running_hub(tmp_path, probes=probes) as hub, by_grpc(hub, fake):
@@ -198,11 +198,11 @@ async def test_a_changed_model_list_and_a_death_are_seen(tmp_path, fleet):
         await wait_until(is_up)
 
 
-async def test_twenty_hanging_endpoints_delay_nobody(hub, fleet):
+async def test_twenty_hanging_endpoints_delay_no_client(hub, fleet):
     fakes = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(20)]
     for fake in fakes:
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=fake.host, port=fake.port))
-    # per_host bounds how many probes are in flight: wait until that many hang.
+    # per_host limits the probes in flight: wait until that many hang.
     hanging = hub.settings.probes.per_host
     await wait_until(lambda: sum(fake.open_connections for fake in fakes) >= hanging)
     for _ in range(50):
@@ -211,7 +211,7 @@ async def test_twenty_hanging_endpoints_delay_nobody(hub, fleet):
     assert (await hub.http("GET", "/readyz", token="")).status == 200
     async with hub.sidecar("node-1") as socket:
         assert (await socket.ask({"type": "ping"}))["type"] == "pong"
-    # All of this while the first probes still hung: none has ended yet.
+    # The first probes were hanging all this time: none has ended yet.
     checked = [each for each in (await hub.snapshot()).endpoints if each.consecutive_failures]
     assert checked == []
     assert sum(fake.open_connections for fake in fakes) >= hanging

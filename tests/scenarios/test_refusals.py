@@ -1,4 +1,4 @@
-"""A hub that cannot start says why in one line, and ends with an exit code that is not 0."""
+"""A hub that cannot start prints the reason in one line and exits with a code other than 0."""
 
 import asyncio
 import logging
@@ -27,12 +27,12 @@ class Refusal:
 
 @pytest.fixture
 def refusal(capfd) -> Iterator[Callable[[Settings], Refusal]]:
-    """Runs a hub as `serve` does, which must end by itself, and without a word too much."""
+    """Runs a hub as `serve` does. The hub must exit by itself and print nothing else."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
     def run(settings: Settings) -> Refusal:
-        # An earlier hub of the test may have logged.
+        # Discard the log of an earlier hub of the test.
         capfd.readouterr()
         code = process.run(settings)
         written = capfd.readouterr()
@@ -56,33 +56,33 @@ async def test_a_second_hub_on_the_same_data_directory(tmp_path):
         assert code == 1
         (line,) = errors.splitlines()
         assert line.startswith(f"llm-hub: {tmp_path / STORE_FILE}")
-        # The first one goes on, and its token is still the one in the file.
+        # The first hub keeps running, and the file still has its token.
         await first.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost"))
         assert (tmp_path / ADMIN_TOKEN_FILE).read_text().strip() == first.admin_token
 
 
-@pytest.mark.parametrize("door", ["ws", "grpc", "http"])
-def test_a_port_in_use(tmp_path, refusal, door):
+@pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
+def test_a_port_in_use(tmp_path, refusal, transport):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        refused = refusal(settings_for(tmp_path, **{door: {"address": address}}))
+        refused = refusal(settings_for(tmp_path, **{transport: {"address": address}}))
     assert refused == Refusal(
         1,
-        f"llm-hub: {door}: cannot listen on {address}: Address already in use; stop what "
-        f"listens there, or name another port: --{door} 127.0.0.1:0 takes a free one",
+        f"llm-hub: {transport}: cannot listen on {address}: Address already in use; stop what "
+        f"listens there, or name another port: --{transport} 127.0.0.1:0 takes a free one",
     )
 
 
-@pytest.mark.parametrize("door", ["ws", "grpc", "http"])
-def test_an_address_of_another_machine(tmp_path, refusal, door):
-    refused = refusal(settings_for(tmp_path, **{door: {"address": "192.0.2.1:0"}}))
+@pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
+def test_an_address_of_another_machine(tmp_path, refusal, transport):
+    refused = refusal(settings_for(tmp_path, **{transport: {"address": "192.0.2.1:0"}}))
     assert refused == Refusal(
-        1, f"llm-hub: {door}: cannot listen on 192.0.2.1:0: Cannot assign requested address"
+        1, f"llm-hub: {transport}: cannot listen on 192.0.2.1:0: Cannot assign requested address"
     )
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "[::1:80"])
-def test_an_address_that_is_none(tmp_path, address):
+def test_an_invalid_address(tmp_path, address):
     refused = llm_hub("serve", "--data-dir", str(tmp_path), "--ws", address)
     assert refused.code == 2
     (line,) = refused.err.splitlines()
@@ -91,7 +91,7 @@ def test_an_address_that_is_none(tmp_path, address):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros", "foreign"])
-def test_a_store_that_is_no_store(tmp_path, refusal, damage):
+def test_a_file_that_is_not_a_store(tmp_path, refusal, damage):
     file = tmp_path / STORE_FILE
     match damage:
         case "garbage":
@@ -112,7 +112,7 @@ def test_a_store_that_is_no_store(tmp_path, refusal, damage):
     assert file.read_bytes() == before
 
 
-def test_a_record_that_is_damaged(tmp_path, refusal):
+def test_a_damaged_record(tmp_path, refusal):
     settings = settings_for(tmp_path)
 
     async def fill() -> None:
@@ -139,7 +139,7 @@ def test_a_record_that_is_damaged(tmp_path, refusal):
 
 
 @pytest.mark.parametrize("below", [False, True])
-def test_a_data_directory_that_cannot_be_made(tmp_path, refusal, below):
+def test_a_data_directory_that_cannot_be_created(tmp_path, refusal, below):
     (tmp_path / "file").write_text("")
     directory = tmp_path / "file" / "data" if below else tmp_path / "file"
     refused = refusal(settings_for(directory))
@@ -155,7 +155,7 @@ def test_a_data_directory_that_cannot_be_written(tmp_path, refusal):
     assert refused.line.startswith(f"llm-hub: data directory {tmp_path}: not writable")
 
 
-def test_a_store_that_others_may_read(tmp_path, refusal):
+def test_a_store_that_other_users_may_read(tmp_path, refusal):
     file = Path(tmp_path / STORE_FILE)
     file.write_bytes(b"")
     file.chmod(0o644)

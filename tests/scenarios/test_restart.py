@@ -1,4 +1,4 @@
-"""What survives a restart, and what is found out anew."""
+"""What survives a restart, and what the hub observes again."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama
 
 
-async def test_durable_facts_stay_and_observed_ones_are_found_anew(tmp_path, fleet):
+async def test_durable_facts_stay_and_observed_facts_are_observed_again(tmp_path, fleet):
     fake = await fleet.add(FakeOllama("a"), api_key="k3y")
     request = RegisterEndpointRequest(
         host=fake.host, port=fake.port, name="one", labels={"zone": "x"}, api_key="k3y"
@@ -57,7 +57,7 @@ async def test_durable_facts_stay_and_observed_ones_are_found_anew(tmp_path, fle
         assert (endpoint.registered_at, endpoint.etag) == (old.registered_at, old.etag)
         assert by_id(after)["127.0.0.9:11434"].admin_state == ADMIN_STATE_DISABLED
         if fake.requests == asked:
-            # Not probed again yet: the fleet's first probes are spread over the interval.
+            # Not probed again yet: the first probes of the fleet spread over the interval.
             assert endpoint.status == STATUS_UNKNOWN
             assert not endpoint.models
         assert not after.resources
@@ -65,7 +65,7 @@ async def test_durable_facts_stay_and_observed_ones_are_found_anew(tmp_path, fle
         assert (await failure_of(hub.call("GetSnapshot", token=revoked.token))).reason == (
             "INVALID_TOKEN"
         )
-        # The endpoint's own key survived too.
+        # The endpoint's API key survived too.
         checked = await hub.call("CheckEndpoint", CheckEndpointRequest(id=fake.id))
         assert checked.endpoint.status == STATUS_HEALTHY
         assert [each.name for each in checked.endpoint.models] == ["a"]
@@ -100,7 +100,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(process):
     async with process.client() as hub:
         callers = [asyncio.create_task(register(hub, caller)) for caller in range(16)]
         await asyncio.wait_for(enough.wait(), 30)
-        # In the middle of it, with 16 calls under way.
+        # Kill the hub with 16 calls in flight.
         await process.kill()
         await asyncio.gather(*callers)
     assert len(acknowledged) >= 300
@@ -110,7 +110,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(process):
         assert acknowledged <= set(found)
 
 
-async def test_tokens_survive_kill_9_and_so_does_their_end(process):
+async def test_tokens_and_revocations_survive_kill_9(process):
     async with process.client() as hub:
         kept = await hub.created_token(ROLE_SIDECAR, "node-1")
         revoked = await hub.created_token(ROLE_SIDECAR, "node-2")
@@ -126,8 +126,8 @@ async def test_tokens_survive_kill_9_and_so_does_their_end(process):
 
 
 @pytest.mark.parametrize("seconds", [1, 0, -3600], ids=["on", "still", "back"])
-async def test_a_restart_gives_out_greater_revisions(tmp_path, seconds):
-    """Also where the clock stands still or was set back meanwhile."""
+async def test_revisions_increase_over_a_restart(tmp_path, seconds):
+    """Also if the clock stood still or was set back in the meantime."""
     clock = ManualClock()
     last = 0
     for number in range(3):
@@ -137,6 +137,6 @@ async def test_a_restart_gives_out_greater_revisions(tmp_path, seconds):
                 request = RegisterEndpointRequest(host=f"127.0.{number}.{n + 1}")
                 await hub.call("RegisterEndpoint", request)
             last = hub.hub.info().revision
-            # Revisions are numbers in JSON, where integers are exact up to here.
+            # Revisions are JSON numbers, whose integers are exact up to this value.
             assert last < 2**53
         clock.advance(seconds * 1000)

@@ -1,4 +1,4 @@
-"""How the process comes and goes: what it prints, what it refuses, and how it ends."""
+"""How the process starts and stops: what it prints, what it refuses, and how it exits."""
 
 import asyncio
 import signal
@@ -18,14 +18,14 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
 from tests.support.hub import HubProcess, by_id, hub_process
 from tools.fleetsim import Behaviour, FakeOllama
 
-# A stop takes 5 s at the most; the rest is for a busy machine to run and end the process.
+# A stop takes at most 5 s. The rest is for a busy machine to schedule and end the process.
 _STOP_S = 15.0
 
 
-async def require_doors(process: HubProcess) -> None:
-    """The `ready` line names three doors that answer."""
+async def require_transports(process: HubProcess) -> None:
+    """Checks that the three addresses of the `ready` line answer."""
     assert process.banner[-1] == "ready " + " ".join(
-        f"{door}={address}" for door, address in process.addresses.items()
+        f"{transport}={address}" for transport, address in process.addresses.items()
     )
     assert list(process.addresses) == ["ws", "grpc", "http"]
     async with process.client() as hub, hub.socket() as sidecar:
@@ -39,30 +39,30 @@ async def require_doors(process: HubProcess) -> None:
         assert (await hub.http("GET", "/readyz", token="")).status == 200
 
 
-async def test_the_first_run_makes_an_admin_token_and_shows_it_once(process):
+async def test_the_first_run_creates_an_admin_token_and_shows_it_once(process):
     file = process.data_dir / ADMIN_TOKEN_FILE
     token = file.read_text().strip()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(process.data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((process.data_dir / STORE_FILE).stat().st_mode) == 0o600
     assert sum(line.count(token) for line in process.banner) == 1
-    await require_doors(process)
+    await require_transports(process)
     process.send(signal.SIGTERM)
     code, errors = await process.exited()
     assert code == 0
     assert token not in errors
     await process.start()
     assert not any(token in line for line in process.banner)
-    await require_doors(process)
+    await require_transports(process)
     assert file.read_text().strip() == token
 
 
-@pytest.mark.parametrize("door", ["ws", "grpc", "http"])
-async def test_the_token_is_shown_by_the_first_start_that_succeeds(tmp_path, door):
+@pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
+async def test_the_first_successful_start_shows_the_token(tmp_path, transport):
     file = tmp_path / ADMIN_TOKEN_FILE
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        failing = HubProcess(tmp_path, f"--{door}", f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(RuntimeError, match=f"{door}: cannot listen on"):
+        failing = HubProcess(tmp_path, f"--{transport}", f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(RuntimeError, match=f"{transport}: cannot listen on"):
             await failing.start()
     assert not file.exists()
     async with hub_process(tmp_path) as process:
@@ -74,7 +74,7 @@ async def test_the_token_is_shown_by_the_first_start_that_succeeds(tmp_path, doo
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-async def test_a_signal_stops_it_whatever_is_going_on(process, fleet, number):
+async def test_a_signal_stops_the_hub_under_load(process, fleet, number):
     fake = await fleet.add(FakeOllama(), Behaviour.HANGING)
     async with process.client() as hub, AsyncExitStack() as stack:
         request = RegisterEndpointRequest(host=fake.host, port=fake.port)
@@ -110,8 +110,8 @@ async def test_a_signal_stops_it_whatever_is_going_on(process, fleet, number):
         watch.cancel()
 
 
-async def test_what_was_in_flight_at_the_stop_is_answered_or_not_there(process):
-    """A registration that is acknowledged while the hub stops is on disk."""
+async def test_calls_in_flight_at_the_stop_are_answered_or_have_no_effect(process):
+    """A registration that the hub acknowledges while it stops is on disk."""
     async with process.client() as hub:
         calls = [
             asyncio.ensure_future(

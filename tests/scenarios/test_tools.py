@@ -1,4 +1,4 @@
-"""Tools that know the hub by reflection alone, and the lines that the hub prints to paste."""
+"""Tools that use only reflection, and the command lines that the hub prints."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tools.fleetsim import FakeOllama
 
 _TOOL_S = 30.0
 
-# Where pip and `go install` put what they install, beside PATH.
+# PATH, and the directories of pip and `go install`.
 _PLACES = os.pathsep.join(
     [
         str(Path(sys.executable).parent),
@@ -26,7 +26,7 @@ _PLACES = os.pathsep.join(
 
 
 def tool(name: str) -> str:
-    """The tool's path; skips the test where it is not installed."""
+    """The tool's path; skips the test if the tool is not installed."""
     found = shutil.which(name, path=_PLACES)
     if found is None:
         pytest.skip(f"{name} is not installed")
@@ -84,16 +84,16 @@ async def test_an_admin_needs_no_proto_files(hub, fleet, ask):
     code, out, errors = await ask(hub, "llmhub.v1.RegistryService/GetSnapshot")
     assert code == 0, errors
     snapshot = json.loads(out)["snapshot"]
-    # Tools differ in which of a field's two JSON names they write.
+    # The tools write different ones of a field's two JSON names.
     assert snapshot.get("fleetModels", snapshot.get("fleet_models")) == {"llama3:8b": 1}
 
 
 @pytest.mark.parametrize("ask", [grpcurl, buf_curl])
-async def test_an_error_is_told_with_its_reason(hub, ask):
+async def test_an_error_has_its_reason(hub, ask):
     code, _, errors = await ask(hub, "llmhub.v1.RegistryService/GetEndpoint", {"id": "h:1"})
     assert code != 0
     assert "there is no endpoint h:1" in errors
-    # buf shows a detail as JSON or, where it has no descriptor of it, in base 64.
+    # buf shows a detail as JSON, or as base64 if it has no descriptor for it.
     assert "google.rpc.ErrorInfo" in errors
 
 
@@ -108,7 +108,7 @@ async def test_grpcurl_lists_and_describes(hub):
     assert "repeated .llmhub.v1.Model models" in out
 
 
-async def test_grpcurl_asks_for_health(hub):
+async def test_grpcurl_checks_health(hub):
     code, out, _ = await grpcurl(hub, "grpc.health.v1.Health/Check", token="")
     assert code == 0
     assert json.loads(out) == {"status": "SERVING"}
@@ -128,7 +128,7 @@ def _install_command(bin_dir: Path) -> None:
 
 
 async def paste(line: str, bin_dir: Path) -> tuple[int, str, str]:
-    """Runs a line in a shell that finds `llm-hub`, as one of an installed hub does."""
+    """Runs a line in a shell that has `llm-hub` on its PATH, as with an installed hub."""
     _install_command(bin_dir)
     return await run("/bin/sh", "-c", line, env={"PATH": f"{bin_dir}{os.pathsep}{_PLACES}"})
 

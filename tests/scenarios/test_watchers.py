@@ -1,6 +1,6 @@
 """Random operations, disconnects, slow readers, ring overflow and restarts, over real sockets.
 
-At every quiet point each watcher's copy, and each client's, equals a fresh list.
+At every quiet point, the copy of each watcher and of each client equals a new list.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from hub.client import AsyncHub, Retry
 from hub.registry.filters import EndpointFilter
 from hub.registry.observation import Load
 from hub.registry.state import Registry
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import (
     RegisterEndpointRequest,
     RemoveEndpointRequest,
@@ -53,12 +53,12 @@ MODELS = st.sampled_from([(), (loaded("m"),), (on_disk("m"), loaded("o")), (load
 PATH = "/llmhub.v1.RegistryService/WatchRegistry"
 
 
-# A hub that stops, or one that is gone; a call that is cut, here or there.
+# A stopping or stopped hub; a call cancelled by either side.
 _BREAKS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 class Stream:
-    """A watcher of its own, which resumes by revision and lists again where it must."""
+    """A watcher that resumes by revision, and starts again from the full state if necessary."""
 
     def __init__(self, address: str, token: str, **request: Any) -> None:
         self.copy = Copy()
@@ -92,7 +92,7 @@ class Stream:
         )
         while not self.stopping:
             if not self.copy.revision:
-                # Half a state is no state.
+                # An incomplete state is useless.
                 self.copy = Copy()
                 self.request.ClearField("after_revision")
                 self.listed += 1
@@ -109,7 +109,7 @@ class Stream:
                 elif error.code() not in _BREAKS:
                     raise
             except asyncio.CancelledError:
-                # A call that is cut is cancelled too, and the task is not.
+                # Cancelling the call raises this too, without cancelling the task.
                 task = asyncio.current_task()
                 if self.stopping or (task is not None and task.cancelling()):
                     raise
@@ -127,7 +127,7 @@ class Stream:
 
 
 class WatchersMachine(RuleBasedStateMachine):
-    """One hub at a time on one data directory, and those who watch it."""
+    """One hub at a time on one data directory, with its watchers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class WatchersMachine(RuleBasedStateMachine):
         self.streams: list[Stream] = []
 
     def do(self, what: Callable[[], Any]) -> Any:
-        """Does something in the loop, which stands still in between."""
+        """Runs something in the event loop, which does not run in between."""
 
         async def run() -> Any:
             done = what()
@@ -172,20 +172,20 @@ class WatchersMachine(RuleBasedStateMachine):
         self.do(begin)
 
     async def start(self) -> None:
-        # One probe of an endpoint, at once, and then none: nothing answers there.
+        # The hub probes each endpoint once, immediately; nothing answers, and no probe follows.
         given = settings_for(
             Path(self.directory.name), grpc={"address": self.grpc}, probes={"interval_s": 3600}
         )
-        self.hub = Hub(given, SystemClock())
+        self.hub = HubServer(given, SystemClock())
         await self.hub.start()
         self.registry.ring._capacity = RING
         self.client = RunningHub(self.hub, given)
 
     @property
     def registry(self) -> Registry:
-        return self.hub._require_registry()
+        return self.hub._require_fleet().registry
 
-    # What happens to the fleet.
+    # Changes of the fleet.
 
     @rule(port=PORTS, zone=ZONES, agent=AGENTS)
     def register(self, port: int, zone: dict[str, str], agent: str) -> None:
@@ -221,7 +221,7 @@ class WatchersMachine(RuleBasedStateMachine):
         self.do(lambda: self.registry.report_resources(agent, report, now_ms))
 
     @rule()
-    def hosts_fall_silent(self) -> None:
+    def reports_expire(self) -> None:
         self.do(lambda: self.registry.expire(2**60))
 
     @rule(name=st.sampled_from(["a", "b"]), model=st.sampled_from(["m", "o"]))
@@ -236,7 +236,7 @@ class WatchersMachine(RuleBasedStateMachine):
             self.do(lambda: self.client.call("RemoveModelAlias", request))
 
     @rule(changes=st.integers(RING + 1, 3 * RING))
-    def more_than_the_ring_holds(self, changes: int) -> None:
+    def overflow_the_ring(self, changes: int) -> None:
         def flood() -> None:
             for i in range(changes):
                 self.registry.put_endpoint(Endpoint(id="flood:1", name=str(i), etag="1"))
@@ -244,7 +244,7 @@ class WatchersMachine(RuleBasedStateMachine):
 
         self.do(flood)
 
-    # What happens to those who watch.
+    # Disturbances of the watchers.
 
     @rule(which=st.integers(0, 4))
     def cut(self, which: int) -> None:
@@ -268,7 +268,7 @@ class WatchersMachine(RuleBasedStateMachine):
 
         self.do(restart)
 
-    # What must hold.
+    # Checks.
 
     @rule()
     def quiet(self) -> None:
@@ -302,7 +302,7 @@ class WatchersMachine(RuleBasedStateMachine):
         return "" if cache.aliases() == aliases else "cache: aliases"
 
     @invariant()
-    def nobody_has_failed(self) -> None:
+    def no_watcher_has_failed(self) -> None:
         for stream in self.streams:
             assert not stream.task.done(), stream.task.exception()
 
@@ -331,7 +331,7 @@ class WatchersMachine(RuleBasedStateMachine):
 
 
 def differences(stream: Stream, snapshot: Snapshot, aliases: dict[str, Any]) -> str:
-    """How a watcher's copy differs from what it should be; "" where it does not."""
+    """The part in which a watcher's copy differs from the expected one; "" if none does."""
     request, copy = stream.request, stream.copy
     wanted = [each for each in snapshot.endpoints if stream.filter.matches(each)]
     if request.include_checks:
@@ -349,7 +349,7 @@ TestWatchers.settings = settings(
     max_examples=12,
     stateful_step_count=40,
     deadline=None,
-    # To shrink an example takes minutes, as each has hubs and connections of its own.
+    # No shrinking: it takes minutes, because each example has its own hubs and connections.
     phases=[Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
     print_blob=True,

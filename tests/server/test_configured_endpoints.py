@@ -1,11 +1,13 @@
 import os
 import signal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from hub.base.load_settings import ConfigError
-from hub.base.settings import Settings
+from hub.base.settings import BackendWord, Settings
+from hub.contract.dialect.names import enum_words
 from hub.server.configured_endpoints import StaticEndpoints, Wanted, wanted_endpoints
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import (
@@ -13,6 +15,7 @@ from llmhub.v1.endpoint_pb2 import (
     SOURCE_CONFIG,
     SOURCE_MANUAL,
     STATUS_HEALTHY,
+    Backend,
 )
 from tests.support.core import Core, running_core
 from tests.support.hub import HubClient, by_id, hub_process, running_hub, settings_for
@@ -165,3 +168,7 @@ async def test_many_endpoints_share_their_writes_to_the_disk(tmp_path: Path) -> 
         await _file(core, is_alone=True).sync(_wanted(*(f"h{n}:1" for n in range(200))))
         assert len(core.ids()) == 200
         assert core.store.commits - before <= 40
+
+
+def test_the_words_of_the_settings_are_those_of_the_contract():
+    assert set(get_args(BackendWord)) == {"", *enum_words(Backend.DESCRIPTOR)}

@@ -26,7 +26,7 @@ async def test_a_hub_whose_reports_expire_no_more_says_so(
 
     monkeypatch.setattr(Registry, "expire", unforeseen)
     failed = asyncio.Event()
-    hub = hub_server.Hub(settings_for(tmp_path), SystemClock(), failed.set)
+    hub = hub_server.HubServer(settings_for(tmp_path), SystemClock(), failed.set)
     try:
         await hub.start()
         await asyncio.wait_for(failed.wait(), 10)

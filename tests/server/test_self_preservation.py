@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from hub.base.clock import SystemClock
+from hub.base.settings import PreservationSettings
 from hub.base.timestamps import to_ms
-from hub.registry.health.judgement import HealthSettings
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server.self_preservation import mistrust, self_preservation
@@ -26,7 +27,9 @@ IDS = [f"127.0.0.{number}:9" for number in range(1, 9)]
 
 
 def fleet() -> Registry:
-    registry = Registry(first_revision=1, health=HealthSettings(preserve_confirm_ms=60 * S))
+    registry = Registry(
+        first_revision=1, health=FleetHealth(preservation=PreservationSettings(confirm_s=60))
+    )
     for id_ in IDS:
         registry.put_endpoint(registered(id_))
         registry.observe(id_, saw())
@@ -73,7 +76,7 @@ async def test_readiness_server_info_and_the_log_tell_of_it(
         def all_of_them(error: str) -> None:
             for id_ in IDS:
                 seen = Observation(checked_at_ms=now_ms, next_check_at_ms=now_ms, error=error)
-                hub.hub._observed(id_, seen)
+                hub.hub._fleet.observe(id_, seen)
 
         all_of_them("")
         assert (await hub.http("GET", "/readyz")).json == {"status": "ready"}

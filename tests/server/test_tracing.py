@@ -14,7 +14,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 def test_a_hub_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hub.server.tracing", None)
     with pytest.raises(StartError, match=r"\.\[otel\]"):
-        Observability(settings_for(tmp_path, tracing={"otlp_endpoint": ENDPOINT}), "1")
+        Observability(settings_for(tmp_path, tracing={"otlp_endpoint": ENDPOINT}))
 
 
 async def test_nothing_of_opentelemetry_is_loaded_unless_asked_for(tmp_path):

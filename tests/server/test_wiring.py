@@ -1,15 +1,14 @@
-from ipaddress import ip_network
 from pathlib import Path
 
-from hub.base.settings import ProbeConfig, RateLimits, Settings, TierLimits
+from hub.base.settings import RateLimitSettings, Settings, TierLimits
 from hub.contract.rpcs import Tier
-from hub.server.wiring import limits_by_role, make_limiters, make_store, probe_settings
+from hub.server.wiring import limits_by_role, make_limiters, make_store
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 
 
 def test_each_role_has_the_limits_that_are_set_for_it() -> None:
-    limits = RateLimits(sidecar=TierLimits(light=3, normal=2, heavy=1))
+    limits = RateLimitSettings(sidecar=TierLimits(light=3, normal=2, heavy=1))
     assert limits_by_role(limits)[ROLE_SIDECAR] == {
         Tier.LIGHT: 3,
         Tier.NORMAL: 2,
@@ -23,7 +22,7 @@ def test_each_role_has_the_limits_that_are_set_for_it() -> None:
 
 
 def test_limits_that_are_off() -> None:
-    limits = RateLimits(enabled=False, sidecar=TierLimits(light=1, normal=1, heavy=1))
+    limits = RateLimitSettings(enabled=False, sidecar=TierLimits(light=1, normal=1, heavy=1))
     limiter = make_limiters(limits)[ROLE_SIDECAR]
     assert all(limiter.take("a", Tier.HEAVY, 0).allowed for _ in range(10))
 
@@ -31,9 +30,3 @@ def test_limits_that_are_off() -> None:
 def test_without_a_cluster_the_store_is_a_file(tmp_path: Path) -> None:
     store = make_store(Settings(data_dir=tmp_path), lambda _batches, _seconds: None)
     assert isinstance(store, SqliteStore)
-
-
-def test_the_probes_get_blocks_as_text() -> None:
-    config = ProbeConfig(interval_s=7, deny=(ip_network("10.0.0.0/8"),))
-    settings = probe_settings(config)
-    assert (settings.interval_s, settings.deny) == (7, ("10.0.0.0/8",))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hub.contract.errors import ShuttingDown
+from hub.contract.errors import RevisionCompacted, ShuttingDown
 from hub.registry.segments import Interest
 from hub.registry.state import Registry
 from hub.service import change_feed
@@ -107,7 +107,7 @@ async def test_one_that_gives_up_leaves_nothing_behind(registry: Registry) -> No
 async def test_the_lag_is_that_of_the_slowest(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     assert feed.lag() == Lag(0, 0.0)
-    with feed.cursor(1000) as slow, feed.cursor(1000) as quick:
+    with feed.watching(PLAIN, 1000) as slow, feed.watching(PLAIN, 1000) as quick:
         registry.put_endpoint(Endpoint(id="a:1"))
         for _ in range(100):
             report(registry)
@@ -126,16 +126,16 @@ async def test_the_lag_is_that_of_the_slowest(registry: Registry) -> None:
 
 async def test_one_who_waits_is_up_to_date_and_one_who_is_woken_is_not(registry: Registry) -> None:
     feed = ChangeFeed(registry)
-    with feed.cursor(1000) as cursor:
-        assert cursor.behind_since is not None
-        waiting = asyncio.create_task(feed.next(PLAIN, cursor, LONG_S))
+    with feed.watching(PLAIN, 1000) as watcher:
+        assert watcher.behind_since is not None
+        waiting = asyncio.create_task(watcher.wait(LONG_S))
         await wait_until(lambda: len(feed) == 1)
         assert feed.lag() == Lag(0, 0.0)
         registry.put_endpoint(Endpoint(id="a:1"))
         async with asyncio.timeout(PROMPT_S):
             await waiting
         assert feed.lag().events == 1
-        assert cursor.behind_since is not None
+        assert watcher.behind_since is not None
     feed.close()
 
 
@@ -167,3 +167,22 @@ async def test_a_closed_feed_ends_those_who_wait_and_those_who_come(registry: Re
         await feed.wait(PLAIN, 1000, LONG_S)
     with pytest.raises(ShuttingDown):
         feed.read(PLAIN, 1000)
+
+
+async def test_a_revision_that_the_ring_has_lost_is_compacted() -> None:
+    small = Registry(first_revision=1000, ring_capacity=1)
+    feed = ChangeFeed(small)
+    for _ in range(2):
+        small.put_endpoint(Endpoint(id="a:1"))
+    with feed.watching(PLAIN, 1000) as watcher:
+        with pytest.raises(RevisionCompacted) as error:
+            watcher.read()
+        assert error.value.metadata == {
+            "after_revision": "1000",
+            "first_revision": "1000",
+            "floor": "1001",
+            "revision": "1002",
+        }
+        watcher.revision = 1001
+        assert watcher.read().revision == 1002
+    feed.close()

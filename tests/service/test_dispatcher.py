@@ -1,24 +1,34 @@
 """The one way in, with the real tokens, limiters and handlers."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import CoroutineType
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from hub.base.clock import ManualClock
 from hub.contract.errors import (
     FieldViolation,
+    HubError,
     InvalidToken,
     NotImplementedYet,
     RateLimited,
     RoleForbidden,
-    TokenAgentMismatch,
     ValidationFailed,
 )
 from hub.contract.rpcs import RPCS, Tier, rpc
-from hub.service.access.principal import Principal
-from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
+from hub.service.access.caller import Caller, Principal
+from hub.service.access.credentials import BearerToken
+from hub.service.access.rate_limits import RateDecision, RateLimiter
 from hub.service.access.tokens import TokenRegistry
-from hub.service.dispatcher import Caller, Service
+from hub.service.dispatcher import Called, Dispatcher, Received
+from hub.service.live_streams import LiveStreams
+from hub.service.operations import CLOSE_BROWSER_SESSION, OPERATIONS
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest
 from llmhub.v1.frame_pb2 import PingRequest, PingResponse, ReportResourcesRequest
 from llmhub.v1.registry_service_pb2 import GetEndpointRequest
@@ -37,6 +47,28 @@ def caller(role: Role, agent_id: str = "", token_id: str = "t") -> Caller:
     return Caller(Principal(role, agent_id, token_id), "10.0.0.9", "grpc")
 
 
+def dispatch(
+    core: Core,
+    name: str,
+    who: Caller,
+    request: object = None,
+    now_ms: int = NOW,
+    violations: Sequence[FieldViolation] = (),
+    **options: Any,
+) -> Any:
+    called = rpc(name)
+    received = Received(request if request is not None else called.request(), violations)
+    return core.dispatcher.dispatch(called, who, lambda: received, now_ms, **options)
+
+
+class Reached(Exception):
+    """Access was granted: the request is about to be read."""
+
+
+def reach() -> Received:
+    raise Reached
+
+
 MAY = {
     ROLE_ADMIN: {ROLE_ADMIN, ROLE_READER},
     ROLE_READER: {ROLE_READER},
@@ -44,15 +76,35 @@ MAY = {
 }
 
 
-@pytest.mark.parametrize("called", RPCS, ids=lambda called: called.name)
-async def test_who_may_call_what(core: Core, called: object) -> None:
+@pytest.mark.parametrize("called", [*RPCS, *OPERATIONS], ids=lambda called: called.name)
+async def test_who_may_call_what(core: Core, called: Called) -> None:
     for role, allowed in MAY.items():
         who = caller(role, "node-1" if role == ROLE_SIDECAR else "")
-        if called.role in allowed:
-            assert core.service.admit(called, who, NOW).allowed
-        else:
-            with pytest.raises(RoleForbidden, match=called.name):
-                core.service.admit(called, who, NOW)
+        expected = Reached if called.role is None or called.role in allowed else RoleForbidden
+        with pytest.raises(expected):
+            core.dispatcher.dispatch(called, who, reach, NOW)
+
+
+async def test_the_caller_is_known_and_within_its_limit_before_the_request_is_read(
+    tmp_path: Path,
+) -> None:
+    async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
+        called = rpc("GetEndpoint")
+        wrong = BearerToken("nonsense", "10.0.0.9", "grpc")
+        with pytest.raises(InvalidToken):
+            core.dispatcher.dispatch(called, wrong, reach, NOW)
+        reader = caller(ROLE_READER)
+        with pytest.raises(Reached):
+            core.dispatcher.dispatch(called, reader, reach, NOW)
+        with pytest.raises(RateLimited):
+            core.dispatcher.dispatch(called, reader, reach, NOW)
+
+
+async def test_a_caller_stands_for_its_connection_until_its_token_expires(core: Core) -> None:
+    agent = Caller(Principal(ROLE_SIDECAR, "node-1", "t", NOW + 1_000), "10.0.0.9", "ws")
+    assert isinstance(dispatch(core, "Ping", agent, now_ms=NOW + 999), PingResponse)
+    with pytest.raises(InvalidToken):
+        dispatch(core, "Ping", agent, now_ms=NOW + 1_000)
 
 
 async def test_permission_comes_before_existence_and_validity(core: Core) -> None:
@@ -70,101 +122,139 @@ async def test_permission_comes_before_existence_and_validity(core: Core) -> Non
     assert core.ids() == ["gpu-1:11434"]
 
 
+def missing(core: Core, who: Caller, now_ms: int = NOW) -> HubError:
+    with pytest.raises(HubError) as refused:
+        dispatch(core, "GetEndpoint", who, GetEndpointRequest(id="a:1"), now_ms)
+    return refused.value
+
+
 async def test_a_forbidden_call_costs_nothing(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
         reader = caller(ROLE_READER)
         for _ in range(3):
             with pytest.raises(RoleForbidden):
-                core.service.admit(rpc("RemoveEndpoint"), reader, NOW)
-        core.service.admit_or_raise(rpc("GetEndpoint"), reader, NOW)
-        with pytest.raises(RateLimited) as refused:
-            core.service.admit_or_raise(rpc("GetEndpoint"), reader, NOW)
-        assert refused.value.tier == "normal"
-        assert refused.value.retry_after_ms == 60_000
-        core.service.admit_or_raise(rpc("GetEndpoint"), reader, NOW + 60_000)
+                dispatch(core, "RemoveEndpoint", reader)
+        assert not isinstance(missing(core, reader), RateLimited)
+        refused = missing(core, reader)
+        assert isinstance(refused, RateLimited)
+        assert refused.tier == "normal"
+        assert refused.retry_after_ms == 60_000
+        assert not isinstance(missing(core, reader, NOW + 60_000), RateLimited)
 
 
 async def test_an_agent_has_one_bucket_over_all_its_tokens(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.LIGHT: 1}) as core:
-        core.service.admit_or_raise(rpc("Ping"), caller(ROLE_SIDECAR, "a", "t1"), NOW)
+        dispatch(core, "Ping", caller(ROLE_SIDECAR, "a", "t1"))
         with pytest.raises(RateLimited):
-            core.service.admit_or_raise(rpc("Ping"), caller(ROLE_SIDECAR, "a", "t2"), NOW)
-        core.service.admit_or_raise(rpc("Ping"), caller(ROLE_SIDECAR, "b", "t3"), NOW)
+            dispatch(core, "Ping", caller(ROLE_SIDECAR, "a", "t2"))
+        dispatch(core, "Ping", caller(ROLE_SIDECAR, "b", "t3"))
 
 
 async def test_people_have_a_bucket_for_each_token(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
         for token_id in ("t1", "t2"):
-            who = caller(ROLE_READER, token_id=token_id)
-            core.service.admit_or_raise(rpc("GetEndpoint"), who, NOW)
-        # An agent that is called like a token's id takes nothing from it.
-        core.service.admit_or_raise(rpc("ReportResources"), caller(ROLE_SIDECAR, "t1"), NOW)
+            refused = missing(core, caller(ROLE_READER, token_id=token_id))
+            assert not isinstance(refused, RateLimited)
+        # An agent that is called like a token's id takes nothing from its bucket.
+        dispatch(core, "ReportResources", caller(ROLE_SIDECAR, "t1"))
+
+
+async def test_an_operation_without_a_role_takes_nothing_from_a_limit(tmp_path: Path) -> None:
+    async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
+        reader = caller(ROLE_READER)
+        for _ in range(3):
+            await core.dispatcher.dispatch(
+                CLOSE_BROWSER_SESSION, reader, lambda: Received("none"), NOW
+            )
+        assert not isinstance(missing(core, reader), RateLimited)
+
+
+async def test_a_caller_learns_that_few_calls_are_left(tmp_path: Path) -> None:
+    async with running_core(tmp_path, per_minute={Tier.LIGHT: 5}) as core:
+        low: list[RateDecision] = []
+        for _ in range(5):
+            dispatch(core, "Ping", caller(ROLE_SIDECAR, "a"), on_low=low.append)
+        assert [verdict.remaining for verdict in low] == [1, 0]
 
 
 async def test_an_invalid_request_reaches_no_handler(core: Core) -> None:
-    admin = caller(ROLE_ADMIN)
     with pytest.raises(ValidationFailed) as refused:
-        core.service.execute(rpc("RegisterEndpoint"), RegisterEndpointRequest(), admin, NOW)
+        dispatch(core, "RegisterEndpoint", caller(ROLE_ADMIN))
     assert [violation.field for violation in refused.value.violations] == ["host"]
     assert len(core.registry) == 0
 
 
-async def test_what_the_door_found_wrong_is_told_and_stops_the_call(core: Core) -> None:
+async def test_what_the_transport_found_wrong_stops_the_call(core: Core) -> None:
     wrong = FieldViolation("cpu_percent", "wrong_type", "expected number, got string", "12")
     agent = caller(ROLE_SIDECAR, "node-1")
     with pytest.raises(ValidationFailed) as refused:
-        core.service.execute(rpc("ReportResources"), ReportResourcesRequest(), agent, NOW, [wrong])
+        dispatch(core, "ReportResources", agent, violations=[wrong])
     assert refused.value.violations == [wrong]
     assert core.registry.resources.get("node-1") is None
-    with pytest.raises(ValidationFailed):
-        core.service.check(PingRequest(), [wrong])
 
 
-async def test_what_needs_no_disk_is_done_at_once(core: Core) -> None:
+async def test_a_call_that_needs_no_disk_is_answered_at_once(core: Core) -> None:
     agent = caller(ROLE_SIDECAR, "node-1")
-    core.service.execute(rpc("ReportResources"), ReportResourcesRequest(cpu_percent=5), agent, NOW)
+    dispatch(core, "ReportResources", agent, ReportResourcesRequest(cpu_percent=5))
     assert core.registry.resources.get("node-1") is not None
-    reply = core.service.execute(rpc("Ping"), PingRequest(), agent, NOW)
-    assert isinstance(reply, PingResponse)
+    assert isinstance(dispatch(core, "Ping", agent), PingResponse)
 
 
-async def test_every_unary_rpc_is_carried_out_or_says_that_it_is_not_yet(core: Core) -> None:
-    """None may answer by an accident, such as a handler that is spelt otherwise."""
+async def test_a_request_that_is_yet_to_arrive_is_awaited(core: Core) -> None:
+    async def read() -> Received:
+        return Received(PingRequest())
+
+    reply = core.dispatcher.dispatch(rpc("Ping"), caller(ROLE_SIDECAR, "a"), read, NOW)
+    assert isinstance(reply, CoroutineType)
+    assert isinstance(await reply, PingResponse)
+
+
+async def test_the_reply_is_encoded_last(core: Core) -> None:
+    agent = caller(ROLE_SIDECAR, "a")
+    encoded = dispatch(core, "Ping", agent, encode=lambda reply: reply.SerializeToString())
+    assert PingResponse.FromString(encoded).HasField("timestamp")
+    registering = dispatch(
+        core,
+        "RegisterEndpoint",
+        caller(ROLE_ADMIN),
+        RegisterEndpointRequest(host="h"),
+        encode=lambda reply: reply.endpoint.id,
+    )
+    assert await registering == "h:11434"
+
+
+async def test_a_change_is_logged_whatever_the_transport_makes_of_the_reply(
+    core: Core, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "hub.audit")
+    await core.as_admin("RegisterEndpoint", RegisterEndpointRequest(host="h"))
+    request = RemoveEndpointRequest(id="h:11434")
+    with capture_logs() as events:
+        removing = dispatch(core, "RemoveEndpoint", caller(ROLE_ADMIN), request, encode=bool)
+        assert await removing in (True, False)
+    assert [event["event"] for event in events] == ["endpoint removed"]
+
+
+async def test_every_rpc_and_operation_has_the_handler_that_is_named_after_it(core: Core) -> None:
+    """A handler that is misspelt must not go unnoticed."""
     missing = set()
-    for called in RPCS:
-        handler = core.service._handlers[called]
-        if handler.__name__ == "refuse":
+    for called, route in core.dispatcher._routes.items():
+        if route.handler.__name__ == "refuse":
             missing.add(called.name)
         else:
-            assert handler.__name__ == called.handler
-    assert missing <= {
-        "SelectEndpoint",
-        "ReleaseSelection",
-        "WatchRegistry",
-        "Connect",
+            assert route.handler.__name__ == called.handler
+    served_elsewhere = {
+        *("WatchRegistry", "Connect", "ListEndpointsJson", "GetEndpointJson", "GetSnapshotJson"),
+        *("GetSchemas", "GetMetrics", "GetPublicMetrics", "ListPrometheusTargets"),
+        *("ListOpenAiModels", "CopyStore"),
     }
+    assert missing == served_elsewhere
 
 
 def test_an_rpc_without_a_handler_says_so() -> None:
-    service = Service(tokens=TokenRegistry(), limiters={ROLE_READER: RateLimiter()}, handlers=[])
+    tokens = TokenRegistry()
+    access = AccessControl(tokens, BrowserSessions(tokens), {ROLE_READER: RateLimiter()})
+    dispatcher = Dispatcher(access, [], LiveStreams(ManualClock()))
+    request = Received(GetEndpointRequest(id="a:1"))
     with pytest.raises(NotImplementedYet, match="GetEndpoint"):
-        service.execute(rpc("GetEndpoint"), GetEndpointRequest(id="a:1"), caller(ROLE_READER), NOW)
-
-
-async def test_a_sidecar_proves_that_it_is_its_agent(core: Core) -> None:
-    token = await core.token(ROLE_SIDECAR, "node-1")
-    assert core.service.authenticate_agent(token, "node-1", NOW).agent_id == "node-1"
-    with pytest.raises(TokenAgentMismatch) as refused:
-        core.service.authenticate_agent(token, "node-2", NOW)
-    assert refused.value.metadata == {"agent_id": "node-2"}
-    for wrong in (await core.token(ROLE_ADMIN), "", "nonsense", token[:-1]):
-        with pytest.raises(InvalidToken):
-            core.service.authenticate_agent(wrong, "node-1", NOW)
-
-
-async def test_an_expired_token_is_refused_from_its_last_millisecond_on(core: Core) -> None:
-    token = await core.token(ROLE_SIDECAR, "node-1", ttl_ms=1_000)
-    now = core.clock.now_ms()
-    core.service.authenticate_agent(token, "node-1", now + 999)
-    with pytest.raises(InvalidToken):
-        core.service.authenticate_agent(token, "node-1", now + 1_000)
+        dispatcher.dispatch(rpc("GetEndpoint"), caller(ROLE_READER), lambda: request, NOW)

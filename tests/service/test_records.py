@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.service.records import (
-    RecordDispatcher,
+    RecordRouter,
     decode_endpoint,
     decode_secret,
     durable_endpoint,
@@ -142,7 +142,7 @@ class Consumer:
 
 def test_the_dispatcher_routes_contents_and_changes() -> None:
     endpoints, also, tokens = Consumer(), Consumer(), Consumer()
-    dispatcher = RecordDispatcher({"endpoints": [endpoints, also], "tokens": [tokens]})
+    dispatcher = RecordRouter({"endpoints": [endpoints, also], "tokens": [tokens]})
     dispatcher.load(
         Contents(
             (Entry("endpoints/a", b"", 1), Entry("later/x", b"", 2), Entry("tokens/t", b"", 3)), 3
@@ -157,20 +157,20 @@ def test_the_dispatcher_routes_contents_and_changes() -> None:
 
 def test_a_key_that_only_begins_like_a_route_is_not_routed() -> None:
     endpoints = Consumer()
-    dispatcher = RecordDispatcher({"endpoints": [endpoints]})
+    dispatcher = RecordRouter({"endpoints": [endpoints]})
     dispatcher.apply(Change(1, (Entry("endpoints2/a", b"", 1), Entry("endpoint", b"", 1)), ()))
     assert endpoints.seen == []
 
 
 def test_loading_a_damaged_record_fails() -> None:
-    dispatcher = RecordDispatcher({"endpoints": [Consumer()]})
+    dispatcher = RecordRouter({"endpoints": [Consumer()]})
     with pytest.raises(StoreError, match="endpoints/a"):
         dispatcher.load(Contents((Entry("endpoints/a", b"damaged", 1),), 1))
 
 
 def test_a_damaged_record_does_not_keep_back_the_others() -> None:
     consumer = Consumer()
-    dispatcher = RecordDispatcher({"endpoints": [consumer]})
+    dispatcher = RecordRouter({"endpoints": [consumer]})
     change = Change(1, (Entry("endpoints/a", b"damaged", 1), Entry("endpoints/b", b"", 1)), ())
     with pytest.raises(StoreError, match="endpoints/a"):
         dispatcher.apply(change)

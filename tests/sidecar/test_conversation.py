@@ -12,29 +12,29 @@ from hub.sidecar.conversation import (
     Identity,
 )
 from hub.sidecar.ending import REFUSED_WAIT_MS
-from hub.sidecar.sightings import Sighting
+from hub.sidecar.local_server import LocalServer
 
 T0 = 1_800_000_000_000
 INTERVAL = 15_000
 HOST = {"cpu_percent": 12.5, "ram_used_bytes": 1, "ram_total_bytes": 2, "vram_total_bytes": None}
-OLLAMA = Sighting("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
-VLLM = Sighting("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
+OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
+VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
 
 
 class Talk:
     """A conversation with a hub that the test plays."""
 
-    def __init__(self, *sightings: Sighting, host: dict[str, object] | None = HOST) -> None:
-        self.sightings = sightings
+    def __init__(self, *servers: LocalServer, host: dict[str, object] | None = HOST) -> None:
+        self.servers = servers
         self.host = host
         self.now = T0
         self.it = Conversation(
-            Identity("node-1", "secret"), sightings, interval_ms=INTERVAL, now_ms=T0
+            Identity("node-1", "secret"), servers, interval_ms=INTERVAL, now_ms=T0
         )
 
     def sent(self) -> list[dict[str, Any]]:
         frames = []
-        while frame := self.it.next_frame(self.host, self.sightings, self.now):
+        while frame := self.it.next_frame(self.host, self.servers, self.now):
             # The hub's own parser takes every frame without a violation.
             assert not parse_frame(json.dumps(frame)).decode().violations
             frames.append(frame)
@@ -125,7 +125,7 @@ def test_an_ollama_that_comes_later_is_registered_once() -> None:
     talk = Talk()
     talk.identified()
     talk.sent()
-    talk.sightings = (OLLAMA,)
+    talk.servers = (OLLAMA,)
     talk.now += INTERVAL
     assert talk.types() == ["resource_report", "ollama_report"]
     talk.says("ollama_report_ack", status="registered", endpoint_id="127.0.0.1:11434")
@@ -219,7 +219,7 @@ def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
 
 def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
     names = tuple(f"{'m' * 500}{number}" for number in range(256))
-    talk = Talk(Sighting("http://h:1", "openai", None, names))
+    talk = Talk(LocalServer("http://h:1", "openai", None, names))
     talk.identified()
     [_, frame] = talk.sent()
     assert "models" not in frame

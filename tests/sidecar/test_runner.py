@@ -9,7 +9,7 @@ import pytest
 
 from hub.base.clock import SystemClock
 from hub.client import AsyncHub, Tls
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, DisconnectSidecarRequest
 from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
@@ -124,7 +124,7 @@ async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) ->
     tls = {"cert_file": own.cert, "key_file": own.key, "client_ca_file": client.cert}
     sections = {"tls": {name: str(file) for name, file in tls.items()}}
     shown.write_text(stranger.cert.read_text() + stranger.key.read_text())
-    hub = Hub(settings_for(tmp_path / "data", **sections), SystemClock())
+    hub = HubServer(settings_for(tmp_path / "data", **sections), SystemClock())
     try:
         await hub.start()
         token = await created_over(hub, own, client)
@@ -146,7 +146,7 @@ async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) ->
 async def test_a_hub_that_is_not_trusted_or_speaks_tls_unasked(tmp_path: Path) -> None:
     own = self_signed(tmp_path)
     tls = {"cert_file": str(own.cert), "key_file": str(own.key)}
-    hub = Hub(settings_for(tmp_path / "data", tls=tls), SystemClock())
+    hub = HubServer(settings_for(tmp_path / "data", tls=tls), SystemClock())
     try:
         await hub.start()
         address = hub.info().ws_address
@@ -171,7 +171,7 @@ async def test_an_address_without_a_scheme_will_do(tmp_path: Path) -> None:
             assert await sidecar.stop() == 0
 
 
-async def created_over(hub: Hub, own: Certificate, client: Certificate) -> str:
+async def created_over(hub: HubServer, own: Certificate, client: Certificate) -> str:
     """A sidecar's token, made by an admin who has a certificate."""
     admin = (hub._settings.data_dir / "admin.token").read_text().strip()
     tls = Tls.from_files(own.cert, client.cert, client.key)

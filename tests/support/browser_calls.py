@@ -1,4 +1,4 @@
-"""Calls as the dashboard's page makes them: with a session's cookie and the proof header."""
+"""Calls as the dashboard's page makes them: with the session cookie and the X-LLM-Hub header."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -33,7 +33,7 @@ class SseReader:
         return fields["id"], fields["event"], orjson.loads(fields["data"])
 
     async def until(self, kind: str, key: str) -> tuple[str, Any]:
-        """The id and data of the next event of a kind that says something under `key`."""
+        """The id and data of the next event of that kind whose data has `key`."""
         while True:
             id_, event, data = await self.next()
             if event == kind and key in data:
@@ -45,7 +45,7 @@ class SseReader:
 
 
 class Browser:
-    """One browser's cookie jar, without a browser."""
+    """The session cookie of one browser, without a browser."""
 
     def __init__(self, hub: HubClient) -> None:
         self.hub = hub
@@ -58,7 +58,7 @@ class Browser:
     async def call(
         self, method: str, path: str, body: object = None, **headers: str
     ) -> aiohttp.ClientResponse:
-        """A same-origin call; a header given as "" is left out."""
+        """Makes a same-origin call; a header given as "" is omitted."""
         sent = self.headers() | {key.replace("_", "-"): value for key, value in headers.items()}
         async with self.hub.session.request(
             method,

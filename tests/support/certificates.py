@@ -1,4 +1,4 @@
-"""Certificates made on the fly by the system's openssl."""
+"""Certificates created on demand with the system's openssl."""
 
 import shutil
 import subprocess
@@ -10,14 +10,14 @@ import pytest
 
 @dataclass(frozen=True)
 class Certificate:
-    """PEM files of a certificate and its key."""
+    """The PEM files of a certificate and its key."""
 
     cert: Path
     key: Path
 
 
 def encrypted_key(certificate: Certificate) -> Path:
-    """The certificate's key, locked with a password."""
+    """The certificate's key, encrypted with a password."""
     locked = certificate.key.with_name("locked.key")
     subprocess.run(
         [
@@ -32,7 +32,7 @@ def encrypted_key(certificate: Certificate) -> Path:
 
 
 def self_signed(directory: Path, name: str = "hub") -> Certificate:
-    """A certificate for 127.0.0.1 and localhost that is its own authority."""
+    """A self-signed certificate for 127.0.0.1 and localhost."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not on PATH")

@@ -1,39 +1,46 @@
-"""The hub without its doors: real store, tokens, registry and service on a temporary directory.
+"""The hub without transports: real store, tokens, registry and dispatcher in a temporary directory.
 
-The probes are there and not started: nothing is probed, all else is real.
+The probes are there and not started: nothing is probed, everything else is real.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
+from types import CoroutineType
 
 from google.protobuf.message import Message
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.contract.rpcs import Tier, rpc
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
-from hub.registry.impact import lost_models
 from hub.registry.state import Registry
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
+from hub.service.access.credentials import BearerToken
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import Revocations, TokenRegistry
 from hub.service.changes.alias_book import AliasBook, AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
+from hub.service.changes.commits import Commits
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.changes.registrar import Registrar
-from hub.service.dispatcher import Caller, Service
+from hub.service.dispatcher import Dispatcher, Received
+from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
 from hub.service.handlers.manage_aliases import AliasHandlers
-from hub.service.handlers.manage_endpoints import AdminHandlers
+from hub.service.handlers.manage_endpoints import EndpointHandlers
+from hub.service.handlers.manage_sidecars import ServerHandlers
+from hub.service.handlers.manage_tokens import TokenHandlers
 from hub.service.handlers.read_registry import RegistryHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from hub.service.handlers.sidecar_reports import SidecarHandlers
+from hub.service.live_streams import LiveStreams
 from hub.service.presence import Presence
-from hub.service.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
+from hub.service.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordRouter
 from hub.stores.sqlite import SqliteStore
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -51,7 +58,7 @@ class Core:
     presence: Presence
     probes: ProbeEngine
     registrar: Registrar
-    service: Service
+    dispatcher: Dispatcher
     secrets: dict[str, str] = field(default_factory=dict)
 
     async def token(self, role: Role, agent_id: str = "", ttl_ms: int | None = None) -> str:
@@ -63,14 +70,13 @@ class Core:
     async def call(
         self, name: str, request: Message | None = None, *, token: str, remote: str = "10.0.0.9"
     ) -> Message:
-        """What a door does with a call: authenticate, admit, carry out. Raises HubError."""
+        """Dispatches a call as a transport does, and waits for the reply. Raises HubError."""
         called = rpc(name)
-        now_ms = self.clock.now_ms()
-        caller = Caller(self.tokens.authenticate(token, now_ms), remote, "grpc")
-        self.service.admit_or_raise(called, caller, now_ms)
-        reply = await self.service.carry_out(
-            called, called.request() if request is None else request, caller, now_ms
-        )
+        received = Received(called.request() if request is None else request)
+        credentials = BearerToken(token, remote, "grpc")
+        reply = self.dispatcher.dispatch(called, credentials, lambda: received, self.clock.now_ms())
+        if isinstance(reply, CoroutineType):
+            reply = await reply
         return called.response.FromString(reply) if isinstance(reply, bytes) else reply
 
     async def as_admin(self, name: str, request: Message | None = None) -> Message:
@@ -120,52 +126,52 @@ async def running_core(
     registry = Registry(first_revision=1_000)
     probes = ProbeEngine(ProbeSettings(), registry.observe, clock, Random(7))
     follower = FleetFollower(registry, probes)
-    dispatcher = RecordDispatcher(
+    limiters = {
+        role: RateLimiter(per_minute or {}, enabled=per_minute is not None)
+        for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
+    }
+    access = AccessControl(tokens, BrowserSessions(tokens), limiters)
+    router = RecordRouter(
         {
             ENDPOINTS: [follower],
             SECRETS: [follower],
             TOKENS: [tokens, Revocations(lambda gone: presence.close_token(gone, clock.now_ms()))],
             ALIASES: [AliasFollower(registry)],
             AUDIT: [trail],
+            SESSIONS: [access.browser_sessions],
         }
     )
-    dispatcher.load(await store.open(dispatcher.apply))
+    router.load(await store.open(router.apply))
     follower.starting = False
+    commits = Commits(store)
     selection = SelectionHandlers(registry, clock)
     registrar = Registrar(
-        store, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
+        commits, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
     )
-    limiters = {
-        role: RateLimiter(per_minute or {}, enabled=per_minute is not None)
-        for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
-    }
-    service = Service(
-        tokens=tokens,
-        limiters=limiters,
-        handlers=[
+    dispatcher = Dispatcher(
+        access,
+        [
             RegistryHandlers(registry),
             selection,
-            AliasHandlers(registry, AliasBook(store, registry), trail),
-            AdminHandlers(
+            AliasHandlers(registry, AliasBook(commits, registry), trail),
+            EndpointHandlers(
                 registrar=registrar,
-                store=store,
-                tokens=tokens,
-                presence=presence,
-                probes=probes,
-                policy=AddressPolicy(),
                 trail=trail,
-                lost_models=partial(lost_models, registry),
+                probes=probes,
+                registry=registry,
                 in_flight=selection.in_flight_now,
-                max_tokens=max_tokens,
-                server_info=lambda: GetServerInfoResponse(version="test"),
             ),
+            TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
+            ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
+            BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(
                 registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
             ),
         ],
+        LiveStreams(clock),
     )
     try:
-        yield Core(clock, store, tokens, registry, presence, probes, registrar, service)
+        yield Core(clock, store, tokens, registry, presence, probes, registrar, dispatcher)
     finally:
         async with asyncio.timeout(10):
             await store.close()

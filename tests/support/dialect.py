@@ -1,4 +1,4 @@
-"""The JSON dialect a second time, from its specification: what the codec is held against."""
+"""A second implementation of the JSON dialect, from its specification, to test the codec."""
 
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -21,7 +21,7 @@ INTEGERS = {
 
 
 def message_classes(*, responses: bool) -> list[type[Message]]:
-    """The request classes of all RPCs, or also the response classes, by name."""
+    """The request classes, and with `responses` the response classes, of all RPCs by name."""
     found = {}
     for module in SERVICES:
         for service in module.DESCRIPTOR.services_by_name.values():
@@ -33,7 +33,7 @@ def message_classes(*, responses: bool) -> list[type[Message]]:
 
 
 def json_objects(descriptor: Descriptor) -> st.SearchStrategy[dict]:
-    """Valid objects of the dialect for a message; of a oneof at most one member."""
+    """Valid objects of the dialect for a message, with at most one member of each oneof."""
     members = {
         field.name: _json_values(field)
         for field in descriptor.fields

@@ -1,4 +1,4 @@
-"""A real etcd of one member for tests, on ports of its own."""
+"""A real etcd with one member for tests, on its own ports."""
 
 import atexit
 import functools
@@ -11,7 +11,7 @@ from tests.support.ports import lasting_port
 
 
 class EtcdServer:
-    """An etcd process over a data directory; it can be killed and started again."""
+    """An etcd process on a data directory; a test can kill and restart it."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp())
@@ -47,5 +47,5 @@ class EtcdServer:
 
 @functools.cache
 def shared_server() -> EtcdServer:
-    """One server for a whole test process; tests keep apart by prefix."""
+    """One server per test process; each test uses its own prefix."""
     return EtcdServer()

@@ -1,4 +1,4 @@
-"""Random fleets for property tests, and short ways to say what a probe saw."""
+"""Random fleets for property tests, and short constructors of observations."""
 
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ MODEL_LISTS = st.lists(MODELS, max_size=4, unique_by=lambda model: model.name).m
 
 
 def registered(id_: str, **fields: object) -> Endpoint:
-    """An endpoint as the store has it: what somebody said, nothing observed."""
+    """An endpoint as the store holds it: registered facts only, nothing observed."""
     host, _, port = id_.rpartition(":")
     defaults: dict[str, object] = {
         "id": id_,
@@ -63,7 +63,7 @@ def registrations(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Endpoint]:
 
 
 def saw(now_ms: int = NOW, **facts: object) -> Observation:
-    """What a probe saw that ended at `now_ms`."""
+    """The observation of a probe that ended at `now_ms`."""
     return Observation(checked_at_ms=now_ms, next_check_at_ms=now_ms + 30_000, **facts)
 
 

@@ -1,4 +1,4 @@
-"""Registries filled by hand, for what chooses among endpoints."""
+"""Registries filled by hand, to test the selection of endpoints."""
 
 from random import Random
 
@@ -37,7 +37,7 @@ def add(
     checked_ms: int = NOW,
     **fields: object,
 ) -> None:
-    """A healthy endpoint; with an `error`, one that was seen once and then failed twice."""
+    """Adds a healthy endpoint; with an `error`, one that failed two probes after a success."""
     registry.put_endpoint(Endpoint(id=id_, admin_state=ADMIN_STATE_ENABLED, **fields))
     seen = Observation(
         checked_at_ms=checked_ms,
@@ -64,7 +64,7 @@ def report(registry: Registry, agent_id: str, now_ms: int = NOW, **figures: floa
 
 
 def change_at_random(registry: Registry, rng: Random) -> None:
-    """One change to a fleet of six endpoints on two hosts, of which some move between them."""
+    """Makes one random change to a fleet of six endpoints on two hosts; endpoints change hosts."""
     agent_id = rng.choice(["n0", "n1"])
     id_ = f"h{rng.randrange(6)}:1"
     match rng.randrange(6):

@@ -1,4 +1,4 @@
-"""Frames of HTTP/2 (RFC 9113) by hand, for what no client of grpc would send."""
+"""Hand-made HTTP/2 frames (RFC 9113), for requests that no gRPC client would send."""
 
 import asyncio
 import struct
@@ -12,7 +12,7 @@ _INITIAL_WINDOW_SIZE = 4
 
 
 class RawConnection:
-    """A connection that takes `window` bytes of each stream and then no more."""
+    """A connection that accepts at most `window` bytes of each stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -29,7 +29,7 @@ class RawConnection:
         return connection
 
     async def call(self, path: str, data: bytes | None, token: str = "", flags: int = 0) -> int:
-        """Opens a stream and sends `data` on it, where there is any; returns its number."""
+        """Opens a stream and sends `data` on it, unless it is None; returns the stream's number."""
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         self._ended[stream] = asyncio.Event()
         headers = {
@@ -52,7 +52,7 @@ class RawConnection:
 
     async def close(self) -> None:
         self._reading.cancel()
-        # The server may have closed first, at the end of a frame or within one.
+        # The server may have closed first, after a frame or inside one.
         try:
             with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
                 await self._reading
@@ -75,6 +75,6 @@ class RawConnection:
 
 
 def _text(text: str) -> bytes:
-    """A string as HPACK has it (RFC 7541), not compressed."""
+    """An uncompressed HPACK string (RFC 7541)."""
     assert len(text) < 127
     return bytes((len(text),)) + text.encode()

@@ -22,8 +22,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from hub.base.clock import Clock, SystemClock
 from hub.base.settings import ADMIN_TOKEN_FILE, Settings
 from hub.contract import rpcs
-from hub.server.hub_server import Hub
-from hub.service.dispatcher import Service
+from hub.server.hub_server import HubServer
+from hub.service.dispatcher import Called, Dispatcher
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
@@ -73,7 +73,7 @@ class SidecarSocket:
 
 
 class HubClient:
-    """Clients of all three doors of one hub, closed together."""
+    """Clients of all three transports of one hub, closed together."""
 
     def __init__(self, *, ws: str, grpc_address: str, http: str, admin_token: str) -> None:
         self.ws_address = ws
@@ -100,7 +100,7 @@ class HubClient:
     # gRPC
 
     def metadata(self, token: str | None) -> Sequence[tuple[str, str]]:
-        """What proves the caller; None stands for the admin, "" for nobody."""
+        """What proves the caller; None stands for the admin, "" for no token."""
         given = self.admin_token if token is None else token
         return (("authorization", f"Bearer {given}"),) if given else ()
 
@@ -198,7 +198,7 @@ class HubClient:
 class RunningHub(HubClient):
     """A hub in this loop."""
 
-    def __init__(self, hub: Hub, settings: Settings) -> None:
+    def __init__(self, hub: HubServer, settings: Settings) -> None:
         info = hub.info()
         token = (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()
         super().__init__(
@@ -211,10 +211,14 @@ class RunningHub(HubClient):
         self.settings = settings
 
     @property
-    def service(self) -> Service:
-        """The one way in, behind all doors."""
-        assert self.hub._grpc is not None
-        return self.hub._grpc._service
+    def dispatcher(self) -> Dispatcher:
+        """The one way in, behind all transports."""
+        assert self.hub._listeners is not None
+        return self.hub._listeners.dispatcher
+
+    def handlers_of(self, called: Called) -> Any:
+        """The object that answers an RPC or operation."""
+        return self.dispatcher._routes[called].handler.__self__
 
 
 PROBED = ("127.0.0.0/8", "::1/128")
@@ -224,7 +228,7 @@ PROBED = ("127.0.0.0/8", "::1/128")
 def settings_for(data_dir: Path, **sections: Mapping[str, object]) -> Settings:
     """Settings with ports that the system picks; `sections` are further settings."""
     values: dict[str, dict[str, object]] = {
-        door: {"address": "127.0.0.1:0"} for door in ("ws", "grpc", "http")
+        transport: {"address": "127.0.0.1:0"} for transport in ("ws", "grpc", "http")
     }
     values["probes"] = {"allow": PROBED}
     for name, section in sections.items():
@@ -238,7 +242,7 @@ async def running_hub(
 ) -> AsyncIterator[RunningHub]:
     """Runs a hub until the block ends."""
     settings = settings_for(data_dir, **sections)
-    hub = Hub(settings, clock or SystemClock())
+    hub = HubServer(settings, clock or SystemClock())
     try:
         await hub.start()
         async with RunningHub(hub, settings) as running:
@@ -276,8 +280,8 @@ class HubProcess:
 
     async def launch(self) -> None:
         """Starts it and does not wait."""
-        doors = ("--ws", "--grpc", "--http")
-        given = [f"{door}=127.0.0.1:0" for door in doors if door not in self.arguments]
+        options = ("--ws", "--grpc", "--http")
+        given = [f"{option}=127.0.0.1:0" for option in options if option not in self.arguments]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -317,7 +321,7 @@ class HubProcess:
         assert (await self.exited())[0] == -signal.SIGKILL
 
     def client(self) -> HubClient:
-        """Clients of its doors, to be used as a context manager."""
+        """Clients of its transports, as a context manager."""
         return HubClient(
             ws=self.addresses["ws"],
             grpc_address=self.addresses["grpc"],

@@ -1,4 +1,4 @@
-"""The real hub as its own process, as `llm-hub serve` starts it."""
+"""The real hub in a separate process, as `llm-hub serve` starts it."""
 
 import os
 import re
@@ -33,17 +33,18 @@ class HubProcess:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which the command finds the hub and its token."""
+        """The variables with which the command finds the hub and its token."""
         return {"LLM_HUB_ADDRESS": self.grpc, "LLM_HUB_DATA_DIR": str(self.data_dir)}
 
     def stop(self) -> int:
-        """Interrupts the hub as Ctrl-C does and returns its exit code."""
+        """Interrupts the hub as Ctrl-C does; returns its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_DEADLINE_S)
 
 
 def serve_command(data_dir: Path, *arguments: str) -> list[str]:
-    doors = [part for door in ("ws", "grpc", "http") for part in (f"--{door}", "127.0.0.1:0")]
+    transports = ("ws", "grpc", "http")
+    listeners = [part for each in transports for part in (f"--{each}", "127.0.0.1:0")]
     return [
         sys.executable,
         "-m",
@@ -51,21 +52,21 @@ def serve_command(data_dir: Path, *arguments: str) -> list[str]:
         "serve",
         "--data-dir",
         str(data_dir),
-        *doors,
+        *listeners,
         *arguments,
     ]
 
 
 def hub_environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
-    # A hub under test connects to this machine alone, whatever a test registers.
+    # A hub under test connects only to this machine, whatever a test registers.
     loopback = {"LLM_HUB_PROBES__ALLOW": "127.0.0.0/8,::1/128"}
     return {**kept, **loopback, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @contextmanager
 def running_hub(data_dir: Path, *arguments: str) -> Iterator[HubProcess]:
-    """A hub on free ports whose doors answer; killed at the end where it still runs."""
+    """Runs a hub on free ports; yields when it is ready, and kills it if it still runs."""
     log = data_dir.parent / f"{data_dir.name}.log"
     with (
         log.open("wb") as errors,
@@ -92,6 +93,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> tuple[str,
         readable, _, _ = select.select([process.stdout], [], [], max(left, 0))
         part = os.read(process.stdout.fileno(), 65536) if readable else b""
         if not part:
-            raise AssertionError(f"the hub did not get ready: {said!r}\n{log.read_text()}")
+            raise AssertionError(f"the hub did not become ready: {said!r}\n{log.read_text()}")
         said += part
     return said.decode(), match

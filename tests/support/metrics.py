@@ -1,8 +1,9 @@
-"""The metrics that a hub has, read off its sources."""
+"""The metrics of a hub, read from their sources."""
 
 from dataclasses import dataclass
 
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
+from hub.service.operations import GET_METRICS
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,12 @@ class MetricFacts:
     help: str
 
 
-def metric_facts(hub: Hub) -> list[MetricFacts]:
-    """Every metric of the hub's own, in the order of a scrape, under its name in a scrape."""
+def metric_facts(hub: HubServer) -> list[MetricFacts]:
+    """All metrics that the hub defines, in the order and with the names of a scrape."""
     facts = []
-    for source in hub._http._metrics._sources:
+    assert hub._listeners is not None
+    handlers = hub._listeners.dispatcher._routes[GET_METRICS].handler.__self__
+    for source in handlers._metrics._sources:
         for metric in source():
             if metric.name.startswith("llmhub_"):
                 labels = tuple(getattr(metric, "_labelnames", ()))

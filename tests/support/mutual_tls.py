@@ -1,4 +1,4 @@
-"""A hub that demands certificates of its callers, with some to show it."""
+"""A hub that requires client certificates, with certificates to present."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from tests.support.hub_process import HubProcess, running_hub
 
 @dataclass(frozen=True)
 class MutualTls:
-    """`client` is accepted by `hub`, `stranger` is not; `own` is the hub's own."""
+    """`hub` accepts the certificate `client` and rejects `stranger`; `own` is its own."""
 
     hub: HubProcess
     own: Certificate
@@ -21,7 +21,7 @@ class MutualTls:
 
 @contextmanager
 def mutual_tls_hub(directory: Path) -> Iterator[MutualTls]:
-    """Runs such a hub in a process of its own until the block ends."""
+    """Runs such a hub in a separate process until the block ends."""
     own, client, stranger = (self_signed(directory, name) for name in ("own", "client", "stranger"))
     config = directory / "hub.toml"
     config.write_text(

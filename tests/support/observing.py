@@ -1,4 +1,4 @@
-"""A probe engine with a notebook: what it reported, and waiting for it without sleeping."""
+"""A probe engine whose reports a test can inspect and await without sleeping."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from hub.base.clock import SystemClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer
@@ -18,12 +18,14 @@ DEADLINE_S = 30.0
 
 def target_of(
     server: FakeServer, backend: Backend = BACKEND_UNSPECIFIED, api_key: str | None = None
-) -> Target:
-    return Target(server.id, "http", server.host, server.port, backend=backend, api_key=api_key)
+) -> ProbeTarget:
+    return ProbeTarget(
+        server.id, "http", server.host, server.port, backend=backend, api_key=api_key
+    )
 
 
 class Notebook:
-    """What an engine reported, in order."""
+    """The reports of an engine, in order."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Observation]] = []
@@ -43,7 +45,7 @@ class Notebook:
                 await self._news.wait()
 
     async def next_of(self, id_: str, timeout_s: float = DEADLINE_S) -> Observation:
-        """Waits for the next report of an endpoint after now."""
+        """Waits for the next report of an endpoint."""
         before = len(self.of(id_))
         await self.until(lambda: len(self.of(id_)) > before, timeout_s)
         return self.of(id_)[before]

@@ -1,4 +1,4 @@
-"""What a hub's /metrics says, as Prometheus' own parser reads it."""
+"""A hub's /metrics, read by Prometheus' own parser."""
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,7 +7,7 @@ from tests.support.hub import HubClient
 
 
 async def scrape(hub: HubClient, token: str | None = None) -> dict[str, Metric]:
-    """The metrics by the name of their family, which for counters ends in _total."""
+    """The metrics by family name, which ends in _total for counters."""
     headers = {key.title(): value for key, value in hub.metadata(token)}
     async with hub.session.get(f"http://{hub.http_address}/metrics", headers=headers) as response:
         assert response.status == 200, await response.text()
@@ -21,7 +21,7 @@ async def scrape(hub: HubClient, token: str | None = None) -> dict[str, Metric]:
 
 
 def value(families: dict[str, Metric], sample: str, **labels: str) -> float:
-    """The value of one sample; 0 where there is none."""
+    """The value of one sample; 0 if there is none."""
     found = [
         each.value
         for family in families.values()

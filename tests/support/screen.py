@@ -37,7 +37,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Screen:
-    """One page of the dashboard, and all that went wrong in it.
+    """One page of the dashboard, with its errors.
 
     A console error, an uncaught exception, a violation of the page's policy or a
     request to another origin fails the test at its end, unless `tolerated`.
@@ -86,13 +86,13 @@ class Screen:
         return path
 
     def check(self) -> None:
-        """Raises AssertionError where something went wrong in the page."""
-        untold = [
+        """Raises AssertionError if the page had an error that the test does not tolerate."""
+        unexpected = [
             fault
             for fault in self._faults
             if not any(tolerated in fault for tolerated in self.tolerated)
         ]
-        assert not untold, untold
+        assert not unexpected, unexpected
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -112,7 +112,7 @@ async def screen(
     height: int = 900,
     scheme: str = "light",
 ) -> AsyncIterator[Screen]:
-    """A page in a browser profile of its own, opened."""
+    """Opens the dashboard in a separate browser profile."""
     context = await browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
     )

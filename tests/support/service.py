@@ -1,4 +1,4 @@
-"""A real service without doors: store, registry, registrar, tokens and limits."""
+"""A real dispatcher without transports: store, registry, registrar, tokens and limits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,23 +7,27 @@ from pathlib import Path
 from random import Random
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.commits import Commits
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.changes.registrar import Registrar
-from hub.service.dispatcher import Service
+from hub.service.dispatcher import Dispatcher
 from hub.service.handlers.read_registry import RegistryHandlers
 from hub.service.handlers.sidecar_reports import SidecarHandlers
+from hub.service.live_streams import LiveStreams
 from hub.service.presence import Close, Presence
-from hub.service.records import ENDPOINTS, SECRETS, TOKENS, RecordDispatcher
+from hub.service.records import ENDPOINTS, SECRETS, TOKENS, RecordRouter
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Delete
 from hub.transports.session.misbehaviour import Cooldowns
-from hub.transports.session.sidecar_session import Session, SessionContext
+from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 
@@ -45,7 +49,7 @@ class ServiceRig:
     store: SqliteStore
     registry: Registry
     tokens: TokenRegistry
-    service: Service
+    dispatcher: Dispatcher
     context: SessionContext
 
     async def token(
@@ -61,9 +65,9 @@ class ServiceRig:
 
     def session(
         self, *, remote_address: str = "127.0.0.1", transport: str = "ws"
-    ) -> tuple[Session, Recorder]:
+    ) -> tuple[SidecarSession, Recorder]:
         recorder = Recorder()
-        return Session(self.context, recorder, remote_address, transport), recorder
+        return SidecarSession(self.context, recorder, remote_address, transport), recorder
 
 
 @asynccontextmanager
@@ -74,27 +78,29 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
     probes = ProbeEngine(ProbeSettings(), lambda _id, _seen: None, clock, Random(7))
     tokens = TokenRegistry()
     follower = FleetFollower(registry, probes)
-    dispatcher = RecordDispatcher({ENDPOINTS: [follower], SECRETS: [follower], TOKENS: [tokens]})
+    router = RecordRouter({ENDPOINTS: [follower], SECRETS: [follower], TOKENS: [tokens]})
     store = SqliteStore(directory / "rig.db")
-    await store.open(dispatcher.apply)
+    await store.open(router.apply)
     presence = Presence()
-    registrar = Registrar(store, registry, max_endpoints=100, is_connected=presence.is_connected)
+    registrar = Registrar(
+        Commits(store), registry, max_endpoints=100, is_connected=presence.is_connected
+    )
     limiters = {
         role: RateLimiter(enabled=limited) for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
     }
-    service = Service(
-        tokens=tokens,
-        limiters=limiters,
-        handlers=[
+    dispatcher = Dispatcher(
+        AccessControl(tokens, BrowserSessions(tokens), limiters),
+        [
             RegistryHandlers(registry),
             SidecarHandlers(
                 registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
             ),
         ],
+        LiveStreams(clock),
     )
     try:
-        context = SessionContext(service, presence, Cooldowns())
-        yield ServiceRig(clock, store, registry, tokens, service, context)
+        context = SessionContext(dispatcher, presence, Cooldowns())
+        yield ServiceRig(clock, store, registry, tokens, dispatcher, context)
     finally:
         await store.close()
         await probes.stop()

@@ -1,4 +1,4 @@
-"""The reference sidecar as its own process, as `llm-hub sidecar` starts it."""
+"""The reference sidecar in a separate process, as `llm-hub sidecar` starts it."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ _STOP_S = 15.0
 
 
 class SidecarProcess:
-    """A running sidecar; `log` is what it has said so far."""
+    """A running sidecar; `log` is its log so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -28,7 +28,7 @@ class SidecarProcess:
             self._news.set()
 
     async def says(self, text: str, times: int = 1, timeout_s: float = 30.0) -> None:
-        """Waits until its log has `text` so often."""
+        """Waits until the log contains `text` at least `times` times."""
         async with asyncio.timeout(timeout_s):
             while self.log.count(text) < times:
                 self._news.clear()
@@ -50,7 +50,7 @@ class SidecarProcess:
 async def sidecar_process(
     ws_address: str, agent_id: str, token: str, *arguments: str
 ) -> AsyncIterator[SidecarProcess]:
-    """A sidecar in a process; killed at the end where the test has not ended it."""
+    """Runs a sidecar in a process, and kills it at the end if it is still running."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -1,11 +1,11 @@
-"""Sidecars for tests, whose connections remember how they were closed."""
+"""Sidecars for tests, whose connections record how they were closed."""
 
 from hub.service.presence import Close, Sidecar
 from tests.support.fleet import NOW
 
 
 class RecordingConnection:
-    """A `hub.service.presence.Connection` that keeps what it was closed with."""
+    """A `hub.service.presence.Connection` that records its closes."""
 
     def __init__(self) -> None:
         self.closes: list[Close] = []

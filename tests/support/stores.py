@@ -1,4 +1,4 @@
-"""Stores for tests: the engines there are, and a listener that remembers."""
+"""Stores for tests: the available engines, and a listener that records changes."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ from tests.support.etcd import shared_server
 
 
 class Feed:
-    """A listener that keeps all it is told."""
+    """A listener that records all changes."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -26,7 +26,7 @@ class Feed:
         self.changes.append(change)
 
     def replayed(self) -> dict[str, Entry]:
-        """What the changes amount to, applied in order to nothing."""
+        """The entries after all changes, applied in order to an empty store."""
         entries: dict[str, Entry] = {}
         for change in self.changes:
             for key in change.deletes:
@@ -50,7 +50,7 @@ async def etcd_engine(directory: Path) -> AsyncIterator[Callable[[], Store]]:
 
 
 async def answering(target: str) -> None:
-    """Waits until an etcd answers."""
+    """Waits until an etcd server answers."""
     async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(30):
         await rpc.KVStub(channel).Range(rpc.RangeRequest(key=b"x"), wait_for_ready=True)
 
@@ -59,4 +59,4 @@ ENGINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Callable[[], Sto
     "etcd": etcd_engine,
     "sqlite": sqlite_engine,
 }
-"""By `Store.kind`: makes stores that share one set of data, which starts empty."""
+"""Factories by `Store.kind`, of stores that share one set of data, which starts empty."""

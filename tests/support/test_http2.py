@@ -16,9 +16,9 @@ STRANGE_STREAM = 7
         (b"\0\0\0", contextlib.nullcontext()),
         (bytes((0, 0, 0, 0, END_STREAM, 0, 0, 0, STRANGE_STREAM)), pytest.raises(KeyError)),
     ],
-    ids=["end", "end in a frame", "a stream that nobody opened"],
+    ids=["end", "end in a frame", "a stream that was never opened"],
 )
-async def test_a_server_may_close_first_and_what_is_wrong_is_told(
+async def test_a_server_may_close_first_and_errors_are_raised(
     sent: bytes, raised: contextlib.AbstractContextManager[object]
 ) -> None:
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

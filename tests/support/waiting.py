@@ -1,4 +1,4 @@
-"""Waiting for what another task, thread or process brings about, with a deadline."""
+"""Waits, with a deadline, for an effect of another task, thread or process."""
 
 import asyncio
 import inspect
@@ -10,7 +10,7 @@ _TURN_S = 0.005
 async def wait_until(
     condition: Callable[[], object] | Callable[[], Awaitable[object]], timeout_s: float = 60.0
 ) -> None:
-    """Returns once the condition holds; raises TimeoutError where it does not in time."""
+    """Returns once the condition holds; raises TimeoutError after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
         while True:
             held = condition()

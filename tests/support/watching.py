@@ -1,4 +1,4 @@
-"""What a watcher knows: a copy of the fleet, built from responses of WatchRegistry."""
+"""A watcher's copy of the fleet, built from the responses of WatchRegistry."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ BOOKKEEPING = ("last_checked_at", "next_check_at", "latency", "load", "consecuti
 
 
 class Copy:
-    """Applies responses strictly: what a correct stream never does fails the test."""
+    """Applies responses, and fails the test if they violate the protocol."""
 
     def __init__(self) -> None:
         self.endpoints: dict[str, Endpoint] = {}
@@ -53,7 +53,7 @@ class Copy:
 
 
 def without_bookkeeping(endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:
-    """Endpoints by id, without what every probe changes."""
+    """Endpoints by id, without the fields that every probe changes."""
     bare = {}
     for endpoint in endpoints:
         bare[endpoint.id] = Endpoint()

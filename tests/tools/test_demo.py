@@ -1,4 +1,4 @@
-"""The demo as `make demo` runs it, for a few seconds."""
+"""Runs the demo as `make demo` does, for a few seconds."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from tests.support.hub import ROOT, HubClient
 from tests.support.waiting import wait_until
 
 
-async def test_it_moves_until_it_is_interrupted_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_the_fleet_changes_until_an_interrupt_and_no_files_remain(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.demo", "--hosts", "7", "--no-browser", "--seed", "1"),
         cwd=ROOT,
@@ -31,11 +31,11 @@ async def test_it_moves_until_it_is_interrupted_and_leaves_nothing(tmp_path: Pat
         client = HubClient(ws="", grpc_address=address, http=http, admin_token=token)
         async with client as hub:
 
-            async def all_there() -> bool:
+            async def is_complete() -> bool:
                 fleet = await hub.snapshot()
                 return len(fleet.resources) >= 7 and len(fleet.endpoints) >= 7
 
-            await wait_until(all_there)
+            await wait_until(is_complete)
             before = {
                 name: host.cpu_percent for name, host in (await hub.snapshot()).resources.items()
             }

@@ -17,9 +17,9 @@ from hub.base.load_settings import ConfigError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
 from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_credentials
+from hub.cli.calling.tls import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.server.hub_server import Hub
+from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module
 from hub.transports.certificate import ServerTls
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
@@ -43,7 +43,7 @@ async def serving(tmp_path: Path, certificate: Certificate, client_ca: Path | No
             "client_ca_file": str(client_ca or ""),
         },
     )
-    hub = Hub(settings, SystemClock())
+    hub = HubServer(settings, SystemClock())
     try:
         await hub.start()
         yield hub, (settings.data_dir / ADMIN_TOKEN_FILE).read_text().strip()
@@ -58,7 +58,7 @@ def trusting(authority: Path, client: Certificate | None = None) -> ssl.SSLConte
     return context
 
 
-async def over_http(hub: Hub, context: ssl.SSLContext) -> int:
+async def over_http(hub: HubServer, context: ssl.SSLContext) -> int:
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"https://{hub.info().http_address}/healthz", ssl=context) as answer,
@@ -66,14 +66,14 @@ async def over_http(hub: Hub, context: ssl.SSLContext) -> int:
         return answer.status
 
 
-async def over_ws(hub: Hub, context: ssl.SSLContext) -> str:
+async def over_ws(hub: HubServer, context: ssl.SSLContext) -> str:
     async with connect(f"wss://{hub.info().ws_address}/ws", ssl=context, proxy=None) as socket:
         await socket.send('{"type":"ping"}')
         async with asyncio.timeout(10):
             return str(await socket.recv())
 
 
-async def over_grpc(hub: Hub, credentials: grpc.ChannelCredentials, token: str) -> int:
+async def over_grpc(hub: HubServer, credentials: grpc.ChannelCredentials, token: str) -> int:
     address = hub.info().grpc_address
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(address, credentials, options) as channel:
@@ -125,7 +125,7 @@ async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own)
     async with serving(tmp_path, own) as (hub, token):
         renewed = self_signed(tmp_path, "renewed")
         shutil.copy(renewed.cert, own.cert)
-        with pytest.raises(ConfigError, match="is not the key of"):
+        with pytest.raises(StartError, match="is not the key of"):
             await hub.reconfigure(hub._settings)
         shutil.copy(renewed.key, own.key)
         await hub.reconfigure(hub._settings)
@@ -168,9 +168,14 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (missing, own.key, "", f"tls.cert_file: {missing}: No such file or directory"),
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
-        (own.cert, other.key, "", f"tls: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls: {garbage} and {own.key} are no certificate and key in PEM"),
-        (own.cert, locked, "", f"tls.key_file: {locked}: is encrypted; the hub asks nobody"),
+        (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
+        (
+            own.cert,
+            locked,
+            "",
+            f"tls.key_file: {locked}: is encrypted; give a key without a password",
+        ),
         (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
     ):
         settings = TlsSettings(
@@ -197,9 +202,9 @@ def test_half_of_the_settings(name, why):
 
 def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
-    assert find_credentials(TlsFiles.of(None, None, None), tls=False) is None
-    assert find_credentials(TlsFiles.of(None, None, None), tls=True) is not None
-    assert find_credentials(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
+    assert find_tls(TlsFiles.of(None, None, None), tls=False) is None
+    assert find_tls(TlsFiles.of(None, None, None), tls=True) is not None
+    assert find_tls(TlsFiles.of(str(own.cert), None, None), tls=False) is not None
     monkeypatch.setenv("LLM_HUB_TLS_CA", str(tmp_path / "missing.pem"))
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
@@ -207,7 +212,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
         (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
     ):
         with pytest.raises(CommandFailed) as refused:
-            find_credentials(TlsFiles.of(file, None, None), tls=False)
+            find_tls(TlsFiles.of(file, None, None), tls=False)
         assert (refused.value.message, refused.value.code) == (why, ExitCode.USAGE)
 
 

@@ -47,15 +47,13 @@ def test_who_is_trusted():
 async def test_grpc_and_http_believe_it_too(tmp_path, monkeypatch):
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1"]}) as hub:
         seen = []
-        admit = hub.service.admit_or_raise
-        monkeypatch.setattr(
-            hub.service,
-            "admit_or_raise",
-            lambda called, caller, now_ms: (
-                seen.append((caller.transport, caller.remote_address)),
-                admit(called, caller, now_ms),
-            ),
-        )
+        dispatch = hub.dispatcher.dispatch
+
+        def seeing(called, credentials, *args, **kwargs):
+            seen.append((credentials.transport, credentials.remote_address))
+            return dispatch(called, credentials, *args, **kwargs)
+
+        monkeypatch.setattr(hub.dispatcher, "dispatch", seeing)
         told = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
         await hub.http("GET", "/api/models", headers=told)
         method = hub.channel.unary_unary("/llmhub.v1.RegistryService/ListModels")

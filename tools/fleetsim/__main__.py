@@ -1,4 +1,4 @@
-"""Runs fake inference servers until interrupted, and prints one address a line."""
+"""Runs fake inference servers until interrupted, and prints one address per line."""
 
 import argparse
 import asyncio
@@ -9,6 +9,13 @@ from collections.abc import Callable
 from tools.fleetsim.llama_router import FakeLlamaRouter
 from tools.fleetsim.ollama import FakeOllama
 from tools.fleetsim.openai import FakeLmStudio, FakeOpenAi, FakeSglang, FakeVllm
+from tools.fleetsim.proxies import FakeLiteLlm, FakeLlamaSwap
+from tools.fleetsim.runners import (
+    FakeDockerModelRunner,
+    FakeLemonade,
+    FakeLmDeploy,
+    FakeTextEmbeddings,
+)
 from tools.fleetsim.server import Behaviour, FakeServer, Fleet, Persona
 
 _FAMILIES = ("llama3.1:8b", "qwen3:14b", "gemma3:12b", "nomic-embed-text:latest", "phi4:14b")
@@ -27,6 +34,12 @@ _PERSONAS: dict[str, Callable[[], Persona]] = {
     "lm-studio": FakeLmStudio,
     "llama-router": FakeLlamaRouter,
     "openai": FakeOpenAi,
+    "llama-swap": FakeLlamaSwap,
+    "litellm": FakeLiteLlm,
+    "lemonade": FakeLemonade,
+    "lmdeploy": FakeLmDeploy,
+    "docker-model-runner": FakeDockerModelRunner,
+    "tei": FakeTextEmbeddings,
 }
 
 
@@ -58,19 +71,19 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Parses the command line and serves."""
     parser = argparse.ArgumentParser(prog="python -m tools.fleetsim", description=__doc__)
-    parser.add_argument("--count", type=int, default=1, help="how many servers")
+    parser.add_argument("--count", type=int, default=1, help="number of servers (default: 1)")
     parser.add_argument(
         "--behaviour",
         action="append",
         choices=[behaviour.value for behaviour in Behaviour],
-        help="dealt out in turn where given more than once (default: ok)",
+        help="repeatable; the servers take the behaviours in turn (default: ok)",
     )
     parser.add_argument("--backend", choices=sorted(_PERSONAS), default="ollama")
-    parser.add_argument("--delay", type=float, default=1.0, help="seconds of a slow answer")
+    parser.add_argument("--delay", type=float, default=1.0, help="seconds before a slow answer")
     parser.add_argument(
         "--spread",
         action="store_true",
-        help="addresses 127.x.y.z behind one listening socket, for thousands",
+        help="addresses 127.x.y.z behind one listening socket, for thousands of servers",
     )
     arguments = parser.parse_args()
     arguments.behaviour = arguments.behaviour or [Behaviour.OK.value]

@@ -1,4 +1,4 @@
-"""A fake llama-server in router mode, which records whether a probe made it load a model."""
+"""A fake llama-server in router mode that records whether a probe made it load a model."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from tools.fleetsim.server import Reply, Request
 
 @dataclass(slots=True)
 class FakeLlamaRouter:
-    """A router: `status` by model; a request that names one loads it unless told not to."""
+    """A router: `status` by model; a request for a model loads it unless `autoload` is false."""
 
     status: dict[str, str] = field(default_factory=lambda: {"small": "loaded", "big": "unloaded"})
     build: str = "b7000-abcdef0"
@@ -41,6 +41,8 @@ class FakeLlamaRouter:
             if request.query.get("autoload") == "false":
                 return _error(400, "model is not loaded")
             self.status[name] = "loaded"
+        if request.path == "/props":
+            return _json({"chat_template_caps": {"supports_tools": True}, "build_info": self.build})
         if request.path != "/slots":
             return _error(501, "not supported")
         return _json(
@@ -56,6 +58,7 @@ class FakeLlamaRouter:
             "object": "model",
             "owned_by": "llamacpp",
             "created": 1_717_000_000,
+            "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
             "status": {"value": self.status[name], "args": ["llama-server", "--port", "0"]},
         }
 

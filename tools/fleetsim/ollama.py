@@ -1,11 +1,14 @@
-"""A fake Ollama that answers in the shapes of Ollama's docs/api.md."""
+"""A fake Ollama with the responses of Ollama's docs/api.md."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 import orjson
 
 from tools.fleetsim.server import Reply, Request
+
+_CHAT = ["completion", "tools"]
 
 
 @dataclass(slots=True)
@@ -17,13 +20,13 @@ class OllamaModel:
     family: str = "llama"
     parameter_size: str = "8.0B"
     quantization: str = "Q4_K_M"
-    capabilities: list[str] = field(default_factory=lambda: ["completion", "tools"])
+    capabilities: list[str] = field(default_factory=_CHAT.copy)
     max_context: int = 131_072
     remote_host: str = ""
 
     @property
     def digest(self) -> str:
-        """A digest that the name determines."""
+        """A digest derived from the name."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
 
@@ -38,23 +41,34 @@ class LoadedOllamaModel:
 
 
 class FakeOllama:
-    """An Ollama whose models may be pulled, loaded, unloaded and removed.
+    """An Ollama server whose models can be pulled, loaded, unloaded and removed.
 
-    `is_old` leaves out what versions before 0.10 left out: capabilities, context
-    lengths and a `size_vram` of 0. `has_ps` False is one before 0.1.38.
+    Like version 0.17, it reports capabilities and the trained context only at `/api/show`.
+    `has_rich_tags` adds them to `/api/tags`. `is_old` omits what versions before 0.10
+    omitted: capabilities everywhere, context lengths and a `size_vram` of 0.
+    `has_ps=False` behaves like a version before 0.1.38. `shown` counts the lookups by
+    model.
     """
 
     def __init__(
-        self, *models: str, version: str = "0.12.6", is_old: bool = False, has_ps: bool = True
+        self,
+        *models: str,
+        version: str = "0.12.6",
+        is_old: bool = False,
+        has_ps: bool = True,
+        has_rich_tags: bool = False,
     ) -> None:
         self.version = version
         self.is_old = is_old
+        self.has_rich_tags = has_rich_tags
+        self.shown: Counter[str] = Counter()
         self.has_ps = has_ps
         self.on_disk: dict[str, OllamaModel] = {}
         self.loaded: dict[str, LoadedOllamaModel] = {}
         self._replies: dict[str, Reply] = {}
         for name in models:
-            self.pull(OllamaModel(name))
+            embeds = "embed" in name
+            self.pull(OllamaModel(name, capabilities=["embedding"] if embeds else _CHAT.copy()))
 
     def pull(self, model: OllamaModel) -> None:
         """Puts a model on disk."""
@@ -81,12 +95,14 @@ class FakeOllama:
         self._replies.clear()
 
     def unload(self, name: str) -> None:
-        """Takes a model out of memory."""
+        """Removes a model from memory."""
         self.loaded.pop(name, None)
         self._replies.clear()
 
     def answer(self, request: Request) -> Reply:
         """See `Persona`."""
+        if request.path == "/api/show":
+            return self._show(request)
         reply = self._replies.get(request.path)
         if reply is None:
             reply = self._replies[request.path] = self._answer(request.path)
@@ -110,6 +126,25 @@ class FakeOllama:
                 return _json({"object": "list", "data": listed})
         return Reply(404, b"404 page not found", "text/plain")
 
+    def _show(self, request: Request) -> Reply:
+        if request.method != "POST":
+            return Reply(405, b"405 method not allowed", "text/plain")
+        name = orjson.loads(request.body)["model"]
+        self.shown[name] += 1
+        model = self.on_disk.get(name)
+        if model is None:
+            return Reply(404, orjson.dumps({"error": f"model '{name}' not found"}))
+        shown: dict[str, object] = {
+            "details": self._details(model),
+            "model_info": {
+                "general.architecture": model.family,
+                f"{model.family}.context_length": model.max_context,
+            },
+        }
+        if not self.is_old:
+            shown["capabilities"] = model.capabilities
+        return _json(shown)
+
     def _tag(self, model: OllamaModel) -> dict[str, object]:
         details: dict[str, object] = self._details(model)
         tag: dict[str, object] = {
@@ -120,7 +155,7 @@ class FakeOllama:
             "digest": model.digest,
             "details": details,
         }
-        if not self.is_old:
+        if self.has_rich_tags and not self.is_old:
             tag["capabilities"] = model.capabilities
             details["context_length"] = model.max_context
         if model.remote_host:

@@ -1,7 +1,7 @@
-"""Fake servers on raw asyncio connections: cheap, and able to do all that is wrong.
+"""Fake servers on raw asyncio connections: cheap, and able to misbehave in every way.
 
-An HTTP framework would neither drop a body in the middle nor reset a connection
-on demand, and ten thousand of its servers would not fit into a small machine.
+An HTTP framework could neither cut off a body in the middle nor reset a connection
+on demand, and ten thousand of its servers would not fit on a small machine.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -34,29 +34,30 @@ class Behaviour(Enum):
     HALF_OPEN = "half-open"
     # Announces the whole body, sends half of it and closes.
     DROP = "drop"
-    # 200 with application/json that is none.
+    # 200 with application/json and a body that is not JSON.
     MALFORMED = "malformed"
     # 200 with a web page.
     HTML = "html"
     # 200 with 50 MB of JSON white space.
     OVERSIZED = "oversized"
-    # 200 with a body that never ends, a byte at a time.
+    # 200 with a body that never ends, one byte at a time.
     DRIP = "drip"
     REDIRECT = "redirect"
-    # `flap_every` requests answered, as many reset, and so on.
+    # Answers `flap_every` requests, resets as many, and so on.
     FLAPPING = "flapping"
-    # The port is taken and nobody listens on it.
+    # The port is bound, but nothing listens on it.
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, without its body: fakes are only asked."""
+    """One request."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Reply:
 
 
 class Persona(Protocol):
-    """What a fake server pretends to be."""
+    """The kind of server that a fake server imitates."""
 
     def answer(self, request: Request) -> Reply:
         """Answers one request."""
@@ -79,7 +80,7 @@ class Persona(Protocol):
 
 @dataclass(slots=True, eq=False)
 class FakeServer:
-    """One fake server; its fields may be changed while it runs."""
+    """One fake server; callers may change its fields while it runs."""
 
     host: str
     port: int
@@ -88,7 +89,7 @@ class FakeServer:
     delay_s: float = 0.0
     drip_s: float = 0.02
     flap_every: int = 3
-    # With a key, every path but the open ones needs it.
+    # If set, every path except `open_paths` requires the key.
     api_key: str = ""
     open_paths: frozenset[str] = frozenset()
     requests: int = 0
@@ -100,16 +101,19 @@ class FakeServer:
 
     @property
     def id(self) -> str:
-        """The address as the hub names it."""
+        """The endpoint id of the server in the hub."""
         return f"{self.host}:{self.port}"
 
     @property
     def paths(self) -> list[str]:
-        """The paths of the last requests, oldest first."""
+        """The paths of the recent requests, oldest first."""
         return [request.path for request in self.recent]
 
     async def wait_until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-        """Waits until the condition holds, looking after every request and connection."""
+        """Waits until the condition holds; checks it after every request and connection.
+
+        Raises TimeoutError.
+        """
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self.news.clear()
@@ -141,7 +145,7 @@ class Fleet:
         port: int = 0,
         **settings: object,
     ) -> FakeServer:
-        """Starts a server on a port of its own; `settings` are fields of FakeServer."""
+        """Starts a server on its own port; `settings` are fields of FakeServer."""
         if behaviour is Behaviour.REFUSED:
             sock = socket.socket()
             sock.bind((host, port))
@@ -160,10 +164,10 @@ class Fleet:
     ) -> list[FakeServer]:
         """Starts servers at 127.x.y.z, one address each, all behind one listening socket.
 
-        Thousands cost one file descriptor, and no two are on the same host. The
-        socket listens on every interface, as no other does on all of 127/8;
-        whoever does not come over loopback is turned away. A refused one is
-        reset at once instead.
+        Thousands of servers need one file descriptor, and no two have the same host.
+        The socket listens on every interface, because only that covers all of 127/8.
+        It resets connections that do not arrive over loopback, and those to a server
+        with the behaviour REFUSED.
         """
         by_host: dict[str, FakeServer] = {}
         listener = await self._listen("0.0.0.0", 0, by_host.get)  # noqa: S104
@@ -175,10 +179,14 @@ class Fleet:
         return list(by_host.values())
 
     async def stop(self, server: FakeServer) -> None:
-        """Stops listening for a server that has a port of its own, and cuts its connections."""
+        """Stops listening for a server with its own port, and aborts its connections."""
         for listener in self._listeners:
             if any(s.getsockname()[1] == server.port for s in listener.sockets):
                 listener.close()
+        self.cut(server)
+
+    def cut(self, server: FakeServer) -> None:
+        """Cuts a server's connections; it goes on to listen."""
         for connection in list(self._connections):
             if connection.server is server:
                 connection.abort()
@@ -213,7 +221,7 @@ class Fleet:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: parses requests without bodies, answers as its server behaves."""
+    """One connection: parses requests, answers according to the behaviour."""
 
     def __init__(self, fleet: Fleet, find: Callable[[str], FakeServer | None]) -> None:
         self._fleet = fleet
@@ -225,7 +233,7 @@ class _Connection(asyncio.Protocol):
         self.server: FakeServer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's by class.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         server = self.server = self._find(transport.get_extra_info("sockname")[0])
         if server is None or server.behaviour is Behaviour.REFUSED:
@@ -260,11 +268,17 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            request = _parse(head)
+            request = _parse(self._buffer[:end])
             if request is None or self.server is None:
                 self._send(Reply(400), close=True)
                 return
+            rest = self._buffer[end + 4 :]
+            length = int(request.headers.get("content-length", "0"))
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            if length:
+                request = replace(request, body=rest[:length])
             self.server.requests += 1
             self.server.recent.append(request)
             self.server.news.set()

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """AdminService is what admins run the hub with. A caller needs an admin token.
+    """AdminService administers the hub. A caller needs an admin token.
     """
 
     def __init__(self, channel):
@@ -103,102 +103,105 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """AdminService is what admins run the hub with. A caller needs an admin token.
+    """AdminService administers the hub. A caller needs an admin token.
     """
 
     def RegisterEndpoint(self, request, context):
-        """RegisterEndpoint registers an endpoint, or registers it anew: then what
-        the request gives replaces what was registered, and models, status and
-        registration time stay. Answered once it is on disk.
+        """RegisterEndpoint registers an endpoint. If the endpoint exists, the fields
+        of the request replace the registered ones; models, status and registration
+        time stay. The answer comes once the change is on disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEndpoint(self, request, context):
-        """UpdateEndpoint changes the fields of an endpoint that the mask names:
-        name, backend, agent_id, admin_state, labels. Answered once it is on disk.
+        """UpdateEndpoint changes the fields of an endpoint that the mask names: name,
+        backend, agent_id, admin_state, labels. The answer comes once the change is
+        on disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveEndpoint(self, request, context):
-        """RemoveEndpoint forgets an endpoint. Answered once that is on disk.
+        """RemoveEndpoint removes an endpoint. The answer comes once the change is on
+        disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckEndpoint(self, request, context):
-        """CheckEndpoint probes an endpoint now and returns what that showed.
+        """CheckEndpoint probes an endpoint now and returns the result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSidecars(self, request, context):
-        """ListSidecars returns the sidecars that are connected, sorted by agent_id.
+        """ListSidecars returns the connected sidecars, sorted by agent_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DisconnectSidecar(self, request, context):
-        """DisconnectSidecar closes a sidecar's connection; it may come back.
+        """DisconnectSidecar closes a sidecar's connection. The sidecar may reconnect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """CreateToken creates a token. The answer alone carries its secret.
+        """CreateToken creates a token. Only this answer contains the secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """ListTokens returns the tokens that are valid, and where asked for those that
-        have expired, sorted by id. Of those the last 1,000 are kept for at least 30
-        days; older ones go when a token is created.
+        """ListTokens returns the valid tokens and, if requested, the expired ones,
+        sorted by id. The hub keeps the last 1,000 expired tokens for at least 30
+        days. It deletes older ones when a token is created.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """RevokeToken ends a token's validity and disconnects the sidecar that came
-        with it.
+        """RevokeToken revokes a token and disconnects the sidecar that uses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetModelAlias(self, request, context):
-        """SetModelAlias creates an alias, or replaces it. Answered once it is on disk.
+        """SetModelAlias creates or replaces an alias. The answer comes once the
+        change is on disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveModelAlias(self, request, context):
-        """RemoveModelAlias forgets an alias. Answered once that is on disk.
+        """RemoveModelAlias removes an alias. The answer comes once the change is on
+        disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAuditEvents(self, request, context):
-        """ListAuditEvents returns what admins have changed, newest first, in pages.
-        The hub keeps the last 10,000 changes.
+        """ListAuditEvents returns the changes that admins made, newest first, in
+        pages. The hub keeps the last 10,000 changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """GetServerInfo tells about the hub itself.
+        """GetServerInfo describes the hub itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,7 +284,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """AdminService is what admins run the hub with. A caller needs an admin token.
+    """AdminService administers the hub. A caller needs an admin token.
     """
 
     @staticmethod

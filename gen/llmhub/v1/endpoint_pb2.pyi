@@ -36,6 +36,12 @@ class Backend(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BACKEND_LM_STUDIO: _ClassVar[Backend]
     BACKEND_SGLANG: _ClassVar[Backend]
     BACKEND_OPENAI: _ClassVar[Backend]
+    BACKEND_LLAMA_SWAP: _ClassVar[Backend]
+    BACKEND_LITELLM: _ClassVar[Backend]
+    BACKEND_LEMONADE: _ClassVar[Backend]
+    BACKEND_LMDEPLOY: _ClassVar[Backend]
+    BACKEND_DOCKER_MODEL_RUNNER: _ClassVar[Backend]
+    BACKEND_TEI: _ClassVar[Backend]
 
 class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -80,6 +86,12 @@ BACKEND_LLAMA_CPP: Backend
 BACKEND_LM_STUDIO: Backend
 BACKEND_SGLANG: Backend
 BACKEND_OPENAI: Backend
+BACKEND_LLAMA_SWAP: Backend
+BACKEND_LITELLM: Backend
+BACKEND_LEMONADE: Backend
+BACKEND_LMDEPLOY: Backend
+BACKEND_DOCKER_MODEL_RUNNER: Backend
+BACKEND_TEI: Backend
 SOURCE_UNSPECIFIED: Source
 SOURCE_MANUAL: Source
 SOURCE_AUTO: Source
@@ -207,19 +219,21 @@ class FactSource(_message.Message):
     def __init__(self, observer: _Optional[_Union[Observer, str]] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class EndpointLoad(_message.Message):
-    __slots__ = ("running", "waiting", "slots", "kv_cache_used_ratio")
+    __slots__ = ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     KV_CACHE_USED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_CACHE_HIT_RATIO_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     slots: int
     kv_cache_used_ratio: float
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., kv_cache_used_ratio: _Optional[float] = ...) -> None: ...
+    prefix_cache_hit_ratio: float
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., kv_cache_used_ratio: _Optional[float] = ..., prefix_cache_hit_ratio: _Optional[float] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities", "expected_load")
+    __slots__ = ("name", "digest", "size_bytes", "family", "parameter_size", "quantization", "context_length", "state", "vram_bytes", "expires_at", "capabilities", "expected_load", "base", "capabilities_known", "absent_capabilities", "adapters")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +246,10 @@ class Model(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_LOAD_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     size_bytes: int
@@ -244,4 +262,8 @@ class Model(_message.Message):
     expires_at: _timestamp_pb2.Timestamp
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     expected_load: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., family: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., context_length: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., vram_bytes: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., expected_load: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    base: str
+    capabilities_known: bool
+    absent_capabilities: _containers.RepeatedScalarFieldContainer[str]
+    adapters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., family: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., context_length: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., vram_bytes: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., expected_load: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., base: _Optional[str] = ..., capabilities_known: _Optional[bool] = ..., absent_capabilities: _Optional[_Iterable[str]] = ..., adapters: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """RegistryService is what internal services ask. A caller needs a reader or
-    an admin token.
+    """RegistryService serves internal services. A caller needs a reader or an admin
+    token.
     """
 
     def __init__(self, channel):
@@ -84,8 +84,8 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """RegistryService is what internal services ask. A caller needs a reader or
-    an admin token.
+    """RegistryService serves internal services. A caller needs a reader or an admin
+    token.
     """
 
     def GetEndpoint(self, request, context):
@@ -96,8 +96,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEndpoints(self, request, context):
-        """ListEndpoints returns the endpoints that match every filter given, sorted
-        by id, in pages. The pages of one listing need not be of one revision.
+        """ListEndpoints returns the endpoints that match every given filter, sorted
+        by id, in pages. The pages of one listing may have different revisions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +118,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetResources(self, request, context):
-        """GetResources returns what one agent's host has left.
+        """GetResources returns the free resources of one agent's host.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,22 +132,22 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRegistry(self, request, context):
-        """WatchRegistry sends the state, then every change in order, then a mark of
-        progress whenever nothing happened for a while.
+        """WatchRegistry sends the state, then every change in order. It sends a
+        progress mark when nothing has changed for a while.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SelectEndpoint(self, request, context):
-        """SelectEndpoint chooses the endpoints that serve a model best now.
+        """SelectEndpoint chooses the best endpoints for a model now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseSelection(self, request, context):
-        """ReleaseSelection ends the lease of a selection before its time.
+        """ReleaseSelection ends the lease of a selection before it expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,8 +210,8 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """RegistryService is what internal services ask. A caller needs a reader or
-    an admin token.
+    """RegistryService serves internal services. A caller needs a reader or an admin
+    token.
     """
 
     @staticmethod

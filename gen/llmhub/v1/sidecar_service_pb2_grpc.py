@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class SidecarServiceStub:
-    """SidecarService is what the sidecars on the inference hosts call. A caller
-    needs a sidecar token, and acts as the one agent that the token is bound to.
+    """SidecarService serves the sidecars on the inference hosts. A caller needs a
+    sidecar token and acts as the agent that the token is bound to.
     """
 
     def __init__(self, channel):
@@ -69,13 +69,13 @@ class SidecarServiceStub:
 
 
 class SidecarServiceServicer:
-    """SidecarService is what the sidecars on the inference hosts call. A caller
-    needs a sidecar token, and acts as the one agent that the token is bound to.
+    """SidecarService serves the sidecars on the inference hosts. A caller needs a
+    sidecar token and acts as the agent that the token is bound to.
     """
 
     def Connect(self, request_iterator, context):
-        """Connect carries the frames of the WebSocket door in binary. The first
-        frame must be `identify`; a second stream of the same agent replaces the
+        """Connect carries the frames of the WebSocket protocol in binary. The first
+        frame must be `identify`. A second stream of the same agent replaces the
         first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -83,8 +83,8 @@ class SidecarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Identify(self, request, context):
-        """Identify proves who the caller is and, with `ollama_url`, registers the
-        Ollama server of its host.
+        """Identify authenticates the caller. With `ollama_url` it also registers the
+        Ollama server of the caller's host.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,22 +99,22 @@ class SidecarServiceServicer:
 
     def ReportEndpoint(self, request, context):
         """ReportEndpoint registers an inference server of the caller's host, of any
-        backend, and tells what the caller sees of it.
+        backend, with the caller's view of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportResources(self, request, context):
-        """ReportResources tells what the caller's host has left. The report is
-        forgotten 90 s after the hub received it.
+        """ReportResources reports the resources of the caller's host. The hub forgets
+        the report after 90 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Ping(self, request, context):
-        """Ping asks whether the hub is there.
+        """Ping checks that the hub answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,8 +162,8 @@ def add_SidecarServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SidecarService:
-    """SidecarService is what the sidecars on the inference hosts call. A caller
-    needs a sidecar token, and acts as the one agent that the token is bound to.
+    """SidecarService serves the sidecars on the inference hosts. A caller needs a
+    sidecar token and acts as the agent that the token is bound to.
     """
 
     @staticmethod

@@ -14,14 +14,24 @@ def global_options(command: Function) -> Function:
     return with_options(
         command,
         (
-            click.option("--hub", metavar="HOST:PORT", help="The hub (127.0.0.1:50051)."),
+            click.option(
+                "--hub", metavar="HOST:PORT", help="The hub's gRPC port (127.0.0.1:50051)."
+            ),
             click.option("--token", metavar="TOKEN", help="The token to call with."),
-            click.option("--tls", is_flag=True, help="Speak TLS, trusting the usual authorities."),
-            click.option("--tls-ca", metavar="FILE", help="Speak TLS, trusting what is in FILE."),
-            click.option("--tls-cert", metavar="FILE", help="The certificate to show; TLS too."),
-            click.option("--tls-key", metavar="FILE", help="Its key, unless it is in that FILE."),
-            click.option("--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call."),
-            click.option("--output", "-o", type=click.Choice(FORMATS), help="How to print."),
+            click.option("--tls", is_flag=True, help="Use TLS, trusting the usual authorities."),
+            click.option(
+                "--tls-ca", metavar="FILE", help="Use TLS, trusting the certificates in FILE alone."
+            ),
+            click.option(
+                "--tls-cert", metavar="FILE", help="Use TLS and show the hub this certificate."
+            ),
+            click.option(
+                "--tls-key", metavar="FILE", help="Its key, if not in the certificate's FILE."
+            ),
+            click.option(
+                "--timeout", type=click.FloatRange(0.001, 3600), help="Seconds per call (10)."
+            ),
+            click.option("--output", "-o", type=click.Choice(FORMATS), help="The output format."),
         ),
     )
 

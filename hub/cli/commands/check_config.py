@@ -11,7 +11,7 @@ from hub.cli.failures import CommandFailed, ExitCode
 
 @click.group()
 def config() -> None:
-    """Look at the settings of a hub."""
+    """Check the settings of a hub."""
 
 
 @config.command(name="check")
@@ -25,14 +25,14 @@ def config() -> None:
 def check_config(file: Path | None) -> None:
     """Check a file of settings together with the environment, as `serve` would.
 
-    Without FILE, LLM_HUB_CONFIG names it. Ends with 2 and one line that names the
-    place where something is wrong.
+    Without FILE, LLM_HUB_CONFIG names it. If something is wrong, it ends with 2 and
+    one line that names the place.
     """
     try:
         settings = load_settings(file, os.environ)
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
-    # What an endpoint may be is said in the contract, which takes long to load.
+    # The contract, which says what an endpoint may be, takes long to load.
     from hub.server.configured_endpoints import wanted_endpoints
 
     try:

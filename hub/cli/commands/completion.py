@@ -1,4 +1,4 @@
-"""`llm-hub completion bash|zsh|fish`: what a shell needs to complete the command."""
+"""`llm-hub completion bash|zsh|fish`: prints the completion script of a shell."""
 
 import click
 from click.shell_completion import get_completion_class

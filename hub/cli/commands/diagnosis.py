@@ -1,32 +1,29 @@
-"""What `llm-hub doctor` finds out, one function a question; each finding says what to do.
+"""The checks of `llm-hub doctor` of a running hub and its fleet, one function each.
 
-Nothing here raises: what cannot be asked is a finding too.
+No check raises: what cannot be checked is a finding too.
 """
 
-import errno
-import os
-import shutil
 import socket
-import sqlite3
 import ssl
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http.client import HTTPException
-from pathlib import Path
 
 from hub.base.address import AddressError, join_host_port, parse_listen_address
-from hub.base.load_settings import ConfigError, load_settings
-from hub.base.settings import Settings
 from hub.cli.commands.transport_checks import TIMEOUT_S, http_connection
-from hub.cli.output.grids import bytes_text, span_text
+from hub.cli.output.grids import span_text
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
+    FAULT_DEAD,
+    FAULT_NO_ANSWER,
+    FAULT_NOT_SERVING,
+    FAULT_UNREACHABLE,
+    FAULT_UNSPECIFIED,
     STATUS_HEALTHY,
     Endpoint,
 )
@@ -35,7 +32,23 @@ from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 # A bearer token's expiry and a sidecar's timestamps are read in seconds.
 _MAX_SKEW_S = 5.0
 _SOON_S = 7 * 86_400
-_LEAST_FREE_BYTES = 256 * 1024 * 1024
+
+_ADVICE = {
+    FAULT_UNSPECIFIED: "wait for the first probe, or look at the server's own log",
+    FAULT_NO_ANSWER: (
+        "start the server, or let it listen on an address that the hub reaches ({host}); "
+        "try from the hub's machine: curl -m 5 {url}/"
+    ),
+    FAULT_DEAD: "start the server on {host}: the sidecar of its host gets no answer either",
+    FAULT_UNREACHABLE: (
+        "the server runs, the sidecar of its host reaches it: let it listen on an address that "
+        "the hub reaches ({host}), and open the firewall"
+    ),
+    FAULT_NOT_SERVING: (
+        "if it needs an API key: llm-hub register {url} --api-key-file FILE; if it loads a model "
+        "or is busy, wait; if another program answers there, check the port"
+    ),
+}
 
 
 class Level(Enum):
@@ -48,7 +61,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, what was found, and what to do about it."""
+    """One thing that was checked, what was found, and what to do about it."""
 
     level: Level
     what: str
@@ -56,131 +69,8 @@ class Finding:
     advice: str = ""
 
 
-def settings_file(file: Path | None) -> tuple[Finding, Settings | None]:
-    """Whether the settings can be read."""
-    where = str(file) if file is not None else "environment"
-    try:
-        settings = load_settings(file, os.environ)
-    except ConfigError as error:
-        return Finding(
-            Level.FAILED, "settings", str(error), "correct it; the hub refuses to start like this"
-        ), None
-    return Finding(Level.OK, "settings", f"{where}: fine"), settings
-
-
-def data_directory(directory: Path) -> Iterator[Finding]:
-    """Whether the directory and what is in it belong to one user alone, and have room."""
-    try:
-        status = directory.stat()
-    except OSError as error:
-        yield Finding(
-            Level.WARNING,
-            "data directory",
-            f"{directory}: {error.strerror}",
-            "no hub has run here; if the hub is on another machine, that is as it should be",
-        )
-        return
-    if status.st_mode & 0o077:
-        yield Finding(
-            Level.WARNING,
-            "data directory",
-            f"{directory}: others may enter (mode {stat.S_IMODE(status.st_mode):04o})",
-            f"chmod 700 {directory}",
-        )
-    elif not os.access(directory, os.W_OK | os.X_OK):
-        yield Finding(
-            Level.WARNING,
-            "data directory",
-            f"{directory}: not yours to write",
-            "run the hub and this command as its owner",
-        )
-    else:
-        yield Finding(Level.OK, "data directory", f"{directory}: yours alone")
-    free = shutil.disk_usage(directory).free
-    level = Level.OK if free >= _LEAST_FREE_BYTES else Level.FAILED
-    advice = "" if level is Level.OK else "make room: a full disk refuses registrations"
-    yield Finding(level, "disk", f"{bytes_text(free)} free", advice)
-
-
-def token_file(file: Path) -> Finding:
-    """Whether the admin's token is for its owner's eyes alone."""
-    try:
-        status = file.stat()
-    except OSError as error:
-        return Finding(
-            Level.WARNING,
-            "token file",
-            f"{file}: {error.strerror}",
-            "give --token, or set LLM_HUB_TOKEN, or start a hub on this data directory",
-        )
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        return Finding(
-            Level.FAILED,
-            "token file",
-            f"{file}: others may read it (mode {mode:04o})",
-            f"chmod 600 {file}, then revoke the token and make a new one",
-        )
-    return Finding(Level.OK, "token file", f"{file}: yours alone")
-
-
-def store_file(file: Path) -> Finding | None:
-    """Whether SQLite finds its file whole; None where there is none."""
-    if not file.exists():
-        return None
-    try:
-        # Read-only, so that a doctor can do no harm beside a hub that runs.
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as connection:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            return Finding(Level.OK, "store", f"{file}: in use by a hub that runs")
-        return Finding(
-            Level.FAILED, "store", f"{file}: {error}", "stop the hub and restore a backup"
-        )
-    if verdict != "ok":
-        return Finding(
-            Level.FAILED, "store", f"{file}: {verdict}", "stop the hub and restore a backup"
-        )
-    return Finding(Level.OK, "store", f"{file}: whole, {file.stat().st_size / 2**20:.1f} MiB")
-
-
-def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool | None]) -> Finding:
-    """Whether a hub could listen there, or one does.
-
-    `is_a_hubs` takes door, host and port; it returns None where it cannot tell.
-    """
-    host, port = parse_listen_address(address)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        here = "::1" if ":" in host else "127.0.0.1"
-        in_use = error.errno == errno.EADDRINUSE
-        known = is_a_hubs(name, *reachable(address, here)) if in_use else False
-        if known:
-            advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
-            return Finding(Level.OK, f"port {name}", f"{address}: a hub that runs has it", advice)
-        if known is None:
-            return Finding(
-                Level.WARNING,
-                f"port {name}",
-                f"{address}: in use, by a hub or another program: cannot tell (TLS)",
-                "give --tls-ca FILE, and --tls-cert FILE where the hub demands a certificate",
-            )
-        return Finding(
-            Level.FAILED,
-            f"port {name}",
-            f"{address}: {error.strerror}",
-            f"another program has it; stop that, or set {name}.address",
-        )
-    return Finding(Level.OK, f"port {name}", f"{address}: free")
-
-
 def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
-    """What the hub says of itself."""
+    """The hub's version, uptime and store."""
     up = span_text(time.time() - info.started_at.seconds)
     yield Finding(Level.OK, "hub", f"version {info.version}, up {up}, store {info.store}")
     if version not in (info.version, "unknown") and info.version != "unknown":
@@ -192,19 +82,19 @@ def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
         )
 
 
-def grpc_door(address: str) -> Finding:
-    """Whether anybody listens where the commands look for the hub."""
+def grpc_server(address: str) -> Finding:
+    """Whether a program listens where the commands look for the hub."""
     advice = "start a hub with `llm-hub serve`, or name another with --hub or LLM_HUB_ADDRESS"
-    return _door("gRPC door", *parse_listen_address(address), advice)
+    return _connection("gRPC server", *parse_listen_address(address), advice)
 
 
-def websocket_door(address: str, hub_host: str) -> Finding:
-    """Whether the sidecars' door accepts connections from here."""
+def websocket_server(address: str, hub_host: str) -> Finding:
+    """Whether the server for sidecars accepts connections from here."""
     advice = "open the port in the firewall, or set ws.address to an address that sidecars reach"
-    return _door("WebSocket door", *reachable(address, hub_host), advice)
+    return _connection("WebSocket server", *reachable(address, hub_host), advice)
 
 
-def _door(what: str, host: str, port: int, advice: str) -> Finding:
+def _connection(what: str, host: str, port: int, advice: str) -> Finding:
     place = join_host_port(host, port)
     try:
         socket.create_connection((host, port), timeout=TIMEOUT_S).close()
@@ -213,12 +103,12 @@ def _door(what: str, host: str, port: int, advice: str) -> Finding:
     return Finding(Level.OK, what, f"{place}: open")
 
 
-def http_door(
+def http_server(
     address: str, hub_host: str, context: ssl.SSLContext | None = None
 ) -> Iterator[Finding]:
-    """Whether the HTTP door is ready, and whether both clocks agree.
+    """Whether the HTTP server is ready, and whether both clocks agree.
 
-    With a `context` it speaks TLS, as all doors of a hub do or none.
+    With a `context` it speaks TLS; all servers of a hub do, or none.
     """
     host, port = reachable(address, hub_host)
     place = join_host_port(host, port)
@@ -232,35 +122,35 @@ def http_door(
         why = error.strerror if isinstance(error, OSError) else None
         yield Finding(
             Level.FAILED,
-            "HTTP door",
+            "HTTP server",
             f"{place}: {why or error}",
-            "open the port in the firewall, or set http.address to one that is reached from here",
+            "open the port in the firewall, or set http.address to one that this machine reaches",
         )
         return
     after_s = time.time()
     if answer.status == 200:
-        yield Finding(Level.OK, "HTTP door", f"{place}: ready")
+        yield Finding(Level.OK, "HTTP server", f"{place}: ready")
     else:
         yield Finding(
-            Level.FAILED, "HTTP door", f"{place}: {answer.status} {body.strip()}", "see its log"
+            Level.FAILED, "HTTP server", f"{place}: {answer.status} {body.strip()}", "see its log"
         )
     yield clock(answer.headers.get("Date", ""), before_s, after_s)
 
 
 def clock(date: str, before_s: float, after_s: float) -> Finding:
-    """How far the hub's clock is from this one, by the Date of an answer (RFC 9110, 6.6.1).
+    """How far the hub's clock is from this one, by the Date of a response (RFC 9110, 6.6.1).
 
-    The header tells whole seconds, so the true time lies in the second after it.
+    The header has whole seconds, so the true time lies in the second after it.
     """
     try:
-        told_s = parsedate_to_datetime(date).timestamp()
+        date_s = parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return Finding(Level.WARNING, "clock", "the hub did not tell its time")
+        return Finding(Level.WARNING, "clock", "the hub did not say its time")
     skew_s = 0.0
-    if told_s > after_s:
-        skew_s = told_s - after_s
-    elif told_s + 1 < before_s:
-        skew_s = told_s + 1 - before_s
+    if date_s > after_s:
+        skew_s = date_s - after_s
+    elif date_s + 1 < before_s:
+        skew_s = date_s + 1 - before_s
     if abs(skew_s) > _MAX_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         return Finding(
@@ -273,7 +163,7 @@ def clock(date: str, before_s: float, after_s: float) -> Finding:
 
 
 def tokens(found: list[TokenInfo], now_s: float) -> Finding:
-    """Whether a token is about to expire, or has and left its agent without one."""
+    """Whether a token expires soon, or has expired and its agent has no other."""
     valid = [info for info in found if not info.expired]
     agents = {info.agent_id for info in valid}
     lost = {
@@ -315,19 +205,18 @@ def _some(names: Iterable[str]) -> str:
 
 
 def endpoint(each: Endpoint) -> Finding | None:
-    """Whether the hub gets an answer from an endpoint; None for one that is disabled."""
+    """Whether the hub gets an answer from an endpoint; None if it is disabled."""
     if each.admin_state == ADMIN_STATE_DISABLED:
         return None
     what = f"endpoint {each.id}"
     if each.status == STATUS_HEALTHY and not each.last_error:
         count = len(each.models)
         return Finding(Level.OK, what, f"healthy, {count} model{'' if count == 1 else 's'}")
-    error = each.last_error or "not probed yet"
-    return Finding(Level.FAILED, what, error, _advice(each, error))
+    return Finding(Level.FAILED, what, each.last_error or "not probed yet", _advice(each))
 
 
 def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Finding | None:
-    """Whether every agent that an endpoint names is connected; None where none is named."""
+    """Whether every agent that an endpoint names is connected; None if none is named."""
     wanted = {each.agent_id for each in endpoints if each.agent_id}
     missing = sorted(wanted - {each.agent_id for each in sidecars})
     if not wanted:
@@ -343,7 +232,7 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
 
 
 def reachable(address: str, hub_host: str) -> tuple[str, int]:
-    """Where a door is reached from here: one that listens everywhere, at the hub's own host."""
+    """Host and port of a hub's server from here; one that listens everywhere has the hub's host."""
     try:
         host, port = parse_listen_address(address)
     except AddressError:
@@ -351,21 +240,7 @@ def reachable(address: str, hub_host: str) -> tuple[str, int]:
     return (hub_host if host in ("0.0.0.0", "::") else host), port  # noqa: S104
 
 
-def _advice(each: Endpoint, error: str) -> str:
-    """What a person can do about the error of a probe."""
-    text = error.lower()
-    if "refused" in text:
-        return f"start the server, or let it listen on an address the hub reaches ({each.host})"
-    if "api key" in text:
-        return f"llm-hub register {each.scheme}://{each.id} --api-key-file FILE"
-    if "may not be probed" in text:
-        return "change probes.allow or probes.deny, or remove the endpoint"
-    if "resolve" in text or "name" in text:
-        return f"the hub's machine must be able to resolve {each.host}"
-    if "no inference server" in text or "html" in text:
-        return "another program answers on that port; check the port"
-    if "not ready" in text or "not probed" in text:
-        return "wait: it may be loading a model"
-    if "time" in text or "answer" in text:
-        return f"try from the hub's machine: curl -m 5 {each.scheme}://{each.id}{each.base_path}/"
-    return "look at the server's own log"
+def _advice(each: Endpoint) -> str:
+    """What a person can do about the fault of an endpoint."""
+    url = f"{each.scheme}://{each.id}{each.base_path}"
+    return _ADVICE.get(each.fault, _ADVICE[FAULT_UNSPECIFIED]).format(host=each.host, url=url)

@@ -1,39 +1,30 @@
-"""`llm-hub drain|enable|disable|labels|check`: one endpoint's life, by an admin."""
+"""`llm-hub drain|enable|disable|labels|check`: changes and probes one endpoint."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 import click
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from hub.base.address import EndpointAddress
-from hub.cli.calling.connection import HubConnection, hub_command
-from hub.cli.commands.endpoints import STATE_WORDS, AddressType, endpoint_grid
+from hub.cli.calling.arguments import AddressType
+from hub.cli.calling.connection import hub_command
 from hub.cli.failures import ExitCode
+from hub.cli.output.endpoint_grid import endpoint_grid
 from hub.cli.output.grids import Grid, print_grids, print_message
 from hub.cli.output.printable import printable
-from llmhub.v1.admin_service_pb2 import (
-    CheckEndpointRequest,
-    CheckEndpointResponse,
-    UpdateEndpointRequest,
-    UpdateEndpointResponse,
-)
-from llmhub.v1.endpoint_pb2 import (
-    ADMIN_STATE_DISABLED,
-    ADMIN_STATE_DRAINING,
-    ADMIN_STATE_ENABLED,
-    STATUS_HEALTHY,
-    AdminState,
-    Endpoint,
-)
-from llmhub.v1.registry_service_pb2 import GetEndpointRequest
+from hub.cli.output.words import STATE_WORDS
+from hub.client import Hub
+from llmhub.v1.admin_service_pb2 import UpdateEndpointResponse, UpdateImpact
+from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
 
 _address = click.argument("address", type=AddressType(), metavar="ID")
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be and change nothing.")
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what would change, and change nothing."
+)
 
 
 class LabelChangeType(click.ParamType[tuple[str, str | None]]):
-    """KEY=VALUE sets a label, KEY- takes it away (None)."""
+    """KEY=VALUE sets a label, KEY- removes it (None)."""
 
     name = "label"
 
@@ -54,33 +45,27 @@ class LabelChangeType(click.ParamType[tuple[str, str | None]]):
 @_address
 @_dry_run
 @hub_command
-def drain(
-    *, connection: HubConnection, output: str, address: EndpointAddress, dry_run: bool
-) -> None:
-    """Let an endpoint run out: it is selected no more, and stays in the registry."""
-    _set_state(connection, output, address.id, ADMIN_STATE_DRAINING, dry_run=dry_run)
+def drain(*, hub: Hub, output: str, address: EndpointAddress, dry_run: bool) -> None:
+    """Stop selecting an endpoint; what runs there goes on, and it stays registered."""
+    _show_change(hub.drain(address.id, validate_only=dry_run), output, dry_run=dry_run)
 
 
 @click.command()
 @_address
 @_dry_run
 @hub_command
-def enable(
-    *, connection: HubConnection, output: str, address: EndpointAddress, dry_run: bool
-) -> None:
+def enable(*, hub: Hub, output: str, address: EndpointAddress, dry_run: bool) -> None:
     """Let an endpoint be selected again."""
-    _set_state(connection, output, address.id, ADMIN_STATE_ENABLED, dry_run=dry_run)
+    _show_change(hub.enable(address.id, validate_only=dry_run), output, dry_run=dry_run)
 
 
 @click.command()
 @_address
 @_dry_run
 @hub_command
-def disable(
-    *, connection: HubConnection, output: str, address: EndpointAddress, dry_run: bool
-) -> None:
+def disable(*, hub: Hub, output: str, address: EndpointAddress, dry_run: bool) -> None:
     """Take an endpoint out of service: it is neither selected nor probed."""
-    _set_state(connection, output, address.id, ADMIN_STATE_DISABLED, dry_run=dry_run)
+    _show_change(hub.disable(address.id, validate_only=dry_run), output, dry_run=dry_run)
 
 
 @click.command()
@@ -89,26 +74,20 @@ def disable(
 @hub_command
 def labels(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     address: EndpointAddress,
     changes: Sequence[tuple[str, str | None]],
 ) -> None:
     """Show an endpoint's labels, or change those that are named.
 
-    KEY=VALUE sets one, KEY- takes one away. Where somebody else changes the
-    endpoint in the same moment, nothing is changed and the command fails.
+    KEY=VALUE sets one, KEY- removes one. If the endpoint changes at the same
+    moment, the command fails and changes nothing.
     """
-    endpoint: Endpoint = connection.call(
-        connection.registry.GetEndpoint, GetEndpointRequest(id=address.id)
-    ).endpoint
+    endpoint = hub.get_endpoint(address.id)
     if changes:
-        wanted = Endpoint(id=address.id, labels=_changed(endpoint.labels, changes))
-        request = UpdateEndpointRequest(
-            endpoint=wanted, update_mask=FieldMask(paths=["labels"]), etag=endpoint.etag
-        )
-        response: UpdateEndpointResponse = connection.call(connection.admin.UpdateEndpoint, request)
-        endpoint = response.endpoint
+        labels = _changed(endpoint.labels, changes)
+        endpoint = hub.update(address.id, labels=labels, etag=endpoint.etag).endpoint
     if output != "table":
         print_message(endpoint, output)
     else:
@@ -118,15 +97,12 @@ def labels(
 @click.command()
 @_address
 @hub_command
-def check(*, connection: HubConnection, output: str, address: EndpointAddress) -> int:
-    """Probe an endpoint now and show what that saw.
+def check(*, hub: Hub, output: str, address: EndpointAddress) -> int:
+    """Probe an endpoint now and show what the probe saw.
 
-    Ends with 8 where the endpoint does not answer as it should.
+    Ends with 8 if the endpoint does not answer as it should.
     """
-    response: CheckEndpointResponse = connection.call(
-        connection.admin.CheckEndpoint, CheckEndpointRequest(id=address.id)
-    )
-    endpoint = response.endpoint
+    endpoint = hub.check(address.id)
     if output != "table":
         print_message(endpoint, output)
     else:
@@ -135,36 +111,30 @@ def check(*, connection: HubConnection, output: str, address: EndpointAddress) -
     return 0 if is_well else ExitCode.UNHEALTHY
 
 
-def _set_state(
-    connection: HubConnection, output: str, id_: str, state: AdminState, *, dry_run: bool
-) -> None:
-    request = UpdateEndpointRequest(
-        endpoint=Endpoint(id=id_, admin_state=state),
-        update_mask=FieldMask(paths=["admin_state"]),
-        validate_only=dry_run,
-    )
-    response: UpdateEndpointResponse = connection.call(connection.admin.UpdateEndpoint, request)
+def _show_change(changed: UpdateEndpointResponse, output: str, *, dry_run: bool) -> None:
     if output != "table":
-        print_message(response, output)
+        print_message(changed, output)
         return
-    print_grids(endpoint_grid([response.endpoint]))
+    endpoint = changed.endpoint
+    print_grids(endpoint_grid([endpoint]))
     if dry_run:
-        word = STATE_WORDS.get(state, "-")
-        click.echo(f"llm-hub: a dry run: {id_} would be {word}; nothing was changed", err=True)
-    for line in _losses(response):
+        word = STATE_WORDS.get(endpoint.admin_state, "-")
+        click.echo(
+            f"llm-hub: a dry run: {endpoint.id} would be {word}; nothing was changed", err=True
+        )
+    for line in _losses(changed.impact):
         click.echo(f"llm-hub: {printable(line)}", err=True)
 
 
-def _losses(response: UpdateEndpointResponse) -> list[str]:
+def _losses(impact: UpdateImpact) -> list[str]:
     """What the fleet loses by the change, for people."""
-    impact = response.impact
     lines = []
     if impact.last_available_models:
         names = ", ".join(impact.last_available_models)
-        lines.append(f"nobody else that can be selected has {names}")
+        lines.append(f"no other endpoint that can be selected has {names}")
     if impact.last_loaded_models:
         names = ", ".join(impact.last_loaded_models)
-        lines.append(f"nobody else that can be selected has in memory {names}")
+        lines.append(f"no other endpoint that can be selected has in memory {names}")
     if impact.in_flight:
         lines.append(f"{impact.in_flight} leases still run there")
     return lines

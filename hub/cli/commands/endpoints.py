@@ -1,94 +1,31 @@
-"""`llm-hub endpoints|register|remove|snapshot`: the fleet, seen and changed."""
+"""`llm-hub endpoints|register|remove|snapshot`: shows and changes the fleet."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from hub.base.address import AddressError, EndpointAddress, parse_endpoint_url
-from hub.cli.calling.connection import HubConnection, hub_command
+from hub.base.address import EndpointAddress
+from hub.cli.calling.arguments import AddressType, label_option
+from hub.cli.calling.connection import hub_command
 from hub.cli.failures import CommandFailed, ExitCode
+from hub.cli.output.endpoint_grid import endpoint_grid
 from hub.cli.output.grids import (
     Grid,
     bytes_text,
     print_grids,
     print_message,
     print_messages,
+    print_value,
     time_text,
 )
-from hub.contract.dialect.names import enum_words
-from llmhub.v1.admin_service_pb2 import (
-    RegisterEndpointRequest,
-    RegisterEndpointResponse,
-    RemoveEndpointRequest,
-    RemoveEndpointResponse,
-)
-from llmhub.v1.endpoint_pb2 import (
-    FAULT_DEAD,
-    FAULT_UNREACHABLE,
-    MODEL_STATE_LOADED,
-    AdminState,
-    Backend,
-    Endpoint,
-    Status,
-)
-from llmhub.v1.registry_service_pb2 import (
-    GetSnapshotRequest,
-    GetSnapshotResponse,
-    ListEndpointsRequest,
-)
+from hub.cli.output.words import BACKENDS, STATUSES
+from hub.client import Hub
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_UNSPECIFIED
 from llmhub.v1.resources_pb2 import HostResources
 
-# The words of the command line, with the names that requests take.
-BACKENDS = {word: f"BACKEND_{word.upper()}" for word in enum_words(Backend.DESCRIPTOR)}
-STATUSES = {word: f"STATUS_{word.upper()}" for word in enum_words(Status.DESCRIPTOR)}
-
-BACKEND_WORDS = {number: word for word, number in enum_words(Backend.DESCRIPTOR).items()}
-STATUS_WORDS = {number: word for word, number in enum_words(Status.DESCRIPTOR).items()}
-STATE_WORDS = {number: word for word, number in enum_words(AdminState.DESCRIPTOR).items()}
-
-PAGE_SIZE = 1000
 _MAX_API_KEY_LENGTH = 4096
-_SHOWN_MODELS = 3
-
-
-class AddressType(click.ParamType[EndpointAddress]):
-    """An endpoint's address on the command line: HOST, HOST:PORT or a URL."""
-
-    name = "address"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> EndpointAddress:
-        """See click.ParamType."""
-        try:
-            return parse_endpoint_url(str(value))
-        except AddressError as error:
-            self.fail(f"{error}.", param, ctx)
-
-
-def parse_labels(
-    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
-) -> dict[str, str]:
-    """KEY=VALUE, again and again, as a mapping."""
-    labels = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.", context, parameter)
-        labels[key] = value
-    return labels
-
-
-label_option = click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=parse_labels,
-    help="Repeatable.",
-)
 
 
 @click.command()
@@ -99,7 +36,7 @@ label_option = click.option(
 @hub_command
 def endpoints(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     model: str,
     status: str | None,
@@ -107,14 +44,14 @@ def endpoints(
     labels: Mapping[str, str],
 ) -> None:
     """List the endpoints, sorted by id."""
-    request = ListEndpointsRequest(
-        page_size=PAGE_SIZE,
-        model=model,
-        status=STATUSES[status] if status else None,
-        backend=BACKENDS[backend] if backend else None,
-        labels=labels,
+    found = list(
+        hub.list_endpoints(
+            model=model,
+            status=STATUSES[status] if status else STATUS_UNSPECIFIED,
+            backend=BACKENDS[backend] if backend else BACKEND_UNSPECIFIED,
+            labels=labels,
+        )
     )
-    found = connection.pages(connection.registry.ListEndpoints, request, "endpoints")
     if output != "table":
         print_messages("endpoints", found, output)
     else:
@@ -123,20 +60,22 @@ def endpoints(
 
 @click.command()
 @click.argument("address", type=AddressType(), metavar="URL|HOST[:PORT]")
-@click.option("--name", default="", help="What people shall call it; else HOST:PORT.")
+@click.option("--name", default="", help="Its name for people; else HOST:PORT.")
 @label_option
-@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Its kind; else the hub asks.")
-@click.option("--agent", default="", help="The sidecar on its host, whose resources are its own.")
+@click.option(
+    "--backend", type=click.Choice(list(BACKENDS)), help="Its kind; else the hub asks the server."
+)
+@click.option("--agent", default="", help="The agent_id of the sidecar on its host.")
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
-    help="A file with the key that the server itself asks for.",
+    help="A file with the API key that the server demands.",
 )
 @click.option("--api-key-stdin", is_flag=True, help="Read that key from standard input.")
 @hub_command
 def register(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     address: EndpointAddress,
     name: str,
@@ -146,53 +85,44 @@ def register(
     api_key_file: Path | None,
     api_key_stdin: bool,
 ) -> None:
-    """Register an endpoint, or register it anew.
+    """Register an endpoint, or register it again.
 
     Without a port, HOST means 11434, http://HOST means 80, https://HOST means
-    443. Registering anew replaces name, labels, backend and agent; it keeps
+    443. Registering again replaces name, labels, backend and agent; it keeps
     models, status and, without a new one, the key.
     """
-    request = RegisterEndpointRequest(
-        host=address.host,
-        port=address.port,
-        scheme=address.scheme,
-        base_path=address.base_path,
+    registered = hub.register(
+        address,
         name=name,
         labels=labels,
-        backend=BACKENDS[backend] if backend else None,
+        backend=BACKENDS[backend] if backend else BACKEND_UNSPECIFIED,
         agent_id=agent,
         api_key=_api_key(api_key_file, from_stdin=api_key_stdin),
     )
-    response: RegisterEndpointResponse = connection.call(connection.admin.RegisterEndpoint, request)
     if output != "table":
-        print_message(response.endpoint, output)
+        print_message(registered, output)
     else:
-        print_grids(endpoint_grid([response.endpoint]))
+        print_grids(endpoint_grid([registered]))
 
 
 @click.command()
 @click.argument("address", type=AddressType(), metavar="ID")
 @click.option("--etag", default="", help="Remove it only if it is as it was read.")
 @hub_command
-def remove(*, connection: HubConnection, output: str, address: EndpointAddress, etag: str) -> None:
+def remove(*, hub: Hub, output: str, address: EndpointAddress, etag: str) -> None:
     """Remove an endpoint; ID is HOST:PORT, or what `register` was given."""
-    response: RemoveEndpointResponse = connection.call(
-        connection.admin.RemoveEndpoint, RemoveEndpointRequest(id=address.id, etag=etag)
-    )
+    hub.remove(address.id, etag=etag)
     if output != "table":
-        print_message(response, output)
+        print_value({"id": address.id}, output)
     else:
-        click.echo(f"removed {response.id}")
+        click.echo(f"removed {address.id}")
 
 
 @click.command()
 @hub_command
-def snapshot(*, connection: HubConnection, output: str) -> None:
+def snapshot(*, hub: Hub, output: str) -> None:
     """Show the whole fleet: endpoints, hosts' resources, models."""
-    response: GetSnapshotResponse = connection.call(
-        connection.registry.GetSnapshot, GetSnapshotRequest()
-    )
-    fleet = response.snapshot
+    fleet = hub.snapshot()
     if output != "table":
         print_message(fleet, output)
         return
@@ -203,73 +133,6 @@ def snapshot(*, connection: HubConnection, output: str) -> None:
         Grid(("AGENT", "CPU", "RAM", "VRAM", "REPORTED"), hosts, "Hosts", ("REPORTED",)),
         Grid(("MODEL", "ENDPOINTS"), models, "Models"),
     )
-
-
-def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
-    """Endpoints as people look at them.
-
-    MODELS is how many are loaded of how many, and what is loaded with its context in
-    tokens. LOAD is the requests running, of how many slots, and those that wait.
-    """
-    headings = (
-        *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
-        *("VERSION", "LOAD", "CHECKED", "ERROR"),
-    )
-    rows = [
-        (
-            each.id,
-            each.name,
-            BACKEND_WORDS.get(each.backend, "-"),
-            STATUS_WORDS.get(each.status, "-"),
-            STATE_WORDS.get(each.admin_state, "enabled"),
-            _models_text(each),
-            each.version or "-",
-            _load_text(each),
-            time_text(each.last_checked_at, present=each.HasField("last_checked_at")),
-            _error_text(each),
-        )
-        for each in found
-    ]
-    # The least telling column is the first to go on a narrow terminal.
-    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND", "ERROR")
-    return Grid(headings, rows, "Endpoints", optional, folds="ERROR", shortens="MODELS")
-
-
-def _models_text(endpoint: Endpoint) -> str:
-    loaded = [model for model in endpoint.models if model.state == MODEL_STATE_LOADED]
-    names = [
-        f"{model.name} ({model.context_length})" if model.HasField("context_length") else model.name
-        for model in loaded[:_SHOWN_MODELS]
-    ]
-    if len(loaded) > _SHOWN_MODELS:
-        names.append(f"+{len(loaded) - _SHOWN_MODELS}")
-    return f"{len(loaded)}/{len(endpoint.models)} {', '.join(names)}".rstrip()
-
-
-def _load_text(endpoint: Endpoint) -> str:
-    load = endpoint.load
-    told = []
-    if load.HasField("running") or load.HasField("slots"):
-        running = str(load.running) if load.HasField("running") else "?"
-        told.append(f"{running}/{load.slots}" if load.HasField("slots") else running)
-    if load.HasField("waiting"):
-        told.append(f"{load.waiting} waiting")
-    if load.HasField("kv_cache_used_ratio"):
-        told.append(f"cache {load.kv_cache_used_ratio:.0%}")
-    return ", ".join(told) or "-"
-
-
-_FAULTS = {
-    FAULT_DEAD: " (nor does its sidecar reach it)",
-    FAULT_UNREACHABLE: " (but its sidecar reaches it)",
-}
-
-
-def _error_text(endpoint: Endpoint) -> str:
-    text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
-    if endpoint.HasField("flapping"):
-        text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
-    return text or "-"
 
 
 def _resources_row(host: HostResources) -> tuple[str, ...]:
@@ -286,7 +149,7 @@ def _resources_row(host: HostResources) -> tuple[str, ...]:
 
 
 def _api_key(file: Path | None, *, from_stdin: bool) -> str | None:
-    """The key without the line's end; None where none was given."""
+    """The key without its line end; None if none was given."""
     if file is not None and from_stdin:
         raise CommandFailed("give --api-key-file or --api-key-stdin, not both", ExitCode.USAGE)
     if from_stdin:

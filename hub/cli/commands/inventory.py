@@ -1,26 +1,24 @@
-"""`llm-hub models|sidecars|disconnect|info`: what the hub knows, seen from other sides."""
+"""`llm-hub models|sidecars|disconnect|info`: models, sidecars and the hub itself."""
 
 import click
 
-from hub.cli.calling.connection import HubConnection, hub_command
-from hub.cli.output.grids import Grid, print_grids, print_message, print_messages, time_text
-from llmhub.v1.admin_service_pb2 import (
-    DisconnectSidecarRequest,
-    GetServerInfoRequest,
-    GetServerInfoResponse,
-    ListSidecarsRequest,
+from hub.cli.calling.connection import hub_command
+from hub.cli.output.grids import (
+    Grid,
+    print_grids,
+    print_message,
+    print_messages,
+    print_value,
+    time_text,
 )
-from llmhub.v1.registry_service_pb2 import ListModelsRequest
-
-_PAGE_SIZE = 1000
+from hub.client import Hub
 
 
 @click.command()
 @hub_command
-def models(*, connection: HubConnection, output: str) -> None:
+def models(*, hub: Hub, output: str) -> None:
     """List the models of the fleet and how many endpoints have each."""
-    request = ListModelsRequest(page_size=_PAGE_SIZE)
-    found = connection.pages(connection.registry.ListModels, request, "models")
+    found = list(hub.list_models())
     if output != "table":
         print_messages("models", found, output)
         return
@@ -40,10 +38,9 @@ def models(*, connection: HubConnection, output: str) -> None:
 
 @click.command()
 @hub_command
-def sidecars(*, connection: HubConnection, output: str) -> None:
+def sidecars(*, hub: Hub, output: str) -> None:
     """List the sidecars that are connected."""
-    request = ListSidecarsRequest(page_size=_PAGE_SIZE)
-    found = connection.pages(connection.admin.ListSidecars, request, "sidecars")
+    found = list(hub.list_sidecars())
     if output != "table":
         print_messages("sidecars", found, output)
         return
@@ -52,7 +49,7 @@ def sidecars(*, connection: HubConnection, output: str) -> None:
         "NAME",
         "STATUS",
         "FROM",
-        "DOOR",
+        "TRANSPORT",
         "SINCE",
         "LAST SEEN",
         "FRAMES",
@@ -72,32 +69,27 @@ def sidecars(*, connection: HubConnection, output: str) -> None:
         )
         for each in found
     ]
-    print_grids(Grid(headings, rows, optional=("NAME", "SINCE", "DOOR", "STATUS", "FRAMES")))
+    print_grids(Grid(headings, rows, optional=("NAME", "SINCE", "TRANSPORT", "STATUS", "FRAMES")))
 
 
 @click.command()
 @click.argument("agent_id", metavar="AGENT")
-@click.option("--reason", default="", help="What the sidecar is told.")
+@click.option("--reason", default="", help="A text for the sidecar.")
 @hub_command
-def disconnect(*, connection: HubConnection, output: str, agent_id: str, reason: str) -> None:
+def disconnect(*, hub: Hub, output: str, agent_id: str, reason: str) -> None:
     """Close a sidecar's connection; it may come back."""
-    response = connection.call(
-        connection.admin.DisconnectSidecar,
-        DisconnectSidecarRequest(agent_id=agent_id, reason=reason),
-    )
+    hub.disconnect_sidecar(agent_id, reason=reason)
     if output != "table":
-        print_message(response, output)
+        print_value({}, output)
     else:
         click.echo(f"disconnected {agent_id}")
 
 
 @click.command()
 @hub_command
-def info(*, connection: HubConnection, output: str) -> None:
-    """Show what the hub says of itself."""
-    response: GetServerInfoResponse = connection.call(
-        connection.admin.GetServerInfo, GetServerInfoRequest()
-    )
+def info(*, hub: Hub, output: str) -> None:
+    """Show version, store, counts and addresses of the hub."""
+    response = hub.server_info()
     if output != "table":
         print_message(response, output)
         return
@@ -112,4 +104,4 @@ def info(*, connection: HubConnection, output: str) -> None:
         ("gRPC", response.grpc_address),
         ("HTTP", response.http_address),
     ]
-    print_grids(Grid(("HUB", connection.address), rows))
+    print_grids(Grid(("HUB", hub.address), rows))

@@ -1,4 +1,4 @@
-"""`llm-hub sidecar`: the reference sidecar, beside the inference servers of a host."""
+"""`llm-hub sidecar`: runs the reference sidecar beside the inference servers of a host."""
 
 import os
 import shlex
@@ -26,10 +26,10 @@ from hub.cli.failures import CommandFailed, ExitCode
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
-    help="A file with the token; read anew for every connection.",
+    help="A file with the token; read again for every connection.",
 )
-@click.option("--token", metavar="TOKEN", help="The token; everybody on the machine can see it.")
-@click.option("--tls-ca", metavar="FILE", help="Trust what is in FILE, and not the system.")
+@click.option("--token", metavar="TOKEN", help="The token; every user of the machine can see it.")
+@click.option("--tls-ca", metavar="FILE", help="Trust the certificates in FILE alone.")
 @click.option("--tls-cert", metavar="FILE", help="The certificate to show the hub.")
 @click.option("--tls-key", metavar="FILE", help="Its key, unless it is in that FILE.")
 @click.option(
@@ -77,8 +77,8 @@ def sidecar(
 ) -> int:
     """Report this host's resources and inference servers to a hub.
 
-    It looks for servers on the usual local ports by asking, reports them and the
-    host at every interval, and comes back whenever the hub does.
+    It probes the usual local ports for servers, reports servers and host at every
+    interval, and reconnects whenever the hub comes back.
     """
     try:
         from hub.base.tls_files import TlsFiles, TlsFilesError

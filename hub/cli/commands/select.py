@@ -1,40 +1,32 @@
-"""`llm-hub select`: which endpoint the hub would choose for a model, and why."""
+"""`llm-hub select`: shows which endpoint the hub chooses for a model, and why."""
 
 from collections.abc import Mapping
 
 import click
 
-from hub.cli.calling.connection import HubConnection, hub_command
-from hub.cli.commands.endpoints import label_option
-from hub.cli.failures import CommandFailed
+from hub.cli.calling.arguments import label_option
+from hub.cli.calling.connection import hub_command
 from hub.cli.output.grids import Grid, print_grids, print_message
-from hub.contract.dialect.names import enum_words
+from hub.cli.output.words import REJECTION_WORDS, STRATEGIES
+from hub.client import CallFailed, Hub
 from llmhub.v1.registry_service_pb2 import (
+    STRATEGY_UNSPECIFIED,
     Candidate,
-    Rejection,
-    SelectEndpointRequest,
     SelectEndpointResponse,
-    Strategy,
 )
-
-# What an error's metadata call a candidate, see hub/service/handlers/select_endpoint.py.
-_REJECTED = "rejected "
-
-_STRATEGIES = {word: f"STRATEGY_{word.upper()}" for word in enum_words(Strategy.DESCRIPTOR)}
-_REJECTION_WORDS = {number: word for word, number in enum_words(Rejection.DESCRIPTOR).items()}
 
 
 @click.command()
 @click.argument("model")
 @click.option("--count", type=click.IntRange(1, 100), default=1, help="How many, best first.")
 @label_option
-@click.option("--strategy", type=click.Choice(list(_STRATEGIES)), help="How to choose.")
+@click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="How to choose.")
 @click.option("--min-context", type=click.IntRange(0), default=0, help="Least context in tokens.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its score or rejection.")
 @hub_command
 def select(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     model: str,
     count: int,
@@ -43,25 +35,22 @@ def select(
     min_context: int,
     explain: bool,
 ) -> None:
-    """Choose an endpoint for MODEL, as a caller of the hub would get it.
+    """Choose an endpoint for MODEL, as the hub would for any caller.
 
     No lease is taken. In a pipe each line begins with the endpoint's id.
     """
-    request = SelectEndpointRequest(
-        model=model,
-        count=count,
-        labels=labels,
-        strategy=_STRATEGIES[strategy] if strategy else None,
-        min_context_length=min_context,
-        explain=explain,
-    )
     try:
-        response: SelectEndpointResponse = connection.call(
-            connection.registry.SelectEndpoint, request
+        response = hub.select_all(
+            model,
+            count=count,
+            labels=labels,
+            strategy=STRATEGIES[strategy] if strategy else STRATEGY_UNSPECIFIED,
+            min_context_length=min_context,
+            explain=explain,
         )
-    except CommandFailed as error:
-        if explain and output == "table" and (rejected := _rejected(error.metadata)):
-            print_grids(Grid(("CANDIDATE", "WHY"), rejected, folds="WHY"))
+    except CallFailed as failed:
+        if output == "table" and failed.rejections:
+            print_grids(Grid(("CANDIDATE", "WHY"), [*failed.rejections.items()], folds="WHY"))
         raise
     if output != "table":
         print_message(response, output)
@@ -89,19 +78,10 @@ def _candidates(response: SelectEndpointResponse) -> Grid:
     return Grid(("CANDIDATE", "SCORE", "LEASES", "WHY"), rows, "Candidates", folds="WHY")
 
 
-def _rejected(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The candidates that a refusal names, and what each lacks."""
-    return [
-        (key.removeprefix(_REJECTED), why)
-        for key, why in sorted(metadata.items())
-        if key.startswith(_REJECTED)
-    ]
-
-
 def _why(candidate: Candidate) -> str:
-    """What the score is made of, the weightiest part first, or why there is none."""
+    """The parts of the score, the largest first, or why there is none."""
     if candidate.rejection:
-        word = _REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
+        word = REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
         return f"{word}: {candidate.detail}" if candidate.detail else word
     parts = sorted(candidate.parts.items(), key=lambda part: (-abs(part[1]), part[0]))
     return ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)

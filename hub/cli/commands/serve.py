@@ -11,16 +11,16 @@ from hub.cli.failures import CommandFailed, ExitCode
 
 
 @click.command()
-@click.option("--data-dir", metavar="DIR", help="Where the hub keeps what must survive.")
-@click.option("--ws", metavar="HOST:PORT", help="Where the WebSocket door listens.")
-@click.option("--grpc", metavar="HOST:PORT", help="Where the gRPC door listens.")
-@click.option("--http", metavar="HOST:PORT", help="Where the HTTP door listens.")
+@click.option("--data-dir", metavar="DIR", help="The directory where the hub keeps its state.")
+@click.option("--ws", metavar="HOST:PORT", help="Where the WebSocket server listens.")
+@click.option("--grpc", metavar="HOST:PORT", help="Where the gRPC server listens.")
+@click.option("--http", metavar="HOST:PORT", help="Where the HTTP server listens.")
 @click.option(
     "--config",
     metavar="FILE",
     envvar="LLM_HUB_CONFIG",
     type=click.Path(path_type=Path),
-    help="Settings in TOML; the environment and the flags win over it.",
+    help="Settings in TOML; the environment and the flags win over them.",
 )
 def serve(
     data_dir: str | None,
@@ -29,9 +29,9 @@ def serve(
     http: str | None,
     config: Path | None,
 ) -> int:
-    """Run the hub until it is told to stop.
+    """Run the hub until a signal stops it.
 
-    Port 0 picks a free port. Once all doors answer, stdout says
+    Port 0 picks a free port. Once all servers answer, stdout says
     "ready ws=HOST:PORT grpc=HOST:PORT http=HOST:PORT".
     """
     flags = {"--data-dir": data_dir, "--ws": ws, "--grpc": grpc, "--http": http}
@@ -40,7 +40,7 @@ def serve(
         settings = load()
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
-    # The server's libraries take longer to load than any client command to run.
+    # The server's libraries take longer to load than any client command runs.
     from hub.server.configured_endpoints import wanted_endpoints
     from hub.server.process import run
 

@@ -1,29 +1,21 @@
-"""`llm-hub token create|list|path|revoke`: who may call."""
+"""`llm-hub token create|list|path|revoke`: manages the tokens of callers."""
 
 import re
 from pathlib import Path
 
 import click
-from google.protobuf.duration_pb2 import Duration
+import grpc
 
-from hub.base.settings import default_data_dir
-from hub.cli.calling.connection import TOKEN_FILE, HubConnection, data_dir_option, hub_command
+from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
+from hub.cli.calling.connection import data_dir_option, hub_command
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import Grid, print_grids, print_messages, print_value, time_text
+from hub.cli.output.words import ROLE_WORDS, ROLES
+from hub.client import CallFailed, Hub
 from hub.contract.dialect.encode import to_json
-from hub.contract.dialect.names import enum_words
-from llmhub.v1.admin_service_pb2 import (
-    CreateTokenRequest,
-    CreateTokenResponse,
-    ListTokensRequest,
-    RevokeTokenRequest,
-)
-from llmhub.v1.resources_pb2 import Role, TokenInfo
+from llmhub.v1.resources_pb2 import TokenInfo
 
-ROLES = {word: f"ROLE_{word.upper()}" for word in enum_words(Role.DESCRIPTOR)}
-_ROLE_WORDS = {number: word for word, number in enum_words(Role.DESCRIPTOR).items()}
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PAGE_SIZE = 1000
 
 
 class TtlType(click.ParamType[int]):
@@ -49,37 +41,33 @@ def token() -> None:
 @token.command()
 @click.option("--role", type=click.Choice(list(ROLES)), required=True, help="What it allows.")
 @click.option("--agent", default="", help="The agent that a sidecar token is bound to.")
-@click.option("--ttl", type=TtlType(), metavar="30d", help="How long it is valid; else for ever.")
-@click.option("--description", default="", help="A note for whoever lists the tokens.")
+@click.option(
+    "--ttl", type=TtlType(), metavar="30d", help="How long it is valid; else until it is revoked."
+)
+@click.option("--description", default="", help="A note that the list of tokens shows.")
 @hub_command
 def create(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     role: str,
     agent: str,
     ttl: int | None,
     description: str,
 ) -> None:
-    """Create a token and print its secret, which is shown this once.
+    """Create a token and print its secret, which is shown only now.
 
     Standard output has the secret alone, so that it can go into a variable.
     """
-    request = CreateTokenRequest(
-        role=ROLES[role],
-        agent_id=agent,
-        ttl=None if ttl is None else Duration(seconds=ttl),
-        description=description,
-    )
-    response: CreateTokenResponse = connection.call(connection.admin.CreateToken, request)
+    response = hub.create_token(ROLES[role], agent_id=agent, ttl_s=ttl, description=description)
     info = response.token_info
     if output != "table":
-        # Spelt out: the dialect's own encoder may come to leave secrets out.
+        # Field by field: the dialect's encoder may leave secrets out one day.
         print_value({"token": response.token, "token_info": to_json(info)}, output)
         return
     bound = f" for agent {info.agent_id}" if info.agent_id else ""
     click.echo(
-        f"token {info.id}: {_ROLE_WORDS.get(info.role, '-')}{bound}, expires {_expiry(info)}; "
+        f"token {info.id}: {ROLE_WORDS.get(info.role, '-')}{bound}, expires {_expiry(info)}; "
         "the secret is shown this once",
         err=True,
     )
@@ -87,21 +75,21 @@ def create(
 
 
 @token.command(name="list")
-@click.option("--valid", is_flag=True, help="Leave those out that have expired.")
+@click.option("--valid", is_flag=True, help="Leave out those that have expired.")
 @hub_command
-def list_tokens(*, connection: HubConnection, output: str, valid: bool) -> None:
+def list_tokens(*, hub: Hub, output: str, valid: bool) -> None:
     """List the tokens, without their secrets.
 
     Those that have expired are kept for at least 30 days, the last 1,000 of them.
     """
-    found = _all(connection, include_expired=not valid)
+    found = list(hub.list_tokens(include_expired=not valid))
     if output != "table":
         print_messages("tokens", found, output)
         return
     rows = [
         (
             each.id,
-            _ROLE_WORDS.get(each.role, "-"),
+            ROLE_WORDS.get(each.role, "-"),
             each.agent_id or "-",
             "expired" if each.expired else "valid",
             time_text(each.created_at, present=each.HasField("created_at")),
@@ -118,28 +106,28 @@ def list_tokens(*, connection: HubConnection, output: str, valid: bool) -> None:
 @token.command()
 @data_dir_option
 def path(*, data_dir: Path | None) -> None:
-    """Print the path of the file in which a hub of this machine keeps its admin token."""
-    click.echo((data_dir or default_data_dir()) / TOKEN_FILE)
+    """Print the path of the file with the admin token of a hub on this machine."""
+    click.echo((data_dir or default_data_dir()) / ADMIN_TOKEN_FILE)
 
 
 @token.command()
 @click.argument("token_id", metavar="[ID]", required=False)
 @click.option("--expired", is_flag=True, help="All tokens that have expired, instead of ID.")
 @hub_command
-def revoke(*, connection: HubConnection, output: str, token_id: str | None, expired: bool) -> None:
+def revoke(*, hub: Hub, output: str, token_id: str | None, expired: bool) -> None:
     """Revoke a token by its id; a sidecar that uses it is disconnected.
 
-    With --expired it takes out all those that are of no use any more.
+    With --expired it removes all tokens that have expired.
     """
     if (token_id is None) is not expired:
         raise CommandFailed("give the ID of a token, or --expired", ExitCode.USAGE)
-    ids = [token_id] if token_id is not None else _expired_ids(connection)
+    ids = [token_id] if token_id is not None else _expired_ids(hub)
     for each in ids:
         try:
-            connection.call(connection.admin.RevokeToken, RevokeTokenRequest(id=each))
-        except CommandFailed as error:
+            hub.revoke_token(each)
+        except CallFailed as failed:
             # Another admin, or the hub itself, has been faster.
-            if not expired or error.code is not ExitCode.NOT_FOUND:
+            if not expired or failed.code is not grpc.StatusCode.NOT_FOUND:
                 raise
         if output == "table":
             click.echo(f"revoked {each}")
@@ -149,13 +137,8 @@ def revoke(*, connection: HubConnection, output: str, token_id: str | None, expi
         click.echo("no token has expired")
 
 
-def _all(connection: HubConnection, *, include_expired: bool) -> list[TokenInfo]:
-    request = ListTokensRequest(page_size=_PAGE_SIZE, include_expired=include_expired)
-    return connection.pages(connection.admin.ListTokens, request, "tokens")
-
-
-def _expired_ids(connection: HubConnection) -> list[str]:
-    return [each.id for each in _all(connection, include_expired=True) if each.expired]
+def _expired_ids(hub: Hub) -> list[str]:
+    return [each.id for each in hub.list_tokens(include_expired=True) if each.expired]
 
 
 def _expiry(info: TokenInfo) -> str:

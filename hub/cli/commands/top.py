@@ -1,4 +1,4 @@
-"""`llm-hub top`: the fleet as it moves, on a terminal."""
+"""`llm-hub top`: the fleet on a terminal, refreshed every second or so."""
 
 import contextlib
 import os
@@ -14,11 +14,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from hub.cli.calling.connection import HubConnection, hub_command
+from hub.cli.calling.connection import HubTarget, find_hub, hub_options
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.top_view import Picture, render, rows_that_fit
-from llmhub.v1.admin_service_pb2 import GetServerInfoRequest
-from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
+from hub.client import CallFailed, Hub
 
 # What a terminal sends for the keys that move (ECMA-48; xterm's control sequences).
 _KEYS = {
@@ -46,31 +45,34 @@ _KEYS = {
     show_default=True,
     help="Seconds between two looks.",
 )
-@click.option("--once", is_flag=True, help="Show it once and end.")
-@hub_command
-def top(*, connection: HubConnection, output: str, interval: float, once: bool) -> None:
+@click.option("--once", is_flag=True, help="Show it once and exit.")
+@hub_options
+def top(*, interval: float, once: bool, **options: object) -> None:
     """Watch the fleet: health, models in memory, and what the hosts have left."""
-    if output != "table":
+    target = find_hub(options)
+    if target.output != "table":
         raise CommandFailed("top is for people; programs use snapshot or watch", ExitCode.USAGE)
     console = Console(highlight=False)
-    first = _look(connection, Picture(connection.address, 0))
-    if once:
-        console.print(
-            render(first, console.width, rows_that_fit(len(first.snapshot.endpoints)) + 9)
-        )
-        return
-    if not (sys.stdout.isatty() and sys.stdin.isatty()):
-        raise CommandFailed("top needs a terminal; use --once or snapshot", ExitCode.USAGE)
-    with _single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
-        _show(connection, console, live, first, interval)
+    with target.connect() as hub:
+        first = _look(hub, Picture(hub.address, 0))
+        if once:
+            height = rows_that_fit(len(first.snapshot.endpoints)) + 9
+            console.print(render(first, console.width, height))
+            return
+        if not (sys.stdout.isatty() and sys.stdin.isatty()):
+            raise CommandFailed("top needs a terminal; use --once or snapshot", ExitCode.USAGE)
+        with _single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
+            for picture in _pictures(hub, target, console, first, interval):
+                live.update(render(picture, console.width, console.height), refresh=True)
 
 
-def _show(
-    connection: HubConnection, console: Console, live: Live, picture: Picture, interval: float
-) -> None:
+def _pictures(
+    hub: Hub, target: HubTarget, console: Console, picture: Picture, interval: float
+) -> Iterator[Picture]:
+    """What to show, after every look at the fleet and every key, until one says to quit."""
     next_look = time.monotonic() + interval
     while True:
-        live.update(render(picture, console.width, console.height), refresh=True)
+        yield picture
         key = _read_key(max(0.0, next_look - time.monotonic()))
         page = rows_that_fit(console.height)
         last = max(0, len(picture.snapshot.endpoints) - page)
@@ -82,35 +84,36 @@ def _show(
         elif key in moves:
             picture = replace(picture, offset=min(max(picture.offset + moves[key], 0), last))
         if time.monotonic() >= next_look:
-            picture = _look_again(connection, picture)
+            picture = _look_again(hub, target, picture)
             next_look = time.monotonic() + interval
 
 
-def _look(connection: HubConnection, picture: Picture) -> Picture:
-    """The fleet as it is now. Raises CommandFailed."""
-    snapshot = connection.call(connection.registry.GetSnapshot, GetSnapshotRequest()).snapshot
+def _look(hub: Hub, picture: Picture) -> Picture:
+    """The fleet as it is now. Raises CallFailed."""
+    snapshot = hub.snapshot()
     info = None
-    # A reader may see the fleet, and not ask about the hub.
-    with contextlib.suppress(CommandFailed):
-        info = connection.call(connection.admin.GetServerInfo, GetServerInfoRequest())
+    # A reader may see the fleet, but not the hub's own state.
+    with contextlib.suppress(CallFailed):
+        info = hub.server_info()
     return replace(
         picture, snapshot=snapshot, info=info, now_ms=time.time_ns() // 1_000_000, trouble=""
     )
 
 
-def _look_again(connection: HubConnection, picture: Picture) -> Picture:
-    """Like `_look`; a hub that has gone is shown as such, with the fleet as it last was."""
+def _look_again(hub: Hub, target: HubTarget, picture: Picture) -> Picture:
+    """Like `_look`; if the hub has gone, it says so beside the last known fleet."""
     try:
-        return _look(connection, picture)
-    except CommandFailed as error:
-        if error.code == ExitCode.NOT_AUTHORISED:
+        return _look(hub, picture)
+    except CallFailed as failed:
+        failure = target.failure(failed)
+        if failure.code is ExitCode.NOT_AUTHORISED:
             raise
-        return replace(picture, trouble=error.message.partition(";")[0])
+        return replace(picture, trouble=failure.found)
 
 
 @contextlib.contextmanager
 def _single_keys() -> Iterator[None]:
-    """Lets each key be read as it is pressed, and not be shown."""
+    """Reads each key as it is pressed, and does not show it."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
@@ -121,10 +124,10 @@ def _single_keys() -> Iterator[None]:
 
 
 def _read_key(timeout_s: float) -> str:
-    """What the key that is pressed within that time means; "" for none."""
+    """The meaning of the key that is pressed within that time; "" for none."""
     readable, _, _ = select.select([sys.stdin], [], [], timeout_s)
     if not readable:
         return ""
-    # A key that moves comes as several bytes at once.
+    # An arrow key sends several bytes at once.
     pressed = os.read(sys.stdin.fileno(), 16).decode("utf-8", "replace")
     return _KEYS.get(pressed, "")

@@ -1,65 +1,91 @@
-"""Whose a port is that is in use: a hub's, or another program's."""
+"""Whether a port that is in use belongs to a hub or to another program."""
 
+import json
 import ssl
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-import grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
 from hub.base.address import join_host_port
-from hub.cli.calling.tls import open_channel
+from hub.cli.calling.connection import CHANNEL_OPTIONS
+from hub.client import CallFailed, Hub, Retry, Tls
 
 TIMEOUT_S = 3.0
 """How long the doctor waits for an answer, each time it reads."""
 
-_SERVICE = "llmhub.v1.AdminService"
-# What the other two doors answer to whoever has no token.
-_ANSWERS = {
-    "http": ("/healthz", 200, b'{"status":"ok"}'),
-    "ws": ("/doctor", 404, b"sidecars connect to "),
-}
-
 
 def is_a_hubs(
-    door: str,
+    transport: str,
     host: str,
     port: int,
     *,
     context: ssl.SSLContext | None = None,
-    credentials: grpc.ChannelCredentials | None = None,
+    tls: Tls | None = None,
+    ws_path: str = "/ws",
 ) -> bool:
-    """Whether a hub's "ws", "grpc" or "http" door answers there; asks without a token.
+    """Whether a hub's "ws", "grpc" or "http" server answers there; asks without a token.
 
-    With a `context` or `credentials` it speaks TLS. Takes 3 s a read at most.
+    With `context` and `tls` it speaks TLS. Each read takes at most 3 s.
     """
-    if door == "grpc":
-        return _serves_a_hub(join_host_port(host, port), credentials)
-    path, status, start = _ANSWERS[door]
-    try:
-        with closing(http_connection(host, port, context)) as connection:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status == status and answer.read(len(start)) == start
-    except (OSError, HTTPException):
-        return False
+    match transport:
+        case "grpc":
+            return _refuses_as_a_hub(join_host_port(host, port), tls)
+        case "http":
+            return _is_alive_as_a_hub(host, port, context)
+        case _:
+            scheme = "ws" if context is None else "wss"
+            return _wants_identify(f"{scheme}://{join_host_port(host, port)}{ws_path}", context)
 
 
 def http_connection(host: str, port: int, context: ssl.SSLContext | None) -> HTTPConnection:
-    """A connection to an HTTP door, yet to be made; with a `context` it speaks TLS."""
+    """A connection to an HTTP server, yet to be made; with a `context` it speaks TLS."""
     if context is None:
         return HTTPConnection(host, port, timeout=TIMEOUT_S)
     return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
-def _serves_a_hub(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
-    with open_channel(address, credentials, (("grpc.enable_http_proxy", 0),)) as channel:
+def _refuses_as_a_hub(address: str, tls: Tls | None) -> bool:
+    """Whether a call without a token fails for a reason that only a hub gives."""
+    with Hub(
+        address,
+        "",
+        tls=tls,
+        timeout_s=TIMEOUT_S,
+        retry=Retry(attempts=1),
+        channel_options=CHANNEL_OPTIONS,
+    ) as hub:
         try:
-            answer = HealthStub(channel).Check(
-                HealthCheckRequest(service=_SERVICE), timeout=TIMEOUT_S
-            )
-        except grpc.RpcError:
-            return False
-        # One that is out of touch with its store, or stops, is a hub too.
-        return bool(answer.status != HealthCheckResponse.SERVICE_UNKNOWN)
+            hub.server_info()
+        except CallFailed as failed:
+            return bool(failed.reason)
+    return True
+
+
+def _is_alive_as_a_hub(host: str, port: int, context: ssl.SSLContext | None) -> bool:
+    try:
+        with closing(http_connection(host, port, context)) as connection:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            return answer.status == 200 and bool(json.loads(answer.read(4096)) == {"status": "ok"})
+    except (OSError, HTTPException, ValueError):
+        return False
+
+
+def _wants_identify(url: str, context: ssl.SSLContext | None) -> bool:
+    """Whether a frame is refused because the sidecar has not identified yet."""
+    try:
+        with connect(
+            url,
+            ssl=context,
+            proxy=None,
+            open_timeout=TIMEOUT_S,
+            close_timeout=TIMEOUT_S,
+            max_size=65536,
+        ) as connection:
+            connection.send(json.dumps({"type": "ping"}))
+            reply = json.loads(connection.recv(TIMEOUT_S))
+    except (OSError, WebSocketException, ValueError):
+        return False
+    return isinstance(reply, dict) and reply.get("error") == "not_identified"

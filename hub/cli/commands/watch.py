@@ -1,4 +1,4 @@
-"""`llm-hub watch`: every change of the fleet, as it happens."""
+"""`llm-hub watch`: prints every change of the fleet as it happens."""
 
 import time
 from collections.abc import Mapping
@@ -7,22 +7,27 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from hub.cli.calling.connection import HubConnection, hub_command
-from hub.cli.commands.endpoints import (
-    BACKEND_WORDS,
-    BACKENDS,
-    STATE_WORDS,
-    STATUS_WORDS,
-    STATUSES,
-    label_option,
-)
+from hub.cli.calling.arguments import label_option
+from hub.cli.calling.connection import hub_command
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import STYLES, is_interactive, print_line
 from hub.cli.output.printable import printable
+from hub.cli.output.words import BACKEND_WORDS, BACKENDS, STATE_WORDS, STATUS_WORDS, STATUSES
+from hub.client import CallFailed, Hub
 from hub.contract.dialect.encode import to_json
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_ENABLED, MODEL_STATE_LOADED, Endpoint
-from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_ENABLED,
+    BACKEND_UNSPECIFIED,
+    MODEL_STATE_LOADED,
+    STATUS_UNSPECIFIED,
+    Endpoint,
+)
 from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEvent
+
+_ADVICE = {
+    "SHUTTING_DOWN": (ExitCode.UNREACHABLE, "watch again when it is back"),
+    "REVISION_COMPACTED": (ExitCode.FAILED, "leave out --after"),
+}
 
 
 @click.command()
@@ -30,13 +35,13 @@ from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEv
 @click.option("--status", type=click.Choice(list(STATUSES)), help="Only those in this state.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Only those of this kind.")
 @label_option
-@click.option("--resources", is_flag=True, help="Also what the hosts report.")
-@click.option("--checks", is_flag=True, help="Also every probe, not only what it changed.")
+@click.option("--resources", is_flag=True, help="Show the reports of the hosts too.")
+@click.option("--checks", is_flag=True, help="Show every probe, not only changes.")
 @click.option("--after", type=click.IntRange(1), help="Resume after this revision.")
 @hub_command
 def watch(
     *,
-    connection: HubConnection,
+    hub: Hub,
     output: str,
     model: str,
     status: str | None,
@@ -46,50 +51,42 @@ def watch(
     checks: bool,
     after: int | None,
 ) -> None:
-    """Show the fleet and then every change of it, a line each, until it is interrupted.
+    """Show the fleet and then every change, a line each, until interrupted.
 
-    An endpoint that stops matching a filter is shown as deleted. With -o json a
-    line is an event whose revision --after resumes from.
+    An endpoint that stops matching a filter is shown as deleted. With -o json each
+    line is an event; --after resumes from its revision.
     """
-    request = WatchRegistryRequest(
+    events = hub.watch(
+        # Programs resume by themselves, from the revision of the last line.
+        resume=False,
         after_revision=after,
         include_resources=resources,
         include_checks=checks,
         model=model,
-        backend=BACKENDS[backend] if backend else None,
-        status=STATUSES[status] if status else None,
+        backend=BACKENDS[backend] if backend else BACKEND_UNSPECIFIED,
+        status=STATUSES[status] if status else STATUS_UNSPECIFIED,
         labels=labels,
     )
     console = Console(highlight=False, soft_wrap=not is_interactive())
     try:
-        for response in connection.stream(connection.registry.WatchRegistry, request):
-            for event in response.events:
-                if output != "table":
-                    print_line(to_json(event), output)
-                elif is_interactive():
-                    console.print(line(event, time.time()), no_wrap=True, overflow="ellipsis")
-                else:
-                    click.echo(line(event, time.time()).plain)
-    except CommandFailed as error:
-        raise _with_advice(error) from None
-
-
-def _with_advice(error: CommandFailed) -> CommandFailed:
-    """The failure of a watch, with what to do about it where that is known."""
-    code = error.code
-    match error.reason:
-        case "SHUTTING_DOWN":
-            advice, code = "watch again when it is back", ExitCode.UNREACHABLE
-        case "REVISION_COMPACTED":
-            advice = "leave out --after"
-        case _:
-            return error
-    bracket = f" [{error.reason}]"
-    return CommandFailed(f"{error.message.removesuffix(bracket)}; {advice}{bracket}", code)
+        for event in events:
+            if output != "table":
+                print_line(to_json(event), output)
+            elif is_interactive():
+                console.print(line(event, time.time()), no_wrap=True, overflow="ellipsis")
+            else:
+                click.echo(line(event, time.time()).plain)
+    except CallFailed as failed:
+        if failed.reason not in _ADVICE:
+            raise
+        code, advice = _ADVICE[failed.reason]
+        raise CommandFailed(
+            printable(failed.message), code, advice=advice, reason=failed.reason
+        ) from None
 
 
 def line(event: RegistryEvent, now_s: float) -> Text:
-    """An event in one line: when it was shown, what happened, to whom, and how it is now."""
+    """An event in one line: local time, what happened to what, and its state now."""
     clock = time.strftime("%H:%M:%S", time.localtime(now_s))
     what = "delete" if event.type == EVENT_TYPE_DELETE else "put"
     text = Text.assemble((f"{clock}  ", "dim"), (f"{what:<6}  ", STYLES[what]))

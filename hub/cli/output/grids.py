@@ -1,6 +1,6 @@
 """What commands print: tables for people, lines with tabs for pipes, JSON and YAML for programs.
 
-Colours are rich's to decide: on a terminal only, and never where NO_COLOR is set.
+Rich decides about colours: only on a terminal, and never if NO_COLOR is set.
 """
 
 import json
@@ -35,22 +35,22 @@ STYLES: Mapping[str, str] = {
     "delete": "red",
     "-": "dim",
 }
-"""How words that tell a state look, in every table."""
+"""How words for states look, in every table."""
 
 # Space between two columns, and what the rule below the headings takes of it.
 _GAP = 3
-# What a column that gives way keeps, in cells; with less it would tell nothing.
+# What a column that gives way keeps, in cells; less would be of no use.
 _LEAST = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Rows under headings; `title` stands above them where there are several grids.
+    """Rows under headings; `title` stands above them if there are several grids.
 
-    On a terminal that is too narrow the columns named in `optional` are left out,
-    the first one first; `folds` names the one that is broken into lines, `shortens`
-    the one whose list of names ends in "+3" where the rest has no room. A column that
-    is neither is never cut while there is one to leave out. In a pipe all are there.
+    If the terminal is too narrow, the columns named in `optional` are left out, the
+    first one first. `folds` names the column that is broken into lines, `shortens` the
+    one whose list of names ends in "+3" if the others have no room. Any other column
+    is cut only once no column is left to leave out. A pipe gets all columns.
     """
 
     headings: tuple[str, ...]
@@ -64,7 +64,7 @@ class Grid:
 def print_value(value: object, output: str) -> None:
     """Prints a JSON value as "json" or "yaml"."""
     if output == "yaml":
-        # Only who asks for YAML waits for its library.
+        # Only YAML waits for its library.
         import yaml
 
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
@@ -83,12 +83,12 @@ def print_line(value: object, output: str) -> None:
 
 
 def print_message(message: Message, output: str) -> None:
-    """Prints a message in the JSON dialect of the HTTP door."""
+    """Prints a message in the JSON dialect of the HTTP API."""
     print_value(to_json(message), output)
 
 
 def print_messages(name: str, messages: Sequence[Message], output: str) -> None:
-    """Prints `{name: [...]}` in the JSON dialect of the HTTP door."""
+    """Prints `{name: [...]}` in the JSON dialect of the HTTP API."""
     print_value({name: [to_json(message) for message in messages]}, output)
 
 
@@ -110,24 +110,24 @@ def print_grids(*grids: Grid) -> None:
 
 
 def is_interactive() -> bool:
-    """Whether a person is looking at standard output."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def time_text(timestamp: Timestamp, *, present: bool) -> str:
-    """UTC to the second as RFC 3339, or "-" where there is no time."""
+    """UTC to the second as RFC 3339, or "-" if there is no time."""
     if not present:
         return "-"
     return Timestamp(seconds=timestamp.seconds).ToJsonString()
 
 
 def bytes_text(count: int | None) -> str:
-    """A number of bytes in GiB, or "?" where it is unknown."""
+    """A number of bytes in GiB, or "?" if it is unknown."""
     return "?" if count is None else f"{count / 2**30:.1f} GiB"
 
 
 def span_text(seconds: float) -> str:
-    """A span of time as people say it, in two units at the most: "4 s", "3 min", "2 h 5 min"."""
+    """A span of time as people say it, in at most two units: "4 s", "3 min", "2 h 5 min"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -141,7 +141,7 @@ def span_text(seconds: float) -> str:
 
 
 def table(grid: Grid, width: int) -> Table:
-    """The grid as a rich table that fits into `width` columns where it can."""
+    """The grid as a rich table that fits into `width` columns if it can."""
     fitting = _fitting(grid, width)
     widths = _widths(fitting)
     drawn = Table(
@@ -172,17 +172,16 @@ def table(grid: Grid, width: int) -> Table:
 
 
 def cell_text(cell: str, style: Callable[[str], str] = lambda cell: STYLES.get(cell, "")) -> Text:
-    """A cell, safe to show and in the colour of the state that it tells."""
+    """A cell, safe to show and in the colour of its state."""
     return Text(printable(cell), style=style(cell))
 
 
 def _fitting(grid: Grid, width: int) -> Grid:
-    """The grid without the optional columns that there is no room for."""
+    """The grid without the optional columns that have no room."""
     kept = list(grid.headings)
     widths = _widths(grid)
     for heading in grid.optional:
-        # What can give way is never the reason to leave another column out,
-        # unless hardly anything would be left for it.
+        # A column that can give way counts only with its least width.
         needed = sum(_least(grid, each, widths) for each in kept)
         if needed + _GAP * (len(kept) - 1) <= width:
             break
@@ -210,7 +209,7 @@ def _shortened(cell: str, width: int) -> str:
     names = printable(cell).split(", ")
     if cell_len(", ".join(names)) <= width:
         return cell
-    # The cell itself may end so.
+    # The cell may already end with "+3".
     hidden = int(names.pop()[1:]) if re.fullmatch(r"\+[0-9]+", names[-1]) else 0
     while len(names) > 1:
         names.pop()

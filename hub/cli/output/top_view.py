@@ -1,4 +1,4 @@
-"""The picture that `llm-hub top` shows: a fleet, a size and a time to lines. Pure."""
+"""The picture that `llm-hub top` shows, made of a fleet, a size and a time. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hub.cli.commands.endpoints import BACKEND_WORDS
 from hub.cli.output.grids import span_text
 from hub.cli.output.printable import printable
+from hub.cli.output.words import BACKEND_WORDS
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
@@ -23,7 +23,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.resources_pb2 import HostResources, Snapshot
 
-# From this width on the figures have bars.
+# In columns; from this width on the figures have bars.
 WIDE = 110
 
 _BAR = 7
@@ -49,7 +49,7 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to show. `trouble` says why `snapshot` is not of this moment."""
+    """What there is to show. `trouble` says why `snapshot` is out of date."""
 
     address: str
     now_ms: int
@@ -150,7 +150,7 @@ def _models(snapshot: Snapshot, width: int) -> Text:
         item = Text(f"{printable(name)} {_TIMES}{count}")
         if warm := loaded.get(name, 0):
             item.append(f" {warm} loaded", style="green")
-        # A long name must not keep shorter ones out; five columns say how many are.
+        # A long name must not keep shorter ones out; "+9" and its spaces take five columns.
         if cell_len(line.plain) + cell_len(item.plain) + 8 > width:
             left_out += 1
             continue

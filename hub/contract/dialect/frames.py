@@ -27,13 +27,17 @@ KNOWN_TYPES: Final = tuple(sorted(FRAMES))
 
 
 class ParsedFrame:
-    """A frame whose type is known and whose payload is not decoded yet."""
+    """A frame whose type is known and whose payload is not decoded yet.
 
-    __slots__ = ("_payload", "kind")
+    `unknown_fields` counts the fields that the hub does not know, once it is decoded.
+    """
+
+    __slots__ = ("_payload", "kind", "unknown_fields")
 
     def __init__(self, kind: FrameKind, payload: dict[str, object]) -> None:
         self.kind = kind
         self._payload = payload
+        self.unknown_fields = 0
 
     @property
     def type(self) -> str:
@@ -42,7 +46,9 @@ class ParsedFrame:
 
     def decode(self) -> Decoded[Message]:
         """The request, of the class `kind.rpc.request`; never raises."""
-        return _DECODERS[self.kind.type].decode(self._payload)
+        decoded = _DECODERS[self.kind.type].decode(self._payload)
+        self.unknown_fields = decoded.unknown_fields
+        return decoded
 
 
 def parse_frame(text: str | bytes) -> ParsedFrame:

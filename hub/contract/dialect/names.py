@@ -8,13 +8,13 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 
 MAX_VALUE_CHARS: Final = 50
-"""Of a value, or of a map's key, no more than this many characters are told."""
+"""How many characters of a value or of a map's key an error shows."""
 
 MAX_VIOLATIONS: Final = 64
-"""Of one message, no more violations than this are told.
+"""How many violations of one message are reported.
 
 A frame of 64 KiB holds 32,000 wrong items; a reply must not be fifty times as long
-as what it answers.
+as the frame.
 """
 
 TIMESTAMP: Final = "google.protobuf.Timestamp"
@@ -61,7 +61,7 @@ def map_path(key: str) -> str:
 
 
 def json_type(value: object) -> str:
-    """The JSON name of the value's type, as details tell it."""
+    """The JSON name of the value's type, as in the details of a violation."""
     match value:
         case None:
             return "null"
@@ -79,6 +79,20 @@ def json_type(value: object) -> str:
             return "object"
         case _:
             return type(value).__name__
+
+
+def enum_word(enum: EnumDescriptor, number: int) -> str:
+    """The word of an enum's number: "llama_cpp" for `BACKEND_LLAMA_CPP`.
+
+    The zero value is "unspecified". A number that the enum does not have, as from a
+    newer peer, is its digits.
+    """
+    return _words_by_number(enum).get(number) or str(number)
+
+
+@cache
+def _words_by_number(enum: EnumDescriptor) -> dict[int, str]:
+    return {0: "unspecified"} | {number: word for word, number in enum_words(enum).items()}
 
 
 @cache

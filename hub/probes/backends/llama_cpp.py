@@ -1,24 +1,28 @@
 """llama.cpp's llama-server, with one model or as a router over many.
 
-While it loads its model, every route answers 503 "Loading model". The model list
-needs no key where all else does, so `/props` tells whether the key is right.
+While it loads its model, most builds answer 503 "Loading model" to every route; some
+answer the list, with `meta: null`, and 503 only to `/props`. The model list needs no
+key where all else does, so `/props` tells whether the key is right.
 
-A request to `/slots` or `/metrics` is a task in the server's queue: it wakes a
-server that put its model to sleep (`--sleep-idle-seconds`), which loads it again,
-and it starts the idle time anew. `/props` and the lists do neither. So a sleeping
-server is asked for nothing more, and one that was ever seen asleep is no longer
-asked for its load at all, or it would not sleep again. As a router the server
-starts another one per model as soon as a request names the model: what names one
-is asked with `autoload=false`, and only of loaded ones that do not sleep.
+A request to `/slots`, `/metrics` or `/lora-adapters` is a task in the server's queue:
+it wakes a server that put its model to sleep (`--sleep-idle-seconds`), which loads it
+again, and it restarts the idle time. `/props` and the lists do neither. So a sleeping
+server is asked for nothing more, and one that was ever seen asleep is no longer asked
+for its load at all, or it would not sleep again. As a router the server starts another
+one per model as soon as a request names the model: a path that names one is asked with
+`autoload=false`, and only of loaded models that do not sleep.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from hub.probes import json_fields
+from hub.probes.answer import Answer, JsonValue
 from hub.probes.backends import prometheus_text
+from hub.probes.backends.capabilities import AUDIO, TOOLS, VISION, Capabilities
+from hub.probes.backends.prefix_cache import HitRatio
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import NotReady, WrongKind
-from hub.probes.probe_client import Asker, JsonValue
+from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -33,9 +37,13 @@ from llmhub.v1.endpoint_pb2 import (
 _PROCESSING = "llamacpp:requests_processing"
 _DEFERRED = "llamacpp:requests_deferred"
 _KV_CACHE = "llamacpp:kv_cache_usage_ratio"
+_PROMPT = "llamacpp:prompt_tokens_total"
+_PROMPT_CACHED = "llamacpp:prompt_tokens_cached_total"
 
 # How many loaded models of a router are asked for their slots in one probe.
 _ROUTER_SLOTS = 8
+
+_MAX_ADAPTERS = 64
 
 _STATES: dict[str, ModelState] = {
     "loaded": MODEL_STATE_LOADED,
@@ -49,36 +57,46 @@ _STATES: dict[str, ModelState] = {
 
 @dataclass(frozen=True, slots=True)
 class Props:
-    """What `/props` tells of the server itself."""
+    """What `/props` tells of the server itself, or of one model of a router."""
 
-    build: str
-    is_router: bool
-    is_sleeping: bool
-    slots: int | None
-    context: int | None
+    build: str = ""
+    is_router: bool = False
+    is_sleeping: bool = False
+    slots: int | None = None
+    context: int | None = None
+    # By the hub's word for the capability: whether the model has it.
+    capabilities: dict[str, bool | None] = field(default_factory=dict)
 
 
 class LlamaCppProber(Prober):
-    """Probes a llama-server: up to four requests; a router: three and one per loaded model."""
+    """Probes a llama-server: two to four requests; a router: three, one per loaded model."""
 
     kind = BACKEND_LLAMA_CPP
     title = "llama.cpp server"
 
-    __slots__ = ("_cadence", "_has_metrics", "_has_slots", "_may_sleep")
+    __slots__ = (
+        *("_adapters", "_cadence", "_has_metrics", "_has_slots", "_may_sleep"),
+        *("_of_models", "_prefix_cache"),
+    )
 
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._has_slots = True
         self._has_metrics = True
         self._may_sleep = False
+        self._adapters: list[str] = []
+        self._prefix_cache = HitRatio()
+        # Of a router's loaded models, by name.
+        self._of_models: dict[str, Props] = {}
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
         listed = await ask.get("/v1/models")
-        if listed.status == 503 and b"oading" in listed.body:
+        if _is_loading(listed):
             raise NotReady("is loading its model", is_loading=True)
         value = listed.json()
-        if self._cadence.due():
+        is_due = self._cadence.due()
+        if is_due:
             self._has_slots = self._has_metrics = True
         answer = await ask.get("/props")
         if answer.status in (401, 403):
@@ -86,8 +104,15 @@ class LlamaCppProber(Prober):
         props = parse_props(answer.json_or_none() if answer.ok else None)
         if props.is_router:
             return await self._probe_router(ask, props)
-        models = parse_models(value, is_sleeping=props.is_sleeping)
+        models = parse_models(value, props, is_loading=_is_loading(answer))
+        if any(model.state == MODEL_STATE_LOADING for model in models):
+            raise NotReady(
+                "is loading its model", is_loading=True, models=Sighting.of(models).models
+            )
         self._may_sleep = self._may_sleep or props.is_sleeping
+        if is_due and not self._may_sleep:
+            adapters = await ask.get("/lora-adapters")
+            self._adapters = parse_adapters(adapters.json_or_none() if adapters.ok else None)
         load = Load(slots=props.slots)
         context = props.context
         if self._has_slots and not self._may_sleep:
@@ -99,30 +124,53 @@ class LlamaCppProber(Prober):
         if self._has_metrics and not self._may_sleep:
             page = await ask.get("/metrics")
             self._has_metrics = page.ok
-            load = parse_metrics(page.body, load) if page.ok else load
+            if page.ok:
+                load = replace(
+                    parse_metrics(page.body, load),
+                    prefix_cache_hit_ratio=self._prefix_cache.count(*prompt_tokens(page.body)),
+                )
         for model in models:
+            model.adapters[:] = self._adapters
             if context is not None:
                 model.context_length = context
-        return Sighting(json_fields.shared(models), props.build, load)
+        return Sighting.of(models, props.build, load)
 
     async def _probe_router(self, ask: Asker, props: Props) -> Sighting:
         value = (await ask.get("/models")).json()
         models = parse_router(value)
         restless = never_asleep(value)
+        loaded = [
+            model
+            for model in models
+            if model.state == MODEL_STATE_LOADED and model.name in restless
+        ][:_ROUTER_SLOTS]
+        known, self._of_models = self._of_models, {}
         loads: list[Load] = []
-        for model in models:
-            if model.state != MODEL_STATE_LOADED or model.name not in restless:
-                continue
-            if len(loads) == _ROUTER_SLOTS:
-                break
-            answer = await ask.get("/slots", {"model": model.name, "autoload": "false"})
+        for model in loaded:
+            about = {"model": model.name, "autoload": "false"}
+            answer = await ask.get("/slots", about)
             slots = answer.json_or_none() if answer.ok else None
             context = context_of_slots(slots)
             if context is not None:
                 model.context_length = context
             if (load := parse_slots(slots)) is not None:
                 loads.append(load)
-        return Sighting(json_fields.shared(models), props.build, add_up(loads))
+            of_model = known.get(model.name)
+            if of_model is None:
+                answer = await ask.get("/props", about)
+                of_model = parse_props(answer.json_or_none() if answer.ok else None)
+            self._of_models[model.name] = of_model
+            capabilities = Capabilities(model.capabilities)
+            for word in model.absent_capabilities:
+                capabilities.tell(word, is_there=False)
+            for word, is_there in of_model.capabilities.items():
+                capabilities.tell(word, is_there=is_there)
+            capabilities.write(model)
+        return Sighting.of(models, props.build, add_up(loads))
+
+
+def _is_loading(answer: Answer) -> bool:
+    return answer.status == 503 and b"oading" in answer.body
 
 
 def parse_props(value: JsonValue) -> Props:
@@ -133,39 +181,60 @@ def parse_props(value: JsonValue) -> Props:
         is_sleeping=bool(json_fields.truth(value, "is_sleeping")),
         slots=json_fields.whole(value, "total_slots"),
         context=json_fields.whole(value, "default_generation_settings", "n_ctx") or None,
+        capabilities={
+            TOOLS: json_fields.truth(value, "chat_template_caps", "supports_tools"),
+            VISION: json_fields.truth(value, "modalities", "vision"),
+            AUDIO: json_fields.truth(value, "modalities", "audio"),
+        },
     )
 
 
-def parse_models(value: JsonValue, *, is_sleeping: bool = False) -> list[Model]:
-    """Parses `/v1/models` of a server with one model: loaded unless the server sleeps.
+def parse_models(
+    value: JsonValue,
+    props: Props = Props(),
+    *,
+    is_loading: bool = False,
+) -> list[Model]:
+    """Parses `/v1/models` of a server with one model.
 
-    The context is the one in force where the list tells it, as newer builds do,
-    else the one that the model was trained for. Raises WrongKind where there is
-    no list or it is another's.
+    The model is loaded unless the server sleeps or is still loading, which `meta: null`
+    tells too. The context is the one in force where the list tells it, as newer builds
+    do, else the one that the model was trained for. Raises WrongKind where there is no
+    list or it is another's.
     """
     found = json_fields.items(value, "data")
     if found is None or (
         found and not any(json_fields.text(entry, "owned_by") == "llamacpp" for entry in found)
     ):
         raise WrongKind("answered /v1/models without llama.cpp's list of models")
+    words = {
+        json_fields.model_name(entry, "name", "model"): json_fields.words(entry, "capabilities")
+        for entry in json_fields.items(value, "models") or ()
+    }
     models = []
     for entry in found:
         if name := json_fields.model_name(entry, "id"):
+            state = MODEL_STATE_LOADED
+            if props.is_sleeping:
+                state = MODEL_STATE_AVAILABLE
+            elif is_loading or _has_null_meta(entry):
+                state = MODEL_STATE_LOADING
             parameters = json_fields.whole(entry, "meta", "n_params")
-            models.append(
-                json_fields.model(
-                    name,
-                    state=MODEL_STATE_AVAILABLE if is_sleeping else MODEL_STATE_LOADED,
-                    size_bytes=json_fields.whole(entry, "meta", "size"),
-                    parameter_size=parameter_words(parameters),
-                    quantization=json_fields.text(entry, "meta", "ftype").removeprefix(
-                        "(guessed) "
-                    ),
-                    context_length=json_fields.whole(entry, "meta", "n_ctx")
-                    or json_fields.whole(entry, "meta", "n_ctx_train")
-                    or None,
-                )
+            model = json_fields.model(
+                name,
+                state=state,
+                size_bytes=json_fields.whole(entry, "meta", "size"),
+                parameter_size=parameter_words(parameters),
+                quantization=json_fields.text(entry, "meta", "ftype").removeprefix("(guessed) "),
+                context_length=json_fields.whole(entry, "meta", "n_ctx")
+                or json_fields.whole(entry, "meta", "n_ctx_train")
+                or None,
             )
+            capabilities = _capabilities(entry, words.get(name, []))
+            for word, is_there in props.capabilities.items():
+                capabilities.tell(word, is_there=is_there)
+            capabilities.write(model)
+            models.append(model)
     return json_fields.by_name(models)
 
 
@@ -181,15 +250,50 @@ def parse_router(value: JsonValue) -> list[Model]:
     for entry in found:
         if name := json_fields.model_name(entry, "id", "name"):
             state = _STATES.get(json_fields.text(entry, "status", "value"), MODEL_STATE_UNSPECIFIED)
-            models.append(
-                json_fields.model(
-                    name,
-                    state=state,
-                    size_bytes=json_fields.whole(entry, "meta", "size"),
-                    context_length=json_fields.whole(entry, "meta", "n_ctx_train") or None,
-                )
+            model = json_fields.model(
+                name,
+                state=state,
+                size_bytes=json_fields.whole(entry, "meta", "size"),
+                parameter_size=parameter_words(json_fields.whole(entry, "meta", "n_params")),
+                context_length=json_fields.whole(entry, "meta", "n_ctx_train") or None,
             )
+            _capabilities(entry, []).write(model)
+            models.append(model)
     return json_fields.by_name(models)
+
+
+def parse_adapters(value: JsonValue) -> list[str]:
+    """Parses `/lora-adapters`: the names of the adapters' files, without path and ending.
+
+    An adapter that the server loaded but does not apply by itself (scale 0) is among
+    them: a request may apply it.
+    """
+    found = value if isinstance(value, list) else []
+    paths = [json_fields.text(entry, "path", limit=4096) for entry in found[:_MAX_ADAPTERS]]
+    names = [path.replace("\\", "/").rpartition("/")[2].removesuffix(".gguf") for path in paths]
+    return [name[: json_fields.MAX_TEXT] for name in names if name]
+
+
+def prompt_tokens(page: bytes) -> tuple[float | None, float | None]:
+    """Reads from `/metrics` how many prompt tokens came, and how many of them were cached."""
+    found = prometheus_text.gauges(page, (_PROMPT, _PROMPT_CACHED))
+    processed, cached = found.get(_PROMPT), found.get(_PROMPT_CACHED)
+    if processed is None or cached is None:
+        return None, None
+    return processed + cached, cached
+
+
+def _has_null_meta(entry: JsonValue) -> bool:
+    return isinstance(entry, dict) and "meta" in entry and entry["meta"] is None
+
+
+def _capabilities(entry: JsonValue, words: list[str]) -> Capabilities:
+    capabilities = Capabilities(words)
+    modalities = json_fields.items(entry, "architecture", "input_modalities")
+    if modalities is not None:
+        capabilities.tell(VISION, is_there="image" in modalities)
+        capabilities.tell(AUDIO, is_there="audio" in modalities)
+    return capabilities
 
 
 def never_asleep(value: JsonValue) -> set[str]:
@@ -221,7 +325,7 @@ def parse_slots(value: JsonValue) -> Load | None:
 
 
 def parse_metrics(page: bytes, slots: Load) -> Load:
-    """Parses `/metrics`, adding to what the slots told; their count of running ones wins."""
+    """Parses `/metrics`, adding to the slots' figures, whose running count wins."""
     found = prometheus_text.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
     if not found:
         return slots

@@ -5,9 +5,11 @@ shape of the list decides, not the status. It tells neither version nor load.
 """
 
 from hub.probes import json_fields
+from hub.probes.answer import JsonValue
+from hub.probes.backends.capabilities import COMPLETION, EMBEDDING, TOOLS, VISION, Capabilities
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker, JsonValue
+from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LM_STUDIO,
     MODEL_STATE_AVAILABLE,
@@ -15,8 +17,13 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 
-_CAPABILITIES = {"llm": "completion", "vlm": "vision", "embedding": "embedding"}
-_CAPABILITIES["embeddings"] = "embedding"
+# What a model of each type can do and cannot.
+_TYPES: dict[str, dict[str, bool]] = {
+    "llm": {COMPLETION: True, EMBEDDING: False},
+    "vlm": {COMPLETION: True, VISION: True, EMBEDDING: False},
+    "embedding": {EMBEDDING: True, COMPLETION: False},
+    "embeddings": {EMBEDDING: True, COMPLETION: False},
+}
 
 
 class LmStudioProber(Prober):
@@ -40,10 +47,10 @@ class LmStudioProber(Prober):
             models = parse_v1(answer.json_or_none())
             if models is not None:
                 self._is_old = False
-                return Sighting(json_fields.shared(models))
+                return Sighting.of(models)
         models = parse_v0((await ask.get("/api/v0/models")).json())
         self._is_old = True
-        return Sighting(json_fields.shared(models))
+        return Sighting.of(models)
 
 
 def parse_v1(value: JsonValue) -> list[Model] | None:
@@ -61,6 +68,7 @@ def parse_v1(value: JsonValue) -> list[Model] | None:
             for instance in instances
             if (size := json_fields.whole(instance, "config", "context_length"))
         ]
+        capabilities = _capabilities_v1(entry)
         greatest = json_fields.whole(entry, "max_context_length") or None
         models.append(
             json_fields.model(
@@ -73,7 +81,8 @@ def parse_v1(value: JsonValue) -> list[Model] | None:
                 or json_fields.text(entry, "quantization"),
                 # Requests may land on any instance, so the smallest is what is sure.
                 context_length=min(contexts) if contexts else greatest,
-                capabilities=_capabilities_v1(entry),
+                capabilities=capabilities.present,
+                absent_capabilities=capabilities.absent,
             )
         )
     return json_fields.by_name(models)
@@ -87,6 +96,7 @@ def parse_v0(value: JsonValue) -> list[Model]:
     models = []
     for entry in found:
         if name := json_fields.model_name(entry, "id"):
+            capabilities = _capabilities_v0(entry)
             is_loaded = json_fields.text(entry, "state") == "loaded"
             in_force = json_fields.whole(entry, "loaded_context_length") if is_loaded else None
             models.append(
@@ -98,21 +108,29 @@ def parse_v0(value: JsonValue) -> list[Model]:
                     context_length=in_force
                     or json_fields.whole(entry, "max_context_length")
                     or None,
-                    capabilities=_by_type(entry) + json_fields.words(entry, "capabilities"),
+                    capabilities=capabilities.present,
+                    absent_capabilities=capabilities.absent,
                 )
             )
     return json_fields.by_name(models)
 
 
-def _by_type(entry: JsonValue) -> list[str]:
-    word = _CAPABILITIES.get(json_fields.text(entry, "type"))
-    return [word] if word else []
+def _of_type(entry: JsonValue) -> Capabilities:
+    capabilities = Capabilities()
+    for word, is_there in _TYPES.get(json_fields.text(entry, "type"), {}).items():
+        capabilities.tell(word, is_there=is_there)
+    return capabilities
 
 
-def _capabilities_v1(entry: JsonValue) -> list[str]:
-    found = _by_type(entry)
-    if json_fields.truth(entry, "capabilities", "vision"):
-        found.append("vision")
-    if json_fields.truth(entry, "capabilities", "trained_for_tool_use"):
-        found.append("tools")
-    return list(dict.fromkeys(found))
+def _capabilities_v1(entry: JsonValue) -> Capabilities:
+    capabilities = _of_type(entry)
+    for word, member in ((VISION, "vision"), (TOOLS, "trained_for_tool_use")):
+        capabilities.tell(word, is_there=json_fields.truth(entry, "capabilities", member))
+    return capabilities
+
+
+def _capabilities_v0(entry: JsonValue) -> Capabilities:
+    capabilities = _of_type(entry)
+    for word in json_fields.words(entry, "capabilities"):
+        capabilities.tell(word, is_there=True)
+    return capabilities

@@ -1,8 +1,8 @@
 """The model list of the OpenAI API, `GET /v1/models`, which most servers share."""
 
 from hub.probes import json_fields
+from hub.probes.answer import JsonValue
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import JsonValue
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_UNSPECIFIED, Model, ModelState
 
 
@@ -11,8 +11,9 @@ def parse_list(
 ) -> list[Model]:
     """Parses `/v1/models`, every model in the given state, sorted by name.
 
-    With `owner`, at least one model must have it as `owned_by`, unless there are
-    none. Raises WrongKind for another owner or no list.
+    A LoRA adapter is a model whose `parent` names its base. With `owner`, at least
+    one model must have it as `owned_by`, unless the list is empty. Raises WrongKind
+    for another owner or no list.
     """
     found = json_fields.items(value, "data")
     if found is None:
@@ -24,6 +25,13 @@ def parse_list(
     models = []
     for entry in found:
         if name := json_fields.model_name(entry, "id"):
-            context_length = json_fields.whole(entry, "max_model_len") or None
-            models.append(json_fields.model(name, state=state, context_length=context_length))
+            base = json_fields.model_name(entry, "parent")
+            models.append(
+                json_fields.model(
+                    name,
+                    state=state,
+                    context_length=json_fields.whole(entry, "max_model_len") or None,
+                    base=base if base != name else "",
+                )
+            )
     return json_fields.by_name(models)

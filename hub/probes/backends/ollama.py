@@ -1,23 +1,28 @@
-"""Ollama, by its native API: `/api/version`, `/api/tags` (on disk), `/api/ps` (in memory).
+"""Ollama, by its native API: `/api/tags` (on disk), `/api/ps` (in memory), `/api/version`.
 
-Facts from Ollama's docs/api.md. `/api/version` is what tells an Ollama from the
-servers that imitate its model list (llama.cpp answers `/api/tags` too). It is
-asked every tenth probe, and in every one where `/api/ps` is missing, as it was
-before 0.1.38. What is in memory is asked in every probe; what is on disk, which
-changes rarely, in every other, and whenever what is in memory has changed. So a
-probe costs one and a half requests; requests are most of what probes cost.
+Facts from Ollama's docs/api.md. The version is asked every tenth probe, and whenever
+the probe had to open a new connection: the server may have been replaced. What is in
+memory is asked in every probe; what is on disk, which changes rarely, in every other,
+and whenever what is in memory has changed. So a probe costs one and a half requests;
+requests are most of what probes cost.
+
+`/api/tags` of most versions tells neither capabilities nor the trained context. Each
+model is looked up once per digest by `/api/show` (`hub.probes.backends.ollama_show`).
+`/api/ps` lists a model that is being loaded just as a loaded one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.probes import json_fields
+from hub.probes.answer import Answer, JsonValue
+from hub.probes.backends.ollama_show import Lookup, learned
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import BadAnswer, WrongKind
-from hub.probes.probe_client import Answer, Asker, JsonValue
+from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
@@ -45,41 +50,53 @@ class OllamaProber(Prober):
     kind = BACKEND_OLLAMA
     title = "Ollama"
 
-    __slots__ = ("_cadence", "_models", "_ps", "_skips_tags", "_tags", "_version")
+    __slots__ = ("_cadence", "_lookup", "_ps", "_seen", "_skips_tags", "_tags", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
+        self._lookup = Lookup()
         self._version = ""
         # The same answers are the same models: a fleet changes rarely, and the
         # registry need not compare a tuple that it has already.
         self._tags = self._ps = b""
         self._skips_tags = False
-        self._models: tuple[Model, ...] = ()
+        self._seen = Sighting(())
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
-        if self._cadence.due():
-            await self._ask_version(ask)
         running = await ask.get("/api/ps")
-        if running.status == 404:
-            tags = await ask.get("/api/tags")
-            models = parse_tags(tags.json())
+        has_ps = running.status != 404
+        # Without /api/ps (before 0.1.38) the version is what tells an Ollama.
+        if self._cadence.due() or ask.has_connected or not has_ps:
             await self._ask_version(ask)
-            return Sighting(json_fields.shared(models), self._version)
-        ps_digest = _digest(running.require_ok())
-        # Somebody who waits for this probe wants all of it.
-        if self._skips_tags and ps_digest == self._ps and not ask.is_asked:
+        ps_digest = _digest(running.require_ok()) if has_ps else b""
+        if (
+            self._skips_tags
+            and ps_digest == self._ps
+            and not self._seen.has_more
+            # A caller that waits for this probe wants all of it.
+            and not ask.is_asked
+        ):
             self._skips_tags = False
-            return Sighting(self._models, self._version)
+            return self._again()
         tags = (await ask.get("/api/tags")).require_ok()
+        self._skips_tags = has_ps
         tags_digest = _digest(tags)
-        if (tags_digest, ps_digest) != (self._tags, self._ps):
-            self._models = json_fields.shared(
-                merge(parse_tags(tags.json()), parse_ps(running.json()))
-            )
-            self._tags, self._ps = tags_digest, ps_digest
-        self._skips_tags = True
-        return Sighting(self._models, self._version)
+        is_same = (tags_digest, ps_digest) == (self._tags, self._ps)
+        if is_same and not self._seen.has_more and not self._lookup.is_due():
+            return self._again()
+        models = parse_tags(tags.json())
+        if has_ps:
+            models = merge(models, parse_ps(running.json()))
+        has_more = await self._lookup.ask_about(ask, models)
+        for model in models:
+            learned(model, ask.facts.get(ask.target.id, model.digest))
+        self._seen = Sighting.of(models, self._version, has_more=has_more)
+        self._tags, self._ps = tags_digest, ps_digest
+        return self._seen
+
+    def _again(self) -> Sighting:
+        return replace(self._seen, version=self._version, has_more=False)
 
     async def _ask_version(self, ask: Asker) -> None:
         answer = await ask.get("/api/version")
@@ -94,7 +111,7 @@ def _digest(answer: Answer) -> bytes:
 
 
 def version_of(answer: Answer) -> str:
-    """Returns the version that an Ollama gives at `/api/version`; "" from any other server."""
+    """Returns the version that a server tells at `/api/version`, as Ollama does; else ""."""
     if not answer.ok:
         return ""
     return json_fields.text(answer.json_or_none(), "version", limit=json_fields.MAX_VERSION)
@@ -185,6 +202,7 @@ def _on_disk(item: JsonValue) -> Model | None:
         quantization=json_fields.text(item, "details", "quantization_level"),
         context_length=json_fields.whole(item, "details", "context_length") or None,
         capabilities=capabilities,
+        are_capabilities_known=json_fields.items(item, "capabilities") is not None,
     )
 
 

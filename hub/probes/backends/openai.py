@@ -1,6 +1,5 @@
 """Any server with an OpenAI-compatible model list: all it tells is the names."""
 
-from hub.probes import json_fields
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.probe_client import Asker
@@ -17,4 +16,4 @@ class OpenAiProber(Prober):
 
     async def probe(self, ask: Asker) -> Sighting:
         """See `Prober`."""
-        return Sighting(json_fields.shared(parse_list((await ask.get("/v1/models")).json())))
+        return Sighting.of(parse_list((await ask.get("/v1/models")).json()))

@@ -1,31 +1,62 @@
 """What every kind of inference server has in common for a probe."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from hub.probes import json_fields
 from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
-from llmhub.v1.endpoint_pb2 import Backend, Model
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Backend, Model
 
-# Facts that do not change while a server runs are asked again every tenth probe.
-PROBES_PER_STATIC_FACT = 10
+PROBES_PER_STATIC_FACT: Final = 10
+"""Facts that do not change while a server runs are asked again every tenth probe."""
+
+MAX_MODELS_BYTES: Final = 256 * 1024
+"""What the models of one endpoint may take on the wire; the rest is left out.
+
+A snapshot holds every endpoint, so one server with thousands of rich models would make
+the answers to all callers larger than their clients accept.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one successful probe saw; `load` None where the kind does not tell."""
+    """What one successful probe saw.
+
+    `load` is None where the backend does not tell. `omitted` counts the models that
+    were left out because of MAX_MODELS_BYTES. `has_more` asks for another look soon:
+    the server has facts to tell that this probe had no room for.
+    """
 
     models: tuple[Model, ...]
     version: str = ""
     load: Load | None = None
+    omitted: int = 0
+    has_more: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        models: Iterable[Model],
+        version: str = "",
+        load: Load | None = None,
+        *,
+        has_more: bool = False,
+    ) -> "Sighting":
+        """A sighting of models that this probe has parsed, within the bounds."""
+        parsed = list(models)
+        kept = bounded(parsed)
+        shared = json_fields.shared(kept)
+        return cls(shared, version, load, len(parsed) - len(kept), has_more)
 
 
 class Prober(ABC):
     """Probes one endpoint, and remembers what it need not ask every time.
 
-    One per endpoint, made anew when the endpoint fails to answer or changes its
-    kind. A probe only reads: it runs no inference and makes no model load.
+    One per endpoint; a new one is made when the endpoint fails to answer or changes
+    its kind. A probe only reads: it runs no inference and makes no model load.
     """
 
     kind: ClassVar[Backend]
@@ -47,13 +78,29 @@ class Cadence:
         self._left = 0
 
     def due(self) -> bool:
-        """Counts one probe; True where its static facts are to be asked."""
+        """Counts one probe; True if its static facts are to be asked."""
         if self._left == 0:
             self._left = PROBES_PER_STATIC_FACT - 1
             return True
         self._left -= 1
         return False
 
-    def reset(self) -> None:
-        """Makes the static facts due at the next probe."""
-        self._left = 0
+
+def bounded(models: list[Model]) -> list[Model]:
+    """Returns the models, in their order, as far as MAX_MODELS_BYTES reaches.
+
+    Models in memory, and those on their way there, come before those on disk.
+    """
+    sizes = [model.ByteSize() for model in models]
+    if sum(sizes) <= MAX_MODELS_BYTES:
+        return models
+    is_ready = (MODEL_STATE_LOADED, MODEL_STATE_LOADING)
+    order = sorted(range(len(models)), key=lambda index: models[index].state not in is_ready)
+    left = MAX_MODELS_BYTES
+    kept = set()
+    for index in order:
+        if sizes[index] > left:
+            break
+        left -= sizes[index]
+        kept.add(index)
+    return [model for index, model in enumerate(models) if index in kept]

@@ -2,16 +2,26 @@
 
 Some versions generate a token on `/health`, so it is never asked: `/v1/models`
 tells as well whether the server is up. `/v1/loads` is newer than `/get_load`
-and may be missing. The version stands in `/get_server_info` (later
-`/server_info`) among hundreds of settings: asked every tenth probe.
+and may be missing; then `/metrics` tells the load, if the server was started with
+`--enable-metrics`. The version stands in `/get_server_info` (later `/server_info`)
+among hundreds of settings: asked every tenth probe. A LoRA adapter is listed as a model
+whose `parent` is its base. It does not report
+capabilities.
 """
 
 from hub.probes import json_fields
+from hub.probes.answer import JsonValue
+from hub.probes.backends import prometheus_text
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
-from hub.probes.probe_client import Asker, JsonValue
+from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_SGLANG, MODEL_STATE_LOADED
+
+_RUNNING = "sglang:num_running_reqs"
+_WAITING = "sglang:num_queue_reqs"
+_KV_CACHE = "sglang:token_usage"
+_HIT_RATE = "sglang:cache_hit_rate"
 
 
 class SglangProber(Prober):
@@ -20,11 +30,12 @@ class SglangProber(Prober):
     kind = BACKEND_SGLANG
     title = "SGLang"
 
-    __slots__ = ("_cadence", "_has_loads", "_version")
+    __slots__ = ("_cadence", "_has_loads", "_has_metrics", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._has_loads = True
+        self._has_metrics = True
         self._version = ""
 
     async def probe(self, ask: Asker) -> Sighting:
@@ -32,7 +43,7 @@ class SglangProber(Prober):
         listed = (await ask.get("/v1/models")).json()
         models = parse_list(listed, owner="sglang", state=MODEL_STATE_LOADED)
         if self._cadence.due():
-            self._has_loads = True
+            self._has_loads = self._has_metrics = True
             await self._ask_version(ask)
         load = None
         if self._has_loads:
@@ -45,7 +56,11 @@ class SglangProber(Prober):
                     json_fields.text(value, "version", limit=json_fields.MAX_VERSION)
                     or self._version
                 )
-        return Sighting(json_fields.shared(models), self._version, load)
+        if not self._has_loads and self._has_metrics:
+            page = await ask.get("/metrics")
+            self._has_metrics = page.ok
+            load = parse_metrics(page.body) if page.ok else None
+        return Sighting.of(models, self._version, load)
 
     async def _ask_version(self, ask: Asker) -> None:
         for path in ("/get_server_info", "/server_info"):
@@ -58,19 +73,43 @@ class SglangProber(Prober):
 
 
 def parse_loads(value: JsonValue) -> Load | None:
-    """Parses `/v1/loads`: sums over the data-parallel ranks, the mean use of the cache."""
+    """Parses `/v1/loads`: sums of counts over the data-parallel ranks, means of ratios."""
     found = json_fields.items(value, "loads")
     if not found:
         return None
-    running = [
-        n for rank in found if (n := json_fields.whole(rank, "num_running_reqs")) is not None
-    ]
-    waiting = [
-        n for rank in found if (n := json_fields.whole(rank, "num_waiting_reqs")) is not None
-    ]
-    used = [u for rank in found if (u := json_fields.ratio(rank, "token_usage")) is not None]
     return Load(
-        running=sum(running) if running else None,
-        waiting=sum(waiting) if waiting else None,
-        kv_cache_used_ratio=sum(used) / len(used) if used else None,
+        running=_sum(found, "num_running_reqs"),
+        waiting=_sum(found, "num_waiting_reqs"),
+        slots=_sum(found, "max_running_requests"),
+        kv_cache_used_ratio=_mean(found, "token_usage"),
+        prefix_cache_hit_ratio=_mean(found, "cache_hit_rate"),
     )
+
+
+def parse_metrics(page: bytes) -> Load | None:
+    """Parses `/metrics`; None where it has none of SGLang's gauges."""
+    found = prometheus_text.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _HIT_RATE))
+    if not found:
+        return None
+
+    def mean(name: str) -> float | None:
+        total = found.get(name)
+        series = max(1, prometheus_text.series(page, name))
+        return prometheus_text.share(total / series if total is not None else None)
+
+    return Load(
+        running=prometheus_text.count(found.get(_RUNNING)),
+        waiting=prometheus_text.count(found.get(_WAITING)),
+        kv_cache_used_ratio=mean(_KV_CACHE),
+        prefix_cache_hit_ratio=mean(_HIT_RATE),
+    )
+
+
+def _sum(ranks: list[JsonValue], key: str) -> int | None:
+    figures = [count for rank in ranks if (count := json_fields.whole(rank, key)) is not None]
+    return sum(figures) if figures else None
+
+
+def _mean(ranks: list[JsonValue], key: str) -> float | None:
+    figures = [ratio for rank in ranks if (ratio := json_fields.ratio(rank, key)) is not None]
+    return sum(figures) / len(figures) if figures else None

@@ -2,13 +2,18 @@
 
 `/health` is 503 when the engine has died; `/version`, `/health` and `/metrics`
 need no key, `/v1/models` does. What is listed is loaded, unless the server
-sleeps: `/is_sleeping` is there only in its development mode, so whether to ask
-it is found out with the version, every tenth probe.
+sleeps: `/is_sleeping` is there only in its development mode, so whether to ask it is
+found out every tenth probe. Then the version is asked too, and whenever the probe had
+to open a new connection. A LoRA adapter is listed as a model whose `parent` is its base.
+It does not report capabilities.
 """
+
+from dataclasses import replace
 
 from hub.probes import json_fields
 from hub.probes.backends import prometheus_text
 from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.prefix_cache import HitRatio
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import NotReady
 from hub.probes.probe_client import Asker
@@ -23,6 +28,8 @@ _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
 _KV_CACHE = "vllm:kv_cache_usage_perc"
 _KV_CACHE_OLD = "vllm:gpu_cache_usage_perc"
+_PREFIX_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+_PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
 
 
 class VllmProber(Prober):
@@ -31,11 +38,12 @@ class VllmProber(Prober):
     kind = BACKEND_VLLM
     title = "vLLM"
 
-    __slots__ = ("_cadence", "_can_sleep", "_version")
+    __slots__ = ("_cadence", "_can_sleep", "_prefix_cache", "_version")
 
     def __init__(self) -> None:
         self._cadence = Cadence()
         self._can_sleep = True
+        self._prefix_cache = HitRatio()
         self._version = ""
 
     async def probe(self, ask: Asker) -> Sighting:
@@ -44,8 +52,9 @@ class VllmProber(Prober):
         if health.status == 503:
             raise NotReady("its engine is dead (503 to /health)")
         health.require_ok()
-        if self._cadence.due():
-            self._can_sleep = True
+        is_due = self._cadence.due()
+        self._can_sleep = self._can_sleep or is_due
+        if is_due or ask.has_connected:
             version = await ask.get("/version")
             if version.ok:
                 self._version = json_fields.text(
@@ -56,7 +65,10 @@ class VllmProber(Prober):
         models = parse_list(listed, owner="vllm", state=state)
         page = await ask.get("/metrics")
         load = parse_metrics(page.body) if page.ok else None
-        return Sighting(json_fields.shared(models), self._version, load)
+        if load is not None:
+            ratio = self._prefix_cache.count(*prefix_tokens(page.body))
+            load = replace(load, prefix_cache_hit_ratio=ratio)
+        return Sighting.of(models, self._version, load)
 
     async def _sleeps(self, ask: Asker) -> bool:
         if not self._can_sleep:
@@ -64,6 +76,14 @@ class VllmProber(Prober):
         answer = await ask.get("/is_sleeping")
         self._can_sleep = answer.ok
         return answer.ok and bool(json_fields.truth(answer.json_or_none(), "is_sleeping"))
+
+
+def prefix_tokens(page: bytes) -> tuple[float | None, float | None]:
+    """Reads from `/metrics` how many prompt tokens came, and how many of them were cached."""
+    found = prometheus_text.gauges(page, _PREFIX_QUERIES + _PREFIX_HITS)
+    queries = [found[name] for name in _PREFIX_QUERIES if name in found]
+    hits = [found[name] for name in _PREFIX_HITS if name in found]
+    return (queries[0], hits[0]) if queries and hits else (None, None)
 
 
 def parse_metrics(page: bytes) -> Load | None:

@@ -1,9 +1,8 @@
-"""Flap damping: whose probes change their outcome too often to be trusted. Pure.
+"""Flap damping: marks endpoints whose probes change their outcome too often. Pure.
 
-Outcomes are counted, not statuses: an endpoint that fails every other probe never
-misses often enough in a row to become unhealthy, and is as little to be trusted
-as one that goes down and up. The mark does not change the status, which goes on
-to say what the probes say; it is for whoever chooses among endpoints.
+Outcomes count, not statuses: an endpoint that fails every other probe never fails often
+enough in a row to become unhealthy, but cannot be trusted either. The mark does not
+change the status, which still says what the probes say; it helps to choose an endpoint.
 """
 
 from collections import deque
@@ -11,25 +10,25 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Why an endpoint is not trusted, and from when on it is again."""
+class FlapMark:
+    """Why an endpoint is not trusted, and when it will be trusted again."""
 
     reason: str
     trusted_at_ms: int
 
 
 @dataclass(slots=True, eq=False)
-class _Record:
+class _Outcomes:
     changes_ms: deque[int]
     trusted_at_ms: int | None = None
     reason: str = field(default="")
 
 
 class Damper:
-    """Remembers the changes of those that changed lately.
+    """Stores the recent changes of outcome of each endpoint.
 
-    As many as `changes` of them within `window_ms` make an endpoint flapping, until
-    it has been steady for `hold_ms`. A steady fleet takes no memory.
+    An endpoint is flapping after `changes` of them within `window_ms`, until it has been
+    steady for `hold_ms`. A steady fleet takes no memory.
     """
 
     def __init__(self, *, changes: int, window_ms: int, hold_ms: int) -> None:
@@ -38,19 +37,19 @@ class Damper:
         self._changes = changes
         self._window_ms = window_ms
         self._hold_ms = hold_ms
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, _Outcomes] = {}
 
     def __len__(self) -> int:
-        """How many endpoints have changed lately."""
+        """The number of endpoints with recent changes."""
         return len(self._records)
 
-    def judge(self, id_: str, now_ms: int, *, changed: bool) -> Verdict | None:
-        """The verdict after a probe; `changed`: its outcome is not that of the last one."""
+    def judge(self, id_: str, now_ms: int, *, changed: bool) -> FlapMark | None:
+        """The mark after a probe, or None; `changed`: its outcome differs from the last one's."""
         record = self._records.get(id_)
         if record is None:
             if not changed:
                 return None
-            record = self._records[id_] = _Record(deque(maxlen=self._changes))
+            record = self._records[id_] = _Outcomes(deque(maxlen=self._changes))
         if changed:
             self._count(record, now_ms)
         if record.trusted_at_ms is not None and now_ms >= record.trusted_at_ms:
@@ -60,13 +59,13 @@ class Damper:
             if record.changes_ms[-1] <= now_ms - self._window_ms:
                 del self._records[id_]
             return None
-        return Verdict(record.reason, record.trusted_at_ms)
+        return FlapMark(record.reason, record.trusted_at_ms)
 
     def forget(self, id_: str) -> None:
         """Forgets an endpoint."""
         self._records.pop(id_, None)
 
-    def _count(self, record: _Record, now_ms: int) -> None:
+    def _count(self, record: _Outcomes, now_ms: int) -> None:
         changes = record.changes_ms
         changes.append(now_ms)
         spread_ms = now_ms - changes[0]

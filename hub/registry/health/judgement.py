@@ -1,4 +1,4 @@
-"""The fleet's health: what each observation means in the light of all others. Pure.
+"""The fleet's health: what each observation means, given all the others. Pure.
 
 observation ─► preservation   may a healthy endpoint fall now?
             ─► liveness       status, facts, fault
@@ -7,8 +7,9 @@ observation ─► preservation   may a healthy endpoint fall now?
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
+from hub.base.settings import FlappingSettings, PreservationSettings, ProbeSettings
 from hub.base.timestamps import to_ms, to_timestamp
 from hub.registry.health import preservation, status
 from hub.registry.health.flapping import Damper
@@ -24,63 +25,55 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.frame_pb2 import ReportEndpointRequest
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSettings:
-    """When the fleet's probes are believed; times in milliseconds.
-
-    See the settings `probes`, `flapping` and `preservation` (docs/configuration.md).
-    """
-
-    unhealthy_after: int = 2
-    interval_ms: int = 30_000
-    flap_changes: int = 6
-    flap_window_ms: int = 600_000
-    flap_hold_ms: int = 300_000
-    preserve_share: float = 0.5
-    preserve_least: int = 5
-    preserve_confirm_ms: int = 300_000
+_PROBES: Final = ProbeSettings()
+_FLAPPING: Final = FlappingSettings()
+_PRESERVATION: Final = PreservationSettings()
 
 
-class Health:
-    """Judges observations; knows of each endpoint what its message does not say."""
+class FleetHealth:
+    """Judges observations; stores about each endpoint what its message does not say."""
 
-    def __init__(self, settings: HealthSettings) -> None:
-        self._unhealthy_after = settings.unhealthy_after
+    def __init__(
+        self,
+        probes: ProbeSettings = _PROBES,
+        flapping: FlappingSettings = _FLAPPING,
+        preservation: PreservationSettings = _PRESERVATION,
+    ) -> None:
+        self._unhealthy_after = probes.unhealthy_after
         self._damper = Damper(
-            changes=settings.flap_changes,
-            window_ms=settings.flap_window_ms,
-            hold_ms=settings.flap_hold_ms,
+            changes=flapping.changes,
+            window_ms=round(flapping.window_s * 1000),
+            hold_ms=round(flapping.hold_s * 1000),
         )
         self._preservation = Preservation(
-            share=settings.preserve_share,
-            least=settings.preserve_least,
-            interval_ms=settings.interval_ms,
-            confirm_ms=settings.preserve_confirm_ms,
+            share=preservation.share,
+            least=preservation.min_endpoints,
+            interval_ms=round(probes.interval_s * 1000),
+            confirm_ms=round(preservation.confirm_s * 1000),
         )
         self._load_times = LoadTimes()
-        # The models as each endpoint's probe saw them last: the same tuple means that
-        # nothing has changed, and nothing need be compared.
+        # The models that each endpoint's last probe saw: if the next one returns the same
+        # tuple, nothing has changed and nothing needs to be compared.
         self._models: dict[str, Sequence[Model]] = {}
 
     @property
     def preservation_state(self) -> preservation.State:
-        """Whether the hub mistrusts what its probes show."""
+        """Whether the hub mistrusts its probes."""
         return self._preservation.state
 
     @property
     def freezes(self) -> int:
-        """How often the hub has begun to mistrust its probes."""
+        """How often the hub has started to mistrust its probes."""
         return self._preservation.freezes
 
-    def preservation(self, healthy: int, now_ms: int) -> preservation.Report:
-        """How things stand now, of so many endpoints that are healthy."""
+    def preservation(self, healthy: int, now_ms: int) -> preservation.PreservationReport:
+        """The current state of self-preservation, with `healthy` healthy endpoints."""
         return self._preservation.report(healthy, now_ms)
 
     def observe(self, endpoint: Endpoint, seen: Observation, healthy: int) -> bool:
-        """Writes what a probe saw into an endpoint, of a fleet with so many healthy.
+        """Writes the outcome of a probe into an endpoint; `healthy` is the number of healthy ones.
 
-        Returns whether watchers care.
+        Returns whether the change is an event for watchers.
         """
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
@@ -112,7 +105,7 @@ class Health:
         ends_ms: int,
         now_ms: int,
     ) -> bool:
-        """Writes what a sidecar sees until `ends_ms` into an endpoint; as `observe`."""
+        """Writes a sidecar's report, valid until `ends_ms`, into an endpoint. Like `observe`."""
         view = SidecarView(agent_id=agent_id, error=report.error, version=report.version)
         if report.HasField("reachable"):
             view.reachable = report.reachable
@@ -121,7 +114,7 @@ class Health:
         for model in report.models:
             if model.HasField("expected_load"):
                 took_ms = model.expected_load.ToMilliseconds()
-                self._load_times.told(endpoint.id, model.name, took_ms)
+                self._load_times.measured(endpoint.id, model.name, took_ms)
         models = None
         if report.models:
             first = {model.name: model for model in reversed(report.models)}
@@ -131,20 +124,20 @@ class Health:
         return status.see(endpoint, view, backend=report.backend, models=models)
 
     def forget(self, id_: str) -> None:
-        """Forgets an endpoint that is gone, or is another server from now on."""
+        """Forgets an endpoint that was removed or is now another server."""
         self._damper.forget(id_)
         self._preservation.recovered(id_)
         self._load_times.forget(id_)
         self._models.pop(id_, None)
 
     def pause(self, id_: str) -> None:
-        """Takes notice that an endpoint is not probed any more: it fails no longer."""
+        """An endpoint is no longer probed, so it no longer counts as failing."""
         self._preservation.recovered(id_)
 
     def _news_of_models(
         self, id_: str, seen: Observation, before_ms: int | None
     ) -> Sequence[Model] | None:
-        """The models to write into the endpoint; None where they are there already."""
+        """The models to write into the endpoint; None if they are there already."""
         models = seen.models
         known = self._models.get(id_)
         if models is not None and models is known:
@@ -173,18 +166,18 @@ class Health:
         if expected_ms is None:
             return model
         learned = Model()
-        # What a probe saw belongs to the probe, which may show it again.
+        # The message belongs to the probe, which may return it again.
         learned.CopyFrom(model)
         learned.expected_load.FromMilliseconds(expected_ms)
         return learned
 
     def _mark_flapping(self, endpoint: Endpoint, now_ms: int, *, turned: bool) -> bool:
-        verdict = self._damper.judge(endpoint.id, now_ms, changed=turned)
+        mark = self._damper.judge(endpoint.id, now_ms, changed=turned)
         was_flapping = endpoint.HasField("flapping")
-        if verdict is None:
+        if mark is None:
             endpoint.ClearField("flapping")
             return was_flapping
-        trusted_at = to_timestamp(verdict.trusted_at_ms)
-        endpoint.flapping.reason = verdict.reason
+        trusted_at = to_timestamp(mark.trusted_at_ms)
+        endpoint.flapping.reason = mark.reason
         endpoint.flapping.trusted_at.CopyFrom(trusted_at)
         return turned or not was_flapping

@@ -1,6 +1,6 @@
 """Learned cold start: how long a model takes to load, from loads that were seen. Pure.
 
-Only what somebody saw is counted: a load of which a look saw the middle, between the
+Only observed loads count: a load of which a look saw the middle, between the
 looks before and after it, and what a sidecar measured. A model that is on disk at one
 look and in memory at the next may have begun to load before the first, as servers list
 a loading one either way (Ollama as loaded); so that says nothing and is not counted.
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Model
 
 LAST_LOADS: Final = 5
-"""Of so many last loads of a model on an endpoint the median is told."""
+"""How many loads of a model on an endpoint the median is taken of."""
 
 _LAST_LOADS_OF_FLEET: Final = 15
 _LONGEST_MS: Final = 86_400_000
@@ -42,12 +42,12 @@ class LoadTimes:
         return bool(self._fleet)
 
     def expected_ms(self, endpoint_id: str, model: str) -> int | None:
-        """How long a load is likely to take; None where nobody saw one."""
+        """The expected duration of a load in milliseconds; None if none was seen."""
         seen = self._own.get((endpoint_id, model)) or self._fleet.get(model)
         return median_low(seen) if seen else None
 
-    def told(self, endpoint_id: str, model: str, took_ms: int) -> None:
-        """Somebody measured a load."""
+    def measured(self, endpoint_id: str, model: str, took_ms: int) -> None:
+        """Adds a load that took `took_ms`."""
         if 0 < took_ms <= _LONGEST_MS:
             _remember(self._own, (endpoint_id, model), took_ms, LAST_LOADS, self._capacity)
             _remember(self._fleet, model, took_ms, _LAST_LOADS_OF_FLEET, self._capacity)
@@ -75,7 +75,7 @@ class LoadTimes:
             elif model.state == MODEL_STATE_LOADED and began:
                 since_ms = began.get(model.name, began.get(""))
                 if since_ms is not None:
-                    self.told(endpoint_id, model.name, now_ms - since_ms)
+                    self.measured(endpoint_id, model.name, now_ms - since_ms)
                     ended = True
         if loading:
             # It began somewhere between the look before and the first that saw it.

@@ -2,17 +2,17 @@
 
 When more than a share of the healthy fleet fails at once, the fault is more likely
 with the hub (its network, its DNS, its host) than with every server. Then no healthy
-endpoint becomes unhealthy: whoever asks goes on to get the fleet as it was, marked as
-mistrusted, and not an empty one.
+endpoint becomes unhealthy: callers still get the fleet as it was, marked as mistrusted,
+and not an empty one.
 
     TRUSTING ──more than `share` fail──► FROZEN ──at most half of `share`──► TRUSTING
                                            │
                                            └──lasts `confirm_ms`──► CONFIRMED
     CONFIRMED ──at most half of `share`──► TRUSTING
 
-A first miss counts as failing, so that where two misses make an endpoint unhealthy
-the freeze comes before any has fallen. Only the status is frozen: errors, misses and
-times go on to be recorded, and what has become unhealthy already stays so.
+The first failed probe already counts. So if two failures in a row make an endpoint
+unhealthy, the freeze comes before any endpoint has fallen. Only the status is frozen:
+errors, failures and times are still recorded, and unhealthy endpoints stay unhealthy.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """What the hub makes of its endpoints' failures."""
+    """How the hub interprets the failures of its endpoints."""
 
     TRUSTING = "trusting"
     FROZEN = "frozen"
@@ -28,11 +28,11 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How things stand; times in epoch milliseconds.
+class PreservationReport:
+    """The current state; times in epoch milliseconds.
 
-    `failing` counts the healthy that failed their last probe and those that fell
-    within the last interval, `base` the healthy and those that fell within it.
+    `base` counts the healthy endpoints and those that became unhealthy within the last
+    interval; `failing` counts those of them that failed their last probe.
     """
 
     state: State
@@ -47,7 +47,7 @@ class Preservation:
     """Decides whether endpoints may become unhealthy now.
 
     `share` (0..1) of the healthy fleet and at least `least` endpoints must fail;
-    a share of 1 never freezes. Cost and memory are those of the endpoints that fail.
+    a share of 1 never freezes. Time and memory grow with the endpoints that fail.
     """
 
     def __init__(self, *, share: float, least: int, interval_ms: int, confirm_ms: int) -> None:
@@ -56,7 +56,7 @@ class Preservation:
         self._interval_ms = interval_ms
         self._confirm_ms = confirm_ms
         self._failing: set[str] = set()
-        # In the order of their fall, so that the oldest come first.
+        # Ordered by the time of the fall, oldest first.
         self._fallen: dict[str, int] = {}
         self._state = State.TRUSTING
         self._since_ms: int | None = None
@@ -64,12 +64,12 @@ class Preservation:
 
     @property
     def state(self) -> State:
-        """What was decided last."""
+        """The last decision."""
         return self._state
 
     @property
     def freezes(self) -> int:
-        """How often it has frozen."""
+        """The number of freezes so far."""
         return self._freezes
 
     def failed(self, id_: str) -> None:
@@ -83,12 +83,12 @@ class Preservation:
         self._fallen[id_] = now_ms
 
     def recovered(self, id_: str) -> None:
-        """A probe has succeeded, or nobody probes the endpoint any more."""
+        """A probe has succeeded, or the endpoint is no longer probed."""
         self._failing.discard(id_)
         self._fallen.pop(id_, None)
 
     def may_fall(self, healthy: int, now_ms: int) -> bool:
-        """Whether an endpoint may become unhealthy now, of so many that are healthy."""
+        """Whether an endpoint may become unhealthy now, in a fleet with `healthy` healthy ones."""
         self._forget_old_falls(now_ms)
         state = self._judge(healthy, len(self._fallen), now_ms)
         if state is not self._state:
@@ -97,10 +97,10 @@ class Preservation:
             self._since_ms = now_ms
         return state is not State.FROZEN
 
-    def report(self, healthy: int, now_ms: int) -> Report:
-        """How things stand now, of so many endpoints that are healthy.
+    def report(self, healthy: int, now_ms: int) -> PreservationReport:
+        """The current state of a fleet with `healthy` healthy endpoints.
 
-        Whoever looks decides nothing: the state is what the next probe would find.
+        Changes nothing: the state is the one that the next probe would find.
         """
         fallen = sum(fell_ms > now_ms - self._interval_ms for fell_ms in self._fallen.values())
         state = self._judge(healthy, fallen, now_ms)
@@ -109,7 +109,9 @@ class Preservation:
         if state is State.FROZEN and since_ms is not None:
             confirmed_at_ms = since_ms + self._confirm_ms
         failing = len(self._failing) + fallen
-        return Report(state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes)
+        return PreservationReport(
+            state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes
+        )
 
     def _judge(self, healthy: int, fallen: int, now_ms: int) -> State:
         failing, base = len(self._failing) + fallen, healthy + fallen

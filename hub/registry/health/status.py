@@ -22,6 +22,7 @@ from llmhub.v1.endpoint_pb2 import (
     OBSERVER_MANUAL,
     OBSERVER_PROBE,
     OBSERVER_SIDECAR,
+    SOURCE_AUTO,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
@@ -62,6 +63,9 @@ def observe(
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
         changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
+        if seen.models is not None:
+            changed = _take_facts(endpoint, seen.backend, seen.version, models) or changed
+            _attribute(endpoint.provenance.models, OBSERVER_PROBE, at)
     else:
         changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
@@ -98,7 +102,7 @@ def _succeeded(
     if seen.latency_ms is not None:
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
     _take_load(endpoint, seen.load)
-    told = _take_facts(endpoint, seen.backend, seen.version, models)
+    learned = _take_facts(endpoint, seen.backend, seen.version, models)
     provenance = endpoint.provenance
     if seen.version:
         _attribute(provenance.version, OBSERVER_PROBE, at)
@@ -106,7 +110,7 @@ def _succeeded(
         _attribute(provenance.backend, OBSERVER_PROBE, at)
     if seen.models is not None:
         _attribute(provenance.models, OBSERVER_PROBE, at)
-    return told or changed
+    return learned or changed
 
 
 def see(
@@ -140,16 +144,17 @@ def see(
 
 
 def lose_sight(endpoint: Endpoint) -> None:
-    """Forgets the sidecar's view, and keeps the facts that it told, with their age."""
+    """Removes the sidecar's view, and keeps what it reported, with its age."""
     endpoint.ClearField("sidecar_view")
     _reconsider(endpoint)
 
 
 def register(endpoint: Endpoint) -> None:
-    """Says of a backend that was registered that somebody said so."""
+    """Attributes a registered backend to who registered it: a sidecar, or a person."""
     if endpoint.backend != BACKEND_UNSPECIFIED and not endpoint.backend_detected:
+        is_auto = endpoint.source == SOURCE_AUTO
         endpoint.provenance.backend.Clear()
-        endpoint.provenance.backend.observer = OBSERVER_MANUAL
+        endpoint.provenance.backend.observer = OBSERVER_SIDECAR if is_auto else OBSERVER_MANUAL
 
 
 def forget(endpoint: Endpoint) -> None:
@@ -193,9 +198,9 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
     endpoint.ClearField("load")
     if load is None:
         return
-    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio"):
+    for figure in ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio"):
         value = getattr(load, figure)
-        # Some backends' figures are whatever somebody wrote there.
+        # Some backends report figures that make no sense.
         if value is not None and value <= _MAX_LOAD:
             setattr(endpoint.load, figure, value)
 

@@ -1,1 +1,1 @@
-"""The ring of events and the logs of what changed last."""
+"""The ring of events, the logs of latest values, and the follower that reads them."""

@@ -1,14 +1,14 @@
-"""The latest value of each key, in the order of change, with a deadline on each.
+"""The latest value of each key, in the order of change, each with a deadline.
 
-Host resources change far more often than anybody watches. Here a watcher's
-cursor asks for what changed after a revision and gets the newest value of each
-key, however often it changed in between.
+Host resources change far more often than anyone reads them. A reader asks for what
+changed after a revision and gets the newest value of each key, however often the key
+changed in between.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from hub.registry.history.ring import Compacted
 
@@ -18,8 +18,7 @@ FOREVER_MS: Final = 2**62
 """The `ttl_ms` of values that do not expire."""
 
 
-@dataclass(frozen=True, slots=True)
-class Latest(Generic[V]):
+class Latest(NamedTuple, Generic[V]):
     """The newest state of a key; `value` is None after its deletion."""
 
     key: str
@@ -30,9 +29,9 @@ class Latest(Generic[V]):
 class LatestLog(Generic[V]):
     """Live values and a bounded number of tombstones, both oldest first.
 
-    Every value lives `ttl_ms` from its last `put`. As all live equally long,
-    the order of change is the order of expiry, and no timer or sweep is needed:
-    whoever reads calls `expire` first.
+    Every value lives for `ttl_ms` after its last `put`. All live equally long, so the
+    order of change is the order of expiry, and neither a timer nor a sweep is needed:
+    readers call `pop_expired` first.
     """
 
     def __init__(self, *, ttl_ms: int, tombstones: int, floor: int) -> None:
@@ -46,7 +45,7 @@ class LatestLog(Generic[V]):
         return len(self._live)
 
     def put(self, key: str, value: V, revision: int, now_ms: int) -> None:
-        """Sets the value of a key and starts its time anew."""
+        """Sets the value of a key and restarts its time to live."""
         self._dead.pop(key, None)
         self._live[key] = (revision, now_ms + self._ttl_ms, value)
         self._live.move_to_end(key)
@@ -57,7 +56,7 @@ class LatestLog(Generic[V]):
         return entry[2] if entry is not None else None
 
     def items(self) -> Iterator[tuple[str, V]]:
-        """Every key with its value, oldest change first."""
+        """All keys with their values, oldest change first."""
         return ((key, entry[2]) for key, entry in self._live.items())
 
     def next_deadline_ms(self) -> int | None:
@@ -67,7 +66,7 @@ class LatestLog(Generic[V]):
         return None
 
     def pop_expired(self, now_ms: int) -> str | None:
-        """Removes and returns one key whose time is over, or None.
+        """Removes and returns one expired key, or None.
 
         The caller gives the removal a revision with `bury`.
         """
@@ -79,22 +78,27 @@ class LatestLog(Generic[V]):
         return None
 
     def remove(self, key: str, revision: int) -> bool:
-        """Removes a key at a revision; False where it was not there."""
+        """Removes a key at a revision; False if it was not there."""
         if self._live.pop(key, None) is None:
             return False
         self.bury(key, revision)
         return True
 
+    def drop(self, key: str) -> bool:
+        """Removes a key without a tombstone: readers do not notice. False if it was not there."""
+        return self._live.pop(key, None) is not None
+
     def bury(self, key: str, revision: int) -> None:
-        """Remembers that a key was removed at a revision."""
+        """Records that a key was removed at a revision."""
         self._dead[key] = revision
         if len(self._dead) > self._max_tombstones:
             self._floor = self._dead.popitem(last=False)[1]
 
-    def after(self, revision: int) -> list[Latest[V]]:
+    def after(self, revision: int, limit: int = sys.maxsize) -> list[Latest[V]]:
         """The newest state of each key that changed after `revision`, oldest first.
 
-        Raises Compacted when a removal after `revision` is forgotten already.
+        At most the `limit` oldest of them. Raises Compacted if a removal after
+        `revision` is already forgotten.
         """
         if revision < self._floor:
             raise Compacted(f"revision {revision} is before {self._floor}")
@@ -104,10 +108,14 @@ class LatestLog(Generic[V]):
             if changed_at <= revision:
                 break
             changed.append(Latest(key, changed_at, value))
+        changed.reverse()
+        live = len(changed)
         for key in reversed(self._dead):
             removed_at = self._dead[key]
             if removed_at <= revision:
                 break
             changed.append(Latest(key, removed_at, None))
-        changed.sort(key=lambda latest: latest.revision)
+        if len(changed) > live:
+            changed.sort(key=lambda latest: latest.revision)
+        del changed[limit:]
         return changed

@@ -1,8 +1,8 @@
-"""A bounded history: one ring, any number of cursors.
+"""A bounded history: one ring, any number of readers.
 
-A watcher is nothing but a number, the revision up to which it has seen
-everything. A slow watcher therefore costs nothing, and one that falls behind
-the ring is told so instead of missing something in silence.
+A reader is only a number, the revision up to which it has read everything. So a slow
+reader costs nothing, and one that falls behind the ring gets Compacted: it never
+misses an item without noticing.
 """
 
 from bisect import bisect_right
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Compacted(Exception):
-    """The history after the asked revision is no longer, or not yet, there."""
+    """The history after the requested revision is gone, or is not there yet."""
 
 
 class Ring(Generic[T]):
-    """The last `capacity` items, each under its revision, and of `max_bytes` together.
+    """The last `capacity` items, each under its revision, of at most `max_bytes` together.
 
-    Revisions grow strictly from item to item but need not be contiguous.
+    Revisions increase strictly from item to item; gaps are allowed.
     Invariant: everything that happened after `floor` is in the ring.
     """
 
@@ -42,19 +42,19 @@ class Ring(Generic[T]):
 
     @property
     def floor(self) -> int:
-        """The smallest revision that a cursor may have."""
+        """The smallest revision from which a reader can continue."""
         return self._floor
 
     @property
     def capacity(self) -> int:
-        """The most items it keeps."""
+        """The maximum number of items."""
         return self._capacity
 
     def append(self, revision: int, item: T, size: int) -> None:
-        """Adds an item of `size` bytes; the oldest go when the ring is full.
+        """Adds an item of `size` bytes; a full ring drops its oldest items.
 
-        The item itself stays, however large. Raises ValueError when `revision` is
-        not greater than the last one.
+        The new item stays, however large. Raises ValueError if `revision` is not
+        greater than the last one.
         """
         if revision <= self._last:
             raise ValueError(f"revision {revision} does not follow {self._last}")
@@ -66,10 +66,17 @@ class Ring(Generic[T]):
         while len(self) > self._capacity or (self._bytes > self._max_bytes and len(self) > 1):
             self._forget_oldest()
 
+    def clear(self, revision: int) -> None:
+        """Drops all items. Only readers that have reached `revision` can continue."""
+        for each in (self._revisions, self._items, self._sizes):
+            each.clear()
+        self._start = self._bytes = 0
+        self._floor = self._last = revision
+
     def _forget_oldest(self) -> None:
         self._floor = self._revisions[self._start]
         self._bytes -= self._sizes[self._start]
-        # Its place is cut off later, its memory is wanted now.
+        # The list is cut later; the memory of the item is freed now.
         self._items[self._start] = None
         self._start += 1
         if self._start * 2 > len(self._items):
@@ -81,7 +88,7 @@ class Ring(Generic[T]):
     def after(self, revision: int, limit: int) -> list[T]:
         """At most `limit` items after `revision`, oldest first.
 
-        Raises Compacted when the ring no longer has all of them.
+        Raises Compacted if the ring no longer has all of them.
         """
         if revision < self._floor:
             raise Compacted(f"revision {revision} is before {self._floor}")
@@ -89,7 +96,7 @@ class Ring(Generic[T]):
         return [item for item in self._items[first : first + limit] if item is not None]
 
     def count_after(self, revision: int) -> int:
-        """How many items after `revision` it has, whether or not others are gone already."""
+        """The number of items after `revision` that the ring still has."""
         return len(self._revisions) - self._first_after(revision)
 
     def _first_after(self, revision: int) -> int:

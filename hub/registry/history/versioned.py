@@ -9,11 +9,10 @@ M = TypeVar("M", bound=Message)
 
 
 class Versioned(Generic[M]):
-    """A message as it stood at a revision.
+    """A message as it was at a revision.
 
-    Nobody changes `message` after it is wrapped: a change makes a new Versioned.
-    That is why an encoding may be kept, so that a thousand readers of one
-    revision cost one encoding.
+    `message` must not change after it is wrapped: a change makes a new Versioned. So
+    encodings can be cached, and a thousand readers of one revision cost one encoding.
     """
 
     __slots__ = ("_encodings", "_put_event", "message", "revision")
@@ -25,16 +24,16 @@ class Versioned(Generic[M]):
         self._put_event: bytes | None = None
 
     def encoded(self, encode: Callable[[M], bytes]) -> bytes:
-        """The message as `encode` writes it; computed once per function."""
+        """The message as `encode` writes it; encoded once per function."""
         encoding = self._encodings.get(encode)
         if encoding is None:
             encoding = self._encodings[encode] = encode(self.message)
         return encoding
 
     def put_event(self, encode: Callable[[M, int], bytes]) -> bytes:
-        """The event that made the message, as `encode` writes it; computed once.
+        """The event that made the message, as `encode` writes it; encoded once.
 
-        `encode` gets the message and its revision, and must be the same each time.
+        `encode` gets the message and its revision; pass the same function each time.
         """
         if self._put_event is None:
             self._put_event = encode(self.message, self.revision)

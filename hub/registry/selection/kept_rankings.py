@@ -1,7 +1,7 @@
-"""Rankings for the criteria that are asked for, kept in step with the fleet. Pure.
+"""Cached rankings for the criteria of requests, kept in step with the fleet. Pure.
 
-Callers ask for the same few things again and again, so a ranking is made at the
-first request of its kind and then follows the changes.
+Callers ask for the same few things again and again, so a ranking is made at the first
+request of its kind and then follows the changes.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from hub.registry.selection.ranking import Criteria, Facts, Ranking
+from hub.registry.selection.ranking import Criteria, FleetView, Ranking
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 
@@ -19,7 +19,7 @@ _CHEAP: Final = 100
 _MAX_VERDICTS: Final = 200_000
 _REMEMBERED: Final = 1024
 
-# What is no question to the fleet but to the moment; see `selection.Limits`.
+# The fields that only matter at the moment of the request; see `ranking.Limits`.
 _MOMENTARY: Final = (
     "count",
     "max_fact_age",
@@ -34,36 +34,35 @@ Key = tuple[int, bytes]
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A ranking, and the endpoints that it has yet to judge anew or to recount.
+    """A ranking, and the endpoints that it still has to judge again or to recount.
 
-    A new one has yet to judge them all. It is of those that have `model`, or of
-    any where that is None.
+    A new one still has to judge all of them: those with `model`, or all if it is None.
     """
 
     model: str | None
     ranking: Ranking
     changed: set[str]
     is_cheap: bool
-    """It had few candidates, and is soon made anew."""
+    """It had few candidates, so making it again is fast."""
     recounted: set[str] = field(default_factory=set)
     all_changed: bool = False
-    """`changed` lacks some that have changed, until it is asked for again."""
+    """`changed` is incomplete until the next request for the ranking."""
 
     def behind(self) -> int:
-        """How many endpoints there are to judge or recount."""
+        """The number of endpoints to judge or recount."""
         return len(self.changed) + len(self.recounted)
 
     def size(self) -> int:
-        """How many endpoints it remembers something of."""
+        """The number of endpoints that it stores something about."""
         return len(self.ranking) + len(self.changed)
 
     def catch_up(self) -> Iterator[None]:
-        """Judges and recounts, an endpoint at each step.
+        """Judges and recounts, one endpoint at each step.
 
-        More may change between two steps, and is caught up with, too.
+        Changes between two steps are included.
         """
         while self.changed or self.recounted:
-            # Taken out first: one that cannot be judged must not make this fail for ever.
+            # Removed first: an endpoint that cannot be judged must not make this fail for ever.
             if self.changed:
                 id_ = self.changed.pop()
                 self.recounted.discard(id_)
@@ -74,18 +73,17 @@ class Kept:
 
 
 class Rankings:
-    """The rankings asked for last; their number, and that of their verdicts, is bounded.
+    """The most recently requested rankings; their number and that of verdicts is bounded.
 
-    There are at most `max_rankings` of up to `cheap` candidates, and as many of more:
-    the criteria of many cheap ones must not put out the dear ones. One that has no
-    candidates is not kept.
-    `candidates` returns the ids of the endpoints that may have the model of that
-    name, or all of them for None.
+    There are at most `max_rankings` with up to `cheap` candidates, and as many with more:
+    many cheap rankings must not evict the expensive ones. A ranking without candidates
+    is not cached. `candidates` returns the ids of the endpoints that may have the model
+    with that name, or all ids for None.
     """
 
     def __init__(
         self,
-        facts: Facts,
+        facts: FleetView,
         candidates: Callable[[str | None], Collection[str]],
         *,
         max_rankings: int = _MAX_RANKINGS,
@@ -103,7 +101,7 @@ class Rankings:
         return len(self._kept)
 
     def touch(self, ids: Collection[str]) -> None:
-        """Endpoints, or what is known of their hosts, have changed."""
+        """Endpoints, or the reports of their hosts, have changed."""
         for kept in self._kept.values():
             if not kept.all_changed:
                 kept.changed.update(ids)
@@ -134,12 +132,13 @@ class Rankings:
         alias_revision: int,
         admit: Callable[[int], None] = lambda _candidates: None,
     ) -> Kept:
-        """The ranking of a request's criteria, with what it has to catch up with.
+        """The ranking of a request's criteria, with what it still has to catch up with.
 
-        `alias` is what the request's model stands for, where it is an alias, and
-        `alias_revision` changes whenever that does. `admit` is told of how many
-        candidates a ranking is about to be made; what it raises prevents it. Who
-        does not catch up at once asks again later: it may be put out meanwhile.
+        `alias` is the alias that the request's model names, or None, and
+        `alias_revision` changes whenever the alias does. `admit` is called with the
+        number of candidates before a ranking is made; if it raises, none is made. A
+        caller that does not catch up at once must call this again later, because the
+        ranking may be evicted meanwhile.
         """
         model = request.model if alias is None else None
         key = (alias_revision, _lasting(request.SerializeToString(deterministic=True)))
@@ -163,7 +162,7 @@ class Rankings:
         return kept
 
     def _narrow(self, kept: Kept) -> None:
-        """Forgets changes of endpoints that neither have the model nor had it."""
+        """Drops changes of endpoints that neither have the model nor had it."""
         ids = self._candidates(kept.model)
         if len(kept.changed) > len(ids) + len(kept.ranking):
             kept.changed.intersection_update({*ids, *kept.ranking.ids()})
@@ -181,7 +180,7 @@ class Rankings:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _lasting(encoded: bytes) -> bytes:
-    """An encoded request without what is of the moment. Callers send few different ones."""
+    """An encoded request without the momentary fields. Callers send few different ones."""
     request = SelectEndpointRequest.FromString(encoded)
     for name in _MOMENTARY:
         request.ClearField(name)

@@ -1,8 +1,8 @@
-"""Leases: what has been sent where, as far as callers have said so. Pure.
+"""Leases: which endpoints callers are using, as far as they have said so. Pure.
 
-A selection that takes a lease counts as load at its endpoint from that moment,
-long before a probe could see the request. So many callers at once spread,
-instead of all choosing the one endpoint that was best before they came.
+A selection with a lease counts as load on its endpoint from that moment, long before a
+probe can see the request. So callers that come at once spread over the fleet, instead
+of all choosing the one endpoint that was best before.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 
 class TooManyLeases(Exception):
-    """As many leases are held as there may be, of all owners or of one."""
+    """The maximum number of leases is held, in total or by one owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,10 @@ class Lease:
 
 
 class Leases:
-    """The leases that are held, at most `max_leases`, and `max_per_owner` of one owner.
+    """The leases that are held: at most `max_leases`, and `max_per_owner` per owner.
 
-    `on_change` is told the endpoint whenever its count changes. Whoever reads
-    calls `expire` first. They are kept in memory alone: after a restart nothing
-    is in flight as far as the hub knows.
+    `on_change` is called with the endpoint's id whenever its count changes. Call `expire`
+    before reading. Leases are only in memory: after a restart of the hub there are none.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Leases:
         return len(self._leases)
 
     def in_flight(self, endpoint_id: str) -> int:
-        """How many leases an endpoint has."""
+        """The number of leases on an endpoint."""
         return self._in_flight.get(endpoint_id, 0)
 
     def take(
@@ -61,7 +60,7 @@ class Leases:
             raise TooManyLeases(f"the caller holds {self._max_per_owner} leases")
         lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms, owner)
         self._owned[owner] += 1
-        # Released leases leave their deadline behind; it must not pile up.
+        # Released leases leave their deadlines behind; those must not pile up.
         if len(self._deadlines) > 2 * len(self._leases) + 64:
             self._deadlines = [(each.expires_ms, each.id) for each in self._leases.values()]
             heapify(self._deadlines)
@@ -71,7 +70,7 @@ class Leases:
         return lease
 
     def release(self, lease_id: str) -> bool:
-        """Ends a lease; False where there is none."""
+        """Ends a lease; False if there is none."""
         lease = self._leases.pop(lease_id, None)
         if lease is None:
             return False
@@ -82,7 +81,7 @@ class Leases:
         return True
 
     def expire(self, now_ms: int) -> None:
-        """Ends the leases whose time is over."""
+        """Ends expired leases."""
         while self._deadlines and self._deadlines[0][0] <= now_ms:
             _, lease_id = heappop(self._deadlines)
             self.release(lease_id)

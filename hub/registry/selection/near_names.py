@@ -1,4 +1,4 @@
-"""Names that are like one that is not there, for "did you mean …?". Pure."""
+"""Names similar to an unknown one, for "did you mean …?". Pure."""
 
 from collections.abc import Iterable
 from heapq import nlargest, nsmallest
@@ -6,10 +6,10 @@ from itertools import islice, pairwise
 from typing import Final
 
 MAX_LOOKED_AT: Final = 2000
-"""How many names are worth a look; each costs some microseconds."""
+"""How many names are examined; each costs some microseconds."""
 
 MAX_BYTES: Final = 100
-"""The longest names that are told, in UTF-8: an error has to fit into headers."""
+"""The longest suggestion in bytes of UTF-8: an error has to fit into headers."""
 
 _MAX_COMPARED: Final = 64
 _MAX_LENGTH: Final = 200
@@ -17,13 +17,12 @@ _LEAST_LIKENESS: Final = 0.5
 
 
 def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """At most `most` of `names` that somebody who wrote `wanted` may have meant, best first.
+    """At most `most` of `names` that a person may have meant by `wanted`, best first.
 
-    None is longer than `MAX_BYTES`.
-    Upper and lower case are the same, and a name that begins with `wanted`, or the
-    other way round, is near. Looks at the first `MAX_LOOKED_AT` names and compares
-    the few of them with the most letters in common, in linear time, so that the cost
-    is bounded whatever the names are.
+    None is longer than `MAX_BYTES`. Case does not matter, and a name that starts with
+    `wanted`, or the other way round, is near. Examines the first `MAX_LOOKED_AT` names
+    and compares the few with the most letters in common, in linear time, so that the
+    cost is bounded whatever the names are.
     """
     if not 0 < len(wanted) <= _MAX_LENGTH:
         return []
@@ -39,7 +38,7 @@ def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     for _, name in nsmallest(_MAX_COMPARED, looked_at):
         likeness = _likeness(folded, pairs, name.casefold())
         if likeness >= _LEAST_LIKENESS:
-            # Of names that are equally near the shorter one is likelier.
+            # Of equally near names the shorter one is likelier.
             scored.append((likeness, -len(name), name))
     return [name for _, _, name in nlargest(most, scored)]
 
@@ -55,5 +54,5 @@ def _likeness(wanted: str, pairs: set[tuple[str, str]], name: str) -> float:
 
 
 def _pairs(text: str) -> set[tuple[str, str]]:
-    """Neighbouring letters; where it begins and ends counts too."""
+    """Pairs of neighbouring letters; start and end count as letters."""
     return set(pairwise(f"\n{text}\n"))

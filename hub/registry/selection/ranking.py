@@ -1,10 +1,10 @@
-"""Which endpoint to send a request to: candidates, why one will not do, who is best. Pure.
+"""Which endpoint to send a request to: candidates, rejections, the best one. Pure.
 
     criteria ─► judge one endpoint ─► rejected, or a score made of parts
                      ranking: all verdicts in order, kept in step with the fleet
 
-A ranking judges an endpoint anew only when something of it has changed, and
-keeps those that will do sorted. To select is then to read its head, however
+A ranking judges an endpoint again only after something about it has changed, and keeps
+the suitable endpoints sorted. A selection then reads the head of the ranking, however
 large the fleet is.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hub.base.timestamps import to_ms
+from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels
 from hub.registry.selection.scoring import parts, slots_of, weighed, weights_of
 from llmhub.v1.endpoint_pb2 import (
@@ -44,36 +45,36 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJECTION_NOT_HEALTHY})
-"""The rejections that say something of the endpoint whatever the request asks for."""
+"""The rejections that do not depend on the request."""
 
 
-class Facts(Protocol):
-    """What a judgement rests on."""
+class FleetView(Protocol):
+    """What a judgement is based on."""
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """The endpoint of that id, or None."""
+        """The endpoint with that id, or None."""
         ...
 
     def resources(self, agent_id: str) -> HostResources | None:
-        """What an agent's host has left, or None."""
+        """The last report of an agent's host, or None."""
         ...
 
     def vram(self, agent_id: str) -> VramAccount:
-        """What is measured and what is claimed of the memory of an agent's host."""
+        """What is measured and what is claimed in the memory of an agent's host."""
         ...
 
     def in_flight(self, id_: str) -> int:
-        """How many leases an endpoint has."""
+        """The number of leases on an endpoint."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Verdict:
-    """What one request makes of one endpoint.
+    """The suitability of one endpoint for one request.
 
-    `rejection` is unspecified where it will do. `merit` is the score without
-    what is in flight, each lease of which takes `lease_weight` off. `resources`
-    are those of its host, as far as they were known.
+    `rejection` is unspecified if the endpoint is suitable. `merit` is the score without
+    leases, each of which subtracts `lease_weight`. `resources` is the last report of its
+    host, if there was one.
     """
 
     endpoint: Endpoint
@@ -87,25 +88,24 @@ class Verdict:
 
     @property
     def checked_ms(self) -> int:
-        """When the endpoint was probed last, 0 where it was not."""
+        """When the endpoint was last probed, in epoch milliseconds; 0 if never."""
         return to_ms(self.endpoint.last_checked_at)
 
     @property
     def reported_ms(self) -> int:
-        """When its host reported last, 0 where it did not."""
+        """When its host last reported, in epoch milliseconds; 0 if never."""
         return to_ms(self.resources.reported_at) if self.resources is not None else 0
 
     @property
     def score(self) -> float:
-        """How good the endpoint is; higher is better."""
+        """Higher is better."""
         return self.merit - self.lease_weight * self.in_flight
 
 
 class Criteria:
-    """What a request asks of every endpoint, whenever it is made.
+    """The requirements of a request that do not depend on the moment.
 
-    `targets` are those of the alias that the request names, or None where it
-    names a model.
+    `targets` are those of the alias that the request names, or None if it names a model.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ class Criteria:
         self._min_free_vram = request.min_free_vram_bytes
         self._weights = weights_of(request.strategy, request.weights)
 
-    def judge(self, endpoint: Endpoint, facts: Facts) -> Verdict | None:
-        """The verdict on an endpoint; None where it does not have the model at all."""
+    def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
+        """The verdict on an endpoint; None if it does not have the model at all."""
         if self._targets is None:
-            # Most of a ranking's making is spent here.
+            # Making a ranking spends most of its time here.
             name = self._name
             having = [model for model in endpoint.models if model.name == name]
         else:
@@ -159,8 +159,8 @@ class Criteria:
             resources=resources,
         )
 
-    def explain(self, verdict: Verdict, facts: Facts) -> dict[str, float]:
-        """The weighed parts of a verdict's score, as of now."""
+    def explain(self, verdict: Verdict, facts: FleetView) -> dict[str, float]:
+        """The weighted parts of a verdict's score, as of now."""
         agent_id = verdict.endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
         vram = facts.vram(agent_id) if agent_id else None
@@ -179,18 +179,18 @@ class Criteria:
         if endpoint.admin_state == ADMIN_STATE_DRAINING:
             return REJECTION_DRAINING, "being drained by an admin"
         if endpoint.status != STATUS_HEALTHY:
-            status = Status.Name(endpoint.status).removeprefix("STATUS_").lower()
+            status = enum_word(Status.DESCRIPTOR, endpoint.status)
             error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
             return REJECTION_NOT_HEALTHY, f"{status}{error}"
         if not has_labels(endpoint, self._labels):
-            return REJECTION_LABELS, "lacks a label that is asked for"
+            return REJECTION_LABELS, "lacks a requested label"
         if not fitting:
             return REJECTION_MODEL, "the model's digest, family, quantization or context differs"
         if not able:
-            return REJECTION_CAPABILITIES, "the model lacks a capability that is asked for"
+            return REJECTION_CAPABILITIES, "the model lacks a requested capability"
         if self._min_free_vram:
             if vram is None or not vram.HasField("free_bytes"):
-                return REJECTION_VRAM, "the host does not tell its free VRAM"
+                return REJECTION_VRAM, "the host does not report its free VRAM"
             if vram.free_bytes < self._min_free_vram:
                 return REJECTION_VRAM, (
                     f"{vram.free_bytes} of {vram.total_bytes} bytes of VRAM are free: "
@@ -212,7 +212,7 @@ def _is_meant(model: Model, targets: Iterable[AliasTarget]) -> bool:
 
 
 def meets(model: Model, target: AliasTarget) -> bool:
-    """Whether a model is what a target describes, its name aside."""
+    """Whether a model matches a target, apart from its name."""
     return (
         (not target.digest or model.digest == target.digest)
         and (not target.family or model.family.casefold() == target.family.casefold())
@@ -224,19 +224,19 @@ def meets(model: Model, target: AliasTarget) -> bool:
     )
 
 
-# (-score, last pick, id): the least is the best.
+# (-score, last pick, id): the smallest is the best.
 _Key = tuple[float, int, str]
 
 
 class Ranking:
     """The verdicts of one set of criteria on a whole fleet, in order.
 
-    It begins empty. Whoever keeps it calls `update` for every endpoint of which the
-    record or the host's resources are new, and `recount` where only the leases are. Best
-    is the highest score; among equals, who was picked longest ago.
+    It starts empty. Its owner calls `update` for every endpoint whose record or host has
+    changed, and `recount` if only the leases have. The highest score is the best; among
+    equals it is the endpoint that was picked longest ago.
     """
 
-    def __init__(self, criteria: Criteria, facts: Facts) -> None:
+    def __init__(self, criteria: Criteria, facts: FleetView) -> None:
         self.criteria = criteria
         self._facts = facts
         self._verdicts: dict[str, Verdict] = {}
@@ -252,7 +252,7 @@ class Ranking:
         return self._verdicts.keys()
 
     def update(self, id_: str) -> None:
-        """Judges an endpoint anew."""
+        """Judges an endpoint again."""
         self._drop(id_)
         endpoint = self._facts.endpoint(id_)
         verdict = self.criteria.judge(endpoint, self._facts) if endpoint is not None else None
@@ -262,14 +262,14 @@ class Ranking:
             self._picks.pop(id_, None)
 
     def recount(self, id_: str) -> None:
-        """Takes notice of how many leases an endpoint has now."""
+        """Updates the number of leases on an endpoint."""
         verdict = self._drop(id_)
         if verdict is not None:
             verdict.in_flight = self._facts.in_flight(id_)
             self._keep(id_, verdict)
 
     def picked(self, id_: str) -> None:
-        """Takes notice that an endpoint was chosen, so that its equals are next."""
+        """An endpoint was chosen, so its equals come first from now on."""
         verdict = self._drop(id_)
         self._pick += 1
         self._picks[id_] = self._pick
@@ -277,11 +277,11 @@ class Ranking:
             self._keep(id_, verdict)
 
     def best(self) -> Iterator[Verdict]:
-        """Those that will do, best first. Only valid until the next change."""
+        """The suitable endpoints, best first. Only valid until the next change."""
         return (self._verdicts[id_] for _, _, id_ in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
-        """Those that will not do, sorted by id."""
+        """The rejected endpoints, sorted by id."""
         return (verdict for _, verdict in sorted(self._verdicts.items()) if verdict.rejection)
 
     def _keep(self, id_: str, verdict: Verdict) -> None:
@@ -301,7 +301,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request asks of an endpoint at the moment it is made; 0 asks for nothing."""
+    """The requirements of a request at the moment it is made; 0 requires nothing."""
 
     max_fact_age_ms: int = 0
     max_in_flight: int = 0
@@ -315,7 +315,7 @@ class Limits:
             return _NO_LIMITS
         age_ms = 0
         if request.HasField("max_fact_age"):
-            # Rounded up: an age of less than a millisecond asks for something.
+            # Rounded up: an age of less than a millisecond is a requirement too.
             age = request.max_fact_age
             age_ms = age.seconds * 1000 - (-age.nanos // 1_000_000)
         return cls(
@@ -326,7 +326,7 @@ class Limits:
         )
 
     def objection(self, verdict: Verdict, now_ms: int) -> tuple[Rejection, str]:
-        """Why an endpoint that would do will not do now; unspecified where it will."""
+        """Why a suitable endpoint is rejected now; unspecified if it is not."""
         if verdict.endpoint.id in self.excluded:
             return REJECTION_EXCLUDED, "excluded by the request"
         if self.max_fact_age_ms:
@@ -350,7 +350,7 @@ def pick(
     now_ms: int,
     reject: Callable[[Verdict, Rejection, str], None] | None = None,
 ) -> list[Verdict]:
-    """The best endpoints that will do now, `count` at the most; `reject` is told of the others."""
+    """At most `count` of the best endpoints now; `reject` is called for those passed over."""
     chosen: list[Verdict] = []
     for verdict in ranking.best():
         rejection, detail = limits.objection(verdict, now_ms)
@@ -366,7 +366,7 @@ def pick(
 def rejections(
     ranking: Ranking, limits: Limits, now_ms: int
 ) -> list[tuple[Verdict, Rejection, str]]:
-    """Every endpoint that has the model and will not do now, with the reason."""
+    """Every endpoint that has the model and is rejected now, with the reason."""
     found: list[tuple[Verdict, Rejection, str]] = []
     pick(ranking, limits, len(ranking), now_ms, lambda *why: found.append(why))
     found += ((each, each.rejection, each.detail) for each in ranking.rejected())

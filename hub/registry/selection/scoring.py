@@ -22,7 +22,7 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 UNKNOWN: Final = 0.5
-"""The part of what nobody tells: neither good nor bad."""
+"""The part of a figure that is not reported: neither good nor bad."""
 
 # A probe that takes so long gets half of the part "latency".
 _HALF_LATENCY_S: Final = 0.1
@@ -89,7 +89,8 @@ def parts(
 
 def weighed(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
     """The parts, each times its weight; the score is their sum."""
-    return {name: weights[name] * part for name, part in found.items()}
+    # Adding 0.0 turns the -0.0 of an empty queue into 0.0, which is what readers expect.
+    return {name: weights[name] * part + 0.0 for name, part in found.items()}
 
 
 def _health(endpoint: Endpoint) -> float:

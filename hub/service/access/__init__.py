@@ -1,1 +1,1 @@
-"""Who may do what: tokens, principals, rate limits, browser sessions."""
+"""Who may do what: callers, credentials, tokens, rate limits, browser sessions."""

@@ -14,25 +14,25 @@ from typing import Final
 import orjson
 
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Principal
 from hub.service.access.tokens import TokenRegistry
 from hub.service.records import SESSIONS, damaged_record, name_of
 from hub.stores.store import Delete, Entry, Operation, Put
 
 LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
-"""How long a session lasts, whatever is done in it."""
+"""How long a session lasts, used or not."""
 
 MAX_PER_TOKEN: Final = 32
 """The most sessions of one token; the oldest end first."""
 
-# What is over goes with the next sign-ins: a batch has a bound, in etcd of 128 operations.
+# Sign-ins remove what has ended, some at a time: etcd takes 128 operations in a batch.
 _PRUNED_AT_ONCE: Final = 64
 _ID_BYTES: Final = 32
 _ID_LENGTH: Final = 43
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     """One browser's session; `key` names its record in the store."""
 
     key: str
@@ -40,12 +40,12 @@ class Session:
     expires_at_ms: int
 
 
-class SessionRegistry:
-    """The sessions there are; a `hub.service.records.RecordConsumer` of "sessions"."""
+class BrowserSessions:
+    """The open sessions; a `hub.service.records.RecordConsumer` of "sessions"."""
 
     def __init__(self, tokens: TokenRegistry) -> None:
         self._tokens = tokens
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, BrowserSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -58,20 +58,20 @@ class SessionRegistry:
             raise damaged_record(entry.key) from error
         if not isinstance(token_id, str) or not isinstance(expires_at_ms, int):
             raise damaged_record(entry.key)
-        self._sessions[name_of(entry.key)] = Session(entry.key, token_id, expires_at_ms)
+        self._sessions[name_of(entry.key)] = BrowserSession(entry.key, token_id, expires_at_ms)
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._sessions.pop(name_of(key), None)
 
-    def find(self, session_id: str) -> Session | None:
-        """The session of that id, over or not; None where there is none."""
+    def find(self, session_id: str) -> BrowserSession | None:
+        """The session of that id, ended or not; None if there is none."""
         if len(session_id) != _ID_LENGTH or not session_id.isascii():
             return None
         return self._sessions.get(_digest(session_id))
 
     def authenticate(self, session_id: str, now_ms: int) -> Principal:
-        """Who the session's token stands for. Raises InvalidToken."""
+        """The bearer of the session's token. Raises InvalidToken."""
         session = self.find(session_id)
         if session is not None and now_ms < session.expires_at_ms:
             principal = self._tokens.principal(session.token_id, now_ms)
@@ -82,8 +82,8 @@ class SessionRegistry:
     def open(self, principal: Principal, now_ms: int) -> tuple[str, int, list[Operation]]:
         """Makes a session: its id, its end in epoch ms, and what to commit.
 
-        Whoever opens one takes out some that are over. It is valid once the
-        operations have come back as a change.
+        Opening one also removes some that have ended. It is valid once the operations have
+        come back as a change.
         """
         session_id = secrets.token_urlsafe(_ID_BYTES)
         expires_at_ms = now_ms + LIFETIME_MS

@@ -1,7 +1,7 @@
 """Rate limits: a token bucket per caller and tier, with time as an argument.
 
-The buckets are kept as GCRA keeps them (ITU-T I.371, annex A): one integer a
-bucket, the time at which it will be full again. Time is counted in units of
+Buckets are stored as in GCRA (ITU-T I.371, annex A): one integer per bucket, the time
+at which it will be full again. Time is counted in units of
 1/capacity of a millisecond, so that every bucket's arithmetic is exact.
 """
 
@@ -24,12 +24,12 @@ DEFAULT_PER_MINUTE: Final[Mapping[Tier, int]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a limiter says to one call.
+class RateDecision:
+    """The decision on one call.
 
     `warn`: the call is allowed, and at most a fifth of the bucket is left:
-    `remaining` of `capacity` calls. `retry_after_ms` is set where the call is
-    not allowed; after that time one call is.
+    `remaining` of `capacity` calls. `retry_after_ms` is set if the call is not
+    allowed; one call is allowed after that time.
     """
 
     allowed: bool
@@ -39,17 +39,16 @@ class Verdict:
     retry_after_ms: int = 0
 
 
-ALLOWED: Final = Verdict(allowed=True)
+ALLOWED: Final = RateDecision(allowed=True)
 
 
 class RateLimiter:
     """Token buckets by key and tier.
 
-    A bucket holds a minute's calls and refills evenly. `per_minute` replaces
-    the defaults of the tiers it names (each at least 1). At most `max_keys`
-    buckets a tier are kept: full ones are forgotten first, then those unused
-    longest, so inventing keys costs the inventor and not the hub. `refused`
-    counts the calls that were not allowed.
+    A bucket holds the calls of one minute and refills evenly. `per_minute` replaces the
+    defaults of the tiers that it names (each at least 1). At most `max_keys` buckets per
+    tier are kept: full ones are forgotten first, then those unused longest, so a caller
+    that invents keys takes no memory of the hub. `refused` counts refused calls.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class RateLimiter:
         self.configure(per_minute, enabled=enabled)
 
     def configure(self, per_minute: Mapping[Tier, int], *, enabled: bool) -> None:
-        """Sets the limits anew. A tier whose limit changes starts with full buckets."""
+        """Replaces the limits. A tier whose limit changes starts with full buckets."""
         if any(calls < 1 for calls in per_minute.values()):
             raise ValueError("a rate limit must be at least 1")
         self._enabled = enabled
@@ -85,8 +84,8 @@ class RateLimiter:
     def __len__(self) -> int:
         return sum(len(buckets) for _, _, buckets in self._tiers)
 
-    def take(self, key: str, tier: Tier, now_ms: int) -> Verdict:
-        """Takes one call from the caller's bucket, if there is one in it."""
+    def take(self, key: str, tier: Tier, now_ms: int) -> RateDecision:
+        """Takes one call from the caller's bucket, if there is one left."""
         if not self._enabled:
             return ALLOWED
         capacity, whole, buckets = self._tiers[tier]
@@ -101,13 +100,15 @@ class RateLimiter:
         room = whole - (full_at - now)
         if room < 0:
             self.refused[tier] += 1
-            return Verdict(allowed=False, capacity=capacity, retry_after_ms=-(room // capacity))
+            return RateDecision(
+                allowed=False, capacity=capacity, retry_after_ms=-(room // capacity)
+            )
         buckets[key] = full_at
         buckets.move_to_end(key)
         remaining = room // _MINUTE_MS
         if remaining * 5 > capacity:
             return ALLOWED
-        return Verdict(allowed=True, warn=True, remaining=remaining, capacity=capacity)
+        return RateDecision(allowed=True, warn=True, remaining=remaining, capacity=capacity)
 
     def _make_room(self, buckets: OrderedDict[str, int], now: int) -> None:
         # Two for each new one: full buckets go faster than they can come.

@@ -16,7 +16,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hub.contract.errors import InvalidToken
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Principal
 from hub.service.records import damaged_record, name_of, token_key
 from hub.stores.store import Entry, Put
 from llmhub.v1.resources_pb2 import (
@@ -32,7 +32,7 @@ PREFIX: Final = "llmhub_"
 
 KEPT_EXPIRED_MS: Final = 30 * 24 * 3600 * 1000
 MAX_KEPT_EXPIRED: Final = 1000
-"""How long, and how many at the most, expired tokens can still be listed."""
+"""How long, and at most how many, expired tokens can still be listed."""
 
 _ID_LENGTH: Final = 12
 _ID_START: Final = len(PREFIX)
@@ -43,7 +43,7 @@ _DIGEST_BYTES: Final = 32
 _TOKEN_LENGTH: Final = _ID_END + 1 + 43
 
 _ROLES: Final = (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
-# One message for all that may be wrong: it must not tell which tokens exist.
+# One message for every reason: it must not reveal which tokens exist.
 _REFUSAL: Final = "the token is missing, wrong, revoked or expired"
 
 
@@ -55,7 +55,7 @@ class _Record:
     revision: int
 
 
-def _nobody() -> _Record:
+def _unknown_record() -> _Record:
     """Stands in for an unknown token, so that refusing it costs the same work."""
     return _Record(
         secrets.token_bytes(_DIGEST_BYTES), Principal(ROLE_UNSPECIFIED, "", ""), TokenInfo(), 0
@@ -72,7 +72,7 @@ class TokenRegistry:
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
-        self._unknown = _nobody()
+        self._unknown = _unknown_record()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -87,7 +87,7 @@ class TokenRegistry:
         self._records.pop(name_of(key), None)
 
     def authenticate(self, token: str, now_ms: int) -> Principal:
-        """Returns who bears the token.
+        """Returns the bearer of the token.
 
         Raises InvalidToken, with the same message and after the same work for a
         malformed, unknown, wrong, revoked or expired one.
@@ -102,7 +102,7 @@ class TokenRegistry:
         raise InvalidToken(_REFUSAL)
 
     def principal(self, token_id: str, now_ms: int) -> Principal | None:
-        """Who bears the token of that id; None where it is unknown, revoked or expired."""
+        """The bearer of the token of that id; None if it is unknown, revoked or expired."""
         record = self._records.get(token_id)
         if record is None or _has_expired(record, now_ms):
             return None
@@ -111,7 +111,7 @@ class TokenRegistry:
     def mint(
         self, role: Role, agent_id: str, ttl_ms: int | None, description: str, now_ms: int
     ) -> tuple[str, TokenInfo, Put]:
-        """Makes a token: what its bearer must present, what is known of it, what to store.
+        """Makes a token: the secret, its description, and what to store.
 
         It is valid once the Put has come back as a change. `ttl_ms` None: until
         it is revoked. Raises ValueError where role and agent_id do not fit: a
@@ -131,12 +131,12 @@ class TokenRegistry:
         return token, info, Put(token_key(token_id), encode_token(digest, info))
 
     def get(self, token_id: str) -> TokenInfo | None:
-        """What is kept of one token, valid or expired; None where there is none."""
+        """What the hub keeps of a token, valid or expired; None if there is no such token."""
         record = self._records.get(token_id)
         return None if record is None else record.info
 
     def written_at(self, token_id: str) -> int:
-        """The store revision that wrote the token; 0 where there is none."""
+        """The store revision that wrote the token; 0 if there is no such token."""
         record = self._records.get(token_id)
         return 0 if record is None else record.revision
 
@@ -162,8 +162,8 @@ class TokenRegistry:
     def outdated(self, now_ms: int) -> tuple[str, ...]:
         """The keys of those that expired so long ago that the store need not keep them.
 
-        Those of the last 30 days are kept, so that an admin can see what has become
-        of them, but no more than the last 1000. Oldest first.
+        Those of the last 30 days are kept, so that an admin can see what became of them, but
+        at most the last 1000. Oldest first.
         """
         expired = sorted(
             (expires_at_ms, token_id)
@@ -208,13 +208,13 @@ def _decode(entry: Entry) -> _Record:
 
 
 class Revocations:
-    """Tells of tokens that are gone; a `RecordConsumer` of "tokens"."""
+    """Reports tokens that are gone; a `RecordConsumer` of "tokens"."""
 
     def __init__(self, gone: Callable[[str], None]) -> None:
         self._gone = gone
 
     def apply_put(self, entry: Entry) -> None:
-        """A new token disconnects nobody."""
+        """A new token disconnects no sidecar."""
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""

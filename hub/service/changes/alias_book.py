@@ -5,27 +5,16 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hub.base.timestamps import to_timestamp
-from hub.contract.errors import AliasNotFound, EtagMismatch, LimitReached, StoreUnavailable
+from hub.contract.errors import AliasNotFound, EtagMismatch, LimitReached
 from hub.registry.state import Registry
 from hub.service.changes.audit_trail import Author
+from hub.service.changes.commits import Commits, Decision
 from hub.service.records import alias_key, damaged_record, etag_of, name_of, revision_of_etag
-from hub.stores.store import (
-    Delete,
-    Entry,
-    Expect,
-    Operation,
-    PreconditionFailed,
-    Put,
-    Store,
-    StoreError,
-)
+from hub.stores.store import Delete, Entry, Expect, Put
 from llmhub.v1.audit_pb2 import AuditState
 from llmhub.v1.model_alias_pb2 import ModelAlias
 
 MAX_ALIASES: Final = 10_000
-
-# How often a change is decided anew when others keep changing the alias.
-_ATTEMPTS: Final = 8
 
 
 class AliasFollower:
@@ -53,8 +42,10 @@ class AliasFollower:
 class AliasBook:
     """Sets and removes aliases, durably and with their audit events."""
 
-    def __init__(self, store: Store, registry: Registry, *, max_aliases: int = MAX_ALIASES) -> None:
-        self._store = store
+    def __init__(
+        self, commits: Commits, registry: Registry, *, max_aliases: int = MAX_ALIASES
+    ) -> None:
+        self._commits = commits
         self._registry = registry
         self._max_aliases = max_aliases
         self._creating: set[str] = set()
@@ -67,34 +58,37 @@ class AliasBook:
         alias = _durable(wanted)
         alias.updated_at.CopyFrom(to_timestamp(author.now_ms))
         put = Put(alias_key(alias.name), alias.SerializeToString(deterministic=True))
-        for _ in range(_ATTEMPTS):
-            current = self._current(wanted.name)
-            _require_etag(wanted.name, current, wanted.etag)
+
+        def decide() -> Decision:
+            current = self._current(alias.name)
+            _require_etag(alias.name, current, wanted.etag)
             if current is None and self._is_full_for(alias.name):
                 raise LimitReached(f"there are {self._max_aliases} aliases already")
             self._creating.add(alias.name)
-            try:
-                revision = await self._commit(alias.name, put, current, alias, author)
-            finally:
-                self._creating.discard(alias.name)
-            if revision is not None:
-                alias.etag = etag_of(revision)
-                return alias
-        raise EtagMismatch(f"alias {wanted.name} keeps changing; try again")
+            return _decision(put, current, alias, author)
+
+        try:
+            revision = await self._commits.change(f"alias {alias.name}", decide)
+        finally:
+            self._creating.discard(alias.name)
+        assert revision is not None
+        alias.etag = etag_of(revision)
+        return alias
 
     async def remove(self, name: str, etag: str, author: Author) -> None:
-        """Forgets an alias. Raises AliasNotFound, EtagMismatch, StoreUnavailable."""
-        for _ in range(_ATTEMPTS):
+        """Removes an alias. Raises AliasNotFound, EtagMismatch, StoreUnavailable."""
+
+        def decide() -> Decision:
             current = self._current(name)
             if current is None:
                 raise AliasNotFound(f"there is no alias {name}", metadata={"name": name})
             _require_etag(name, current, etag)
-            if await self._commit(name, Delete(alias_key(name)), current, None, author):
-                return
-        raise EtagMismatch(f"alias {name} keeps changing; try again")
+            return _decision(Delete(alias_key(name)), current, None, author)
+
+        await self._commits.change(f"alias {name}", decide)
 
     def _is_full_for(self, name: str) -> bool:
-        """Whether there is no room once the others on their way to the disk are there."""
+        """Whether there is no room for it once the others that are being written are there."""
         coming = sum(self._current(other) is None for other in self._creating - {name})
         return len(self._registry.aliases) + coming >= self._max_aliases
 
@@ -102,24 +96,14 @@ class AliasBook:
         record = self._registry.aliases.get(name)
         return record.message if record is not None else None
 
-    async def _commit(
-        self,
-        name: str,
-        change: Operation,
-        before: ModelAlias | None,
-        after: ModelAlias | None,
-        author: Author,
-    ) -> int | None:
-        """The revision of the change; None where somebody else was faster."""
-        key = alias_key(name)
-        audit = author.operations(key, _state(before), _state(after))
-        written_at = revision_of_etag(before.etag) if before is not None else 0
-        try:
-            return await self._store.commit([change, *audit], [Expect(key, written_at or 0)])
-        except PreconditionFailed:
-            return None
-        except StoreError as error:
-            raise StoreUnavailable(f"the store did not take the change: {error}") from error
+
+def _decision(
+    change: Put | Delete, before: ModelAlias | None, after: ModelAlias | None, author: Author
+) -> Decision:
+    """The change with its audit event, expecting what was there before."""
+    audit = author.operations(change.key, _state(before), _state(after))
+    written_at = revision_of_etag(before.etag) if before is not None else 0
+    return Decision([change, *audit], Expect(change.key, written_at or 0))
 
 
 def _require_etag(name: str, current: ModelAlias | None, etag: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hub.base.timestamps import to_timestamp
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller
 from hub.service.records import audit_key, damaged_record, name_of
 from hub.stores.store import Delete, Entry, Operation, Put
 from llmhub.v1.audit_pb2 import AuditEvent, AuditState

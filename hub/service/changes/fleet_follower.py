@@ -1,7 +1,7 @@
 """Follows the store: what is registered there is in the registry and is probed."""
 
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.state import Registry
 from hub.service.records import SECRETS, decode_endpoint, decode_secret, name_of
 from hub.stores.store import Entry
@@ -57,9 +57,9 @@ def _is_secret(key: str) -> bool:
     return key.startswith(f"{SECRETS}/")
 
 
-def _target(endpoint: Endpoint, api_key: str | None) -> Target:
+def _target(endpoint: Endpoint, api_key: str | None) -> ProbeTarget:
     pinned = BACKEND_UNSPECIFIED if endpoint.backend_detected else endpoint.backend
-    return Target(
+    return ProbeTarget(
         id=endpoint.id,
         scheme=endpoint.scheme,
         host=endpoint.host,

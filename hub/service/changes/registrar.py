@@ -1,13 +1,11 @@
-"""Durable changes of endpoints: decide, commit, and answer once it is on disk.
+"""Durable changes of endpoints: decide, commit, and answer once the change is on disk.
 
-Everything that registers (admins, sidecars, the configuration) comes through
-here, so that what a registration keeps and replaces is decided in one place.
-Changes of one endpoint take turns. Where the store has other writers, its
-precondition lets one of them win, and the other decides anew on what it finds.
+Admins, sidecars and the configuration all register through this module, so one place
+decides what a registration keeps and what it replaces. Changes of one endpoint take turns.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -17,10 +15,10 @@ from hub.contract.errors import (
     EndpointOwned,
     EtagMismatch,
     LimitReached,
-    StoreUnavailable,
 )
 from hub.registry.state import Registry
 from hub.service.changes.audit_trail import Author
+from hub.service.changes.commits import Commits, Decision
 from hub.service.records import (
     durable_endpoint,
     encode_secret,
@@ -28,7 +26,7 @@ from hub.service.records import (
     revision_of_etag,
     secret_key,
 )
-from hub.stores.store import Delete, Expect, Operation, PreconditionFailed, Put, Store, StoreError
+from hub.stores.store import Delete, Expect, Operation, Put
 from llmhub.v1.audit_pb2 import AuditState
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_ENABLED,
@@ -40,13 +38,10 @@ from llmhub.v1.endpoint_pb2 import (
     Source,
 )
 
-# How often a change is decided anew when other hubs keep changing the endpoint.
-_ATTEMPTS = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What somebody wants registered; None leaves what is registered already."""
+    """What a caller wants registered; None keeps what is registered already."""
 
     host: str
     port: int
@@ -63,30 +58,30 @@ class Registration:
 class Registrar:
     """Registers, updates and removes endpoints, durably.
 
-    Where a change has an author, its audit event is written with it.
+    A change that has an author is written together with its audit event.
     """
 
     def __init__(
         self,
-        store: Store,
+        commits: Commits,
         registry: Registry,
         *,
         max_endpoints: int,
         is_connected: Callable[[str], bool],
         owners_presumed_until_ms: int = 0,
     ) -> None:
-        """`is_connected` tells whether a sidecar of that agent_id is connected.
+        """`is_connected` says whether a sidecar of that agent_id is connected.
 
-        Until `owners_presumed_until_ms` every agent that an endpoint is registered for
-        counts as there: a hub that has just started has yet to hear of them.
+        Until `owners_presumed_until_ms` every agent that has an endpoint counts as
+        present: a hub that has just started has not heard from them yet.
         """
-        self._store = store
+        self._commits = commits
         self._registry = registry
         self._max_endpoints = max_endpoints
         self._is_connected = is_connected
         self._owners_presumed_until_ms = owners_presumed_until_ms
         self._creating: set[str] = set()
-        # A lock lives as long as somebody holds it or waits for it.
+        # A lock lives as long as a change holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def register(
@@ -98,12 +93,12 @@ class Registrar:
         *,
         charge: Callable[[], None] | None = None,
     ) -> Endpoint:
-        """Registers an endpoint or registers it anew; returns it as it stands.
+        """Registers an endpoint, or registers it again; returns it as it stands.
 
-        A registration that changes nothing touches no disk: thousands of
-        sidecars that reconnect at once are no thousands of writes. `charge` is called
-        before one that does. Raises EndpointOwned, LimitReached, StoreUnavailable and
-        what `charge` does.
+        A registration that changes nothing does not touch the disk, so thousands of
+        sidecars that reconnect at once do not cause thousands of writes. `charge` is
+        called before a write. Raises EndpointOwned, LimitReached, StoreUnavailable and
+        what `charge` raises.
         """
 
         def decide(current: Endpoint | None) -> Endpoint:
@@ -111,12 +106,12 @@ class Registrar:
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
             if wanted.source == SOURCE_AUTO and self._is_owned(current, wanted.agent_id, now_ms):
                 raise EndpointOwned(
-                    f"another agent that is there reports {id_}", metadata={"id": id_}
+                    f"another agent that is present reports {id_}", metadata={"id": id_}
                 )
             return merge(id_, current, wanted, now_ms)
 
         if wanted.source == SOURCE_AUTO and wanted.agent_id:
-            # Also of one that is neither connected nor tells more: single calls are enough.
+            # A single call counts too: an agent need not be connected.
             self._registry.note_report(wanted.agent_id, now_ms)
         return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
@@ -127,7 +122,7 @@ class Registrar:
         etag: str,
         author: Author | None = None,
     ) -> Endpoint:
-        """Replaces an endpoint's registration by what `decide` makes of it.
+        """Replaces an endpoint's registration with what `decide` returns for it.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
         """
@@ -138,20 +133,20 @@ class Registrar:
         return await self._change(id_, checked, author)
 
     async def remove(self, id_: str, etag: str, author: Author | None = None) -> None:
-        """Forgets an endpoint and its secret.
+        """Removes an endpoint and its secret.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
         """
+
+        def decide() -> Decision:
+            current = require(self.current(id_), id_, etag)
+            operations: list[Operation] = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+            if author is not None:
+                operations += author.operations(endpoint_key(id_), _state(current), None)
+            return Decision(operations, _expecting(id_, current))
+
         async with self._turn(id_):
-            for _ in range(_ATTEMPTS):
-                current = require(self.current(id_), id_, etag)
-                operations: list[Operation] = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
-                if author is not None:
-                    operations += author.operations(endpoint_key(id_), _state(current), None)
-                expect = Expect(endpoint_key(id_), _written_at(current))
-                if await self._commit(operations, expect):
-                    return
-        raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+            await self._commits.change(f"endpoint {id_}", decide)
 
     def current(self, id_: str) -> Endpoint | None:
         """The endpoint of that id as it stands, or None."""
@@ -167,38 +162,46 @@ class Registrar:
         api_key: str | None = None,
         charge: Callable[[], None] | None = None,
     ) -> Endpoint:
+        charges = [charge] if charge is not None else []
+
+        def attempt() -> Decision | None:
+            self._creating.discard(id_)
+            current = self.current(id_)
+            encoded = durable_endpoint(decide(current))
+            operations: list[Operation] = []
+            # The secret goes first, so that the first probe already has it.
+            if api_key:
+                operations.append(Put(secret_key(id_), encode_secret(api_key)))
+            elif api_key is not None:
+                operations.append(Delete(secret_key(id_)))
+            elif current is not None and encoded == durable_endpoint(current):
+                return None
+            if charges:
+                charges.pop()()
+            operations.append(Put(endpoint_key(id_), encoded))
+            if author is not None:
+                operations += author.operations(
+                    endpoint_key(id_),
+                    _state(current),
+                    AuditState(endpoint=Endpoint.FromString(encoded)),
+                    secret_changed=api_key is not None,
+                )
+            if current is None:
+                self._creating.add(id_)
+            return Decision(operations, _expecting(id_, current))
+
         async with self._turn(id_):
-            for _ in range(_ATTEMPTS):
-                current = self.current(id_)
-                encoded = durable_endpoint(decide(current))
-                operations: list[Operation] = []
-                # The secret goes first, so that the first probe already has it.
-                if api_key:
-                    operations.append(Put(secret_key(id_), encode_secret(api_key)))
-                elif api_key is not None:
-                    operations.append(Delete(secret_key(id_)))
-                elif current is not None and encoded == durable_endpoint(current):
-                    return current
-                if charge is not None:
-                    charge()
-                    charge = None
-                operations.append(Put(endpoint_key(id_), encoded))
-                if author is not None:
-                    operations += author.operations(
-                        endpoint_key(id_),
-                        _state(current),
-                        AuditState(endpoint=Endpoint.FromString(encoded)),
-                        secret_changed=api_key is not None,
-                    )
-                expect = Expect(endpoint_key(id_), _written_at(current))
-                if await self._commit_creating(id_, operations, expect):
-                    changed = self.current(id_)
-                    if changed is not None:
-                        return changed
-        raise EtagMismatch(f"endpoint {id_} keeps changing; try again")
+            try:
+                await self._commits.change(f"endpoint {id_}", attempt)
+            finally:
+                self._creating.discard(id_)
+            changed = self.current(id_)
+        if changed is None:
+            raise EtagMismatch(f"endpoint {id_} was removed while it was changed; try again")
+        return changed
 
     def _is_owned(self, current: Endpoint | None, by: str | None, now_ms: int) -> bool:
-        """Whether another agent registered the endpoint and still is there."""
+        """Whether another agent registered the endpoint and is still present."""
         if current is None or current.source != SOURCE_AUTO:
             return False
         owner = current.agent_id
@@ -213,51 +216,31 @@ class Registrar:
         return self._turns.setdefault(id_, asyncio.Lock())
 
     def _is_full(self) -> bool:
-        """Whether the registry is full once all that is on its way to the disk is there."""
+        """Whether the endpoints that are being written fill the registry."""
         room = self._max_endpoints - len(self._registry)
-        # Those that have just arrived are counted in the registry already.
+        # The registry already counts those that have just been written.
         return len(self._creating) >= room and room <= sum(
             self._registry.get(id_) is None for id_ in self._creating
         )
 
-    async def _commit_creating(
-        self, id_: str, operations: Sequence[Operation], expect: Expect
-    ) -> bool:
-        if expect.revision:
-            return await self._commit(operations, expect)
-        self._creating.add(id_)
-        try:
-            return await self._commit(operations, expect)
-        finally:
-            self._creating.discard(id_)
-
-    async def _commit(self, operations: Sequence[Operation], expect: Expect) -> bool:
-        try:
-            await self._store.commit(operations, [expect])
-        except PreconditionFailed:
-            return False
-        except StoreError as error:
-            raise StoreUnavailable(f"the store did not take the change: {error}") from error
-        return True
-
 
 def _state(endpoint: Endpoint | None) -> AuditState | None:
-    """What was registered of an endpoint, without what was observed."""
+    """The registered fields of an endpoint, without what was observed."""
     if endpoint is None:
         return None
     return AuditState(endpoint=Endpoint.FromString(durable_endpoint(endpoint)))
 
 
-def _written_at(current: Endpoint | None) -> int:
-    """The store revision that wrote the endpoint; 0 where there is none."""
+def _expecting(id_: str, current: Endpoint | None) -> Expect:
+    """Expects the endpoint's record as it stands, or that there is none."""
     revision = revision_of_etag(current.etag) if current is not None else 0
     if revision is None:
         raise AssertionError("an endpoint in the registry has no etag of the hub's")
-    return revision
+    return Expect(endpoint_key(id_), revision)
 
 
 def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
-    """The endpoint, if it is there and, where an etag is given, unchanged since.
+    """Returns the endpoint if it exists and, if an etag is given, has not changed since.
 
     Raises EndpointNotFound, EtagMismatch.
     """
@@ -272,15 +255,14 @@ def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
 
 
 def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int) -> Endpoint:
-    """What shall be registered, given what is. Pure.
+    """Returns the registration that results from the current one and the wanted one. Pure.
 
-    A sidecar's word never overrules a person's; it fills what nobody said. What an
-    admin or the configuration registered it leaves alone, but for naming the agent
-    where nobody has. Of what a sidecar registered an admin may have changed name,
-    backend and labels since, so these stay too: a sidecar gives a backend only
-    where none is registered or detected, labels where there are none, and a name
-    where the one there is was nobody's choice. Of two sidecars the later one is
-    heard: `Registrar.register` has seen to it that the other is gone.
+    A sidecar never overrules a person; it fills in what no person said. If an admin or
+    the configuration registered the endpoint, a sidecar only becomes its agent if it has
+    none. An admin may also have changed the name, backend and labels of an endpoint that a
+    sidecar registered, so a sidecar sets a backend only if none is registered or detected,
+    labels only if there are none, and a name only if a default stands there. Of two
+    sidecars the later one wins: `Registrar.register` has checked that the other is gone.
     """
     if current is None:
         created = Endpoint(
@@ -311,8 +293,8 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
         merged.name = wanted.name
     if wanted.agent_id:
         merged.agent_id = wanted.agent_id
-    # The file says all there is to say of its endpoints: the kind that it does not
-    # name any more is detected again.
+    # The file is the whole truth about its endpoints: if it no longer names a backend, the
+    # hub detects it again.
     is_unpinned = wanted.source == SOURCE_CONFIG and not merged.backend_detected
     is_said = wanted.backend != BACKEND_UNSPECIFIED and not (by_sidecar and current.backend)
     if is_said or is_unpinned:
@@ -325,7 +307,7 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
 
 
 def default_name(agent_id: str) -> str:
-    """The name of the Ollama server of an agent's host, where nobody gave one."""
+    """The name of the Ollama server on an agent's host, if no name is given."""
     return f"{agent_id}-local"
 
 

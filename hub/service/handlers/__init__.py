@@ -1,1 +1,1 @@
-"""What each RPC does, after authorization and validation; one class per service."""
+"""What each RPC and operation does, after authorization and validation."""

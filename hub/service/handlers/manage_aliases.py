@@ -1,12 +1,12 @@
 """Model aliases and the audit trail, as RPCs."""
 
-from itertools import islice
+from operator import attrgetter
 
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.changes.alias_book import AliasBook
 from hub.service.changes.audit_trail import AuditTrail, Author
-from hub.service.dispatcher import Caller
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.handlers.paging import Pager
 from llmhub.v1.admin_service_pb2 import (
     ListAuditEventsRequest,
     ListAuditEventsResponse,
@@ -45,13 +45,10 @@ class AliasHandlers:
         self, request: ListModelAliasesRequest, _caller: Caller, _now_ms: int
     ) -> ListModelAliasesResponse:
         """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
+        pager = Pager(request)
         aliases = {name: record.message for name, record in self._registry.aliases.items()}
-        page = [aliases[name] for name in sorted(aliases) if name > after][: size + 1]
-        token = ""
-        if len(page) > size:
-            page.pop()
-            token = encode_page_token(request, page[-1].name)
+        following = (aliases[name] for name in sorted(aliases) if name > pager.after)
+        page, token = pager.cut(following, attrgetter("name"))
         return ListModelAliasesResponse(
             aliases=page, next_page_token=token, revision=self._registry.revision
         )
@@ -60,16 +57,12 @@ class AliasHandlers:
         self, request: ListAuditEventsRequest, _caller: Caller, _now_ms: int
     ) -> ListAuditEventsResponse:
         """Raises InvalidPageToken."""
-        before, size = decode_page_token(request), page_size(request.page_size)
+        pager = Pager(request)
         matching = (
             event
-            for event in self._trail.events(before)
+            for event in self._trail.events(pager.after)
             if (not request.resource or event.resource == request.resource)
             and (not request.token_id or event.token_id == request.token_id)
         )
-        page = list(islice(matching, size + 1))
-        token = ""
-        if len(page) > size:
-            page.pop()
-            token = encode_page_token(request, page[-1].id)
+        page, token = pager.cut(matching, attrgetter("id"))
         return ListAuditEventsResponse(events=page, next_page_token=token)

@@ -1,6 +1,7 @@
-"""AdminService: what admins run the hub with."""
+"""AdminService: endpoints, as admins manage them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from hub.base.address import OLLAMA_PORT, AddressError, EndpointAddress, normalize_host
 from hub.contract.errors import (
@@ -8,45 +9,25 @@ from hub.contract.errors import (
     EndpointNotFound,
     FieldViolation,
     LimitReached,
-    SidecarNotFound,
-    StoreUnavailable,
-    TokenNotFound,
     ValidationFailed,
 )
-from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
-from hub.service.access.tokens import TokenRegistry
+from hub.registry.impact import lost_models
+from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.changes.audit_trail import AuditTrail, Author
 from hub.service.changes.registrar import Registrar, Registration, require
-from hub.service.dispatcher import Caller
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
-from hub.service.presence import Presence, disconnected
-from hub.service.records import token_key
-from hub.stores.store import Delete, Expect, Operation, PreconditionFailed, Store, StoreError
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     CheckEndpointResponse,
-    CreateTokenRequest,
-    CreateTokenResponse,
-    DisconnectSidecarRequest,
-    DisconnectSidecarResponse,
-    GetServerInfoRequest,
-    GetServerInfoResponse,
-    ListSidecarsRequest,
-    ListSidecarsResponse,
-    ListTokensRequest,
-    ListTokensResponse,
     RegisterEndpointRequest,
     RegisterEndpointResponse,
     RemoveEndpointRequest,
     RemoveEndpointResponse,
-    RevokeTokenRequest,
-    RevokeTokenResponse,
     UpdateEndpointRequest,
     UpdateEndpointResponse,
     UpdateImpact,
 )
-from llmhub.v1.audit_pb2 import AuditState
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_ENABLED,
@@ -59,41 +40,26 @@ UPDATABLE = ("admin_state", "agent_id", "backend", "labels", "name")
 """The fields of Endpoint that UpdateEndpoint may change."""
 
 _CHECK_TIMEOUT_S = 10.0
-# etcd takes 128 operations in a transaction; whoever makes tokens comes again.
-_PRUNED_AT_ONCE = 64
 
 
-class AdminHandlers:
-    """Changes the registry and the tokens, and tells about the hub."""
+class EndpointHandlers:
+    """Registers, updates, removes and checks endpoints."""
 
     def __init__(
         self,
         *,
         registrar: Registrar,
-        store: Store,
-        tokens: TokenRegistry,
-        presence: Presence,
-        probes: ProbeEngine,
-        policy: AddressPolicy,
-        max_tokens: int,
         trail: AuditTrail,
-        lost_models: Callable[[Endpoint, Endpoint], tuple[list[str], list[str]]],
+        probes: ProbeEngine,
+        registry: Registry,
         in_flight: Callable[[str, int], int],
-        server_info: Callable[[], GetServerInfoResponse],
     ) -> None:
-        """`lost_models` is `hub.registry.impact`'s; `in_flight` counts leases as of a time."""
+        """`in_flight` counts an endpoint's leases as of a time."""
         self._registrar = registrar
-        self._store = store
-        self._tokens = tokens
-        self._presence = presence
-        self._probes = probes
-        self._policy = policy
-        self._max_tokens = max_tokens
-        self._creating: set[str] = set()
         self._trail = trail
-        self._lost_models = lost_models
+        self._probes = probes
+        self._registry = registry
         self._in_flight = in_flight
-        self._server_info = server_info
 
     async def register_endpoint(
         self, request: RegisterEndpointRequest, caller: Caller, now_ms: int
@@ -122,7 +88,7 @@ class AdminHandlers:
         return RegisterEndpointResponse(endpoint=endpoint)
 
     def _probed_host(self, text: str) -> str:
-        """The one spelling of a host that may be probed.
+        """Returns the canonical spelling of a host that may be probed.
 
         Raises ValidationFailed, TargetForbidden.
         """
@@ -131,12 +97,13 @@ class AdminHandlers:
         except AddressError as error:
             violation = FieldViolation("host", "invalid", str(error), text[:50])
             raise ValidationFailed([violation]) from error
-        self._policy.require_host(host)
+        # The same rules that the probes connect by.
+        self._probes.policy.require_host(host)
         return host
 
     def update_endpoint(
         self, request: UpdateEndpointRequest, caller: Caller, now_ms: int
-    ) -> UpdateEndpointResponse | Awaitable[UpdateEndpointResponse]:
+    ) -> UpdateEndpointResponse | Coroutine[Any, Any, UpdateEndpointResponse]:
         """Raises ValidationFailed, EndpointNotFound, EtagMismatch."""
         wanted = request.endpoint
         paths = _updated_paths(request)
@@ -147,7 +114,7 @@ class AdminHandlers:
 
         current = require(self._registrar.current(wanted.id), wanted.id, etag)
         updated = decide(current)
-        last_loaded, last_available = self._lost_models(current, updated)
+        last_loaded, last_available = lost_models(self._registry, current, updated)
         impact = UpdateImpact(
             last_loaded_models=last_loaded,
             last_available_models=last_available,
@@ -180,7 +147,7 @@ class AdminHandlers:
         try:
             await self._probes.check(request.id, _CHECK_TIMEOUT_S)
         except TimeoutError:
-            # A probe ends by itself long before that, so it never had its turn.
+            # A probe ends long before that, so this one never had its turn.
             raise LimitReached(
                 "too many checks wait for their turn; try again",
                 retry_after_ms=round(_CHECK_TIMEOUT_S * 1000),
@@ -189,103 +156,6 @@ class AdminHandlers:
         if endpoint is None:
             raise EndpointNotFound(f"endpoint {request.id} was removed while it was checked")
         return CheckEndpointResponse(endpoint=endpoint)
-
-    def list_sidecars(
-        self, request: ListSidecarsRequest, _caller: Caller, _now_ms: int
-    ) -> ListSidecarsResponse:
-        """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
-        sidecars = [one for one in self._presence.sidecars() if one.agent_id > after]
-        token = ""
-        if len(sidecars) > size:
-            token = encode_page_token(request, sidecars[size - 1].agent_id)
-        return ListSidecarsResponse(
-            sidecars=[one.info() for one in sidecars[:size]], next_page_token=token
-        )
-
-    def disconnect_sidecar(
-        self, request: DisconnectSidecarRequest, _caller: Caller, _now_ms: int
-    ) -> DisconnectSidecarResponse:
-        """Raises SidecarNotFound."""
-        sidecar = self._presence.get(request.agent_id)
-        if sidecar is None:
-            raise SidecarNotFound(
-                f"no sidecar of the agent {request.agent_id} is connected",
-                metadata={"agent_id": request.agent_id},
-            )
-        sidecar.connection.close(disconnected(request.reason))
-        return DisconnectSidecarResponse()
-
-    async def create_token(
-        self, request: CreateTokenRequest, caller: Caller, now_ms: int
-    ) -> CreateTokenResponse:
-        """Raises LimitReached, StoreUnavailable."""
-        # Those on their way to the disk count; those that have just arrived do already.
-        coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
-        if self._tokens.count_valid(now_ms) + coming >= self._max_tokens:
-            raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
-        ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
-        secret, info, put = self._tokens.mint(
-            role=request.role,
-            agent_id=request.agent_id,
-            ttl_ms=ttl_ms,
-            description=request.description,
-            now_ms=now_ms,
-        )
-        # Whoever makes tokens takes out those that expired long ago.
-        author = Author(self._trail, caller, "CreateToken", now_ms)
-        audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
-        prune = [Delete(key) for key in self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]]
-        self._creating.add(info.id)
-        try:
-            await self._commit([put, *prune, *audit])
-        finally:
-            self._creating.discard(info.id)
-        return CreateTokenResponse(token=secret, token_info=info)
-
-    def list_tokens(
-        self, request: ListTokensRequest, _caller: Caller, now_ms: int
-    ) -> ListTokensResponse:
-        """Raises InvalidPageToken."""
-        after, size = decode_page_token(request), page_size(request.page_size)
-        found = self._tokens.list(now_ms, include_expired=request.include_expired)
-        infos = [info for info in found if info.id > after]
-        token = encode_page_token(request, infos[size - 1].id) if len(infos) > size else ""
-        return ListTokensResponse(tokens=infos[:size], next_page_token=token)
-
-    async def revoke_token(
-        self, request: RevokeTokenRequest, caller: Caller, now_ms: int
-    ) -> RevokeTokenResponse:
-        """Raises TokenNotFound, StoreUnavailable."""
-        info = self._tokens.get(request.id)
-        if info is None:
-            raise _no_token(request.id)
-        author = Author(self._trail, caller, "RevokeToken", now_ms)
-        audit = author.operations(token_key(request.id), AuditState(token_info=info), None)
-        expect = Expect(token_key(request.id), self._tokens.written_at(request.id))
-        try:
-            await self._commit([Delete(token_key(request.id)), *audit], [expect])
-        except PreconditionFailed:
-            # Another call was faster, and its audit event tells of the end.
-            raise _no_token(request.id) from None
-        return RevokeTokenResponse()
-
-    def get_server_info(
-        self, _request: GetServerInfoRequest, _caller: Caller, _now_ms: int
-    ) -> GetServerInfoResponse:
-        """Tells about the hub itself."""
-        return self._server_info()
-
-    async def _commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> None:
-        """Raises PreconditionFailed, StoreUnavailable."""
-        try:
-            await self._store.commit(operations, expect)
-        except StoreError as error:
-            raise StoreUnavailable(f"the store did not take the change: {error}") from error
-
-
-def _no_token(token_id: str) -> TokenNotFound:
-    return TokenNotFound(f"there is no token {token_id}", metadata={"id": token_id})
 
 
 async def _answered(changing: Awaitable[Endpoint], impact: UpdateImpact) -> UpdateEndpointResponse:
@@ -319,7 +189,7 @@ def _is_set(endpoint: Endpoint, field: str) -> bool:
 
 
 def _updated(current: Endpoint, wanted: Endpoint, paths: list[str]) -> Endpoint:
-    """The endpoint with the named fields as wanted; an unset one is cleared."""
+    """Returns the endpoint with the named fields as wanted; clears those that are unset."""
     updated = Endpoint()
     updated.CopyFrom(current)
     for path in paths:

@@ -1,53 +1,67 @@
-"""Pages: an opaque token that says after which key the next page begins.
+"""Pages: an opaque token says after which key the next page starts.
 
-A page begins after a key, not at a number, so nothing is skipped or repeated
-when entries before it come or go (https://google.aip.dev/158).
+A page starts after a key, not at a number, so no entry is skipped or repeated if
+entries before it come or go (https://google.aip.dev/158).
 """
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
 from hub.contract.errors import InvalidPageToken
 
-DEFAULT_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE: Final = 100
+
+_FINGERPRINT_BYTES: Final = 8
+
+T = TypeVar("T")
 
 
-def page_size(wanted: int) -> int:
-    """The page size for what a request asks, 0 meaning the default."""
-    return wanted or DEFAULT_PAGE_SIZE
+class Pager:
+    """One page of a listing: the page that a request with these two fields asks for."""
 
+    def __init__(self, request: Message) -> None:
+        """Raises InvalidPageToken for a token that no listing made, or another request did."""
+        self._request = request
+        self._size: int = request.page_size or DEFAULT_PAGE_SIZE  # type: ignore[attr-defined]
+        self.after = self._key_of(request.page_token)  # type: ignore[attr-defined]
+        """The key after which the page starts; "" for the first page."""
 
-def encode_page_token(request: Message, last_key: str) -> str:
-    """The token of the page that begins after `last_key`."""
-    return base64.urlsafe_b64encode(_fingerprint(request) + last_key.encode()).decode()
+    def cut(self, entries: Iterable[T], key: Callable[[T], str]) -> tuple[list[T], str]:
+        """The page, and the token of the next one, or "" for the last page.
 
+        `entries` are those after the key `after`, in the order of the listing; no more
+        than one page and one entry are taken of them.
+        """
+        page = list(islice(entries, self._size + 1))
+        if len(page) <= self._size:
+            return page, ""
+        page.pop()
+        return page, self._token_of(key(page[-1]))
 
-def decode_page_token(request: Message) -> str:
-    """The key after which the asked page begins; "" for the first page.
+    def _token_of(self, key: str) -> str:
+        return base64.urlsafe_b64encode(_fingerprint(self._request) + key.encode()).decode()
 
-    Raises InvalidPageToken for a token of another request or of nobody.
-    """
-    token: str = request.page_token  # type: ignore[attr-defined]
-    if not token:
-        return ""
-    try:
-        raw = base64.b64decode(token, altchars=b"-_", validate=True)
-        key = raw[_FINGERPRINT_BYTES:].decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidPageToken("page_token: not a page token") from error
-    if raw[:_FINGERPRINT_BYTES] != _fingerprint(request) or not key:
-        raise InvalidPageToken("page_token: belongs to a request with other filters")
-    return key
-
-
-_FINGERPRINT_BYTES = 8
+    def _key_of(self, token: str) -> str:
+        if not token:
+            return ""
+        try:
+            raw = base64.b64decode(token, altchars=b"-_", validate=True)
+            key = raw[_FINGERPRINT_BYTES:].decode()
+        except (binascii.Error, ValueError) as error:
+            raise InvalidPageToken("page_token: not a page token") from error
+        if raw[:_FINGERPRINT_BYTES] != _fingerprint(self._request) or not key:
+            raise InvalidPageToken("page_token: belongs to a request with other filters")
+        return key
 
 
 def _fingerprint(request: Message) -> bytes:
-    """Tells requests with other filters apart; paging fields do not count."""
+    """Identifies the listing and its filters; the fields of paging do not count."""
     filters = type(request)()
     filters.CopyFrom(request)
     filters.ClearField("page_size")

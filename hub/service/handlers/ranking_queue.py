@@ -10,24 +10,24 @@ from hub.contract.errors import LimitReached
 from hub.registry.selection.kept_rankings import Kept
 
 FEW: Final = 100
-"""So many endpoints are judged while the caller waits: no longer than a slice takes."""
+"""This many endpoints are judged at once: it takes no longer than a slice."""
 
 FAR_BEHIND: Final = 1000
 """A ranking that has more than this to judge takes its turns apart from the others."""
 
 MAX_WAITING: Final = 1000
-"""How many callers of one token may wait at a time."""
+"""How many callers with one token may wait at a time."""
 
 MAX_WAIT_S: Final = 5.0
-"""How long one of them does: less than what a client of the hub waits by default."""
+"""How long one of them waits: less than a client of the hub waits by default."""
 
 _RETRY_MS: Final = 1_000
 
 
 class CatchingUp:
-    """Who waits for which ranking. Of one token there is one at a time in the works.
+    """Which callers wait for which ranking. One ranking per token catches up at a time.
 
-    That is, one that is far behind, and one that is not.
+    More precisely, one that is far behind and one that is not.
     """
 
     def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
@@ -40,9 +40,9 @@ class CatchingUp:
     async def wait(self, token: str, current: Callable[[], Kept]) -> Kept:
         """Returns a ranking that has at most `FEW` to judge, as of this turn of the loop.
 
-        `current` finds the ranking, or makes it anew where it was put out, told of
-        all that has changed. Raises LimitReached, which may be tried again: what has
-        been judged is kept.
+        `current` finds the ranking, or makes it again if it was evicted, with all changes
+        applied. Raises LimitReached, after which the caller may try again: the hub keeps
+        what it has judged.
         """
         if self._waiting[token] >= MAX_WAITING:
             raise LimitReached(

@@ -1,14 +1,14 @@
-"""RegistryService: what internal services ask."""
+"""RegistryService: endpoints, models, resources and snapshots."""
 
 from collections.abc import Iterable
-from itertools import islice
+from operator import attrgetter
 
 from hub.contract.errors import EndpointNotFound, ResourcesNotFound
 from hub.registry import listings
 from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
-from hub.service.dispatcher import Caller
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.access.caller import Caller
+from hub.service.handlers.paging import Pager
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,
     GetResourcesRequest,
@@ -20,7 +20,7 @@ from llmhub.v1.registry_service_pb2 import (
 
 
 class RegistryHandlers:
-    """Answers questions about the fleet out of the registry, without waiting."""
+    """Answers questions about the fleet from the registry, without waiting."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -41,24 +41,14 @@ class RegistryHandlers:
         return self._pages.encoded(request, lambda: self._page(request))
 
     def _page(self, request: ListEndpointsRequest) -> bytes:
-        after_id = decode_page_token(request)
-        matching = self._matching(request, after_id)
-        size = page_size(request.page_size)
-        page = list(islice(matching, size + 1))
-        token = ""
-        if len(page) > size:
-            page.pop()
-            token = encode_page_token(request, page[-1].message.id)
-        return listings.page_of_endpoints(page, token)
+        pager = Pager(request)
+        matching = self._matching(request, pager.after)
+        return listings.page_of_endpoints(*pager.cut(matching, attrgetter("message.id")))
 
     def list_models(self, request: ListModelsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
-        size = page_size(request.page_size)
-        names = list(islice(self._registry.model_index.names(decode_page_token(request)), size + 1))
-        token = ""
-        if len(names) > size:
-            names.pop()
-            token = encode_page_token(request, names[-1])
+        pager = Pager(request)
+        names, token = pager.cut(self._registry.model_index.names(pager.after), str)
         return listings.page_of_models(self._registry, names, token)
 
     def get_resources(
@@ -69,7 +59,7 @@ class RegistryHandlers:
         record = self._registry.resources.get(request.agent_id)
         if record is None:
             raise ResourcesNotFound(
-                f"agent {request.agent_id} has not reported lately",
+                f"agent {request.agent_id} has not reported recently",
                 metadata={"agent_id": request.agent_id},
             )
         account = self._registry.vram(request.agent_id).message

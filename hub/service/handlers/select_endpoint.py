@@ -1,32 +1,24 @@
 """RegistryService.SelectEndpoint and ReleaseSelection: where to send a request."""
 
 import secrets
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from typing import Any, Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.base.clock import Clock
-from hub.base.timestamps import to_ms, to_timestamp
+from hub.base.timestamps import to_timestamp
 from hub.contract.errors import (
-    HubError,
     LeaseNotFound,
     LimitReached,
-    ModelUnknown,
-    NoCapacity,
-    NoHealthyEndpoint,
     RateLimited,
 )
 from hub.contract.rpcs import Tier
 from hub.registry import listings
-from hub.registry.history.ring import Compacted
-from hub.registry.impact import may_be_selected
+from hub.registry.history.follower import Follower
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.selection.leases import Leases, TooManyLeases
-from hub.registry.selection.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
 from hub.registry.selection.ranking import (
-    NOT_SELECTABLE,
     Limits,
     Ranking,
     Verdict,
@@ -34,13 +26,13 @@ from hub.registry.selection.ranking import (
     rejections,
 )
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
-from hub.service.dispatcher import Caller
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
+from hub.service.handlers.selection_refusals import SelectionRefusals
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     Candidate,
-    Rejection,
     ReleaseSelectionRequest,
     ReleaseSelectionResponse,
     SelectEndpointRequest,
@@ -55,34 +47,23 @@ MAX_CANDIDATES: Final = 1000
 """The most candidates that one explanation has; the best and the first of the others."""
 
 LARGE_RANKING: Final = 1000
-"""A ranking of more candidates than this is dear to make."""
+"""A ranking of more candidates than this is expensive to make."""
 
 LARGE_RANKINGS: Final = 30
-"""How many of them one token may have made a minute.
+"""How many of them one token may request per minute.
 
-Each costs 50 µs of CPU a candidate and puts out others: of 10,000 candidates there
-is room for 20. While one is made, those wait who have as much to judge.
+Each costs 50 µs of CPU per candidate and evicts others: there is room for 20 rankings of
+10,000 candidates. While the hub makes one, other large ones wait.
 """
 
-GUESSES: Final = 60
-"""How often a minute one token is told which names are like an unknown one."""
-
-# When to ask again, where no probe says when it will be known better.
-_RETRY_MS: Final = 5_000
-_MIN_RETRY_MS: Final = 100
-_MAX_RETRY_MS: Final = 60_000
-_NAMED_REJECTIONS: Final = 20
-# gRPC tells an error in trailers, of which clients take 8 KiB by default, and encodes
-# metadata in base64. A model's name may be 512 characters of 4 bytes.
-_METADATA_BYTES: Final = 3500
 _READ_AT_ONCE: Final = 10_000
 
 
 class SelectionHandlers:
     """Chooses endpoints out of the registry, and keeps the leases.
 
-    It waits for nothing but, where there is much to judge, for its turns on the loop;
-    only then it reads the clock.
+    It waits only if there is much to judge, for its turns on the loop. Only then it reads
+    the clock.
     """
 
     def __init__(
@@ -101,34 +82,38 @@ class SelectionHandlers:
             max_per_owner=max_leases_per_token,
             on_change=self._rankings.touch_leases,
         )
-        # Weights are free, so that anybody can ask what nobody has asked before.
+        # Callers choose the weights freely, so every request may need a new ranking.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._catching_up = CatchingUp()
-        self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
+        self._refusals = SelectionRefusals(registry)
+        self._events = Follower(registry.ring, registry.revision)
+        self._checks = Follower(registry.checks, registry.revision)
+        self._reports = Follower(registry.resources, registry.revision)
+        self._claims = Follower(registry.claims, registry.revision)
         self._seen = registry.revision
 
-    # What the rankings rest on, see `hub.registry.selection.ranking.Facts`.
+    # What the rankings rest on, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         record = self._registry.get(id_)
         return record.message if record is not None else None
 
     def resources(self, agent_id: str) -> HostResources | None:
-        """See `Facts`."""
+        """See `FleetView`."""
         record = self._registry.resources.get(agent_id)
         return record.message if record is not None else None
 
     def vram(self, agent_id: str) -> VramAccount:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self._registry.vram(agent_id).message
 
     def in_flight(self, id_: str) -> int:
-        """See `Facts`."""
+        """See `FleetView`."""
         return self.leases.in_flight(id_)
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:
-        """How many leases an endpoint has, those that are over left out."""
+        """How many leases an endpoint has, without those that have ended."""
         self.leases.expire(now_ms)
         return self.leases.in_flight(id_)
 
@@ -136,10 +121,10 @@ class SelectionHandlers:
 
     def select_endpoint(
         self, request: SelectEndpointRequest, caller: Caller, now_ms: int
-    ) -> bytes | Awaitable[bytes]:
+    ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
-        So does what it returns where there is much to judge.
+        So does what it returns if there is much to judge.
         """
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
@@ -151,10 +136,10 @@ class SelectionHandlers:
         return self._answer(request, kept.ranking, caller, now_ms)
 
     async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
-        """Answers as of when all is judged, which is not when the request came."""
+        """Answers as of the time when all is judged, which is after the request came."""
         kept = await self._catching_up.wait(
             caller.principal.token_id,
-            # It may be put out meanwhile, and is paid for.
+            # It may be evicted meanwhile, and is paid for.
             lambda: self._kept(request, self._clock.now_ms()),
         )
         for _ in kept.catch_up():
@@ -167,7 +152,7 @@ class SelectionHandlers:
         now_ms: int,
         admit: Callable[[int], None] = lambda _candidates: None,
     ) -> Kept:
-        """The ranking of a request's criteria, told of everything that has changed."""
+        """The ranking for a request's criteria, with every change applied."""
         self._follow(now_ms)
         alias = self._registry.aliases.get(request.model)
         return self._rankings.kept(
@@ -183,7 +168,7 @@ class SelectionHandlers:
         limits = Limits.of(request)
         chosen = pick(ranking, limits, request.count or 1, now_ms)
         if not chosen:
-            raise self._why_none(request, ranking, limits, caller, now_ms)
+            raise self._refusals.why_none(request, ranking, limits, caller, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
         fragments = self._selections(request, chosen, caller, now_ms)
@@ -201,7 +186,7 @@ class SelectionHandlers:
         return ReleaseSelectionResponse()
 
     def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
-        """Charges a new ranking of so many candidates. Raises RateLimited."""
+        """Charges for a new ranking of that many candidates. Raises RateLimited."""
         if candidates > LARGE_RANKING:
             verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
@@ -240,94 +225,40 @@ class SelectionHandlers:
         return fragments
 
     def _follow(self, now_ms: int) -> None:
-        """Tells the rankings what has changed since the last time."""
+        """Applies to the rankings what has changed since the last call."""
         registry = self._registry
         registry.expire(now_ms)
         self.leases.expire(now_ms)
-        seen = self._seen
-        if seen == registry.revision:
+        if self._seen == registry.revision:
             return
         self._seen = registry.revision
-        if not self._rankings:
+        changed = self._changed() if self._rankings else None
+        if changed is not None:
+            self._rankings.touch(changed)
             return
-        try:
-            events = registry.ring.after(seen, _READ_AT_ONCE)
-            if len(events) == _READ_AT_ONCE:
-                self._rankings.touch_all()
-                return
-            reports = registry.resources.after(seen)
-            claims = registry.claims.after(seen)
-        except Compacted:
-            self._rankings.touch_all()
-            return
+        self._rankings.touch_all()
+        for follower in (self._events, self._checks, self._reports, self._claims):
+            follower.go_to(registry.revision)
+
+    def _changed(self) -> set[str] | None:
+        """The endpoints of which something has changed; None if it may be any of them."""
+        events = self._events.take(_READ_AT_ONCE)
+        checks, reports, claims = self._checks.take(), self._reports.take(), self._claims.take()
+        if checks is None or reports is None or claims is None or events is None:
+            return None
+        if len(events) == _READ_AT_ONCE:
+            return None
         changed = {event.id for event in events}
-        changed.update(record.message.id for record in registry.checked_after(seen))
-        # What one server loads is missing to its neighbours, too.
+        changed.update(check.key for check in checks)
+        # Memory that one server claims is missing to its neighbours on the host, too.
         hosts = {report.key for report in reports} | {claim.key for claim in claims}
-        changed.update(*map(registry.of_agent, hosts))
-        self._rankings.touch(changed)
+        changed.update(*map(self._registry.of_agent, hosts))
+        return changed
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
             return self._registry.model_index.ids(model)
         return [record.message.id for record in self._registry.endpoints()]
-
-    def _why_none(
-        self,
-        request: SelectEndpointRequest,
-        ranking: Ranking,
-        limits: Limits,
-        caller: Caller,
-        now_ms: int,
-    ) -> HubError:
-        model = request.model
-        if not len(ranking):
-            return self._why_unknown(model, caller, now_ms)
-        rejected = rejections(ranking, limits, now_ms)
-        metadata = {"model": model} | _counts(why for _, why, _ in rejected)
-        if request.explain:
-            room = _METADATA_BYTES - sum(len(f"{key}{metadata[key]}".encode()) for key in metadata)
-            for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
-                key = f"rejected {verdict.endpoint.id}"
-                room -= len(f"{key}{detail}".encode())
-                if room < 0:
-                    break
-                metadata[key] = detail
-        if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
-            return NoCapacity(
-                f"healthy endpoints have {_brief(model)}, and none meets the request's needs",
-                metadata=metadata,
-            )
-        retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
-        return NoHealthyEndpoint(
-            f"{len(rejected)} endpoints have {_brief(model)}, and none is healthy and enabled",
-            metadata=metadata,
-            retry_after_ms=retry_ms,
-        )
-
-    def _why_unknown(self, model: str, caller: Caller, now_ms: int) -> HubError:
-        """No endpoint has the model, as far as they have been asked since the hub started."""
-        unasked = any(
-            may_be_selected(record.message) and not record.message.HasField("last_checked_at")
-            for record in self._registry.endpoints()
-        )
-        if unasked:
-            return NoHealthyEndpoint(
-                f"no endpoint is known to have {_brief(model)}, and not all have been probed yet",
-                metadata={"model": model},
-                retry_after_ms=_RETRY_MS,
-            )
-        near = self._near(model, caller, now_ms)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        metadata = {"model": model} | {f"near_{i}": name for i, name in enumerate(near, start=1)}
-        return ModelUnknown(f"no endpoint has {_brief(model)}{hint}", metadata=metadata)
-
-    def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
-        """Names that may be meant; none for who asks too often, for they cost milliseconds."""
-        allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
-        if not allowed:
-            return []
-        return near_names(model, self._registry.model_index.around(model, MAX_LOOKED_AT))
 
 
 def _explained(
@@ -347,35 +278,9 @@ def _explained(
         yield candidate
 
 
-def _brief(name: str) -> str:
-    """A name for a message, which gRPC writes with three characters for a byte."""
-    encoded = name.encode()
-    if len(encoded) <= MAX_BYTES:
-        return name
-    return f"{encoded[:MAX_BYTES].decode(errors='ignore')}…"
-
-
 def _candidate(verdict: Verdict) -> Candidate:
     return Candidate(
         endpoint_id=verdict.endpoint.id,
         model=verdict.model.name,
         in_flight=verdict.in_flight,
     )
-
-
-def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
-    """How many were rejected for each reason, for an error's metadata."""
-    return {
-        Rejection.Name(why).removeprefix("REJECTION_").lower(): str(count)
-        for why, count in sorted(Counter(rejections).items())
-    }
-
-
-def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
-    """Milliseconds until the next probe of any of these that could be selected after it."""
-    waits = [
-        to_ms(endpoint.next_check_at) - now_ms
-        for endpoint in endpoints
-        if may_be_selected(endpoint) and endpoint.HasField("next_check_at")
-    ]
-    return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)

@@ -1,8 +1,9 @@
 """SidecarService: what the sidecars on the inference hosts report."""
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -20,10 +21,10 @@ from hub.contract.errors import (
 from hub.contract.rpcs import Tier
 from hub.probes.address_policy import AddressPolicy
 from hub.registry.state import Registry
+from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.registrar import Registrar, Registration, default_name
-from hub.service.dispatcher import Caller
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, BACKEND_UNSPECIFIED, SOURCE_AUTO, Backend
 from llmhub.v1.frame_pb2 import (
     IdentifyRequest,
@@ -40,14 +41,14 @@ from llmhub.v1.frame_pb2 import (
 
 log = structlog.get_logger()
 
-# What of an endpoint_report tells more than that the server is there.
+# The fields of an endpoint_report that say more than that the server is there.
 _VIEW = ("reachable", "error", "version", "backend", "models")
 
 _TAKEN = ReportResourcesResponse()
 
 
 class SidecarHandlers:
-    """Takes in what sidecars say, each for the agent that its token is bound to."""
+    """Takes what sidecars report, each for the agent that its token is bound to."""
 
     def __init__(
         self,
@@ -68,11 +69,11 @@ class SidecarHandlers:
 
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
-    ) -> IdentifyResponse | Awaitable[IdentifyResponse]:
+    ) -> IdentifyResponse | Coroutine[Any, Any, IdentifyResponse]:
         """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what a registration does.
 
-        The token in the request is the one that the caller bears: whoever is
-        answered may rely on it for a connection.
+        The token in the request must be the one that the caller bears. A transport that gets
+        an answer may trust the connection.
         """
         _require_own_agent(request.agent_id, caller)
         if self._tokens.authenticate(request.token, now_ms) != caller.principal:
@@ -80,18 +81,18 @@ class SidecarHandlers:
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
         address = _reported_address("ollama_url", request.ollama_url, caller)
-        return self._identify(address, caller, now_ms)
+        return self._identify(address, request.token, caller, now_ms)
 
     def report_ollama(
         self, request: ReportOllamaRequest, caller: Caller, now_ms: int
-    ) -> Awaitable[ReportOllamaResponse]:
+    ) -> Coroutine[Any, Any, ReportOllamaResponse]:
         """Raises ValidationFailed and what a registration raises."""
         address = _reported_address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
-    ) -> Awaitable[ReportEndpointResponse]:
+    ) -> Coroutine[Any, Any, ReportEndpointResponse]:
         """Raises ValidationFailed, RateLimited and what a registration raises."""
         address = _reported_address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
@@ -111,13 +112,15 @@ class SidecarHandlers:
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
 
     async def _identify(
-        self, address: EndpointAddress, caller: Caller, now_ms: int
+        self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
         try:
             await self._register_ollama(address, caller, now_ms)
         except EndpointOwned as error:
-            # Whoever claims somebody's address first must not keep him from the hub.
+            # A squatter on the address must not lock its owner out of the hub.
             log.warning("endpoint refused", agent_id=caller.principal.agent_id, why=str(error))
+        # The token may have been revoked while the registration was written.
+        self._tokens.authenticate(token, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id)
 
     async def _report_ollama(
@@ -130,15 +133,15 @@ class SidecarHandlers:
         self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> ReportEndpointResponse:
         def charge() -> None:
-            # The same report comes all the time, and is as cheap as any. Only what it
-            # writes and has probed is dear.
+            # The same report comes all the time and is cheap. Only a report that causes a
+            # write and a probe is expensive.
             agent_id = caller.principal.agent_id
             verdict = self._limiter.take(agent_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
                 raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
-        # What the sidecar takes it for is an observation of today, not a registration:
-        # the hub would go on to hold another server at the port to it.
+        # The backend that the sidecar sees is an observation, not a registration: the hub
+        # would otherwise expect it of another server that takes the port later.
         await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
@@ -187,10 +190,10 @@ def _require_own_agent(agent_id: str, caller: Caller) -> None:
 
 
 def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
-    """The address that a sidecar reports, as the hub can reach it.
+    """Returns the address that a sidecar reports, as the hub can reach it.
 
-    A sidecar that says "localhost" means its own host, which is where it
-    connected from; unless that is this very machine, where it is right as it is.
+    A sidecar that says "localhost" means its own host, which is where it connected from.
+    On the hub's own machine the address is right as it is.
     Raises ValidationFailed.
     """
     try:
@@ -208,13 +211,13 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
     if remote is not None and not remote.is_loopback:
         return replace(address, host=normalize_host(str(remote)))
     if own is not None and own.is_unspecified:
-        # What a server listens on is no address to connect to.
+        # A wildcard is an address to listen on, not one to connect to.
         return replace(address, host="localhost")
     return address
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` is, without a zone; None for a name.
+    """The address that `host` is, without its zone; None if it is a name.
 
     On a socket for both families an IPv4 peer shows as an IPv4-mapped address.
     """

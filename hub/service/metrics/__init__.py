@@ -1,1 +1,1 @@
-"""What Prometheus is told: plain numbers kept by the parts, made into metrics when asked."""
+"""What Prometheus scrapes: plain counts, turned into metrics on request."""

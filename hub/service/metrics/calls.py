@@ -1,8 +1,8 @@
-"""What the gRPC and HTTP doors say of each call: how it ended and how long it took.
+"""What the gRPC and HTTP transports record of each call: how it ended and how long it took.
 
     with calls.rpc(called, metadata) as call:
         ...
-        told = call.fail(error)
+        shown = call.fail(error)
 
 leaves the call in the metrics and, where traces are on, its span there. Every
 call gets a request id, which the log adds to every event of its task.
@@ -32,7 +32,7 @@ class Span(Protocol):
     """A call in a trace."""
 
     def end(self, attributes: Mapping[str, str], *, failed: bool) -> None:
-        """Ends it now; `failed` says that the hub was at fault."""
+        """Ends it now; `failed` means that the hub was at fault."""
         ...
 
 
@@ -83,7 +83,7 @@ class Call:
             self._span.end(attributes, failed=self.reason == "INTERNAL")
 
     def fail(self, error: Exception) -> HubError:
-        """What to tell the caller; what nobody foresaw goes to the log, under an id it is told."""
+        """Returns the error for the caller. Logs an unforeseen one under an id that it names."""
         if not isinstance(error, HubError):
             log.error("call failed", call=self.name, request_id=self.request_id, exc_info=error)
             error = InternalError(
@@ -99,7 +99,7 @@ class Call:
         raise NotImplementedError
 
     def _attributes(self) -> dict[str, str]:
-        """What a trace is told of it, in OpenTelemetry's semantic conventions."""
+        """The span's attributes, by OpenTelemetry's semantic conventions."""
         raise NotImplementedError
 
 
@@ -138,7 +138,7 @@ class HttpCall(Call):
         super().__init__("http", f"{method} {route}", traffic, span)
         self._method = method if method in _METHODS else "other"
         self._route = route
-        # Stays where the caller has gone before there was an answer.
+        # Stays if the caller has gone before there was an answer.
         self._status = "gone"
         self._streamed = False
 

@@ -1,8 +1,7 @@
-"""Counts that cost next to nothing to keep: plain integers, for one thread.
+"""Counts that cost almost nothing to keep: plain integers, for one thread.
 
-A counter of prometheus-client takes a lock and some 0.5 µs each time; the hub
-takes frames at 10 µs each, so it counts by itself and makes metrics of its
-counts only when somebody asks for them.
+A counter of prometheus-client takes a lock and some 0.5 µs each time. The hub handles a
+frame in 10 µs, so it keeps plain counts and turns them into metrics only on request.
 """
 
 from bisect import bisect_left
@@ -21,7 +20,7 @@ LATENCY_BOUNDS: Final = (
 SIZE_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 TRANSPORTS: Final = ("ws", "grpc")
-"""The doors that sidecars come through."""
+"""The transports of sidecars' frames."""
 
 _Labels = TypeVarTuple("_Labels")
 
@@ -55,7 +54,7 @@ class Histogram:
 class Histograms(Generic[*_Labels]):
     """One histogram for each tuple of label values.
 
-    Whoever observes must take label values from a bounded set: they are kept for ever.
+    Take label values from a bounded set: they are kept for ever.
     """
 
     __slots__ = ("_bounds", "_by_labels")
@@ -77,7 +76,7 @@ class Histograms(Generic[*_Labels]):
 
 
 class Traffic:
-    """What came through the doors since the start. All times are seconds.
+    """What the transports have carried since the start. All times are seconds.
 
     - `rpcs`: unary calls by RPC and code
     - `open_streams`, `streams`: running streams by RPC, ended ones by RPC and code
@@ -85,9 +84,10 @@ class Traffic:
     - `event_streams`: ended server-sent event streams by route template
     - `frames`: sidecars' frames by transport and kind
     - `frame_waits`: those that waited for the disk, by transport and type
-    - `errors`: errors told to callers, by door and reason
+    - `errors`: errors that callers got, by transport and reason
     - `violations`: frames that count against the sidecar, by transport
     - `closes`: sidecar connections that the hub ended, by transport and reason
+    - `websockets`: open WebSocket connections, identified or not
     - `turned_away`, `http_turned_away`: WebSocket and HTTP connections refused because
       there are too many
     """
@@ -105,6 +105,7 @@ class Traffic:
         self.errors: Counter[tuple[str, str]] = Counter()
         self.violations: Counter[str] = Counter(dict.fromkeys(TRANSPORTS, 0))
         self.closes: Counter[tuple[str, str]] = Counter()
+        self.websockets = 0
         self.turned_away = 0
         self.http_turned_away = 0
 

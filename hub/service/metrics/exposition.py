@@ -17,9 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from hub.contract.dialect.names import enum_word
 from hub.contract.rpcs import FrameKind
 from hub.probes.stats import EngineStats
-from hub.registry.health.judgement import Health
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import State
 from hub.registry.state import Registry
 from hub.service.access.rate_limits import RateLimiter
@@ -73,7 +74,7 @@ class _Only(CollectorRegistry):
 
 
 def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
-    """What came through the doors."""
+    """Calls, frames and errors of the transports."""
     yield _histograms(
         "llmhub_grpc_request_duration_seconds",
         "Unary gRPC calls, by RPC and status code.",
@@ -81,11 +82,14 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
         traffic.rpcs,
     )
     yield _gauge(
-        "llmhub_grpc_streams_open", "gRPC streams that run.", ("rpc",), _keyed(traffic.open_streams)
+        "llmhub_grpc_streams_open",
+        "Open gRPC streams, by RPC.",
+        ("rpc",),
+        _keyed(traffic.open_streams),
     )
     yield _counter(
         "llmhub_grpc_streams",
-        "gRPC streams that have ended, by RPC and status code.",
+        "gRPC streams that ended, by RPC and status code.",
         ("rpc", "code"),
         traffic.streams.items(),
     )
@@ -97,7 +101,7 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
     )
     yield _counter(
         "llmhub_http_event_streams",
-        "Server-sent event streams that have ended, by route.",
+        "Server-sent event streams that ended, by route.",
         ("route",),
         _keyed(traffic.event_streams),
     )
@@ -109,13 +113,13 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
     )
     yield _histograms(
         "llmhub_sidecar_frame_wait_seconds",
-        "Frames that waited for the store, until their reply.",
+        "Time that frames waited for the store before their reply.",
         ("transport", "type"),
         traffic.frame_waits,
     )
     yield _counter(
         "llmhub_errors",
-        "Errors told to callers, by door and reason.",
+        "Errors returned to callers, by transport and reason.",
         ("transport", "reason"),
         traffic.errors.items(),
     )
@@ -146,7 +150,11 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:
     """Who is connected; `websockets` of at most `limit` connections are open."""
     yield _one("llmhub_websocket_connections", "Open WebSocket connections.", websockets)
-    yield _one("llmhub_websocket_connections_max", "The most there may be.", limit)
+    yield _one(
+        "llmhub_websocket_connections_max",
+        "Maximum number of open WebSocket connections (ws.max_connections).",
+        limit,
+    )
     yield _gauge(
         "llmhub_sidecars",
         "Identified sidecars, by transport.",
@@ -162,7 +170,7 @@ def rate_limit_metrics(limiters: Iterable[tuple[Role, RateLimiter]]) -> Iterator
         "Calls and frames refused by a rate limit, by role and tier.",
         ("role", "tier"),
         (
-            ((Role.Name(role).removeprefix("ROLE_").lower(), tier.wire_name), refused)
+            ((enum_word(Role.DESCRIPTOR, role), tier.wire_name), refused)
             for role, limiter in limiters
             for tier, refused in limiter.refused.items()
         ),
@@ -171,12 +179,12 @@ def rate_limit_metrics(limiters: Iterable[tuple[Role, RateLimiter]]) -> Iterator
 
 def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
     """The health engine."""
-    yield _one("llmhub_probes_watched", "Endpoints that are probed.", stats.watched)
-    yield _one_counter("llmhub_probes", "Probes that have ended.", stats.probes)
-    yield _one_counter("llmhub_probe_failures", "Probes that have failed.", stats.failures)
+    yield _one("llmhub_probes_watched", "Endpoints that the hub probes.", stats.watched)
+    yield _one_counter("llmhub_probes", "Probes that ended.", stats.probes)
+    yield _one_counter("llmhub_probe_failures", "Probes that failed.", stats.failures)
     yield _one_counter(
         "llmhub_probe_own_faults",
-        "Probes that the hub itself could not make, as where it may open no more files.",
+        "Probes that the hub itself could not make, for example for lack of file descriptors.",
         stats.own_faults,
     )
     yield _gauge(
@@ -184,34 +192,36 @@ def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
     )
     yield _gauge(
         "llmhub_probes_queued",
-        "Probes that are due and wait, by lane.",
+        "Due probes that wait for a free slot, by lane.",
         ("lane",),
         _keyed(stats.queued),
     )
     yield _one(
         "llmhub_probe_lateness_seconds",
-        "The latest that a probe of an answering endpoint started, in this and the last interval.",
+        "Longest delay of a probe of an answering endpoint, in this and the last interval.",
         stats.worst_lateness_ms / 1000,
     )
 
 
-def health_metrics(health: Health) -> Iterator[Metric]:
+def health_metrics(health: FleetHealth) -> Iterator[Metric]:
     """Self-preservation."""
     frozen = health.preservation_state is State.FROZEN
     yield _one(
         "llmhub_self_preservation_frozen",
-        "1 while so many endpoints fail at once that none becomes unhealthy.",
+        "1 while self-preservation is frozen and no healthy endpoint becomes unhealthy, else 0.",
         int(frozen),
     )
     yield _one_counter(
-        "llmhub_self_preservation_freezes", "How often that has begun.", health.freezes
+        "llmhub_self_preservation_freezes",
+        "Times that self-preservation froze the endpoints' status.",
+        health.freezes,
     )
 
 
 def store_metrics(counts: StoreCounts, waiting: int) -> Iterator[Metric]:
     """The store's transactions; `waiting` changes are not on disk yet."""
     for name, help_, histogram in (
-        ("commit_duration_seconds", "Transactions, until they were durable.", counts.seconds),
+        ("commit_duration_seconds", "Time until transactions were durable.", counts.seconds),
         ("commit_changes", "Changes that one transaction made durable.", counts.batches),
     ):
         yield HistogramMetricFamily(
@@ -224,25 +234,35 @@ def history_metrics(registry: Registry) -> Iterator[Metric]:
     """The registry's revisions, and the ring that watchers resume from."""
     ring = registry.ring
     yield _one("llmhub_revision", "The registry's revision.", registry.revision)
-    yield _one("llmhub_first_revision", "Where this hub began to count.", registry.first_revision)
     yield _one(
-        "llmhub_ring_floor_revision", "The oldest revision to resume a watch from.", ring.floor
+        "llmhub_first_revision", "The revision that this hub started from.", registry.first_revision
+    )
+    yield _one(
+        "llmhub_ring_floor_revision",
+        "The oldest revision that a watch can resume from.",
+        ring.floor,
     )
     yield _one("llmhub_ring_events", "Changes that the ring holds.", len(ring))
-    yield _one("llmhub_ring_capacity", "The most changes it holds.", ring.capacity)
-    yield _one("llmhub_hosts_reporting", "Hosts with a report in time.", len(registry.resources))
+    yield _one(
+        "llmhub_ring_capacity", "Maximum number of changes that the ring holds.", ring.capacity
+    )
+    yield _one(
+        "llmhub_hosts_reporting",
+        "Hosts whose last resource report has not expired.",
+        len(registry.resources),
+    )
 
 
 def watch_metrics(lag: Lag) -> Iterator[Metric]:
     """How far those who watch are behind."""
     yield _one(
         "llmhub_watch_lag_events",
-        "The most changes that an open watch has yet to be sent.",
+        "Changes that the open watch furthest behind has yet to receive.",
         lag.events,
     )
     yield _one(
         "llmhub_watch_lag_seconds",
-        "The longest that an open watch has not been up to date.",
+        "Longest time that an open watch has been behind.",
         lag.seconds,
     )
 

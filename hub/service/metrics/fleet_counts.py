@@ -1,17 +1,17 @@
-"""How many endpoints there are of each kind, kept up with a cursor into the registry's ring.
+"""How many endpoints there are of each kind, kept in step by a follower of the ring.
 
-Counting ten thousand endpoints at every scrape would stop the hub for tens of
-milliseconds; following the changes since the last scrape costs what has changed.
+Counting ten thousand endpoints at every scrape would block the event loop for tens of
+milliseconds. Following the changes since the last scrape costs only what has changed.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import Final
 
-from hub.registry.history.ring import Compacted
+from hub.contract.dialect.names import enum_word
+from hub.registry.history.follower import Follower
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
@@ -22,18 +22,18 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MAX_MODELS: Final = 50
-"""The most models with a series of their own; anybody can name models."""
+"""The most models with a series of their own: any server can invent model names."""
 
 OTHER: Final = "other"
-"""What the models beyond those are counted under."""
+"""The label under which all other models are counted."""
 
-# Changes taken in before others get their turn in the loop: about a millisecond.
+# Changes counted in one turn of the event loop: about a millisecond.
 _CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """Endpoints that have a model: all, the healthy ones, those with it in memory."""
+    """Endpoints that have a model: all of them, the healthy ones, those with it in memory."""
 
     name: str
     endpoints: int
@@ -46,7 +46,7 @@ class FleetCounts:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._seen = registry.first_revision
+        self._follower = Follower(registry.ring, registry.first_revision)
         self._catching_up = asyncio.Lock()
         self._kinds: Counter[tuple[int, int, int]] = Counter()
         self._endpoints: Counter[str] = Counter()
@@ -54,19 +54,23 @@ class FleetCounts:
         self._loaded: Counter[str] = Counter()
 
     async def catch_up(self) -> None:
-        """Takes in what has changed; lets others run in between."""
+        """Counts what has changed, in slices of about a millisecond."""
         async with self._catching_up:
-            for taken, _ in enumerate(self._changes(), 1):
-                if taken % _CHUNK == 0:
-                    await asyncio.sleep(0)
+            while events := self._follower.take(_CHUNK):
+                for event in events:
+                    self._add(event.before, -1)
+                    self._add(event.after, 1)
+                await asyncio.sleep(0)
+            if events is None:
+                await self._count_all()
 
     def kinds(self) -> dict[tuple[str, str, str], int]:
         """The number of endpoints by status, backend and admin state, in the JSON dialect."""
         return {
             (
-                Status.Name(status).removeprefix("STATUS_").lower(),
-                Backend.Name(backend).removeprefix("BACKEND_").lower(),
-                AdminState.Name(admin_state).removeprefix("ADMIN_STATE_").lower(),
+                enum_word(Status.DESCRIPTOR, status),
+                enum_word(Backend.DESCRIPTOR, backend),
+                enum_word(AdminState.DESCRIPTOR, admin_state),
             ): count
             for (status, backend, admin_state), count in self._kinds.items()
             if count
@@ -77,7 +81,7 @@ class FleetCounts:
         return len(self._endpoints)
 
     def models(self) -> list[ModelCounts]:
-        """The `MAX_MODELS` that most endpoints have, and the sum of the rest as `OTHER`."""
+        """The `MAX_MODELS` most common models, and the sum of the rest as `OTHER`."""
         most = nlargest(MAX_MODELS, self._endpoints.items(), key=lambda item: (item[1], item[0]))
         shown = [
             ModelCounts(name, count, self._healthy[name], self._loaded[name])
@@ -91,30 +95,16 @@ class FleetCounts:
             shown.append(ModelCounts(OTHER, *rest))
         return shown
 
-    def _changes(self) -> Iterator[None]:
-        """Takes in one change a step. What it walks over does not change meanwhile."""
-        ring = self._registry.ring
-        try:
-            events = ring.after(self._seen, ring.capacity)
-        except Compacted:
-            yield from self._count_all()
-            return
-        for event in events:
-            self._add(event.before, -1)
-            self._add(event.after, 1)
-            self._seen = event.revision
-            yield
-
-    def _count_all(self) -> Iterator[None]:
-        # Whoever gives up half-way leaves this behind, so that the next one counts anew.
-        self._seen = -1
+    async def _count_all(self) -> None:
+        """Counts every endpoint as of now; if it is cancelled, the follower stays lost."""
         for counter in (self._kinds, self._endpoints, self._healthy, self._loaded):
             counter.clear()
         revision = self._registry.revision
-        for record in list(self._registry.endpoints()):
+        for counted, record in enumerate(list(self._registry.endpoints()), 1):
             self._add(record, 1)
-            yield
-        self._seen = revision
+            if counted % _CHUNK == 0:
+                await asyncio.sleep(0)
+        self._follower.go_to(revision)
 
     def _add(self, record: EndpointRecord | None, sign: int) -> None:
         if record is None:
@@ -134,7 +124,7 @@ class FleetCounts:
 
 
 def _count(counter: Counter[str], name: str, sign: int) -> None:
-    """Counts, and forgets what is down to nothing: names come and go."""
+    """Adds `sign`, and drops a name that has reached zero: names come and go."""
     count = counter[name] + sign
     if count:
         counter[name] = count

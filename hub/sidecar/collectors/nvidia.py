@@ -29,7 +29,7 @@ class Nvidia:
                 self._is_open = True
             return [self._read(index) for index in range(nvml.nvmlDeviceGetCount())]
         except nvml.NVMLError:
-            # A driver that was updated or reset answers again only when opened anew.
+            # A driver that was updated or reset answers only after it is opened again.
             self._is_open = False
             return []
 

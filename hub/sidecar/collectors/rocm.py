@@ -1,7 +1,7 @@
 """AMD devices where the driver's files are hidden, as in many containers: by rocm-smi.
 
-The program costs a second of processor time, so it is asked once in a while and
-only where it is installed and the files tell nothing.
+The program takes one second of CPU time, so it runs rarely, and only if it is installed
+and the files show nothing.
 """
 
 import json
@@ -36,7 +36,7 @@ class Rocm:
         self._last: list[Gpu] = []
 
     def __call__(self) -> list[Gpu]:
-        """The devices as they were last told."""
+        """The devices as of the last run of the program."""
         now_s = self._monotonic_s()
         if self._program and (self._asked_s is None or now_s - self._asked_s >= EVERY_S):
             self._asked_s = now_s

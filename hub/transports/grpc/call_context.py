@@ -1,13 +1,16 @@
-"""What the gRPC door reads off a call, and how it ends one that fails."""
+"""What the gRPC transport reads off a call, and how it ends a call that fails."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_status import rpc_status
 
+from hub.base.settings import Network
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.transports.grpc.error_status import to_status
+from hub.transports.peer import peer_address
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -20,11 +23,11 @@ _MESSAGE_S: Final = 10.0
 
 
 async def only_message(context: Context, within_s: float | None = None) -> bytes:
-    """The request of a call that has one. Raises ValidationFailed where it does not come in time.
+    """The request of a call that has one. Raises ValidationFailed if it is late.
 
-    Such calls are served as streams of requests, which look the same on the wire:
-    for a unary handler grpc itself reads the message, with no deadline, and
-    before anybody can look at the token. It has 10 s unless told otherwise.
+    Such calls are served as streams of requests, which look the same on the wire. For a
+    unary handler grpc itself reads the message, without a deadline and before the hub can
+    look at the token. The message must come within 10 s, or within `within_s` seconds.
     """
     within_s = _MESSAGE_S if within_s is None else within_s
     try:
@@ -42,6 +45,11 @@ def metadata(context: Context) -> dict[str, str]:
     return {
         key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
     }
+
+
+def caller_address(context: Context, headers: Mapping[str, str], trusted: Sequence[Network]) -> str:
+    """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+    return peer_address(peer(context), trusted, headers.get("x-forwarded-for", ""))
 
 
 def peer(context: Context) -> str:

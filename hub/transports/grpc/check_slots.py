@@ -1,9 +1,9 @@
-"""How many health checks may run at a time, so that none makes those of others fail.
+"""Bounds the health checks that run at a time, so that no caller makes others' checks fail.
 
-Callers with no token share addresses with those whose checks matter: a kubelet, a
-balancer. So where the room is taken, a new check is not refused: the oldest that
-still waits for its message makes room. A reply that is not taken cannot be ended
-(grpc has no reset for servers), so those are bounded for each connection.
+Callers without a token may share an address with a kubelet or a balancer. So a new check
+is not refused when all slots are taken: the oldest check that still waits for its message
+makes room. The hub cannot end a reply that is not read (grpc has no reset for servers), so
+replies are bounded per connection.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from hub.transports.peer import network_of
 class CheckSlots:
     """Room for `waiting` checks whose message has yet to come, and for `replies` being sent.
 
-    Of these `waiting_per_peer` of one address, and `replies_per_connection`.
+    At most `waiting_per_peer` of one address, and `replies_per_connection`.
     """
 
     def __init__(

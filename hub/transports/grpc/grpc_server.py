@@ -1,11 +1,11 @@
-"""The gRPC door: every RPC of the contract, served from its descriptor.
+"""The gRPC transport: every RPC of the contract, served from its descriptor.
 
-There is no servicer class to write by hand: a method's path leads to its entry
-in `hub.contract.rpcs`, and from there the one way in, `hub.service.dispatcher`.
+No servicer class is written by hand: a method's path leads to its entry in
+`hub.contract.rpcs`, and each call goes to `hub.service.dispatcher`.
 """
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +13,20 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from hub.base.address import join_host_port
-from hub.base.clock import Clock
-from hub.base.settings import GrpcSettings, Network
+from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.dispatcher import Caller, Reply, Service
-from hub.service.metrics.calls import Calls
+from hub.service.access.credentials import BearerToken, bearer_token
+from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
-from hub.transports.certificate import ServerTls
+from hub.transports.context import TransportContext
 from hub.transports.grpc import health_service, reflection_service
-from hub.transports.grpc.call_context import Context, abort, metadata, only_message, peer
+from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
 from hub.transports.grpc.check_slots import CheckSlots
-from hub.transports.grpc.live_streams import LiveStreams
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.stream_slots import StreamSlots
-from hub.transports.peer import peer_address
-from hub.transports.session.sidecar_session import Session, SessionContext
+from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.
@@ -38,8 +35,8 @@ else:
     MethodHandler = grpc.RpcMethodHandler
 
 _CONNECT = rpc("Connect")
-# Unary calls of one connection are multiplexed, so a stuck peer is found by
-# HTTP/2 pings: without them a watcher behind a dead NAT entry would stay for ever.
+# HTTP/2 pings find a dead peer: without them a watcher behind a lost NAT entry would
+# stay for ever.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
@@ -61,37 +58,21 @@ _MAX_UNIDENTIFIED = 1024
 _MAX_UNIDENTIFIED_PER_PEER = 64
 
 
-class GrpcDoor:
+class GrpcServer:
     """Serves the three services, health and reflection."""
 
     def __init__(
         self,
         settings: GrpcSettings,
-        service: Service,
+        context: TransportContext,
         sessions: SessionContext,
-        calls: Calls,
-        clock: Clock,
-        *,
-        ready: Callable[[], str | None],
-        identify_timeout_s: float,
-        grace_s: float,
-        trusted_proxies: Sequence[Network] = (),
-        tls: ServerTls | None = None,
     ) -> None:
-        """`ready` returns None, or why the hub is not ready.
-
-        When the door stops, running calls get `grace_s` seconds to end.
-        """
-        self._grace_s = grace_s
-        self._tls = tls
-        self._trusted_proxies = trusted_proxies
-        self._identify_timeout_s = identify_timeout_s
+        """`sessions` is what the sessions of SidecarService.Connect share."""
         self._settings = settings
-        self._service = service
+        self._context = context
         self._sessions = sessions
-        self._calls = calls
-        self._clock = clock
-        # Nobody need say who he is for health and reflection, and a sidecar has yet to.
+        self._clock = context.clock
+        # Health and reflection need no token, and a sidecar identifies only after it connects.
         self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS_PER_PEER)
         self._checks = CheckSlots(
             waiting=_MAX_CHECKS_WAITING,
@@ -102,9 +83,8 @@ class GrpcDoor:
         self._unidentified = StreamSlots(
             in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
         )
-        self._health = health_service.Health(_SERVICE_NAMES, ready)
-        self._streams: set[Session] = set()
-        self._live = LiveStreams(clock)
+        self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
+        self._streams: set[SidecarSession] = set()
         self._stopping = False
         self._server: grpc.aio.Server | None = None
 
@@ -122,7 +102,7 @@ class GrpcDoor:
         opened = self._bounded(self._open)
         server.add_generic_rpc_handlers(
             (
-                _Dispatch(by_path),
+                _ByPath(by_path),
                 health_service.handlers(
                     self._health,
                     checks=self._checks,
@@ -135,10 +115,10 @@ class GrpcDoor:
         _require_bindable(host, port)
         try:
             address = join_host_port(host, port)
-            if self._tls is None:
+            if self._context.tls is None:
                 bound = server.add_insecure_port(address)
             else:
-                bound = server.add_secure_port(address, self._tls.grpc_credentials())
+                bound = server.add_secure_port(address, self._context.tls.grpc_credentials())
         except RuntimeError as error:
             raise OSError("gRPC cannot bind it") from error
         await server.start()
@@ -152,15 +132,11 @@ class GrpcDoor:
             session.close(GOING_AWAY)
         if self._server is not None:
             self._health.stop()
-            await self._server.stop(self._grace_s)
-
-    def close_token(self, token_id: str) -> None:
-        """Ends the server streams that were opened with a token that is gone."""
-        self._live.close_token(token_id)
+            await self._server.stop(self._context.grace_s)
 
     def _method_handler(self, called: Rpc) -> MethodHandler:
-        # Requests come as bytes: grpc would log a traceback for those that are no
-        # message, whoever sent them, and answer UNKNOWN.
+        # Requests come as bytes: grpc would log a traceback for bytes that are not a
+        # message and answer UNKNOWN, for any caller.
         if called is _CONNECT:
             return grpc.stream_stream_rpc_method_handler(self._connect, None, _serialize)
         if called.server_streaming:
@@ -168,52 +144,63 @@ class GrpcDoor:
         return grpc.stream_unary_rpc_method_handler(self._unary(called), None, _serialize)
 
     def _unary(self, called: Rpc) -> Callable[[object, Context], Awaitable[Reply]]:
-        service, calls = self._service, self._calls
+        calls, dispatch = self._context.calls, self._dispatch
 
         async def handle(_requests: object, context: Context) -> Reply:
-            told = metadata(context)
-            with calls.rpc(called, told) as call:
+            headers = metadata(context)
+            with calls.rpc(called, headers) as call:
                 try:
-                    request, caller, now = await self._admitted(called, told, context)
-                    return await service.carry_out(called, request, caller, now)
+                    reply: Reply = await dispatch(called, headers, context)
                 except Exception as error:
                     await abort(context, call.fail(error))
+                else:
+                    return reply
             raise AssertionError("abort always raises")
 
         return handle
 
     def _streaming(self, called: Rpc) -> Callable[[object, Context], AsyncIterator[Reply]]:
-        service, calls = self._service, self._calls
+        calls, dispatch = self._context.calls, self._dispatch
 
         async def handle(_requests: object, context: Context) -> AsyncIterator[Reply]:
-            told = metadata(context)
-            with calls.rpc(called, told) as call:
+            headers = metadata(context)
+            with calls.rpc(called, headers) as call:
                 try:
-                    request, caller, now = await self._admitted(called, told, context)
-                    replies = service.execute(called, request, caller, now)
-                    assert isinstance(replies, AsyncIterator)
-                    async with aclosing(self._live.guard(caller.principal, replies)) as live:
-                        async for reply in live:
+                    async with aclosing(await dispatch(called, headers, context)) as replies:
+                        async for reply in replies:
                             yield reply
                 except Exception as error:
                     await abort(context, call.fail(error))
 
         return handle
 
+    # Any: the reply of a unary RPC, or a stream of them.
+    def _dispatch(
+        self, called: Rpc, headers: Mapping[str, str], context: Context
+    ) -> Coroutine[Any, Any, Any]:
+        """Answers a call. The dispatcher reads its message only after it knows the caller."""
+        token = bearer_token(headers.get("authorization", ""))
+        if token is None:
+            raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
+        credentials = BearerToken(token, self._address(headers, context), "grpc")
+        answer: Coroutine[Any, Any, Any] = self._context.dispatcher.dispatch(
+            called, credentials, lambda: _read(called, context), self._clock.now_ms()
+        )
+        return answer
+
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[Message]:
-        told = metadata(context)
-        with self._calls.rpc(_CONNECT, told) as call:
+        headers = metadata(context)
+        with self._context.calls.rpc(_CONNECT, headers) as call:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
                 async for frame in converse(
                     self._sessions,
                     frames,
-                    self._address(told, context),
+                    self._address(headers, context),
                     self._clock,
-                    self._identify_timeout_s,
                     self._streams,
                     self._unidentified,
                 ):
@@ -222,7 +209,7 @@ class GrpcDoor:
                 await abort(context, call.fail(error))
 
     def _bounded(self, slots: StreamSlots) -> Callable[[ServerStream], ServerStream]:
-        """Makes of a stream that is open to all one that takes one of the slots."""
+        """Wraps a stream that needs no token so that it takes one of the slots."""
 
         def bound(stream: ServerStream) -> ServerStream:
             async def handle(requests: Any, context: Any) -> AsyncIterator[Any]:
@@ -237,34 +224,12 @@ class GrpcDoor:
 
         return bound
 
-    async def _admitted(
-        self, called: Rpc, told: Mapping[str, str], context: Context
-    ) -> tuple[Message, Caller, int]:
-        """The request of a call, who calls, and when.
-
-        The message is waited for only once its caller is known and admitted. Raises HubError.
-        """
-        now_ms = self._clock.now_ms()
-        caller = self._caller(told, context, now_ms)
-        self._service.admit_or_raise(called, caller, now_ms)
-        return _request(called, await only_message(context)), caller, now_ms
-
-    def _caller(self, told: Mapping[str, str], context: Context, now_ms: int) -> Caller:
-        """Who calls, by its bearer token (RFC 6750). Raises InvalidToken."""
-        scheme, _, token = told.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
-        principal = self._service.tokens.authenticate(token.strip(), now_ms)
-        return Caller(principal, self._address(told, context), "grpc")
-
-    def _address(self, told: Mapping[str, str], context: Context) -> str:
-        """Where the caller is: the peer, or what a trusted proxy says of it."""
-        forwarded = told.get("x-forwarded-for", "")
-        return peer_address(peer(context), self._trusted_proxies, forwarded)
+    def _address(self, headers: Mapping[str, str], context: Context) -> str:
+        return caller_address(context, headers, self._context.trusted_proxies)
 
 
 def _require_bindable(host: str, port: int) -> None:
-    """Raises OSError where the address cannot be bound, and says why.
+    """Raises OSError, which says why, if the address cannot be bound.
 
     grpc itself would not: it writes to stderr and raises an error without a cause.
     """
@@ -276,8 +241,8 @@ def _require_bindable(host: str, port: int) -> None:
         probe.bind(address)
 
 
-class _Dispatch(grpc.GenericRpcHandler):
-    """Finds the handler of a path; grpc answers UNIMPLEMENTED where there is none."""
+class _ByPath(grpc.GenericRpcHandler):
+    """Finds the handler of a path; grpc answers UNIMPLEMENTED if there is none."""
 
     def __init__(self, by_path: dict[str, MethodHandler]) -> None:
         self._by_path = by_path
@@ -286,10 +251,10 @@ class _Dispatch(grpc.GenericRpcHandler):
         return self._by_path.get(handler_call_details.method)
 
 
-def _request(called: Rpc, encoded: bytes) -> Message:
+async def _read(called: Rpc, context: Context) -> Received:
     """The request of a call. Raises ValidationFailed."""
     try:
-        return called.request.FromString(encoded)
+        return Received(called.request.FromString(await only_message(context)))
     except DecodeError:
         name = called.request.DESCRIPTOR.full_name
         violation = FieldViolation("message", "invalid", f"is not an encoded {name}")

@@ -1,8 +1,7 @@
 """grpc.health.v1.Health: whether calls should come here, by service.
 
-Written here and not taken from grpcio-health-checking: there a watcher writes
-under the lock that a change of status needs, so one that reads nothing would
-hold up all others, and the hub's stop.
+Not taken from grpcio-health-checking: there a watcher writes under the lock that a change
+of status needs, so one that reads nothing would block all others, and the hub's stop.
 
 The protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -25,7 +24,7 @@ from llmhub.v1.admin_service_pb2 import DESCRIPTOR as ADMIN
 SERVICE_NAME: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
 
 _ADMIN_SERVICE: Final[str] = ADMIN.services_by_name["AdminService"].full_name
-# How soon watchers are told that the hub's readiness has changed.
+# How soon watchers learn that the hub's readiness has changed.
 _LOOK_S: Final = 1.0
 # Checkers send the message along with the headers.
 _CHECK_MESSAGE_S: Final = 5.0
@@ -34,24 +33,23 @@ _CHECK_MESSAGE_S: Final = 5.0
 class Health:
     """The status of the services; needs a running event loop.
 
-    The whole, which is the service "", is as `/readyz` says, and so is the
-    AdminService, whose changes are for the store. The others serve as long as the
-    hub does: they are answered from memory, and where the store is gone for all
-    hubs, an old answer is better than none.
+    The service "", which is the whole hub, and the AdminService, whose changes need the
+    store, have the status of `/readyz`. The others serve as long as the hub does: they are
+    answered from memory, and if the store is gone, an old answer is better than none.
     """
 
     def __init__(self, services: Iterable[str], why_not_ready: Callable[[], str | None]) -> None:
-        """`services` are the full names of those there are, beside the whole."""
+        """`services` are the full names of all services but the whole."""
         self._services = {"", *services}
         self._why_not_ready = why_not_ready
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Nothing serves from now on, and watchers are told."""
+        """Nothing serves from now on, and watchers learn it."""
         self._stopping.set()
 
     def status(self, service: str) -> HealthCheckResponse.ServingStatus:
-        """The status now; SERVICE_UNKNOWN where there is no such service."""
+        """The status now; SERVICE_UNKNOWN if there is no such service."""
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
         if self._stopping.is_set():
@@ -62,14 +60,14 @@ class Health:
 
     async def watch(self, service: str) -> AsyncGenerator[HealthCheckResponse]:
         """The status now and whenever it changes, until the hub stops."""
-        told = None
+        sent = None
         while True:
-            # The stop may come while a status is being sent; it must be told all the same.
+            # The stop may come while a status is being sent; watchers must still learn it.
             is_last = self._stopping.is_set()
             status = self.status(service)
-            if status != told:
+            if status != sent:
                 yield HealthCheckResponse(status=status)
-                told = status
+                sent = status
             if is_last:
                 return
             with suppress(TimeoutError):
@@ -84,9 +82,9 @@ def handlers(
     address: Callable[[Context], str],
     watch_guard: Callable[[ServerStream], ServerStream],
 ) -> grpc.GenericRpcHandler:
-    """Handlers of the service; `address` tells where the caller of a check is.
+    """Handlers of the service; `address` finds where the caller of a check is.
 
-    The guard makes a behaviour one that bounds how many run.
+    `watch_guard` wraps a behaviour so that it bounds how many run.
     """
 
     async def check(_requests: object, context: Context) -> AsyncIterator[HealthCheckResponse]:
@@ -119,7 +117,7 @@ def _handler(behaviour: ServerStream) -> Any:
 
 
 async def _service(context: Context, within_s: float | None = None) -> str:
-    """The service that is asked for. Raises ValidationFailed."""
+    """The requested service. Raises ValidationFailed."""
     try:
         request = HealthCheckRequest.FromString(await only_message(context, within_s))
     except DecodeError:

@@ -1,4 +1,4 @@
-"""SidecarService.Connect: the frames of the WebSocket door, in binary."""
+"""SidecarService.Connect: the sidecars' frames as binary messages of a gRPC stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from hub.base.clock import Clock
 from hub.service.presence import Close
 from hub.transports.grpc.stream_slots import StreamSlots
 from hub.transports.session.deadlines import SessionDeadlines
-from hub.transports.session.sidecar_session import Session, SessionContext
+from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 from llmhub.v1.frame_pb2 import HubFrame
 
 
@@ -29,22 +29,20 @@ async def converse(
     frames: AsyncIterator[bytes],
     remote_address: str,
     clock: Clock,
-    identify_timeout_s: float,
-    sessions: set[Session],
+    sessions: set[SidecarSession],
     slots: StreamSlots,
 ) -> AsyncIterator[HubFrame]:
     """Carries one stream's frames to a session and its replies back.
 
-    The session is in `sessions` as long as the stream lives, and has one of the
-    `slots` until the sidecar is identified; raises LimitReached without one. Ends when the sidecar
-    ends its side. Raises the HubError that stands for a close code where the hub
-    ends it.
+    The session is in `sessions` while the stream lives, and holds one of the `slots` until
+    the sidecar is identified. Ends when the sidecar ends its side. Raises LimitReached if
+    no slot is free, and the HubError that stands for a close code if the hub ends it.
     """
     slot = slots.take(remote_address)
     handle = _Handle()
-    session = Session(context, handle, remote_address, "grpc")
+    session = SidecarSession(context, handle, remote_address, "grpc")
     sessions.add(session)
-    deadlines = SessionDeadlines(session, clock, identify_timeout_s)
+    deadlines = SessionDeadlines(session, clock, context.identify_timeout_s)
     try:
         while (frame := await _next(frames, handle)) is not None:
             replies = session.receive_bytes(frame, clock.now_ms())

@@ -1,8 +1,7 @@
-"""How many streams those may hold open who have not said who they are.
+"""Bounds the streams that callers without a token hold open.
 
-The calls that run at a time are bounded for all callers together. Without a
-narrower bound a stranger could hold them all, and every caller with a token
-would be turned away.
+The calls that run at a time are bounded for all callers together. Without a narrower bound
+a stranger could hold them all, and the hub would refuse every caller with a token.
 """
 
 from collections import Counter
@@ -38,7 +37,7 @@ class StreamSlots:
 
     @contextmanager
     def held(self, peer: str) -> Iterator[None]:
-        """A slot for as long as the block runs. Raises LimitReached."""
+        """A slot while the block runs. Raises LimitReached."""
         slot = self.take(peer)
         try:
             yield
@@ -61,7 +60,7 @@ class StreamSlot:
         self._held = True
 
     def free(self) -> None:
-        """Gives the slot back; nothing happens the second time."""
+        """Gives the slot back. Idempotent."""
         if self._held:
             self._held = False
             self._slots._free(self._peer)

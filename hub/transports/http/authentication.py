@@ -1,91 +1,131 @@
-"""Who calls over HTTP: the bearer of a token, or a browser with a session's cookie.
+"""HTTP requests as calls: credentials off the wire, then on to the dispatcher.
 
-A cookie is sent by the browser whoever made the page that asks, so a call that
-comes with one must also prove that the dashboard made it:
+A browser sends a cookie whichever page makes the request, so a request with a cookie must
+also prove that the dashboard made it:
 
 - It carries the header `X-LLM-Hub`. Another origin's page cannot add it without
   a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and the
   hub answers none.
-- `Sec-Fetch-Site`, where the browser sends it, says "same-origin". It is sent over
+- `Sec-Fetch-Site`, if the browser sends it, says "same-origin". It is sent over
   TLS and to loopback only, so without it a changing call's `Origin` must name the
   host that was called.
 - The cookie itself is SameSite=Strict.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from types import CoroutineType
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from hub.base.clock import Clock
 from hub.base.settings import Network
 from hub.contract.errors import InvalidToken
-from hub.service.access.browser_sessions import SessionRegistry
-from hub.service.access.principal import Principal
-from hub.service.access.tokens import TokenRegistry
+from hub.service.access.credentials import (
+    Anonymous,
+    BearerToken,
+    BrowserCookie,
+    Credentials,
+    bearer_token,
+)
+from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.peer import is_trusted, peer_address
 
 PROOF_HEADER: Final = "X-LLM-Hub"
-"""Proves, with any value, that a call with a cookie is the dashboard's own."""
+"""Proves, with any value, that a request with a cookie is the dashboard's own."""
 
+_NOTHING: Final = Received(None)
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
 
-class Authenticator:
-    """Finds the principal of a request."""
+def _no_request() -> Received:
+    return _NOTHING
 
-    def __init__(
-        self,
-        tokens: TokenRegistry,
-        sessions: SessionRegistry,
-        trusted_proxies: Sequence[Network] = (),
-    ) -> None:
+
+class HttpCredentials:
+    """Finds the credentials of a request, and where its caller is."""
+
+    def __init__(self, trusted_proxies: Sequence[Network] = ()) -> None:
         self._trusted_proxies = trusted_proxies
-        self._tokens = tokens
-        self._sessions = sessions
         self.cookie = "llm_hub_session"
 
     def use_port(self, port: int) -> None:
-        """Names the cookie after the door's port.
+        """Names the cookie after the port.
 
         Cookies do not tell ports apart (RFC 6265, section 8.5): two hubs on one
         machine would sign each other's users out.
         """
         self.cookie = f"llm_hub_session_{port}"
 
-    def principal(self, request: web.Request, now_ms: int) -> Principal:
-        """Who makes the request. Raises InvalidToken, HTTPForbidden.
-
-        May be asked again while a long answer is under way: a revoked token or
-        an ended session is then refused.
-        """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._tokens.authenticate(token.strip(), now_ms)
+    def of(self, request: web.Request) -> Credentials:
+        """Returns what came with the request. Raises InvalidToken, HTTPForbidden."""
+        address = self.address(request)
+        token = bearer_token(request.headers.get("Authorization", ""))
+        if token is not None:
+            return BearerToken(token, address, "http")
         session_id = self.session_id(request)
         if session_id is None:
             raise InvalidToken("header `Authorization: Bearer <token>` is missing")
         require_own_page(request)
-        return self._sessions.authenticate(session_id, now_ms)
+        return BrowserCookie(session_id, address)
+
+    def anonymous(self, request: web.Request) -> Credentials:
+        """The credentials of a call that needs none."""
+        return Anonymous(self.address(request), "http")
 
     def address(self, request: web.Request) -> str:
-        """Where the caller is: the peer, or what a trusted proxy says of it."""
+        """Where the caller is: the peer, or the address that a trusted proxy passes on."""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         return peer_address(request.remote or "", self._trusted_proxies, forwarded)
 
     def is_secure(self, request: web.Request) -> bool:
-        """Whether the caller speaks TLS, to the hub or to a trusted proxy that says so."""
+        """Whether the caller uses TLS, to the hub or to a trusted proxy that says so."""
         proto = ",".join(request.headers.getall("X-Forwarded-Proto", ()))
-        told = proto.rpartition(",")[2].strip().lower() == "https"
-        return request.secure or (told and is_trusted(request.remote or "", self._trusted_proxies))
+        forwarded = proto.rpartition(",")[2].strip().lower() == "https"
+        return request.secure or (
+            forwarded and is_trusted(request.remote or "", self._trusted_proxies)
+        )
 
     def session_id(self, request: web.Request) -> str | None:
         """The session's id that the browser sent, valid or not."""
         return request.cookies.get(self.cookie)
 
 
+class HttpCalls:
+    """Passes requests on to the dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher, credentials: HttpCredentials, clock: Clock) -> None:
+        self._dispatcher = dispatcher
+        self.credentials = credentials
+        self.clock = clock
+
+    # Any: what the operation's handler answers, or what `encode` makes of it.
+    async def call(
+        self,
+        request: web.Request,
+        called: Called,
+        read: Read = _no_request,
+        *,
+        credentials: Credentials | None = None,
+        encode: Encode | None = None,
+    ) -> Any:
+        """Answers a request, with its own credentials unless others are given.
+
+        Raises HubError, HTTPForbidden and what `read` raises.
+        """
+        answer = self._dispatcher.dispatch(
+            called,
+            credentials or self.credentials.of(request),
+            read,
+            self.clock.now_ms(),
+            encode=encode,
+        )
+        return await answer if isinstance(answer, CoroutineType) else answer
+
+
 def require_own_page(request: web.Request) -> None:
-    """Raises HTTPForbidden where another page than the hub's own may have made the call."""
+    """Raises HTTPForbidden if a page that is not the hub's own may have made the request."""
     if PROOF_HEADER not in request.headers:
         raise web.HTTPForbidden
     site = request.headers.get("Sec-Fetch-Site")
@@ -102,7 +142,7 @@ def require_own_page(request: web.Request) -> None:
 
 
 def _netloc(origin: str) -> str | None:
-    """The host and port of an origin; None where it is no URL at all."""
+    """The host and port of an origin, or None if it is not a URL."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

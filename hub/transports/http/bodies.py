@@ -17,7 +17,7 @@ async def json_body(request: web.Request) -> dict[str, object]:
     """The body's JSON object.
 
     Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout,
-    HTTPBadRequest; ConnectionError where the caller has gone.
+    HTTPBadRequest; ConnectionError if the caller has gone.
     """
     if "Content-Type" in request.headers and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType

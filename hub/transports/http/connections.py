@@ -1,4 +1,4 @@
-"""HTTP connections, and what is answered to what is not HTTP at all: JSON as everywhere."""
+"""HTTP connections, and the JSON answer to bytes that are not HTTP."""
 
 import asyncio
 import ssl
@@ -25,7 +25,7 @@ _STALL_S: Final = 30.0
 
 
 class Connections:
-    """Counts the door's connections and says which is one too many."""
+    """Counts the connections and refuses those beyond the limit."""
 
     def __init__(self, most: int, turned_away: Callable[[], None]) -> None:
         self._most = most
@@ -33,7 +33,7 @@ class Connections:
         self._open = 0
 
     def enter(self) -> bool:
-        """Whether there is room for one more, which is then counted."""
+        """Counts one more connection and returns True, or False if there is no room."""
         if self._open >= self._most:
             self._turned_away()
             return False
@@ -48,8 +48,8 @@ class Connections:
 class HttpProtocol(web.RequestHandler):
     """One connection of aiohttp's server.
 
-    Its own answer to a malformed request is plain text, with a traceback in the
-    log for whatever a stranger sends.
+    aiohttp would answer a malformed request in plain text, and log a traceback for
+    anything that a stranger sends.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class HttpProtocol(web.RequestHandler):
 
 
 class HttpSite(web.BaseSite):
-    """Where the HTTP door listens."""
+    """Where the HTTP transport listens."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class HttpSite(web.BaseSite):
         max_connections: int,
         turned_away: Callable[[], None],
     ) -> None:
-        """`turned_away` is told of each connection beyond `max_connections`."""
+        """Calls `turned_away` for each connection beyond `max_connections`."""
         super().__init__(runner, ssl_context=tls)
         self._address = (host, port)
         self._connections = Connections(max_connections, turned_away)
@@ -158,7 +158,7 @@ class HttpSite(web.BaseSite):
         return f"{scheme}://{join_host_port(*self._address)}"
 
     async def start(self) -> None:
-        """See `BaseSite`. Raises OSError where it cannot listen."""
+        """See `BaseSite`. Raises OSError if it cannot listen."""
         await super().start()
         server = self._runner.server
         assert server is not None

@@ -1,4 +1,4 @@
-"""Domain errors and JSON replies in the words of the HTTP door."""
+"""Domain errors and JSON replies as HTTP responses."""
 
 import math
 
@@ -20,9 +20,9 @@ from hub.contract.errors import (
 )
 from hub.transports.http.shared_body import SharedBody
 
-# Shorter ones fit into a connection's buffer anyway.
+# Shorter bodies fit into a connection's buffer.
 _LONG_BYTES = 65_536
-# The mapping of google.rpc.Code's own comments, but for what HTTP says better.
+# The mapping in google.rpc.Code's comments, except where HTTP has a better status.
 _STATUS = {
     code_pb2.INVALID_ARGUMENT: 400,
     code_pb2.UNAUTHENTICATED: 401,
@@ -46,7 +46,7 @@ def json_response(body: bytes, status: int = 200) -> web.Response:
 
 
 def error_response(error: HubError) -> web.Response:
-    """The reply that tells a domain error."""
+    """The reply that reports a domain error."""
     status = _STATUS[error.code]
     body: dict[str, object] = {"error": error.wire_code}
     headers = {}

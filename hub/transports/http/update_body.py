@@ -1,4 +1,4 @@
-"""PATCH of an endpoint: the body's own keys say what is to change."""
+"""PATCH of an endpoint: the body's keys are the fields to change."""
 
 from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.service.handlers.manage_endpoints import UPDATABLE
@@ -32,7 +32,7 @@ def update_of(id_: str, body: dict[str, object]) -> object:
     }
 
 
-def told_of_body(error: ValidationFailed) -> ValidationFailed:
+def in_terms_of_body(error: ValidationFailed) -> ValidationFailed:
     """The same error with the field paths of the body in place of the request's."""
     return ValidationFailed(
         [

@@ -2,19 +2,18 @@
 
 import asyncio
 
-from hub.base.alarm import Alarm
-from hub.base.clock import Clock
-from hub.transports.session.sidecar_session import Session
+from hub.base.clock import Alarm, Clock
+from hub.transports.session.sidecar_session import SidecarSession
 
 
 class SessionDeadlines:
-    """The timers of one session; a session whose token never expires has but the first.
+    """The timers of one session; a session whose token never expires has only the first.
 
     Call `update` after a frame that may have changed who the sidecar is, and
     `cancel` when the connection is gone.
     """
 
-    def __init__(self, session: Session, clock: Clock, identify_timeout_s: float) -> None:
+    def __init__(self, session: SidecarSession, clock: Clock, identify_timeout_s: float) -> None:
         self._session = session
         self._clock = clock
         self._identify = asyncio.get_running_loop().call_later(

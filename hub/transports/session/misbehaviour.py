@@ -1,4 +1,4 @@
-"""What happens to sidecars that keep sending what is wrong; time is an argument."""
+"""What happens to sidecars that keep sending invalid frames; time is an argument."""
 
 from collections import OrderedDict, deque
 from typing import Final
@@ -24,7 +24,7 @@ class ViolationWindow:
         self._times: deque[int] | None = None
 
     def add(self, now_ms: int) -> bool:
-        """Counts a violation; True where it is the last one allowed: close now."""
+        """Counts a violation; returns True if it is the last one allowed: close now."""
         if self._times is None:
             self._times = deque(maxlen=self._limit)
         times = self._times
@@ -72,7 +72,7 @@ class Cooldowns:
         return seconds
 
     def remaining_ms(self, agent_id: str, now_ms: int) -> int:
-        """How long the agent still has to wait; 0 where it may identify."""
+        """How long the agent still has to wait; 0 if it may identify."""
         agent = self._agents.get(agent_id)
         return 0 if agent is None else max(agent[1] - now_ms, 0)
 

@@ -5,27 +5,29 @@ from hub.contract.errors import (
     InvalidJson,
     InvalidToken,
     NotIdentified,
+    RateLimited,
     TokenAgentMismatch,
     ValidationFailed,
 )
 from hub.contract.rpcs import FrameKind
-from hub.service.access.rate_limits import Verdict
+from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Reply
-from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimited, RateLimitWarning
+from llmhub.v1 import frame_pb2
+from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimitWarning
 
 Replies = tuple[HubFrame, ...]
-"""What to send, in order. A tuple, which is told from an awaitable at no cost."""
+"""What to send, in order. A tuple, so that it differs from an awaitable at no cost."""
 
 # Clients in the field know these replies by their code alone.
 _BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
-def replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
-    """What answers a frame: the RPC's response where the frame has one, after a warning."""
+def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
+    """What answers a frame: a warning if few are left, then the response if it has one."""
     frames = []
-    if verdict.warn:
+    if low is not None:
         warning = RateLimitWarning(
-            tier=kind.rpc.tier.wire_name, remaining=verdict.remaining, capacity=verdict.capacity
+            tier=kind.rpc.tier.wire_name, remaining=low.remaining, capacity=low.capacity
         )
         frames.append(HubFrame(rate_limit_warning=warning))
     if kind.reply is not None:
@@ -34,10 +36,10 @@ def replies(kind: FrameKind, verdict: Verdict, reply: Reply) -> Replies:
     return tuple(frames)
 
 
-def rate_limited(kind: FrameKind, verdict: Verdict) -> HubFrame:
+def rate_limited(error: RateLimited) -> HubFrame:
     """Says that a frame was dropped because its bucket was empty."""
-    limited = RateLimited(tier=kind.rpc.tier.wire_name, retry_after_ms=verdict.retry_after_ms)
-    return HubFrame(rate_limited=limited)
+    frame = frame_pb2.RateLimited(tier=error.tier, retry_after_ms=error.retry_after_ms)
+    return HubFrame(rate_limited=frame)
 
 
 def error_frame(error: HubError, message_type: str) -> HubFrame:

@@ -1,36 +1,36 @@
 """A sidecar's conversation with the hub: frames in, frames out, no sockets.
 
-One object per connection, the same for the WebSocket door (JSON text) and for
-SidecarService.Connect (binary messages). It knows who the sidecar is, counts
-its misbehaviour and says when the connection must end; the door only carries
-what it says.
+One object per connection, the same for a WebSocket (JSON text) and for
+SidecarService.Connect (binary messages). It knows who the sidecar is, counts its
+violations and decides when the connection must end. The transport only carries bytes.
 """
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import CoroutineType
+from typing import Any
 
 import structlog
-from google.protobuf.message import DecodeError, Message
 
 from hub.base import request_id
 from hub.contract.dialect.frames import UNKNOWN_TYPE, not_an_object, parse_frame
 from hub.contract.errors import (
     AlreadyIdentified,
-    FieldViolation,
+    CooldownActive,
     HubError,
     InternalError,
     InvalidArgument,
     InvalidToken,
     NotIdentified,
+    RateLimited,
     TokenAgentMismatch,
-    ValidationFailed,
 )
 from hub.contract.rpcs import FRAMES, FrameKind
-from hub.service.access.rate_limits import Verdict
-from hub.service.dispatcher import Caller, Reply, Service
+from hub.service.access.caller import Caller, Principal
+from hub.service.access.rate_limits import RateDecision
+from hub.service.dispatcher import Dispatcher, Reply
 from hub.service.metrics.counts import Traffic
 from hub.service.presence import (
     IDENTIFY_TIMEOUT,
@@ -43,45 +43,17 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
+from hub.transports.session.identity_claim import IdentityClaim
 from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
 from hub.transports.session.replies import Replies, error_frame, rate_limited, replies
-from llmhub.v1.frame_pb2 import (
-    IdentifyRequest,
-    SidecarFrame,
-)
+from hub.transports.session.sidecar_frames import Frame, parse_binary_frame
+from llmhub.v1.frame_pb2 import IdentifyRequest
 
 log = structlog.get_logger()
 
 
-class Payload(Protocol):
-    """A frame's payload, what was wrong with it, and how many of its fields nobody knows."""
-
-    @property
-    def message(self) -> Message:
-        """The request."""
-        ...
-
-    @property
-    def violations(self) -> Sequence[FieldViolation]:
-        """What was wrong in the frame it came from."""
-        ...
-
-    @property
-    def unknown_fields(self) -> int:
-        """How many of the frame's fields nobody knows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Binary:
-    message: Message
-    violations: Sequence[FieldViolation] = ()
-    unknown_fields: int = 0
-
-
 NOTHING: Replies = ()
 """No reply is due."""
-_READY = (Message, bytes)
 _VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
 _IDENTIFY = FRAMES["identify"]
 
@@ -90,21 +62,22 @@ _IDENTIFY = FRAMES["identify"]
 class SessionContext:
     """What all sessions share."""
 
-    service: Service
+    dispatcher: Dispatcher
     presence: Presence
     cooldowns: Cooldowns
     traffic: Traffic = field(default_factory=Traffic)
+    identify_timeout_s: float = 10.0
 
 
-class Session:
+class SidecarSession:
     """One connection's conversation.
 
-    Give it every frame with the time of its arrival, one after the other; send
-    what it returns (awaiting it first where it must wait for the disk); then
-    look at `closing`. Call `end` once when the connection is gone.
+    Pass it every frame with its time of arrival, one after the other. Send what it
+    returns, after awaiting it if it waits for the disk, then look at `closing`. Call
+    `end` once when the connection is gone.
 
-    It is itself the `Connection` that the presence holds: once it is closing, from
-    within or from without, frames that are still on their way are not taken.
+    It is itself the `Connection` that the presence holds. Once it is closing, for
+    whatever reason, it ignores frames that still arrive.
     """
 
     def __init__(
@@ -114,15 +87,17 @@ class Session:
         self._connection = connection
         self._remote_address = remote_address
         self._transport = transport
-        # One for the whole connection: frames come outside of its task, and each
-        # with an id of its own would cost as much as itself.
+        # One id for the whole connection: frames arrive outside of its task, and an id
+        # for each would cost as much as the frame.
         self._request_id = request_id.current() or request_id.begin()
         self._traffic = context.traffic
         self._frames = context.traffic.frames[transport]
-        # Asked once: a call of the log that is not written costs as much as a frame.
+        # Checked once: a log call that writes nothing costs as much as a frame.
         self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
         self._caller: Caller | None = None
+        # Set if the frame that is being taken leaves few.
+        self._low: RateDecision | None = None
         self._sidecar: Sidecar | None = None
         self.closing: Close | None = None
 
@@ -143,8 +118,8 @@ class Session:
         message_type = UNKNOWN_TYPE
         try:
             frame = parse_frame(text)
-            message_type = frame.type
-            return self._receive(frame.kind, frame.decode, now_ms)
+            message_type = frame.kind.type
+            return self._receive(frame, now_ms)
         except HubError as error:
             return self._refuse(error, error.metadata.get("message_type", message_type), now_ms)
         except Exception:
@@ -156,31 +131,19 @@ class Session:
             return NOTHING
         return self._refuse(not_an_object(), UNKNOWN_TYPE, now_ms)
 
-    def receive_frame(self, frame: SidecarFrame, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes a binary frame."""
-        if self.closing is not None:
-            return NOTHING
-        member = frame.WhichOneof("frame")
-        try:
-            if member is None:
-                raise ValidationFailed([FieldViolation("frame", "required", "is required")])
-            payload: Message = getattr(frame, member)
-            return self._receive(FRAMES[member], lambda: _Binary(payload), now_ms)
-        except HubError as error:
-            return self._refuse(error, member or UNKNOWN_TYPE, now_ms)
-        except Exception:
-            return self._fail(member or UNKNOWN_TYPE, now_ms)
-
     def receive_bytes(self, encoded: bytes, now_ms: int) -> Replies | Awaitable[Replies]:
-        """Takes an encoded SidecarFrame as it came."""
+        """Takes an encoded SidecarFrame."""
         if self.closing is not None:
             return NOTHING
+        message_type = UNKNOWN_TYPE
         try:
-            frame = SidecarFrame.FromString(encoded)
-        except DecodeError:
-            violation = FieldViolation("message", "invalid", "is not an encoded SidecarFrame")
-            return self._refuse(ValidationFailed([violation]), UNKNOWN_TYPE, now_ms)
-        return self.receive_frame(frame, now_ms)
+            frame = parse_binary_frame(encoded)
+            message_type = frame.kind.type
+            return self._receive(frame, now_ms)
+        except HubError as error:
+            return self._refuse(error, message_type, now_ms)
+        except Exception:
+            return self._fail(message_type, now_ms)
 
     def close(self, close: Close) -> None:
         """See `Connection`."""
@@ -195,7 +158,7 @@ class Session:
 
     @property
     def expires_at_ms(self) -> int | None:
-        """When the token ends that the sidecar identified with; None: never, or not yet known."""
+        """When the sidecar's token ends; None if it never does or is not known yet."""
         return self._caller.principal.expires_at_ms if self._caller is not None else None
 
     def close_if_expired(self, now_ms: int) -> None:
@@ -223,58 +186,64 @@ class Session:
             unknown_fields=sidecar.unknown_fields,
         )
 
-    def _receive(
-        self, kind: FrameKind, decode: Callable[[], Payload], now_ms: int
-    ) -> Replies | Awaitable[Replies]:
+    def _receive(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
+        kind = frame.kind
         self._frames[kind] += 1
         if self._logs_frames:
             log.debug("frame", type=kind.type, agent_id=self.agent_id)
         if kind is _IDENTIFY:
-            return self._identify(decode, now_ms)
+            return self._identify(frame, now_ms)
         caller, sidecar = self._caller, self._sidecar
         if caller is None or sidecar is None:
             raise NotIdentified("identify first")
-        expires_at_ms = caller.principal.expires_at_ms
-        if expires_at_ms is not None and now_ms >= expires_at_ms:
-            self.closing = TOKEN_EXPIRED
-            return NOTHING
         sidecar.frames += 1
         sidecar.last_seen_ms = now_ms
-        service = self._context.service
-        verdict = service.admit(kind.rpc, caller, now_ms)
-        if not verdict.allowed:
-            return (rate_limited(kind, verdict),)
-        payload = decode()
-        sidecar.unknown_fields += payload.unknown_fields
-        reply = service.execute(kind.rpc, payload.message, caller, now_ms, payload.violations)
-        if kind.reply is None and not verdict.warn:
+        self._low = None
+        try:
+            reply = self._context.dispatcher.dispatch(
+                kind.rpc, caller, frame.decode, now_ms, on_low=self._note_low
+            )
+        except RateLimited as error:
+            return (rate_limited(error),)
+        except InvalidToken:
+            # The caller was authenticated when it identified: its token has expired since.
+            self.closing = TOKEN_EXPIRED
             return NOTHING
-        return self._answer(kind, verdict, reply, now_ms)
+        finally:
+            sidecar.unknown_fields += frame.unknown_fields
+        if kind.reply is None and self._low is None:
+            return NOTHING
+        return self._answer(kind, reply, now_ms)
 
-    def _identify(self, decode: Callable[[], Payload], now_ms: int) -> Replies | Awaitable[Replies]:
-        context = self._context
-        payload = decode()
-        request = payload.message
-        assert isinstance(request, IdentifyRequest)
-        context.service.check(request, payload.violations)
-        principal = context.service.authenticate_agent(request.token, request.agent_id, now_ms)
-        if self._sidecar is not None and self._sidecar.agent_id != principal.agent_id:
-            raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
-        if (wait_ms := context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
-            self.closing = cooldown(-(-wait_ms // 1000))
+    def _note_low(self, verdict: RateDecision) -> None:
+        self._low = verdict
+
+    def _identify(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
+        payload = frame.decode()
+        claim = IdentityClaim(payload, self._accept)
+        self._low = None
+        try:
+            reply = self._context.dispatcher.dispatch(
+                _IDENTIFY.rpc, claim, lambda: payload, now_ms, on_low=self._note_low
+            )
+        except RateLimited as error:
+            return (rate_limited(error),)
+        except CooldownActive:
             return NOTHING
-        caller = Caller(principal, self._remote_address, self._transport)
-        verdict = context.service.admit(_IDENTIFY.rpc, caller, now_ms)
-        if not verdict.allowed:
-            return (rate_limited(_IDENTIFY, verdict),)
-        reply = context.service.execute(_IDENTIFY.rpc, request, caller, now_ms)
 
         def admit() -> None:
-            # The token may have been revoked while a registration was written.
-            context.service.tokens.authenticate(request.token, now_ms)
-            self._admit(request, caller, payload.unknown_fields, now_ms)
+            self._admit(payload.message, claim.caller, frame.unknown_fields, now_ms)
 
-        return self._answer(_IDENTIFY, verdict, reply, now_ms, admit)
+        return self._answer(_IDENTIFY, reply, now_ms, admit)
+
+    def _accept(self, principal: Principal, now_ms: int) -> Caller:
+        """Makes a caller of an agent that has proved who it is."""
+        if self._sidecar is not None and self._sidecar.agent_id != principal.agent_id:
+            raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
+        if (wait_ms := self._context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
+            self.closing = cooldown(-(-wait_ms // 1000))
+            raise self.closing.as_error()
+        return Caller(principal, self._remote_address, self._transport)
 
     def _admit(
         self, request: IdentifyRequest, caller: Caller, unknown_fields: int, now_ms: int
@@ -313,22 +282,21 @@ class Session:
     def _answer(
         self,
         kind: FrameKind,
-        verdict: Verdict,
-        # What `execute` returned; a frame's RPC never streams.
+        # A reply, or a coroutine of it: a frame's RPC never streams.
         reply: Any,
         now_ms: int,
         then: Callable[[], None] | None = None,
     ) -> Replies | Awaitable[Replies]:
-        if not isinstance(reply, _READY):
-            return self._answer_later(kind, verdict, reply, now_ms, then)
+        if isinstance(reply, CoroutineType):
+            return self._answer_later(kind, self._low, reply, now_ms, then)
         if then is not None:
             then()
-        return replies(kind, verdict, reply)
+        return replies(kind, self._low, reply)
 
     async def _answer_later(
         self,
         kind: FrameKind,
-        verdict: Verdict,
+        low: RateDecision | None,
         reply: Awaitable[Reply],
         now_ms: int,
         then: Callable[[], None] | None,
@@ -347,7 +315,7 @@ class Session:
             return self._refuse(error, kind.type, now_ms)
         except Exception:
             return self._fail(kind.type, now_ms)
-        return replies(kind, verdict, done)
+        return replies(kind, low, done)
 
     def _refuse(self, error: HubError, message_type: str, now_ms: int) -> Replies:
         self._traffic.errors[self._transport, error.reason_name] += 1

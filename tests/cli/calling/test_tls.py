@@ -1,4 +1,4 @@
-"""The command and TLS, against real hubs: with certificates, and what is said without."""
+"""The command and TLS, against real hubs: with certificates, and the messages without."""
 
 import json
 from collections.abc import Iterator
@@ -63,22 +63,22 @@ def test_one_file_may_hold_certificate_and_key(mutual: MutualTls, tmp_path: Path
     assert ask(mutual, "info", *ca, "--tls-cert", str(both)).code == 0
 
 
-def test_the_doctor_finds_all_doors_open(mutual: MutualTls) -> None:
+def test_the_doctor_reaches_all_servers(mutual: MutualTls) -> None:
     done = ask(
         mutual, "doctor", "-o", "json", "--tls-ca", str(mutual.own.cert), *shown(mutual.client)
     )
     levels = {each["what"]: each["level"] for each in json.loads(done.out)["findings"]}
-    for what in ("gRPC door", "WebSocket door", "HTTP door", "clock"):
+    for what in ("gRPC server", "WebSocket server", "HTTP server", "clock"):
         assert levels[what] == "ok"
 
 
 @pytest.mark.parametrize("command", ["snapshot", "watch"])
-def test_what_the_hub_refuses_is_told(mutual: MutualTls, command: str) -> None:
+def test_why_there_is_no_handshake(mutual: MutualTls, command: str) -> None:
     ca, address = ("--tls-ca", str(mutual.own.cert)), mutual.hub.grpc
     for arguments, why in (
         (
             ca,
-            f"the hub at {address} demands a certificate: give --tls-cert FILE and --tls-key FILE",
+            f"the hub at {address} demands a certificate; give --tls-cert FILE and --tls-key FILE",
         ),
         (
             (*ca, *shown(mutual.stranger)),
@@ -89,20 +89,20 @@ def test_what_the_hub_refuses_is_told(mutual: MutualTls, command: str) -> None:
             f"the certificate of the hub at {address} is not trusted: self-signed certificate; "
             "give its authority with --tls-ca FILE",
         ),
-        ((), f"the hub at {address} speaks TLS: give --tls or --tls-ca FILE"),
+        ((), f"the hub at {address} speaks TLS; give --tls or --tls-ca FILE"),
     ):
         done = ask(mutual, command, *arguments)
         assert (done.code, done.out, done.err) == (3, "", f"llm-hub: {why}\n")
 
 
-def test_a_hub_that_speaks_no_tls_is_told(mutual: MutualTls, tmp_path: Path) -> None:
+def test_a_hub_without_tls_is_named(mutual: MutualTls, tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as plain:
         done = ask(mutual, "snapshot", "--hub", plain.grpc, "--tls-ca", str(mutual.own.cert))
         assert done.code == 3
         assert f"what answers at {plain.grpc} speaks no TLS" in done.err
 
 
-def test_files_that_do_not_do_are_named(mutual: MutualTls, tmp_path: Path) -> None:
+def test_unusable_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
     client, missing, garbage = mutual.client, tmp_path / "missing.pem", tmp_path / "garbage.pem"
     garbage.write_text("nothing")
     for cert, key, why in (

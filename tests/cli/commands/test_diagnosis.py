@@ -1,15 +1,23 @@
-import os
 import socket
-import sqlite3
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 
 from hub.cli.commands import diagnosis
 from hub.cli.commands.diagnosis import Level
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, STATUS_HEALTHY, STATUS_UNHEALTHY, Endpoint
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
+    FAULT_DEAD,
+    FAULT_NO_ANSWER,
+    FAULT_NOT_SERVING,
+    FAULT_UNREACHABLE,
+    FAULT_UNSPECIFIED,
+    STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    Endpoint,
+    Fault,
+)
 from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 from tests.support.ports import lasting_port
 
@@ -32,7 +40,7 @@ def test_clocks(told_s: float, level: Level, said: str) -> None:
     assert said in finding.found
 
 
-def test_a_date_that_is_none() -> None:
+def test_a_date_that_cannot_be_read() -> None:
     assert diagnosis.clock("soon", NOW_S, NOW_S).level is Level.WARNING
     assert diagnosis.clock("", NOW_S, NOW_S).level is Level.WARNING
 
@@ -58,25 +66,31 @@ def test_a_sidecar_whose_token_has_expired_is_named_unless_it_has_another() -> N
     assert (finding.level, finding.found) == (Level.OK, "1 valid, none expires within a week")
 
 
-@pytest.mark.parametrize(
-    ("error", "advice"),
-    [
-        ("connection refused", "start the server"),
-        ("needs an API key (401 to /v1/models)", "--api-key-file"),
-        ("address 10.0.0.1 may not be probed: it is in probes.deny", "probes.deny"),
-        ("did not answer within 5 s", "curl -m 5"),
-        ("answered HTML, not JSON, to /api/tags", "another program"),
-        ("is not ready (503 to /health): Loading model", "wait"),
-        ("something new", "log"),
-    ],
-)
-def test_each_error_of_a_probe_has_its_advice(error: str, advice: str) -> None:
-    endpoint = Endpoint(id="h:1", host="h", scheme="http", last_error=error)
-    endpoint.status = STATUS_UNHEALTHY
+@pytest.mark.parametrize("fault", Fault.values())
+def test_each_fault_has_its_advice(fault: Fault) -> None:
+    endpoint = Endpoint(
+        id="h:1", host="h", scheme="http", base_path="/v", status=STATUS_UNHEALTHY, fault=fault
+    )
     finding = diagnosis.endpoint(endpoint)
     assert finding is not None
-    assert finding.level is Level.FAILED
-    assert advice in finding.advice
+    assert (finding.level, finding.found) == (Level.FAILED, "not probed yet")
+    wanted = {
+        FAULT_UNSPECIFIED: "wait for the first probe",
+        FAULT_NO_ANSWER: "curl -m 5 http://h:1/v/",
+        FAULT_DEAD: "start the server on h:",
+        FAULT_UNREACHABLE: "the server runs",
+        FAULT_NOT_SERVING: "llm-hub register http://h:1/v --api-key-file FILE",
+    }
+    assert wanted[fault] in finding.advice
+
+
+def test_what_the_server_said_is_shown_and_never_interpreted() -> None:
+    said = "connection refused: {url} needs an API key"
+    endpoint = Endpoint(id="h:1", last_error=said, fault=FAULT_DEAD, host="h")
+    finding = diagnosis.endpoint(endpoint)
+    assert finding is not None
+    assert finding.found == said
+    assert finding.advice == "start the server on h: the sidecar of its host gets no answer either"
 
 
 def test_endpoints_that_are_well_or_out_of_service() -> None:
@@ -94,60 +108,19 @@ def test_sidecars_that_endpoints_name() -> None:
     assert diagnosis.sidecar_hosts([Endpoint(id="h:1")], []) is None
 
 
-def test_a_door_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
+def test_a_server_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
     assert diagnosis.reachable("0.0.0.0:1", "hub.lan") == ("hub.lan", 1)
     assert diagnosis.reachable("10.0.0.1:1", "hub.lan") == ("10.0.0.1", 1)
 
 
-def nobody(*_place: object) -> bool:
-    return False
-
-
-def test_a_port_that_is_taken_and_one_that_is_free() -> None:
+def test_a_server_that_answers_and_one_that_is_gone() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
-        assert diagnosis.own_port("ws", address, nobody).level is Level.FAILED
-        asked: list[tuple[str, str, int]] = []
-        found = diagnosis.own_port("ws", address, lambda *place: asked.append(place) or True)
-        assert (found.level, asked) == (Level.OK, [("ws", "127.0.0.1", port)])
-        assert diagnosis.grpc_door(address).level is Level.OK
-    assert diagnosis.own_port("ws", address, nobody).found == f"{address}: free"
-    assert diagnosis.grpc_door(address).level is Level.FAILED
+        assert diagnosis.grpc_server(address).level is Level.OK
+    assert diagnosis.grpc_server(address).level is Level.FAILED
 
 
-def test_permissions(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    directory, _disk = diagnosis.data_directory(tmp_path)
-    assert (directory.level, directory.advice) == (Level.WARNING, f"chmod 700 {tmp_path}")
-    tmp_path.chmod(0o700)
-    assert next(diagnosis.data_directory(tmp_path)).level is Level.OK
-    [none] = diagnosis.data_directory(tmp_path / "none")
-    assert none.level is Level.WARNING
-    token = tmp_path / "admin.token"
-    assert diagnosis.token_file(token).level is Level.WARNING
-    token.touch(0o600)
-    assert diagnosis.token_file(token).level is Level.OK
-    token.chmod(0o644)
-    assert diagnosis.token_file(token).level is Level.FAILED
-
-
-def test_a_store_that_is_whole_in_use_or_broken(tmp_path: Path) -> None:
-    file = tmp_path / "hub.db"
-    assert diagnosis.store_file(file) is None
-    with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE t (x)")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    finding = diagnosis.store_file(file)
-    assert finding is not None
-    assert finding.level is Level.OK
-    os.truncate(file, 100)
-    broken = diagnosis.store_file(file)
-    assert broken is not None
-    assert broken.level is Level.FAILED
-
-
-def test_a_command_of_another_version_is_told() -> None:
+def test_another_version_of_the_command_is_a_warning() -> None:
     findings = list(diagnosis.server(GetServerInfoResponse(version="2.0"), "1.0"))
     assert [each.level for each in findings] == [Level.OK, Level.WARNING]

@@ -20,7 +20,7 @@ def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
         wrong = {what for what, each in findings.items() if each["level"] != "ok"}
         assert wrong == {"endpoints"}
         assert {"data directory", "token file", "store", "clock", "hub"} <= set(findings)
-        assert {"gRPC door", "WebSocket door", "HTTP door", "tokens"} <= set(findings)
+        assert {"gRPC server", "WebSocket server", "HTTP server", "tokens"} <= set(findings)
         token = hub.data_dir / "admin.token"
         token.chmod(0o644)
         registered = llm_hub("register", "127.0.0.1:1", "--agent", "gpu-1", env=hub.environment)
@@ -30,12 +30,15 @@ def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
         assert findings["token file"]["level"] == "failed"
         assert "chmod 600" in findings["token file"]["advice"]
         assert findings["endpoint 127.0.0.1:1"]["found"] == "connection refused"
+        assert "start the server" in findings["endpoint 127.0.0.1:1"]["advice"]
         assert findings["sidecars"]["found"] == "not connected: gpu-1"
 
 
 def test_without_a_hub_the_ports_are_looked_at(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
-    file.write_text("".join(f"[{door}]\naddress = '127.0.0.1:0'\n" for door in ("ws", "grpc")))
+    file.write_text(
+        "".join(f"[{transport}]\naddress = '127.0.0.1:0'\n" for transport in ("ws", "grpc"))
+    )
     done = llm_hub(
         "doctor",
         "--config",
@@ -49,18 +52,20 @@ def test_without_a_hub_the_ports_are_looked_at(tmp_path: Path) -> None:
     rows = [line.split("\t") for line in done.out.splitlines()]
     assert rows[0] == ["LEVEL", "WHAT", "FOUND", "ADVICE"]
     by_what = {row[1]: row for row in rows[1:]}
-    assert by_what["gRPC door"][0] == "failed"
-    assert "llm-hub serve" in by_what["gRPC door"][3]
+    assert by_what["gRPC server"][0] == "failed"
+    assert "llm-hub serve" in by_what["gRPC server"][3]
     assert "port http" in by_what
     assert "port ws" not in by_what
 
 
-def settings_of(hub: HubProcess, file: Path, **doors: str) -> Path:
+def settings_of(hub: HubProcess, file: Path, **addresses: str) -> Path:
     """The file that a hub would run with that has these ports."""
-    addresses = {"ws": hub.ws, "grpc": hub.grpc, "http": hub.http} | doors
+    addresses = {"ws": hub.ws, "grpc": hub.grpc, "http": hub.http} | addresses
     file.write_text(
         f"data_dir = '{hub.data_dir}'\n"
-        + "".join(f"[{door}]\naddress = '{address}'\n" for door, address in addresses.items())
+        + "".join(
+            f"[{transport}]\naddress = '{address}'\n" for transport, address in addresses.items()
+        )
     )
     return file
 
@@ -71,8 +76,8 @@ def test_beside_a_hub_that_runs_with_these_settings(tmp_path: Path) -> None:
         done = llm_hub("doctor", "--config", str(file), "-o", "json")
         findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
         assert (done.code, done.err) == (0, "")
-        assert findings["gRPC door"]["found"] == f"{hub.grpc}: open"
-        assert findings["HTTP door"]["level"] == "ok"
+        assert findings["gRPC server"]["found"] == f"{hub.grpc}: open"
+        assert findings["HTTP server"]["level"] == "ok"
 
 
 def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: Path) -> None:
@@ -82,18 +87,18 @@ def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: P
         arguments = ("doctor", "--hub", "127.0.0.1:1", "-o", "json", "--config", str(file))
         done = llm_hub(*arguments)
         findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
-        for door, address in (("ws", hub.ws), ("grpc", hub.grpc), ("http", hub.http)):
-            assert findings[f"port {door}"]["level"] == "ok"
-            assert findings[f"port {door}"]["found"] == f"{address}: a hub that runs has it"
+        for transport, address in (("ws", hub.ws), ("grpc", hub.grpc), ("http", hub.http)):
+            assert findings[f"port {transport}"]["level"] == "ok"
+            assert findings[f"port {transport}"]["found"] == f"{address}: a running hub has it"
         assert findings["port grpc"]["advice"] == f"to look at that hub: --hub {hub.grpc}"
         failed = {what for what, each in findings.items() if each["level"] == "failed"}
-        assert failed == {"gRPC door"}, "the one that was named"
+        assert failed == {"gRPC server"}, "the one that was named"
         settings_of(hub, file, http=taken, ws=hub.http)
         findings = {each["what"]: each for each in json.loads(llm_hub(*arguments).out)["findings"]}
         assert findings["port grpc"]["level"] == "ok"
-        for door in ("ws", "http"):
-            assert findings[f"port {door}"]["level"] == "failed"
-            assert "another program has it" in findings[f"port {door}"]["advice"]
+        for transport in ("ws", "http"):
+            assert findings[f"port {transport}"]["level"] == "failed"
+            assert "another program has it" in findings[f"port {transport}"]["advice"]
 
 
 def test_whose_a_port_is_cannot_be_told_without_what_its_tls_takes(tmp_path: Path) -> None:
@@ -111,9 +116,11 @@ def test_whose_a_port_is_cannot_be_told_without_what_its_tls_takes(tmp_path: Pat
                 *("doctor", "--hub", "127.0.0.1:1", "-o", "json", "--config", str(file)), *arguments
             )
             findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
-            for door in ("ws", "grpc", "http"):
-                assert findings[f"port {door}"]["level"] == level
-                assert ("cannot tell (TLS)" in findings[f"port {door}"]["found"]) == (level != "ok")
+            for transport in ("ws", "grpc", "http"):
+                assert findings[f"port {transport}"]["level"] == level
+                assert ("cannot tell (TLS)" in findings[f"port {transport}"]["found"]) == (
+                    level != "ok"
+                )
 
 
 def test_wrong_settings_are_a_finding(tmp_path: Path) -> None:
@@ -129,4 +136,5 @@ def test_a_wrong_token_is_a_finding(tmp_path: Path) -> None:
         code, findings = doctor(hub, "--token", "llmhub_no_such")
         assert code == 8
         assert findings["hub"]["level"] == "failed"
-        assert "INVALID_TOKEN" in findings["hub"]["found"]
+        assert findings["hub"]["found"].endswith(" [INVALID_TOKEN]")
+        assert findings["hub"]["advice"] is None

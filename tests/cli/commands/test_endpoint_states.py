@@ -1,26 +1,17 @@
 """The commands that change one endpoint, against a hub that runs."""
 
 import json
-from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
-from tests.support.command import Outcome, llm_hub
-from tests.support.hub_process import running_hub
-
-Ask = Callable[..., Outcome]
+from hub.client import Hub
+from tests.cli.conftest import Ask
 
 
-@pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    with running_hub(tmp_path_factory.mktemp("states") / "data") as hub:
-
-        def run(*arguments: str) -> Outcome:
-            return llm_hub(*arguments, env=hub.environment)
-
-        assert run("register", "127.0.0.1:1", "--label", "zone=a").code == 0
-        yield run
+@pytest.fixture(autouse=True)
+def registered(client: Hub) -> None:
+    client.register("127.0.0.1:1", labels={"zone": "a"})
 
 
 def state(ask: Ask) -> str:

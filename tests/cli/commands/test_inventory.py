@@ -1,4 +1,4 @@
-"""The commands that show the fleet from other sides, against a hub that runs."""
+"""The commands that show models, sidecars and the hub, against a running hub."""
 
 import json
 from pathlib import Path

@@ -40,11 +40,11 @@ def start_in_vain(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("door", ["--ws", "--grpc", "--http"])
-def test_a_port_in_use_is_one_line(tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("transport", ["--ws", "--grpc", "--http"])
+def test_a_port_in_use_is_one_line(tmp_path: Path, transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = start_in_vain(*serve_command(tmp_path / "data", door, address))
+        done = start_in_vain(*serve_command(tmp_path / "data", transport, address))
     assert done.returncode != 0
     assert "ready" not in done.stdout
     assert address in done.stderr

@@ -6,21 +6,18 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hub.client import Hub
 from tests.support.command import llm_hub
 from tests.support.hub_process import HubProcess, hub_environment, running_hub
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with running_hub(tmp_path_factory.mktemp("top") / "data") as process:
-        environment = process.environment
-        assert llm_hub("register", "127.0.0.1:1", "--name", "nobody", env=environment).code == 0
-        yield process
+@pytest.fixture(autouse=True)
+def registered(client: Hub) -> None:
+    client.register("127.0.0.1:1", name="box-1")
 
 
 class Terminal:
@@ -65,7 +62,7 @@ class Terminal:
 
 def test_keys_sort_and_quit(hub: HubProcess) -> None:
     terminal = Terminal(hub, "top", "--interval", "0.5")
-    terminal.wait_for("nobody")
+    terminal.wait_for("box-1")
     terminal.wait_for("sorted by state")
     terminal.press("s")
     terminal.wait_for("sorted by name")
@@ -88,7 +85,7 @@ def test_a_hub_that_goes_is_shown_and_not_the_end(tmp_path: Path) -> None:
 def test_once_needs_no_terminal(hub: HubProcess) -> None:
     done = llm_hub("top", "--once", env=hub.environment)
     assert (done.code, done.err) == (0, "")
-    assert "nobody" in done.out
+    assert "box-1" in done.out
     assert "\x1b" not in done.out
 
 

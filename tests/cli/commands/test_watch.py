@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from hub.cli.commands.watch import line
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DRAINING,
@@ -27,12 +25,6 @@ from llmhub.v1.resources_pb2 import (
 )
 from tests.support.command import llm_hub
 from tests.support.hub_process import HubProcess, hub_environment, running_hub
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with running_hub(tmp_path_factory.mktemp("watch") / "data") as process:
-        yield process
 
 
 @contextmanager

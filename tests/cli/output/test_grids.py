@@ -10,11 +10,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hub.cli.commands.endpoints import endpoint_grid
+from hub.cli.output.endpoint_grid import endpoint_grid
 from hub.cli.output.grids import Grid, bytes_text, print_value, span_text, table
-from hub.cli.output.printable import printable
+from hub.client import Hub
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint, Model
-from tests.support.grpc_stand_in import ADMIN_TOKEN, StandIn
+from tests.support.hub_process import HubProcess, hub_environment
 
 
 def read_all(descriptor: int) -> str:
@@ -31,41 +31,29 @@ def read_all(descriptor: int) -> str:
     return received.decode()
 
 
-def test_a_terminal_gets_a_table_that_no_name_can_break(hub: StandIn) -> None:
-    hub.endpoints["a:1"] = Endpoint(id="a:1", name="[red]x[/red]\x1b[2J")
+def on_a_terminal(hub: HubProcess, **environment: str) -> str:
+    """What `llm-hub endpoints` prints there."""
     ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hub.cli",
-            "--hub",
-            hub.address,
-            "--token",
-            ADMIN_TOKEN,
-            "endpoints",
-        ],
+    subprocess.run(
+        [sys.executable, "-m", "hub.cli", "endpoints"],
         stdout=theirs,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "120"},
+        env={**hub_environment(), **hub.environment, **environment},
         timeout=30,
-        check=False,
+        check=True,
     )
     os.close(theirs)
     shown = read_all(ours)
     os.close(ours)
-    assert (done.returncode, done.stderr) == (0, b"")
+    return shown
+
+
+def test_a_terminal_gets_a_table_that_no_name_can_break(hub: HubProcess, client: Hub) -> None:
+    client.register("127.0.0.1:1", name="[red]x[/red]\u202e")
+    client.disable("127.0.0.1:1")
+    shown = on_a_terminal(hub, COLUMNS="120")
     assert "BACKEND" in shown
-    assert r"[red]x[/red]\x1b[2J" in shown
+    assert r"[red]x[/red]\u202e" in shown
     assert "\t" not in shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("plain ä 模型", "plain ä 模型"), ("a\r\nb", r"a\r\nb"), ("\u202e\x00", r"\u202e\x00")],
-)
-def test_printable(text: str, shown: str) -> None:
-    assert printable(text) == shown
 
 
 def test_bytes_text() -> None:
@@ -88,36 +76,16 @@ def test_a_narrow_terminal_leaves_out_the_least_telling_columns() -> None:
         assert max(map(len, drawn(width).splitlines())) <= width
 
 
-def test_no_color_is_respected(hub: StandIn) -> None:
-    hub.endpoints["a:1"] = Endpoint(id="a:1", status=STATUS_HEALTHY)
-    ours, theirs = pty.openpty()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hub.cli",
-            "--hub",
-            hub.address,
-            "--token",
-            ADMIN_TOKEN,
-            "endpoints",
-        ],
-        stdout=theirs,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "TERM": "xterm-256color",
-            "NO_COLOR": "1",
-        },
-        timeout=30,
-        check=True,
-    )
-    os.close(theirs)
-    shown = read_all(ours)
-    os.close(ours)
-    assert "healthy" in shown
+def test_no_color_is_respected(hub: HubProcess, client: Hub) -> None:
+    client.register("127.0.0.1:1")
+    client.drain("127.0.0.1:1")
+    coloured = r"\x1b\[(?:\d+;)*(?:3\d|9\d)"
+    shown = on_a_terminal(hub, TERM="xterm-256color", COLUMNS="120")
+    assert re.search(coloured, shown), "draining is yellow"
+    shown = on_a_terminal(hub, TERM="xterm-256color", COLUMNS="120", NO_COLOR="1")
+    assert "draining" in shown
     # Bold and dim are no colours; 30 to 37, 90 to 97 and 38 are.
-    assert not re.search(r"\x1b\[(?:\d+;)*(?:3\d|9\d)", shown)
+    assert not re.search(coloured, shown)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +141,7 @@ def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
     row = ("t-0123456789", "sidecar", "node-1", "2027-01-15T08:00:00Z", "2027-02-14T08:00:00Z")
     grid = Grid(
         ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"),
-        [(*row, "a note for whoever lists them")],
+        [(*row, "a note for people")],
         optional=("CREATED", "DESCRIPTION", "EXPIRES"),
         folds="DESCRIPTION",
     )

@@ -176,7 +176,10 @@ def test_enums_are_short_words(word, number):
 def test_an_unknown_word_is_answered_with_the_words_there_are(word):
     field, error, detail, _ = violation(RegisterEndpointRequest, {"backend": word})
     assert (field, error) == ("backend", "invalid")
-    assert detail == "must be one of: ollama, vllm, llama_cpp, lm_studio, sglang, openai"
+    assert detail == (
+        "must be one of: ollama, vllm, llama_cpp, lm_studio, sglang, openai, llama_swap, "
+        "litellm, lemonade, lmdeploy, docker_model_runner, tei"
+    )
 
 
 def test_an_enums_number_is_no_word():

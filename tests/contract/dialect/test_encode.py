@@ -79,6 +79,10 @@ def test_a_full_endpoint():
             "expires_at": None,
             "capabilities": ["tools"],
             "expected_load": None,
+            "base": None,
+            "capabilities_known": None,
+            "absent_capabilities": [],
+            "adapters": [],
         }
     ]
 

@@ -3,6 +3,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from hub.contract.dialect.names import (
     cut,
+    enum_word,
     enum_words,
     is_map,
     is_secret,
@@ -88,3 +89,9 @@ def test_maps_and_secrets():
     assert not is_map(Endpoint.DESCRIPTOR.fields_by_name["registered_at"])
     assert is_secret(IdentifyRequest.DESCRIPTOR.fields_by_name["token"])
     assert not is_secret(IdentifyRequest.DESCRIPTOR.fields_by_name["name"])
+
+
+def test_a_number_has_one_word_known_or_not():
+    words = [enum_word(AdminState.DESCRIPTOR, number) for number in AdminState.values()]
+    assert words == ["unspecified", "enabled", "draining", "disabled"]
+    assert enum_word(AdminState.DESCRIPTOR, 99) == "99"

@@ -9,30 +9,58 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.probes import json_fields
+from hub.probes.answer import JsonValue
 from hub.probes.backends import (
+    docker_model_runner,
+    lemonade,
+    litellm,
     llama_cpp,
+    llama_swap,
     lm_studio,
+    lmdeploy,
     model_list,
     ollama,
+    ollama_show,
     prometheus_text,
     sglang,
+    text_embeddings,
     vllm,
 )
 from hub.probes.faults import ProbeError
-from hub.probes.probe_client import JsonValue
 from hub.registry.observation import Load, Observation
 from hub.registry.state import Registry
-from llmhub.v1.endpoint_pb2 import Endpoint, Model
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, Endpoint, Model
 
 # Members that parsers read, each with the kinds of value that come closest to the truth.
 MEMBERS = {
-    "texts": "name model id key digest family arch quantization remote_host expires_at owned_by",
-    "numbers": "size size_vram context_length n_ctx n_params max_model_len num_running_reqs",
-    "objects": "details meta status config default_generation_settings quantization",
-    "lists": "models data capabilities args loaded_instances loads",
+    "texts": "name model id key digest family arch quantization remote_host expires_at owned_by "
+    "parent path checkpoint model_name model_id model_sha state mode status general.architecture",
+    "numbers": "size size_vram context_length n_ctx n_params max_model_len num_running_reqs "
+    "max_running_requests cache_hit_rate max_input_tokens max_input_length ctx_size "
+    "llama.context_length max_context_window",
+    "flags": "downloaded loaded loading supports_vision supports_tools vision "
+    "supports_function_calling",
+    "objects": "details meta status config default_generation_settings quantization architecture "
+    "model_info model_type modalities chat_template_caps recipe_options capabilities embedding",
+    "lists": "models data capabilities args loaded_instances loads running all_models_loaded "
+    "labels tags input_modalities",
 }
 WORDS = [word for words in MEMBERS.values() for word in words.split()]
-VALUES = ["llamacpp", "loaded", "router", "a:latest", "2031-06-04T14:38:31Z", "x" * 700, "\x00é"]
+VALUES = [
+    "llamacpp",
+    "loaded",
+    "ready",
+    "image",
+    "embeddings",
+    "chat",
+    "llama",
+    "a",
+    "router",
+    "a:latest",
+    "2031-06-04T14:38:31Z",
+    "x" * 700,
+    "\x00é",
+]
 NUMBERS = [0, -1, True, 2**53, 2**64 - 1, -(2**63), 0.5, 1e300, 4096.0]
 LEAVES = st.none() | st.sampled_from(VALUES) | st.sampled_from(NUMBERS) | st.text(max_size=8)
 JSON = st.recursive(
@@ -51,15 +79,65 @@ ANSWERS = (
     | ENTRIES
 )
 
+
+def with_state(
+    mark: Callable[[list[Model], JsonValue], None],
+) -> Callable[[JsonValue], list[Model]]:
+    """A parser of what only gives states to models that are known already."""
+
+    def parse(value: JsonValue) -> list[Model]:
+        models = [Model(name="a"), Model(name="a:latest", digest="loaded")]
+        mark(models, value)
+        return models
+
+    return parse
+
+
+def with_lookup(value: JsonValue) -> list[Model]:
+    model = Model(name="a", state=MODEL_STATE_AVAILABLE)
+    ollama_show.learned(model, ollama_show.parse_show(value))
+    return [model]
+
+
+def with_deployments(value: JsonValue) -> list[Model]:
+    models = []
+    for common in (litellm.parse_info(value) | litellm.parse_list_facts(value)).values():
+        model = Model(name=f"m{len(models):04}", context_length=common.context_length)
+        common.capabilities.write(model)
+        models.append(model)
+    return models
+
+
+def with_adapters(value: JsonValue) -> list[Model]:
+    return [Model(name="a", adapters=llama_cpp.parse_adapters(value))]
+
+
+def of_text_embeddings(value: JsonValue) -> list[Model] | None:
+    info = text_embeddings.parse_info(value)
+    return [info.model] if info is not None else None
+
+
 PARSERS: dict[str, Callable[[JsonValue], list[Model] | None]] = {
     "ollama tags": ollama.parse_tags,
     "ollama ps": lambda value: ollama.merge([], ollama.parse_ps(value)),
+    "ollama show": with_lookup,
     "openai": model_list.parse_list,
     "vllm": lambda value: model_list.parse_list(value, owner="vllm"),
     "llama.cpp": llama_cpp.parse_models,
+    "llama.cpp with props": lambda value: llama_cpp.parse_models(
+        value, llama_cpp.parse_props(value)
+    ),
     "llama.cpp router": llama_cpp.parse_router,
+    "llama.cpp adapters": with_adapters,
     "lm studio v1": lm_studio.parse_v1,
     "lm studio v0": lm_studio.parse_v0,
+    "llama-swap": with_state(llama_swap.mark_running),
+    "litellm": with_deployments,
+    "lemonade": lemonade.parse_models,
+    "lemonade health": with_state(lemonade.mark_loaded),
+    "docker model runner": docker_model_runner.parse_models,
+    "docker model runner ps": with_state(docker_model_runner.mark_running),
+    "text embeddings": of_text_embeddings,
 }
 LOADS: dict[str, Callable[[JsonValue], Load | None]] = {
     "sglang": sglang.parse_loads,
@@ -92,7 +170,8 @@ def test_every_load_parses_into_sane_figures(parser: str, value):
         return
     counts = (load.running, load.waiting, load.slots)
     assert all(count is None or count >= 0 for count in counts)
-    assert load.kv_cache_used_ratio is None or 0 <= load.kv_cache_used_ratio <= 1
+    for ratio in (load.kv_cache_used_ratio, load.prefix_cache_hit_ratio):
+        assert ratio is None or 0 <= ratio <= 1
     registry = Registry(first_revision=1)
     registry.put_endpoint(Endpoint(id="a:1"))
     registry.observe("a:1", Observation(checked_at_ms=1, next_check_at_ms=2, load=load))
@@ -114,7 +193,16 @@ def test_props_and_router_arguments_never_raise(value):
     st.lists(
         st.binary(max_size=60)
         | st.sampled_from(
-            [b"vllm:num_requests_running", b'{a="}', b"} ", b" nan", b" 1e999", b"\n"]
+            [
+                b"vllm:num_requests_running",
+                b"sglang:token_usage 7",
+                b"te_queue_size -1",
+                b'{a="}',
+                b"} ",
+                b" nan",
+                b" 1e999",
+                b"\n",
+            ]
         ),
         max_size=20,
     )
@@ -122,6 +210,11 @@ def test_props_and_router_arguments_never_raise(value):
 def test_metrics_pages_never_raise(parts: list[bytes]):
     page = b"".join(parts)
     vllm.parse_metrics(page)
+    vllm.prefix_tokens(page)
+    sglang.parse_metrics(page)
+    lmdeploy.parse_metrics(page)
+    text_embeddings.parse_metrics(page)
+    llama_cpp.prompt_tokens(page)
     llama_cpp.parse_metrics(page, Load())
     assert all(
         abs(number) < float("inf") for number in prometheus_text.gauges(page, ["a"]).values()

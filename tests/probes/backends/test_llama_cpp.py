@@ -2,26 +2,33 @@
 
 from pathlib import Path
 
-from hub.base.probe_settings import ProbeSettings
+import orjson
+import pytest
+
+from hub.base.settings import ProbeSettings
 from hub.probes.backends import llama_cpp
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.observation import Load
+from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
     BACKEND_OLLAMA,
+    FAULT_NOT_SERVING,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_LOADING,
+    Endpoint,
 )
 from tests.support.llama import LlamaServer, running_llama, write_model
 from tests.support.observing import running_engine, target_of
 from tests.support.ports import lasting_port
-from tools.fleetsim import FakeLlamaRouter, Fleet
+from tools.fleetsim import FakeLlamaRouter, Fleet, Reply, Request
 
 FAST = ProbeSettings(interval_s=0.2)
 
 
-def target(server: LlamaServer, **more) -> Target:
-    return Target(server.id, "http", server.host, server.port, **more)
+def target(server: LlamaServer, **more) -> ProbeTarget:
+    return ProbeTarget(server.id, "http", server.host, server.port, **more)
 
 
 async def test_the_real_server_shows_model_context_build_and_slots(tiny_model: Path):
@@ -65,10 +72,14 @@ async def test_the_key_is_needed_wrong_and_right(tiny_model: Path):
         running_llama(tiny_model, api_key="right") as server,
         running_engine() as (engine, _),
     ):
-        for key, is_right in ((None, False), ("wrong", False), ("right", True)):
+        for key, said in (
+            (None, "needs an API key"),
+            ("wrong", "refuses the registered API key"),
+            ("right", ""),
+        ):
             engine.watch(target(server, api_key=key))
             seen = await engine.check(server.id, 10)
-            assert seen.error.startswith("needs an API key") is not is_right
+            assert seen.error.partition(" (")[0] == said
             assert seen.answered
     assert seen.backend == BACKEND_LLAMA_CPP
 
@@ -121,7 +132,11 @@ async def test_a_router_tells_each_models_state_and_loads_none(fleet: Fleet):
     }
     assert seen.load == Load(running=1, slots=4)
     named = [request for request in server.recent if "model" in request.query]
-    assert [request.query for request in named] == [{"model": "small", "autoload": "false"}]
+    assert {request.path for request in named} == {"/slots", "/props"}
+    assert all(request.query == {"model": "small", "autoload": "false"} for request in named)
+    small = next(model for model in seen.models or () if model.name == "small")
+    assert list(small.capabilities) == ["tools"]
+    assert list(small.absent_capabilities) == ["vision", "audio"]
 
 
 async def test_a_router_without_models_is_known(fleet: Fleet):
@@ -151,7 +166,106 @@ def test_models_whose_servers_may_sleep_are_left_in_peace():
     assert llama_cpp.never_asleep(value) == {"b"}
 
 
-def test_a_missing_meta_is_no_fault():
-    value = {"data": [{"id": "x", "owned_by": "llamacpp", "meta": None}]}
+def test_a_list_without_meta_is_no_fault():
+    value = {"data": [{"id": "x", "owned_by": "llamacpp"}]}
     (model,) = llama_cpp.parse_models(value)
     assert not model.HasField("context_length")
+    assert model.state == MODEL_STATE_LOADED
+
+
+def test_a_null_meta_is_a_model_that_is_still_loading_unless_the_server_sleeps():
+    value = {"data": [{"id": "x", "owned_by": "llamacpp", "meta": None}]}
+    (model,) = llama_cpp.parse_models(value)
+    assert model.state == MODEL_STATE_LOADING
+    (model,) = llama_cpp.parse_models(value, llama_cpp.Props(is_sleeping=True))
+    assert model.state == MODEL_STATE_AVAILABLE
+
+
+class StillLoading:
+    """A build that lists its model while it loads it; only /props says 503."""
+
+    def __init__(self, *, has_null_meta: bool, props_status: int) -> None:
+        self.has_null_meta = has_null_meta
+        self.props_status = props_status
+
+    def answer(self, request: Request) -> Reply:
+        meta = None if self.has_null_meta else {"n_ctx": 512, "size": 1}
+        bodies = {
+            "/v1/models": {"data": [{"id": "tiny", "owned_by": "llamacpp", "meta": meta}]},
+            "/props": {"error": {"code": 503, "message": "Loading model"}},
+        }
+        if self.props_status == 200:
+            bodies["/props"] = {"build_info": "b1", "total_slots": 1}
+        status = self.props_status if request.path == "/props" else 200
+        return Reply(status, orjson.dumps(bodies.get(request.path, {})))
+
+
+@pytest.mark.parametrize(
+    ("has_null_meta", "props_status"), [(True, 200), (False, 503), (True, 503)]
+)
+async def test_a_server_that_lists_its_model_while_it_loads_is_loading(
+    fleet: Fleet, has_null_meta: bool, props_status: int
+):
+    fake = StillLoading(has_null_meta=has_null_meta, props_status=props_status)
+    server = await fleet.add(fake)
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server, BACKEND_LLAMA_CPP))
+        seen = await engine.check(server.id, 10)
+    assert (seen.error, seen.is_loading, seen.answered) == ("is loading its model", True, True)
+    assert [(model.name, model.state) for model in seen.models or ()] == [
+        ("tiny", MODEL_STATE_LOADING)
+    ]
+    assert "/slots" not in server.paths
+    registry = Registry(first_revision=1)
+    registry.put_endpoint(Endpoint(id=server.id))
+    registry.observe(server.id, seen)
+    record = registry.get(server.id)
+    assert record is not None
+    assert record.message.models[0].state == MODEL_STATE_LOADING
+    assert record.message.fault == FAULT_NOT_SERVING
+
+
+async def test_capabilities_are_those_that_the_real_server_tells(tiny_model: Path):
+    async with running_llama(tiny_model, alias="tiny") as server, running_engine() as (engine, _):
+        engine.watch(target(server))
+        seen = await engine.check(server.id, 10)
+    (model,) = seen.models or ()
+    assert list(model.capabilities) == ["completion"]
+    assert sorted(model.absent_capabilities) == ["audio", "tools", "vision"]
+    assert not model.capabilities_known
+
+
+def test_capabilities_come_from_the_list_its_modalities_and_the_template():
+    value = {
+        "models": [{"name": "x", "capabilities": ["completion", "multimodal"]}],
+        "data": [
+            {
+                "id": "x",
+                "owned_by": "llamacpp",
+                "architecture": {"input_modalities": ["text", "image"]},
+            }
+        ],
+    }
+    props = llama_cpp.parse_props(
+        {"chat_template_caps": {"supports_tools": True}, "modalities": {"vision": True}}
+    )
+    (model,) = llama_cpp.parse_models(value, props)
+    assert list(model.capabilities) == ["completion", "multimodal", "vision", "tools"]
+    assert list(model.absent_capabilities) == ["audio"]
+
+
+def test_adapters_are_named_by_their_files():
+    value = [
+        {"id": 0, "path": "/loras/french.gguf", "scale": 1.0},
+        {"id": 1, "path": "C:\\loras\\legal.gguf", "scale": 0.0},
+        {"id": 2},
+        7,
+    ]
+    assert llama_cpp.parse_adapters(value) == ["french", "legal"]
+    assert llama_cpp.parse_adapters({"error": "x"}) == []
+
+
+def test_the_share_of_cached_prompt_tokens_counts_the_cached_ones_in():
+    page = b"llamacpp:prompt_tokens_total 75\nllamacpp:prompt_tokens_cached_total 25\n"
+    assert llama_cpp.prompt_tokens(page) == (100, 25)
+    assert llama_cpp.prompt_tokens(b"llamacpp:prompt_tokens_total 75\n") == (None, None)

@@ -7,11 +7,13 @@ from hub.probes.backends.ollama import (
     parse_tags,
     same_name,
 )
+from hub.probes.backends.prober import MAX_MODELS_BYTES
 from hub.probes.faults import BadAnswer, WrongKind
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
     MODEL_STATE_UNSPECIFIED,
+    Endpoint,
 )
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeOllama, Fleet
@@ -42,6 +44,7 @@ def test_a_model_on_disk_has_every_fact_that_ollama_tells():
     assert model.context_length == 131072
     assert model.state == MODEL_STATE_AVAILABLE
     assert list(model.capabilities) == ["completion", "tools"]
+    assert model.capabilities_known
     assert not model.HasField("vram_bytes")
 
 
@@ -51,6 +54,7 @@ def test_what_is_missing_or_odd_is_absent():
     assert model.name == "x"
     fields = ("digest", "size_bytes", "family", "quantization", "context_length")
     assert not any(model.HasField(field) for field in fields)
+    assert not model.capabilities_known
 
 
 def test_models_are_sorted_and_named_once():
@@ -161,7 +165,9 @@ async def test_a_hundred_models_and_thousands_more_are_bounded(fleet: Fleet):
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
         seen = await engine.check(server.id, 10)
-    assert len(seen.models or ()) == 4096
+    kept = seen.models or ()
+    assert 1000 < len(kept) < 4096
+    assert Endpoint(models=kept).ByteSize() < MAX_MODELS_BYTES + 4096 * 4
 
 
 async def test_unchanged_answers_are_read_once(fleet: Fleet):
@@ -175,3 +181,14 @@ async def test_unchanged_answers_are_read_once(fleet: Fleet):
         changed = await engine.check(server.id, 10)
     assert again.models is first.models
     assert [model.state for model in changed.models or ()] == [MODEL_STATE_LOADED]
+
+
+async def test_an_ollama_that_was_replaced_between_probes_tells_its_new_version(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a:latest", version="0.12.6"))
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        await engine.check(server.id, 10)
+        server.persona = FakeOllama("a:latest", version="0.17.4")
+        assert (await engine.check(server.id, 10)).version == "0.12.6"
+        fleet.cut(server)
+        assert (await engine.check(server.id, 10)).version == "0.17.4"

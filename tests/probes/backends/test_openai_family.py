@@ -64,7 +64,9 @@ async def test_sglang_tells_models_version_and_load_and_is_not_asked_for_health(
     (model,) = seen.models or ()
     assert model.context_length == (0 if is_old else 40_960)
     assert model.state == MODEL_STATE_LOADED
-    expected = Load(running=2, waiting=5, kv_cache_used_ratio=0.5)
+    expected = Load(
+        running=2, waiting=5, slots=64, kv_cache_used_ratio=0.5, prefix_cache_hit_ratio=0.75
+    )
     assert seen.load == (None if is_old else expected)
     assert "/health" not in server.paths
 
@@ -79,6 +81,55 @@ async def test_lm_studio_tells_what_is_loaded_by_either_api(fleet: Fleet, is_old
     assert (second.state, second.context_length) == (MODEL_STATE_AVAILABLE, 32_768)
     assert first.quantization == "Q4_K_M"
     assert "completion" in first.capabilities
+
+
+@pytest.mark.parametrize("fake", [FakeVllm, FakeSglang])
+async def test_adapters_are_models_with_their_base(fleet: Fleet, fake):
+    persona = fake(["base"], adapters={"french": "base"})
+    seen = await see(await fleet.add(persona))
+    assert {model.name: model.base for model in seen.models or ()} == {"base": "", "french": "base"}
+    assert not any(model.capabilities_known for model in seen.models or ())
+
+
+async def test_vllm_tells_the_share_of_cached_prompt_tokens_from_probe_to_probe(fleet: Fleet):
+    fake = FakeVllm(prefix_queries=100, prefix_hits=50)
+    server = await fleet.add(fake)
+    ratios = []
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        for queries, hits in ((100, 50), (200, 140), (200, 140)):
+            fake.prefix_queries, fake.prefix_hits = queries, hits
+            seen = await engine.check(server.id, 10)
+            assert seen.load is not None
+            ratios.append(seen.load.prefix_cache_hit_ratio)
+    assert ratios == [0.5, 0.9, 0.9]
+
+
+async def test_a_vllm_that_was_replaced_between_probes_is_asked_for_its_version(fleet: Fleet):
+    fake = FakeVllm()
+    server = await fleet.add(fake)
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        await engine.check(server.id, 10)
+        fake.version = "0.12.0"
+        assert (await engine.check(server.id, 10)).version == "0.11.0"
+        fleet.cut(server)
+        assert (await engine.check(server.id, 10)).version == "0.12.0"
+
+
+async def test_an_sglang_without_loads_tells_its_load_in_its_metrics(fleet: Fleet):
+    seen = await see(await fleet.add(FakeSglang(is_old=True, has_metrics=True)))
+    assert seen.load == Load(
+        running=2, waiting=5, kv_cache_used_ratio=0.5, prefix_cache_hit_ratio=0.75
+    )
+
+
+async def test_lm_studio_tells_which_capabilities_a_model_lacks(fleet: Fleet):
+    seen = await see(await fleet.add(FakeLmStudio(["a"])))
+    (model,) = seen.models or ()
+    assert list(model.capabilities) == ["completion", "tools"]
+    assert list(model.absent_capabilities) == ["embedding", "vision"]
+    assert not model.capabilities_known
 
 
 async def test_any_other_server_tells_only_names(fleet: Fleet):

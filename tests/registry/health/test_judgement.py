@@ -1,7 +1,8 @@
 """The fleet's health as the registry keeps it: what one module alone cannot show."""
 
+from hub.base.settings import FlappingSettings, PreservationSettings, ProbeSettings
 from hub.base.timestamps import to_ms
-from hub.registry.health.judgement import HealthSettings
+from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import State
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -33,8 +34,8 @@ LLAMA = Model(name="llama3.2:3b", state=MODEL_STATE_LOADED)
 REFUSED = "connection refused"
 
 
-def fleet(count: int = 1, **health: int) -> Registry:
-    registry = Registry(first_revision=1_000, health=HealthSettings(**health))
+def fleet(count: int = 1) -> Registry:
+    registry = Registry(first_revision=1_000)
     for number in range(count):
         registry.put_endpoint(registered(f"10.0.0.{7 + number}:11434", agent_id="node-7"))
     return registry
@@ -179,7 +180,7 @@ def test_a_registered_backend_is_known_by_hand() -> None:
 
 
 def test_failing_every_other_probe_is_flapping_though_never_unhealthy() -> None:
-    registry = fleet(flap_changes=6)
+    registry = fleet()
     for number in range(8):
         registry.observe(ID, saw(NOW + number * 30 * S, error=REFUSED if number % 2 else ""))
         if number < 6:
@@ -296,3 +297,17 @@ def test_a_sidecar_may_tell_what_a_load_took() -> None:
     registry.report_view(ID, "node-7", view(reachable=True, models=[model]), NOW)
     registry.observe(ID, saw(models=(Model(name="m", state=MODEL_STATE_LOADED),)))
     assert stands(registry).models[0].expected_load.ToMilliseconds() == 7 * S
+
+
+def test_the_settings_decide_when_probes_are_believed() -> None:
+    health = FleetHealth(
+        ProbeSettings(unhealthy_after=1),
+        FlappingSettings(changes=2, window_s=10, hold_s=20),
+        PreservationSettings(share=1),
+    )
+    registry = Registry(first_revision=1_000, health=health)
+    registry.put_endpoint(registered(ID))
+    for second, error in enumerate(["", REFUSED, ""]):
+        registry.observe(ID, saw(NOW + second * S, error=error))
+        assert (stands(registry).status == STATUS_HEALTHY) == (not error)
+    assert to_ms(stands(registry).flapping.trusted_at) == NOW + 22 * S

@@ -59,7 +59,7 @@ def test_an_endpoint_that_became_another_has_nothing_in_progress() -> None:
 def test_the_median_of_the_last_few_on_the_endpoint_is_told() -> None:
     seen = LoadTimes()
     for took in (9_000, 9_000, 9_000, 1_000, 1_000, 60_000, 2_000, 3_000):
-        seen.told(ID, "m", took)
+        seen.measured(ID, "m", took)
     assert LAST_LOADS == 5
     assert seen.expected_ms(ID, "m") == 2_000
 
@@ -67,9 +67,9 @@ def test_the_median_of_the_last_few_on_the_endpoint_is_told() -> None:
 def test_where_the_endpoint_has_none_the_fleet_tells() -> None:
     seen = LoadTimes()
     for took in (4_000, 6_000, 5_000):
-        seen.told(OTHER, "m", took)
+        seen.measured(OTHER, "m", took)
     assert seen.expected_ms(ID, "m") == 5_000
-    seen.told(ID, "m", 1_000)
+    seen.measured(ID, "m", 1_000)
     assert seen.expected_ms(ID, "m") == 1_000
     assert seen.expected_ms(ID, "another") is None
 
@@ -77,15 +77,15 @@ def test_where_the_endpoint_has_none_the_fleet_tells() -> None:
 @pytest.mark.parametrize("took", [0, -5, 86_400_001])
 def test_an_absurd_time_is_not_taken(took: int) -> None:
     seen = LoadTimes()
-    seen.told(ID, "m", took)
+    seen.measured(ID, "m", took)
     assert seen.expected_ms(ID, "m") is None
 
 
 def test_memory_is_bounded_and_the_longest_unseen_goes_first() -> None:
     seen = LoadTimes(capacity=3)
     for number in range(3):
-        seen.told(ID, f"m{number}", 1_000)
-    seen.told(ID, "m0", 1_000)
-    seen.told(ID, "m3", 1_000)
+        seen.measured(ID, f"m{number}", 1_000)
+    seen.measured(ID, "m0", 1_000)
+    seen.measured(ID, "m3", 1_000)
     known = [seen.expected_ms(ID, f"m{number}") is not None for number in range(4)]
     assert known == [True, False, True, True]

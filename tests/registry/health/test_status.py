@@ -10,12 +10,20 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_VLLM,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_LOADING,
+    OBSERVER_MANUAL,
+    OBSERVER_PROBE,
+    OBSERVER_SIDECAR,
+    SOURCE_AUTO,
+    SOURCE_MANUAL,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
     Endpoint,
     EndpointLoad,
     Model,
+    Observer,
+    Source,
     Status,
 )
 
@@ -140,9 +148,13 @@ def test_an_error_is_cut_to_what_the_contract_holds() -> None:
 
 def test_load_is_what_the_last_success_told_and_only_what_the_contract_holds() -> None:
     seen = endpoint()
-    load = Load(running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25)
+    load = Load(
+        running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
+    )
     assert not observe(seen, success(load=load)), "load changes all the time, so it is no event"
-    assert seen.load == EndpointLoad(running=2, slots=4, kv_cache_used_ratio=0.25)
+    assert seen.load == EndpointLoad(
+        running=2, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
+    )
     observe(seen, success())
     assert not seen.HasField("load")
     observe(seen, success(load=load))
@@ -166,3 +178,24 @@ def test_forgetting_forgets_a_detected_backend() -> None:
     seen.next_check_at.CopyFrom(to_timestamp(NOW))
     status.forget(seen)
     assert seen == endpoint(STATUS_UNKNOWN)
+
+
+def test_a_server_that_lists_its_models_while_it_loads_shows_them_beside_its_error() -> None:
+    seen = endpoint(STATUS_HEALTHY, models=[Model(name="a", state=MODEL_STATE_LOADED)])
+    loading = (Model(name="a", state=MODEL_STATE_LOADING),)
+    assert observe(seen, success(error="is loading its model", models=loading, answered=True))
+    assert list(seen.models) == list(loading)
+    assert seen.last_error == "is loading its model"
+    assert seen.provenance.models.observer == OBSERVER_PROBE
+
+
+@pytest.mark.parametrize(
+    ("source", "observer"),
+    [(SOURCE_AUTO, OBSERVER_SIDECAR), (SOURCE_MANUAL, OBSERVER_MANUAL)],
+)
+def test_a_registered_backend_is_attributed_to_who_registered_it(
+    source: Source, observer: Observer
+) -> None:
+    registered = endpoint(backend=BACKEND_OLLAMA, source=source)
+    status.register(registered)
+    assert registered.provenance.backend.observer == observer

@@ -104,3 +104,18 @@ def test_what_came_after_a_cursor_leads_to_the_present(
         else:
             seen[change.key] = change.value
     assert seen == states[-1]
+
+
+def test_a_dropped_value_leaves_no_trace() -> None:
+    latest = log(tombstones=0)
+    latest.put("a", "x", 1, NOW)
+    assert latest.drop("a")
+    assert not latest.drop("a")
+    assert latest.after(0) == []
+
+
+def test_a_limit_keeps_the_oldest_changes() -> None:
+    latest = log()
+    for revision, key in enumerate("abcb", start=1):
+        latest.put(key, key, revision, NOW)
+    assert [each.key for each in latest.after(0, 2)] == ["a", "c"]

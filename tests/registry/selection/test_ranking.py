@@ -17,7 +17,7 @@ from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
 
 
 class Fleet:
-    """A registry and numbers of leases, as `Facts`."""
+    """A registry and numbers of leases, as `FleetView`."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1000)

@@ -109,3 +109,8 @@ def test_weighing_multiplies_part_by_part() -> None:
 def test_an_endpoint_that_flaps_is_the_last_to_be_trusted() -> None:
     endpoint = Endpoint(flapping={"reason": "changes too often"})
     assert parts(endpoint, loaded(), None, None)["health"] == 0
+
+
+def test_an_empty_queue_weighs_zero_and_not_minus_zero() -> None:
+    found = weighed(parts(Endpoint(), Model(), None, None), weights_of(STRATEGY_WEIGHTED, NOTHING))
+    assert str(found["queue"]) == "0.0"

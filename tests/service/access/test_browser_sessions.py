@@ -1,7 +1,7 @@
 import pytest
 
 from hub.contract.errors import InvalidToken
-from hub.service.access.browser_sessions import LIFETIME_MS, MAX_PER_TOKEN, SessionRegistry
+from hub.service.access.browser_sessions import LIFETIME_MS, MAX_PER_TOKEN, BrowserSessions
 from hub.service.access.tokens import TokenRegistry
 from hub.service.records import token_key
 from hub.stores.store import Delete, Entry, Put, StoreError
@@ -15,7 +15,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.tokens = TokenRegistry()
-        self.sessions = SessionRegistry(self.tokens)
+        self.sessions = BrowserSessions(self.tokens)
         self.stored: dict[str, bytes] = {}
 
     def token(self, ttl_ms: int | None = None) -> str:
@@ -121,7 +121,7 @@ def test_a_token_has_so_many_sessions_and_the_oldest_end_first() -> None:
 def test_it_survives_a_restart() -> None:
     rig = Rig()
     session_id, _ = rig.sign_in(rig.token())
-    again = SessionRegistry(rig.tokens)
+    again = BrowserSessions(rig.tokens)
     for key, value in rig.stored.items():
         again.apply_put(Entry(key, value, 1))
     assert again.authenticate(session_id, NOW).role == ROLE_READER

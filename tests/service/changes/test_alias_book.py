@@ -6,10 +6,10 @@ import pytest
 
 from hub.contract.errors import EtagMismatch, LimitReached, StoreUnavailable
 from hub.registry.state import Registry
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Caller, Principal
 from hub.service.changes.alias_book import AliasBook, AliasFollower
 from hub.service.changes.audit_trail import AuditTrail, Author
-from hub.service.dispatcher import Caller
+from hub.service.changes.commits import Commits
 from hub.stores.store import Entry, StoreError
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_ADMIN
@@ -41,7 +41,7 @@ def test_a_damaged_record_is_named(value: bytes) -> None:
 
 
 async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
-    book = AliasBook(core.store, core.registry, max_aliases=1)
+    book = AliasBook(Commits(core.store), core.registry, max_aliases=1)
     await book.set(alias("a"), author())
     await book.set(alias("a"), author())
     with pytest.raises(LimitReached):
@@ -49,7 +49,7 @@ async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
 
 
 async def test_those_on_their_way_to_the_disk_count(core: Core) -> None:
-    book = AliasBook(core.store, core.registry, max_aliases=3)
+    book = AliasBook(Commits(core.store), core.registry, max_aliases=3)
     done = await asyncio.gather(
         *(book.set(alias(f"a{n}"), author()) for n in range(10)), return_exceptions=True
     )
@@ -58,7 +58,7 @@ async def test_those_on_their_way_to_the_disk_count(core: Core) -> None:
 
 
 async def test_of_many_at_the_same_time_each_has_its_turn_or_one_wins(core: Core) -> None:
-    book = AliasBook(core.store, core.registry)
+    book = AliasBook(Commits(core.store), core.registry)
     done = await asyncio.gather(*(book.set(alias("a"), author()) for _ in range(5)))
     assert len({each.etag for each in done}) == 5
     (current,) = [record.message for _, record in core.registry.aliases.items()]
@@ -72,7 +72,7 @@ async def test_of_many_at_the_same_time_each_has_its_turn_or_one_wins(core: Core
 
 
 async def test_a_store_that_is_closed_says_so(core: Core) -> None:
-    book = AliasBook(core.store, core.registry)
+    book = AliasBook(Commits(core.store), core.registry)
     await core.store.close()
     with pytest.raises(StoreUnavailable):
         await book.set(alias("a"), author())

@@ -1,8 +1,7 @@
 import pytest
 
-from hub.service.access.principal import Principal
+from hub.service.access.caller import Caller, Principal
 from hub.service.changes.audit_trail import AuditTrail, Author
-from hub.service.dispatcher import Caller
 from hub.stores.store import Delete, Entry, Put, StoreError
 from llmhub.v1.audit_pb2 import AuditEvent, AuditState
 from llmhub.v1.endpoint_pb2 import Endpoint

@@ -5,9 +5,9 @@ from random import Random
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.probe_settings import ProbeSettings
+from hub.base.settings import ProbeSettings
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import Target
+from hub.probes.target import ProbeTarget
 from hub.registry.state import Registry
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.records import durable_endpoint, encode_secret, endpoint_key, secret_key
@@ -32,10 +32,10 @@ class WatchLog(ProbeEngine):
 
     def __init__(self) -> None:
         super().__init__(ProbeSettings(), lambda *_: None, ManualClock(), Random(1))
-        self.targets: dict[str, Target] = {}
+        self.targets: dict[str, ProbeTarget] = {}
         self.spreads: list[bool] = []
 
-    def watch(self, target: Target, *, spread: bool = False) -> None:
+    def watch(self, target: ProbeTarget, *, spread: bool = False) -> None:
         super().watch(target, spread=spread)
         self.targets[target.id] = target
         self.spreads.append(spread)
@@ -72,7 +72,7 @@ def test_what_is_registered_is_in_the_registry_and_probed() -> None:
     record = house.registry.get(ID)
     assert record is not None
     assert record.message.etag == "1"
-    assert house.probes.targets[ID] == Target(
+    assert house.probes.targets[ID] == ProbeTarget(
         ID, "https", "gpu-1", 11434, "/v2", BACKEND_VLLM, None
     )
     assert house.watched() == 1

@@ -14,6 +14,7 @@ from hub.contract.errors import (
     LimitReached,
     StoreUnavailable,
 )
+from hub.service.changes.commits import Commits
 from hub.service.changes.registrar import Registrar, Registration, merge
 from hub.service.records import SECRETS, decode_endpoint, endpoint_key, etag_of, secret_key
 from hub.stores.sqlite import SqliteStore
@@ -306,7 +307,9 @@ async def test_registrations_updates_and_removals_end_as_one_after_the_other(
 
 async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> None:
     """A second hub on one store: the precondition fails, and the change is decided anew."""
-    other = Registrar(core.store, core.registry, max_endpoints=10, is_connected=lambda _: False)
+    other = Registrar(
+        Commits(core.store), core.registry, max_endpoints=10, is_connected=lambda _: False
+    )
     await core.registrar.register(ID, wanted(labels={"n": "0"}), NOW)
 
     def increment(current: Endpoint) -> Endpoint:

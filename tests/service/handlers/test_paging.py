@@ -1,24 +1,51 @@
 import base64
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.contract import validation
 from hub.contract.errors import InvalidPageToken
-from hub.service.handlers.paging import decode_page_token, encode_page_token, page_size
+from hub.service.handlers.paging import Pager
 from llmhub.v1.admin_service_pb2 import ListSidecarsRequest, ListTokensRequest
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, STATUS_HEALTHY
 from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, ListModelsRequest
 
 
-def test_zero_stands_for_the_default() -> None:
-    assert page_size(0) == 100
-    assert page_size(7) == 7
+def token_after(request: Message, key: str) -> str:
+    """The token of a page that starts after `key`."""
+    first = type(request)()
+    first.CopyFrom(request)
+    first.page_size = 1
+    first.page_token = ""
+    return Pager(first).cut([key, "more"], str)[1]
+
+
+def key_of(request: Message) -> str:
+    return Pager(request).after
+
+
+@pytest.mark.parametrize(("wanted", "size"), [(0, 100), (7, 7)])
+def test_a_page_has_the_size_that_is_asked_for(wanted: int, size: int) -> None:
+    page, token = Pager(ListModelsRequest(page_size=wanted)).cut(map(str, range(1000)), str)
+    assert page == [str(i) for i in range(size)]
+    assert Pager(ListModelsRequest(page_token=token)).after == str(size - 1)
+
+
+@pytest.mark.parametrize("entries", ["", "a", "abc"])
+def test_the_last_page_has_no_token(entries: str) -> None:
+    assert Pager(ListModelsRequest(page_size=3)).cut(entries, str) == (list(entries), "")
+
+
+def test_no_more_is_taken_than_a_page_and_one() -> None:
+    entries = iter("abcdef")
+    assert Pager(ListModelsRequest(page_size=2)).cut(entries, str)[0] == ["a", "b"]
+    assert "".join(entries) == "def"
 
 
 def test_the_first_page_begins_at_the_beginning() -> None:
-    assert decode_page_token(ListEndpointsRequest(model="m", page_size=3)) == ""
+    assert key_of(ListEndpointsRequest(model="m", page_size=3)) == ""
 
 
 @given(
@@ -30,13 +57,13 @@ def test_a_token_comes_back_to_its_request(
     key: str, labels: dict[str, str], sizes: tuple[int, int]
 ) -> None:
     first = ListEndpointsRequest(labels=labels, page_size=sizes[0])
-    token = encode_page_token(first, key)
+    token = token_after(first, key)
     reversed_labels = dict(reversed(labels.items()))
     following = ListEndpointsRequest(labels=reversed_labels, page_size=sizes[1], page_token=token)
-    assert decode_page_token(following) == key
+    assert key_of(following) == key
     # A third page's token is made by a request that has one itself.
-    following.page_token = encode_page_token(following, key + "x")
-    assert decode_page_token(following) == key + "x"
+    following.page_token = token_after(following, key + "x")
+    assert key_of(following) == key + "x"
 
 
 @pytest.mark.parametrize(
@@ -51,19 +78,19 @@ def test_a_token_comes_back_to_its_request(
     ids=["model", "backend", "status", "labels", "none"],
 )
 def test_a_token_of_other_filters_is_refused(other: ListEndpointsRequest) -> None:
-    other.page_token = encode_page_token(ListEndpointsRequest(model="m"), "gpu-1:1")
+    other.page_token = token_after(ListEndpointsRequest(model="m"), "gpu-1:1")
     with pytest.raises(InvalidPageToken):
-        decode_page_token(other)
+        key_of(other)
 
 
 def test_a_token_of_another_listing_is_refused() -> None:
-    token = encode_page_token(ListModelsRequest(), "gpu-1:1")
+    token = token_after(ListModelsRequest(), "gpu-1:1")
     for other in (ListEndpointsRequest, ListSidecarsRequest, ListTokensRequest):
         with pytest.raises(InvalidPageToken):
-            decode_page_token(other(page_token=token))
+            key_of(other(page_token=token))
 
 
-EMPTY_KEY = encode_page_token(ListEndpointsRequest(), "")
+EMPTY_KEY = token_after(ListEndpointsRequest(), "")
 
 
 @pytest.mark.parametrize(
@@ -77,14 +104,14 @@ EMPTY_KEY = encode_page_token(ListEndpointsRequest(), "")
         "AAAA",
         EMPTY_KEY,
         EMPTY_KEY[:-2],
-        " " + encode_page_token(ListEndpointsRequest(), "gpu-1:1"),
-        encode_page_token(ListEndpointsRequest(), "gpu-1:1") + "\n",
+        " " + token_after(ListEndpointsRequest(), "gpu-1:1"),
+        token_after(ListEndpointsRequest(), "gpu-1:1") + "\n",
         base64.urlsafe_b64encode(base64.urlsafe_b64decode(EMPTY_KEY) + b"\xff\xfe").decode(),
     ],
 )
 def test_garbage_is_refused(garbage: str) -> None:
     with pytest.raises(InvalidPageToken):
-        decode_page_token(ListEndpointsRequest(page_token=garbage))
+        key_of(ListEndpointsRequest(page_token=garbage))
 
 
 @given(st.text(max_size=40))
@@ -94,7 +121,7 @@ def test_any_text_is_refused_or_a_token(text: str) -> None:
     request = ListEndpointsRequest(page_token=text)
     if text:
         with pytest.raises(InvalidPageToken):
-            decode_page_token(request)
+            key_of(request)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +137,6 @@ def test_the_contract_takes_the_token_of_the_longest_key(
     request_type: type[ListEndpointsRequest], longest: str
 ) -> None:
     request = request_type()
-    request.page_token = encode_page_token(request, longest)
+    request.page_token = token_after(request, longest)
     assert validation.violations(request) == []
-    assert decode_page_token(request) == longest
+    assert key_of(request) == longest

@@ -19,10 +19,10 @@ from hub.contract.errors import (
     RateLimited,
 )
 from hub.registry.state import Registry
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller
+from hub.service.access.caller import Caller, Principal
 from hub.service.handlers import ranking_queue, select_endpoint
-from hub.service.handlers.select_endpoint import GUESSES, SelectionHandlers
+from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.selection_refusals import GUESSES
 from hub.transports.grpc.error_status import to_status
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint

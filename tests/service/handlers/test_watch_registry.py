@@ -65,7 +65,7 @@ class Watcher:
 
 
 def registry_of(hub: RunningHub):
-    return hub.hub._require_registry()
+    return hub.hub._require_fleet().registry
 
 
 async def register(hub: RunningHub, port: int, **fields: object) -> Endpoint:
@@ -195,7 +195,7 @@ async def test_a_stuck_watcher_delays_nobody_and_is_bounded(hub: RunningHub) -> 
             registry.put_endpoint(Endpoint(id=f"a:{i}", name=f"{round_}", base_path="x" * 15_000))
         await lively.until(lambda copy: copy.revision == registry.revision)
     # The stuck one waits in its own stream: it is at the feed neither now nor later.
-    await wait_until(lambda: len(hub.hub._feed) == 1)
+    await wait_until(lambda: len(hub.hub._fleet.changes) == 1)
     behind = await scrape(hub)
     assert 25 <= value(behind, "llmhub_watch_lag_events") <= value(behind, "llmhub_ring_events")
     since = value(behind, "llmhub_watch_lag_seconds")
@@ -203,7 +203,7 @@ async def test_a_stuck_watcher_delays_nobody_and_is_bounded(hub: RunningHub) -> 
     assert value(await scrape(hub), "llmhub_watch_lag_seconds") > since
     await stuck.until(lambda copy: copy.revision == registry.revision)
     assert stuck.copy.endpoints == lively.copy.endpoints
-    await wait_until(lambda: len(hub.hub._feed) == 2)
+    await wait_until(lambda: len(hub.hub._fleet.changes) == 2)
     caught_up = await scrape(hub)
     assert value(caught_up, "llmhub_watch_lag_events") == 0
     assert value(caught_up, "llmhub_watch_lag_seconds") == 0

@@ -15,7 +15,7 @@ DEADLINE_S = 30.0
 
 @asynccontextmanager
 async def fleetsim(*arguments: str) -> AsyncIterator[list[tuple[str, str]]]:
-    """Runs it; yields the address and the behaviour of each server."""
+    """Runs fleetsim; yields the address and the behaviour of each server."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.fleetsim", *arguments),
         cwd=ROOT,
@@ -46,7 +46,7 @@ async def ask(address: str, path: str) -> tuple[int, object]:
         return response.status, await response.json(content_type=None)
 
 
-async def test_one_ollama_unless_told_otherwise() -> None:
+async def test_the_default_is_one_ollama_server() -> None:
     async with fleetsim() as servers:
         ((address, behaviour),) = servers
         assert behaviour == "ok"
@@ -55,9 +55,9 @@ async def test_one_ollama_unless_told_otherwise() -> None:
     assert [model["name"] for model in body["models"]] == ["llama3.1:8b"]
 
 
-async def test_behaviours_are_dealt_out_in_turn() -> None:
-    dealt = [f"--behaviour={each}" for each in ("ok", "refused", "redirect")]
-    async with fleetsim("--count", "5", "--backend", "vllm", *dealt) as servers:
+async def test_servers_take_the_behaviours_in_turn() -> None:
+    given = [f"--behaviour={each}" for each in ("ok", "refused", "redirect")]
+    async with fleetsim("--count", "5", "--backend", "vllm", *given) as servers:
         behaviours = [behaviour for _, behaviour in servers]
         assert behaviours == ["ok", "refused", "redirect", "ok", "refused"]
         status, _ = await ask(servers[0][0], "/v1/models")
@@ -66,7 +66,7 @@ async def test_behaviours_are_dealt_out_in_turn() -> None:
             await ask(servers[1][0], "/v1/models")
 
 
-async def test_thousands_have_an_address_each_behind_one_socket() -> None:
+async def test_thousands_of_servers_share_one_socket() -> None:
     async with fleetsim("--spread", "--count", "3000") as servers:
         hosts = {address.rpartition(":")[0] for address, _ in servers}
         ports = {address.rpartition(":")[2] for address, _ in servers}

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hub.contract import rpcs
 from hub.contract.errors import ERROR_DOMAIN
 from hub.contract.rpcs import Tier
-from hub.transports.grpc import grpc_server as grpc_door
+from hub.transports.grpc import grpc_server
 from llmhub.v1 import (
     admin_service_pb2_grpc,
     registry_service_pb2_grpc,
@@ -396,7 +396,7 @@ async def test_a_failure_of_the_hub_has_an_id_to_look_for_in_the_log(hub, monkey
     def explode() -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(hub.hub._registry, "fleet_models", explode)
+    monkeypatch.setattr(hub.hub._fleet.registry, "fleet_models", explode)
     refused = await failure_of(hub.call("GetSnapshot"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "secret" not in refused.message
@@ -431,7 +431,7 @@ async def test_health_watchers_see_the_stop(tmp_path):
 
 
 async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_OPEN_STREAMS", 2)
+    monkeypatch.setattr(grpc_server, "_MAX_OPEN_STREAMS", 2)
     async with running_hub(tmp_path) as hub:
         health = health_pb2_grpc.HealthStub(hub.channel)
         watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(2)]
@@ -459,7 +459,7 @@ async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, mon
 
 
 async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_OPEN_STREAMS_PER_PEER", 2)
+    monkeypatch.setattr(grpc_server, "_MAX_OPEN_STREAMS_PER_PEER", 2)
     # All peers of this machine have one address, so a proxy tells where they are.
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1/32"]}) as hub:
         reflect = hub.channel.stream_stream(
@@ -485,11 +485,11 @@ async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch
         assert (await other.read()).status == health_pb2.HealthCheckResponse.SERVING
         for call in (*held, other):
             call.cancel()
-        await wait_until(lambda: not len(hub.hub._grpc._open))
+        await wait_until(lambda: not len(hub.hub._listeners._grpc._open))
 
 
 async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_UNIDENTIFIED_PER_PEER", 1)
+    monkeypatch.setattr(grpc_server, "_MAX_UNIDENTIFIED_PER_PEER", 1)
     async with running_hub(tmp_path) as hub:
         connect = hub.channel.stream_stream(
             rpcs.rpc("Connect").path, response_deserializer=HubFrame.FromString

@@ -9,9 +9,8 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from hub.base.clock import SystemClock
 from hub.contract import rpcs
-from hub.server.hub_server import Hub
-from hub.transports.grpc import grpc_server as grpc_door
-from hub.transports.grpc import health_service
+from hub.server.hub_server import HubServer
+from hub.transports.grpc import grpc_server, health_service
 from hub.transports.grpc.health_service import Health
 from tests.support.http2 import END_STREAM, RawConnection
 from tests.support.hub import failure, running_hub, settings_for
@@ -89,7 +88,7 @@ async def test_bytes_that_are_no_message(hub):
 
 
 async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
-    hub = Hub(settings_for(tmp_path), SystemClock())
+    hub = HubServer(settings_for(tmp_path), SystemClock())
     await hub.start()
     connection = await RawConnection.open(hub.info().grpc_address, window=0)
     try:
@@ -97,7 +96,7 @@ async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
             request = health_pb2.HealthCheckRequest(service=name).SerializeToString()
             data = b"\0" + len(request).to_bytes(4) + request
             await connection.call("/grpc.health.v1.Health/Watch", data, flags=END_STREAM)
-        await wait_until(lambda: len(hub._grpc._open) == 1 + len(NAMES))
+        await wait_until(lambda: len(hub._listeners._grpc._open) == 1 + len(NAMES))
     finally:
         async with asyncio.timeout(60):
             await hub.stop()
@@ -105,12 +104,12 @@ async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
 
 
 async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_CHECKS_WAITING_PER_PEER", 2)
+    monkeypatch.setattr(grpc_server, "_MAX_CHECKS_WAITING_PER_PEER", 2)
     monkeypatch.setattr(health_service, "_CHECK_MESSAGE_S", 600.0)
     async with running_hub(tmp_path) as hub:
         silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")
         calls = [silent(timeout=60) for _ in range(2)]
-        await wait_until(lambda: len(hub.hub._grpc._checks._waiting) == 2)
+        await wait_until(lambda: len(hub.hub._listeners._grpc._checks._waiting) == 2)
         health = health_pb2_grpc.HealthStub(hub.channel)
         answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert answer.status == SERVING
@@ -125,17 +124,17 @@ async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, m
 
 
 async def test_replies_that_are_not_taken_cost_nobody_elses_check(tmp_path, monkeypatch):
-    monkeypatch.setattr(grpc_door, "_MAX_CHECK_REPLIES", 2)
+    monkeypatch.setattr(grpc_server, "_MAX_CHECK_REPLIES", 2)
     async with running_hub(tmp_path) as hub:
         deaf = await RawConnection.open(hub.grpc_address, window=0)
         try:
             path, empty = "/grpc.health.v1.Health/Check", bytes(5)
             for _ in range(2):
                 await deaf.call(path, empty, flags=END_STREAM)
-            await wait_until(lambda: hub.hub._grpc._checks._replies.total() == 2)
+            await wait_until(lambda: hub.hub._listeners._grpc._checks._replies.total() == 2)
             await deaf.ended(await deaf.call(path, empty, flags=END_STREAM))
             health = health_pb2_grpc.HealthStub(hub.channel)
             assert await health.Check(health_pb2.HealthCheckRequest(), timeout=60)
         finally:
             await deaf.close()
-        await wait_until(lambda: not hub.hub._grpc._checks._replies)
+        await wait_until(lambda: not hub.hub._listeners._grpc._checks._replies)

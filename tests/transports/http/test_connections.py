@@ -5,6 +5,7 @@ from contextlib import closing, suppress
 import pytest
 from structlog.testing import capture_logs
 
+from hub.service.handlers.read_json import JsonHandlers
 from hub.transports.http import bodies, connections
 from tests.support.hub import REGISTRY_PATH, running_hub
 from tests.support.waiting import wait_until
@@ -77,15 +78,14 @@ async def test_one_connection_too_many_is_closed_at_once(tmp_path):
 async def test_a_reader_that_stalls_is_cut(hub, monkeypatch, path):
     monkeypatch.setattr(connections, "_STALL_S", 0.05)
     body = b'{"endpoints":[]}' + b" " * 16_000_000
-    views = hub.hub._http._views
-    monkeypatch.setattr(views, "endpoints", lambda: body)
-    monkeypatch.setattr(views, "snapshot", lambda _now_ms: body)
+    monkeypatch.setattr(JsonHandlers, "_list_endpoints", lambda _self: body)
+    monkeypatch.setattr(JsonHandlers, "_join_snapshot", lambda _self: body)
     _, writer = await opened(
         hub,
         f"GET {REGISTRY_PATH}{path} HTTP/1.1\r\nHost: h\r\n"
         f"Authorization: Bearer {hub.admin_token}\r\n\r\n".encode(),
     )
-    site = hub.hub._http._runner.server
+    site = hub.hub._listeners._http._runner.server
     await wait_until(lambda: site.connections)
     await wait_until(lambda: not site.connections)
     writer.close()
@@ -93,7 +93,8 @@ async def test_a_reader_that_stalls_is_cut(hub, monkeypatch, path):
 
 async def test_a_long_body_arrives_whole(hub, monkeypatch):
     value = {"endpoints": ["x" * 300_000]}
-    monkeypatch.setattr(hub.hub._http._views, "endpoints", lambda: json.dumps(value).encode())
+    encoded = json.dumps(value).encode()
+    monkeypatch.setattr(JsonHandlers, "_list_endpoints", lambda _self: encoded)
     answer = await hub.http("GET", REGISTRY_PATH)
     assert answer.json == value
     assert int(answer.headers["Content-Length"]) > 300_000
@@ -103,7 +104,7 @@ async def test_what_a_stranger_gets_wrong_is_no_failure_of_the_hub(hub):
     traffic = hub.hub._observability.traffic
     with capture_logs() as logged:
         _, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n{{".encode())
-        await wait_until(lambda: hub.hub._http._runner.server.requests_count)
+        await wait_until(lambda: hub.hub._listeners._http._runner.server.requests_count)
         writer.close()
         await writer.wait_closed()
         gone = ("POST", "/api/dashboard/session", "gone")

@@ -1,7 +1,7 @@
 import pytest
 
 from hub.contract.errors import FieldViolation, ValidationFailed
-from hub.transports.http.update_body import told_of_body, update_of
+from hub.transports.http.update_body import in_terms_of_body, update_of
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import REGISTRY_PATH
 
@@ -24,7 +24,7 @@ def test_the_endpoint_read_back_may_be_sent_back_but_for_what_cannot_change() ->
 
 def test_violations_name_the_fields_of_the_body() -> None:
     error = ValidationFailed([FieldViolation("endpoint.labels.a", "invalid", "no", "v")])
-    assert told_of_body(error).violations == [FieldViolation("labels.a", "invalid", "no", "v")]
+    assert in_terms_of_body(error).violations == [FieldViolation("labels.a", "invalid", "no", "v")]
 
 
 async def test_patch(hub):

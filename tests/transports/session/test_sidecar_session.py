@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 
 from hub.contract.dialect.encode import encode_frame
 from hub.service.presence import REPLACED, TOKEN_EXPIRED, TOO_MANY_VIOLATIONS, Close
@@ -59,6 +60,10 @@ async def known(rig) -> Talk:
     talk = Talk(rig)
     assert await talk.identify() == [{"type": "identified", "agent_id": "node-1"}]
     return talk
+
+
+def binary(**member: Message) -> bytes:
+    return SidecarFrame(**member).SerializeToString()
 
 
 def failed(message_type: str, **violation: object) -> list[dict]:
@@ -571,21 +576,27 @@ async def test_binary_frames_say_the_same(rig):
     session, recorder = rig.session(transport="grpc")
     token = await rig.token(agent_id="node-1")
     now_ms = rig.clock.now_ms()
-    (early,) = session.receive_frame(SidecarFrame(ping=PingRequest()), now_ms)
+    (early,) = session.receive_bytes(binary(ping=PingRequest()), now_ms)
     assert early.error.error == "not_identified"
     identify = IdentifyRequest(agent_id="node-1", token=token)
-    (identified,) = session.receive_frame(SidecarFrame(identify=identify), now_ms)
+    (identified,) = session.receive_bytes(
+        SidecarFrame(identify=identify).SerializeToString(), now_ms
+    )
     assert identified.identified.agent_id == "node-1"
     report = ReportResourcesRequest(cpu_percent=3)
-    assert session.receive_frame(SidecarFrame(resource_report=report), now_ms) == ()
+    assert session.receive_bytes(binary(resource_report=report), now_ms) == ()
     assert rig.registry.resources.get("node-1").message.cpu_percent == 3
-    (pong,) = session.receive_frame(SidecarFrame(ping=PingRequest()), now_ms)
+    (pong,) = session.receive_bytes(binary(ping=PingRequest()), now_ms)
     assert pong.pong.timestamp.ToMilliseconds() == now_ms
     ollama = ReportOllamaRequest(ollama_url="10.0.0.1")
-    (ack,) = await session.receive_frame(SidecarFrame(ollama_report=ollama), now_ms)
+    (ack,) = await session.receive_bytes(
+        SidecarFrame(ollama_report=ollama).SerializeToString(), now_ms
+    )
     assert ack.ollama_report_ack.endpoint_id == "10.0.0.1:11434"
     report = ReportResourcesRequest(cpu_percent=float("nan"))
-    (refused,) = session.receive_frame(SidecarFrame(resource_report=report), now_ms)
+    (refused,) = session.receive_bytes(
+        SidecarFrame(resource_report=report).SerializeToString(), now_ms
+    )
     assert refused.error.error == "validation_failed"
     assert refused.error.message_type == "resource_report"
     assert refused.error.errors[0].field == "cpu_percent"
@@ -594,7 +605,7 @@ async def test_binary_frames_say_the_same(rig):
 
 async def test_an_empty_binary_frame(rig):
     session, _ = rig.session(transport="grpc")
-    (reply,) = session.receive_frame(SidecarFrame(), rig.clock.now_ms())
+    (reply,) = session.receive_bytes(binary(), rig.clock.now_ms())
     assert reply.error.message_type == "unknown"
     assert [(each.field, each.error) for each in reply.error.errors] == [("frame", "required")]
 
@@ -603,7 +614,7 @@ async def test_empty_binary_frames_are_violations(rig):
     session, _ = rig.session(transport="grpc")
     for _ in range(10):
         assert session.closing is None
-        session.receive_frame(SidecarFrame(), rig.clock.now_ms())
+        session.receive_bytes(binary(), rig.clock.now_ms())
     assert session.closing == TOO_MANY_VIOLATIONS
 
 

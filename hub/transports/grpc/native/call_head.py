@@ -63,6 +63,8 @@ class CallHead:
         accepted = _last(fields, b"grpc-accept-encoding")
         self.accepts_gzip = b"gzip" in accepted.replace(b" ", b"").split(b",")
         self._fields = fields
+        self.note: object = None
+        """For the layer above, which keeps here what it makes of the head."""
 
     @cached_property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:

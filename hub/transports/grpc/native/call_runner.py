@@ -34,7 +34,9 @@ class CallRunner:
         "_accounted",
         "_awaiting_message",
         "_context",
+        "_late",
         "_limits",
+        "_looked_at",
         "_loop",
         "_methods",
         "_refused",
@@ -57,6 +59,10 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         # Unary calls whose message is not whole, in the order in which they began.
         self._awaiting_message: dict[Call, UnaryMethod] = {}
+        # Those of them that `end_turn` let wait.
+        self._looked_at: set[Call] = set()
+        # The messages for which handlers wait themselves.
+        self._late: dict[Call, asyncio.Future[bytes]] = {}
         # Requests that are not gRPC and not whole.
         self._refused: dict[Stream, HttpRefused] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
@@ -79,7 +85,8 @@ class CallRunner:
             method = self._methods.get(head.path)
             if method is None:
                 raise CallFailed(StatusCode.UNIMPLEMENTED, f"Method not found: {head.path}")
-            self._require_room()
+            if isinstance(method, StreamMethod) or not method.always:
+                self._require_room()
             if isinstance(method, UnaryMethod):
                 self._begin_unary(Call(self._context, stream, head), method, event)
             else:
@@ -108,12 +115,14 @@ class CallRunner:
         try:
             call.receive(event.data, ended=event.ended)
             method = self._awaiting_message.get(call)
-            if method is None:
-                if call.cut_short:
-                    raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
-            elif event.ended:
+            if method is not None and event.ended:
                 self._on_unary_message(call, method)
                 return
+            if event.ended and call.cut_short:
+                raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
+            late = self._late.get(call)
+            if late is not None and event.ended and not late.done():
+                late.set_result(_only_message(call))
         except CallFailed as failed:
             self._end_failed(call, failed)
             return
@@ -134,6 +143,24 @@ class CallRunner:
         """The client reads again what a call sends."""
         if isinstance(stream.call, StreamCall):
             stream.call.on_drained()
+
+    def end_turn(self) -> None:
+        """All that arrived was handled: calls whose message is not whole are looked at."""
+        for call, method in list(self._awaiting_message.items()):
+            if call in self._looked_at:
+                continue
+            try:
+                if method.always:
+                    self._require_room()
+            except CallFailed as failed:
+                self._end_failed(call, failed)
+                continue
+            if method.late_handler is None:
+                self._looked_at.add(call)
+            else:
+                del self._awaiting_message[call]
+                message = self._late[call] = self._loop.create_future()
+                self._start(call, self._answer_later(call, method.late_handler(call, message)))
 
     def expire(self, now: float) -> None:
         """Ends unary calls whose message takes too long, and counts again what is held."""
@@ -167,9 +194,9 @@ class CallRunner:
         del self._awaiting_message[call]
         if self._accounted:
             self._set_account(call, 0)
-        if call.waiting != 1 or call.cut_short:
-            raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
-        message = call.take()
+        if self._looked_at:
+            self._looked_at.discard(call)
+        message = _only_message(call)
         try:
             answer = method.handler(call, message)
         except CallFailed:
@@ -189,8 +216,6 @@ class CallRunner:
         call.stream.call = call
         if call.head.timeout_s is not None:
             call.deadline = self.now + call.head.timeout_s
-        if method.admit is not None:
-            method.admit(call)
         self._awaiting_message[call] = method
         if event.ended:
             self._on_unary_message(call, method)
@@ -226,6 +251,7 @@ class CallRunner:
                 call.fail(StatusCode.UNKNOWN, "the server failed")
         finally:
             self._tasks.pop(call, None)
+            self._late.pop(call, None)
             self._set_account(call, 0)
             self._context.flush()
 
@@ -244,6 +270,7 @@ class CallRunner:
     def _forget(self, call: Call) -> None:
         """Nothing more is done for a call that is over."""
         self._awaiting_message.pop(call, None)
+        self._looked_at.discard(call)
         self._set_account(call, 0)
         task = self._tasks.pop(call, None)
         if task is not None:
@@ -297,3 +324,10 @@ class CallRunner:
             self._accounted[call] = held
         if held != before:
             self._share.note_received(self._share.received + held - before)
+
+
+def _only_message(call: Call) -> bytes:
+    """The one message of a unary call. Raises CallFailed."""
+    if call.waiting != 1 or call.cut_short:
+        raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
+    return call.take()

@@ -1,6 +1,6 @@
 """What a server serves: methods by path, each with its handler."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from hub.transports.grpc.native.call import Call
@@ -13,15 +13,19 @@ StreamHandler = Callable[[StreamCall], AsyncGenerator[bytes, None]]
 """Yields the messages of the response; `async for` over the call gives those of the request."""
 
 
+LateHandler = Callable[[Call, Awaitable[bytes]], Coroutine[None, None, bytes]]
+"""Answers a call whose message has yet to come, and bounds how long it waits for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
-    """One message each way.
-
-    `admit` sees a call before its message is waited for, and may raise CallFailed.
-    """
+    """One message each way."""
 
     handler: UnaryHandler
-    admit: Callable[[Call], None] | None = None
+    late_handler: LateHandler | None = None
+    """Runs as soon as the head is there where the message is not; without it the call waits."""
+    always: bool = False
+    """Whether a whole call is answered also where there is no room for more calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ class ServerProtocol(asyncio.Protocol):
             self._work_off()
         else:
             self._handle(events)
+            self._runner.end_turn()
         self._flush()
 
     def pause_writing(self) -> None:
@@ -249,7 +250,9 @@ class ServerProtocol(asyncio.Protocol):
         if self._backlog:
             self._transport.pause_reading()
             self._loop.call_soon(self._go_on)
-        elif self._paused_since is None:
+            return
+        self._runner.end_turn()
+        if self._paused_since is None:
             self._transport.resume_reading()
 
     def _go_on(self) -> None:

@@ -1,4 +1,4 @@
-"""The dashboards' stream: server-sent events, each dashboard a number in `LiveUpdates`."""
+"""The event stream of the dashboards: server-sent events, a follower of `LiveUpdates` each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,30 +8,28 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from hub.base.clock import Clock
+from hub.contract.dialect.names import enum_word
 from hub.contract.errors import HubError, LimitReached
-from hub.contract.rpcs import rpc
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller, Service
-from hub.transports.http.authentication import Authenticator
+from hub.service.access.caller import Principal
+from hub.service.operations import FOLLOW_DASHBOARD, SHOW_CALLER
+from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.dashboard.updates import LiveUpdates
 from hub.transports.http.shared_body import write_shared
 from llmhub.v1.resources_pb2 import Role
 
 MAX_STREAMS: Final = 256
-"""The most dashboards at a time."""
+"""The maximum number of open dashboards."""
 
 MAX_STREAMS_PER_TOKEN: Final = 32
-"""The most of these that one token's bearer may have, over all its sessions."""
+"""The maximum number per token, over all its sessions."""
 
-_WATCH: Final = rpc("WatchRegistry")
-# Proxies cut what is silent, commonly after 30 s or more.
+# Proxies close silent connections, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    # nginx would otherwise hold events back until its buffer is full.
+    # Otherwise nginx holds events back until its buffer is full.
     "X-Accel-Buffering": "no",
 }
 
@@ -42,28 +40,22 @@ class DashboardStream:
     def __init__(
         self,
         updates: LiveUpdates,
-        auth: Authenticator,
-        service: Service,
-        clock: Clock,
+        calls: HttpCalls,
         about: Callable[[], dict[str, object]],
     ) -> None:
-        """`about` is what the first event tells of the hub."""
+        """`about` returns what the first event says about the hub."""
         self._updates = updates
-        self._auth = auth
-        self._service = service
-        self._clock = clock
+        self._calls = calls
+        self._clock = calls.clock
         self._about = about
         self._by_token: Counter[str] = Counter()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Sends `hello`, `state`, then each `update`; `beat` where nothing happens.
+        """Sends `hello`, `state`, then each `update`; `beat` while nothing happens.
 
-        Ends with `end` when the caller's token or session does, or the hub stops.
+        Ends with `end` if the caller's token or session ends, or the hub stops.
         """
-        now_ms = self._clock.now_ms()
-        principal = self._auth.principal(request, now_ms)
-        caller = Caller(principal, self._auth.address(request), "http")
-        self._service.admit_or_raise(_WATCH, caller, now_ms)
+        principal: Principal = await self._calls.call(request, FOLLOW_DASHBOARD)
         if self._updates.followers >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
         if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
@@ -74,7 +66,7 @@ class DashboardStream:
                 await response.prepare(request)
                 await self._follow(request, response, self._hello(principal))
         except ConnectionResetError:
-            # The browser has gone, or read no more and was cut; it comes back by itself.
+            # The browser has left, or stopped reading and was cut off; it reconnects by itself.
             pass
         return response
 
@@ -92,29 +84,28 @@ class DashboardStream:
         self, request: web.Request, response: web.StreamResponse, hello: bytes
     ) -> None:
         updates = self._updates
-        resumed = updates.resume(request.headers.get("Last-Event-ID", ""))
-        number, block = updates.state() if resumed is None else updates.after(resumed)
+        follower = updates.follower(request.headers.get("Last-Event-ID", ""))
+        block = updates.take(follower)
         await response.write(hello)
         while True:
             await write_shared(response, block)
-            await updates.wait(number, _BEAT_S)
-            if (ending := self._ending(request)) is not None:
+            await updates.wait(follower, _BEAT_S)
+            if (ending := await self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))
                 return
-            number, block = updates.after(number)
-            block = block or _event("beat", {"now": self._clock.now_ms()})
+            block = updates.take(follower) or _event("beat", {"now": self._clock.now_ms()})
 
-    def _ending(self, request: web.Request) -> str | None:
+    async def _ending(self, request: web.Request) -> str | None:
         if self._updates.stopped:
             return "stopping"
         try:
-            self._auth.principal(request, self._clock.now_ms())
+            await self._calls.call(request, SHOW_CALLER)
         except HubError:
             return "signed_out"
         return None
 
     def _hello(self, principal: Principal) -> bytes:
-        role = Role.Name(principal.role).removeprefix("ROLE_").lower()
+        role = enum_word(Role.DESCRIPTOR, principal.role)
         return _event("hello", {"role": role, "now": self._clock.now_ms(), **self._about()})
 
 

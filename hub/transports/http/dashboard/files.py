@@ -1,8 +1,8 @@
 """The dashboard's files, read once and served from memory.
 
-All files but the page itself stand under a path that names their content's
-digest, so that a browser may keep them for ever and still never mixes the files
-of two versions; the page is asked for anew each time, which costs a 304.
+All files but the page itself have a path that names their content's digest, so that a
+browser may keep them for ever and never mixes the files of two versions. It asks for the
+page each time, which costs a 304.
 """
 
 import gzip
@@ -51,7 +51,7 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What every answer of the door carries."""
+"""The headers of every HTTP response."""
 
 
 @dataclass(frozen=True, slots=True)

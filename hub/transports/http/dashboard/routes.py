@@ -1,17 +1,13 @@
-"""The dashboard's part of the HTTP door: its files, its sessions and its stream."""
+"""The dashboard's part of the HTTP transport: its files, its sessions and its stream."""
 
 from collections.abc import Callable
 
 from aiohttp import web
 
-from hub.base.clock import Clock
 from hub.base.timestamps import to_ms
 from hub.registry.state import Registry
-from hub.service.access.browser_sessions import SessionRegistry
-from hub.service.dispatcher import Service
 from hub.service.presence import Presence
-from hub.stores.store import Store
-from hub.transports.http.authentication import Authenticator
+from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.dashboard.event_stream import DashboardStream
 from hub.transports.http.dashboard.files import StaticFiles
 from hub.transports.http.dashboard.sign_in import SessionRoutes
@@ -24,23 +20,16 @@ class Dashboard:
 
     def __init__(
         self,
-        *,
-        auth: Authenticator,
-        sessions: SessionRegistry,
-        store: Store,
-        service: Service,
+        calls: HttpCalls,
         registry: Registry,
         presence: Presence,
-        clock: Clock,
         server_info: Callable[[], GetServerInfoResponse],
     ) -> None:
         self._server_info = server_info
         self._static = StaticFiles()
-        self._updates = LiveUpdates(registry, presence, clock)
-        self._sessions = SessionRoutes(
-            auth=auth, sessions=sessions, store=store, service=service, clock=clock
-        )
-        self._stream = DashboardStream(self._updates, auth, service, clock, self._about)
+        self._updates = LiveUpdates(registry, presence, calls.clock)
+        self._sessions = SessionRoutes(calls)
+        self._stream = DashboardStream(self._updates, calls, self._about)
 
     @property
     def followers(self) -> int:
@@ -56,7 +45,7 @@ class Dashboard:
         self._updates.stop()
 
     def recheck(self) -> None:
-        """Has every stream look up its caller again: a token was revoked."""
+        """Makes every stream check its caller again: a token was revoked."""
         self._updates.wake()
 
     def routes(self) -> list[web.RouteDef]:

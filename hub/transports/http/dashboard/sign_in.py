@@ -1,94 +1,78 @@
 """Signing in and out of the dashboard: a token for a cookie, and back."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import orjson
 from aiohttp import web
 
-from hub.base.clock import Clock
-from hub.contract.errors import FieldViolation, InvalidToken, StoreUnavailable, ValidationFailed
-from hub.contract.rpcs import rpc
-from hub.service.access.browser_sessions import SessionRegistry
-from hub.service.access.principal import Principal
-from hub.service.dispatcher import Caller, Service
-from hub.stores.store import Delete, Operation, Store, StoreError
-from hub.transports.http.authentication import Authenticator, require_own_page
+from hub.contract.dialect.names import enum_word
+from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
+from hub.service.access.caller import Principal
+from hub.service.access.credentials import BearerToken
+from hub.service.dispatcher import Received
+from hub.service.handlers.browser_sign_in import OpenedSession
+from hub.service.operations import CLOSE_BROWSER_SESSION, OPEN_BROWSER_SESSION, SHOW_CALLER
+from hub.transports.http.authentication import HttpCalls, require_own_page
 from hub.transports.http.bodies import json_body
 from hub.transports.http.responses import json_response
 from llmhub.v1.resources_pb2 import Role
 
-# Whoever may see the fleet may sign in.
-_SEE: Final = rpc("GetSnapshot")
+_SIGNED_OUT: Final = b'{"role":null,"token_id":null}'
 
 
 class SessionRoutes:
     """Opens, shows and ends the session of a browser."""
 
-    def __init__(
-        self,
-        *,
-        auth: Authenticator,
-        sessions: SessionRegistry,
-        store: Store,
-        service: Service,
-        clock: Clock,
-    ) -> None:
-        self._auth = auth
-        self._sessions = sessions
-        self._store = store
-        self._service = service
-        self._clock = clock
+    def __init__(self, calls: HttpCalls) -> None:
+        self._calls = calls
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Takes `{"token"}`; sets the cookie. Raises InvalidToken, RoleForbidden."""
         require_own_page(request)
-        body = await json_body(request)
-        token = body.get("token")
+        token = (await json_body(request)).get("token")
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
-        now_ms = self._clock.now_ms()
-        principal = self._service.tokens.authenticate(token.strip(), now_ms)
-        caller = Caller(principal, self._auth.address(request), "http")
-        self._service.admit_or_raise(_SEE, caller, now_ms)
-        session_id, expires_at_ms, operations = self._sessions.open(principal, now_ms)
-        await self._commit(operations)
-        response = _shown(principal)
+        credentials = self._calls.credentials
+        bearer = BearerToken(token.strip(), credentials.address(request), "http")
+        now_ms = self._calls.clock.now_ms()
+        opened: OpenedSession = await self._calls.call(
+            request, OPEN_BROWSER_SESSION, credentials=bearer
+        )
+        response = _shown(opened.principal)
         response.set_cookie(
-            self._auth.cookie,
-            session_id,
-            max_age=(expires_at_ms - now_ms) // 1000,
+            credentials.cookie,
+            opened.session_id,
+            max_age=(opened.expires_at_ms - now_ms) // 1000,
             path="/",
             httponly=True,
             samesite="Strict",
-            secure=self._auth.is_secure(request),
+            secure=credentials.is_secure(request),
         )
         return response
 
     async def show(self, request: web.Request) -> web.Response:
-        """Tells who calls; `role` and `token_id` are null where nobody is signed in."""
+        """Says who calls; `role` and `token_id` are null if no one is signed in."""
         try:
-            return _shown(self._auth.principal(request, self._clock.now_ms()))
+            return _shown(await self._calls.call(request, SHOW_CALLER))
         except InvalidToken:
-            return json_response(b'{"role":null,"token_id":null}')
+            return json_response(_SIGNED_OUT)
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Ends the session, if there is one."""
+        """Ends the session if there is one, also one whose token is gone."""
         require_own_page(request)
-        session = self._sessions.find(self._auth.session_id(request) or "")
-        if session is not None:
-            await self._commit([Delete(session.key)])
+        credentials = self._calls.credentials
+        session_id = credentials.session_id(request) or ""
+        await self._calls.call(
+            request,
+            CLOSE_BROWSER_SESSION,
+            lambda: Received(session_id),
+            credentials=credentials.anonymous(request),
+        )
         response = json_response(b'{"status":"signed_out"}')
-        response.del_cookie(self._auth.cookie, path="/", httponly=True, samesite="Strict")
+        response.del_cookie(credentials.cookie, path="/", httponly=True, samesite="Strict")
         return response
-
-    async def _commit(self, operations: Sequence[Operation]) -> None:
-        try:
-            await self._store.commit(operations)
-        except StoreError as error:
-            raise StoreUnavailable(f"the store did not take the change: {error}") from error
 
 
 def _shown(principal: Principal) -> web.Response:
-    role = Role.Name(principal.role).removeprefix("ROLE_").lower()
+    role = enum_word(Role.DESCRIPTOR, principal.role)
     return json_response(orjson.dumps({"role": role, "token_id": principal.token_id}))

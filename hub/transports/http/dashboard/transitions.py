@@ -1,7 +1,7 @@
-"""When endpoints changed their state of health or of administration: the recent past, pure.
+"""When endpoints changed their status or admin state, for the recent past. Pure.
 
-One bounded ring for the whole fleet, not one per endpoint: an endpoint that flaps
-shortens what is remembered of the others, and never costs more memory.
+One bounded ring serves the whole fleet: an endpoint that flaps shortens the history of
+the others, but never takes more memory.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ _MAX_REASON_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An endpoint entered a state; `reason` is its error then, cut, or ""."""
+    """An endpoint entered a state; `reason` is the start of its error at that time, or ""."""
 
     at_ms: int
     id: str
@@ -24,15 +24,15 @@ class Transition:
     reason: str
 
 
-class History:
-    """The last `capacity` transitions, and since when each endpoint is as it is."""
+class TransitionHistory:
+    """The last `capacity` transitions, and the time since which each endpoint has its state."""
 
     def __init__(self, capacity: int = 16_384) -> None:
         self._recent: deque[Transition] = deque(maxlen=capacity)
         self._since: dict[str, int] = {}
 
     def begin(self, endpoint: Endpoint, now_ms: int) -> Transition:
-        """Takes in an endpoint as it is found."""
+        """Adds an endpoint in the state that it has now."""
         transition = Transition(
             now_ms,
             endpoint.id,
@@ -45,7 +45,7 @@ class History:
         return transition
 
     def take(self, event: EndpointEvent, now_ms: int) -> Transition | None:
-        """Takes in a change; returns the transition where it is one."""
+        """Adds a change; returns the transition if the state has changed."""
         if event.after is None:
             self._since.pop(event.id, None)
             return None
@@ -55,14 +55,14 @@ class History:
         return self.begin(after, now_ms)
 
     def since(self) -> dict[str, int]:
-        """When each endpoint entered the state that it is in, epoch ms by id."""
+        """When each endpoint entered its current state, in epoch milliseconds by id."""
         return self._since
 
     def window(self, from_ms: int) -> list[Transition]:
-        """The transitions at or after that time, oldest first.
+        """The transitions at or after `from_ms`, oldest first.
 
-        Before them, of each endpoint that is still there, the one that says in what
-        state it was then.
+        They follow the last transition before that time of each endpoint that still
+        exists, which gives its state at `from_ms`.
         """
         before: dict[str, Transition] = {}
         within = []

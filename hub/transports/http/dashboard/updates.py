@@ -1,39 +1,42 @@
-"""What dashboards are told, encoded once for all of them.
+"""The updates of the dashboards, encoded once for all of them.
 
-    Registry.ring ─┐
-    resources ─────┼─ cursors ─► an update, ≤ 4 a second ─► bounded log ◄─ one number a dashboard
-    Presence ──────┘
+    events, reports, ──► Followers ──► an update, ≤ 4 per second ──► bounded log
+    checks, presence                                                     ▲
+                                                     a Follower per dashboard
 
-A dashboard is a sequence number in the log and has no queue: however many there
-are, and however slow, an update is made once and kept once. One that falls out of
-the log is sent the whole state again. While nobody looks, nothing is encoded.
+A dashboard is a follower of the log and has no queue: however many and however slow
+they are, an update is encoded once and stored once. A dashboard that falls behind the
+log gets the whole state again. While no dashboard is open, nothing is encoded.
 """
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from google.protobuf.descriptor import EnumDescriptor
 
 from hub.base.clock import Clock
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.encode import Json, to_json, to_json_bytes
-from hub.contract.dialect.names import enum_words
+from hub.contract.dialect.names import enum_word
+from hub.registry.history.follower import NOTHING_READ, Follower
 from hub.registry.history.latest_log import Latest
-from hub.registry.history.ring import Compacted, Ring
+from hub.registry.history.ring import Ring
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.state import EndpointEvent, EndpointRecord, Registry
 from hub.service.presence import Presence
-from hub.transports.http.dashboard.transitions import History, Transition
+from hub.transports.http.dashboard.transitions import Transition, TransitionHistory
 from llmhub.v1.endpoint_pb2 import AdminState, Status
 
 _PERIOD_S: Final = 0.25
-# Changes seldom come alone: what follows within this time shares the update.
+# Changes rarely come alone: those that follow within this time share the update.
 _GATHER_S: Final = 0.02
-# The times and latencies of checks change with every probe and are news to nobody.
+# The times and latencies of checks change with every probe; they can wait.
 _CHECKS_PERIOD_S: Final = 5.0
-# Bounds what one update may cost the loop; the rest waits for the next.
+# Bounds the time that one update takes on the loop; the rest waits for the next one.
 _MAX_EVENTS: Final = 512
 _HISTORY_MS: Final = 3_600_000
 # Four minutes of updates, if they are small.
@@ -41,25 +44,34 @@ _LOG_UPDATES: Final = 1024
 _LOG_BYTES: Final = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update as a server-sent event; the log counts its own `revision`s from 1."""
+
+    revision: int
+    block: bytes
+
+
 class LiveUpdates:
-    """The dashboards' one source; runs in the event loop from `start` to `stop`."""
+    """The one source of all dashboards; runs in the event loop from `start` to `stop`."""
 
     def __init__(self, registry: Registry, presence: Presence, clock: Clock) -> None:
         self._registry = registry
         self._presence = presence
         self._clock = clock
-        self._history = History()
+        self._history = TransitionHistory()
         self._last = 0
-        self._log = self._new_log()
+        self._log: Ring[Update] = Ring(_LOG_UPDATES, self._last, max_bytes=_LOG_BYTES)
         self._news = asyncio.Event()
         self._followers = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._flushed_at = 0.0
         self._checks_at = 0.0
-        self._ring_cursor = registry.revision
-        self._resources_cursor = registry.revision
-        self._checks_cursor = registry.revision
+        self._events = Follower(registry.ring, registry.revision)
+        self._reports = Follower(registry.resources, registry.revision)
+        self._checks = Follower(registry.checks, registry.revision)
+        self._seen = registry.revision
         self._agents: set[str] = set()
         self._state: tuple[int, bytes] | None = None
         self.stopped = False
@@ -70,7 +82,7 @@ class LiveUpdates:
         return self._followers
 
     def start(self) -> None:
-        """Begins to follow the registry."""
+        """Starts to follow the registry."""
         now_ms = self._clock.now_ms()
         for record in self._registry.endpoints():
             self._history.begin(record.message, now_ms)
@@ -85,13 +97,13 @@ class LiveUpdates:
         self.wake()
 
     def wake(self) -> None:
-        """Makes every follower look up, whether or not there is something new."""
+        """Ends every `wait` that is under way, whether or not there is something new."""
         self._news.set()
         self._news = asyncio.Event()
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Updates are made while somebody is within."""
+        """Updates are encoded while a dashboard is inside this block."""
         if not self._followers:
             self._skip()
         self._followers += 1
@@ -100,30 +112,29 @@ class LiveUpdates:
         finally:
             self._followers -= 1
 
-    def state(self) -> tuple[int, bytes]:
-        """The whole state as an event, and the number to go on from."""
+    def follower(self, event_id: str = "") -> Follower[Update]:
+        """A dashboard's follower, which continues after the event with that id.
+
+        An id of another process of the hub, or none, starts with the whole state.
+        """
+        epoch, _, number = event_id.partition(".")
+        is_own = epoch == str(self._registry.first_revision) and number.isdecimal()
+        wanted = int(number) if is_own and len(number) < 18 else 0
+        return Follower(self._log, wanted if 0 < wanted <= self._last else NOTHING_READ)
+
+    def take(self, follower: Follower[Update]) -> bytes:
+        """The updates that follow, as events, or the whole state if the log lacks some."""
+        updates = follower.take()
+        if updates is not None:
+            return b"".join(update.block for update in updates)
+        follower.go_to(self._last)
         if self._state is None or self._state[0] != self._last:
             self._state = self._last, self._encode_state()
-        return self._state
+        return self._state[1]
 
-    def resume(self, event_id: str) -> int | None:
-        """The number that an event's id stands for; None where another hub gave it out."""
-        epoch, _, number = event_id.partition(".")
-        if epoch != str(self._registry.first_revision) or not number.isdecimal():
-            return None
-        wanted = int(number) if len(number) < 18 else 0
-        return wanted if 0 < wanted <= self._last else None
-
-    def after(self, number: int) -> tuple[int, bytes]:
-        """What happened after that number, as events; the state where it is not known."""
-        try:
-            return self._last, b"".join(self._log.after(number, _LOG_UPDATES))
-        except Compacted:
-            return self.state()
-
-    async def wait(self, number: int, timeout_s: float) -> None:
-        """Returns once there is something after `number`, after a `wake` or a timeout."""
-        if self._last == number and not self.stopped:
+    async def wait(self, follower: Follower[Update], timeout_s: float) -> None:
+        """Returns once there is an update to take, after a `wake` or a timeout."""
+        if self._last == follower.revision and not self.stopped:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._news.wait()
@@ -158,16 +169,12 @@ class LiveUpdates:
         self._timer = None
         self._flushed_at = asyncio.get_running_loop().time()
         now_ms = self._clock.now_ms()
-        limit = _MAX_EVENTS if self._followers else len(self._registry.ring)
-        try:
-            events = self._registry.ring.after(self._ring_cursor, limit)
-            reports = self._registry.resources.after(self._resources_cursor)
-        except Compacted:
-            self._ring_cursor = self._registry.revision
+        events = self._events.take(_MAX_EVENTS if self._followers else len(self._registry.ring))
+        reports = self._reports.take(_MAX_EVENTS) if self._followers else ()
+        if events is None or reports is None:
+            self._events.go_to(self._registry.revision)
             self._skip()
             return
-        if events:
-            self._ring_cursor = events[-1].revision
         transitions = [
             transition
             for event in events
@@ -176,41 +183,39 @@ class LiveUpdates:
         if not self._followers:
             self._skip()
             return
-        told = reports[:_MAX_EVENTS]
-        is_behind = len(told) < len(reports)
-        self._resources_cursor = told[-1].revision if is_behind else self._registry.revision
         parts = [
             *_encode_events(events),
-            *_encode_reports(told),
+            *_encode_reports(reports),
             *self._encode_agents(),
             *_encode_transitions(transitions),
             *self._encode_checks(),
         ]
         if parts:
-            self._tell(b"update", b",".join([b'"now":%d' % now_ms, *parts]))
-        if is_behind or len(events) == _MAX_EVENTS:
+            self._append(b",".join([b'"now":%d' % now_ms, *parts]))
+        if _MAX_EVENTS in (len(events), len(reports)):
             self._schedule(_PERIOD_S)
-        elif self._checks_cursor < self._registry.revision:
+            return
+        self._seen = self._registry.revision
+        if self._checks.revision < self._seen:
             self._schedule(_CHECKS_PERIOD_S)
 
-    def _tell(self, kind: bytes, members: bytes) -> None:
+    def _append(self, members: bytes) -> None:
         self._last += 1
-        update = self._event(kind, self._last, members)
-        self._log.append(self._last, update, len(update))
+        block = self._event(b"update", self._last, members)
+        self._log.append(self._last, Update(self._last, block), len(block))
         self.wake()
 
-    def _new_log(self) -> Ring[bytes]:
-        return Ring(_LOG_UPDATES, self._last, max_bytes=_LOG_BYTES)
-
     def _skip(self) -> None:
-        """Goes to the present without telling what happened; followers start anew."""
+        """Continues from the present; all dashboards have to take the state again."""
         revision = self._registry.revision
-        if self._resources_cursor != revision or self._agents:
+        if self._seen != revision or self._agents:
             self._last += 1
-            self._log = self._new_log()
+            self._log.clear(self._last)
             self._state = None
             self._agents.clear()
-            self._resources_cursor = self._checks_cursor = revision
+            self._seen = revision
+            self._reports.go_to(revision)
+            self._checks.go_to(revision)
             self.wake()
 
     # Encoding. An event is "id", "event" and one line of "data"
@@ -240,7 +245,7 @@ class LiveUpdates:
         return self._event(b"state", self._last, b",".join(members))
 
     def _encode_agents(self) -> list[bytes]:
-        """When each agent that came or went has connected; null for one that is gone."""
+        """When each agent connected that came or went; null for one that is gone."""
         agents, self._agents = self._agents, set()
         if not agents:
             return []
@@ -251,13 +256,15 @@ class LiveUpdates:
         return [b'"sidecars":' + orjson.dumps(connected)]
 
     def _encode_checks(self) -> list[bytes]:
-        """Of each endpoint that was checked: id, when, failures in a row, latency, load."""
+        """Id, time, failures in a row, latency and load of each endpoint that was checked."""
         now = self._flushed_at
         if now - self._checks_at < _CHECKS_PERIOD_S:
             return []
         self._checks_at = now
-        checks = [_check(each) for each in self._registry.checked_after(self._checks_cursor)]
-        self._checks_cursor = self._registry.revision
+        checks = [
+            _check(each.value) for each in self._checks.take() or () if each.value is not None
+        ]
+        self._checks.go_to(self._registry.revision)
         return [b'"checks":' + orjson.dumps(checks)] if checks else []
 
 
@@ -290,14 +297,14 @@ def _encode_transitions(transitions: Sequence[Transition]) -> list[bytes]:
 
 
 def _transitions(transitions: Iterable[Transition]) -> bytes:
-    """Of each: when, id, status, admin_state, reason."""
+    """Time, id, status, admin_state and reason of each."""
     return orjson.dumps(
         [
             (
                 each.at_ms,
                 each.id,
-                _STATUS.get(each.status),
-                _ADMIN_STATE.get(each.admin_state),
+                _word(Status.DESCRIPTOR, each.status),
+                _word(AdminState.DESCRIPTOR, each.admin_state),
                 each.reason,
             )
             for each in transitions
@@ -320,5 +327,6 @@ def _list(items: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
 
-_STATUS: Final = {number: word for word, number in enum_words(Status.DESCRIPTOR).items()}
-_ADMIN_STATE: Final = {number: word for word, number in enum_words(AdminState.DESCRIPTOR).items()}
+def _word(enum: EnumDescriptor, number: int) -> str | None:
+    """As in the JSON dialect, where the zero value is null."""
+    return enum_word(enum, number) if number else None

@@ -149,7 +149,7 @@ async def test_so_many_dashboards_and_no_more(hub, browser, monkeypatch):
         assert (refused.status, (await refused.json())["error"]) == (429, "limit_reached")
     # The hub notices that a browser has gone when it next has something to say.
     await hub.http("POST", REGISTRY_PATH, body={"host": "h"})
-    await wait_until(lambda: hub.hub.dashboards == 0)
+    await wait_until(lambda: hub.hub._listeners.dashboard.followers == 0)
 
 
 async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch):
@@ -162,7 +162,7 @@ async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch)
         async with other.stream() as seen:
             await seen.until("state", "endpoints")
     await hub.http("POST", REGISTRY_PATH, body={"host": "h"})
-    await wait_until(lambda: hub.hub.dashboards == 0)
+    await wait_until(lambda: hub.hub._listeners.dashboard.followers == 0)
     async with browser.stream() as events:
         await events.until("state", "endpoints")
 

@@ -1,6 +1,6 @@
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.transports.http.dashboard.transitions import History
+from hub.transports.http.dashboard.transitions import TransitionHistory
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DRAINING,
     ADMIN_STATE_ENABLED,
@@ -14,7 +14,7 @@ from tests.support.fleet import NOW, registered
 class Rig:
     def __init__(self, **settings: int) -> None:
         self.registry = Registry(first_revision=10)
-        self.history = History(**settings)
+        self.history = TransitionHistory(**settings)
         self._cursor = 10
 
     def follow(self, now_ms: int) -> list[object]:

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 import pytest
 
 from hub.base.clock import ManualClock
+from hub.registry.history.follower import Follower
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service.presence import Presence
 from hub.transports.http.dashboard import updates
-from hub.transports.http.dashboard.updates import LiveUpdates
+from hub.transports.http.dashboard.updates import LiveUpdates, Update
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
 from tests.support.fleet import NOW, registered
 from tests.support.sidecars import sidecar
@@ -29,12 +30,22 @@ class Rig:
     @contextmanager
     def following(self):
         with self.live.following():
-            yield self.live.state()[0]
+            yield self.follower()
 
-    async def next(self, number: int) -> tuple[int, list[tuple[str, dict]]]:
-        await self.live.wait(number, _LONG_S)
-        number, block = self.live.after(number)
-        return number, events_of(block)
+    def follower(self) -> Follower[Update]:
+        """A dashboard that has the state."""
+        follower = self.live.follower()
+        self.live.take(follower)
+        return follower
+
+    def state(self) -> dict:
+        (event,) = events_of(self.live.take(self.live.follower()))
+        assert event[0] == "state"
+        return event[1]
+
+    async def next(self, follower: Follower[Update]) -> list[tuple[str, dict]]:
+        await self.live.wait(follower, _LONG_S)
+        return events_of(self.live.take(follower))
 
     def probe(self, id_: str, error: str = "") -> None:
         now_ms = self.clock.now_ms()
@@ -64,13 +75,13 @@ async def rig():
 
 
 async def test_changes_at_once_make_one_update_with_the_newest_of_each(rig):
-    with rig.following() as number:
+    with rig.following() as follower:
         for i in range(50):
             rig.registry.put_endpoint(registered("h:1", name=f"name {i}"))
             rig.report("a", i)
         rig.registry.put_endpoint(registered("gone:1"))
         rig.registry.remove_endpoint("gone:1")
-        _, events = await rig.next(number)
+        events = await rig.next(follower)
     ((kind, update),) = events
     assert kind == "update"
     assert [each["name"] for each in update["put"]] == ["name 49"]
@@ -79,24 +90,23 @@ async def test_changes_at_once_make_one_update_with_the_newest_of_each(rig):
 
 
 async def test_all_dashboards_get_the_same_bytes(rig):
-    with rig.following() as number, rig.live.following():
+    with rig.following() as one, rig.following() as other:
         rig.registry.put_endpoint(registered("h:1"))
-        await rig.live.wait(number, _LONG_S)
-        first, second = rig.live.after(number)[1], rig.live.after(number)[1]
+        await rig.live.wait(one, _LONG_S)
+        first, second = rig.live.take(one), rig.live.take(other)
     assert first is second
-    assert rig.live.state()[1] is rig.live.state()[1]
+    states = [rig.live.take(rig.live.follower()) for _ in range(2)]
+    assert states[0] is states[1]
 
 
 async def test_no_more_than_four_updates_a_second(rig):
     loop = asyncio.get_running_loop()
-    with rig.following() as first:
-        number, begin, updates = first, loop.time(), 0
+    with rig.following() as follower:
+        begin, updates = loop.time(), 0
         while loop.time() - begin < 1.1:
             rig.report("a", 1)
             await asyncio.sleep(0)
-            if rig.live.after(number)[1]:
-                number, _ = rig.live.after(number)
-                updates += 1
+            updates += bool(rig.live.take(follower))
     assert 2 <= updates <= 5
 
 
@@ -105,27 +115,27 @@ async def test_nothing_is_encoded_while_nobody_looks(rig, monkeypatch):
         raise AssertionError("encoded for nobody")
 
     monkeypatch.setattr(updates, "to_json_bytes", refuse)
-    number = rig.live.state()[0]
+    follower = rig.follower()
     rig.registry.put_endpoint(registered("h:1"))
     rig.report("a", 1)
-    await rig.live.wait(number, _LONG_S)
+    await rig.live.wait(follower, _LONG_S)
     monkeypatch.undo()
     with rig.following():
-        _, state = events_of(rig.live.state()[1])[0]
+        state = rig.state()
     assert [each["id"] for each in state["endpoints"]] == ["h:1"]
     assert state["resources"]["a"]["cpu_percent"] == 1
 
 
 async def test_the_past_is_remembered_while_nobody_looks(rig):
-    number = rig.live.state()[0]
+    follower = rig.follower()
     rig.registry.put_endpoint(registered("h:1"))
-    await rig.live.wait(number, _LONG_S)
+    await rig.live.wait(follower, _LONG_S)
     rig.clock.advance(5_000)
-    number = rig.live.state()[0]
+    follower = rig.follower()
     rig.probe("h:1")
-    await rig.live.wait(number, _LONG_S)
+    await rig.live.wait(follower, _LONG_S)
     with rig.following():
-        _, state = events_of(rig.live.state()[1])[0]
+        state = rig.state()
     assert [(each[0], each[2]) for each in state["history"]] == [
         (NOW, "unknown"),
         (NOW + 5_000, "healthy"),
@@ -137,30 +147,43 @@ async def test_an_endpoint_that_was_there_at_the_start_has_a_past():
     registry = Registry(first_revision=1_000)
     registry.put_endpoint(registered("h:1"))
     rig = Rig(registry)
-    assert events_of(rig.live.state()[1])[0][1]["since"] == {"h:1": NOW}
+    assert rig.state()["since"] == {"h:1": NOW}
     rig.live.stop()
 
 
-async def test_one_that_fell_behind_gets_the_state(rig, monkeypatch):
+async def test_one_that_fell_behind_gets_the_state(monkeypatch):
     monkeypatch.setattr(updates, "_LOG_BYTES", 2_000)
-    rig.live._log = rig.live._new_log()
-    with rig.following() as first:
-        number = first
+    rig = Rig()
+    with rig.following() as slow, rig.following() as quick:
         for i in range(4):
             rig.registry.put_endpoint(registered(f"h:{i + 1}", labels={"long": "x" * 250}))
-            number, _ = await rig.next(number)
-        _, events = await rig.next(first)
+            assert [kind for kind, _ in await rig.next(quick)] == ["update"]
+        events = await rig.next(slow)
         assert [kind for kind, _ in events] == ["state"]
         assert len(events[0][1]["endpoints"]) == 4
-        assert rig.live.after(number) == (number, b"")
+        assert rig.live.take(quick) == rig.live.take(slow) == b""
+    rig.live.stop()
+
+
+async def test_an_event_id_resumes_and_only_one_of_this_process(rig):
+    with rig.following() as follower:
+        for i in range(2):
+            rig.registry.put_endpoint(registered(f"h:{i + 1}"))
+            await rig.next(follower)
+    (kind, update), *more = events_of(rig.live.take(rig.live.follower("1000.1")))
+    assert (kind, [each["id"] for each in update["put"]], more) == ("update", ["h:2"], [])
+    assert rig.live.take(rig.live.follower("1000.2")) == b""
+    for strange in ("", "999.1", "1000.0", "1000.3", "1000.", "1000.x", "1000." + "9" * 40):
+        block = rig.live.take(rig.live.follower(strange))
+        assert [kind for kind, _ in events_of(block)] == ["state"], strange
 
 
 async def test_a_history_that_the_registry_no_longer_has_leads_to_the_state():
     rig = Rig(Registry(first_revision=1_000, ring_capacity=4))
-    with rig.following() as number:
+    with rig.following() as follower:
         for i in range(20):
             rig.registry.put_endpoint(registered(f"h:{i + 1}"))
-        _, events = await rig.next(number)
+        events = await rig.next(follower)
     assert [kind for kind, _ in events] == ["state"]
     assert len(events[0][1]["endpoints"]) == 20
     rig.live.stop()
@@ -169,15 +192,13 @@ async def test_a_history_that_the_registry_no_longer_has_leads_to_the_state():
 async def test_a_flood_is_told_in_parts_and_nothing_is_lost(rig, monkeypatch):
     monkeypatch.setattr(updates, "_MAX_EVENTS", 8)
     monkeypatch.setattr(updates, "_PERIOD_S", 0.001)
-    with rig.following() as first:
-        number = first
+    with rig.following() as follower:
         for i in range(30):
             rig.registry.put_endpoint(registered(f"h:{i + 1}"))
             rig.report(f"agent-{i}", i)
         endpoints, reports, most = set(), set(), 0
         while len(endpoints) < 30 or len(reports) < 30:
-            number, events = await rig.next(number)
-            for _, update in events:
+            for _, update in await rig.next(follower):
                 put, told = update.get("put", []), update.get("resources", {})
                 most = max(most, len(put), len(told))
                 endpoints |= {each["id"] for each in put}
@@ -186,43 +207,43 @@ async def test_a_flood_is_told_in_parts_and_nothing_is_lost(rig, monkeypatch):
 
 
 async def test_presence(rig):
-    with rig.following() as first:
+    with rig.following() as follower:
         node = sidecar("node-1")
         rig.presence.join(node)
-        number, events = await rig.next(first)
+        events = await rig.next(follower)
         assert events[0][1]["sidecars"] == {"node-1": NOW}
         rig.presence.leave(node)
-        _, events = await rig.next(number)
+        events = await rig.next(follower)
         assert events[0][1]["sidecars"] == {"node-1": None}
 
 
 async def test_the_bookkeeping_of_checks(rig):
     rig.registry.put_endpoint(registered("h:1"))
     rig.probe("h:1")
-    with rig.following() as number:
+    with rig.following() as follower:
         rig.clock.advance(30_000)
         rig.probe("h:1")
-        _, events = await rig.next(number)
+        events = await rig.next(follower)
     (check,) = events[-1][1]["checks"]
     assert check == ["h:1", NOW + 30_000, 0, 1.5, None]
 
 
 async def test_resources_that_expire_are_told(rig):
     rig.report("a", 1)
-    with rig.following() as number:
+    with rig.following() as follower:
         rig.clock.advance(90_000)
         rig.registry.expire(rig.clock.now_ms())
-        _, events = await rig.next(number)
+        events = await rig.next(follower)
     assert events[-1][1]["resources"] == {"a": None}
 
 
 async def test_waiting_ends_by_a_timeout_by_a_wake_and_by_the_stop(rig):
-    with rig.following() as number:
-        await rig.live.wait(number, 0.001)
-        waiting = asyncio.create_task(rig.live.wait(number, _LONG_S))
+    with rig.following() as follower:
+        await rig.live.wait(follower, 0.001)
+        waiting = asyncio.create_task(rig.live.wait(follower, _LONG_S))
         await asyncio.sleep(0)
         rig.live.wake()
         await waiting
-        assert rig.live.after(number) == (number, b"")
+        assert rig.live.take(follower) == b""
         rig.live.stop()
-        await rig.live.wait(number, _LONG_S)
+        await rig.live.wait(follower, _LONG_S)

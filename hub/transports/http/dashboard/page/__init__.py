@@ -1,1 +1,1 @@
-"""The dashboard's page: plain ES modules and CSS, served as they are."""
+"""The dashboard's page: plain ES modules and CSS, served unchanged."""

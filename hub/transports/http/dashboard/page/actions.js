@@ -1,13 +1,16 @@
-// What a person can do to an endpoint, and the menu that offers it.
+// The actions on an endpoint, and the menu that offers them.
 
 import { api } from "./api.js";
 import { ask, field, toast } from "./dialogs.js";
 import { byId, h } from "./dom.js";
 import { backendName } from "./format.js";
 
-const BACKENDS = ["ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai"];
+const BACKENDS = [
+  "ollama", "vllm", "llama_cpp", "lm_studio", "sglang", "openai",
+  "llama_swap", "litellm", "lemonade", "lmdeploy", "docker_model_runner", "tei",
+];
 
-export const READ_ONLY = "Your token may look but not change. Sign in with an admin token to change the fleet.";
+export const READ_ONLY = "Your token is read-only. Sign in with an admin token to change the fleet.";
 
 export class Actions {
   #fleet;
@@ -28,7 +31,7 @@ export class Actions {
     return this.role === "admin";
   }
 
-  /** The actions that fit an endpoint now: `{key, label, hint, run, danger}`. */
+  /** The actions available for an endpoint now: `{key, label, hint, run, danger}`. */
   of(id) {
     const endpoint = this.#fleet.endpoints.get(id);
     if (!endpoint) return [];
@@ -44,7 +47,7 @@ export class Actions {
     ];
   }
 
-  /** Carries out the action of a key; returns whether there is one. */
+  /** Runs the action of a key; returns whether the key has one. */
   key(id, key) {
     const action = this.of(id).find((each) => each.key === key);
     if (!action) return false;
@@ -53,7 +56,7 @@ export class Actions {
     return true;
   }
 
-  /** Opens the menu of an endpoint beside a button. */
+  /** Opens the menu of an endpoint next to a button. */
   showMenu(id, button) {
     const menu = this.#menu;
     const item = (label, hint, isDisabled, run, danger) => h("button", {
@@ -111,7 +114,7 @@ export class Actions {
       const isDone = await ask({
         title: `${state === "draining" ? "Drain" : "Disable"} ${endpoint.name}?`,
         body: [lastResort(alone)],
-        confirm: state === "draining" ? "Drain it all the same" : "Disable it all the same",
+        confirm: state === "draining" ? "Drain anyway" : "Disable anyway",
         danger: true, submit: change,
       });
       if (!isDone) return;
@@ -119,7 +122,7 @@ export class Actions {
       try {
         await change();
       } catch (error) {
-        toast(`${endpoint.name} is as it was. ${error.message}`, { isError: true });
+        toast(`${endpoint.name} was not changed. ${error.message}`, { isError: true });
         return;
       }
     }
@@ -133,47 +136,47 @@ export class Actions {
     const labels = labelsField(endpoint.labels);
     const isDone = await ask({
       title: `Labels of ${endpoint.name}`, fields: [labels], confirm: "Save labels",
-      // With the etag, two people who edit at the same time do not undo each other.
+      // The etag prevents two people who edit at the same time from overwriting each other.
       submit: () => api.update(id, { labels: parseLabels(labels.control.value), etag: endpoint.etag }),
     });
-    if (isDone) toast(`The labels of ${endpoint.name} are saved.`);
+    if (isDone) toast(`Saved the labels of ${endpoint.name}.`);
   }
 
   async remove(id) {
     const endpoint = this.#fleet.endpoints.get(id);
     if (!endpoint) return;
     const alone = this.#fleet.lastResortFor(endpoint);
-    const body = [h("p", {}, "The hub forgets ", h("code", { text: id }), ", its labels and its key. The server itself is not touched.")];
+    const body = [h("p", {}, "The hub removes ", h("code", { text: id }), ", its labels and its API key. The server itself is not affected.")];
     if (endpoint.source === "auto") {
-      body.push(h("p", { text: "Its sidecar registers it again when it next connects. To keep it out, disable it instead." }));
+      body.push(h("p", { text: "Its sidecar registers it again with its next report. To keep it out of use, disable it instead." }));
     }
     if (endpoint.source === "config") {
-      body.push(h("p", { text: "The configuration file lists it, so it comes back when the file is next read." }));
+      body.push(h("p", { text: "The configuration file lists it, so the hub registers it again when it next reads the file." }));
     }
     if (alone.length) body.push(lastResort(alone));
     const isDone = await ask({
       title: `Remove ${endpoint.name}?`, body, confirm: "Remove", danger: true, submit: () => api.remove(id),
     });
-    if (isDone) toast(`${endpoint.name} is removed.`);
+    if (isDone) toast(`${endpoint.name} was removed.`);
     return isDone;
   }
 
   async add() {
     const input = (properties) => h("input", { autocomplete: "off", spellcheck: false, ...properties });
-    const host = field("host", "Host", input({ placeholder: "gpu-1.lan", autocapitalize: "off" }), "A name or an address. HOST:PORT and a URL are taken apart.");
+    const host = field("host", "Host", input({ placeholder: "gpu-1.lan", autocapitalize: "off" }), "A host name or an IP address. You can also paste HOST:PORT or a URL.");
     const port = field("port", "Port", input({ inputMode: "numeric", placeholder: "11434" }));
     const name = field("name", "Name", input({ placeholder: "host:port" }));
     const backend = field("backend", "Backend", h("select", {},
       h("option", { value: "", text: "detect" }), ...BACKENDS.map((each) => h("option", { value: each, text: backendName(each) }))));
     const scheme = field("scheme", "Scheme", h("select", {}, h("option", { text: "http" }), h("option", { text: "https" })));
-    const path = field("base_path", "Base path", input({ placeholder: "/ollama" }), "Where the server does not answer at the root.");
-    const key = field("api_key", "API key", input({ type: "password", autocomplete: "new-password" }), "The server’s own key, where it asks for one. It is never shown again.");
+    const path = field("base_path", "Base path", input({ placeholder: "/ollama" }), "Only if the server does not answer at the root.");
+    const key = field("api_key", "API key", input({ type: "password", autocomplete: "new-password" }), "The server’s own key, if it requires one. It is never shown again.");
     const agent = field("agent_id", "Agent", input({ placeholder: "node-1" }), "The sidecar that reports for its host.");
     const labels = labelsField({});
     const all = [host, port, name, backend, scheme, path, key, agent, labels];
     const apart = () => {
       takeApart(host, port, scheme, path);
-      // What has been filled in is to be seen.
+      // Fields that have been filled in must be visible.
       if (scheme.control.value !== "http" || path.control.value) more.open = true;
     };
     host.control.addEventListener("change", apart);
@@ -182,7 +185,7 @@ export class Actions {
       apart();
       const body = { host: host.control.value.trim() };
       const text = port.control.value.trim();
-      // What is no number is sent as it is: the hub says what is wrong with it.
+      // Send other text unchanged: the hub explains the error.
       if (text) body.port = /^\d{1,9}$/.test(text) ? Number(text) : text;
       for (const each of [name, backend, scheme, path, key, agent]) {
         const value = each.control.value.trim();
@@ -200,7 +203,7 @@ export class Actions {
       fields: all, isLaidOut: true,
       submit: async () => { added = await api.register(values()); },
     });
-    if (isDone) toast(`${added.name} is registered. Its first check is under way.`);
+    if (isDone) toast(`${added.name} is registered. Its first check is in progress.`);
   }
 
   #name(id) {
@@ -210,7 +213,7 @@ export class Actions {
 
 function takeApart(host, port, scheme, path) {
   const text = host.control.value.trim();
-  // More colons than one, without brackets, are an IPv6 address.
+  // Several colons without brackets are an IPv6 address.
   const pair = /^(\[[^\]]+\]|[^:/[\]\s]+):(\d{1,9})(\/\S*)?$/.exec(text);
   if (pair) {
     [, host.control.value, port.control.value] = pair;
@@ -224,11 +227,11 @@ function takeApart(host, port, scheme, path) {
   } catch {
     return;
   }
-  // What an endpoint cannot have shall not be dropped in silence: the hub refuses the whole.
+  // Do not silently drop parts that an endpoint cannot have: the hub rejects the whole text.
   if (url.username || url.password || url.search || url.hash) return;
   host.control.value = url.hostname;
   scheme.control.value = url.protocol.slice(0, -1);
-  // As everywhere in the hub: a URL without a port means the scheme's own.
+  // As everywhere in the hub, a URL without a port means the scheme's default port.
   port.control.value = url.port || (url.protocol === "https:" ? "443" : "80");
   path.control.value = url.pathname.replace(/\/+$/, "");
 }
@@ -242,7 +245,7 @@ function lastResort(models) {
 function labelsField(labels) {
   const lines = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
   const control = h("textarea", { rows: Math.min(8, Math.max(3, lines.length + 1)), spellcheck: false, value: lines.join("\n") });
-  return field("labels", "Labels", control, "One a line: key=value, such as zone=a.");
+  return field("labels", "Labels", control, "One per line: key=value, such as zone=a.");
 }
 
 function parseLabels(text) {

@@ -1,9 +1,9 @@
-// Calls to the hub. The cookie alone is no proof of who made a call, hence the header.
+// Calls to the hub. The cookie alone does not prove that this page made a call, so each call has a header.
 
 const HEADERS = { "X-LLM-Hub": "dashboard" };
 const DEADLINE_MS = 20_000;
 
-/** An answer that is an error; `status` is 0 where there was no answer at all. */
+/** An error response; `status` is 0 if there was no response. */
 export class ApiError extends Error {
   constructor(status, body, message) {
     super(message);
@@ -25,7 +25,7 @@ async function call(method, path, body) {
     response = await fetch(path, options);
     answer = await response.json();
   } catch {
-    if (!response) throw new ApiError(0, null, "The hub does not answer. Nothing is known to have changed.");
+    if (!response) throw new ApiError(0, null, "The hub did not answer. It is not known whether anything changed.");
   }
   if (response.ok) return answer;
   throw new ApiError(response.status, answer, explain(response.status, answer));
@@ -34,10 +34,10 @@ async function call(method, path, body) {
 function explain(status, answer) {
   const first = answer?.errors?.[0];
   if (first) return `${first.field}: ${first.detail}`;
-  if (status === 401) return "You are signed out: the session is over or its token was revoked.";
-  if (status === 403) return "Your token may look but not change. Sign in with an admin token.";
-  if (status === 404) return "It is no longer there.";
-  if (status === 409) return "Somebody else changed it meanwhile. Look again and retry.";
+  if (status === 401) return "You are signed out: the session has expired or its token was revoked.";
+  if (status === 403) return "Your token is read-only. Sign in with an admin token.";
+  if (status === 404) return "The endpoint no longer exists.";
+  if (status === 409) return "The endpoint was changed in the meantime. Check the new values and try again.";
   if (status === 429) return `Too many calls. Try again in ${Math.ceil((answer?.retry_after_ms ?? 1000) / 1000)} s.`;
   return answer?.detail ?? `The hub answered with an error (${status}).`;
 }

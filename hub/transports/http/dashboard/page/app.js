@@ -1,4 +1,4 @@
-// The page: starts here, and joins the parts.
+// The entry point of the page: creates the parts and connects them.
 
 import { Actions, READ_ONLY } from "./actions.js";
 import { api } from "./api.js";
@@ -12,7 +12,7 @@ import { Table } from "./table.js";
 import { startTheme } from "./theme-switch.js";
 
 const BUILD = document.querySelector("meta[name=build]").content;
-// Longer than this without a connection, and the page says so.
+// The page reports a lost connection after this time.
 const PATIENCE_MS = 1500;
 
 const fleet = new Fleet();
@@ -67,7 +67,7 @@ function signOut(wasSignedIn) {
   downSince = null;
   show(byId("notice"), false);
   setText(byId("link"), "");
-  setText(byId("token-error"), wasSignedIn ? "You are signed out: the session is over or its token was revoked." : "");
+  setText(byId("token-error"), wasSignedIn ? "You are signed out: the session has expired or its token was revoked." : "");
   view("sign-in");
   byId("token").focus();
 }
@@ -88,8 +88,8 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
     enter();
   } catch (error) {
     const texts = {
-      401: "The hub does not know this token. It may be mistyped, revoked or expired.",
-      403: "This is a sidecar’s token: it may report for its host, and see nothing. Use a reader or an admin token.",
+      401: "The hub does not accept this token. It may be mistyped, revoked or expired.",
+      403: "This is a sidecar token. It can only report for its host. Use a reader or an admin token.",
     };
     setText(byId("token-error"), texts[error.status] ?? error.message);
     input.select();
@@ -103,7 +103,7 @@ async function askToSignOut() {
   try {
     await api.signOut();
   } catch (error) {
-    // The session may live on, so the page must not look as if it were over.
+    // The session may still be valid, so the page must not look signed out.
     notify(`You are still signed in: the hub did not end the session. ${error.message}`, "Try again", askToSignOut);
     return;
   }
@@ -112,7 +112,7 @@ async function askToSignOut() {
 
 byId("sign-out").addEventListener("click", askToSignOut);
 
-// What the stream says.
+// Events of the stream.
 
 function take(type, value) {
   if (type === "hello") {
@@ -121,7 +121,7 @@ function take(type, value) {
     fleet.setNow(value.now);
     drawRole();
     if (value.build !== BUILD) {
-      notify("The hub was updated. Load the page again to use its new version.", "Load again", () => location.reload());
+      notify("The hub was updated. Reload the page to use the new version.", "Reload", () => location.reload());
     }
   } else if (type === "state") {
     const began = performance.now();
@@ -161,9 +161,9 @@ function drawLink() {
   if (age < PATIENCE_MS) return;
   document.body.classList.add("is-stale");
   setText(byId("link"), "Reconnecting");
-  const old = hasState ? ` What you see is ${duration(age)} old.` : "";
+  const old = hasState ? ` The data shown is ${duration(age)} old.` : "";
   const wait = Math.max(0, retryAt - performance.now());
-  notify(`${downReason}${old} ${wait > 900 ? `Trying again in ${Math.ceil(wait / 1000)} s.` : "Trying again."}`, "Try now", () => live.hurry());
+  notify(`${downReason}${old} ${wait > 900 ? `Retrying in ${Math.ceil(wait / 1000)} s.` : "Retrying."}`, "Try now", () => live.hurry());
 }
 
 function notify(text, label, run) {
@@ -177,7 +177,7 @@ function notify(text, label, run) {
 
 function drawRole() {
   setText(byId("role"), actions.mayChange ? "admin" : "read only");
-  byId("role").title = actions.mayChange ? "You may change the fleet" : READ_ONLY;
+  byId("role").title = actions.mayChange ? "You can change the fleet" : READ_ONLY;
   byId("add").disabled = !actions.mayChange;
   byId("add").title = actions.mayChange ? "" : READ_ONLY;
 }
@@ -226,7 +226,7 @@ function drawBackends(backends) {
   filter.backend = select.value;
 }
 
-// Finding.
+// Search and filters.
 
 const controls = { text: byId("search"), health: byId("by-health"), backend: byId("by-backend"), sort: byId("sort") };
 
@@ -235,7 +235,7 @@ function readFilter() {
   const top = byId("tools").offsetTop;
   drawList();
   drawSummary();
-  // A shorter list must not leave the reader below its end.
+  // A shorter list must not leave the page scrolled past its end.
   if (scrollY > top) scrollTo(0, top - document.querySelector(".bar").offsetHeight);
 }
 
@@ -273,7 +273,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Time passes.
+// Timers.
 
 setInterval(() => {
   drawLink();

@@ -1,4 +1,4 @@
-// Everything about one endpoint, in a drawer that stays live while it is open.
+// All facts about one endpoint, in a drawer that updates while it is open.
 
 import { READ_ONLY } from "./actions.js";
 import { h } from "./dom.js";
@@ -47,7 +47,7 @@ export class Detail {
     if (this.#dialog.open) this.#dialog.close();
   }
 
-  /** Draws anew where the open endpoint is among these; closes where it is gone. */
+  /** Redraws if the open endpoint is among `ids` or `ids` is null; closes if the endpoint was removed. */
   touch(ids) {
     if (this.#id === null) return;
     if (!this.#fleet.endpoints.has(this.#id)) this.#dialog.close();
@@ -93,7 +93,7 @@ export class Detail {
 
   #models(endpoint, now) {
     const models = [...endpoint.models].sort((a, b) => (b.state === "loaded") - (a.state === "loaded"));
-    if (!models.length) return section("Models", h("p", { class: "muted", text: "None known. They are listed once a check has succeeded." }));
+    if (!models.length) return section("Models", h("p", { class: "muted", text: "No models known. They appear after the first successful check." }));
     const line = (model) => {
       const isLoaded = model.state === "loaded";
       const facts = [
@@ -112,11 +112,11 @@ export class Detail {
   #host(endpoint, now) {
     const agent = endpoint.agent_id;
     if (!agent) {
-      return section("Host", h("p", { class: "muted", text: "No sidecar reports for this host, so its CPU and memory are not known." }));
+      return section("Host", h("p", { class: "muted", text: "No sidecar reports for this host, so its CPU and memory usage are unknown." }));
     }
     const connectedAt = this.#fleet.sidecars.get(agent);
     const presence = connectedAt
-      ? `Sidecar ${agent} connected since ${timeOf(connectedAt, now)}.`
+      ? `Sidecar ${agent} has been connected since ${timeOf(connectedAt, now)}.`
       : `Sidecar ${agent} is not connected.`;
     const resources = this.#fleet.hostOf(endpoint);
     if (!resources) return section("Host", h("p", { class: "muted", text: `${presence} It has not reported in the last 90 s.` }));
@@ -125,7 +125,7 @@ export class Detail {
       drawMeter(meter, percent, text);
       return h("div", { class: "detail-meter" }, meter.element, h("span", { class: "muted", text }));
     };
-    const of = (used, total) => (used === null || total === null ? "not known" : `${bytes(used)} of ${bytes(total)}`);
+    const of = (used, total) => (used === null || total === null ? "unknown" : `${bytes(used)} of ${bytes(total)}`);
     return section("Host",
       h("p", { class: "muted", text: `${presence} Reported ${duration(now - resources.reported_at)} ago.` }),
       bar("CPU", resources.cpu_percent, ""),
@@ -150,7 +150,7 @@ export class Detail {
       ["Labels", labels.join(", ") || "none"],
       ["Queue", load && (load.running ?? load.waiting) !== null
         ? [`${load.running ?? "?"} running`, `${load.waiting ?? "?"} waiting`, load.slots ? `${load.slots} slots` : null].filter(Boolean).join(", ")
-        : "not told by this backend"],
+        : "not reported by this backend"],
       ["Registered", `${exactTime(endpoint.registered_at)}, ${sourceName(endpoint.source)}`],
       ["Next check", endpoint.next_check_at && endpoint.next_check_at > now ? `in ${duration(endpoint.next_check_at - now)}` : "due"],
     ];

@@ -1,4 +1,4 @@
-// Dialogs that ask: a form in a modal <dialog>, whose errors stand beside their fields.
+// Dialogs with forms: a form in a modal <dialog> that shows errors next to their fields.
 
 import { h, setAttribute, setText } from "./dom.js";
 
@@ -6,7 +6,7 @@ let serial = 0;
 
 /**
  * A field with its label, hint and error. `control` is an input, select or textarea;
- * `name` is the field of the request whose violations it shows.
+ * `name` is the request field whose violations it shows.
  */
 export function field(name, label, control, hint = "") {
   const id = `field-${(serial += 1)}`;
@@ -27,9 +27,9 @@ export function field(name, label, control, hint = "") {
 }
 
 /**
- * Opens a dialog with a form. `submit()` does the work; where it throws, the error is shown
- * and the dialog stays. With `isLaidOut`, the fields stand in the body already. Resolves to
- * whether it was done.
+ * Opens a dialog with a form. `submit()` does the work; if it throws, the dialog shows the
+ * error and stays open. With `isLaidOut`, the body already contains the fields. Resolves to
+ * true if `submit()` succeeded, and to false if the dialog was cancelled.
  */
 export function ask({ title, body = [], fields = [], isLaidOut = false, confirm, danger = false, submit }) {
   const general = h("p", { class: "field-error", role: "alert" });
@@ -66,7 +66,7 @@ export function ask({ title, body = [], fields = [], isLaidOut = false, confirm,
       resolve(isDone);
     });
     dialog.showModal();
-    // What cannot be undone is not the default.
+    // An action that cannot be undone is not the default.
     (danger ? cancel : fields[0]?.control ?? ok).focus();
   });
 }
@@ -93,7 +93,7 @@ function showErrors(error, fields, general) {
 const toasts = document.getElementById("toasts");
 const TOAST_MS = 7000;
 
-/** Says something for a few seconds; `action` is `{label, run}`. */
+/** Shows a message for a few seconds; `action` is `{label, run}`. */
 export function toast(text, { isError = false, action = null } = {}) {
   const element = h("div", { class: isError ? "toast is-error" : "toast" }, h("p", { text }));
   const remove = () => element.remove();
@@ -104,18 +104,18 @@ export function toast(text, { isError = false, action = null } = {}) {
     }));
   }
   element.append(h("button", { type: "button", class: "small", text: "Close", on: { click: remove } }));
-  // Three are enough: what nobody reads must not cover the page.
+  // At most three, so that messages do not cover the page.
   while (toasts.children.length >= 3) toasts.firstElementChild.remove();
   toasts.append(element);
   let timer = setTimeout(remove, TOAST_MS);
-  // Whoever reads or has the keyboard in it is not hurried.
+  // A message with the pointer or the focus in it stays.
   for (const event of ["mouseenter", "focusin"]) element.addEventListener(event, () => clearTimeout(timer));
   for (const event of ["mouseleave", "focusout"]) {
     element.addEventListener(event, () => { clearTimeout(timer); timer = setTimeout(remove, TOAST_MS); });
   }
 }
 
-/** A line to paste, with a button that copies it. */
+/** A line of text with a button that copies it. */
 export function pasteLine(text) {
   const button = h("button", { type: "button", class: "small", text: "Copy" });
   const code = h("code", { text });
@@ -124,7 +124,7 @@ export function pasteLine(text) {
       await navigator.clipboard.writeText(text);
       setText(button, "Copied");
     } catch {
-      // Without TLS there is no clipboard: select it, so that Ctrl-C copies.
+      // Without TLS the clipboard is not available: select the text for Ctrl-C.
       getSelection().selectAllChildren(code);
       setText(button, "Selected");
     }

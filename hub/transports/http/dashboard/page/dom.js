@@ -1,10 +1,10 @@
-// Makes and changes elements; text always goes in as text, never as markup.
+// Creates and changes elements. Text is always set as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * An element. `properties`: `class`, `text`, `on` (listeners by event), `data`
- * (dataset), DOM properties by their names, and attributes where there is a dash.
+ * (dataset), DOM properties by name, and attributes if the name contains a dash.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -30,19 +30,19 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** The element of that id, which the page must have. */
+/** The element with that id; throws an Error if the page has none. */
 export function byId(id) {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no #${id}`);
   return element;
 }
 
-/** Sets text where it differs: a write alone would cost a layout. */
+/** Sets the text if it differs: every write causes a layout. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets or, for null, removes an attribute where it differs. */
+/** Sets an attribute if it differs; null removes it. */
 export function setAttribute(element, name, value) {
   if (value === null) {
     if (element.hasAttribute(name)) element.removeAttribute(name);

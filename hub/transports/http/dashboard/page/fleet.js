@@ -1,4 +1,4 @@
-// The fleet as the stream tells it, and what follows from it: summary, search, order.
+// The fleet as the stream reports it, with its summary, search and order.
 
 import { backendName, stateOf, statesOf } from "./format.js";
 
@@ -16,17 +16,17 @@ export class Fleet {
   #haystacks = new Map();
   #offset = 0;
 
-  /** The hub's time, carried on by this machine's steady clock. */
+  /** The hub's time, advanced by this machine's monotonic clock. */
   now() {
     return performance.now() + this.#offset;
   }
 
-  /** Takes what the hub says its time is. */
+  /** Sets the hub's time. */
   setNow(now) {
     this.#offset = now - performance.now();
   }
 
-  /** Takes the whole state. */
+  /** Replaces the whole state. */
   replace(state) {
     this.setNow(state.now);
     this.endpoints.clear();
@@ -41,8 +41,8 @@ export class Fleet {
   }
 
   /**
-   * Takes an update. Returns the ids of the endpoints that look different now, and
-   * whether any of them came, went or may sort or filter differently.
+   * Applies an update. Returns the ids of the endpoints that may look different now, and
+   * whether any endpoint was added or removed, or may sort or filter differently.
    */
   update(update) {
     this.setNow(update.now);
@@ -108,11 +108,11 @@ export class Fleet {
       return;
     }
     list.push(transition);
-    // The one before the window still says what held when the window began.
+    // The last transition before the window gives the state at the window's start.
     while (list.length > 2 && list[1][0] < at - HISTORY_MS) list.shift();
   }
 
-  /** The endpoint's transitions; the hub may have forgotten how it came to be as it is. */
+  /** The endpoint's transitions; its current state alone if the hub has no history of it. */
   historyOf(endpoint) {
     const since = this.since.get(endpoint.id);
     return this.history.get(endpoint.id) ?? (since ? [[since, endpoint.id, endpoint.status, endpoint.admin_state, ""]] : []);

@@ -1,11 +1,11 @@
-// Figures in words. Times are epoch milliseconds by the hub's clock.
+// Formats values as text. Times are epoch milliseconds by the hub's clock.
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-// A day of 24 hours: in a dense row, "14:05" says what "02:05 PM" does.
+// The 24-hour clock: "14:05" is shorter than "02:05 PM" in a dense row.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const dated = new Intl.DateTimeFormat(undefined, {
@@ -20,27 +20,27 @@ export function duration(ms) {
   return `${Math.floor(ms / DAY)} d`;
 }
 
-/** The time of day, with the date where it is another day's. */
+/** The time of day, with the date if it is not today. */
 export function timeOf(ms, now) {
   const at = new Date(ms);
   return at.toDateString() === new Date(now).toDateString() ? clock.format(at) : dated.format(at);
 }
 
-/** The whole date and time. */
+/** The full date and time. */
 export function exactTime(ms) {
   return exact.format(new Date(ms));
 }
 
-/** What a loaded model's expiry means. */
+/** How long a loaded model stays in memory, in words. */
 export function warmth(expiresAt, now) {
   if (expiresAt === null || expiresAt === undefined) return "loaded";
   if (expiresAt <= now) return "about to unload";
-  // "Never" is told as a time centuries away.
+  // A backend reports "never" as a time centuries away.
   if (expiresAt - now > 365 * DAY) return "kept warm";
   return `warm until ${timeOf(expiresAt, now)}`;
 }
 
-/** Bytes in binary units, with as many digits as matter. */
+/** Bytes in binary units, with two significant digits or the full integer. */
 export function bytes(count) {
   if (count < 1024) return `${count} B`;
   const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -66,22 +66,23 @@ export function count(number, one, many = `${one}s`) {
 
 const BACKENDS = {
   ollama: "Ollama", vllm: "vLLM", llama_cpp: "llama.cpp", lm_studio: "LM Studio", sglang: "SGLang",
-  openai: "OpenAI-compatible",
+  openai: "OpenAI-compatible", llama_swap: "llama-swap", litellm: "LiteLLM", lemonade: "Lemonade", lmdeploy: "LMDeploy",
+  docker_model_runner: "Docker Model Runner", tei: "Text Embeddings Inference",
 };
 
-/** A backend's name as its makers write it. */
+/** A backend's name as its project writes it. */
 export function backendName(backend) {
-  return BACKENDS[backend] ?? "Not known yet";
+  return BACKENDS[backend] ?? "Unknown";
 }
 
-const SOURCES = { manual: "registered by hand", auto: "announced by its sidecar", config: "from the configuration file" };
+const SOURCES = { manual: "registered by an admin", auto: "registered by its sidecar", config: "from the configuration file" };
 
-/** How an endpoint came into the registry. */
+/** How an endpoint was registered, in words. */
 export function sourceName(source) {
   return SOURCES[source] ?? "unknown";
 }
 
-/** The word for an endpoint's state; what an admin wants of it goes before its health. */
+/** The word for an endpoint's state; draining and disabled take precedence over health. */
 export function stateOf(endpoint) {
   if (endpoint.admin_state === "draining" || endpoint.admin_state === "disabled") return endpoint.admin_state;
   return healthOf(endpoint);
@@ -92,13 +93,13 @@ export function healthOf(endpoint) {
   return endpoint.status === "healthy" || endpoint.status === "unhealthy" ? endpoint.status : "unknown";
 }
 
-/** All by which it is counted and found: a draining one has a health, a disabled one has none. */
+/** The states under which an endpoint is counted and found: a draining one also has a health, a disabled one does not. */
 export function statesOf(endpoint) {
   const state = stateOf(endpoint);
   return state === "draining" ? [healthOf(endpoint), state] : [state];
 }
 
-/** A word with a capital. */
+/** A word with a capital first letter. */
 export function capital(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }

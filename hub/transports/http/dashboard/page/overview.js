@@ -1,4 +1,4 @@
-// The top of the page: the fleet in figures, the models, and what to do when there is nothing.
+// The top of the page: the fleet's figures, its models, and instructions for an empty fleet.
 
 import { pasteLine } from "./dialogs.js";
 import { byId, h, setAttribute, setText, show } from "./dom.js";
@@ -15,7 +15,7 @@ export class Overview {
   #models = [];
   #modelKey = "";
 
-  /** `pick(kind, value)` is called for a figure ("health") or a model ("model") that is chosen. */
+  /** `pick(kind, value)` is called when a figure ("health") or a model ("model") is clicked. */
   constructor(pick) {
     this.pick = pick;
     this.#more.addEventListener("click", () => {
@@ -32,13 +32,13 @@ export class Overview {
     this.#figure("healthy", "healthy", states.healthy.toLocaleString(),
       `on ${count(summary.healthyHosts, "host")}`, "healthy", filter);
     this.#figure("unhealthy", "unhealthy", states.unhealthy.toLocaleString(),
-      states.unknown ? `${states.unknown.toLocaleString()} not known yet` : "all others known", "unhealthy", filter);
+      states.unknown ? `${states.unknown.toLocaleString()} unknown` : "none unknown", "unhealthy", filter);
     this.#figure("draining", "draining", states.draining.toLocaleString(),
       states.disabled ? `${states.disabled.toLocaleString()} disabled` : "none disabled", "draining", filter);
     this.#figure("sidecars", summary.sidecars === 1 ? "sidecar" : "sidecars", summary.sidecars.toLocaleString(), "connected", null, filter);
     const free = summary.vramTotal - summary.vramUsed;
     this.#figure("vram", "VRAM free", summary.vramTotal ? bytes(free) : "–",
-      summary.vramTotal ? `of ${bytes(summary.vramTotal)}` : "no host reports any", null, filter);
+      summary.vramTotal ? `of ${bytes(summary.vramTotal)}` : "no host reports VRAM", null, filter);
     this.#models = summary.models;
     this.#drawModels();
   }
@@ -81,37 +81,37 @@ export class Overview {
   }
 }
 
-/** What to do with an empty fleet. `hub` is the stream's hello. */
+/** How to register the first endpoint. `hub` is the stream's hello event. */
 export function emptyFleet(hub, mayChange, add) {
   const grpc = reachable(hub.grpc_address);
   const ws = reachable(hub.ws_address);
   const here = location.href.replace(/[?#].*$/, "");
   return [
     h("h2", { text: "No endpoints yet" }),
-    h("p", { class: "muted", text: "An endpoint is one address on which an inference server answers. Any of these brings in the first:" }),
+    h("p", { class: "muted", text: "An endpoint is an address on which an inference server answers. There are several ways to register the first one:" }),
     h("ol", {},
-      h("li", {}, h("p", { text: "Register one here." }),
+      h("li", {}, h("p", { text: "Register an endpoint here." }),
         h("button", { type: "button", class: "primary", text: "Add endpoint", disabled: !mayChange, on: { click: add } }),
-        mayChange ? null : h("p", { class: "muted", text: "Your token may look but not change; sign in with an admin token." })),
-      h("li", {}, h("p", { text: "Or from a shell on the hub’s machine:" }), pasteLine(`llm-hub --hub ${grpc} register gpu-1.lan`)),
-      h("li", {}, h("p", { text: "Or over HTTP:" }),
+        mayChange ? null : h("p", { class: "muted", text: "Your token is read-only. Sign in with an admin token." })),
+      h("li", {}, h("p", { text: "Register it from a shell on the hub’s machine:" }), pasteLine(`llm-hub --hub ${grpc} register gpu-1.lan`)),
+      h("li", {}, h("p", { text: "Register it over HTTP:" }),
         pasteLine(`curl -H "Authorization: Bearer $LLM_HUB_TOKEN" -d '{"host": "gpu-1.lan"}' -H 'Content-Type: application/json' ${here}api/admin/llm-registry`)),
-      h("li", {}, h("p", { text: "Or let a sidecar announce its own host. It needs a token that is bound to it:" }),
+      h("li", {}, h("p", { text: "Let a sidecar register its own host. It needs a token that is bound to its agent:" }),
         pasteLine(`llm-hub --hub ${grpc} token create --role sidecar --agent node-1`),
         h("p", { class: "muted" }, "It then connects to ", h("code", { text: `ws://${ws}/ws` }), "."))),
   ];
 }
 
-/** What to do where nothing matches. */
+/** The message when no endpoint matches. */
 export function nothingFound(clear) {
   return [
     h("h2", { text: "No endpoint matches" }),
-    h("p", { class: "muted", text: "Every word must occur in a name, address, model, label, backend, agent or error." }),
+    h("p", { class: "muted", text: "Each search word must occur in the endpoint’s name, address, model, label, backend, version, agent or error." }),
     h("button", { type: "button", text: "Clear search and filters", on: { click: clear } }),
   ];
 }
 
 function reachable(address) {
-  // A hub that listens on every address is reached at the one this page came from.
+  // A hub that listens on every address is reachable at this page's address.
   return (address ?? "").replace(/^(0\.0\.0\.0|\[::\])(?=:)/, location.hostname);
 }

@@ -1,14 +1,14 @@
-// One endpoint's row: made once, then only changed where the endpoint did.
+// The row of one endpoint: created once, then updated only where the endpoint changed.
 
 import { h, setAttribute, setText, show, svg } from "./dom.js";
 import { backendName, bytes, capital, count, duration, exactTime, healthOf, latency, stateOf, warmth } from "./format.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
 const MODEL_LINES = 2;
-// A title is no place for hundreds of names; the details have them all.
+// A tooltip has no room for hundreds of names. The details list them all.
 const NAMED_IN_TITLE = 20;
 
-/** The sign of a state: told apart by shape as well as by colour. */
+/** The sign of a state: states differ in shape as well as in colour. */
 export function makeSign() {
   return svg("svg", { class: "sign", viewBox: "0 0 12 12", "aria-hidden": "true" });
 }
@@ -26,7 +26,7 @@ export function drawSign(sign, state) {
   sign.replaceChildren(shapes[state]());
 }
 
-/** One bar with its figure. */
+/** A bar with its value. */
 export function makeMeter(label) {
   const value = h("span", { class: "meter-value" });
   const fill = h("span", { class: "meter-fill" });
@@ -46,12 +46,12 @@ export function drawMeter(meter, percent, title) {
   if (meter.element.title !== title) meter.element.title = title;
 }
 
-/** The share in percent, or null where either is unknown. */
+/** The share in percent, or null if either value is unknown. */
 export function share(used, total) {
   return used === null || used === undefined || !total ? null : (used / total) * 100;
 }
 
-/** The mean load of the GPUs that tell theirs, or null. */
+/** The mean load in percent of the GPUs that report it, or null. */
 export function gpuLoad(resources) {
   const known = (resources?.gpus ?? []).map((gpu) => gpu.utilization_percent).filter((value) => value !== null);
   return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
@@ -112,7 +112,7 @@ export class Row {
     drawStrip(this.strip, fleet.historyOf(endpoint), fleet.now());
   }
 
-  /** Shows what changes by itself: ages. */
+  /** Updates what changes with time: ages. */
   tick(fleet) {
     const { endpoint } = this;
     const now = fleet.now();
@@ -149,7 +149,7 @@ export class Row {
         when ? h("span", { class: "model-warmth", text: when }) : null,
         modelState === "loaded" && when !== "loaded" ? h("span", { class: "unseen", text: ", loaded" }) : null)),
       ...(rest.length ? [h("li", { class: "model-rest", text: `and ${rest.join(", ")}`, title: hidden })] : []),
-      ...(endpoint.models.length ? [] : [h("li", { class: "model-rest", text: "no models known" })]));
+      ...(endpoint.models.length ? [] : [h("li", { class: "model-rest", text: "no known models" })]));
   }
 
   #drawHost(endpoint, fleet) {
@@ -160,7 +160,7 @@ export class Row {
       drawMeter(this.cpu, resources.cpu_percent, "CPU in use");
       drawMeter(this.ram, share(resources.ram_used_bytes, resources.ram_total_bytes), amount("RAM", resources.ram_used_bytes, resources.ram_total_bytes));
       drawMeter(this.vram, share(resources.vram_used_bytes, resources.vram_total_bytes), amount("VRAM", resources.vram_used_bytes, resources.vram_total_bytes));
-      drawMeter(this.gpu, gpu, gpu === null ? "GPU load not known" : `Mean load of ${count(resources.gpus.length, "GPU")}`);
+      drawMeter(this.gpu, gpu, gpu === null ? "GPU load unknown" : `Mean load of ${count(resources.gpus.length, "GPU")}`);
     }
     const agent = endpoint.agent_id;
     const isConnected = Boolean(agent) && fleet.sidecars.has(agent);
@@ -179,11 +179,11 @@ export class Row {
     setText(this.queue, parts.length ? parts.join("\n") : "–");
     this.queue.classList.toggle("is-unknown", !parts.length);
     this.queue.classList.toggle("is-waiting", (waiting ?? 0) > 0);
-    this.queue.title = parts.length ? "" : "This backend does not tell its queue";
+    this.queue.title = parts.length ? "" : "This backend does not report its queue";
   }
 }
 
 function amount(what, used, total) {
-  if (used === null || total === null || used === undefined) return `${what} not known`;
+  if (used === null || total === null || used === undefined) return `${what} unknown`;
   return `${what}: ${bytes(used)} of ${bytes(total)} in use`;
 }

@@ -1,14 +1,14 @@
-// The live connection: server-sent events over fetch, which unlike EventSource can send a
-// header and tells a refused call from a lost one.
+// The live connection: server-sent events over fetch. Unlike EventSource, fetch can send a
+// header and distinguishes a refused call from a lost connection.
 
 import { api } from "./api.js";
 
-// The hub says something at least every 15 s.
+// The hub sends an event at least every 15 s.
 const SILENCE_MS = 40_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 
-/** Splits a stream of text into events; costs the same however an event is cut up. */
+/** Splits a stream of text into events. The cost does not depend on how the text is chunked. */
 export class EventParser {
   #pieces = [];
   #event = { id: "", type: "message", data: "" };
@@ -45,7 +45,7 @@ export class EventParser {
 }
 
 /**
- * Keeps a connection up. `handlers`: `event(type, value)`, `up()`, `down(why, retryAt)`,
+ * Keeps a connection open. `handlers`: `event(type, value)`, `up()`, `down(why, retryAt)`,
  * `signedOut()`. `retryAt` is in performance.now() time.
  */
 export class LiveConnection {
@@ -77,7 +77,7 @@ export class LiveConnection {
     this.#abort = null;
   }
 
-  /** Tries again at once, where it waits for its next try. */
+  /** Reconnects immediately if it is waiting to reconnect. */
   hurry() {
     if (this.#isRunning && !this.#abort) {
       clearTimeout(this.#retry);
@@ -102,12 +102,12 @@ export class LiveConnection {
         await this.#read(response);
       } else why = await refusal(response);
     } catch {
-      // Lost, silent for too long or stopped: all end the same way.
+      // A lost, silent or stopped connection is handled the same way below.
     }
     clearTimeout(this.#watchdog);
     if (this.#abort !== abort || !this.#isRunning) return;
     this.#abort = null;
-    // Full jitter: dashboards that lost the same hub do not come back all at once.
+    // Full jitter: dashboards that lost the same hub do not all reconnect at the same time.
     const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures);
     this.#failures += 1;
     const delay = 100 + Math.random() * longest;
@@ -153,7 +153,7 @@ async function refusal(response) {
     const { detail } = await response.json();
     if (detail) return `The hub refused: ${detail}.`;
   } catch {
-    // Not the hub's own answer: a proxy's, say.
+    // The response is not the hub's own; it may come from a proxy.
   }
   return `The hub answered with an error (${response.status}).`;
 }

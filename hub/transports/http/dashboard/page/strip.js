@@ -7,8 +7,8 @@ const WINDOW_MS = 3_600_000;
 const WIDTH = 240;
 const HEIGHT = 12;
 
-/** The stretches of one state each within the window: `{from, to, status, admin, reason}`. */
-export function stretches(transitions, now) {
+/** The periods of constant state within the window: `{from, to, status, admin, reason}`. */
+export function periods(transitions, now) {
   const begin = now - WINDOW_MS;
   const list = [];
   transitions.forEach(([at, , status, admin, reason], i) => {
@@ -25,23 +25,23 @@ export function makeStrip() {
   });
 }
 
-/** Draws the strip anew. */
+/** Draws the strip if it has changed. */
 export function drawStrip(strip, transitions, now) {
-  const list = stretches(transitions, now);
+  const list = periods(transitions, now);
   const key = list.map(({ from, status, admin }) => `${x(from, now)}${status}${admin}`).join();
   if (strip.dataset.key === key) return;
   strip.dataset.key = key;
   setAttribute(strip, "aria-label", describe(list, now));
   strip.replaceChildren(
     svg("rect", { class: "strip-empty", x: 0, y: 0, width: WIDTH, height: HEIGHT }),
-    ...list.map((stretch, i) => {
-      const isHeld = stretch.admin === "draining" || stretch.admin === "disabled";
-      const left = x(stretch.from, now);
-      // A short outage must be seen: no stretch is narrower than two units.
-      const width = Math.max(2, x(stretch.to, now) - left);
+    ...list.map((period, i) => {
+      const isHeld = period.admin === "draining" || period.admin === "disabled";
+      const left = x(period.from, now);
+      // A short outage must be visible: no period is narrower than two units.
+      const width = Math.max(2, x(period.to, now) - left);
       const isLast = i === list.length - 1;
       return svg("rect", {
-        class: `strip-${stretch.status ?? "unknown"}`, x: Math.min(left, WIDTH - 2), width: isLast ? WIDTH - left : width,
+        class: `strip-${period.status ?? "unknown"}`, x: Math.min(left, WIDTH - 2), width: isLast ? WIDTH - left : width,
         y: isHeld ? HEIGHT / 2 : 0, height: isHeld ? HEIGHT / 2 : HEIGHT,
       });
     }),
@@ -53,7 +53,7 @@ function x(at, now) {
 }
 
 function describe(list, now) {
-  if (!list.length) return "Last hour: nothing known";
+  if (!list.length) return "Last hour: no data";
   const totals = new Map();
   for (const { from, to, status } of list) totals.set(status, (totals.get(status) ?? 0) + to - from);
   const parts = [...totals].map(([status, ms]) => `${status} ${duration(ms)}`);

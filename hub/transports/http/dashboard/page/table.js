@@ -1,4 +1,4 @@
-// The rows: only those in view exist, so two thousand cost what thirty do.
+// The rows: only those in view exist, so two thousand cost no more than thirty.
 
 import { byId, setAttribute } from "./dom.js";
 import { Row } from "./row.js";
@@ -41,29 +41,29 @@ export class Table {
     this.relayout();
   }
 
-  /** Draws again those of these endpoints that are in view. */
+  /** Redraws the rows of these endpoints that are in view. */
   touch(ids) {
     for (const [id, row] of this.#shown) if (ids.has(id)) this.#draw(row, id);
   }
 
-  /** Draws ages again. */
+  /** Updates the ages in all rows in view. */
   tick() {
     for (const row of this.#shown.values()) row.tick(this.#fleet);
   }
 
-  /** Draws all rows in view again. */
+  /** Redraws all rows in view. */
   redraw() {
     for (const [id, row] of this.#shown) this.#draw(row, id);
   }
 
-  /** Measures and places everything anew. */
+  /** Measures the row height again and places all rows. */
   relayout() {
     this.#height = parseFloat(getComputedStyle(this.#rows).getPropertyValue("--row-height"));
     this.#rows.style.height = `${this.#height * this.#list.length}px`;
     this.#render();
   }
 
-  /** Gives the keyboard to the active row. */
+  /** Focuses a row; by default the active one. */
   focus(id = this.#active) {
     if (!id) return;
     this.#activate(id);
@@ -82,7 +82,7 @@ export class Table {
     const last = Math.min(this.#list.length, Math.ceil((top + innerHeight) / this.#height) + MARGIN_ROWS);
     const wanted = new Map();
     for (let i = first; i < last; i += 1) wanted.set(this.#list[i].id, i);
-    // The row with the keyboard stays, wherever it is, or the focus would be lost.
+    // The focused row stays even out of view; otherwise the focus would be lost.
     const focused = this.#idAt(document.activeElement);
     if (focused && !wanted.has(focused)) {
       const index = this.#list.findIndex((endpoint) => endpoint.id === focused);

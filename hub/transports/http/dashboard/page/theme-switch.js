@@ -19,7 +19,7 @@ export function startTheme(button) {
       if (next === "system") localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, next);
     } catch {
-      // Storage may be forbidden; the choice then lasts as long as the page.
+      // Storage may be blocked. The choice then lasts until the page is closed.
     }
     draw();
   });

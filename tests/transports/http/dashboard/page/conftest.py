@@ -10,7 +10,7 @@ from tools.fleetsim import Fleet
 
 @pytest.fixture
 async def hub(tmp_path) -> AsyncIterator[RunningHub]:
-    # Checks every second, so that what a server does is soon seen.
+    # Probes every second, so that changes of a server are visible soon.
     async with running_hub(tmp_path / "data", probes={"interval_s": 1}) as running:
         yield running
 
@@ -24,14 +24,14 @@ async def fleet() -> AsyncIterator[Fleet]:
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("no chromium on PATH: the dashboard was not looked at")
+        pytest.skip("no chromium on PATH: the dashboard was not tested")
     async with chromium() as running:
         yield running
 
 
 @pytest.fixture
 async def signed_in(browser, hub) -> AsyncIterator[Screen]:
-    """The dashboard as an admin sees it."""
+    """The dashboard, signed in as an admin."""
     async with screen(browser, hub) as shown:
         await shown.sign_in()
         yield shown

@@ -63,7 +63,7 @@ async def test_add_by_url(signed_in, hub):
         ("http://gpu-1.test", "gpu-1.test:80"),
     ],
 )
-async def test_add_by_whatever_says_where(signed_in, hub, given, id_):
+async def test_add_by_address(signed_in, hub, given, id_):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
     await page.get_by_label("Host").fill(given)
@@ -73,7 +73,7 @@ async def test_add_by_whatever_says_where(signed_in, hub, given, id_):
     assert [each["id"] for each in shown] == [id_]
 
 
-async def test_what_is_pasted_is_taken_apart_before_the_eyes(signed_in):
+async def test_pasted_url_fills_the_fields(signed_in):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
     host = page.get_by_label("Host")
@@ -105,7 +105,7 @@ async def test_what_is_pasted_is_taken_apart_before_the_eyes(signed_in):
         ({"Host": "h", "Port": "x"}, "Port", "expected integer"),
     ],
 )
-async def test_what_is_wrong_stands_beside_its_field(signed_in, hub, fields, wrong, text):
+async def test_errors_are_shown_next_to_their_field(signed_in, hub, fields, wrong, text):
     signed_in.tolerated.append("422 (Unprocessable")
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
@@ -116,8 +116,8 @@ async def test_what_is_wrong_stands_beside_its_field(signed_in, hub, fields, wro
     field = dialog.get_by_label(wrong)
     await expect(field).to_be_focused()
     await expect(field).to_have_attribute("aria-invalid", "true")
-    told = dialog.locator(".field:has([aria-invalid])").get_by_role("alert")
-    await expect(told).to_contain_text(text)
+    error = dialog.locator(".field:has([aria-invalid])").get_by_role("alert")
+    await expect(error).to_contain_text(text)
     assert (await hub.http("GET", REGISTRY)).json == {"endpoints": []}
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
@@ -142,7 +142,7 @@ async def test_edit_labels(signed_in, hub, atlas):
     await hub.http("PATCH", f"{REGISTRY}/{atlas.id}", body={"labels": {"zone": "mine"}})
     await labels.fill("zone=yours")
     await save.click()
-    await expect(page.get_by_text("Somebody else changed it meanwhile")).to_be_visible()
+    await expect(page.get_by_text("The endpoint was changed in the meantime")).to_be_visible()
     assert (await registered(hub, atlas.id))["labels"] == {"zone": "mine"}
 
 
@@ -158,7 +158,7 @@ async def test_drain_and_undo(signed_in, hub, atlas, fleet):
     assert (await registered(hub, atlas.id))["admin_state"] == "enabled"
 
 
-async def test_draining_the_last_that_has_a_model_asks_first(signed_in, hub, atlas):
+async def test_draining_the_last_endpoint_of_a_model_asks_first(signed_in, hub, atlas):
     await expect(signed_in.row("atlas")).to_contain_text("llama3.1:8b")
     await signed_in.menu("atlas", "Drain")
     dialog = signed_in.page.get_by_role("alertdialog", name="Drain atlas?")
@@ -168,7 +168,7 @@ async def test_draining_the_last_that_has_a_model_asks_first(signed_in, hub, atl
     await expect(dialog).to_have_count(0)
     assert (await registered(hub, atlas.id))["admin_state"] == "enabled"
     await signed_in.menu("atlas", "Drain")
-    await dialog.get_by_role("button", name="Drain it all the same").click()
+    await dialog.get_by_role("button", name="Drain anyway").click()
     await expect(signed_in.row("atlas")).to_contain_text("Draining")
 
 
@@ -195,7 +195,7 @@ async def test_remove_asks_first(signed_in, hub, atlas):
     assert (await hub.http("GET", f"{REGISTRY}/{atlas.id}")).status == 404
 
 
-async def test_a_name_is_text_whatever_is_in_it(signed_in, hub):
+async def test_markup_in_a_name_is_shown_as_text(signed_in, hub):
     name = "<img src=x onerror=alert(1)>"
     await hub.http("POST", REGISTRY, body={"host": "h", "name": name, "labels": {"a": "<b>"}})
     row = signed_in.row(name)

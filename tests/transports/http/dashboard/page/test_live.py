@@ -28,7 +28,7 @@ def in_minutes(minutes: int) -> str:
     return datetime.fromtimestamp(time.time() + 60 * minutes, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def test_what_happens_is_seen_without_a_reload(signed_in, hub, fleet):
+async def test_changes_appear_without_a_reload(signed_in, hub, fleet):
     page = signed_in.page
     await page.evaluate("window.here = 'still'")
     ollama = FakeOllama("llama3.1:8b", "phi4:14b", version="0.12.6")
@@ -67,7 +67,7 @@ async def test_what_happens_is_seen_without_a_reload(signed_in, hub, fleet):
     assert await page.evaluate("window.here") == "still"
 
 
-async def test_what_the_sidecar_reports(signed_in, hub, fleet):
+async def test_resources_that_a_sidecar_reports(signed_in, hub, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     gib = 2**30
     async with hub.sidecar("node-1", ollama_url=f"http://{server.id}") as socket:
@@ -92,7 +92,7 @@ async def test_what_the_sidecar_reports(signed_in, hub, fleet):
     await expect(signed_in.page.locator("[data-figure=sidecars]")).to_contain_text("0")
 
 
-async def test_the_details_of_an_endpoint_stay_live(signed_in, hub, fleet):
+async def test_the_details_of_an_endpoint_update_live(signed_in, hub, fleet):
     vllm = FakeVllm(models=["meta-llama/Llama-3.1-8B-Instruct"])
     server = await fleet.add(vllm)
     await register(hub, server, name="borealis")
@@ -109,7 +109,7 @@ async def test_the_details_of_an_endpoint_stay_live(signed_in, hub, fleet):
     await expect(signed_in.row("borealis")).to_be_focused()
 
 
-async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
+async def test_the_page_reconnects_after_a_hub_restart(browser, tmp_path):
     address = lasting_address()
     async with (
         running_hub(tmp_path, http={"address": address}) as hub,
@@ -124,10 +124,10 @@ async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
         await shown.sign_in()
         await expect(shown.row("before")).to_be_visible()
         await hub.hub.stop()
-        notice = shown.page.get_by_role("alert").filter(has_text="What you see is")
+        notice = shown.page.get_by_role("alert").filter(has_text="The data shown is")
         await expect(notice).to_be_visible()
         await expect(shown.page.locator("#link")).to_have_text("Reconnecting")
-        # What was known stays on the page, and says how old it is.
+        # The page keeps the last data and shows its age.
         await expect(shown.row("before")).to_be_visible()
         await shown.shot("reconnecting")
         async with running_hub(tmp_path, http={"address": address}) as again:
@@ -138,7 +138,7 @@ async def test_a_hub_that_restarts_is_found_again(browser, tmp_path):
             await expect(shown.row("before")).to_be_visible()
 
 
-async def test_a_disabled_endpoint_is_disabled_and_not_unknown(signed_in, hub, fleet):
+async def test_a_disabled_endpoint_does_not_count_as_unknown(signed_in, hub, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     body = {"host": server.host, "port": server.port, "name": "off"}
     assert (await hub.http("POST", REGISTRY, body=body)).status == 201
@@ -146,14 +146,14 @@ async def test_a_disabled_endpoint_is_disabled_and_not_unknown(signed_in, hub, f
     assert (await hub.http("PATCH", f"{REGISTRY}/{server.id}", body=change)).status == 200
     page = signed_in.page
     await expect(page.locator("[data-figure=draining]")).to_contain_text("1 disabled")
-    await expect(page.locator("[data-figure=unhealthy]")).to_contain_text("all others known")
+    await expect(page.locator("[data-figure=unhealthy]")).to_contain_text("none unknown")
     await page.locator("#by-health").select_option("unknown")
     await expect(signed_in.rows()).to_have_count(0)
     await page.locator("#by-health").select_option("disabled")
     await expect(signed_in.row("off")).to_be_visible()
 
 
-async def test_what_a_narrow_row_cuts_off_stands_in_its_title(browser, hub, fleet):
+async def test_a_narrow_row_has_full_texts_in_its_tooltips(browser, hub, fleet):
     names = ["hf.co/somebody/A-Model-With-A-Very-Long-Name-GGUF:Q4_K_M", "b:1b", "c:1b", "d:1b"]
     ollama = FakeOllama(*names)
     ollama.load(names[0])

@@ -13,7 +13,7 @@ REGISTRY = "/api/admin/llm-registry"
 ROWS = 2_000
 
 
-async def test_an_empty_fleet_says_what_to_do(signed_in, hub):
+async def test_an_empty_fleet_shows_how_to_register_an_endpoint(signed_in, hub):
     page = signed_in.page
     await expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()
     lines = await page.locator(".paste code").all_inner_texts()
@@ -26,7 +26,7 @@ async def test_an_empty_fleet_says_what_to_do(signed_in, hub):
     await expect(page.get_by_role("dialog", name="Add endpoint")).to_be_visible()
 
 
-async def test_everything_by_keyboard(signed_in, hub):
+async def test_keyboard_navigation(signed_in, hub):
     for name in ("a", "b", "c"):
         await hub.http("POST", REGISTRY, body={"host": name, "name": name})
     page, keyboard = signed_in.page, signed_in.page.keyboard
@@ -88,7 +88,7 @@ async def test_themes(browser, hub, scheme):
         await shown.sign_in()
         page, theme = shown.page, shown.page.get_by_role("button", name="Theme")
         colour = "getComputedStyle(document.body).backgroundColor"
-        of_system = await page.evaluate(colour)
+        system = await page.evaluate(colour)
         await theme.click()
         await expect(theme).to_have_text("Theme: light")
         light = await page.evaluate(colour)
@@ -96,13 +96,13 @@ async def test_themes(browser, hub, scheme):
         await expect(theme).to_have_text("Theme: dark")
         dark = await page.evaluate(colour)
         assert light != dark
-        assert of_system == (light if scheme == "light" else dark)
+        assert system == (light if scheme == "light" else dark)
         await page.reload()
         await expect(theme).to_have_text("Theme: dark")
         assert await page.evaluate(colour) == dark
 
 
-async def test_a_phone(browser, hub, fleet):
+async def test_phone_layout(browser, hub, fleet):
     model = "a-model-with-quite-a-long-name-from-somebody/that-does-not-fit:70b-instruct-q4_K_M"
     for number in range(6):
         ollama = FakeOllama(f"{number}-{model}", "llama3.1:8b")
@@ -136,7 +136,7 @@ async def _fits(page) -> None:
 
 
 async def test_two_thousand_rows(browser, spacious_hub, fleet):
-    """Real servers, each probed; only the rows in view exist, and a filter is a few ms of work."""
+    """Real servers, each of them probed. Only the rows in view exist; a filter takes a few ms."""
     hub = spacious_hub
     personas = [FakeOllama("llama3.1:8b", f"model-{number % 40}:7b") for number in range(ROWS)]
     behaviours = [Behaviour.HTML if number % 100 == 7 else Behaviour.OK for number in range(ROWS)]

@@ -11,7 +11,7 @@ async def test_signing_in_and_out(browser, hub):
         await shown.shot("sign-in")
         await shown.sign_in()
         await expect(shown.page.get_by_text("No endpoints yet")).to_be_visible()
-        # Nothing that a script could read holds the token or the session.
+        # No script can read the token or the session.
         assert await shown.page.evaluate("document.cookie") == ""
         stored = await shown.page.evaluate(
             "JSON.stringify([{...localStorage}, {...sessionStorage}])"
@@ -29,7 +29,7 @@ async def test_signing_in_and_out(browser, hub):
         await expect(shown.page.get_by_label("Token")).to_be_visible()
 
 
-async def test_signing_out_that_fails_is_told(browser, hub):
+async def test_a_failed_sign_out_is_reported(browser, hub):
     async with screen(browser, hub) as shown:
         shown.tolerated.append("503 (Service Unavailable)")
         await shown.sign_in()
@@ -55,25 +55,23 @@ async def test_a_wrong_token(browser, hub):
         shown.tolerated.append("401 (Unauthorized)")
         await shown.page.get_by_label("Token").fill("llmhub_wrong")
         await shown.page.keyboard.press("Enter")
-        alert = shown.page.get_by_role("alert").filter(has_text="does not know this token")
+        alert = shown.page.get_by_role("alert").filter(has_text="does not accept this token")
         await expect(alert).to_be_visible()
         await expect(shown.page.get_by_label("Token")).to_be_focused()
         await shown.shot("sign-in-wrong")
         await shown.sign_in()
 
 
-async def test_a_sidecars_token_is_told_from_a_wrong_one(browser, hub):
+async def test_a_sidecar_token_has_its_own_error(browser, hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     async with screen(browser, hub) as shown:
         shown.tolerated.append("403 (Forbidden)")
         await shown.page.get_by_label("Token").fill(token)
         await shown.page.keyboard.press("Enter")
-        await expect(
-            shown.page.get_by_text("it may report for its host, and see nothing")
-        ).to_be_visible()
+        await expect(shown.page.get_by_text("It can only report for its host")).to_be_visible()
 
 
-async def test_revoking_the_token_signs_the_browser_out_at_once(browser, hub):
+async def test_revoking_the_token_signs_the_browser_out(browser, hub):
     created = await hub.created_token(ROLE_READER)
     async with screen(browser, hub) as shown:
         await shown.sign_in(created.token)
@@ -82,7 +80,7 @@ async def test_revoking_the_token_signs_the_browser_out_at_once(browser, hub):
         await expect(shown.page.get_by_text("its token was revoked")).to_be_visible()
 
 
-async def test_a_reader_looks_and_does_not_change(browser, hub):
+async def test_a_reader_cannot_change_anything(browser, hub):
     await hub.http("POST", "/api/admin/llm-registry", body={"host": "h", "name": "one"})
     async with screen(browser, hub) as shown:
         await shown.sign_in(await hub.token(ROLE_READER))
@@ -91,14 +89,14 @@ async def test_a_reader_looks_and_does_not_change(browser, hub):
         await expect(add).to_be_disabled()
         await expect(add).to_have_attribute(
             "title",
-            "Your token may look but not change. Sign in with an admin token to change the fleet.",
+            "Your token is read-only. Sign in with an admin token to change the fleet.",
         )
         await shown.row("one").get_by_role("button", name="Actions").click()
         await expect(shown.page.get_by_role("menuitem", name="Details")).to_be_enabled()
         for name in ("Check now", "Drain", "Disable", "Edit labels", "Remove"):
             item = shown.page.get_by_role("menuitem", name=name)
             await expect(item).to_have_attribute("aria-disabled", "true")
-        await expect(shown.page.get_by_text("Your token may look but not change")).to_be_visible()
+        await expect(shown.page.get_by_text("Your token is read-only")).to_be_visible()
         await shown.shot("reader")
         await shown.page.get_by_role("menuitem", name="Remove").click(force=True)
         await expect(shown.page.get_by_role("alertdialog")).to_have_count(0)

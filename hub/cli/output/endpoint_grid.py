@@ -1,0 +1,81 @@
+"""Endpoints as a table for people."""
+
+from collections.abc import Sequence
+
+from hub.cli.output.grids import Grid, time_text
+from hub.cli.output.words import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS
+from llmhub.v1.endpoint_pb2 import (
+    FAULT_DEAD,
+    FAULT_UNREACHABLE,
+    MODEL_STATE_LOADED,
+    Endpoint,
+)
+
+_SHOWN_MODELS = 3
+_FAULTS = {
+    FAULT_DEAD: " (nor does its sidecar reach it)",
+    FAULT_UNREACHABLE: " (but its sidecar reaches it)",
+}
+
+
+def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
+    """One row per endpoint.
+
+    MODELS is how many are loaded of how many, and the loaded ones with their context in
+    tokens. LOAD is how many requests run, of how many slots, and how many wait.
+    """
+    headings = (
+        *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
+        *("VERSION", "LOAD", "CHECKED", "ERROR"),
+    )
+    rows = [
+        (
+            each.id,
+            each.name,
+            BACKEND_WORDS.get(each.backend, "-"),
+            STATUS_WORDS.get(each.status, "-"),
+            STATE_WORDS.get(each.admin_state, "enabled"),
+            _models_text(each),
+            each.version or "-",
+            _load_text(each),
+            time_text(each.last_checked_at, present=each.HasField("last_checked_at")),
+            _error_text(each),
+        )
+        for each in found
+    ]
+    # The least telling column is the first to go on a narrow terminal.
+    optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND", "ERROR")
+    return Grid(headings, rows, "Endpoints", optional, folds="ERROR", shortens="MODELS")
+
+
+def _models_text(endpoint: Endpoint) -> str:
+    loaded = [model for model in endpoint.models if model.state == MODEL_STATE_LOADED]
+    names = [
+        f"{model.name} ({model.context_length})" if model.HasField("context_length") else model.name
+        for model in loaded[:_SHOWN_MODELS]
+    ]
+    if len(loaded) > _SHOWN_MODELS:
+        names.append(f"+{len(loaded) - _SHOWN_MODELS}")
+    return f"{len(loaded)}/{len(endpoint.models)} {', '.join(names)}".rstrip()
+
+
+def _load_text(endpoint: Endpoint) -> str:
+    load = endpoint.load
+    parts = []
+    if load.HasField("running") or load.HasField("slots"):
+        running = str(load.running) if load.HasField("running") else "?"
+        parts.append(f"{running}/{load.slots}" if load.HasField("slots") else running)
+    if load.HasField("waiting"):
+        parts.append(f"{load.waiting} waiting")
+    if load.HasField("kv_cache_used_ratio"):
+        parts.append(f"cache {load.kv_cache_used_ratio:.0%}")
+    if load.HasField("prefix_cache_hit_ratio"):
+        parts.append(f"prefix hits {load.prefix_cache_hit_ratio:.0%}")
+    return ", ".join(parts) or "-"
+
+
+def _error_text(endpoint: Endpoint) -> str:
+    text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
+    if endpoint.HasField("flapping"):
+        text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
+    return text or "-"

@@ -1,0 +1,167 @@
+"""Facts of single models, as servers report them, kept between probes and across restarts.
+
+Some facts of a model (its capabilities, the context it was trained for) cost a
+request per model, and never change while the model's digest stays the same. So a
+server is asked once per digest, a few models per probe.
+
+The key is the endpoint and the digest, not the digest alone: a server that lies
+about a digest would otherwise change what the hub says of honest servers. Bounded
+by entries and by bytes; the endpoint that was not probed for longest is dropped
+first. Pure: the time is an argument.
+"""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from hub.probes import json_fields
+from hub.probes.answer import JsonValue
+
+MAX_DIGEST: Final = json_fields.MAX_TEXT
+"""The longest digest in characters; a model with a longer one is never looked up."""
+
+# Over all endpoints: questions per second, and how many may come at once. A fleet of
+# ten thousand servers that starts cold is asked within minutes, without a burst.
+_ASKED_PER_S = 200.0
+_ASKED_AT_ONCE = 400.0
+# About what an entry takes beside its texts.
+_ENTRY_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a server reports of one model.
+
+    `capabilities` is None where the server does not tell; an empty tuple says that
+    the model has none. `context_length` is the one that the model was trained for, in
+    tokens.
+    """
+
+    capabilities: tuple[str, ...] | None = None
+    context_length: int | None = None
+    family: str = ""
+
+
+class ModelFactsCache:
+    """Facts by endpoint and digest."""
+
+    def __init__(self, *, max_entries: int = 100_000, max_bytes: int = 32 * 1024 * 1024) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._by_endpoint: OrderedDict[str, dict[str, ModelFacts]] = OrderedDict()
+        # A fleet has few distinct facts; each is held once.
+        self._distinct: dict[ModelFacts, ModelFacts] = {}
+        self._entries = 0
+        self._bytes = 0
+        self._credit = _ASKED_AT_ONCE
+        self._credited_s: float | None = None
+
+    def __len__(self) -> int:
+        """The number of entries."""
+        return self._entries
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the entries take."""
+        return self._bytes
+
+    def get(self, endpoint_id: str, digest: str) -> ModelFacts | None:
+        """The endpoint's facts of the model with that digest; None if there are none yet."""
+        return self._by_endpoint.get(endpoint_id, {}).get(digest)
+
+    def put(self, endpoint_id: str, digest: str, facts: ModelFacts) -> None:
+        """Keeps an endpoint's facts. A full cache evicts the endpoints unused for longest."""
+        if not digest or len(digest) > MAX_DIGEST:
+            return
+        if len(self._distinct) > 4096:
+            self._distinct.clear()
+        facts = self._distinct.setdefault(facts, facts)
+        entries = self._by_endpoint.setdefault(endpoint_id, {})
+        self._by_endpoint.move_to_end(endpoint_id)
+        if (before := entries.get(digest)) is not None:
+            self._bytes -= _size(digest, before)
+        else:
+            self._entries += 1
+        entries[sys.intern(digest)] = facts
+        self._bytes += _size(digest, facts)
+        while self._is_over() and len(self._by_endpoint) > 1:
+            self.forget(next(iter(self._by_endpoint)))
+        if self._is_over():
+            self.forget(endpoint_id)
+
+    def keep_only(self, endpoint_id: str, digests: Collection[str]) -> None:
+        """Forgets the endpoint's models that it does not list any more."""
+        entries = self._by_endpoint.get(endpoint_id)
+        if entries is None:
+            return
+        self._by_endpoint.move_to_end(endpoint_id)
+        for digest in [digest for digest in entries if digest not in digests]:
+            self._bytes -= _size(digest, entries.pop(digest))
+            self._entries -= 1
+        if not entries:
+            del self._by_endpoint[endpoint_id]
+
+    def forget(self, endpoint_id: str) -> None:
+        """Forgets an endpoint."""
+        entries = self._by_endpoint.pop(endpoint_id, {})
+        self._entries -= len(entries)
+        self._bytes -= sum(_size(digest, facts) for digest, facts in entries.items())
+
+    def may_ask(self, now_s: float) -> bool:
+        """Whether one more question may be asked now; counts it if so."""
+        if self._credited_s is not None:
+            earned = max(0.0, now_s - self._credited_s) * _ASKED_PER_S
+            self._credit = min(_ASKED_AT_ONCE, self._credit + earned)
+        self._credited_s = now_s
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def export(self) -> list[JsonValue]:
+        """All entries as plain data, ready for JSON; the longest unused first."""
+        return [
+            {
+                "endpoint": endpoint_id,
+                "digest": digest,
+                "capabilities": None if facts.capabilities is None else list(facts.capabilities),
+                "context_length": facts.context_length,
+                "family": facts.family,
+            }
+            for endpoint_id, entries in self._by_endpoint.items()
+            for digest, facts in entries.items()
+        ]
+
+    def restore(self, entries: Iterable[JsonValue]) -> int:
+        """Takes in what `export` gave, and returns how many entries it took.
+
+        A damaged entry is left out.
+        """
+        taken = 0
+        for entry in entries:
+            endpoint_id = json_fields.text(entry, "endpoint", limit=300)
+            digest = json_fields.text(entry, "digest")
+            if not endpoint_id or not digest:
+                continue
+            self.put(endpoint_id, digest, facts_of(entry))
+            taken += 1
+        return taken
+
+    def _is_over(self) -> bool:
+        return self._entries > self._max_entries or self._bytes > self._max_bytes
+
+
+def facts_of(value: JsonValue) -> ModelFacts:
+    """Reads facts from an object with the members of ModelFacts; odd values are unknown."""
+    has_capabilities = json_fields.items(value, "capabilities") is not None
+    return ModelFacts(
+        capabilities=tuple(json_fields.words(value, "capabilities")) if has_capabilities else None,
+        context_length=json_fields.whole(value, "context_length") or None,
+        family=json_fields.text(value, "family"),
+    )
+
+
+def _size(digest: str, facts: ModelFacts) -> int:
+    return _ENTRY_BYTES + len(digest) + len(facts.family) + sum(map(len, facts.capabilities or ()))

@@ -1,0 +1,43 @@
+"""The dispatcher with all its handlers: what the hub answers, over any transport."""
+
+from collections.abc import Callable
+
+from hub.base.clock import Clock
+from hub.server.durable_changes import DurableChanges
+from hub.server.fleet import Fleet
+from hub.server.storage import Storage
+from hub.service.dispatcher import Dispatcher
+from hub.service.handlers.manage_sidecars import ServerHandlers
+from hub.service.handlers.observe_hub import ObservationHandlers
+from hub.service.handlers.read_json import JsonHandlers
+from hub.service.handlers.read_registry import RegistryHandlers
+from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.service_discovery import DiscoveryHandlers
+from hub.service.handlers.watch_registry import WatchHandlers
+from hub.service.live_streams import LiveStreams
+from hub.service.metrics.exposition import Metrics
+from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+
+
+def make_dispatcher(
+    clock: Clock,
+    storage: Storage,
+    fleet: Fleet,
+    changes: DurableChanges,
+    metrics: Metrics,
+    server_info: Callable[[], GetServerInfoResponse],
+) -> Dispatcher:
+    """Makes the dispatcher of one hub."""
+    registry = fleet.registry
+    selection = SelectionHandlers(registry, clock)
+    handlers = [
+        RegistryHandlers(registry),
+        selection,
+        WatchHandlers(registry, fleet.changes, clock),
+        JsonHandlers(registry),
+        DiscoveryHandlers(registry),
+        ServerHandlers(fleet.presence, server_info),
+        ObservationHandlers(metrics, storage.backup, storage.directory),
+        *changes.handlers(selection.in_flight_now),
+    ]
+    return Dispatcher(storage.access, handlers, LiveStreams(clock))

@@ -1,0 +1,60 @@
+"""What changes the store: registrations, aliases, and the handlers that write."""
+
+from collections.abc import Callable
+
+from hub.base.clock import Clock
+from hub.base.settings import Settings
+from hub.server.fleet import Fleet
+from hub.server.storage import Storage
+from hub.service.changes.alias_book import AliasBook
+from hub.service.changes.commits import Commits
+from hub.service.changes.registrar import Registrar
+from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
+from hub.service.handlers.manage_aliases import AliasHandlers
+from hub.service.handlers.manage_endpoints import EndpointHandlers
+from hub.service.handlers.manage_tokens import TokenHandlers
+from hub.service.handlers.sidecar_reports import SidecarHandlers
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR
+
+
+class DurableChanges:
+    """Makes the one registrar of a hub, and the handlers that change the store."""
+
+    def __init__(self, settings: Settings, clock: Clock, storage: Storage, fleet: Fleet) -> None:
+        self._clock = clock
+        self._storage = storage
+        self._fleet = fleet
+        self._max_tokens = settings.limits.max_tokens
+        self._commits = Commits(storage.store)
+        self.registrar = Registrar(
+            self._commits,
+            fleet.registry,
+            max_endpoints=settings.limits.max_endpoints,
+            is_connected=fleet.presence.is_connected,
+            owners_presumed_until_ms=clock.now_ms() + round(settings.resources_ttl_s * 1000),
+        )
+
+    def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:
+        """The handlers that write. `in_flight` counts an endpoint's leases as of a time."""
+        commits, trail, access = self._commits, self._storage.trail, self._storage.access
+        registry, probes = self._fleet.registry, self._fleet.probes
+        return [
+            EndpointHandlers(
+                registrar=self.registrar,
+                trail=trail,
+                probes=probes,
+                registry=registry,
+                in_flight=in_flight,
+            ),
+            TokenHandlers(commits, access.tokens, trail, max_tokens=self._max_tokens),
+            AliasHandlers(registry, AliasBook(commits, registry), trail),
+            BrowserSessionHandlers(commits, access.browser_sessions),
+            SidecarHandlers(
+                registry,
+                self.registrar,
+                probes.policy,
+                self._clock,
+                access.tokens,
+                access.limiters[ROLE_SIDECAR],
+            ),
+        ]

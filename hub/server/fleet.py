@@ -1,0 +1,76 @@
+"""The fleet in memory: registry, probes, connected sidecars, and the feed of changes."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from hub.base.clock import Clock
+from hub.base.settings import Settings
+from hub.base.tasks import tell_of_end
+from hub.probes.engine import ProbeEngine
+from hub.registry.health.judgement import FleetHealth
+from hub.registry.observation import Observation
+from hub.registry.state import Registry
+from hub.server import self_preservation
+from hub.service.change_feed import ChangeFeed
+from hub.service.presence import Presence
+
+
+class Fleet:
+    """What the hub knows of its fleet, and what it learns from probes."""
+
+    def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
+        self._clock = clock
+        self._report_ttl_ms = round(settings.resources_ttl_s * 1000)
+        self.registry = Registry(
+            first_revision=first_revision,
+            resources_ttl_ms=self._report_ttl_ms,
+            health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
+        )
+        self.presence = Presence()
+        self.changes = ChangeFeed(self.registry)
+        self.probes = ProbeEngine(
+            settings.probes,
+            self.observe,
+            clock,
+            Random(),  # noqa: S311
+        )
+        self._expiry: asyncio.Task[None] | None = None
+
+    async def start(self, on_failure: Callable[[], None]) -> None:
+        """Begins to probe, and to drop reports that are too old."""
+        await self.probes.start()
+        self._expiry = asyncio.create_task(self._expire(), name="resource-expiry")
+        tell_of_end(self._expiry, on_failure)
+
+    async def stop(self) -> None:
+        """Stops probing. Idempotent."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            await asyncio.wait([self._expiry])
+            self._expiry = None
+        await self.probes.stop()
+
+    def why_mistrusted(self) -> str | None:
+        """Why the hub doubts what its probes see, for people; None if it does not."""
+        return self_preservation.mistrust(self.registry, self._clock.now_ms())
+
+    def observe(self, endpoint_id: str, seen: Observation) -> None:
+        """Takes what a probe saw of an endpoint."""
+        registry = self.registry
+        before = registry.health.preservation_state
+        registry.observe(endpoint_id, seen)
+        if registry.health.preservation_state is not before:
+            self_preservation.log_preservation(registry, seen.checked_at_ms)
+
+    async def _expire(self) -> None:
+        """Drops reports at their deadlines.
+
+        A report that comes while this sleeps cannot expire before one lifetime from now,
+        so sleeping that long misses none.
+        """
+        while True:
+            now_ms = self._clock.now_ms()
+            self.registry.expire(now_ms)
+            deadline_ms = self.registry.next_deadline_ms() or now_ms + self._report_ttl_ms
+            await asyncio.sleep((deadline_ms - now_ms) / 1000)

@@ -1,0 +1,73 @@
+"""What the hub keeps durably, and everything in memory that follows it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hub.base.settings import RateLimitSettings, Settings
+from hub.server.fleet import Fleet
+from hub.server.observability import Observability
+from hub.server.wiring import limits_by_role, make_limiters, make_store
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
+from hub.service.access.tokens import Revocations, TokenRegistry
+from hub.service.changes.alias_book import AliasFollower
+from hub.service.changes.audit_trail import AuditTrail
+from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.handlers.observe_hub import Backup
+from hub.service.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordRouter
+from hub.stores.sqlite import SqliteStore
+from hub.stores.store import Change, Contents
+
+
+class Storage:
+    """The store, with the tokens, browser sessions and audit events that it holds."""
+
+    def __init__(
+        self, settings: Settings, observability: Observability, on_failure: Callable[[], None]
+    ) -> None:
+        """`on_failure` is called if the store's feed of changes has ended for good."""
+        self.directory: Path = settings.data_dir
+        self.store = make_store(settings, observability.store_counts.add, on_failure)
+        tokens = TokenRegistry()
+        self.access = AccessControl(
+            tokens, BrowserSessions(tokens), make_limiters(settings.rate_limits)
+        )
+        self.trail = AuditTrail()
+        self._router: RecordRouter | None = None
+
+    @property
+    def backup(self) -> Backup | None:
+        """Copies the store to a new file, or None if the store has its own means."""
+        return self.store.backup if isinstance(self.store, SqliteStore) else None
+
+    def limit_rates(self, limits: RateLimitSettings) -> None:
+        """Applies other rate limits from now on."""
+        for role, tiers in limits_by_role(limits).items():
+            self.access.limiters[role].configure(tiers, enabled=limits.enabled)
+
+    async def open(self) -> Contents:
+        """Opens the store and returns what it holds. Raises StoreError."""
+        return await self.store.open(self._changed)
+
+    def load(self, contents: Contents, fleet: Fleet, token_gone: Callable[[str], None]) -> None:
+        """Loads the contents, and from now on applies every change. Raises StoreError.
+
+        `token_gone` is called with the id of each token that is revoked or pruned.
+        """
+        follower = FleetFollower(fleet.registry, fleet.probes)
+        self._router = RecordRouter(
+            {
+                ENDPOINTS: [follower],
+                SECRETS: [follower],
+                TOKENS: [self.access.tokens, Revocations(token_gone)],
+                SESSIONS: [self.access.browser_sessions],
+                ALIASES: [AliasFollower(fleet.registry)],
+                AUDIT: [self.trail],
+            }
+        )
+        self._router.load(contents)
+        follower.starting = False
+
+    def _changed(self, change: Change) -> None:
+        if self._router is not None:
+            self._router.apply(change)

@@ -1,0 +1,95 @@
+"""AdminService: tokens."""
+
+from operator import attrgetter
+from typing import Final
+
+from hub.contract.errors import LimitReached, TokenNotFound
+from hub.service.access.caller import Caller
+from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.audit_trail import AuditTrail, Author
+from hub.service.changes.commits import Commits
+from hub.service.handlers.paging import Pager
+from hub.service.records import token_key
+from hub.stores.store import Delete, Expect, PreconditionFailed
+from llmhub.v1.admin_service_pb2 import (
+    CreateTokenRequest,
+    CreateTokenResponse,
+    ListTokensRequest,
+    ListTokensResponse,
+    RevokeTokenRequest,
+    RevokeTokenResponse,
+)
+from llmhub.v1.audit_pb2 import AuditState
+
+# etcd takes 128 operations in a transaction. The next new token prunes the rest.
+_PRUNED_AT_ONCE: Final = 64
+
+
+class TokenHandlers:
+    """Creates, lists and revokes tokens."""
+
+    def __init__(
+        self, commits: Commits, tokens: TokenRegistry, trail: AuditTrail, *, max_tokens: int
+    ) -> None:
+        self._commits = commits
+        self._tokens = tokens
+        self._trail = trail
+        self._max_tokens = max_tokens
+        self._creating: set[str] = set()
+
+    async def create_token(
+        self, request: CreateTokenRequest, caller: Caller, now_ms: int
+    ) -> CreateTokenResponse:
+        """Raises LimitReached, StoreUnavailable."""
+        # Tokens that are being written count; the registry counts those just written.
+        coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
+        if self._tokens.count_valid(now_ms) + coming >= self._max_tokens:
+            raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
+        ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
+        secret, info, put = self._tokens.mint(
+            role=request.role,
+            agent_id=request.agent_id,
+            ttl_ms=ttl_ms,
+            description=request.description,
+            now_ms=now_ms,
+        )
+        author = Author(self._trail, caller, "CreateToken", now_ms)
+        audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
+        # Each new token makes the store forget some that expired long ago.
+        prune = [Delete(key) for key in self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]]
+        self._creating.add(info.id)
+        try:
+            await self._commits.write([put, *prune, *audit])
+        finally:
+            self._creating.discard(info.id)
+        return CreateTokenResponse(token=secret, token_info=info)
+
+    def list_tokens(
+        self, request: ListTokensRequest, _caller: Caller, now_ms: int
+    ) -> ListTokensResponse:
+        """Raises InvalidPageToken."""
+        pager = Pager(request)
+        found = self._tokens.list(now_ms, include_expired=request.include_expired)
+        page, token = pager.cut((info for info in found if info.id > pager.after), attrgetter("id"))
+        return ListTokensResponse(tokens=page, next_page_token=token)
+
+    async def revoke_token(
+        self, request: RevokeTokenRequest, caller: Caller, now_ms: int
+    ) -> RevokeTokenResponse:
+        """Raises TokenNotFound, StoreUnavailable."""
+        info = self._tokens.get(request.id)
+        if info is None:
+            raise _no_token(request.id)
+        author = Author(self._trail, caller, "RevokeToken", now_ms)
+        audit = author.operations(token_key(request.id), AuditState(token_info=info), None)
+        expect = Expect(token_key(request.id), self._tokens.written_at(request.id))
+        try:
+            await self._commits.write([Delete(token_key(request.id)), *audit], expect)
+        except PreconditionFailed:
+            # Another call was faster and has written the audit event.
+            raise _no_token(request.id) from None
+        return RevokeTokenResponse()
+
+
+def _no_token(token_id: str) -> TokenNotFound:
+    return TokenNotFound(f"there is no token {token_id}", metadata={"id": token_id})

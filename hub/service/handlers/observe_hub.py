@@ -1,0 +1,65 @@
+"""What people and their monitoring take from the hub: metrics, and a copy of its store."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from hub.contract.errors import NotImplementedYet, StoreUnavailable
+from hub.service.access.caller import Caller
+from hub.service.metrics.exposition import Metrics
+from hub.stores.store import StoreError
+
+log = structlog.get_logger()
+
+Backup = Callable[[Path], Awaitable[int]]
+"""Copies the store to a new file and returns its size in bytes. Raises StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCopy:
+    """A copy of the store, open for reading; the file has no name any more."""
+
+    file: BinaryIO
+    size: int
+
+
+class ObservationHandlers:
+    """Renders the metrics and copies the store, one copy at a time."""
+
+    def __init__(self, metrics: Metrics, backup: Backup | None, directory: Path) -> None:
+        """`backup` is None for a store that has its own means of backup.
+
+        The copy lies in `directory`, which only the hub's owner may read: it holds the
+        endpoints' API keys.
+        """
+        self._metrics = metrics
+        self._backup = backup
+        self._file = directory / "backup.tmp"
+        self._one_at_a_time = asyncio.Lock()
+
+    async def get_metrics(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
+        """Returns the metrics in Prometheus' text format."""
+        return await self._metrics.render()
+
+    async def copy_store(self, _request: None, caller: Caller, _now_ms: int) -> StoreCopy:
+        """Copies the store while the hub goes on. The caller closes the file.
+
+        Raises NotImplementedYet, StoreUnavailable.
+        """
+        if self._backup is None:
+            raise NotImplementedYet("etcd makes copies of itself: etcdctl snapshot save FILE")
+        async with self._one_at_a_time:
+            # A hub that died here left its file behind.
+            self._file.unlink(missing_ok=True)
+            try:
+                size = await self._backup(self._file)
+            except StoreError as error:
+                raise StoreUnavailable(f"the store was not copied: {error}") from error
+            file = self._file.open("rb")
+            self._file.unlink()
+        log.info("store copied", by=caller.principal.token_id, bytes=size)
+        return StoreCopy(file, size)

@@ -1,0 +1,122 @@
+"""Why a selection finds no endpoint: the error, and what its metadata says."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from hub.base.timestamps import to_ms
+from hub.contract.dialect.names import enum_word
+from hub.contract.errors import HubError, ModelUnknown, NoCapacity, NoHealthyEndpoint
+from hub.contract.rpcs import Tier
+from hub.registry.impact import may_be_selected
+from hub.registry.selection.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
+from hub.registry.selection.ranking import NOT_SELECTABLE, Limits, Ranking, rejections
+from hub.registry.state import Registry
+from hub.service.access.caller import Caller
+from hub.service.access.rate_limits import RateLimiter
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.registry_service_pb2 import Rejection, SelectEndpointRequest
+
+GUESSES: Final = 60
+"""How many times per minute one token learns which names resemble an unknown one."""
+
+# When to ask again if no probe says when more will be known.
+_RETRY_MS: Final = 5_000
+_MIN_RETRY_MS: Final = 100
+_MAX_RETRY_MS: Final = 60_000
+_NAMED_REJECTIONS: Final = 20
+# gRPC tells an error in trailers, of which clients take 8 KiB by default, and encodes
+# metadata in base64. A model's name may be 512 characters of 4 bytes.
+_METADATA_BYTES: Final = 3500
+
+
+class SelectionRefusals:
+    """Explains a selection that found nothing, from the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._guesses = RateLimiter({Tier.HEAVY: GUESSES})
+
+    def why_none(
+        self,
+        request: SelectEndpointRequest,
+        ranking: Ranking,
+        limits: Limits,
+        caller: Caller,
+        now_ms: int,
+    ) -> HubError:
+        """The error if no endpoint will do now: ModelUnknown, NoHealthyEndpoint or NoCapacity."""
+        model = request.model
+        if not len(ranking):
+            return self._why_unknown(model, caller, now_ms)
+        rejected = rejections(ranking, limits, now_ms)
+        metadata = {"model": model} | _counts(why for _, why, _ in rejected)
+        if request.explain:
+            room = _METADATA_BYTES - sum(len(f"{key}{metadata[key]}".encode()) for key in metadata)
+            for verdict, _, detail in rejected[:_NAMED_REJECTIONS]:
+                key = f"rejected {verdict.endpoint.id}"
+                room -= len(f"{key}{detail}".encode())
+                if room < 0:
+                    break
+                metadata[key] = detail
+        if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
+            return NoCapacity(
+                f"healthy endpoints have {_brief(model)}, and none meets the request's needs",
+                metadata=metadata,
+            )
+        retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
+        return NoHealthyEndpoint(
+            f"{len(rejected)} endpoints have {_brief(model)}, and none is healthy and enabled",
+            metadata=metadata,
+            retry_after_ms=retry_ms,
+        )
+
+    def _why_unknown(self, model: str, caller: Caller, now_ms: int) -> HubError:
+        """No endpoint has the model, as far as they have been asked since the hub started."""
+        unasked = any(
+            may_be_selected(record.message) and not record.message.HasField("last_checked_at")
+            for record in self._registry.endpoints()
+        )
+        if unasked:
+            return NoHealthyEndpoint(
+                f"no endpoint is known to have {_brief(model)}, and not all have been probed yet",
+                metadata={"model": model},
+                retry_after_ms=_RETRY_MS,
+            )
+        near = self._near(model, caller, now_ms)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        metadata = {"model": model} | {f"near_{i}": name for i, name in enumerate(near, start=1)}
+        return ModelUnknown(f"no endpoint has {_brief(model)}{hint}", metadata=metadata)
+
+    def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
+        """Names that may be meant; none for who asks too often, for they cost milliseconds."""
+        allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
+        if not allowed:
+            return []
+        return near_names(model, self._registry.model_index.around(model, MAX_LOOKED_AT))
+
+
+def _brief(name: str) -> str:
+    """A name for a message, which gRPC writes with three characters for a byte."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_BYTES:
+        return name
+    return f"{encoded[:MAX_BYTES].decode(errors='ignore')}…"
+
+
+def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
+    """How many were rejected for each reason, for an error's metadata."""
+    return {
+        enum_word(Rejection.DESCRIPTOR, why): str(count)
+        for why, count in sorted(Counter(rejections).items())
+    }
+
+
+def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
+    """Milliseconds until the next probe of any of these that could be selected after it."""
+    waits = [
+        to_ms(endpoint.next_check_at) - now_ms
+        for endpoint in endpoints
+        if may_be_selected(endpoint) and endpoint.HasField("next_check_at")
+    ]
+    return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)

@@ -1,0 +1,76 @@
+"""Server streams, which must not outlive their callers' tokens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeVar
+
+from hub.base.clock import Alarm, Clock
+from hub.contract.errors import InvalidToken
+from hub.service.access.caller import Principal
+
+T = TypeVar("T")
+
+
+class _Stream:
+    """One stream; `waiting` is set while it waits for its next reply."""
+
+    __slots__ = ("is_over", "waiting")
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.waiting: asyncio.Timeout | None = None
+
+    def end(self) -> None:
+        self.is_over = True
+        # A stream that is sending ends when that is done: a reply is whole or not there.
+        if self.waiting is not None:
+            self.waiting.reschedule(0)
+
+
+class LiveStreams:
+    """The streams that are open now, by the id of the token that opened them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_token: dict[str, set[_Stream]] = {}
+
+    def close_token(self, token_id: str) -> None:
+        """Ends all streams of a token that is gone."""
+        for stream in self._by_token.get(token_id, ()):
+            stream.end()
+
+    async def guard(self, principal: Principal, replies: AsyncIterator[T]) -> AsyncGenerator[T]:
+        """Yields the replies while the caller's token is valid.
+
+        Raises InvalidToken if it is revoked or expires before they end, also while this
+        waits for the next reply.
+        """
+        stream = _Stream()
+        streams = self._by_token.setdefault(principal.token_id, set())
+        streams.add(stream)
+        expiry = None
+        if principal.expires_at_ms is not None:
+            expiry = Alarm(self._clock, principal.expires_at_ms, stream.end)
+        try:
+            while not stream.is_over:
+                try:
+                    async with asyncio.timeout(None) as stream.waiting:
+                        reply = await anext(replies)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    if not stream.is_over:
+                        raise
+                    break
+                finally:
+                    stream.waiting = None
+                yield reply
+            raise InvalidToken("the token was revoked or has expired")
+        finally:
+            if expiry is not None:
+                expiry.cancel()
+            streams.discard(stream)
+            if not streams:
+                self._by_token.pop(principal.token_id, None)
+            if isinstance(replies, AsyncGenerator):
+                await replies.aclose()

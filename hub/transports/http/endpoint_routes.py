@@ -1,0 +1,100 @@
+"""The admin API's routes: the fleet, and its endpoints one by one."""
+
+from typing import Final
+
+import orjson
+from aiohttp import web
+from google.protobuf.message import Message
+
+from hub.contract.dialect.decode import compile_decoder
+from hub.contract.dialect.encode import to_json_bytes
+from hub.contract.errors import ValidationFailed
+from hub.contract.rpcs import rpc
+from hub.service.dispatcher import Received, Request
+from hub.service.operations import GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, LIST_ENDPOINTS_JSON
+from hub.transports.http.authentication import HttpCalls
+from hub.transports.http.bodies import json_body
+from hub.transports.http.responses import json_response
+from hub.transports.http.update_body import in_terms_of_body, update_of
+from llmhub.v1.admin_service_pb2 import (
+    CheckEndpointRequest,
+    RegisterEndpointRequest,
+    RemoveEndpointRequest,
+    UpdateEndpointRequest,
+)
+
+_BASE: Final = "/api/admin/llm-registry"
+_REGISTER: Final = rpc("RegisterEndpoint")
+_UPDATE: Final = rpc("UpdateEndpoint")
+_REMOVE: Final = rpc("RemoveEndpoint")
+_CHECK: Final = rpc("CheckEndpoint")
+
+
+class EndpointRoutes:
+    """Lists, shows, registers, updates, removes and checks endpoints."""
+
+    def __init__(self, calls: HttpCalls) -> None:
+        self._calls = calls
+        self._decode_registration = compile_decoder(RegisterEndpointRequest).decode
+        self._decode_update = compile_decoder(UpdateEndpointRequest).decode
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, of which the more special ones come first."""
+        one = _BASE + "/{id:.+}"
+        return [
+            web.get(_BASE, self._list),
+            web.post(_BASE, self._register),
+            web.get(_BASE + "/snapshot", self._snapshot),
+            web.get(one, self._get),
+            web.patch(one, self._update),
+            web.delete(one, self._remove),
+            web.post(one + "/check", self._check),
+        ]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call(request, LIST_ENDPOINTS_JSON))
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call(request, GET_SNAPSHOT_JSON))
+
+    async def _get(self, request: web.Request) -> web.Response:
+        id_ = request.match_info["id"]
+        return json_response(
+            await self._calls.call(request, GET_ENDPOINT_JSON, lambda: Received(id_))
+        )
+
+    async def _register(self, request: web.Request) -> web.Response:
+        async def read() -> Request:
+            return self._decode_registration(await json_body(request))
+
+        return json_response(
+            await self._calls.call(request, _REGISTER, read, encode=_endpoint_json), 201
+        )
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        id_ = request.match_info["id"]
+        await self._calls.call(request, _REMOVE, lambda: Received(RemoveEndpointRequest(id=id_)))
+        return json_response(orjson.dumps({"status": "removed", "id": id_}))
+
+    async def _update(self, request: web.Request) -> web.Response:
+        async def read() -> Request:
+            return self._decode_update(
+                update_of(request.match_info["id"], await json_body(request))
+            )
+
+        try:
+            body = await self._calls.call(request, _UPDATE, read, encode=_endpoint_json)
+        except ValidationFailed as error:
+            raise in_terms_of_body(error) from error
+        return json_response(body)
+
+    async def _check(self, request: web.Request) -> web.Response:
+        wanted = Received(CheckEndpointRequest(id=request.match_info["id"]))
+        return json_response(
+            await self._calls.call(request, _CHECK, lambda: wanted, encode=_endpoint_json)
+        )
+
+
+def _endpoint_json(reply: Message) -> bytes:
+    """The endpoint in a reply: the HTTP API answers changes with what they changed."""
+    return to_json_bytes(reply.endpoint)  # type: ignore[attr-defined]

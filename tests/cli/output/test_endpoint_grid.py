@@ -1,0 +1,64 @@
+import pytest
+
+from hub.cli.output.endpoint_grid import endpoint_grid
+from hub.cli.output.grids import print_grids
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DRAINING,
+    BACKEND_VLLM,
+    FAULT_DEAD,
+    FAULT_UNREACHABLE,
+    MODEL_STATE_LOADED,
+    STATUS_HEALTHY,
+    Endpoint,
+    EndpointLoad,
+    Flapping,
+    Model,
+)
+
+
+def row(endpoint: Endpoint) -> dict[str, str]:
+    grid = endpoint_grid([endpoint])
+    return dict(zip(grid.headings, grid.rows[0], strict=True))
+
+
+def test_a_row_has_what_a_person_looks_for() -> None:
+    endpoint = Endpoint(
+        id="h:1",
+        name="one",
+        backend=BACKEND_VLLM,
+        status=STATUS_HEALTHY,
+        admin_state=ADMIN_STATE_DRAINING,
+        load=EndpointLoad(running=2, slots=4, waiting=1, kv_cache_used_ratio=0.5),
+        models=[
+            Model(name=f"m{number}", state=MODEL_STATE_LOADED, context_length=8192)
+            for number in range(5)
+        ],
+    )
+    endpoint.last_checked_at.FromMilliseconds(1_800_000_000_123)
+    assert row(endpoint) == {
+        "ID": "h:1",
+        "NAME": "one",
+        "BACKEND": "vllm",
+        "STATUS": "healthy",
+        "STATE": "draining",
+        "MODELS": "5/5 m0 (8192), m1 (8192), m2 (8192), +2",
+        "VERSION": "-",
+        "LOAD": "2/4, 1 waiting, cache 50%",
+        "CHECKED": "2027-01-15T08:00:00Z",
+        "ERROR": "-",
+    }
+
+
+def test_an_error_says_what_the_sidecar_sees() -> None:
+    endpoint = Endpoint(id="h:1", last_error="refused", fault=FAULT_DEAD)
+    assert row(endpoint)["ERROR"] == "refused (nor does its sidecar reach it)"
+    endpoint.fault = FAULT_UNREACHABLE
+    assert row(endpoint)["ERROR"] == "refused (but its sidecar reaches it)"
+    endpoint.flapping.CopyFrom(Flapping(reason="5 changes"))
+    assert row(endpoint)["ERROR"].startswith("flapping: 5 changes; refused")
+
+
+def test_text_of_a_server_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    print_grids(endpoint_grid([Endpoint(id="h:1", last_error="x\x1b[2J\ty\nz\x9b1m")]))
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[1].split("\t")[-1] == r"x\x1b[2J\ty\nz\x9b1m"

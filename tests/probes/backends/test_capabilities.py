@@ -1,0 +1,30 @@
+from hub.probes import json_fields
+from hub.probes.backends.capabilities import Capabilities
+from llmhub.v1.endpoint_pb2 import Model
+
+
+def test_what_is_told_is_present_or_absent_and_the_rest_unknown():
+    capabilities = Capabilities(["completion"])
+    capabilities.tell("tools", is_there=True)
+    capabilities.tell("vision", is_there=False)
+    capabilities.tell("audio", is_there=None)
+    assert capabilities.present == ["completion", "tools"]
+    assert capabilities.absent == ["vision"]
+
+
+def test_a_backends_own_word_is_translated():
+    capabilities = Capabilities(["tool_use", "embeddings", "reasoning"])
+    assert capabilities.present == ["tools", "embedding", "thinking"]
+
+
+def test_what_is_told_twice_counts_as_present():
+    capabilities = Capabilities(["vision"])
+    capabilities.tell("vision", is_there=False)
+    assert (capabilities.present, capabilities.absent) == (["vision"], [])
+
+
+def test_a_model_gets_no_more_than_it_may_hold():
+    model = Model(name="m", capabilities=["old"])
+    Capabilities(str(number) for number in range(999)).write(model)
+    assert len(model.capabilities) == json_fields.MAX_CAPABILITIES
+    assert not model.absent_capabilities

@@ -1,0 +1,107 @@
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.probes.model_facts import MAX_DIGEST, ModelFacts, ModelFactsCache, facts_of
+
+CHAT = ModelFacts(("completion", "tools"), 131_072, "llama")
+EMBED = ModelFacts(("embedding",), 512, "bert")
+
+
+def test_facts_are_kept_by_endpoint_and_digest():
+    cache = ModelFactsCache()
+    cache.put("a:1", "d1", CHAT)
+    assert cache.get("a:1", "d1") == CHAT
+    assert cache.get("a:1", "d2") is None
+    assert cache.get("b:1", "d1") is None, "one server's word is not another's"
+
+
+def test_what_is_not_listed_any_more_is_forgotten():
+    cache = ModelFactsCache()
+    for digest in ("d1", "d2"):
+        cache.put("a:1", digest, CHAT)
+    cache.keep_only("a:1", {"d2", "d3"})
+    assert (cache.get("a:1", "d1"), cache.get("a:1", "d2"), len(cache)) == (None, CHAT, 1)
+    cache.keep_only("a:1", set())
+    assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+def test_where_there_are_too_many_entries_the_endpoint_unused_for_longest_goes():
+    cache = ModelFactsCache(max_entries=3)
+    for endpoint in ("a:1", "b:1", "c:1"):
+        cache.put(endpoint, "d", CHAT)
+    cache.keep_only("a:1", {"d"})
+    cache.put("d:1", "d", EMBED)
+    assert [entry["endpoint"] for entry in cache.export()] == ["c:1", "a:1", "d:1"]
+
+
+def test_an_endpoint_alone_past_the_bound_keeps_nothing():
+    cache = ModelFactsCache(max_entries=2)
+    for number in range(3):
+        cache.put("a:1", f"d{number}", CHAT)
+    assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+def test_bytes_are_bounded_too():
+    cache = ModelFactsCache(max_bytes=10_000)
+    rich = ModelFacts(tuple(f"{number:0100}" for number in range(64)))
+    for number in range(100):
+        cache.put(f"a:{number}", "d", rich)
+        assert cache.size_bytes <= 10_000
+    assert len(cache) == 1
+
+
+def test_a_digest_that_is_none_or_too_long_is_not_kept():
+    cache = ModelFactsCache()
+    cache.put("a:1", "", CHAT)
+    cache.put("a:1", "d" * (MAX_DIGEST + 1), CHAT)
+    assert len(cache) == 0
+
+
+def test_an_entry_that_is_replaced_counts_once():
+    cache = ModelFactsCache()
+    cache.put("a:1", "d", CHAT)
+    cache.put("a:1", "d", EMBED)
+    assert len(cache) == 1
+    cache.forget("a:1")
+    assert cache.size_bytes == 0
+
+
+def test_what_is_exported_is_restored_from_json():
+    cache = ModelFactsCache()
+    cache.put("a:1", "d1", CHAT)
+    cache.put("b:1", "d2", ModelFacts(None, None))
+    cache.put("b:1", "d3", ModelFacts(()))
+    other = ModelFactsCache()
+    assert other.restore(orjson.loads(orjson.dumps(cache.export()))) == 3
+    assert other.export() == cache.export()
+    assert other.get("b:1", "d3") == ModelFacts(()), "none is not unknown"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["endpoint", "digest", "capabilities", "context_length", "family"]),
+            inner,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(JSON, max_size=5))
+def test_damaged_entries_are_left_out(entries):
+    cache = ModelFactsCache()
+    assert cache.restore(entries) >= len(cache)
+    for entry in cache.export():
+        assert facts_of(entry) == cache.get(entry["endpoint"], entry["digest"])
+
+
+def test_questions_come_at_a_pace_over_the_whole_fleet():
+    cache = ModelFactsCache()
+    at_once = sum(cache.may_ask(1000.0) for _ in range(1000))
+    assert at_once == 400
+    later = sum(cache.may_ask(1000.0 + step / 1000) for step in range(1, 1001))
+    assert 195 <= later <= 201

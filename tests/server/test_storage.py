@@ -1,0 +1,50 @@
+import asyncio
+from pathlib import Path
+
+from hub.base.clock import ManualClock
+from hub.base.settings import RateLimitSettings
+from hub.contract.rpcs import Tier
+from hub.server.fleet import Fleet
+from hub.server.observability import Observability
+from hub.server.storage import Storage
+from hub.service.records import durable_endpoint, endpoint_key, token_key
+from hub.stores.store import Delete, Put
+from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.resources_pb2 import ROLE_READER
+from tests.support.hub import settings_for
+
+
+def storage_in(directory: Path) -> Storage:
+    settings = settings_for(directory)
+    return Storage(settings, Observability(settings), lambda: None)
+
+
+async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    gone: list[str] = []
+    for found in (0, 1):
+        storage = storage_in(tmp_path)
+        fleet = Fleet(settings_for(tmp_path), clock, first_revision=1_000)
+        storage.load(await storage.open(), fleet, gone.append)
+        assert (len(fleet.registry), len(storage.access.tokens)) == (found, found)
+        if not found:
+            endpoint = Endpoint(id="a:1", host="a", port=1, scheme="http", name="a:1")
+            _, info, token = storage.access.tokens.mint(ROLE_READER, "", None, "", clock.now_ms())
+            stored = Put(endpoint_key("a:1"), durable_endpoint(endpoint))
+            await storage.store.commit([stored, token])
+            assert (len(fleet.registry), len(storage.access.tokens)) == (1, 1)
+        else:
+            await storage.store.commit([Delete(token_key(info.id))])
+            assert gone == [info.id]
+        await fleet.stop()
+        async with asyncio.timeout(10):
+            await storage.store.close()
+
+
+async def test_other_limits_apply_at_once(tmp_path: Path) -> None:
+    storage = storage_in(tmp_path)
+    limiter = storage.access.limiters[ROLE_READER]
+    storage.limit_rates(RateLimitSettings(reader={"light": 1, "normal": 1, "heavy": 1}))
+    assert limiter.take("t", Tier.NORMAL, 0).allowed
+    assert not limiter.take("t", Tier.NORMAL, 0).allowed
+    assert storage.backup is not None

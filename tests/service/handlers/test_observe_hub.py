@@ -1,0 +1,69 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from hub.contract.errors import NotImplementedYet, StoreUnavailable
+from hub.registry.state import Registry
+from hub.service.access.caller import Caller, Principal
+from hub.service.handlers.observe_hub import Backup, ObservationHandlers
+from hub.service.metrics.exposition import Metrics
+from hub.service.metrics.fleet_counts import FleetCounts
+from hub.stores.sqlite import SqliteStore
+from hub.stores.store import Put, StoreError
+from llmhub.v1.resources_pb2 import ROLE_ADMIN
+
+ADMIN = Caller(Principal(ROLE_ADMIN, "", "t-1"), "10.0.0.9", "http")
+NOW = 1_800_000_000_000
+
+
+def handlers(directory: Path, backup: Backup | None) -> ObservationHandlers:
+    metrics = Metrics(FleetCounts(Registry(first_revision=1)), [])
+    return ObservationHandlers(metrics, backup, directory)
+
+
+async def test_a_copy_is_a_database_that_leaves_no_file_behind(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "hub.db")
+    await store.open(lambda _change: None)
+    try:
+        await store.commit([Put("endpoints/a:1", b"x")])
+        # What a hub that died while it copied has left is no obstacle.
+        (tmp_path / "backup.tmp").write_bytes(b"half a copy")
+        observing = handlers(tmp_path, store.backup)
+        with capture_logs() as logged:
+            copies = await asyncio.gather(
+                *(observing.copy_store(None, ADMIN, NOW) for _ in range(3))
+            )
+    finally:
+        await store.close()
+    assert not (tmp_path / "backup.tmp").exists()
+    for copy in copies:
+        with copy.file as file:
+            content = file.read()
+        assert len(content) == copy.size
+        restored = tmp_path / "restored.db"
+        restored.write_bytes(content)
+        with closing(sqlite3.connect(restored)) as database:
+            assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    assert {(each["event"], each["by"]) for each in logged} == {("store copied", "t-1")}
+
+
+async def test_a_copy_that_fails_says_why(tmp_path: Path) -> None:
+    async def fail(_target: Path) -> int:
+        raise StoreError("the disk is full")
+
+    with pytest.raises(StoreUnavailable, match="the disk is full"):
+        await handlers(tmp_path, fail).copy_store(None, ADMIN, NOW)
+
+
+async def test_etcd_makes_copies_of_itself(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedYet, match="etcdctl"):
+        await handlers(tmp_path, None).copy_store(None, ADMIN, NOW)
+
+
+async def test_metrics_are_text(tmp_path: Path) -> None:
+    rendered = await handlers(tmp_path, None).get_metrics(None, ADMIN, NOW)
+    assert b"llmhub_endpoints" in rendered
