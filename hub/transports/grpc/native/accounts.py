@@ -38,12 +38,13 @@ class Account:
 class Ledger:
     """The accounts of one server."""
 
-    __slots__ = ("connections", "received", "streams", "unsent")
+    __slots__ = ("calls", "connections", "received", "streams", "unsent")
 
     def __init__(self, limits: Limits) -> None:
         self.connections = Account(
             per_address=limits.connections_per_address, in_all=limits.connections
         )
+        self.calls = Account(per_address=limits.calls_per_address, in_all=limits.calls_in_all)
         self.streams = Account(per_address=limits.streams_per_address, in_all=limits.streams_in_all)
         self.received = Account(
             per_address=limits.received_bytes_per_address, in_all=limits.received_bytes_in_all
@@ -56,12 +57,12 @@ class Ledger:
 class Share:
     """What one connection holds of a server's accounts."""
 
-    __slots__ = ("_address", "_ledger", "_received", "_streams", "_unsent")
+    __slots__ = ("_address", "_calls", "_ledger", "_received", "_streams", "_unsent")
 
     def __init__(self, ledger: Ledger, address: str) -> None:
         self._ledger = ledger
         self._address = address
-        self._streams = self._received = self._unsent = 0
+        self._calls = self._streams = self._received = self._unsent = 0
 
     @property
     def received(self) -> int:
@@ -71,6 +72,10 @@ class Share:
     def fits_streams(self, count: int) -> bool:
         """Whether the connection may have so many streams open."""
         return self._ledger.streams.has_room(self._address, count - self._streams)
+
+    def fits_calls(self, count: int) -> bool:
+        """Whether the handlers of so many calls may run or wait."""
+        return self._ledger.calls.has_room(self._address, count - self._calls)
 
     def fits_received(self, count: int) -> bool:
         """Whether it may hold so many bytes that are not handled."""
@@ -85,6 +90,11 @@ class Share:
         if count != self._received:
             self._ledger.received.add(self._address, count - self._received)
             self._received = count
+
+    def note_calls(self, count: int) -> None:
+        """Notes how many calls have handlers that run or wait."""
+        self._ledger.calls.add(self._address, count - self._calls)
+        self._calls = count
 
     def note(self, *, streams: int, unsent: int) -> None:
         """Notes how many streams are open now, and how many bytes wait to be read."""

@@ -62,7 +62,7 @@ class CallRunner:
         # Those of them that `end_turn` let wait.
         self._looked_at: set[Call] = set()
         # The messages for which handlers wait themselves.
-        self._late: dict[Call, asyncio.Future[bytes]] = {}
+        self._late: dict[Call, tuple[UnaryMethod, asyncio.Future[bytes]]] = {}
         # Requests that are not gRPC and not whole.
         self._refused: dict[Stream, HttpRefused] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
@@ -94,7 +94,7 @@ class CallRunner:
         except HttpRefused as refused:
             # Answered at its end: the client may still break the protocol, or leave.
             self._refused[stream] = refused
-            if event.ended:
+            if event.ended or len(self._refused) > self._limits.refused_requests:
                 self._refuse(stream)
         except CallFailed as failed:
             if isinstance(stream.call, Call):
@@ -120,9 +120,9 @@ class CallRunner:
                 return
             if event.ended and call.cut_short:
                 raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
-            late = self._late.get(call)
-            if late is not None and event.ended and not late.done():
-                late.set_result(_only_message(call))
+            if event.ended and call in self._late:
+                method, message = self._late.pop(call)
+                message.set_result(_only_message(call, method))
         except CallFailed as failed:
             self._end_failed(call, failed)
             return
@@ -159,7 +159,8 @@ class CallRunner:
                 self._looked_at.add(call)
             else:
                 del self._awaiting_message[call]
-                message = self._late[call] = self._loop.create_future()
+                message = self._loop.create_future()
+                self._late[call] = method, message
                 self._start(call, self._answer_later(call, method.late_handler(call, message)))
 
     def expire(self, now: float) -> None:
@@ -173,13 +174,10 @@ class CallRunner:
                 break
             self._refuse(stream)
         while self._awaiting_message:
-            call = next(iter(self._awaiting_message))
+            call, method = next(iter(self._awaiting_message.items()))
             if call.stream.started_at + within_s > now:
                 return
-            failed = CallFailed(
-                StatusCode.INVALID_ARGUMENT, f"message: did not come within {within_s:g} s"
-            )
-            self._end_failed(call, failed)
+            self._end_failed(call, method.missing(f"did not come within {within_s:g} s"))
 
     def close(self) -> None:
         """The connection is gone: every call ends."""
@@ -196,7 +194,7 @@ class CallRunner:
             self._set_account(call, 0)
         if self._looked_at:
             self._looked_at.discard(call)
-        message = _only_message(call)
+        message = _only_message(call, method)
         try:
             answer = method.handler(call, message)
         except CallFailed:
@@ -235,6 +233,7 @@ class CallRunner:
 
     def _start(self, call: Call, work: Work) -> None:
         self._tasks[call] = self._loop.create_task(self._run(call, work))
+        self._share.note_calls(len(self._tasks))
 
     async def _run(self, call: Call, work: Work) -> None:
         limit = asyncio.timeout_at(call.deadline)
@@ -250,8 +249,7 @@ class CallRunner:
                 log.exception("a gRPC handler failed", path=call.head.path)
                 call.fail(StatusCode.UNKNOWN, "the server failed")
         finally:
-            self._tasks.pop(call, None)
-            self._late.pop(call, None)
+            self._end_task(call)
             self._set_account(call, 0)
             self._context.flush()
 
@@ -272,9 +270,16 @@ class CallRunner:
         self._awaiting_message.pop(call, None)
         self._looked_at.discard(call)
         self._set_account(call, 0)
-        task = self._tasks.pop(call, None)
+        task = self._end_task(call)
         if task is not None:
             task.cancel()
+
+    def _end_task(self, call: Call) -> asyncio.Task[None] | None:
+        self._late.pop(call, None)
+        task = self._tasks.pop(call, None)
+        if task is not None:
+            self._share.note_calls(len(self._tasks))
+        return task
 
     def _refuse(self, stream: Stream) -> None:
         """Answers what is not gRPC in plain HTTP."""
@@ -293,7 +298,9 @@ class CallRunner:
     def _require_room(self) -> None:
         """Raises CallFailed where the peer holds as much as it may."""
         connection = self._context.connection
-        if not self._share.fits_streams(len(connection.streams)):
+        if not self._share.fits_streams(len(connection.streams)) or not self._share.fits_calls(
+            len(self._tasks) + 1
+        ):
             raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many calls are open")
         if connection.outbox.pending_bytes > self._limits.unsent_bytes:
             raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
@@ -326,8 +333,10 @@ class CallRunner:
             self._share.note_received(self._share.received + held - before)
 
 
-def _only_message(call: Call) -> bytes:
+def _only_message(call: Call, method: UnaryMethod) -> bytes:
     """The one message of a unary call. Raises CallFailed."""
-    if call.waiting != 1 or call.cut_short:
+    if call.cut_short or not call.waiting:
+        raise method.missing("is missing")
+    if call.waiting > 1:
         raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
     return call.take()

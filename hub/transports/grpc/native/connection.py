@@ -248,6 +248,8 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
             return
         values = validated(payload)
+        # Before the DATA that a larger window lets go.
+        self.outbox.control(frames.SETTINGS_ACK)
         if values.header_table_bytes is not None:
             self._encoder.resize(values.header_table_bytes)
         if values.max_frame is not None:
@@ -260,7 +262,6 @@ class Connection:
                 raise ConnectionFault(
                     ErrorCode.FLOW_CONTROL_ERROR, "a window above 2^31-1 (section 6.9.2)"
                 ) from None
-        self.outbox.control(frames.SETTINGS_ACK)
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         """PUSH_PROMISE (section 8.4)."""

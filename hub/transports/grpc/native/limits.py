@@ -32,10 +32,16 @@ class Limits:
     # Streams and headers.
     streams: int = 1_000
     """open streams of a connection (SETTINGS_MAX_CONCURRENT_STREAMS)"""
-    streams_per_address: int = 8_000
+    streams_per_address: int = 16_000
     """open streams of one address"""
-    streams_in_all: int = 20_000
-    """open streams of the server"""
+    streams_in_all: int = 100_000
+    """open streams of the server; they may be requests or replies on their way"""
+    calls_per_address: int = 8_000
+    """calls of one address whose handlers run or wait"""
+    calls_in_all: int = 20_000
+    """calls of the server whose handlers run or wait"""
+    refused_requests: int = 16
+    """requests of a connection that are not gRPC and whose end is waited for"""
     header_list_bytes: int = 16_384
     """decoded fields of a request, 32 bytes added for each; past it the call fails"""
     header_list_hard_bytes: int = 65_536

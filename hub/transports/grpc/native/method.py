@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from hub.transports.grpc.native.call import Call
+from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.stream_call import StreamCall
 
 UnaryHandler = Callable[[Call, bytes], bytes | Awaitable[bytes]]
@@ -17,6 +18,10 @@ LateHandler = Callable[[Call, Awaitable[bytes]], Coroutine[None, None, bytes]]
 """Answers a call whose message has yet to come, and bounds how long it waits for that."""
 
 
+def _missing(detail: str) -> CallFailed:
+    return CallFailed(StatusCode.INVALID_ARGUMENT, f"message: {detail}")
+
+
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
     """One message each way."""
@@ -26,6 +31,8 @@ class UnaryMethod:
     """Runs as soon as the head is there where the message is not; without it the call waits."""
     always: bool = False
     """Whether a whole call is answered also where there is no room for more calls."""
+    missing: Callable[[str], CallFailed] = _missing
+    """Makes the error of a call whose message does not come, from what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)

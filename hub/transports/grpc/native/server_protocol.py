@@ -29,6 +29,8 @@ from hub.transports.peer import network_of
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
+# How long a client has to read why it was cut off.
+_LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
 
@@ -64,6 +66,7 @@ class ServerProtocol(asyncio.Protocol):
         "_frames_seen",
         "_idle_since",
         "_last_received",
+        "_lingering",
         "_loop",
         "_network",
         "_opened_at",
@@ -92,6 +95,7 @@ class ServerProtocol(asyncio.Protocol):
         self._drain_at: float | None = None
         self._frames_seen = 0
         self._flush_due = False
+        self._lingering = False
         self._backlog: list[Event] = []
 
     # What asyncio calls.
@@ -172,7 +176,7 @@ class ServerProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._paused_since = None
-        if not self._backlog:
+        if not self._backlog and not self._lingering:
             self._transport.resume_reading()
         self._flush()
 
@@ -197,10 +201,12 @@ class ServerProtocol(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Keeps the time limits; called once a second or so."""
         limits, core = self._shared.limits, self._core
+        if self._lingering:
+            return
         core.outbox.now = now
         self._runner.expire(now)
         if self._too_long(now, self._paused_since, limits.unsent_age_s):
-            log.info("a client does not read", peer=self._peer)
+            log.debug("a client does not read", peer=self._peer)
             self.abort()
             return
         if not core.settled:
@@ -252,7 +258,7 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._go_on)
             return
         self._runner.end_turn()
-        if self._paused_since is None:
+        if self._paused_since is None and not self._lingering:
             self._transport.resume_reading()
 
     def _go_on(self) -> None:
@@ -270,6 +276,9 @@ class ServerProtocol(asyncio.Protocol):
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
+        if self._lingering:
+            # GOAWAY was the last word.
+            return
         transport = self._transport
         if chunks:
             transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
@@ -284,13 +293,22 @@ class ServerProtocol(asyncio.Protocol):
             for stream in drained:
                 self._runner.on_drained(stream)
         self._share.note(streams=len(self._core.streams), unsent=outbox.pending_bytes)
-        if self._core.failed or (
-            self._core.refusing and not self._core.streams and not self._backlog
-        ):
+        if self._core.failed:
+            self._linger()
+        elif self._core.refusing and not self._core.streams and not self._backlog:
             transport.close()
 
+    def _linger(self) -> None:
+        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        if not self._lingering:
+            self._lingering = True
+            self._transport.pause_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._loop.call_later(_LINGER_S, self._transport.abort)
+
     def _on_failed(self, event: ConnectionFailed) -> None:
-        log.info(
+        log.debug(
             "a gRPC connection broke a rule",
             peer=self._peer,
             code=event.code.name,
@@ -320,7 +338,7 @@ class ServerProtocol(asyncio.Protocol):
             return
         if self._pinged_at is not None:
             if now - self._pinged_at > limits.keepalive_timeout_s:
-                log.info("a client is gone", peer=self._peer)
+                log.debug("a client is gone", peer=self._peer)
                 self.abort()
         elif now - self._last_received > limits.keepalive_s:
             self._pinged_at = now
