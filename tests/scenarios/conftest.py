@@ -6,12 +6,6 @@ from tests.support.hub import HubProcess, RunningHub, hub_process, running_hub
 from tools.fleetsim import Fleet
 
 
-@pytest.fixture(autouse=True)
-def each_grpc_engine(grpc_engine: str) -> str:
-    """Every scenario runs with each of the gRPC servers."""
-    return grpc_engine
-
-
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
     async with Fleet() as made:

@@ -22,6 +22,7 @@ class RateBudget:
         self._left -= count
         if self._left >= 0:
             return True
-        self._left = min(self._burst, self._left + (now - self._updated) * self._per_s)
+        refilled = self._left + count + (now - self._updated) * self._per_s
+        self._left = min(self._burst, refilled) - count
         self._updated = now
         return self._left >= 0

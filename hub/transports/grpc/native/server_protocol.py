@@ -66,7 +66,7 @@ class ServerProtocol(asyncio.Protocol):
         "_frames_seen",
         "_idle_since",
         "_last_received",
-        "_lingering",
+        "_ended",
         "_loop",
         "_network",
         "_opened_at",
@@ -95,7 +95,7 @@ class ServerProtocol(asyncio.Protocol):
         self._drain_at: float | None = None
         self._frames_seen = 0
         self._flush_due = False
-        self._lingering = False
+        self._ended = False
         self._backlog: list[Event] = []
 
     # What asyncio calls.
@@ -139,6 +139,7 @@ class ServerProtocol(asyncio.Protocol):
         if not self._network:
             return
         self._core.failed = True
+        self._ended = True
         self._shared.forget(self)
         self._shared.ledger.connections.add(self._network, -1)
         self._runner.close()
@@ -176,7 +177,7 @@ class ServerProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._paused_since = None
-        if not self._backlog and not self._lingering:
+        if not self._backlog and not self._ended:
             self._transport.resume_reading()
         self._flush()
 
@@ -201,7 +202,7 @@ class ServerProtocol(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Keeps the time limits; called once a second or so."""
         limits, core = self._shared.limits, self._core
-        if self._lingering:
+        if self._ended:
             return
         core.outbox.now = now
         self._runner.expire(now)
@@ -258,7 +259,7 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._go_on)
             return
         self._runner.end_turn()
-        if self._paused_since is None and not self._lingering:
+        if self._paused_since is None and not self._ended:
             self._transport.resume_reading()
 
     def _go_on(self) -> None:
@@ -276,8 +277,8 @@ class ServerProtocol(asyncio.Protocol):
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
-        if self._lingering:
-            # GOAWAY was the last word.
+        if self._ended:
+            # GOAWAY was the last word, or the socket is gone.
             return
         transport = self._transport
         if chunks:
@@ -300,8 +301,8 @@ class ServerProtocol(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
-        if not self._lingering:
-            self._lingering = True
+        if not self._ended:
+            self._ended = True
             self._transport.pause_reading()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
