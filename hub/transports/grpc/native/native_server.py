@@ -16,6 +16,7 @@ from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
 
 _SWEEP_S = 1.0
 _BACKLOG = 1_024
+_ACCEPT_TURNS = 6
 
 
 class NativeServer:
@@ -87,6 +88,9 @@ class NativeServer:
         shared.draining = True
         for connection in list(shared.connections):
             connection.drain()
+        # A connection that asyncio has just accepted is made, and cut, some turns later.
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         if shared.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(shared.emptied.wait(), grace_s)
