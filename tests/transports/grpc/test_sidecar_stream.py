@@ -23,6 +23,8 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import HubClient, failure, running_hub
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 PING = SidecarFrame(ping=PingRequest())
 
 
