@@ -18,7 +18,7 @@ from hub.probes.address_policy import AddressPolicy
 from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.probe_client import Asker, ProbeClient
+from hub.probes.probe_client import ProbeClient, SharedAsker
 from hub.probes.schedule import Lane, Run, Schedule
 from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.target import ProbeTarget
@@ -317,7 +317,7 @@ class ProbeEngine:
         return False
 
     async def _look(
-        self, ask: Asker, watched: Watched
+        self, ask: SharedAsker, watched: Watched
     ) -> tuple[Sighting | None, ProbeError | None]:
         timeout_s = self._settings.total_timeout_s
         try:

@@ -45,8 +45,8 @@ That saves a third of the CPU of a large fleet. It costs a file descriptor and s
 """
 
 
-class Asker:
-    """Asks one endpoint during one probe.
+class SharedAsker:
+    """Asks one endpoint during one probe, by the shared connections; an `Asker`.
 
     `first_answer_ms` is how long the first answer took, None before it. `is_asked`:
     a caller waits for the outcome of this probe. `has_connected` becomes True when a
@@ -267,9 +267,11 @@ class ProbeClient:
                 await session.close()
         self._session = self._retired = None
 
-    def to(self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False) -> Asker:
+    def to(
+        self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False
+    ) -> SharedAsker:
         """Returns what asks an endpoint during one probe."""
-        return Asker(self, target, self._large_bodies[proven], is_asked=is_asked)
+        return SharedAsker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
     def _socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -278,7 +280,7 @@ class ProbeClient:
 
 
 def _connection_trace() -> aiohttp.TraceConfig:
-    """Tells each Asker, which is the context of its requests, of a new connection."""
+    """Tells each asker, which is the context of its requests, of a new connection."""
 
     async def connected(_: object, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.has_connected = True

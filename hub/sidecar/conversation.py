@@ -158,7 +158,7 @@ class Conversation:
             if server.backend == OLLAMA and is_new:
                 self._queue.append({"type": "ollama_report", "ollama_url": server.url})
             if self._takes_endpoints:
-                self._queue.append(_bounded(server.report()))
+                self._queue.append(server.report(MAX_FRAME_BYTES))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:
@@ -221,13 +221,6 @@ def _tier(frame: Frame) -> str:
 
 def _count(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
-
-
-def _bounded(report: Frame) -> Frame:
-    """The report without its models where they would not fit into a frame."""
-    if len(json.dumps(report)) > MAX_FRAME_BYTES:
-        return {key: value for key, value in report.items() if key != "models"}
-    return report
 
 
 # What an admin has to know of a refused token; the hub's own words tell a stranger little.

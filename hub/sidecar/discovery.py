@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from hub.sidecar.local_probes import LocalProbes
 from hub.sidecar.local_server import LocalServer
-from hub.sidecar.recognise import recognise
 
 # The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
 # asked what it is, because a port proves nothing.
@@ -24,11 +24,11 @@ class Discovery:
         self,
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
-        ask: Callable[[str], Awaitable[LocalServer]] = recognise,
+        ask: Callable[[str], Awaitable[LocalServer]] | None = None,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
-        self._ask = ask
+        self._ask = ask if ask is not None else LocalProbes().look
         self._last_answer_ms: dict[str, int] = {}
         self.servers: tuple[LocalServer, ...] = ()
 
@@ -37,7 +37,7 @@ class Discovery:
         urls = tuple(dict.fromkeys((*self._named, *self._usual)))
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
         for server in seen:
-            if server.reachable:
+            if server.is_inference_server:
                 self._last_answer_ms[server.url] = now_ms
         self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
 

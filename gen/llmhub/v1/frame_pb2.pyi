@@ -81,7 +81,7 @@ class ReportOllamaResponse(_message.Message):
     def __init__(self, status: _Optional[str] = ..., endpoint_id: _Optional[str] = ...) -> None: ...
 
 class ReportEndpointRequest(_message.Message):
-    __slots__ = ("url", "backend", "name", "reachable", "error", "version", "models")
+    __slots__ = ("url", "backend", "name", "reachable", "error", "version", "models", "models_omitted")
     URL_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class ReportEndpointRequest(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_OMITTED_FIELD_NUMBER: _ClassVar[int]
     url: str
     backend: _endpoint_pb2.Backend
     name: str
@@ -96,7 +97,8 @@ class ReportEndpointRequest(_message.Message):
     error: str
     version: str
     models: _containers.RepeatedCompositeFieldContainer[_endpoint_pb2.Model]
-    def __init__(self, url: _Optional[str] = ..., backend: _Optional[_Union[_endpoint_pb2.Backend, str]] = ..., name: _Optional[str] = ..., reachable: _Optional[bool] = ..., error: _Optional[str] = ..., version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_endpoint_pb2.Model, _Mapping]]] = ...) -> None: ...
+    models_omitted: int
+    def __init__(self, url: _Optional[str] = ..., backend: _Optional[_Union[_endpoint_pb2.Backend, str]] = ..., name: _Optional[str] = ..., reachable: _Optional[bool] = ..., error: _Optional[str] = ..., version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[_endpoint_pb2.Model, _Mapping]]] = ..., models_omitted: _Optional[int] = ...) -> None: ...
 
 class ReportEndpointResponse(_message.Message):
     __slots__ = ("status", "endpoint_id")

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-
 from hub.sidecar.recognise import recognise
+
 from tests.support.llama import running_llama
 from tools.fleetsim import (
     Behaviour,
