@@ -16,6 +16,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    detection,
     fleet_10k,
     frames,
     hanging,
@@ -32,6 +33,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,
+    "detection": detection.run,
     "fleet_10k": fleet_10k.run,
 }
 """The suites by name, in the order in which they run."""

@@ -21,6 +21,11 @@ _log = structlog.get_logger(__name__)
 _SOONEST_AGAIN_MS = 1000
 _AGAIN_AFTER_SHARE = 4
 
+# An endpoint that answered before and is in doubt now gets less than the whole timeout,
+# but a multiple of the time that it took.
+CONFIRM_TIMEOUT_S = 1.25
+_PATIENCE_FACTOR = 4
+
 
 @dataclass(slots=True, eq=False)
 class Watched:
@@ -28,6 +33,9 @@ class Watched:
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
     was first found loading; `omitted` is how many models the last probe left out.
+    `latency_ms` is how long the first answer took in the last probe that succeeded, None
+    before that. `is_doubted`: the last probe failed, or a sidecar reports that the server
+    is down.
     """
 
     target: ProbeTarget
@@ -36,6 +44,8 @@ class Watched:
     has_crashed: bool = False
     counted_ms: int | None = None
     loading_since_ms: int | None = None
+    latency_ms: float | None = None
+    is_doubted: bool = False
     omitted: int = 0
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
@@ -65,6 +75,13 @@ class Watched:
                 raise
             self.prober = found
             return await found.probe(ask)
+
+    def patience_s(self, total_timeout_s: float) -> float:
+        """How long to wait for the first answer of an endpoint that is in doubt."""
+        if self.latency_ms is None:
+            return total_timeout_s
+        usual_s = self.latency_ms / 1000 * _PATIENCE_FACTOR
+        return min(max(CONFIRM_TIMEOUT_S, usual_s), total_timeout_s)
 
     def again_ms(self, now_ms: int) -> int:
         """When a server that was found loading now is looked at again."""

@@ -52,7 +52,7 @@ class DurableChanges:
             SidecarHandlers(
                 registry,
                 self.registrar,
-                probes.policy,
+                probes,
                 self._clock,
                 access.tokens,
                 access.limiters[ROLE_SIDECAR],

@@ -12,6 +12,7 @@ from hub.registry.health.judgement import FleetHealth
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import self_preservation
+from hub.server.expiry import Expiry
 from hub.service.change_feed import ChangeFeed
 from hub.service.presence import Presence
 
@@ -21,10 +22,9 @@ class Fleet:
 
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
-        self._report_ttl_ms = round(settings.resources_ttl_s * 1000)
         self.registry = Registry(
             first_revision=first_revision,
-            resources_ttl_ms=self._report_ttl_ms,
+            resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
         self.presence = Presence()
@@ -38,9 +38,9 @@ class Fleet:
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to probe, and to drop reports that are too old."""
+        """Begins to probe, and to drop what is kept for a time only."""
         await self.probes.start()
-        self._expiry = asyncio.create_task(self._expire(), name="resource-expiry")
+        self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
         tell_of_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
@@ -62,15 +62,3 @@ class Fleet:
         registry.observe(endpoint_id, seen)
         if registry.health.preservation_state is not before:
             self_preservation.log_preservation(registry, seen.checked_at_ms)
-
-    async def _expire(self) -> None:
-        """Drops reports at their deadlines.
-
-        A report that comes while this sleeps cannot expire before one lifetime from now,
-        so sleeping that long misses none.
-        """
-        while True:
-            now_ms = self._clock.now_ms()
-            self.registry.expire(now_ms)
-            deadline_ms = self.registry.next_deadline_ms() or now_ms + self._report_ttl_ms
-            await asyncio.sleep((deadline_ms - now_ms) / 1000)

@@ -1,6 +1,7 @@
 """One connection's conversation with the hub: frames in, frames out, no sockets.
 
-Identify, then the host's resources and every server at each interval. A frame
+Identify, then the host's resources and every server at each interval, and a server
+at once when something of it has changed. A frame
 that the hub answers is followed by its answer before the next one goes out, so
 that an answer always belongs to the one frame that waits for it.
 """
@@ -23,6 +24,8 @@ ANSWER_TIMEOUT_MS = 15_000
 INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
+# Reports of changes between two intervals: the hub takes 60 reports per minute in all.
+MAX_CHANGES_PER_MINUTE = 30
 
 _HEAVY, _NORMAL = "heavy", "normal"
 _TIERS = {
@@ -70,6 +73,9 @@ class Conversation:
         self._hold_ms: dict[str, int] = {}
         self._announced: set[str] = set()
         self._takes_endpoints = True
+        self._servers: Sequence[LocalServer] = ()
+        self._reported: dict[str, LocalServer] = {}
+        self._changes_ms: deque[int] = deque(maxlen=MAX_CHANGES_PER_MINUTE)
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
         self._queue.append(self._identify(identity, servers))
@@ -98,6 +104,8 @@ class Conversation:
             # now, where the machine slept through some.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
             self._enqueue(host, servers)
+        elif self.identified_at_ms is not None and servers is not self._servers:
+            self._enqueue_changes(servers, now_ms)
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -151,14 +159,32 @@ class Conversation:
     def _enqueue(self, host: Mapping[str, object] | None, servers: Sequence[LocalServer]) -> None:
         # What could not be sent since the last tick is out of date.
         self._queue.clear()
+        self._servers = servers
+        self._reported.clear()
         if host is not None:
             self._queue.append({"type": "resource_report", **host})
         for server in servers:
-            is_new = server.reachable and server.url not in self._announced
-            if server.backend == OLLAMA and is_new:
-                self._queue.append({"type": "ollama_report", "ollama_url": server.url})
-            if self._takes_endpoints:
-                self._queue.append(server.report(MAX_FRAME_BYTES))
+            self._enqueue_server(server)
+
+    def _enqueue_changes(self, servers: Sequence[LocalServer], now_ms: int) -> None:
+        """Reports what is other than at the last report; what is too much waits for the tick."""
+        self._servers = servers
+        for server in servers:
+            if self._reported.get(server.url) == server:
+                continue
+            is_full = len(self._changes_ms) == MAX_CHANGES_PER_MINUTE
+            if is_full and now_ms - self._changes_ms[0] < 60_000:
+                return
+            self._changes_ms.append(now_ms)
+            self._enqueue_server(server)
+
+    def _enqueue_server(self, server: LocalServer) -> None:
+        self._reported[server.url] = server
+        is_new = server.reachable and server.url not in self._announced
+        if server.backend == OLLAMA and is_new:
+            self._queue.append({"type": "ollama_report", "ollama_url": server.url})
+        if self._takes_endpoints:
+            self._queue.append(server.report(MAX_FRAME_BYTES))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:

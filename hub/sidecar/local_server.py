@@ -61,7 +61,7 @@ class LocalServer:
 
 def _fitting(models: tuple[Model, ...], max_bytes: int) -> list[dict[str, object]]:
     """The models as far as they fit: those in memory first, the rest with less detail."""
-    entries: list[dict[str, object]] = [_entry(model) for model in models]
+    entries: list[dict[str, object]] = [dict(to_sparse_json(model)) for model in models]
     if _size(entries) <= max_bytes:
         return entries
     is_ready = (MODEL_STATE_LOADED, MODEL_STATE_LOADING)
@@ -77,14 +77,6 @@ def _fitting(models: tuple[Model, ...], max_bytes: int) -> list[dict[str, object
             break
         kept[index] = entry
     return [kept[index] for index in sorted(kept)]
-
-
-def _entry(model: Model) -> dict[str, object]:
-    entry: dict[str, object] = dict(to_sparse_json(model))
-    # The server does not tell: the hub may know more.
-    if entry["state"] == "unspecified":
-        del entry["state"]
-    return entry
 
 
 def _size(value: object) -> int:

@@ -40,6 +40,8 @@ _KEEPALIVE_S = 20.0
 _MAX_FRAME_BYTES = 65_536
 # How long the first look and the first sample may take before the sidecar connects without.
 _FIRST_LOOK_S = 5.0
+# How often the known servers are glanced at between two looks.
+_GLANCE_S = 2.0
 
 
 def run(settings: SidecarSettings, log_level: str) -> int:
@@ -75,6 +77,7 @@ class SidecarRunner:
         self._discovery = Discovery(settings.endpoints, settings.ports)
         self._has_looked = asyncio.Event()
         self._has_sampled = asyncio.Event()
+        self._waiting: asyncio.Timeout | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Connects again and again until `stop`; returns an exit code."""
@@ -98,10 +101,26 @@ class SidecarRunner:
         return 0 if talking.cancelled() else talking.result()
 
     async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_s = 0.0
         while True:
-            await self._discovery.look(self._clock.now_ms())
-            self._has_looked.set()
-            await asyncio.sleep(self._settings.interval_s)
+            began_s = loop.time()
+            known = self._discovery.servers
+            if began_s >= look_s:
+                look_s = began_s + self._settings.interval_s
+                await self._discovery.look(self._clock.now_ms())
+                self._has_looked.set()
+            else:
+                await self._discovery.glance()
+            if self._discovery.servers is not known:
+                self._wake()
+            next_s = min(began_s + _GLANCE_S, look_s)
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
+
+    def _wake(self) -> None:
+        """Has the conversation report what has changed instead of waiting for the hub."""
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def _talk(self) -> int:
         with contextlib.suppress(TimeoutError):
@@ -165,9 +184,14 @@ class SidecarRunner:
                     self._sampler.fresh(), self._discovery.servers, now_ms()
                 ):
                     await connection.send(json.dumps(frame, separators=(",", ":")))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0, conversation.wake_ms - now_ms()) / 1000):
+                wait_s = max(0, conversation.wake_ms - now_ms()) / 1000
+                try:
+                    async with asyncio.timeout(wait_s) as self._waiting:
                         conversation.receive(await connection.recv(), now_ms())
+                except TimeoutError:
+                    continue
+                finally:
+                    self._waiting = None
             ending = conversation.ending
         except ConnectionClosed:
             reason = connection.close_reason or ""

@@ -1,11 +1,17 @@
 from pathlib import Path
 
 import pytest
-from hub.sidecar.recognise import recognise
 
+from hub.sidecar.local_probes import LocalProbes
+from hub.sidecar.local_server import LocalServer
+from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED
 from tests.support.llama import running_llama
 from tools.fleetsim import (
     Behaviour,
+    FakeDockerModelRunner,
+    FakeLemonade,
+    FakeLlamaRouter,
+    FakeLlamaSwap,
     FakeLmStudio,
     FakeOllama,
     FakeOpenAi,
@@ -16,6 +22,10 @@ from tools.fleetsim import (
 )
 
 
+async def look(url: str) -> LocalServer:
+    return await LocalProbes().look(url)
+
+
 @pytest.mark.parametrize(
     ("persona", "backend"),
     [
@@ -23,56 +33,101 @@ from tools.fleetsim import (
         (FakeVllm(), "vllm"),
         (FakeSglang(), "sglang"),
         (FakeLmStudio(), "lm_studio"),
-        (FakeOpenAi(), None),
+        (FakeOpenAi(), "openai"),
     ],
 )
 async def test_each_kind_is_told_by_asking(persona: Persona, backend: str | None) -> None:
     async with Fleet() as fleet:
         server = await fleet.add(persona)
-        seen = await recognise(f"http://{server.id}")
+        seen = await look(f"http://{server.id}")
     assert (seen.backend, seen.error) == (backend, None)
     assert seen.models
-    assert len(server.paths) <= 4
+    assert len(server.paths) <= 8
     assert not {"/api/generate", "/api/chat", "/v1/chat/completions"} & set(server.paths)
 
 
-async def test_an_ollama_tells_its_version_and_models() -> None:
+@pytest.mark.parametrize(
+    ("persona", "backend"),
+    [
+        (FakeLlamaSwap(), "llama_swap"),
+        (FakeLemonade(), "lemonade"),
+        (FakeDockerModelRunner(), "docker_model_runner"),
+        (FakeLlamaRouter(), "llama_cpp"),
+    ],
+)
+async def test_what_imitates_ollama_is_not_taken_for_it(persona: Persona, backend: str) -> None:
     async with Fleet() as fleet:
-        server = await fleet.add(FakeOllama("a:1", "b:2", version="0.12.6"))
-        seen = await recognise(f"http://{server.id}")
-    assert (seen.version, seen.models) == ("0.12.6", ("a:1", "b:2"))
+        server = await fleet.add(persona)
+        seen = await look(f"http://{server.id}")
+    assert (seen.backend, seen.error) == (backend, None)
+    assert seen.models
+
+
+async def test_an_ollama_tells_all_that_it_tells_the_hub() -> None:
+    ollama = FakeOllama("a:1", "b:2", version="0.12.6")
+    ollama.load("a:1")
+    async with Fleet() as fleet:
+        server = await fleet.add(ollama)
+        seen = await look(f"http://{server.id}")
+    assert seen.version == "0.12.6"
+    assert seen.models is not None
+    a, b = seen.models
+    assert (a.name, a.state, a.context_length) == ("a:1", MODEL_STATE_LOADED, 4096)
+    assert a.HasField("expires_at")
+    assert (b.name, b.state, b.context_length) == ("b:2", MODEL_STATE_AVAILABLE, 131_072)
+    assert (b.capabilities, b.digest) == (["completion", "tools"], ollama.on_disk["b:2"].digest)
+
+
+async def test_it_remembers_what_a_server_is_until_another_takes_the_port() -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOllama("a:1"))
+        probes, url = LocalProbes(), f"http://{server.id}"
+        await probes.look(url)
+        asked = len(server.paths)
+        assert (await probes.look(url)).backend == "ollama"
+        assert "/" not in server.paths[asked:]
+        assert "/api/show" not in server.paths[asked:]
+        server.persona = FakeVllm()
+        assert (await probes.look(url)).backend == "vllm"
+        server.behaviour = Behaviour.HALF_OPEN
+        assert (await probes.look(url)).backend == "vllm"
+        server.behaviour = Behaviour.OK
+        server.persona = FakeOllama("a:1")
+        assert (await probes.look(url)).backend == "ollama"
 
 
 async def test_the_real_llama_cpp_server(tiny_model: Path) -> None:
     async with running_llama(tiny_model, alias="tiny") as server:
-        seen = await recognise(f"http://{server.id}")
-    assert (seen.backend, seen.error, seen.models) == ("llama_cpp", None, ("tiny",))
+        seen = await look(f"http://{server.id}")
+    assert (seen.backend, seen.error) == ("llama_cpp", None)
+    assert seen.models is not None
+    assert [(model.name, model.state) for model in seen.models] == [("tiny", MODEL_STATE_LOADED)]
     assert seen.version
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behaviour", "said", "answers"),
     [
-        (Behaviour.HTML, "no inference server"),
-        (Behaviour.MALFORMED, "no inference server"),
-        (Behaviour.REDIRECT, "no inference server"),
-        (Behaviour.HALF_OPEN, "reset"),
-        (Behaviour.REFUSED, "refused"),
-        (Behaviour.OVERSIZED, "more than"),
+        (Behaviour.HTML, "HTML, not JSON", True),
+        (Behaviour.MALFORMED, "malformed", True),
+        (Behaviour.REDIRECT, "redirect", True),
+        (Behaviour.OVERSIZED, "more than", True),
+        (Behaviour.HALF_OPEN, "reset", False),
+        (Behaviour.REFUSED, "refused", False),
     ],
 )
 async def test_one_that_misbehaves_is_an_error_and_no_exception(
-    behaviour: Behaviour, said: str
+    behaviour: Behaviour, said: str, *, answers: bool
 ) -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"), behaviour)
-        seen = await recognise(f"http://{server.id}")
-    assert not seen.reachable
+        seen = await look(f"http://{server.id}")
+    assert (seen.reachable, seen.is_inference_server) == (answers, False)
     assert said in str(seen.error)
 
 
-async def test_one_that_wants_a_key_says_so() -> None:
+async def test_one_that_wants_a_key_is_reachable_and_says_so() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOpenAi(), api_key="sk-1")
-        seen = await recognise(f"http://{server.id}")
-    assert seen.error == "needs an API key (401)"
+        seen = await look(f"http://{server.id}")
+    assert (seen.reachable, seen.error) == (True, "needs an API key (401 to /v1/models)")

@@ -16,7 +16,6 @@ from google.protobuf.message import Message
 from hub.base.clock import ManualClock
 from hub.base.settings import ProbeSettings
 from hub.contract.rpcs import Tier, rpc
-from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.access_control import AccessControl
@@ -164,9 +163,7 @@ async def running_core(
             TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
-            SidecarHandlers(
-                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
-            ),
+            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
         LiveStreams(clock),
     )

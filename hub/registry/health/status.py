@@ -1,9 +1,10 @@
 """What an observation means for an endpoint: the rules of health, pure.
 
 A probe that fails says little; as many in a row as the hub is set to forgive
-say that the endpoint is down. One that succeeds says that it is up. What a sidecar
-sees of its own host tells a dead server from one that the hub cannot reach; it never
-makes an endpoint healthy, since it is the hub's callers who have to reach it.
+say that the endpoint is down, and so does one if the endpoint's sidecar finds it down
+too. One that succeeds says that it is up. What a sidecar sees of its own host tells a
+dead server from one that the hub cannot reach; it never makes an endpoint healthy,
+since it is the hub's callers who have to reach it.
 """
 
 from collections.abc import Sequence
@@ -143,6 +144,18 @@ def see(
     return _reconsider(endpoint) or changed
 
 
+def fall(endpoint: Endpoint, now_ms: int) -> None:
+    """Makes an endpoint unhealthy that has missed often enough before."""
+    endpoint.status = STATUS_UNHEALTHY
+    _attribute(endpoint.provenance.status, OBSERVER_PROBE, to_timestamp(now_ms))
+
+
+def is_reported_down(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's sidecar finds the server down."""
+    view = endpoint.sidecar_view
+    return endpoint.HasField("sidecar_view") and view.HasField("reachable") and not view.reachable
+
+
 def lose_sight(endpoint: Endpoint) -> None:
     """Removes the sidecar's view, and keeps what it reported, with its age."""
     endpoint.ClearField("sidecar_view")
@@ -240,3 +253,36 @@ def pause(endpoint: Endpoint) -> None:
         endpoint.ClearField(field)
     if endpoint.HasField("provenance"):
         endpoint.provenance.ClearField("status")
+
+
+def carry_over(before: Endpoint, after: Endpoint) -> bool:
+    """Copies what was observed of `before` to `after`; False where it no longer is true."""
+    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
+    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
+    if not (backend_stays and same_server):
+        after.status = STATUS_UNKNOWN
+        return False
+    observed = Endpoint(
+        status=before.status,
+        models=before.models,
+        version=before.version,
+        consecutive_failures=before.consecutive_failures,
+        last_error=before.last_error,
+        fault=before.fault,
+    )
+    for field in _OBSERVED_MESSAGES:
+        if before.HasField(field):
+            getattr(observed, field).CopyFrom(getattr(before, field))
+    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
+        observed.backend = before.backend
+        observed.backend_detected = True
+    after.MergeFrom(observed)
+    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
+        after.provenance.ClearField("backend")
+    return True
+
+
+_OBSERVED_MESSAGES = (
+    *("last_checked_at", "next_check_at", "latency", "load"),
+    *("sidecar_view", "flapping", "provenance"),
+)

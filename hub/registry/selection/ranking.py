@@ -16,10 +16,11 @@ from typing import Final, Protocol
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels
-from hub.registry.selection.scoring import parts, slots_of, weighed, weights_of
+from hub.registry.selection.scoring import is_failing, parts, slots_of, weighed, weights_of
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_DRAINING,
+    FAULT_DEAD,
     MODEL_STATE_LOADED,
     STATUS_HEALTHY,
     Endpoint,
@@ -72,9 +73,10 @@ class FleetView(Protocol):
 class Verdict:
     """The suitability of one endpoint for one request.
 
-    `rejection` is unspecified if the endpoint is suitable. `merit` is the score without
-    leases, each of which subtracts `lease_weight`. `resources` is the last report of its
-    host, if there was one.
+    `rejection` is unspecified if the endpoint is suitable. `is_failing`: its last probe
+    failed, so it ranks below all others whatever its score, and `detail` says so. `merit`
+    is the score without leases, each of which subtracts `lease_weight`. `resources` is the
+    last report of its host, if there was one.
     """
 
     endpoint: Endpoint
@@ -82,6 +84,7 @@ class Verdict:
     merit: float = 0.0
     lease_weight: float = 0.0
     rejection: Rejection = REJECTION_UNSPECIFIED
+    is_failing: bool = False
     detail: str = ""
     in_flight: int = 0
     resources: HostResources | None = None
@@ -155,6 +158,10 @@ class Criteria:
             model,
             merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
             lease_weight=self._weights["in_flight"] / slots_of(endpoint),
+            is_failing=is_failing(endpoint),
+            detail=f"ranks last, as its last probe failed: {endpoint.last_error[:200]}"
+            if is_failing(endpoint)
+            else "",
             in_flight=in_flight,
             resources=resources,
         )
@@ -182,6 +189,10 @@ class Criteria:
             status = enum_word(Status.DESCRIPTOR, endpoint.status)
             error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
             return REJECTION_NOT_HEALTHY, f"{status}{error}"
+        if endpoint.fault == FAULT_DEAD:
+            # Healthy still, by the misses that are forgiven or by self-preservation.
+            error = endpoint.last_error[:200]
+            return REJECTION_NOT_HEALTHY, f"dead, as the hub and its sidecar find: {error}"
         if not has_labels(endpoint, self._labels):
             return REJECTION_LABELS, "lacks a requested label"
         if not fitting:
@@ -224,16 +235,17 @@ def meets(model: Model, target: AliasTarget) -> bool:
     )
 
 
-# (-score, last pick, id): the smallest is the best.
-_Key = tuple[float, int, str]
+# (is failing, -score, last pick, id): the smallest is the best.
+_Key = tuple[bool, float, int, str]
 
 
 class Ranking:
     """The verdicts of one set of criteria on a whole fleet, in order.
 
     It starts empty. Its owner calls `update` for every endpoint whose record or host has
-    changed, and `recount` if only the leases have. The highest score is the best; among
-    equals it is the endpoint that was picked longest ago.
+    changed, and `recount` if only the leases have. The best are those whose last probe did
+    not fail, then those with the highest score; among equals it is the endpoint that was
+    picked longest ago.
     """
 
     def __init__(self, criteria: Criteria, facts: FleetView) -> None:
@@ -278,7 +290,7 @@ class Ranking:
 
     def best(self) -> Iterator[Verdict]:
         """The suitable endpoints, best first. Only valid until the next change."""
-        return (self._verdicts[id_] for _, _, id_ in self._order)
+        return (self._verdicts[id_] for *_, id_ in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
         """The rejected endpoints, sorted by id."""
@@ -296,7 +308,7 @@ class Ranking:
         return verdict
 
     def _key(self, id_: str, verdict: Verdict) -> _Key:
-        return (-verdict.score, self._picks.get(id_, 0), id_)
+        return (verdict.is_failing, -verdict.score, self._picks.get(id_, 0), id_)
 
 
 @dataclass(frozen=True, slots=True)

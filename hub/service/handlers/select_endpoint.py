@@ -269,6 +269,7 @@ def _explained(
     for verdict in fit:
         candidate = _candidate(verdict)
         candidate.score = verdict.score
+        candidate.detail = verdict.detail
         candidate.parts.update(ranking.criteria.explain(verdict, facts))
         yield candidate
     rejected = rejections(ranking, limits, now_ms)

@@ -105,9 +105,12 @@ def _brief(name: str) -> str:
 
 
 def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
-    """How many were rejected for each reason, for an error's metadata."""
+    """How many were rejected for each reason, for an error's metadata.
+
+    The prefix keeps the reason "model" apart from "model", the name that was asked for.
+    """
     return {
-        enum_word(Rejection.DESCRIPTOR, why): str(count)
+        f"rejected_{enum_word(Rejection.DESCRIPTOR, why)}": str(count)
         for why, count in sorted(Counter(rejections).items())
     }
 

@@ -4,16 +4,20 @@ import random
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.registry.observation import Load
 from hub.registry.selection.ranking import Criteria, Limits, Ranking, meets, pick
 from hub.registry.state import Registry
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint, Model
+from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import AliasTarget
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
-from tests.support.fleet_of import GIB, NOW, add, loaded, on_disk, report
+from tests.support.fleet import saw
+from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_disk, report
 
 
 class Fleet:
@@ -264,7 +268,7 @@ def test_a_ranking_that_follows_is_as_one_that_is_made_anew(fleet: Fleet) -> Non
     registry, followed = fleet.registry, fleet.ranking()
     ids = [f"h{i}:1" for i in range(12)]
     for _ in range(600):
-        id_ = rng.choice(ids)
+        id_, seen = rng.choice(ids), registry.revision
         match rng.randrange(5):
             case 0:
                 registry.remove_endpoint(id_)
@@ -288,7 +292,60 @@ def test_a_ranking_that_follows_is_as_one_that_is_made_anew(fleet: Fleet) -> Non
                     latency_ms=latency,
                 )
                 followed.update(id_)
+        # One that is well may let another fall that waited for a witness.
+        for event in registry.ring.after(seen, 100):
+            followed.update(event.id)
         fresh = fleet.ranking()
         assert order(followed) == order(fresh)
         assert rejections(followed) == rejections(fresh)
         assert len(followed) == len(fresh)
+
+
+STRATEGIES = st.sampled_from(
+    [
+        pb.STRATEGY_LEAST_LOADED,
+        pb.STRATEGY_PREFER_LOADED,
+        pb.STRATEGY_ROUND_ROBIN,
+        pb.STRATEGY_LEAST_LATENCY,
+        pb.STRATEGY_WEIGHTED,
+    ]
+)
+
+
+@given(STRATEGIES, st.randoms(use_true_random=False), st.integers(1, 60))
+def test_one_whose_last_probe_failed_is_never_above_one_whose_did_not(
+    strategy: int, rng: random.Random, steps: int
+) -> None:
+    fleet = Fleet()
+    weights = pb.ScoreWeights(health=rng.random() * 4, loaded=4, latency=rng.random())
+    request: dict[str, object] = {"strategy": strategy}
+    if strategy == pb.STRATEGY_WEIGHTED:
+        request["weights"] = weights
+    ranking = fleet.ranking(**request)
+    for _ in range(steps):
+        change_at_random(fleet.registry, rng)
+        for id_ in fleet.ids:
+            if rng.random() < 0.3:
+                seen = saw(error="connection refused" if rng.random() < 0.5 else "")
+                fleet.registry.observe(id_, seen)
+        for id_ in {*fleet.ids, *ranking.ids()}:
+            fleet.leases[id_] = rng.randrange(3)
+            ranking.update(id_)
+            if rng.random() < 0.3:
+                ranking.picked(id_)
+        failing = [verdict.endpoint.last_error != "" for verdict in ranking.best()]
+        assert failing == sorted(failing)
+
+
+def test_one_that_is_dead_is_left_out_although_its_status_is_healthy_yet(fleet: Fleet) -> None:
+    for n in range(5):
+        add(fleet.registry, f"{n}:1", loaded("m"), agent_id="node")
+        fleet.registry.report_view(
+            f"{n}:1", "node", ReportEndpointRequest(url="http://a:1", reachable=False), NOW
+        )
+    # With the fifth, more than half of the fleet fails: self-preservation keeps it healthy.
+    for n in range(5):
+        fleet.registry.observe(f"{n}:1", saw(error="connection refused"))
+    assert fleet.registry.healthy_count == 1
+    assert order(fleet.ranking()) == []
+    assert set(rejections(fleet.ranking()).values()) == {pb.REJECTION_NOT_HEALTHY}

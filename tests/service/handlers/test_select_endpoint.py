@@ -26,8 +26,10 @@ from hub.service.handlers.selection_refusals import GUESSES
 from hub.transports.grpc.error_status import to_status
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
+from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_READER
+from tests.support.fleet import saw
 from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_disk, report
 
 CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
@@ -290,8 +292,8 @@ def test_none_that_is_healthy_says_when_to_come_back(registry: Registry, select:
     assert raised.value.retry_after_ms == 10_000
     assert raised.value.metadata == {
         "model": "m",
-        "draining": "1",
-        "not_healthy": "1",
+        "rejected_draining": "1",
+        "rejected_not_healthy": "1",
         "rejected a:1": "unhealthy: connection refused",
         "rejected b:1": "being drained by an admin",
     }
@@ -303,7 +305,11 @@ def test_healthy_but_not_able(registry: Registry, select: Selecting) -> None:
     report(registry, "n", vram_used_bytes=7 * GIB, vram_total_bytes=8 * GIB)
     with pytest.raises(NoCapacity) as raised:
         select(min_free_vram_bytes=2 * GIB)
-    assert raised.value.metadata == {"model": "m", "not_healthy": "1", "vram": "1"}
+    assert raised.value.metadata == {
+        "model": "m",
+        "rejected_not_healthy": "1",
+        "rejected_vram": "1",
+    }
     with pytest.raises(NoCapacity):
         select(exclude_ids=["b:1"])
     assert chosen(select()) == ["b:1"]
@@ -330,7 +336,7 @@ def test_whatever_the_names_are_an_error_fits_into_trailers(
     with pytest.raises(NoHealthyEndpoint) as none_healthy:
         select(model, explain=True)
     assert trailers_bytes(none_healthy.value) < 7000
-    assert none_healthy.value.metadata["draining"] == "20"
+    assert none_healthy.value.metadata["rejected_draining"] == "20"
     assert any(key.startswith("rejected ") for key in none_healthy.value.metadata)
     for i in range(20):
         registry.remove_endpoint(f"{i}{'h' * 250}:1")
@@ -338,6 +344,18 @@ def test_whatever_the_names_are_an_error_fits_into_trailers(
     with pytest.raises(NoCapacity) as no_capacity:
         select(model, exclude_ids=["b:1"])
     assert trailers_bytes(no_capacity.value) < 7000
+
+
+@pytest.mark.parametrize("model", ["m", "model", "rejected_model", "near_1"])
+def test_an_errors_metadata_never_overwrite_the_models_name(
+    registry: Registry, select: Selecting, model: str
+) -> None:
+    add(registry, "a:1", loaded(model))
+    with pytest.raises(NoCapacity) as raised:
+        select(model, family="other", explain=True)
+    assert raised.value.metadata["model"] == model
+    assert raised.value.metadata["rejected_model"] == "1"
+    assert len(raised.value.metadata) == 3
 
 
 # Explanations.
@@ -362,6 +380,25 @@ def test_an_explanation_names_every_candidate(registry: Registry, select: Select
     assert found["c:1"].detail == "unhealthy: no route to host"
     assert found["c:1"].score == 0
     assert select(explain=True).candidates[0].in_flight == 1
+
+
+def test_one_whose_last_probe_failed_is_explained(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded())
+    add(registry, "b:1", on_disk())
+    registry.observe("a:1", saw(error="connection refused"))
+    response = select(explain=True, count=2)
+    assert chosen(response) == ["b:1", "a:1"]
+    assert [each.detail for each in response.candidates] == [
+        "",
+        "ranks last, as its last probe failed: connection refused",
+    ]
+    registry.report_view("a:1", "", ReportEndpointRequest(url="http://a:1", reachable=False), NOW)
+    response = select(explain=True, count=2)
+    assert chosen(response) == ["b:1"]
+    assert response.candidates[1].rejection == pb.REJECTION_NOT_HEALTHY
+    assert response.candidates[1].detail == (
+        "dead, as the hub and its sidecar find: connection refused"
+    )
 
 
 # Leases.
@@ -390,7 +427,7 @@ def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> No
         select(lease_s=10, max_in_flight=2)
     with pytest.raises(NoCapacity) as raised:
         select(lease_s=10, max_in_flight=2)
-    assert raised.value.metadata["in_flight"] == "1"
+    assert raised.value.metadata["rejected_in_flight"] == "1"
 
 
 def test_large_rankings_that_nobody_asked_for_before_are_few_a_minute(
