@@ -24,6 +24,7 @@ from benchmarks.suites import (
     registrations,
     services,
     sidecars,
+    warm_restart,
 )
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
@@ -34,6 +35,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "services": services.run,
     "hanging": hanging.run,
     "detection": detection.run,
+    "warm_restart": warm_restart.run,
     "fleet_10k": fleet_10k.run,
 }
 """The suites by name, in the order in which they run."""

@@ -25,6 +25,7 @@ Network = IPv4Network | IPv6Network
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
+FACTS_FILE = "facts.bin"
 
 
 def default_data_dir() -> Path:

@@ -291,9 +291,7 @@ class ProbeEngine:
         if due_ms is None or self._watched.get(run.id) is not watched:
             return
         watched.task = None
-        watched.is_doubted = error is not None
-        if error is None:
-            watched.latency_ms = ask.first_answer_ms
+        watched.settle(ask.first_answer_ms, has_failed=error is not None)
         if not is_loading:
             watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED

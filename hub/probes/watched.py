@@ -83,6 +83,13 @@ class Watched:
         usual_s = self.latency_ms / 1000 * _PATIENCE_FACTOR
         return min(max(CONFIRM_TIMEOUT_S, usual_s), total_timeout_s)
 
+    def settle(self, first_answer_ms: float | None, *, has_failed: bool) -> None:
+        """Remembers how a probe went."""
+        if not has_failed and not self.is_doubted:
+            # What came after a doubt took as long as the server hung.
+            self.latency_ms = first_answer_ms
+        self.is_doubted = has_failed
+
     def again_ms(self, now_ms: int) -> int:
         """When a server that was found loading now is looked at again."""
         if self.loading_since_ms is None:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from hub.registry.health import status
+from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
@@ -185,7 +185,7 @@ class Registry:
         if before is None:
             after.status = STATUS_UNKNOWN
         else:
-            if not status.carry_over(before.message, after):
+            if not observed_facts.carry_over(before.message, after):
                 self._forget_observed(registered.id)
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
@@ -201,7 +201,24 @@ class Registry:
             self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
-    # What is observed, from probes and reports.
+    # What is observed: from probes, from reports, and from before the hub's start.
+
+    def restore_endpoint(self, facts: Endpoint) -> bool:
+        """Takes over what was known of an endpoint before the start, marked as restored.
+
+        `facts` are its `lasting_facts`, with times by the hub's present clock. False if
+        they are not about the endpoint as it is registered now.
+        """
+        before = self._endpoints.get(facts.id)
+        if before is None:
+            return False
+        after = Endpoint()
+        after.CopyFrom(before.message)
+        if not observed_facts.restore(facts, after):
+            return False
+        status.register(after)
+        self._set(facts.id, before, after, event=True)
+        return True
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Adds the outcome of a probe; does nothing if the endpoint is removed or disabled."""

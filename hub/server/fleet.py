@@ -13,6 +13,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server import self_preservation
 from hub.server.expiry import Expiry
+from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
 from hub.service.presence import Presence
 
@@ -35,21 +36,28 @@ class Fleet:
             clock,
             Random(),  # noqa: S311
         )
+        self._warm_restart = WarmRestart(settings, clock, self.registry, self.probes.facts)
         self._expiry: asyncio.Task[None] | None = None
 
+    async def restore(self) -> None:
+        """Puts into the registry what was known of its endpoints before the start."""
+        await self._warm_restart.restore()
+
     async def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to probe, and to drop what is kept for a time only."""
+        """Begins to probe, to keep what is observed, and to drop what has expired."""
+        self._warm_restart.start()
         await self.probes.start()
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
         tell_of_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
-        """Stops probing. Idempotent."""
+        """Stops probing, and keeps what was observed last. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
             self._expiry = None
         await self.probes.stop()
+        await self._warm_restart.stop()
 
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts what its probes see, for people; None if it does not."""

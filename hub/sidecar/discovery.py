@@ -35,7 +35,7 @@ class Discovery:
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
         self._ask = ask if ask is not None else LocalProbes().look
         self._glance_at = glance_at
-        # The HTTP status of each server's last glance.
+        # The HTTP status of each server's last glance, since the last look.
         self._statuses: dict[str, int] = {}
         self._last_answer_ms: dict[str, int] = {}
         self.servers: tuple[LocalServer, ...] = ()
@@ -44,6 +44,7 @@ class Discovery:
         """Asks every server once, all at the same time."""
         urls = tuple(dict.fromkeys((*self._named, *self._usual)))
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
+        self._statuses.clear()
         for server in seen:
             if server.is_inference_server:
                 self._last_answer_ms[server.url] = now_ms

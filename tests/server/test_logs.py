@@ -1,10 +1,12 @@
 import io
 import json
 import logging
+from contextvars import ContextVar
 
 import pytest
 import structlog
 
+from hub.base import request_id
 from hub.base.settings import LogSettings
 from hub.server import logs
 
@@ -18,6 +20,12 @@ class Terminal(io.StringIO):
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log outside of any request, whatever a test before this one left in the context."""
+    monkeypatch.setattr(request_id, "_current", ContextVar("request", default=""))
 
 
 def test_events_are_json_where_there_is_no_terminal() -> None:

@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 from hub.base.clock import ManualClock
-from hub.base.settings import RateLimits
+from hub.base.settings import RateLimitSettings
 from hub.contract.rpcs import Tier
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
@@ -44,7 +44,7 @@ async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> Non
 async def test_other_limits_apply_at_once(tmp_path: Path) -> None:
     storage = storage_in(tmp_path)
     limiter = storage.access.limiters[ROLE_READER]
-    storage.limit_rates(RateLimits(reader={"light": 1, "normal": 1, "heavy": 1}))
+    storage.limit_rates(RateLimitSettings(reader={"light": 1, "normal": 1, "heavy": 1}))
     assert limiter.take("t", Tier.NORMAL, 0).allowed
     assert not limiter.take("t", Tier.NORMAL, 0).allowed
     assert storage.backup is not None

@@ -99,3 +99,17 @@ async def test_a_server_that_answers_otherwise_is_asked_again() -> None:
     server.status = 200
     await discovery.glance()
     assert discovery.servers == (UP,)
+
+
+async def test_one_that_a_look_found_down_is_seen_to_return_at_the_next_glance() -> None:
+    server = Server()
+    discovery = Discovery((URL,), (), server.ask, server.glance)
+    await discovery.look(T0)
+    await discovery.glance()
+    await discovery.glance()
+    server.status = None
+    await discovery.look(T0 + 15_000)
+    assert discovery.servers == (LocalServer(URL, error="no answer"),)
+    server.status = 200
+    await discovery.glance()
+    assert discovery.servers == (UP,)

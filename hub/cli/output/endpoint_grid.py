@@ -78,4 +78,6 @@ def _error_text(endpoint: Endpoint) -> str:
     text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
     if endpoint.HasField("flapping"):
         text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
+    if endpoint.provenance.status.restored:
+        text = "restored: not probed since the hub started" + (f"; {text}" if text else "")
     return text or "-"

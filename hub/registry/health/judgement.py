@@ -65,6 +65,11 @@ class FleetHealth:
         return self._preservation.state
 
     @property
+    def load_times(self) -> LoadTimes:
+        """The learned load times."""
+        return self._load_times
+
+    @property
     def freezes(self) -> int:
         """How often the hub has started to mistrust its probes."""
         return self._preservation.freezes
@@ -81,8 +86,12 @@ class FleetHealth:
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
         had_failed = bool(endpoint.last_error)
+        # A check before the hub's start says nothing of how long something has lasted:
+        # the hub did not look in between.
         before_ms = (
-            to_ms(endpoint.last_checked_at) if endpoint.HasField("last_checked_at") else None
+            to_ms(endpoint.last_checked_at)
+            if endpoint.HasField("last_checked_at") and not endpoint.provenance.status.restored
+            else None
         )
         if not seen.error:
             self._preservation.succeeded(id_)

@@ -50,16 +50,17 @@ def observe(
     unhealthy_after: int,
     may_fall: bool = True,
 ) -> bool:
-    """Writes an observation into an endpoint.
+    """Writes an observation into an endpoint. What it confirms is no longer restored.
 
     `models` is what to write of the models, None to leave them. Where it may not
     fall, a healthy endpoint stays so whatever it misses. Returns whether it changed
     what watchers care about: status, backend, version, models, the error or what it
-    means. The bookkeeping of checks (times, latency, load, counters) changes with
-    every probe and is no event: at fleet scale it would push all else out of the
-    watchers' history within minutes.
+    means, and which facts are restored. The bookkeeping of checks (times, latency, load,
+    counters) changes with every probe and is no event: at fleet scale it would push all
+    else out of the watchers' history within minutes.
     """
     at = to_timestamp(seen.checked_at_ms)
+    restored = _restored(endpoint)
     endpoint.last_checked_at.CopyFrom(at)
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
@@ -71,7 +72,7 @@ def observe(
         changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
         _attribute(endpoint.provenance.status, OBSERVER_PROBE, at)
-    return changed
+    return changed or _restored(endpoint) != restored
 
 
 def _failed(endpoint: Endpoint, seen: Observation, unhealthy_after: int, *, may_fall: bool) -> bool:
@@ -127,6 +128,7 @@ def see(
     only while those do not succeed.
     """
     old = endpoint.sidecar_view
+    restored = _restored(endpoint)
     changed = not endpoint.HasField("sidecar_view") or (
         (old.agent_id, old.HasField("reachable"), old.reachable, old.error, old.version)
         != (view.agent_id, view.HasField("reachable"), view.reachable, view.error, view.version)
@@ -141,7 +143,7 @@ def see(
             _attribute(provenance.backend, OBSERVER_SIDECAR, view.reported_at)
         if models is not None:
             _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
-    return _reconsider(endpoint) or changed
+    return _reconsider(endpoint) or changed or _restored(endpoint) != restored
 
 
 def fall(endpoint: Endpoint, now_ms: int) -> None:
@@ -221,6 +223,18 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
 def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
     source.observer = observer
     source.observed_at.CopyFrom(at)
+    source.restored = False
+
+
+def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
+    """Which facts are restored; watchers see a change of it, too."""
+    sources = endpoint.provenance
+    return (
+        sources.status.restored,
+        sources.backend.restored,
+        sources.version.restored,
+        sources.models.restored,
+    )
 
 
 def _silence(endpoint: Endpoint) -> Fault:
@@ -253,36 +267,3 @@ def pause(endpoint: Endpoint) -> None:
         endpoint.ClearField(field)
     if endpoint.HasField("provenance"):
         endpoint.provenance.ClearField("status")
-
-
-def carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed of `before` to `after`; False where it no longer is true."""
-    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
-    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
-    if not (backend_stays and same_server):
-        after.status = STATUS_UNKNOWN
-        return False
-    observed = Endpoint(
-        status=before.status,
-        models=before.models,
-        version=before.version,
-        consecutive_failures=before.consecutive_failures,
-        last_error=before.last_error,
-        fault=before.fault,
-    )
-    for field in _OBSERVED_MESSAGES:
-        if before.HasField(field):
-            getattr(observed, field).CopyFrom(getattr(before, field))
-    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
-        observed.backend = before.backend
-        observed.backend_detected = True
-    after.MergeFrom(observed)
-    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
-        after.provenance.ClearField("backend")
-    return True
-
-
-_OBSERVED_MESSAGES = (
-    *("last_checked_at", "next_check_at", "latency", "load"),
-    *("sidecar_view", "flapping", "provenance"),
-)

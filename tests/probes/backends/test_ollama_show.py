@@ -173,7 +173,7 @@ async def test_what_was_kept_across_a_restart_is_not_looked_up_again(fleet: Flee
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
         await engine.check(server.id, 10)
-        kept = engine.facts.export()
+        kept = engine.facts.export(server.id)
     async with running_engine() as (engine, _):
         assert engine.facts.restore(kept) == 1
         engine.watch(target_of(server))

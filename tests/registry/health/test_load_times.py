@@ -89,3 +89,16 @@ def test_memory_is_bounded_and_the_longest_unseen_goes_first() -> None:
     seen.measured(ID, "m3", 1_000)
     known = [seen.expected_ms(ID, f"m{number}") is not None for number in range(4)]
     assert known == [True, False, True, True]
+
+
+def test_those_that_changed_are_named_once_with_those_that_gave_way():
+    times = LoadTimes(capacity=2)
+    times.measured("a", "m", 10)
+    times.measured("a", "m", 20)
+    times.measured("b", "m", 30)
+    assert times.take_changed() == [("a", "m"), ("b", "m")]
+    assert times.take_changed() == []
+    assert times.of("a", "m") == [10, 20]
+    times.measured("c", "m", 40)
+    assert set(times.take_changed()) == {("c", "m"), ("a", "m")}
+    assert times.of("a", "m") == []
