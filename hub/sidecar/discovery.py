@@ -50,6 +50,11 @@ class Discovery:
                 self._last_answer_ms[server.url] = now_ms
         self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
 
+    async def look_at(self, url: str) -> None:
+        """Asks one known server again, as after an action on it."""
+        seen = await self._ask(url)
+        self.servers = tuple(seen if each.url == url else each for each in self.servers)
+
     async def glance(self) -> None:
         """Glances at every known server, all at the same time."""
         known = self.servers

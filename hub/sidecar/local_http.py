@@ -6,6 +6,7 @@ HTTP/1.0 on purpose: a server must not answer it in chunks (RFC 9112, section
 
 import asyncio
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,12 +18,14 @@ MAX_BYTES = 1_048_576
 class AskError(Exception):
     """There is no usable answer; the message is one line for people.
 
-    `answered` tells whether the server sent one that is not HTTP or too large.
+    `answered` tells whether the server sent one that is not HTTP or too large,
+    `connected` whether it may have received the request.
     """
 
-    def __init__(self, message: str, *, answered: bool = False) -> None:
+    def __init__(self, message: str, *, answered: bool = False, connected: bool = True) -> None:
         super().__init__(message)
         self.answered = answered
+        self.connected = connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ async def send(
     except ssl.SSLError as error:
         raise AskError(f"TLS failed: {error.reason or error}") from None
     except OSError as error:
-        raise AskError(why(error)) from None
+        connected = not isinstance(error, ConnectionRefusedError | socket.gaierror)
+        raise AskError(why(error), connected=connected) from None
     except ValueError as error:
         raise AskError(str(error), answered=True) from None
 
