@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hub.client.call_errors import ClientError, NoSelection, NotSynced
 from hub.client.requests import select_request, watch_request
-from hub.client.resumption import Resumption
+from hub.client.retry import Resumption
 from hub.registry.history.versioned import Versioned
 from hub.registry.selection.kept_rankings import Rankings
 from hub.registry.selection.ranking import NOT_SELECTABLE, Limits, Ranking, pick, rejections

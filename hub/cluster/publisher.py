@@ -29,7 +29,7 @@ from hub.cluster.fact_messages import (
 )
 from hub.cluster.learned import LearnedFacts
 from hub.cluster.warm_start import Restored
-from hub.registry.history.follower import Follower
+from hub.registry.history.ring import Follower
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.state import Registry
 from hub.stores.shared_facts import FactsUnavailable, SharedFacts

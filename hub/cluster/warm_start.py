@@ -76,7 +76,7 @@ class WarmStart:
         for key, agent_id, report, received_ms in sorted(self._hosts, key=lambda host: host[3]):
             self._registry.report_resources(agent_id, report, received_ms)
             restored.current.append(key)
-        if self._hosts:
+        if facts:
             self._registry.expire(now_ms)
         restored.hosts = len(self._registry.resources)
         return restored

@@ -1,7 +1,7 @@
 """How a prober asks a server: what every client that it may use has in common.
 
 The hub asks by its shared connections (`hub.probes.probe_client`). A sidecar asks the
-servers on its own host by a client that costs less memory (`hub.sidecar.local_http`).
+servers on its own host by a client that costs less memory (`hub.sidecar.local_probes`).
 """
 
 from typing import Protocol

@@ -25,8 +25,9 @@ ANSWER_TIMEOUT_MS = 15_000
 INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
-# Reports of changes between two intervals: the hub takes 60 reports per minute in all.
-MAX_CHANGES_PER_MINUTE = 30
+# The hub takes 60 reports per minute. Changes have what the regular ones leave of this.
+MAX_REPORTS_PER_MINUTE = 54
+MIN_CHANGES_PER_MINUTE = 6
 
 _HEAVY, _NORMAL = "heavy", "normal"
 _TIERS = {
@@ -83,7 +84,7 @@ class Conversation:
         self._results: deque[Frame] = deque()
         self._servers: Sequence[LocalServer] = ()
         self._reported: dict[str, LocalServer] = {}
-        self._changes_ms: deque[int] = deque(maxlen=MAX_CHANGES_PER_MINUTE)
+        self._changes_ms: deque[int] = deque()
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
         self._queue.append(self._identify(identity, servers))
@@ -212,11 +213,17 @@ class Conversation:
         for server in servers:
             if self._reported.get(server.url) == server:
                 continue
-            is_full = len(self._changes_ms) == MAX_CHANGES_PER_MINUTE
-            if is_full and now_ms - self._changes_ms[0] < 60_000:
+            if not self._may_report_change(len(servers), now_ms):
                 return
             self._changes_ms.append(now_ms)
             self._enqueue_server(server)
+
+    def _may_report_change(self, servers: int, now_ms: int) -> bool:
+        while self._changes_ms and now_ms - self._changes_ms[0] >= 60_000:
+            self._changes_ms.popleft()
+        regular = (1 + servers) * 60_000 / self._interval_ms
+        limit = max(MIN_CHANGES_PER_MINUTE, MAX_REPORTS_PER_MINUTE - regular)
+        return len(self._changes_ms) < limit
 
     def _enqueue_server(self, server: LocalServer) -> None:
         self._reported[server.url] = server

@@ -2,15 +2,20 @@
 
 import asyncio
 import logging
+from urllib.parse import urlencode
+
+import orjson
 
 from hub.base.address import parse_endpoint_url
 from hub.contract.dialect.names import enum_word
+from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import detect
-from hub.probes.faults import NotReady, ProbeError, WrongKind
+from hub.probes.faults import BadAnswer, NotReady, ProbeError, Unreachable, WrongKind
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.target import ProbeTarget
-from hub.sidecar.local_asker import LocalAsker
+from hub.sidecar.local_http import AskError, send
 from hub.sidecar.local_server import LocalServer
 from llmhub.v1.endpoint_pb2 import Backend
 
@@ -58,7 +63,7 @@ class LocalProbes:
             return LocalServer(url, error=f"the sidecar failed on its answers ({what})")
         return LocalServer(url, self._backend(url), sighting.version or None, sighting.models)
 
-    async def _sight(self, url: str, ask: LocalAsker) -> Sighting:
+    async def _sight(self, url: str, ask: Asker) -> Sighting:
         known = self._probers.get(url)
         if known is not None:
             try:
@@ -86,3 +91,42 @@ class LocalProbes:
     def _backend(self, url: str) -> str | None:
         prober = self._probers.get(url)
         return None if prober is None else enum_word(Backend.DESCRIPTOR, prober.kind)
+
+
+class LocalAsker:
+    """Asks one server during one look; a `hub.probes.asker.Asker`.
+
+    The hub's HTTP client would take more memory than all else in a sidecar. Each request
+    here opens its own connection, so a server that was replaced is noticed at once.
+    """
+
+    is_asked = False
+    has_connected = True
+
+    def __init__(self, url: str, target: ProbeTarget, facts: ModelFactsCache) -> None:
+        self.target = target
+        self.facts = facts
+        self._url = url
+
+    async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:
+        """See `Asker`. Raises Unreachable, BadAnswer."""
+        return await self._ask("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    async def post(self, path: str, value: JsonValue) -> Answer:
+        """See `Asker`. Raises Unreachable, BadAnswer."""
+        return await self._ask("POST", path, orjson.dumps(value))
+
+    async def _ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+        try:
+            answer = await send(method, self._url, path, body)
+        except AskError as error:
+            raise (BadAnswer if error.answered else Unreachable)(str(error)) from None
+        return Answer(
+            path=path,
+            status=answer.status,
+            content_type=answer.header("content-type"),
+            server=answer.header("server"),
+            retry_after=answer.header("retry-after"),
+            location=answer.header("location"),
+            body=answer.body,
+        )

@@ -20,15 +20,13 @@ from websockets.exceptions import (
 from hub.base.clock import Clock, SystemClock
 from hub.base.tls_files import TlsFilesError
 from hub.sidecar import sidecar_log
-from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
-from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
-from hub.sidecar.host import Host, this_hosts_gpus
+from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ReconnectDelay, ending_of_close
+from hub.sidecar.host import Host, Sampler, this_hosts_gpus
 from hub.sidecar.local_action import LocalAction
 from hub.sidecar.local_actions import LocalActions
 from hub.sidecar.local_http import why
-from hub.sidecar.sampler import Sampler
 from hub.sidecar.sidecar_settings import SettingsError, SidecarSettings
 
 log = logging.getLogger("llm-hub.sidecar")

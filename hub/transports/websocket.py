@@ -19,7 +19,7 @@ from hub.service.presence import GOING_AWAY, Close
 from hub.transports.context import TransportContext
 from hub.transports.peer import peer_address
 from hub.transports.session.deadlines import SessionDeadlines
-from hub.transports.session.replies import Replies
+from hub.transports.session.sidecar_frames import Replies
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 from llmhub.v1.frame_pb2 import HubFrame
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from hub.base.start_error import StartError
+from hub.base.load_settings import StartError
 from hub.server.observability import Observability
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import failure_of, running_hub, settings_for

@@ -20,10 +20,9 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import RPCS, Tier, rpc
-from hub.service.access.access_control import AccessControl
+from hub.service.access.access_control import AccessControl, BearerToken
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.credentials import BearerToken
 from hub.service.access.rate_limits import RateDecision, RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.dispatcher import Called, Dispatcher, Received

@@ -7,8 +7,8 @@ from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.conversation import (
     ANSWER_TIMEOUT_MS,
     INVALID_PAUSE_MS,
-    MAX_CHANGES_PER_MINUTE,
     MAX_FRAME_BYTES,
+    MAX_REPORTS_PER_MINUTE,
     Conversation,
     Identity,
 )
@@ -293,14 +293,14 @@ def test_nothing_is_reported_before_it_is_identified() -> None:
 def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
     talk = known(VLLM)
     reports = 0
-    for second in range(60):
+    for second in range(240):
         talk.now += 250
         talk.servers = (DOWN if second % 2 else LocalServer(VLLM.url, "vllm", str(second)),)
         for frame in talk.sent():
+            reports += 1
             if frame["type"] == "endpoint_report":
                 talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
-                reports += 1
-    # Fifteen seconds: those of one tick, and no more changes than a minute may have.
-    assert reports <= MAX_CHANGES_PER_MINUTE + 1
+    # A whole minute: with the regular reports, just what is left for the changes.
+    assert reports == MAX_REPORTS_PER_MINUTE
     talk.now += INTERVAL
-    assert [frame["type"] for frame in talk.sent()] == ["resource_report", "endpoint_report"]
+    assert "resource_report" in talk.types()

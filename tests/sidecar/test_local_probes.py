@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from hub.sidecar.local_probes import LocalProbes
+from hub.probes.faults import BadAnswer, Unreachable
+from hub.probes.model_facts import ModelFactsCache
+from hub.probes.target import ProbeTarget
+from hub.sidecar.local_probes import LocalAsker, LocalProbes
 from hub.sidecar.local_server import LocalServer
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED
 from tests.support.llama import running_llama
@@ -15,6 +18,7 @@ from tools.fleetsim import (
     FakeLmStudio,
     FakeOllama,
     FakeOpenAi,
+    FakeServer,
     FakeSglang,
     FakeVllm,
     Fleet,
@@ -131,3 +135,45 @@ async def test_one_that_wants_a_key_is_reachable_and_says_so() -> None:
         server = await fleet.add(FakeOpenAi(), api_key="sk-1")
         seen = await look(f"http://{server.id}")
     assert (seen.reachable, seen.error) == (True, "needs an API key (401 to /v1/models)")
+
+
+def asker(server: FakeServer) -> LocalAsker:
+    target = ProbeTarget(server.id, "http", server.host, server.port)
+    return LocalAsker(f"http://{server.id}", target, ModelFactsCache())
+
+
+async def test_it_asks_as_the_hub_does() -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOllama("a:1"))
+        ask = asker(server)
+        version = await ask.get("/api/version", {"a": "b c"})
+        shown = await ask.post("/api/show", {"model": "a:1"})
+    assert version.json() == {"version": "0.12.6"}
+    assert version.content_type.startswith("application/json")
+    assert server.recent[0].query == {"a": "b c"}
+    assert isinstance(shown.json(), dict)
+    assert ask.has_connected
+
+
+async def test_any_status_is_an_answer() -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOpenAi(retry_after="7"))
+        answer = await asker(server).get("/v1/models")
+    assert (answer.status, answer.retry_after) == (429, "7")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "fault"),
+    [
+        (Behaviour.REFUSED, Unreachable),
+        (Behaviour.DROP, Unreachable),
+        (Behaviour.OVERSIZED, BadAnswer),
+    ],
+)
+async def test_no_answer_is_told_from_a_bad_one(
+    behaviour: Behaviour, fault: type[Exception]
+) -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOllama("a:1"), behaviour)
+        with pytest.raises(fault):
+            await asker(server).get("/api/version")

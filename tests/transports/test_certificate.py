@@ -13,11 +13,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
 from hub.base.clock import SystemClock
-from hub.base.load_settings import ConfigError, load_settings
+from hub.base.load_settings import ConfigError, StartError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
-from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_tls
+from hub.cli.calling.connection import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module

@@ -3,8 +3,8 @@
 import click
 
 from hub.base.address import EndpointAddress
-from hub.cli.calling.arguments import AddressType
 from hub.cli.calling.connection import hub_command
+from hub.cli.calling.options import AddressType
 from hub.cli.output.grids import print_message
 from hub.cli.output.printable import printable
 from hub.client import Hub

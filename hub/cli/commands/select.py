@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import click
 
-from hub.cli.calling.arguments import label_option
 from hub.cli.calling.connection import hub_command
-from hub.cli.output.grids import Grid, print_grids, print_message
-from hub.cli.output.words import REJECTION_WORDS, STRATEGIES
+from hub.cli.calling.options import label_option
+from hub.cli.output.grids import REJECTION_WORDS, STRATEGIES, Grid, print_grids, print_message
 from hub.client import CallFailed, Hub
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_UNSPECIFIED,

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from hub.cli.output.grids import Grid, time_text
-from hub.cli.output.words import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS
+from hub.cli.output.grids import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS, Grid, time_text
 from llmhub.v1.endpoint_pb2 import (
     FAULT_DEAD,
     FAULT_UNREACHABLE,

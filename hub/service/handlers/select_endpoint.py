@@ -15,7 +15,7 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import Tier
 from hub.registry import listings
-from hub.registry.history.follower import Follower
+from hub.registry.history.ring import Follower
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.selection.leases import Leases, TooManyLeases
 from hub.registry.selection.ranking import (

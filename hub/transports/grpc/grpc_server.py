@@ -16,16 +16,15 @@ from hub.base.address import join_host_port
 from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.access.credentials import BearerToken, bearer_token
+from hub.service.access.access_control import BearerToken, bearer_token
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
 from hub.transports.grpc import health_service, reflection_service
 from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
-from hub.transports.grpc.check_slots import CheckSlots
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
-from hub.transports.grpc.stream_slots import StreamSlots
+from hub.transports.grpc.slots import CheckSlots, StreamSlots
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hub.base.clock import Clock
 from hub.service.presence import Close
-from hub.transports.grpc.stream_slots import StreamSlots
+from hub.transports.grpc.slots import StreamSlots
 from hub.transports.session.deadlines import SessionDeadlines
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 from llmhub.v1.frame_pb2 import HubFrame

@@ -43,10 +43,16 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
-from hub.transports.session.identity_claim import IdentityClaim
 from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
-from hub.transports.session.replies import Replies, error_frame, rate_limited, replies
-from hub.transports.session.sidecar_frames import Frame, parse_binary_frame
+from hub.transports.session.sidecar_frames import (
+    Frame,
+    IdentityClaim,
+    Replies,
+    error_frame,
+    parse_binary_frame,
+    rate_limited,
+    replies,
+)
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.contract.errors import LimitReached
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.state import Registry

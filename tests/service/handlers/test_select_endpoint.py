@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.contract.errors import (
     HubError,
     LeaseNotFound,
@@ -23,7 +23,7 @@ from hub.service.access.caller import Caller, Principal
 from hub.service.handlers import ranking_queue, select_endpoint
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from hub.service.handlers.selection_refusals import GUESSES
-from hub.transports.grpc.error_status import to_status
+from hub.transports.grpc.call_context import to_status
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.frame_pb2 import ReportEndpointRequest

@@ -4,7 +4,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.base.timestamps import to_timestamp
 from hub.registry.observation import Observation
 from hub.registry.state import Registry

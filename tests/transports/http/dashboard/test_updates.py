@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.registry.history.follower import Follower
+from hub.registry.history.ring import Follower
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.service.presence import Presence

@@ -184,8 +184,10 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
     async with running_hub(tmp_path) as hub:
         await register(hub, server, name="borealis")
         await wait_until(lambda: hub.hub.info().healthy_count == 1)
+    # The first probe after the restart finds no answer, so the restored facts stand.
+    server.behaviour = Behaviour.HANGING
     async with (
-        running_hub(tmp_path, probes={"interval_s": 3600}) as hub,
+        running_hub(tmp_path, probes={"interval_s": 3600, "total_timeout_s": 60}) as hub,
         screen(browser, hub) as shown,
     ):
         await shown.sign_in()
@@ -195,6 +197,8 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
         await row.locator(".row-name").click()
         drawer = shown.page.get_by_role("dialog", name="borealis")
         await expect(drawer.locator(".detail-health")).to_contain_text("not checked since")
+        server.behaviour = Behaviour.OK
+        fleet.cut(server)
         await hub.call("CheckEndpoint", CheckEndpointRequest(id=server.id))
         await expect(drawer.locator(".detail-health")).not_to_contain_text("not checked since")
         await expect(row.locator(".row-reason")).not_to_contain_text("restored")

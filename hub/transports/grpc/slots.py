@@ -1,4 +1,7 @@
-"""Bounds the health checks that run at a time, so that no caller makes others' checks fail.
+"""Bounds what callers without a token hold open: streams, and health checks.
+
+The calls that run at a time are bounded for all callers together. Without a narrower bound
+a stranger could hold them all, and the hub would refuse every caller with a token.
 
 Callers without a token may share an address with a kubelet or a balancer. So a new check
 is not refused when all slots are taken: the oldest check that still waits for its message
@@ -13,6 +16,60 @@ from contextlib import asynccontextmanager, contextmanager
 
 from hub.contract.errors import LimitReached
 from hub.transports.peer import network_of
+
+
+class StreamSlots:
+    """At most `in_all` streams at a time, and `per_peer` of one address, or one IPv6 /64."""
+
+    def __init__(self, *, in_all: int, per_peer: int) -> None:
+        self._in_all = in_all
+        self._per_peer = per_peer
+        self._taken = 0
+        self._by_peer: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken
+
+    def take(self, peer: str) -> "StreamSlot":
+        """A slot for a stream from that address. Raises LimitReached."""
+        peer = network_of(peer)
+        if self._taken >= self._in_all:
+            raise LimitReached(f"{self._in_all} streams of unknown callers are open")
+        if self._by_peer[peer] >= self._per_peer:
+            raise LimitReached(f"{self._per_peer} streams of unknown callers at {peer} are open")
+        self._taken += 1
+        self._by_peer[peer] += 1
+        return StreamSlot(self, peer)
+
+    @contextmanager
+    def held(self, peer: str) -> Iterator[None]:
+        """A slot while the block runs. Raises LimitReached."""
+        slot = self.take(peer)
+        try:
+            yield
+        finally:
+            slot.free()
+
+    def _free(self, peer: str) -> None:
+        self._taken -= 1
+        self._by_peer[peer] -= 1
+        if not self._by_peer[peer]:
+            del self._by_peer[peer]
+
+
+class StreamSlot:
+    """One stream's slot."""
+
+    def __init__(self, slots: StreamSlots, peer: str) -> None:
+        self._slots = slots
+        self._peer = peer
+        self._held = True
+
+    def free(self) -> None:
+        """Gives the slot back. Idempotent."""
+        if self._held:
+            self._held = False
+            self._slots._free(self._peer)
 
 
 class CheckSlots:
