@@ -9,7 +9,7 @@ from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED, Mo
 ROOM = 60_000
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out() -> None:
     assert LocalServer("http://h:1").report(ROOM) == {
         "type": "endpoint_report",
         "url": "http://h:1",
