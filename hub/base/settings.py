@@ -246,6 +246,20 @@ class RateLimitSettings(Section):
     """what the bearer of an admin token may do"""
 
 
+ActionWord = Literal["load", "unload"]
+
+
+class ActionSettings(Section):
+    """Model actions, which the hub has sidecars carry out for admins."""
+
+    enabled: bool = False
+    """whether admins may have sidecars load and unload models"""
+    allow: tuple[ActionWord, ...] = ("load", "unload")
+    """the actions that are allowed if they are enabled: load, unload"""
+    timeout_s: Seconds = 300.0
+    """maximum number of seconds that the hub waits for a sidecar to carry out an action"""
+
+
 class LimitSettings(Section):
     """How much the registry takes."""
 
@@ -330,6 +344,7 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    actions: ActionSettings = ActionSettings()
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
