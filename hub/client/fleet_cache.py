@@ -16,6 +16,7 @@ from hub.registry.vram import VramLedger
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import (
+    REJECTION_UNKNOWN,
     STRATEGY_UNSPECIFIED,
     ScoreWeights,
     SelectEndpointRequest,
@@ -261,6 +262,8 @@ def _why_none(model: str, ranking: Ranking, limits: Limits, now_ms: int) -> NoSe
         return NoSelection("MODEL_UNKNOWN", f"no endpoint has {model}", {})
     rejected = rejections(ranking, limits, now_ms)
     details = {verdict.endpoint.id: detail for verdict, _, detail in rejected}
-    if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
-        return NoSelection("NO_CAPACITY", f"no healthy endpoint with {model} fits", details)
+    reasons = {why for _, why, _ in rejected} - NOT_SELECTABLE
+    if reasons:
+        fits = "is known to fit" if REJECTION_UNKNOWN in reasons else "fits"
+        return NoSelection("NO_CAPACITY", f"no healthy endpoint with {model} {fits}", details)
     return NoSelection("NO_HEALTHY_ENDPOINT", f"no endpoint with {model} is healthy", details)

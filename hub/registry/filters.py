@@ -56,7 +56,8 @@ def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
 
 def tagged(name: str) -> str:
     """The full name that a name without a tag stands for, as in Ollama; "" if it has a tag."""
-    return f"{name}:latest" if name and ":" not in name else ""
+    # The colon of a port, as in "registry.lan:5000/model", begins no tag.
+    return f"{name}:latest" if name and ":" not in name.rpartition("/")[2] else ""
 
 
 def names_model(name: str, model: str) -> bool:

@@ -79,3 +79,9 @@ def test_a_model_filter_takes_a_name_without_the_tag_latest():
     assert EndpointFilter(model="real-chat:latest").matches(endpoint)
     assert not EndpointFilter(model="real-chat:7b").matches(endpoint)
     assert not EndpointFilter(model="real").matches(endpoint)
+
+
+def test_the_port_of_a_registry_is_no_tag():
+    endpoint = Endpoint(models=[Model(name="models.lan:5000/chat:latest")])
+    assert EndpointFilter(model="models.lan:5000/chat").matches(endpoint)
+    assert not EndpointFilter(model="models.lan").matches(endpoint)

@@ -139,7 +139,11 @@ class Criteria:
             if not having and self._tagged:
                 having = [model for model in endpoint.models if model.name == self._tagged]
         else:
-            having = [model for model in endpoint.models if _is_meant(model, self._targets)]
+            having = [
+                model
+                for model in endpoint.models
+                if _unknown_of_alias(model, self._targets) is not None
+            ]
         if not having:
             return None
         in_flight = facts.in_flight(endpoint.id)
@@ -174,7 +178,7 @@ class Criteria:
 
     def _fit(self, having: list[Model]) -> tuple[Model, tuple[str, ...], _Unfit]:
         """The most suitable of an endpoint's models, its unknown facts, and why none fits."""
-        if self._wanted is None and not self._capabilities:
+        if self._wanted is None and not self._capabilities and self._targets is None:
             first = having[0] if len(having) == 1 else min(having, key=_not_loaded)
             return first, (), _FITS
         fits = []
@@ -186,6 +190,9 @@ class Criteria:
             described = unknown_facts(model, self._wanted) if self._wanted is not None else ()
             if described is None:
                 continue
+            if self._targets is not None:
+                by_alias = _unknown_of_alias(model, self._targets) or ()
+                described = tuple(dict.fromkeys((*by_alias, *described)))
             able = unknown_capabilities(model, self._capabilities)
             if able is None:
                 unfit = (REJECTION_CAPABILITIES, "the model lacks a requested capability")
@@ -253,15 +260,20 @@ def _not_loaded(model: Model) -> bool:
     return model.state != MODEL_STATE_LOADED
 
 
-def _is_meant(model: Model, targets: Iterable[AliasTarget]) -> bool:
-    """Whether an alias means the model. A target without a name needs known facts."""
+def _unknown_of_alias(model: Model, targets: Iterable[AliasTarget]) -> tuple[str, ...] | None:
+    """The facts that are unknown of the model, by the target that it meets best.
+
+    None if the alias does not mean the model. A target without a name needs known facts.
+    """
+    least: tuple[str, ...] | None = None
     for target in targets:
         unknown = unknown_facts(model, target)
         if unknown is None:
             continue
-        if names_model(target.model, model.name) if target.model else not unknown:
-            return True
-    return False
+        is_meant = names_model(target.model, model.name) if target.model else not unknown
+        if is_meant and (least is None or len(unknown) < len(least)):
+            least = unknown
+    return least
 
 
 def unknown_facts(model: Model, target: AliasTarget) -> tuple[str, ...] | None:

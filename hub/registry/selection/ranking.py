@@ -137,7 +137,7 @@ class Limits:
             return REJECTION_EXCLUDED, "excluded by the request"
         if self.max_fact_age_ms:
             oldest_ms = verdict.checked_ms
-            if self.needs_report:
+            if self.needs_report and "free_vram" not in verdict.unknown:
                 oldest_ms = min(oldest_ms, verdict.reported_ms)
             if now_ms - oldest_ms > self.max_fact_age_ms:
                 return REJECTION_STALE, f"what is known of it is {now_ms - oldest_ms} ms old"

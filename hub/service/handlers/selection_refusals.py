@@ -16,7 +16,7 @@ from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
 from llmhub.v1.endpoint_pb2 import Endpoint
-from llmhub.v1.registry_service_pb2 import Rejection, SelectEndpointRequest
+from llmhub.v1.registry_service_pb2 import REJECTION_UNKNOWN, Rejection, SelectEndpointRequest
 
 GUESSES: Final = 60
 """How many times per minute one token learns which names resemble an unknown one."""
@@ -60,9 +60,11 @@ class SelectionRefusals:
                 if room < 0:
                     break
                 metadata[key] = detail
-        if any(why not in NOT_SELECTABLE for _, why, _ in rejected):
+        reasons = {why for _, why, _ in rejected} - NOT_SELECTABLE
+        if reasons:
+            meets = "is known to meet" if REJECTION_UNKNOWN in reasons else "meets"
             return NoCapacity(
-                f"healthy endpoints have {_brief(model)}, and none meets the request's needs",
+                f"healthy endpoints have {_brief(model)}, and none {meets} the request's needs",
                 metadata=metadata,
             )
         retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)

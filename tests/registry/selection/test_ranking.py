@@ -197,6 +197,31 @@ def test_an_alias_is_any_of_its_targets(fleet: Fleet) -> None:
     assert models == {"a:1": "llama3:8b", "c:1": "x"}
 
 
+def test_an_unknown_fact_of_an_alias_ranks_after_a_known_one(fleet: Fleet) -> None:
+    add(fleet.registry, "unknown:1", loaded("m"))
+    add(fleet.registry, "known:1", on_disk("m", context_length=8192))
+    add(fleet.registry, "short:1", loaded("m", context_length=10))
+    targets = [AliasTarget(model="m", min_context_length=8000)]
+    assert order(fleet.ranking(targets)) == ["known:1", "unknown:1"]
+    assert [verdict.unknown for verdict in fleet.ranking(targets).best()] == [
+        (),
+        ("context_length",),
+    ]
+    certain = fleet.ranking(targets, require_known_facts=True)
+    assert order(certain) == ["known:1"]
+    # Any target will do, so the one of which all is known counts.
+    anyhow = [*targets, AliasTarget(model="m")]
+    assert order(fleet.ranking(anyhow, require_known_facts=True))[0] in {"unknown:1", "short:1"}
+
+
+def test_the_age_of_a_report_that_never_came_is_no_objection(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded())
+    request = Request(model="m", min_free_vram_bytes=1, max_fact_age=Duration(seconds=60))
+    ranking = fleet.ranking(min_free_vram_bytes=1)
+    (verdict,) = pick(ranking, Limits.of(request), 1, NOW)
+    assert verdict.unknown == ("free_vram",)
+
+
 def test_ambiguous_model_prefers_the_one_in_memory(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", on_disk("l:1"), loaded("l:2"))
     targets = [AliasTarget(model="l:1"), AliasTarget(model="l:2")]

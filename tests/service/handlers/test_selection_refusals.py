@@ -148,3 +148,12 @@ def test_an_errors_metadata_never_overwrite_the_models_name(
     assert raised.value.metadata["model"] == model
     assert raised.value.metadata["rejected_model"] == "1"
     assert len(raised.value.metadata) == 3
+
+
+def test_what_is_unknown_is_not_said_to_be_lacking(registry: Registry, select: Selecting) -> None:
+    add(registry, "a:1", loaded())
+    with pytest.raises(NoCapacity) as raised:
+        select(capabilities=["tools"], require_known_facts=True, explain=True)
+    assert "none is known to meet the request's needs" in str(raised.value)
+    assert raised.value.metadata["rejected_unknown"] == "1"
+    assert raised.value.metadata["rejected a:1"] == "unknown: capability tools"
