@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from hub.base.address import spellings
 from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
@@ -122,6 +123,16 @@ class Registry:
     def get(self, endpoint_id: str) -> EndpointRecord | None:
         """The endpoint with that id, or None."""
         return self._endpoints.get(endpoint_id)
+
+    def known_id(self, endpoint_id: str) -> str:
+        """The id of the endpoint that `endpoint_id` names in any spelling.
+
+        Returns `endpoint_id` in its canonical spelling if there is no such endpoint.
+        """
+        if endpoint_id in self._endpoints:
+            return endpoint_id
+        ids = spellings(endpoint_id)
+        return next((each for each in ids if each in self._endpoints), ids[0])
 
     def endpoints(self, after_id: str = "") -> Iterator[EndpointRecord]:
         """The endpoints whose id sorts after `after_id`, sorted by id.
@@ -267,9 +278,16 @@ class Registry:
         while next(iter(self._reporters.values())) <= now_ms:
             self._reporters.popitem(last=False)
 
-    def has_reported(self, agent_id: str, now_ms: int) -> bool:
-        """Whether an agent has recently reported an endpoint or its host's resources."""
-        return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
+    def has_reported(self, agent_id: str, now_ms: int, *, since_ms: int = 0) -> bool:
+        """Whether an agent has recently reported an endpoint or its host's resources.
+
+        Only reports from after `since_ms` count.
+        """
+        ends_ms = self._reporters.get(agent_id, 0)
+        if ends_ms > max(now_ms, since_ms + self._reports_ttl_ms):
+            return True
+        report = self.resources.get(agent_id)
+        return report is not None and report.received_ms > since_ms
 
     def expire(self, now_ms: int) -> None:
         """Drops expired reports, and unloads the models whose time is over."""

@@ -1,13 +1,17 @@
 """What changes the store: registrations, aliases, and the handlers that write."""
 
+import asyncio
 from collections.abc import Callable
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
+from hub.base.tasks import tell_of_end
 from hub.server.fleet import Fleet
 from hub.server.storage import Storage
 from hub.service.changes.alias_book import AliasBook
+from hub.service.changes.claims import Claims
 from hub.service.changes.commits import Commits
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
 from hub.service.handlers.manage_aliases import AliasHandlers
@@ -26,13 +30,32 @@ class DurableChanges:
         self._fleet = fleet
         self._max_tokens = settings.limits.max_tokens
         self._commits = Commits(storage.store)
+        owners = Owners(
+            fleet.registry,
+            fleet.presence.is_connected,
+            presumed_until_ms=clock.now_ms() + round(settings.resources_ttl_s * 1000),
+        )
+        fleet.presence.on_change(lambda agent_id: owners.note_presence(agent_id, clock.now_ms()))
         self.registrar = Registrar(
             self._commits,
             fleet.registry,
+            owners=owners,
             max_endpoints=settings.limits.max_endpoints,
-            is_connected=fleet.presence.is_connected,
-            owners_presumed_until_ms=clock.now_ms() + round(settings.resources_ttl_s * 1000),
         )
+        self._claims = Claims(self.registrar, owners, clock)
+        self._claiming: asyncio.Task[None] | None = None
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Begins to take up the claims of sidecars whose turn has come."""
+        self._claiming = asyncio.create_task(self._claims.run(), name="claims")
+        tell_of_end(self._claiming, on_failure)
+
+    async def stop(self) -> None:
+        """Stops that. Idempotent."""
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.wait([self._claiming])
+            self._claiming = None
 
     def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:
         """The handlers that write. `in_flight` counts an endpoint's leases as of a time."""
@@ -51,7 +74,7 @@ class DurableChanges:
             BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(
                 registry,
-                self.registrar,
+                self._claims,
                 probes,
                 self._clock,
                 access.tokens,

@@ -37,6 +37,7 @@ class Rejection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REJECTION_STALE: _ClassVar[Rejection]
     REJECTION_IN_FLIGHT: _ClassVar[Rejection]
     REJECTION_EXCLUDED: _ClassVar[Rejection]
+    REJECTION_SAME_SERVER: _ClassVar[Rejection]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_LEAST_LOADED: Strategy
 STRATEGY_PREFER_LOADED: Strategy
@@ -54,6 +55,7 @@ REJECTION_VRAM: Rejection
 REJECTION_STALE: Rejection
 REJECTION_IN_FLIGHT: Rejection
 REJECTION_EXCLUDED: Rejection
+REJECTION_SAME_SERVER: Rejection
 
 class GetEndpointRequest(_message.Message):
     __slots__ = ("id",)

@@ -11,8 +11,10 @@ large the fleet is.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
+from hub.base.address import spellings
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels
@@ -334,7 +336,7 @@ class Limits:
             max_fact_age_ms=age_ms,
             max_in_flight=request.max_in_flight,
             needs_report=bool(request.min_free_vram_bytes),
-            excluded=frozenset(request.exclude_ids),
+            excluded=frozenset(chain.from_iterable(map(spellings, request.exclude_ids))),
         )
 
     def objection(self, verdict: Verdict, now_ms: int) -> tuple[Rejection, str]:

@@ -15,6 +15,7 @@ from hub.contract.errors import (
     StoreUnavailable,
 )
 from hub.service.changes.commits import Commits
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar, Registration, merge
 from hub.service.records import SECRETS, decode_endpoint, endpoint_key, etag_of, secret_key
 from hub.stores.sqlite import SqliteStore
@@ -307,9 +308,8 @@ async def test_registrations_updates_and_removals_end_as_one_after_the_other(
 
 async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> None:
     """A second hub on one store: the precondition fails, and the change is decided again."""
-    other = Registrar(
-        Commits(core.store), core.registry, max_endpoints=10, is_connected=lambda _: False
-    )
+    owners = Owners(core.registry, lambda _: False)
+    other = Registrar(Commits(core.store), core.registry, owners=owners, max_endpoints=10)
     await core.registrar.register(ID, wanted(labels={"n": "0"}), NOW)
 
     def increment(current: Endpoint) -> Endpoint:
