@@ -16,6 +16,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    detection,
     fleet_10k,
     frames,
     hanging,
@@ -24,6 +25,7 @@ from benchmarks.suites import (
     registrations,
     services,
     sidecars,
+    warm_restart,
 )
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
@@ -34,6 +36,8 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,
+    "detection": detection.run,
+    "warm_restart": warm_restart.run,
     "fleet_10k": fleet_10k.run,
 }
 """The suites by name, in the order in which they run."""

@@ -7,6 +7,7 @@ The rooms, from top to bottom. A room imports only those below it, which
     server      one hub process: assemble, start, reload, stop; logs, tracing
     transports  bytes only: gRPC, HTTP with the dashboard, WebSocket, the sidecar session
     service     the one way in: dispatcher, access, durable changes, RPC handlers, metrics
+    cluster     observed facts beyond one process: published, restored at a start
     sidecar     the reference sidecar
     client      the Python client of a hub
     probes      asks inference servers how they are

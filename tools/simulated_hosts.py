@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
-from hub.sidecar.ending import Ending, ending_of_close
+from hub.sidecar.ending import Ending, ReconnectDelay, ending_of_close
 from hub.sidecar.local_server import LocalServer
 
 GIB = 1 << 30

@@ -17,6 +17,11 @@ from pydantic_core import ErrorDetails
 
 from hub.base.settings import Section, Settings
 
+
+class StartError(Exception):
+    """The hub cannot start; the message is one line for people."""
+
+
 ENVIRONMENT_PREFIX = "LLM_HUB_"
 
 # Read by the commands themselves, before or beside the settings.

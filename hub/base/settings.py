@@ -25,6 +25,7 @@ Network = IPv4Network | IPv6Network
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
+FACTS_FILE = "facts.bin"
 
 
 def default_data_dir() -> Path:
@@ -245,6 +246,20 @@ class RateLimitSettings(Section):
     """what the bearer of an admin token may do"""
 
 
+ActionWord = Literal["load", "unload"]
+
+
+class ActionSettings(Section):
+    """Model actions, which the hub has sidecars carry out for admins."""
+
+    enabled: bool = False
+    """whether admins may have sidecars load and unload models"""
+    allow: tuple[ActionWord, ...] = ("load", "unload")
+    """the actions that are allowed if they are enabled: load, unload"""
+    timeout_s: Seconds = 300.0
+    """maximum number of seconds that the hub waits for a sidecar to carry out an action"""
+
+
 class LimitSettings(Section):
     """How much the registry takes."""
 
@@ -329,6 +344,7 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    actions: ActionSettings = ActionSettings()
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

@@ -1,16 +1,51 @@
-"""`llm-hub` itself: the group of all commands, and what a failure prints."""
+"""`llm-hub` itself: the group of all commands, and what a failure prints.
+
+A command is imported when it is called. Otherwise every command would load what any of
+them needs: the sidecar would load gRPC, the settings and the tables, and `--version` all of it.
+"""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from hub.cli.calling.options import global_options
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.cli.lazy import LazyCommands
 from hub.cli.output.printable import printable
+
+
+class LazyCommands(MutableMapping[str, click.Command]):
+    """Commands by name; a value is "module:attribute" until it is looked up."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            module, _, attribute = self._places[name].partition(":")
+            command = getattr(import_module(module), attribute)
+            assert isinstance(command, click.Command)
+            self._loaded[name] = command
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._places.setdefault(name, "")
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
 
 _COMMANDS = {
     "serve": "hub.cli.commands.serve:serve",
@@ -24,6 +59,7 @@ _COMMANDS = {
     "labels": "hub.cli.commands.endpoint_states:labels",
     "check": "hub.cli.commands.endpoint_states:check",
     "snapshot": "hub.cli.commands.endpoints:snapshot",
+    "model": "hub.cli.commands.load_and_unload:model",
     "models": "hub.cli.commands.inventory:models",
     "sidecars": "hub.cli.commands.inventory:sidecars",
     "disconnect": "hub.cli.commands.inventory:disconnect",
@@ -32,7 +68,7 @@ _COMMANDS = {
     "watch": "hub.cli.commands.watch:watch",
     "select": "hub.cli.commands.select:select",
     "doctor": "hub.cli.commands.doctor:doctor",
-    "config": "hub.cli.commands.check_config:config",
+    "config": "hub.cli.commands.serve:config",
     "completion": "hub.cli.commands.completion:completion",
     "token": "hub.cli.commands.token:token",
 }

@@ -15,8 +15,7 @@ from google.protobuf.message import Message
 from hub.client._sync_runtime import Stop, open_channel, responses_of
 from hub.client.call_errors import call_failed
 from hub.client.hub_address import METHODS, Target, Tls
-from hub.client.resumption import Resumption
-from hub.client.retry import Backoff, Retry, ends_a_watch
+from hub.client.retry import Backoff, Resumption, Retry, ends_a_watch
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 
 PAGE_SIZE: int = 1000

@@ -11,7 +11,7 @@ from hub.client._sync_runtime import Flag, Stop, Worker
 from hub.client.call_errors import CallFailed, ClientError, NotSynced
 from hub.client.fleet_cache import FleetCopy
 from hub.client.requests import select_request, watch_request
-from hub.client.resumption import Resumption
+from hub.client.retry import Resumption
 from hub.client.sync_admin import Admin
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,

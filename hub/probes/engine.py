@@ -17,9 +17,10 @@ from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.address_policy import AddressPolicy
 from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
+from hub.probes.lanes import Lane, Run
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.probe_client import Asker, ProbeClient
-from hub.probes.schedule import Lane, Run, Schedule
+from hub.probes.probe_client import ProbeClient, SharedAsker
+from hub.probes.schedule import Schedule
 from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.target import ProbeTarget
 from hub.probes.watched import Watched
@@ -33,8 +34,11 @@ Report = Callable[[str, Observation], None]
 # caller of the hub waits for a few milliseconds at most.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
-# Of endpoints that were never asked; more where the fleet is too large for it.
-_FRESH_PER_S = 100
+# Of endpoints that were never asked: a thousand within 3 s of a start, fewer of those that
+# are registered meanwhile, since the registrations need the loop too. More where the fleet
+# is so large that this would take longer than an interval.
+_START_PER_S = 500
+_FRESH_PER_S = 200
 _STOP_S = 2.0
 # Until a server that has more to tell is asked for the rest.
 _SOON_MS = 2000
@@ -69,6 +73,7 @@ class ProbeEngine:
             jitter=settings.jitter,
             limits={
                 Lane.ASKED: settings.asked_concurrency,
+                Lane.CONFIRM: settings.concurrency,
                 Lane.LIVE: settings.concurrency,
                 Lane.DOUBTFUL: settings.doubtful_concurrency,
             },
@@ -76,6 +81,8 @@ class ProbeEngine:
             demote_after_ms=_DEMOTE_AFTER_MS,
             random=random,
             fresh_per_s=_FRESH_PER_S,
+            start_per_s=_START_PER_S,
+            unhealthy_after=settings.unhealthy_after,
         )
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,8 +150,9 @@ class ProbeEngine:
         """Adds an endpoint or replaces what is known of how to ask it.
 
         A new one, or one that is asked differently from now on, is probed at
-        once; with `spread`, at a random time within the interval, as is right
-        for a whole fleet at the hub's start. An unchanged one stays as it is.
+        once, or at a steady pace if there are many. With `spread`, its second probe
+        comes at a random time within the interval, as is right for a whole fleet at
+        the hub's start. An unchanged one stays as it is.
         """
         old = self._watched.get(target.id)
         if old is not None and old.target == target:
@@ -166,6 +174,18 @@ class ProbeEngine:
         self._client.facts.forget(id_)
         watched.cancel()
         watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
+
+    def hasten(self, id_: str, *, is_doubted: bool) -> None:
+        """Probes an endpoint as soon as its lane allows, and waits for nothing.
+
+        Its sidecar reports a change; `is_doubted` if the change is that the server is
+        down. Nothing happens if the endpoint is not watched.
+        """
+        watched = self._watched.get(id_)
+        if watched is not None:
+            watched.is_doubted = watched.is_doubted or is_doubted
+            self._schedule.hasten(id_, self._clock.now_ms())
+            self._news.set()
 
     async def check(self, id_: str, timeout_s: float) -> Observation:
         """Probes an endpoint now, or joins its probe in flight, and returns what it saw.
@@ -234,21 +254,25 @@ class ProbeEngine:
                 timer.cancel()
 
     async def _probe(self, run: Run, watched: Watched) -> None:
-        proven = run.lane is Lane.LIVE
+        lane = run.lane
         finished = False
         try:
-            is_asked = run.lane is Lane.ASKED
-            ask = self._client.to(watched.target, proven=proven, is_asked=is_asked)
-            sighting, error = await self._look(ask, watched)
+            # Who waits for this probe, or reports a change, wants all of it.
+            is_asked = lane in (Lane.ASKED, Lane.CONFIRM)
+            ask = self._client.to(watched.target, proven=lane is Lane.LIVE, is_asked=is_asked)
+            is_brief = lane is Lane.CONFIRM and watched.is_doubted
+            timeout_s = self._settings.total_timeout_s
+            patience_s = watched.patience_s(timeout_s) if is_brief else timeout_s
+            sighting, error = await self._look(ask, watched, patience_s)
             finished = True
         except OwnFault as fault:
-            self._could_not_ask(run, watched, fault, proven=proven)
+            self._could_not_ask(run, watched, fault)
             finished = True
             return
         finally:
             # A cancelled probe gives its slot back too.
             if not finished:
-                self._schedule.finish(run, self._clock.now_ms(), ok=False)
+                self._schedule.finish(run, self._clock.now_ms(), ok=None)
                 self._news.set()
         now_ms = self._clock.now_ms()
         is_loading = _is_loading(sighting, error)
@@ -256,6 +280,8 @@ class ProbeEngine:
             run,
             now_ms,
             ok=error is None,
+            # These say what is the matter; to ask again would tell nothing more.
+            repeat=not is_loading and not isinstance(error, Busy),
             not_before_ms=now_ms + self._pause_ms(error),
             not_after_ms=_again_ms(watched, sighting, now_ms, is_loading=is_loading),
         )
@@ -265,6 +291,7 @@ class ProbeEngine:
         if due_ms is None or self._watched.get(run.id) is not watched:
             return
         watched.task = None
+        watched.settle(ask.first_answer_ms, has_failed=error is not None)
         if not is_loading:
             watched.loading_since_ms = None
         kind = watched.prober.kind if watched.prober is not None else BACKEND_UNSPECIFIED
@@ -281,9 +308,9 @@ class ProbeEngine:
             load=sighting.load if sighting is not None else None,
             answered=error is None or error.answered,
             is_loading=is_loading,
-            is_extra=self._is_extra(run, watched),
+            is_extra=self._is_extra(run, watched, lane),
         )
-        if isinstance(error, Unreachable):
+        if isinstance(error, Unreachable | BadAnswer):
             # What comes back may be another server.
             watched.prober = None
         try:
@@ -292,10 +319,10 @@ class ProbeEngine:
             _log.exception("probe_report_failed", endpoint=run.id)
         watched.tell(observation)
 
-    def _could_not_ask(self, run: Run, watched: Watched, fault: OwnFault, *, proven: bool) -> None:
+    def _could_not_ask(self, run: Run, watched: Watched, fault: OwnFault) -> None:
         """Leaves the endpoint as it is and tries again in its time."""
         now_ms = self._clock.now_ms()
-        self._schedule.finish(run, now_ms, ok=proven)
+        self._schedule.finish(run, now_ms, ok=None)
         self._news.set()
         self._own_faults += 1
         watched.task = None
@@ -305,10 +332,11 @@ class ProbeEngine:
             _log.error("probes_impossible", why=str(fault), probes_lost=self._own_faults)
         watched.refuse(LimitReached(f"the hub cannot probe: {fault}"))
 
-    def _is_extra(self, run: Run, watched: Watched) -> bool:
+    def _is_extra(self, run: Run, watched: Watched, lane: Lane) -> bool:
         """Whether it was made before its time, to see how loading gets on."""
         if (
-            watched.loading_since_ms is not None
+            lane is not Lane.CONFIRM
+            and watched.loading_since_ms is not None
             and watched.counted_ms is not None
             and run.started_ms < watched.counted_ms + self._interval_ms * (1 - self._jitter)
         ):
@@ -317,11 +345,14 @@ class ProbeEngine:
         return False
 
     async def _look(
-        self, ask: Asker, watched: Watched
+        self, ask: SharedAsker, watched: Watched, patience_s: float
     ) -> tuple[Sighting | None, ProbeError | None]:
+        """Probes; the first answer must come within `patience_s`."""
         timeout_s = self._settings.total_timeout_s
+        ends_s = asyncio.get_running_loop().time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(patience_s) as deadline:
+                ask.on_first_answer = lambda: deadline.reschedule(ends_s)
                 return await watched.sight(ask), None
         except ProbeError as error:
             return None, error
@@ -329,7 +360,7 @@ class ProbeEngine:
             raise
         except TimeoutError:
             if ask.first_answer_ms is None:
-                return None, Unreachable(f"no answer to {ask.asking} within {timeout_s:g} s")
+                return None, Unreachable(f"no answer to {ask.asking} within {patience_s:g} s")
             return None, Unreachable(f"too slow: {ask.asking} not complete within {timeout_s:g} s")
         except Exception as error:
             # Once per endpoint: a fault of the hub's own recurs with every probe.

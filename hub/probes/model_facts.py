@@ -55,6 +55,8 @@ class ModelFactsCache:
         self._distinct: dict[ModelFacts, ModelFacts] = {}
         self._entries = 0
         self._bytes = 0
+        # The endpoints whose facts changed since `take_changed`.
+        self._changed: dict[str, None] = {}
         self._credit = _ASKED_AT_ONCE
         self._credited_s: float | None = None
 
@@ -86,6 +88,7 @@ class ModelFactsCache:
             self._entries += 1
         entries[sys.intern(digest)] = facts
         self._bytes += _size(digest, facts)
+        self._note_change(endpoint_id)
         while self._is_over() and len(self._by_endpoint) > 1:
             self.forget(next(iter(self._by_endpoint)))
         if self._is_over():
@@ -100,12 +103,15 @@ class ModelFactsCache:
         for digest in [digest for digest in entries if digest not in digests]:
             self._bytes -= _size(digest, entries.pop(digest))
             self._entries -= 1
+            self._note_change(endpoint_id)
         if not entries:
             del self._by_endpoint[endpoint_id]
 
     def forget(self, endpoint_id: str) -> None:
         """Forgets an endpoint."""
         entries = self._by_endpoint.pop(endpoint_id, {})
+        if entries:
+            self._note_change(endpoint_id)
         self._entries -= len(entries)
         self._bytes -= sum(_size(digest, facts) for digest, facts in entries.items())
 
@@ -120,8 +126,13 @@ class ModelFactsCache:
         self._credit -= 1
         return True
 
-    def export(self) -> list[JsonValue]:
-        """All entries as plain data, ready for JSON; the longest unused first."""
+    def take_changed(self) -> list[str]:
+        """The endpoints whose facts changed or went since the last call."""
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def export(self, endpoint_id: str) -> list[JsonValue]:
+        """The entries of one endpoint as plain data, ready for JSON."""
         return [
             {
                 "endpoint": endpoint_id,
@@ -130,8 +141,7 @@ class ModelFactsCache:
                 "context_length": facts.context_length,
                 "family": facts.family,
             }
-            for endpoint_id, entries in self._by_endpoint.items()
-            for digest, facts in entries.items()
+            for digest, facts in self._by_endpoint.get(endpoint_id, {}).items()
         ]
 
     def restore(self, entries: Iterable[JsonValue]) -> int:
@@ -148,6 +158,12 @@ class ModelFactsCache:
             self.put(endpoint_id, digest, facts_of(entry))
             taken += 1
         return taken
+
+    def _note_change(self, endpoint_id: str) -> None:
+        self._changed[endpoint_id] = None
+        # Endpoints that had to give way are among them.
+        if len(self._changed) > 2 * self._max_entries:
+            del self._changed[next(iter(self._changed))]
 
     def _is_over(self) -> bool:
         return self._entries > self._max_entries or self._bytes > self._max_bytes

@@ -4,6 +4,7 @@ Pure: no loop, no clock; the time is an argument, in epoch milliseconds. One hea
 orders what is to come. What is due queues in a lane, each with a limit of its own:
 
     ASKED     a caller waits for this one probe
+    CONFIRM   the last probe failed and is repeated, or a sidecar reports a change
     LIVE      the last probe succeeded
     DOUBTFUL  the last probe failed, or there was none
 
@@ -12,40 +13,23 @@ that answer. Endpoints that were never asked come to their lane at a steady pace
 which the whole fleet is asked within an interval: registering thousands at once
 makes no burst of probes. An endpoint that begins to hang is noticed by the time its probe
 takes: after `demote_after_ms` the probe is counted as DOUBTFUL.
+
+A failed probe is repeated after 1 to 1.5 s until the endpoint has missed as often as
+makes it unhealthy. The repeats of the whole fleet have a pace of their own, at most a
+quarter of its regular probes: if everything fails at once, most endpoints wait for
+their regular time. In a small fleet a first miss also brings some of the other
+endpoints forward, the witnesses: only their answers tell whether the server is down
+or the hub's own network.
 """
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from random import Random
 
-
-class Lane(Enum):
-    """A queue of due probes with a limit of its own; in the order they are served."""
-
-    ASKED = "asked"
-    LIVE = "live"
-    DOUBTFUL = "doubtful"
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One probe in flight. It holds a slot of its lane until `Schedule.finish`."""
-
-    id: str
-    host: str
-    lane: Lane
-    due_ms: int
-    started_ms: int
-    ticket: int
-
-    @property
-    def lateness_ms(self) -> int:
-        """How long after its time the probe started."""
-        return max(0, self.started_ms - self.due_ms)
+from hub.probes.lanes import Lane, LaneQueue, Run, Waiting
+from hub.probes.pace import Pace
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +38,18 @@ class _Entry:
     due_ms: int
     # The ticket of the one heap or queue item that counts; all others are stale.
     ticket: int
+    # Its next probe comes at a random time, as it was first probed with many others.
+    spread: bool
     proven: bool = False
     asked: bool = False
+    # Failed probes since the last success.
+    misses: int = 0
+    confirming: bool = False
+    # A sidecar has reported a change while the probe was in flight.
+    hastened: bool = False
+    # When a witness would have been due: it keeps its place among the others.
+    resume_ms: int = 0
+    started_ms: int = 0
     run: Run | None = None
 
 
@@ -63,16 +57,20 @@ class _Entry:
 _FRESH_AT_ONCE = 32
 # More than the whole fleet in an interval, so that those who wait get fewer.
 _FRESH_SURPLUS = 1.25
+# One that waited longer than this for its first probe came with many others.
+_HAS_WAITED_MS = 100
 
+_REPEAT_AFTER_MS = 1_000
+_REPEAT_JITTER_MS = 500
+_REPEATS_AT_ONCE = 32
+# Repeats of the whole fleet: a share of its regular probes, or this many per second.
+_REPEAT_SHARE = 0.25
+_REPEATS_PER_S = 8
 
-@dataclass(slots=True, eq=False)
-class _Queue:
-    limit: int
-    running: int = 0
-    ready: deque[tuple[int, str, str]] = field(default_factory=deque)
-    host_running: dict[str, int] = field(default_factory=dict)
-    # Due, but their host is at its limit: they wait apart, so that no scan meets them.
-    parked: dict[str, deque[tuple[int, str, str]]] = field(default_factory=dict)
+# A round of witnesses comes after the miss and before its repeat.
+_WITNESSES = 4
+_WITNESS_WITHIN_MS = 250
+_WITNESS_ROUND_MS = 500
 
 
 class Schedule:
@@ -88,22 +86,31 @@ class Schedule:
         demote_after_ms: int,
         random: Random,
         fresh_per_s: float,
+        start_per_s: float,
+        unhealthy_after: int,
     ) -> None:
-        """`fresh_per_s` never probed endpoints start per second, or more in a large fleet."""
+        """`fresh_per_s` never probed endpoints start per second, or more in a large fleet.
+
+        `start_per_s` is the pace of those that were added with `spread`.
+        `unhealthy_after` is how many failures in a row make an endpoint unhealthy.
+        """
         self._interval_ms = interval_ms
         self._jitter = jitter
-        self._per_host = per_host
         self._demote_after_ms = demote_after_ms
         self._random = random
         self._entries: dict[str, _Entry] = {}
         self._heap: list[tuple[int, int, str]] = []
-        self._queues = {lane: _Queue(limits[lane]) for lane in Lane}
+        self._queues = {lane: LaneQueue(limits[lane], per_host) for lane in Lane}
         self._live_runs: dict[Run, None] = {}
         # Due and never asked: they come to the lane a few at a time.
-        self._fresh: deque[tuple[int, str, str]] = deque()
+        self._fresh: deque[Waiting] = deque()
         self._fresh_per_s = fresh_per_s
-        self._fresh_credit = float(_FRESH_AT_ONCE)
-        self._fresh_credited_ms = 0
+        self._start_per_s = start_per_s
+        self._fresh_pace = Pace(_FRESH_AT_ONCE)
+        self._unhealthy_after = unhealthy_after
+        self._repeat_pace = Pace(_REPEATS_AT_ONCE)
+        self._witnessed_ms = 0
+        self._witnesses_wanted = False
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -119,17 +126,17 @@ class Schedule:
 
         An upper bound: what was removed since may still be counted.
         """
-        queue = self._queues[lane]
         fresh = len(self._fresh) if lane is Lane.DOUBTFUL else 0
-        return fresh + len(queue.ready) + sum(map(len, queue.parked.values()))
+        return fresh + self._queues[lane].waiting()
 
     def add(self, id_: str, host: str, now_ms: int, *, spread: bool) -> None:
-        """Schedules an endpoint again: now, or at a random time within the next interval.
+        """Schedules an endpoint again, at the pace of those that were never probed.
 
-        A run of it that is in flight is forgotten: its `finish` returns None.
+        With `spread`, the probe after its first success comes at a random time within
+        the interval, so that those that were added together part. A run of it that is in flight is
+        forgotten: its `finish` returns None.
         """
-        delay_ms = int(self._random.random() * self._interval_ms) if spread else 0
-        self._entries[id_] = _Entry(host, now_ms + delay_ms, ticket=0)
+        self._entries[id_] = _Entry(host, now_ms, ticket=0, spread=spread)
         self._push(id_)
 
     def remove(self, id_: str) -> None:
@@ -143,33 +150,55 @@ class Schedule:
             entry.due_ms = now_ms
             self._queues[Lane.ASKED].ready.append((self._new_ticket(entry), id_, entry.host))
 
+    def hasten(self, id_: str, now_ms: int) -> None:
+        """Makes an endpoint due now on the CONFIRM lane.
+
+        One that is in flight is probed once more: its probe may have begun before the
+        change that a sidecar reports.
+        """
+        entry = self._entries[id_]
+        if not entry.asked:
+            # It is about to be probed, at the pace of those that were never asked.
+            return
+        if entry.run is not None:
+            entry.hastened = True
+        elif not (entry.confirming and entry.due_ms <= now_ms):
+            entry.due_ms = now_ms
+            entry.confirming = True
+            self._push(id_)
+
     def start(self, now_ms: int, limit: int) -> list[Run]:
         """Returns the probes to start now, at most `limit`; each must be finished."""
+        if self._witnesses_wanted and now_ms >= self._witnessed_ms + _WITNESS_ROUND_MS:
+            self._call_witnesses(now_ms)
         while self._heap and self._heap[0][0] <= now_ms:
             _, ticket, id_ = heapq.heappop(self._heap)
             if (entry := self._current(id_, ticket)) is not None:
                 item = (ticket, id_, entry.host)
-                if entry.asked:
+                if entry.confirming:
+                    self._queues[Lane.CONFIRM].ready.append(item)
+                elif entry.asked:
                     lane = Lane.LIVE if entry.proven else Lane.DOUBTFUL
                     self._queues[lane].ready.append(item)
                 else:
                     self._fresh.append(item)
         self._admit_fresh(now_ms)
-        if self._queues[Lane.LIVE].ready or self._queues[Lane.LIVE].parked:
+        if self._queues[Lane.LIVE].is_waited_for:
             self._demote(now_ms)
         started: list[Run] = []
         for lane, queue in self._queues.items():
-            while queue.ready and queue.running < queue.limit and len(started) < limit:
+            while queue.ready and not queue.is_full and len(started) < limit:
                 item = queue.ready.popleft()
                 ticket, id_, host = item
                 if (entry := self._current(id_, ticket)) is None:
                     # Another of its host may have been left parked for its sake.
-                    self._unpark(queue, host)
+                    queue.unpark(host, self._is_current)
                     continue
-                if queue.host_running.get(host, 0) >= self._per_host:
-                    queue.parked.setdefault(host, deque()).append(item)
+                if not queue.has_room_for(host):
+                    queue.park(item)
                     continue
                 entry.run = Run(id_, entry.host, lane, entry.due_ms, now_ms, ticket)
+                entry.started_ms = now_ms
                 self._occupy(entry.run, lane)
                 started.append(entry.run)
         return started
@@ -179,25 +208,46 @@ class Schedule:
         run: Run,
         now_ms: int,
         *,
-        ok: bool,
+        ok: bool | None,
+        repeat: bool = True,
         not_before_ms: int = 0,
         not_after_ms: int | None = None,
     ) -> int | None:
         """Frees the run's slot and returns when the endpoint is due next.
 
-        None if the endpoint was removed or scheduled again meanwhile. The next
-        time counts from the start of this run, so that slow answers do not
-        stretch the interval; what is late is not caught up.
+        `ok` is None if the probe could not be made: what was known stays. A failed one
+        is repeated soon if `repeat` and the pace allow it. Returns None if the endpoint
+        was removed or scheduled again meanwhile. The next time counts from the start of
+        this run, so that slow answers do not stretch the interval; what is late is not
+        caught up.
         """
         self._vacate(run)
         entry = self._entries.get(run.id)
         if entry is None or entry.run is not run:
             return None
         entry.run = None
-        entry.proven = ok
-        entry.asked = True
-        factor = 1.0 + self._jitter * self._random.uniform(-1.0, 1.0)
-        due_ms = run.started_ms + int(self._interval_ms * factor)
+        due_ms = self._regular_ms(entry)
+        if ok and entry.spread:
+            entry.spread = False
+            due_ms = run.started_ms + int(self._interval_ms * self._random.random())
+        if ok is not None:
+            if entry.proven and not ok:
+                self._witnesses_wanted = not self._has_many_probes()
+            entry.proven = ok
+            entry.asked = True
+            entry.misses = 0 if ok else entry.misses + 1
+        entry.confirming = (
+            ok is False
+            and repeat
+            and entry.misses < self._unhealthy_after
+            and self._may_repeat(now_ms)
+        )
+        if entry.confirming:
+            wait_ms = _REPEAT_AFTER_MS + int(_REPEAT_JITTER_MS * self._random.random())
+            due_ms = min(due_ms, now_ms + wait_ms)
+        if entry.hastened:
+            entry.hastened, entry.confirming = False, True
+            due_ms = now_ms
         if not_after_ms is not None:
             due_ms = min(due_ms, not_after_ms)
         entry.due_ms = max(due_ms, not_before_ms, now_ms)
@@ -210,11 +260,11 @@ class Schedule:
         None: only after a `finish`, `add` or `ask`.
         """
         times = [self._heap[0][0]] if self._heap else []
+        if self._witnesses_wanted:
+            times.append(max(now_ms, self._witnessed_ms + _WITNESS_ROUND_MS))
         if self._fresh:
-            missing = max(0.0, 1.0 - self._fresh_credit)
-            times.append(max(now_ms, self._fresh_credited_ms + math.ceil(missing / self._pace())))
-        live = self._queues[Lane.LIVE]
-        if live.ready or live.parked:
+            times.append(max(now_ms, self._fresh_pace.ready_ms(self._fresh_per_ms())))
+        if self._queues[Lane.LIVE].is_waited_for:
             for run in self._live_runs:
                 demotable_ms = run.started_ms + self._demote_after_ms
                 if demotable_ms > now_ms:
@@ -222,60 +272,81 @@ class Schedule:
                     break
         return min(times, default=None)
 
-    def _pace(self) -> float:
+    def _regular_ms(self, entry: _Entry) -> int:
+        factor = 1.0 + self._jitter * self._random.uniform(-1.0, 1.0)
+        regular_ms = entry.started_ms + int(self._interval_ms * factor)
+        if entry.resume_ms > entry.started_ms:
+            regular_ms = min(regular_ms, entry.resume_ms)
+        entry.resume_ms = 0
+        return regular_ms
+
+    def _may_repeat(self, now_ms: int) -> bool:
+        whole_fleet = len(self._entries) / self._interval_ms
+        self._repeat_pace.earn(now_ms, max(_REPEATS_PER_S / 1000, whole_fleet * _REPEAT_SHARE))
+        return self._repeat_pace.take()
+
+    def _has_many_probes(self) -> bool:
+        """Whether as many are due in the time of a round anyway."""
+        return len(self._entries) * _WITNESS_ROUND_MS >= _WITNESSES * self._interval_ms
+
+    def _call_witnesses(self, now_ms: int) -> None:
+        """Brings some endpoints that answered forward."""
+        self._witnesses_wanted = False
+        self._witnessed_ms = now_ms
+        able = [
+            id_
+            for id_, entry in self._entries.items()
+            if entry.proven
+            and entry.run is None
+            and entry.started_ms <= now_ms - _WITNESS_ROUND_MS
+            and entry.due_ms > now_ms + _WITNESS_WITHIN_MS
+        ]
+        for id_ in self._random.sample(able, min(len(able), _WITNESSES)):
+            entry = self._entries[id_]
+            entry.resume_ms = entry.due_ms
+            entry.due_ms = now_ms + int(_WITNESS_WITHIN_MS * self._random.random())
+            self._push(id_)
+
+    def _fresh_per_ms(self) -> float:
         """How many endpoints that were never asked come in a millisecond."""
         whole_fleet = len(self._entries) / self._interval_ms * _FRESH_SURPLUS
-        return max(self._fresh_per_s / 1000, whole_fleet)
+        first = self._entries.get(self._fresh[0][1]) if self._fresh else None
+        is_start = first is not None and first.spread
+        per_s = self._start_per_s if is_start else self._fresh_per_s
+        return max(per_s / 1000, whole_fleet)
 
     def _admit_fresh(self, now_ms: int) -> None:
-        earned = max(0, now_ms - self._fresh_credited_ms) * self._pace()
-        self._fresh_credit = min(_FRESH_AT_ONCE, self._fresh_credit + earned)
-        self._fresh_credited_ms = now_ms
-        while self._fresh and self._fresh_credit >= 1:
+        self._fresh_pace.earn(now_ms, self._fresh_per_ms())
+        while self._fresh and self._fresh_pace.is_ready:
             item = self._fresh.popleft()
-            if self._current(item[1], item[0]) is not None:
+            if (entry := self._current(item[1], item[0])) is not None:
+                self._fresh_pace.take()
+                entry.spread = entry.spread or now_ms > entry.due_ms + _HAS_WAITED_MS
                 self._queues[Lane.DOUBTFUL].ready.append(item)
-                self._fresh_credit -= 1
 
     def _demote(self, now_ms: int) -> None:
         doubtful = self._queues[Lane.DOUBTFUL]
         for run in list(self._live_runs):
             if run.started_ms + self._demote_after_ms > now_ms:
                 return
-            if doubtful.running >= doubtful.limit:
+            if doubtful.is_full:
                 return
-            if doubtful.host_running.get(run.host, 0) < self._per_host:
+            if doubtful.has_room_for(run.host):
                 self._vacate(run)
                 self._occupy(run, Lane.DOUBTFUL)
 
     def _occupy(self, run: Run, lane: Lane) -> None:
-        queue = self._queues[lane]
         run.lane = lane
-        queue.running += 1
-        queue.host_running[run.host] = queue.host_running.get(run.host, 0) + 1
+        self._queues[lane].occupy(run.host)
         if lane is Lane.LIVE:
             self._live_runs[run] = None
 
     def _vacate(self, run: Run) -> None:
-        queue = self._queues[run.lane]
-        queue.running -= 1
-        left = queue.host_running[run.host] - 1
-        if left:
-            queue.host_running[run.host] = left
-        else:
-            del queue.host_running[run.host]
         self._live_runs.pop(run, None)
-        self._unpark(queue, run.host)
+        self._queues[run.lane].vacate(run.host, self._is_current)
 
-    def _unpark(self, queue: _Queue, host: str) -> None:
-        parked = queue.parked.get(host)
-        while parked:
-            item = parked.popleft()
-            if self._current(item[1], item[0]) is not None:
-                queue.ready.appendleft(item)
-                break
-        if parked is not None and not parked:
-            del queue.parked[host]
+    def _is_current(self, item: Waiting) -> bool:
+        return self._current(item[1], item[0]) is not None
 
     def _current(self, id_: str, ticket: int) -> _Entry | None:
         entry = self._entries.get(id_)

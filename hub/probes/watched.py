@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from hub.probes.asker import Asker
 from hub.probes.backends.kinds import PROBERS
 from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
@@ -21,6 +21,11 @@ _log = structlog.get_logger(__name__)
 _SOONEST_AGAIN_MS = 1000
 _AGAIN_AFTER_SHARE = 4
 
+# An endpoint that answered before and is in doubt now gets less than the whole timeout,
+# but a multiple of the time that it took.
+CONFIRM_TIMEOUT_S = 1.25
+_PATIENCE_FACTOR = 4
+
 
 @dataclass(slots=True, eq=False)
 class Watched:
@@ -28,6 +33,9 @@ class Watched:
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
     was first found loading; `omitted` is how many models the last probe left out.
+    `latency_ms` is how long the first answer took in the last probe that succeeded, None
+    before that. `is_doubted`: the last probe failed, or a sidecar reports that the server
+    is down.
     """
 
     target: ProbeTarget
@@ -36,6 +44,8 @@ class Watched:
     has_crashed: bool = False
     counted_ms: int | None = None
     loading_since_ms: int | None = None
+    latency_ms: float | None = None
+    is_doubted: bool = False
     omitted: int = 0
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
@@ -65,6 +75,20 @@ class Watched:
                 raise
             self.prober = found
             return await found.probe(ask)
+
+    def patience_s(self, total_timeout_s: float) -> float:
+        """How long to wait for the first answer of an endpoint that is in doubt."""
+        if self.latency_ms is None:
+            return total_timeout_s
+        usual_s = self.latency_ms / 1000 * _PATIENCE_FACTOR
+        return min(max(CONFIRM_TIMEOUT_S, usual_s), total_timeout_s)
+
+    def settle(self, first_answer_ms: float | None, *, has_failed: bool) -> None:
+        """Remembers how a probe went."""
+        if not has_failed and not self.is_doubted:
+            # What came after a doubt took as long as the server hung.
+            self.latency_ms = first_answer_ms
+        self.is_doubted = has_failed
 
     def again_ms(self, now_ms: int) -> int:
         """When a server that was found loading now is looked at again."""

@@ -27,6 +27,11 @@ class ResourcesRecord:
         self._versioned: Versioned[HostResources] | None = None
 
     @property
+    def report(self) -> ReportResourcesRequest:
+        """The report as it came; it must not be changed."""
+        return self._report
+
+    @property
     def message(self) -> HostResources:
         """The report as HostResources; must not be changed."""
         return self._seen().message

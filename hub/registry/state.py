@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from hub.registry.health import status
+from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
@@ -21,10 +21,10 @@ from hub.registry.history.versioned import Versioned
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
+from hub.registry.unloads import Unloads, unload
 from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
-    BACKEND_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNKNOWN,
     Endpoint,
@@ -93,6 +93,7 @@ class Registry:
         self.health = health if health is not None else FleetHealth()
         self._reports_ttl_ms = resources_ttl_ms
         self._vram = VramLedger()
+        self._unloads = Unloads()
         # When each sidecar's view of an endpoint expires, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
         # Until when each agent that has reported an endpoint counts as present, likewise.
@@ -184,7 +185,7 @@ class Registry:
         if before is None:
             after.status = STATUS_UNKNOWN
         else:
-            if not _carry_over(before.message, after):
+            if not observed_facts.carry_over(before.message, after):
                 self._forget_observed(registered.id)
             if after.admin_state == ADMIN_STATE_DISABLED:
                 self.health.pause(registered.id)
@@ -200,7 +201,24 @@ class Registry:
             self._forget_observed(endpoint_id)
             self._set(endpoint_id, before, None, event=True)
 
-    # What is observed, from probes and reports.
+    # What is observed: from probes, from reports, and from before the hub's start.
+
+    def restore_endpoint(self, facts: Endpoint) -> bool:
+        """Takes over what was known of an endpoint before the start, marked as restored.
+
+        `facts` are its `lasting_facts`, with times by the hub's present clock. False if
+        they are not about the endpoint as it is registered now.
+        """
+        before = self._endpoints.get(facts.id)
+        if before is None:
+            return False
+        after = Endpoint()
+        after.CopyFrom(before.message)
+        if not observed_facts.restore(facts, after):
+            return False
+        status.register(after)
+        self._set(facts.id, before, after, event=True)
+        return True
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Adds the outcome of a probe; does nothing if the endpoint is removed or disabled."""
@@ -211,17 +229,21 @@ class Registry:
         after.CopyFrom(before.message)
         event = self.health.observe(after, seen, self._healthy)
         self._set(endpoint_id, before, after, event=event)
+        if not seen.error:
+            self._let_fall(seen.checked_at_ms)
 
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
-    ) -> None:
+    ) -> bool:
         """Adds what a sidecar sees of an endpoint, received now.
 
-        Only reports of the endpoint's own sidecar count.
+        Only reports of the endpoint's own sidecar count. Returns whether the report
+        differs from the one before.
         """
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.agent_id != agent_id:
-            return
+            return False
+        is_news = self.health.is_news(endpoint_id, report)
         ends_ms = now_ms + self._reports_ttl_ms
         after = Endpoint()
         after.CopyFrom(before.message)
@@ -229,6 +251,7 @@ class Registry:
         self._views[endpoint_id] = ends_ms
         self._views.move_to_end(endpoint_id)
         self._set(endpoint_id, before, after, event=event)
+        return is_news
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
         """Adds a host's report, received now. The caller must not change `report` afterwards."""
@@ -249,7 +272,7 @@ class Registry:
         return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
 
     def expire(self, now_ms: int) -> None:
-        """Drops expired reports."""
+        """Drops expired reports, and unloads the models whose time is over."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
             self._vram.drop(agent_id)
@@ -266,12 +289,32 @@ class Registry:
             after = Endpoint()
             after.CopyFrom(before.message)
             status.lose_sight(after)
+            self.health.forget_report(endpoint_id)
             self._set(endpoint_id, before, after, event=True)
+        while (id_ := self._unloads.pop_due(now_ms)) is not None:
+            before = self._endpoints[id_]
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            if unload(after, now_ms):
+                self.health.forget_models(id_)
+                self._set(id_, before, after, event=True)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next report expires, or None."""
-        deadlines = [self.resources.next_deadline_ms(), next(iter(self._views.values()), None)]
+        """When the next report or loaded model expires, or None."""
+        deadlines = [
+            self.resources.next_deadline_ms(),
+            next(iter(self._views.values()), None),
+            self._unloads.next_ms(),
+        ]
         return min((each for each in deadlines if each is not None), default=None)
+
+    def _let_fall(self, now_ms: int) -> None:
+        while (id_ := self.health.next_to_fall(self._healthy, now_ms)) is not None:
+            before = self._endpoints[id_]
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            self.health.fall(after, now_ms)
+            self._set(id_, before, after, event=True)
 
     def _forget_observed(self, id_: str) -> None:
         self.health.forget(id_)
@@ -320,6 +363,7 @@ class Registry:
                 self.claims.remove(agent_id, self.revision)
             else:
                 self.claims.put(agent_id, claim, self.revision, 0)
+        self._unloads.change(id_, after.message if after is not None else None)
         self.model_index.change(
             before.message if before is not None else None,
             after.message if after is not None else None,
@@ -346,36 +390,3 @@ def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str])
             del index[key]
     for key in new - old:
         index.setdefault(key, set()).add(id_)
-
-
-def _carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed from `before` to `after`; False if it no longer applies."""
-    backend_stays = after.backend in (BACKEND_UNSPECIFIED, before.backend)
-    same_server = (before.scheme, before.base_path) == (after.scheme, after.base_path)
-    if not (backend_stays and same_server):
-        after.status = STATUS_UNKNOWN
-        return False
-    observed = Endpoint(
-        status=before.status,
-        models=before.models,
-        version=before.version,
-        consecutive_failures=before.consecutive_failures,
-        last_error=before.last_error,
-        fault=before.fault,
-    )
-    for field in _OBSERVED_MESSAGES:
-        if before.HasField(field):
-            getattr(observed, field).CopyFrom(getattr(before, field))
-    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
-        observed.backend = before.backend
-        observed.backend_detected = True
-    after.MergeFrom(observed)
-    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
-        after.provenance.ClearField("backend")
-    return True
-
-
-_OBSERVED_MESSAGES = (
-    *("last_checked_at", "next_check_at", "latency", "load"),
-    *("sidecar_view", "flapping", "provenance"),
-)

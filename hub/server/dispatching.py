@@ -7,10 +7,8 @@ from hub.server.durable_changes import DurableChanges
 from hub.server.fleet import Fleet
 from hub.server.storage import Storage
 from hub.service.dispatcher import Dispatcher
-from hub.service.handlers.manage_sidecars import ServerHandlers
-from hub.service.handlers.observe_hub import ObservationHandlers
-from hub.service.handlers.read_json import JsonHandlers
-from hub.service.handlers.read_registry import RegistryHandlers
+from hub.service.handlers.observe_hub import ObservationHandlers, ServerHandlers
+from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from hub.service.handlers.service_discovery import DiscoveryHandlers
 from hub.service.handlers.watch_registry import WatchHandlers

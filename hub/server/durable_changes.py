@@ -9,6 +9,7 @@ from hub.server.storage import Storage
 from hub.service.changes.alias_book import AliasBook
 from hub.service.changes.commits import Commits
 from hub.service.changes.registrar import Registrar
+from hub.service.handlers.act_on_models import ModelActionContext, ModelActionHandlers
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
 from hub.service.handlers.manage_aliases import AliasHandlers
 from hub.service.handlers.manage_endpoints import EndpointHandlers
@@ -25,6 +26,7 @@ class DurableChanges:
         self._storage = storage
         self._fleet = fleet
         self._max_tokens = settings.limits.max_tokens
+        self._actions = settings.actions
         self._commits = Commits(storage.store)
         self.registrar = Registrar(
             self._commits,
@@ -52,9 +54,13 @@ class DurableChanges:
             SidecarHandlers(
                 registry,
                 self.registrar,
-                probes.policy,
+                probes,
                 self._clock,
                 access.tokens,
                 access.limiters[ROLE_SIDECAR],
+            ),
+            ModelActionHandlers(
+                self._actions,
+                ModelActionContext(registry, probes, self._fleet.presence, commits, trail),
             ),
         ]

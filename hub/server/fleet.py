@@ -1,19 +1,83 @@
-"""The fleet in memory: registry, probes, connected sidecars, and the feed of changes."""
+"""The fleet in memory: registry, probes, sidecars, the feed of changes, self-preservation."""
 
 import asyncio
 from collections.abc import Callable
 from random import Random
+from typing import Final
+
+import structlog
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
 from hub.base.tasks import tell_of_end
+from hub.base.timestamps import to_timestamp
 from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
+from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.observation import Observation
 from hub.registry.state import Registry
-from hub.server import self_preservation
+from hub.server.expiry import Expiry
+from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
 from hub.service.presence import Presence
+from llmhub.v1.admin_service_pb2 import (
+    PRESERVATION_STATE_CONFIRMED,
+    PRESERVATION_STATE_FROZEN,
+    PRESERVATION_STATE_TRUSTING,
+    PreservationState,
+    SelfPreservation,
+)
+
+log = structlog.get_logger()
+
+_STATES: Final[dict[State, PreservationState]] = {
+    State.TRUSTING: PRESERVATION_STATE_TRUSTING,
+    State.FROZEN: PRESERVATION_STATE_FROZEN,
+    State.CONFIRMED: PRESERVATION_STATE_CONFIRMED,
+}
+
+
+def self_preservation(registry: Registry, now_ms: int) -> SelfPreservation:
+    """The state that GetServerInfo returns."""
+    report = registry.health.preservation(registry.healthy_count, now_ms)
+    shown = SelfPreservation(
+        state=_STATES[report.state],
+        failing_count=report.failing,
+        base_count=report.base,
+        freeze_count=report.freezes,
+    )
+    if report.since_ms is not None:
+        shown.since.CopyFrom(to_timestamp(report.since_ms))
+    if report.confirmed_at_ms is not None:
+        shown.confirmed_at.CopyFrom(to_timestamp(report.confirmed_at_ms))
+    return shown
+
+
+def mistrust(registry: Registry, now_ms: int) -> str | None:
+    """Why the hub doubts what its probes see, in words for people; None if it does not."""
+    report = registry.health.preservation(registry.healthy_count, now_ms)
+    return _sentence(report) if report.state is State.FROZEN else None
+
+
+def log_preservation(registry: Registry, now_ms: int) -> None:
+    """Logs that the hub has changed its judgement of what its probes see."""
+    report = registry.health.preservation(registry.healthy_count, now_ms)
+    figures = {"failing": report.failing, "of": report.base}
+    match registry.health.preservation_state:
+        case State.FROZEN:
+            log.warning("self_preservation_frozen", why=_sentence(report), **figures)
+        case State.CONFIRMED:
+            log.warning("self_preservation_confirmed", **figures)
+        case State.TRUSTING:
+            log.info("self_preservation_over", **figures)
+
+
+def _sentence(report: PreservationReport) -> str:
+    return (
+        f"{report.failing} of {report.base} healthy endpoints fail at once: more likely the "
+        "hub's fault than theirs, so none becomes unhealthy until probes succeed again or "
+        "the failures have lasted"
+    )
 
 
 class Fleet:
@@ -21,10 +85,9 @@ class Fleet:
 
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
-        self._report_ttl_ms = round(settings.resources_ttl_s * 1000)
         self.registry = Registry(
             first_revision=first_revision,
-            resources_ttl_ms=self._report_ttl_ms,
+            resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
         self.presence = Presence()
@@ -35,25 +98,32 @@ class Fleet:
             clock,
             Random(),  # noqa: S311
         )
+        self._warm_restart = WarmRestart(settings, clock, self.registry, self.probes.facts)
         self._expiry: asyncio.Task[None] | None = None
 
+    async def restore(self) -> None:
+        """Puts into the registry what was known of its endpoints before the start."""
+        await self._warm_restart.restore()
+
     async def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to probe, and to drop reports that are too old."""
+        """Begins to probe, to keep what is observed, and to drop what has expired."""
+        self._warm_restart.start()
         await self.probes.start()
-        self._expiry = asyncio.create_task(self._expire(), name="resource-expiry")
+        self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
         tell_of_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
-        """Stops probing. Idempotent."""
+        """Stops probing, and keeps what was observed last. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
             self._expiry = None
         await self.probes.stop()
+        await self._warm_restart.stop()
 
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts what its probes see, for people; None if it does not."""
-        return self_preservation.mistrust(self.registry, self._clock.now_ms())
+        return mistrust(self.registry, self._clock.now_ms())
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Takes what a probe saw of an endpoint."""
@@ -61,16 +131,4 @@ class Fleet:
         before = registry.health.preservation_state
         registry.observe(endpoint_id, seen)
         if registry.health.preservation_state is not before:
-            self_preservation.log_preservation(registry, seen.checked_at_ms)
-
-    async def _expire(self) -> None:
-        """Drops reports at their deadlines.
-
-        A report that comes while this sleeps cannot expire before one lifetime from now,
-        so sleeping that long misses none.
-        """
-        while True:
-            now_ms = self._clock.now_ms()
-            self.registry.expire(now_ms)
-            deadline_ms = self.registry.next_deadline_ms() or now_ms + self._report_ttl_ms
-            await asyncio.sleep((deadline_ms - now_ms) / 1000)
+            log_preservation(registry, seen.checked_at_ms)

@@ -3,7 +3,7 @@
 Start reading here. Each capability is one object, made in the module of its name:
 
     storage          the store, tokens, browser sessions, audit trail
-    fleet            registry, probes, presence, change feed
+    fleet            registry, probes, presence, change feed, warm restarts
     durable_changes  registrar and the handlers that write
     dispatching      the dispatcher with all handlers: the one way in
     listeners        WebSocket, gRPC and HTTP
@@ -86,6 +86,7 @@ class HubServer:
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_gone)
+        await fleet.restore()
         self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
         self._on_loaded()
         await fleet.start(self._on_failure)

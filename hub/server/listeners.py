@@ -1,8 +1,13 @@
-"""The transports of one hub: opened together, stopped together."""
+"""The transports of one hub: opened together, stopped together, each at its address."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
+from typing import Protocol
 
+from hub.base.address import join_host_port
+from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
@@ -12,11 +17,44 @@ from hub.transports.grpc.native_grpc_server import NativeGrpcServer
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
-from hub.transports.listening import listen
 from hub.transports.session.misbehaviour import Cooldowns
 from hub.transports.session.sidecar_session import SessionContext
 from hub.transports.websocket import WebSocketServer
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+
+
+class Server(Protocol):
+    """Listens at an address of its own."""
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port. Raises OSError when it cannot."""
+        ...
+
+
+async def listen(name: str, server: Server, host: str, port: int) -> str:
+    """Makes a server listen; returns its address, with the port that the system chose for 0.
+
+    `name` is the option that changes the address. Raises StartError.
+    """
+    try:
+        bound = await server.start(host, port)
+    except OSError as error:
+        why = _why(error)
+        if error.errno == errno.EADDRINUSE:
+            free = join_host_port(host, 0)
+            why += (
+                f"; stop what listens there, or name another port: --{name} {free} takes a free one"
+            )
+        address = join_host_port(host, port)
+        raise StartError(f"{name}: cannot listen on {address}: {why}") from error
+    return join_host_port(host, bound)
+
+
+def _why(error: OSError) -> str:
+    """The system's message; asyncio's own repeats the address."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 class Listeners:

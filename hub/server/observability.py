@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hub.base.load_settings import StartError
 from hub.base.settings import Settings
-from hub.base.start_error import StartError
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet
 from hub.service.access.rate_limits import RateLimiter

@@ -10,13 +10,14 @@ import structlog
 import uvloop
 
 from hub.base.clock import SystemClock
+from hub.base.load_settings import StartError
 from hub.base.settings import Settings
-from hub.base.start_error import StartError
 from hub.base.tasks import tell_of_end
-from hub.server import banner, logs
+from hub.server import logs
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
+from hub.server.server_info import show_banner
 from hub.stores.store import StoreError
 
 log = structlog.get_logger()
@@ -61,7 +62,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
         try:
             reloading = asyncio.create_task(reloader.run(), name="reload")
             tell_of_end(reloading, fail)
-            banner.show(hub.info(), settings, hub.new_admin_token)
+            show_banner(hub.info(), settings, hub.new_admin_token)
             await stop.wait()
             log.info("stopping")
             reloading.cancel()

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from hub.base.load_settings import ConfigError, setting_paths
+from hub.base.load_settings import ConfigError, StartError, setting_paths
 from hub.base.settings import Settings
-from hub.base.start_error import StartError
 
 log = structlog.get_logger()
 

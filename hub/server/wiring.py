@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from hub.base.load_settings import StartError
 from hub.base.settings import STORE_FILE, RateLimitSettings, Settings
-from hub.base.start_error import StartError
 from hub.contract.rpcs import Tier
 from hub.service.access.rate_limits import RateLimiter
 from hub.stores.sqlite import SqliteStore

@@ -24,9 +24,8 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import RPCS, Rpc
 from hub.service import change_log
-from hub.service.access.access_control import AccessControl
+from hub.service.access.access_control import AccessControl, Credentials
 from hub.service.access.caller import Caller, roles_that_may
-from hub.service.access.credentials import Credentials
 from hub.service.access.rate_limits import ALLOWED, RateDecision
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import OPERATIONS, Operation

@@ -1,6 +1,7 @@
 """One connection's conversation with the hub: frames in, frames out, no sockets.
 
-Identify, then the host's resources and every server at each interval. A frame
+Identify, then the host's resources and every server at each interval, and a server
+at once when something of it has changed. A frame
 that the hub answers is followed by its answer before the next one goes out, so
 that an answer always belongs to the one frame that waits for it.
 """
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending
+from hub.sidecar.local_action import CAPABILITY, LocalAction, action_of
 from hub.sidecar.local_server import OLLAMA, LocalServer
 
 log = logging.getLogger("llm-hub.sidecar")
@@ -23,6 +25,9 @@ ANSWER_TIMEOUT_MS = 15_000
 INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
+# The hub takes 60 reports per minute. Changes have what the regular ones leave of this.
+MAX_REPORTS_PER_MINUTE = 54
+MIN_CHANGES_PER_MINUTE = 6
 
 _HEAVY, _NORMAL = "heavy", "normal"
 _TIERS = {
@@ -36,6 +41,7 @@ _ANSWERS = {
     "ollama_report": "ollama_report_ack",
     "endpoint_report": "endpoint_report_ack",
 }
+_REPORTED = _ANSWERS["endpoint_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Identity:
     agent_id: str
     token: str = field(repr=False)
     name: str | None = None
+    allows_actions: bool = False
 
 
 class Conversation:
@@ -70,6 +77,14 @@ class Conversation:
         self._hold_ms: dict[str, int] = {}
         self._announced: set[str] = set()
         self._takes_endpoints = True
+        self._allows_actions = identity.allows_actions
+        # The URL that was reported, by the id that the hub has acknowledged for it.
+        self._urls: dict[str, str] = {}
+        self._actions: list[LocalAction] = []
+        self._results: deque[Frame] = deque()
+        self._servers: Sequence[LocalServer] = ()
+        self._reported: dict[str, LocalServer] = {}
+        self._changes_ms: deque[int] = deque()
         self.identified_at_ms: int | None = None
         self.ending: Ending | None = None
         self._queue.append(self._identify(identity, servers))
@@ -79,6 +94,8 @@ class Conversation:
         """When `next_frame` must be called again, whatever comes."""
         if self._awaited is not None:
             return self._answer_by_ms
+        if self._results:
+            return self._hold_ms.get(_NORMAL, 0)
         if self._queue:
             return self._hold_ms.get(_tier(self._queue[0]), 0)
         return self._tick_ms
@@ -98,6 +115,10 @@ class Conversation:
             # now, where the machine slept through some.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
             self._enqueue(host, servers)
+        elif self.identified_at_ms is not None and servers is not self._servers:
+            self._enqueue_changes(servers, now_ms)
+        if self._results and now_ms >= self._hold_ms.get(_NORMAL, 0):
+            return self._results.popleft()
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -120,8 +141,11 @@ class Conversation:
                 self.identified_at_ms = self._tick_ms = now_ms
                 log.info("identified as %s", frame.get("agent_id"))
             case "ollama_report_ack" | "endpoint_report_ack":
+                self._note_url(kind, frame)
                 self._settle(kind)
                 self._announce(frame)
+            case "model_action" if self._allows_actions:
+                self._take_action(frame)
             case "error":
                 self._refused(frame, now_ms)
             case "rate_limited":
@@ -131,6 +155,29 @@ class Conversation:
             case _:
                 log.debug("the hub sent a frame of type %r", kind)
 
+    def take_actions(self) -> list[LocalAction]:
+        """The actions that the hub has asked for since the last call."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def add_result(self, result: Frame) -> None:
+        """Sends how an action ended, as soon as the hub owes no answer."""
+        self._results.append(result)
+
+    def _take_action(self, frame: Frame) -> None:
+        endpoint_id = str(frame.get("endpoint_id"))
+        action = action_of(frame, self._urls.get(endpoint_id))
+        if action is None:
+            log.warning("the hub asked for an action that this sidecar does not know")
+            return
+        log.info("the hub asks to %s", action)
+        self._actions.append(action)
+
+    def _note_url(self, answer: str, frame: Frame) -> None:
+        awaited = self._awaited
+        if awaited is not None and awaited["type"] == "endpoint_report" and answer == _REPORTED:
+            self._urls[str(frame.get("endpoint_id"))] = str(awaited["url"])
+
     def _identify(self, identity: Identity, servers: Sequence[LocalServer]) -> Frame:
         frame: Frame = {
             "type": "identify",
@@ -139,6 +186,8 @@ class Conversation:
             "status": "online",
             "capabilities": ["resource_report", "endpoint_report"],
         }
+        if identity.allows_actions:
+            frame["capabilities"] = ["resource_report", "endpoint_report", CAPABILITY]
         if identity.name:
             frame["name"] = identity.name
         for server in servers:
@@ -151,14 +200,38 @@ class Conversation:
     def _enqueue(self, host: Mapping[str, object] | None, servers: Sequence[LocalServer]) -> None:
         # What could not be sent since the last tick is out of date.
         self._queue.clear()
+        self._servers = servers
+        self._reported.clear()
         if host is not None:
             self._queue.append({"type": "resource_report", **host})
         for server in servers:
-            is_new = server.reachable and server.url not in self._announced
-            if server.backend == OLLAMA and is_new:
-                self._queue.append({"type": "ollama_report", "ollama_url": server.url})
-            if self._takes_endpoints:
-                self._queue.append(_bounded(server.report()))
+            self._enqueue_server(server)
+
+    def _enqueue_changes(self, servers: Sequence[LocalServer], now_ms: int) -> None:
+        """Reports what is other than at the last report; what is too much waits for the tick."""
+        self._servers = servers
+        for server in servers:
+            if self._reported.get(server.url) == server:
+                continue
+            if not self._may_report_change(len(servers), now_ms):
+                return
+            self._changes_ms.append(now_ms)
+            self._enqueue_server(server)
+
+    def _may_report_change(self, servers: int, now_ms: int) -> bool:
+        while self._changes_ms and now_ms - self._changes_ms[0] >= 60_000:
+            self._changes_ms.popleft()
+        regular = (1 + servers) * 60_000 / self._interval_ms
+        limit = max(MIN_CHANGES_PER_MINUTE, MAX_REPORTS_PER_MINUTE - regular)
+        return len(self._changes_ms) < limit
+
+    def _enqueue_server(self, server: LocalServer) -> None:
+        self._reported[server.url] = server
+        is_new = server.reachable and server.url not in self._announced
+        if server.backend == OLLAMA and is_new:
+            self._queue.append({"type": "ollama_report", "ollama_url": server.url})
+        if self._takes_endpoints:
+            self._queue.append(server.report(MAX_FRAME_BYTES))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:
@@ -221,13 +294,6 @@ def _tier(frame: Frame) -> str:
 
 def _count(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
-
-
-def _bounded(report: Frame) -> Frame:
-    """The report without its models where they would not fit into a frame."""
-    if len(json.dumps(report)) > MAX_FRAME_BYTES:
-        return {key: value for key, value in report.items() if key != "models"}
-    return report
 
 
 # What an admin has to know of a refused token; the hub's own words tell a stranger little.

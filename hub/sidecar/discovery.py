@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from hub.sidecar.glance import glance
+from hub.sidecar.local_http import AskError
+from hub.sidecar.local_probes import LocalProbes
 from hub.sidecar.local_server import LocalServer
-from hub.sidecar.recognise import recognise
 
 # The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
 # asked what it is, because a port proves nothing.
@@ -17,18 +19,24 @@ FORGET_MS = 600_000
 class Discovery:
     """Looks again whenever `look` is called; `servers` is what it knows.
 
-    Named servers are always reported, found ones from their first answer on.
+    `glance`, which costs little, only finds out whether the known servers still answer as
+    they did; one that does not is looked at again. Named servers are always reported,
+    found ones from their first answer on.
     """
 
     def __init__(
         self,
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
-        ask: Callable[[str], Awaitable[LocalServer]] = recognise,
+        ask: Callable[[str], Awaitable[LocalServer]] | None = None,
+        glance_at: Callable[[LocalServer], Awaitable[int]] = glance,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
-        self._ask = ask
+        self._ask = ask if ask is not None else LocalProbes().look
+        self._glance_at = glance_at
+        # The HTTP status of each server's last glance, since the last look.
+        self._statuses: dict[str, int] = {}
         self._last_answer_ms: dict[str, int] = {}
         self.servers: tuple[LocalServer, ...] = ()
 
@@ -36,10 +44,35 @@ class Discovery:
         """Asks every server once, all at the same time."""
         urls = tuple(dict.fromkeys((*self._named, *self._usual)))
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
+        self._statuses.clear()
         for server in seen:
-            if server.reachable:
+            if server.is_inference_server:
                 self._last_answer_ms[server.url] = now_ms
         self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
+
+    async def look_at(self, url: str) -> None:
+        """Asks one known server again, as after an action on it."""
+        seen = await self._ask(url)
+        self.servers = tuple(seen if each.url == url else each for each in self.servers)
+
+    async def glance(self) -> None:
+        """Glances at every known server, all at the same time."""
+        known = self.servers
+        seen = await asyncio.gather(*(self._again(server) for server in known))
+        if any(new is not old for new, old in zip(seen, known, strict=True)):
+            self.servers = tuple(seen)
+
+    async def _again(self, server: LocalServer) -> LocalServer:
+        """The same object, or another if the server does not answer as it did."""
+        url = server.url
+        before = self._statuses.pop(url, None)
+        try:
+            status = self._statuses[url] = await self._glance_at(server)
+        except AskError as error:
+            return LocalServer(url, error=str(error)) if server.reachable else server
+        if status == before or (before is None and server.reachable):
+            return server
+        return await self._ask(url)
 
     def _is_known(self, url: str, now_ms: int) -> bool:
         if url in self._named:

@@ -1,14 +1,19 @@
-"""The host's resources as the hub wants them: the collectors together."""
+"""The host's resources as the hub wants them: all collectors, sampled in a thread of its own.
 
+A driver that hangs blocks its caller without any deadline, so it must never run in the
+thread that talks to the hub.
+"""
+
+import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from hub.sidecar.collectors.amd import Amd
+from hub.sidecar.collectors.amd import Amd, Rocm
 from hub.sidecar.collectors.apple import Apple
 from hub.sidecar.collectors.gpu import Gpu, ReadGpus, total
 from hub.sidecar.collectors.nvidia import Nvidia
 from hub.sidecar.collectors.processor import Processor, memory
-from hub.sidecar.collectors.rocm import Rocm
 
 # What a frame may hold.
 _MAX_GPUS = 64
@@ -49,3 +54,48 @@ class Host:
                 for index, device in enumerate(devices[:_MAX_GPUS])
             ]
         return frame
+
+
+log = logging.getLogger("llm-hub.sidecar")
+
+_SETTLE_S = 0.25
+
+
+class Sampler:
+    """Calls `read` every `interval_s` seconds; `fresh` is the last sample that is young enough."""
+
+    def __init__(self, read: Callable[[], dict[str, object]], interval_s: float) -> None:
+        self._read = read
+        self._interval_s = interval_s
+        self._sample: tuple[float, dict[str, object]] | None = None
+        self._on_sample: Callable[[], object] = lambda: None
+        self._stop = threading.Event()
+        # A daemon: one that hangs in a driver must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def start(self, on_sample: Callable[[], object]) -> None:
+        """Begins to sample; calls `on_sample`, in that thread, after every sample."""
+        self._on_sample = on_sample
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the sample that is being taken."""
+        self._stop.set()
+
+    def fresh(self) -> dict[str, object] | None:
+        """The last sample, or None where it is older than two intervals."""
+        sample = self._sample
+        if sample is None or time.monotonic() - sample[0] > 2 * self._interval_s + 1:
+            return None
+        return sample[1]
+
+    def _run(self) -> None:
+        # The share of busy time means nothing over a shorter time.
+        self._stop.wait(min(_SETTLE_S, self._interval_s))
+        while not self._stop.is_set():
+            try:
+                self._sample = (time.monotonic(), self._read())
+            except Exception:
+                log.exception("the host could not be read")
+            self._on_sample()
+            self._stop.wait(self._interval_s)

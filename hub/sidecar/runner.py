@@ -20,13 +20,13 @@ from websockets.exceptions import (
 from hub.base.clock import Clock, SystemClock
 from hub.base.tls_files import TlsFilesError
 from hub.sidecar import sidecar_log
-from hub.sidecar.backoff import ReconnectDelay
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
-from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ending_of_close
-from hub.sidecar.host import Host, this_hosts_gpus
+from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ReconnectDelay, ending_of_close
+from hub.sidecar.host import Host, Sampler, this_hosts_gpus
+from hub.sidecar.local_action import LocalAction
+from hub.sidecar.local_actions import LocalActions
 from hub.sidecar.local_http import why
-from hub.sidecar.sampler import Sampler
 from hub.sidecar.sidecar_settings import SettingsError, SidecarSettings
 
 log = logging.getLogger("llm-hub.sidecar")
@@ -40,6 +40,8 @@ _KEEPALIVE_S = 20.0
 _MAX_FRAME_BYTES = 65_536
 # How long the first look and the first sample may take before the sidecar connects without.
 _FIRST_LOOK_S = 5.0
+# How often the known servers are glanced at between two looks.
+_GLANCE_S = 2.0
 
 
 def run(settings: SidecarSettings, log_level: str) -> int:
@@ -75,6 +77,9 @@ class SidecarRunner:
         self._discovery = Discovery(settings.endpoints, settings.ports)
         self._has_looked = asyncio.Event()
         self._has_sampled = asyncio.Event()
+        self._waiting: asyncio.Timeout | None = None
+        self._actions = LocalActions(self._discovery, self._wake)
+        self._acting: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> int:
         """Connects again and again until `stop`; returns an exit code."""
@@ -89,19 +94,51 @@ class SidecarRunner:
             log.info("stopping")
         finally:
             self._sampler.stop()
-            for task in tasks:
+            ending = (*tasks, *self._acting)
+            for task in ending:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.wait(ending)
         # A failed task must not go unnoticed.
         if not looking.cancelled():
             looking.result()
         return 0 if talking.cancelled() else talking.result()
 
     async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_s = 0.0
         while True:
-            await self._discovery.look(self._clock.now_ms())
-            self._has_looked.set()
-            await asyncio.sleep(self._settings.interval_s)
+            began_s = loop.time()
+            known = self._discovery.servers
+            if began_s >= look_s:
+                look_s = began_s + self._settings.interval_s
+                await self._discovery.look(self._clock.now_ms())
+                self._has_looked.set()
+            else:
+                await self._discovery.glance()
+            if self._discovery.servers is not known:
+                self._wake()
+            next_s = min(began_s + _GLANCE_S, look_s)
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
+
+    def _wake(self) -> None:
+        """Has the conversation report what has changed instead of waiting for the hub."""
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    def _act(self, conversation: Conversation) -> None:
+        """Carries out what the hub has asked for, beside the conversation."""
+        for action in conversation.take_actions():
+            task = asyncio.create_task(
+                self._carry_out(action, conversation), name=f"action {action.action_id}"
+            )
+            self._acting.add(task)
+            task.add_done_callback(self._acting.discard)
+
+    async def _carry_out(self, action: LocalAction, conversation: Conversation) -> None:
+        result = await self._actions.run(action)
+        log.info("%s: %s", action, result.get("detail", result["outcome"]))
+        conversation.add_result(result)
+        self._wake()
 
     async def _talk(self) -> int:
         with contextlib.suppress(TimeoutError):
@@ -154,20 +191,26 @@ class SidecarRunner:
     ) -> tuple[Ending, int | None]:
         settings, now_ms = self._settings, self._clock.now_ms
         conversation = Conversation(
-            Identity(settings.agent_id, token, settings.name),
+            Identity(settings.agent_id, token, settings.name, settings.allows_actions),
             self._discovery.servers,
             interval_ms=round(settings.interval_s * 1000),
             now_ms=now_ms(),
         )
         try:
             while conversation.ending is None:
+                self._act(conversation)
                 while frame := conversation.next_frame(
                     self._sampler.fresh(), self._discovery.servers, now_ms()
                 ):
                     await connection.send(json.dumps(frame, separators=(",", ":")))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0, conversation.wake_ms - now_ms()) / 1000):
+                wait_s = max(0, conversation.wake_ms - now_ms()) / 1000
+                try:
+                    async with asyncio.timeout(wait_s) as self._waiting:
                         conversation.receive(await connection.recv(), now_ms())
+                except TimeoutError:
+                    continue
+                finally:
+                    self._waiting = None
             ending = conversation.ending
         except ConnectionClosed:
             reason = connection.close_reason or ""

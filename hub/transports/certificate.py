@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import grpc
 
+from hub.base.load_settings import StartError
 from hub.base.settings import TlsSettings
-from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFilesError, certificates, load_chain, read_file
 
 _Files = tuple[bytes, bytes, bytes | None]

@@ -1,15 +1,17 @@
 import asyncio
+from collections.abc import Iterator
 
+import pytest
 from structlog.testing import capture_logs
 
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import Slices, tell_of_end
 
 
 async def fail() -> None:
     raise RuntimeError("unforeseen")
 
 
-async def test_a_task_that_dies_is_logged_and_told() -> None:
+async def test_failed_task_is_logged_and_reported() -> None:
     ended = asyncio.Event()
     with capture_logs() as logged:
         tell_of_end(asyncio.create_task(fail(), name="expiry"), ended.set)
@@ -30,3 +32,100 @@ async def test_a_task_that_was_cancelled_is_none_of_ours() -> None:
         await asyncio.sleep(0)
     assert logged == []
     assert not ended.is_set()
+
+
+class Work:
+    """A number of steps, each of which notes how often others had a turn before it."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.turns = 0
+        self.at: list[int] = []
+        self.begun = 0
+
+    def __call__(self) -> Iterator[None]:
+        self.begun += 1
+        return self._steps()
+
+    def _steps(self) -> Iterator[None]:
+        while self.left:
+            self.left -= 1
+            self.at.append(self.turns)
+            yield
+
+    async def others(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def work() -> Work:
+    return Work(5)
+
+
+async def beside(slices: Slices, work: Work) -> None:
+    others = asyncio.create_task(work.others())
+    await slices.run(work)
+    others.cancel()
+
+
+async def test_others_have_a_turn_between_two_slices(work: Work) -> None:
+    await beside(Slices(slice_s=0), work)
+    assert work.at == [0, 1, 2, 3, 4]
+    assert work.begun == 6
+
+
+async def test_small_work_is_done_in_one_slice(work: Work) -> None:
+    await beside(Slices(slice_s=60), work)
+    assert work.at == [0] * 5
+    assert work.begun == 1
+
+
+async def test_two_at_once_have_one_slice_a_turn_between_them() -> None:
+    slices, works = Slices(slice_s=0), [Work(3), Work(3)]
+    clock = works[0]
+    works[1]._steps = lambda: steps(clock, works[1])
+    others = asyncio.create_task(clock.others())
+    await asyncio.gather(*(slices.run(work) for work in works))
+    others.cancel()
+    turns = works[0].at + works[1].at
+    assert len(turns) == len(set(turns)) == 6
+
+
+def steps(clock: Work, work: Work) -> Iterator[None]:
+    while work.left:
+        work.left -= 1
+        work.at.append(clock.turns)
+        yield
+
+
+async def test_owners_take_turns() -> None:
+    slices, done = Slices(slice_s=0), []
+
+    async def one(name: str, owner: str) -> None:
+        await slices.run(Work(3), owner)
+        done.append(name)
+
+    names = ("a1", "a2", "a3", "b1", "b2")
+    await asyncio.gather(*(one(name, name[0]) for name in names))
+    assert done == ["a1", "b1", "a2", "b2", "a3"]
+    assert not slices._owners
+
+
+async def test_work_that_fails_or_is_given_up_leaves_the_way_free(work: Work) -> None:
+    slices = Slices(slice_s=0)
+
+    def failing() -> Iterator[None]:
+        yield
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await Slices(slice_s=60).run(failing)
+    task = asyncio.create_task(slices.run(Work(1_000_000)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await slices.run(work)
+    assert work.left == 0

@@ -3,10 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click import Group
 
 from hub.cli.failures import ExitCode
+from hub.cli.root import LazyCommands
 from hub.cli.root import llm_hub as group
 from tests.support.command import llm_hub
 from tests.support.hub_process import HubProcess, hub_environment
@@ -86,3 +88,19 @@ def test_every_command_and_option_is_documented() -> None:
                     if option.startswith("--") and option not in document
                 ]
     assert missing == []
+
+
+def test_a_command_is_imported_when_it_is_looked_up() -> None:
+    commands = LazyCommands({"serve": "hub.cli.commands.serve:serve", "none": "no.such.module:x"})
+    assert list(commands) == ["serve", "none"]
+    assert len(commands) == 2
+    assert commands["serve"].name == "serve"
+    assert commands["serve"] is commands["serve"]
+
+
+def test_a_command_can_be_added_and_taken_away() -> None:
+    commands = LazyCommands({})
+    commands["x"] = click.Command("x")
+    assert commands["x"].name == "x"
+    del commands["x"]
+    assert "x" not in commands

@@ -11,7 +11,7 @@ from hub.contract.errors import (
     NoHealthyEndpoint,
     ValidationFailed,
 )
-from hub.transports.grpc.error_status import to_status
+from hub.transports.grpc.call_context import to_status
 
 
 class Failed(grpc.RpcError):

@@ -62,7 +62,7 @@ async def test_probes_repeat_and_see_what_changes(fleet: Fleet):
         assert states(notebook.of(server.id)[-1])["a:latest"] == MODEL_STATE_LOADED
 
 
-async def test_awkward_endpoints_fail_clearly_and_delay_nobody(fleet: Fleet):
+async def test_awkward_endpoints_fail_clearly_and_delay_no_other(fleet: Fleet):
     good = [await fleet.add(FakeOllama("a:latest")) for _ in range(5)]
     awkward = [await fleet.add(FakeOllama("a"), b, delay_s=5.0) for b in AWKWARD for _ in range(3)]
     async with running_engine(FAST) as (engine, notebook):
@@ -143,7 +143,7 @@ async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: 
         assert server.connections == 1
 
 
-async def test_a_port_that_changes_hands_is_detected_anew(fleet: Fleet):
+async def test_port_with_a_new_server_is_detected_again(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest"))
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
@@ -323,7 +323,7 @@ async def test_a_fault_of_the_hubs_own_is_no_observation(
 
 
 class LoadingLlama:
-    """A llama-server that says that it loads until it is told that it has."""
+    """A llama-server that says that it is loading until the test ends that."""
 
     def __init__(self) -> None:
         self.is_loading = True
@@ -369,3 +369,90 @@ async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):
         await fleet.add(FakeOllama("b"), port=server.port)
         await notebook.until(lambda: notebook.of(server.id)[-1].error == "")
         assert list(states(notebook.of(server.id)[-1])) == ["b"]
+
+
+async def test_a_server_that_was_replaced_between_two_probes_is_seen_whole_at_once(fleet: Fleet):
+    """Its version is asked every tenth probe only, but its kept connection is gone."""
+    server = await fleet.add(FakeOllama("a", version="0.12.6"))
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        await engine.check(server.id, 10)
+        assert server.connections == 1
+        server.persona = FakeOllama("a", version="0.13.0")
+        assert (await engine.check(server.id, 10)).version == "0.12.6", "it was not restarted"
+        fleet.cut(server)
+        await server.wait_until(lambda: server.open_connections == 0)
+        assert (await engine.check(server.id, 10)).version == "0.13.0"
+        assert server.connections == 2
+        server.persona = FakeVllm()
+        fleet.cut(server)
+        await server.wait_until(lambda: server.open_connections == 0)
+        await engine.check(server.id, 10)
+        assert (await engine.check(server.id, 10)).backend == BACKEND_VLLM
+    assert {each.error for _, each in notebook.entries} == {""}
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.HALF_OPEN, Behaviour.MALFORMED])
+async def test_after_a_reset_or_a_bad_answer_the_version_is_asked_again(
+    fleet: Fleet, behaviour: Behaviour
+):
+    server = await fleet.add(FakeOllama("a", version="0.12.6"))
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        server.behaviour = behaviour
+        assert (await engine.check(server.id, 10)).error
+        server.behaviour = Behaviour.OK
+        server.persona = FakeOllama("a", version="0.13.0")
+        assert (await notebook.next_of(server.id)).version == "0.13.0", "by the repeat"
+
+
+async def test_a_miss_is_repeated_within_2_s_and_briefly_where_it_answered_before(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    settings = ProbeSettings(total_timeout_s=2)
+    async with running_engine(settings) as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        server.behaviour = Behaviour.HANGING
+        miss = await engine.check(server.id, 10)
+        assert miss.error.endswith("within 2 s")
+        assert 1000 <= miss.next_check_at_ms - miss.checked_at_ms <= 1500
+        repeat = await notebook.next_of(server.id)
+        assert repeat.error == "no answer to GET /api/version within 1.25 s"
+        assert repeat.next_check_at_ms - repeat.checked_at_ms > 20_000, "back to its interval"
+        assert not repeat.is_extra
+
+
+async def test_a_repeat_that_begins_to_answer_has_the_whole_timeout(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    async with running_engine() as (engine, notebook):
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        server.behaviour = Behaviour.MALFORMED
+        await engine.check(server.id, 10)
+        # Each of the requests takes less than the time of a first answer, all take more.
+        server.behaviour, server.delay_s = Behaviour.SLOW, 0.5
+        assert (await notebook.next_of(server.id)).error == ""
+
+
+async def test_a_sidecars_word_has_an_endpoint_probed_at_once(fleet: Fleet):
+    server = await fleet.add(FakeOllama("a"))
+    async with running_engine() as (engine, notebook):
+        engine.hasten("nobody:1", is_doubted=True)
+        engine.watch(target_of(server))
+        await notebook.next_of(server.id)
+        engine.hasten(server.id, is_doubted=False)
+        engine.hasten(server.id, is_doubted=False)
+        assert (await notebook.next_of(server.id, 5)).error == ""
+    assert len(notebook.entries) == 2
+
+
+async def test_1000_endpoints_are_probed_within_seconds_and_the_loop_goes_on(fleet: Fleet):
+    servers = await fleet.add_spread([FakeOllama("a") for _ in range(1000)], [Behaviour.OK] * 1000)
+    async with running_engine() as (engine, notebook):
+        for server in servers:
+            engine.watch(target_of(server), spread=True)
+        # 3 s on a machine that does nothing else, and servers and hub share a loop here.
+        await notebook.until(lambda: len(notebook.entries) >= 1000, 20)
+    assert {each.error for _, each in notebook.entries} == {""}

@@ -16,7 +16,7 @@ def test_facts_are_kept_by_endpoint_and_digest():
     assert cache.get("b:1", "d1") is None, "one server's word is not another's"
 
 
-def test_what_is_not_listed_any_more_is_forgotten():
+def test_unlisted_models_are_forgotten():
     cache = ModelFactsCache()
     for digest in ("d1", "d2"):
         cache.put("a:1", digest, CHAT)
@@ -32,7 +32,8 @@ def test_where_there_are_too_many_entries_the_endpoint_unused_for_longest_goes()
         cache.put(endpoint, "d", CHAT)
     cache.keep_only("a:1", {"d"})
     cache.put("d:1", "d", EMBED)
-    assert [entry["endpoint"] for entry in cache.export()] == ["c:1", "a:1", "d:1"]
+    kept = [each for each in ("a:1", "b:1", "c:1", "d:1") if cache.export(each)]
+    assert kept == ["a:1", "c:1", "d:1"]
 
 
 def test_an_endpoint_alone_past_the_bound_keeps_nothing():
@@ -67,14 +68,16 @@ def test_an_entry_that_is_replaced_counts_once():
     assert cache.size_bytes == 0
 
 
-def test_what_is_exported_is_restored_from_json():
+def test_exported_state_is_restored_from_json():
     cache = ModelFactsCache()
     cache.put("a:1", "d1", CHAT)
     cache.put("b:1", "d2", ModelFacts(None, None))
     cache.put("b:1", "d3", ModelFacts(()))
     other = ModelFactsCache()
-    assert other.restore(orjson.loads(orjson.dumps(cache.export()))) == 3
-    assert other.export() == cache.export()
+    for endpoint, count in (("a:1", 1), ("b:1", 2), ("c:1", 0)):
+        exported = cache.export(endpoint)
+        assert other.restore(orjson.loads(orjson.dumps(exported))) == count
+        assert other.export(endpoint) == exported
     assert other.get("b:1", "d3") == ModelFacts(()), "none is not unknown"
 
 
@@ -95,8 +98,26 @@ JSON = st.recursive(
 def test_damaged_entries_are_left_out(entries):
     cache = ModelFactsCache()
     assert cache.restore(entries) >= len(cache)
-    for entry in cache.export():
-        assert facts_of(entry) == cache.get(entry["endpoint"], entry["digest"])
+    for endpoint in cache.take_changed():
+        for entry in cache.export(endpoint):
+            assert facts_of(entry) == cache.get(endpoint, entry["digest"])
+
+
+def test_endpoints_whose_facts_changed_are_named_once():
+    cache = ModelFactsCache(max_entries=2)
+    cache.put("a:1", "d1", CHAT)
+    cache.put("a:1", "d2", CHAT)
+    assert cache.take_changed() == ["a:1"]
+    cache.keep_only("a:1", {"d1", "d2"})
+    assert cache.take_changed() == []
+    cache.keep_only("a:1", {"d1"})
+    assert cache.take_changed() == ["a:1"]
+    cache.put("b:1", "d1", CHAT)
+    cache.put("c:1", "d1", CHAT)
+    assert set(cache.take_changed()) == {"a:1", "b:1", "c:1"}, "a:1 had to give way"
+    cache.forget("b:1")
+    cache.forget("b:1")
+    assert cache.take_changed() == ["b:1"]
 
 
 def test_questions_come_at_a_pace_over_the_whole_fleet():

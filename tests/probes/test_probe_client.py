@@ -22,7 +22,7 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import KEEPALIVE_S, Asker, ProbeClient
+from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker
 from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
@@ -32,7 +32,9 @@ FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
 @contextlib.asynccontextmanager
-async def asking(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
+async def asking(
+    target: ProbeTarget, settings: ProbeSettings = DEFAULTS
+) -> AsyncIterator[SharedAsker]:
     client = ProbeClient(settings)
     await client.open()
     try:
@@ -160,7 +162,7 @@ async def test_a_probe_that_fails_is_gone_when_it_is_over(
             await client.to(at(server.host, server.port)).get("/api/tags")
     left = uncollected()
     await client.close()
-    assert [each for each in left if isinstance(each, Asker | aiohttp.ClientRequest)] == []
+    assert [each for each in left if isinstance(each, SharedAsker | aiohttp.ClientRequest)] == []
 
 
 async def test_an_oversized_answer_stops_at_the_limit(fleet: Fleet):
@@ -225,7 +227,7 @@ async def test_a_redirect_is_not_followed(fleet: Fleet):
         (Reply(200, b"[" * 5000), BadAnswer, "answered malformed data, not JSON, to /api/tags"),
     ],
 )
-async def test_every_status_is_told_apart(
+async def test_every_status_is_distinguished(
     fleet: Fleet, reply: Reply, kind: type[ProbeError], sentence: str
 ):
     server = await fleet.add(Fixed(reply))
@@ -271,7 +273,7 @@ async def test_a_new_connection_is_noticed(fleet: Fleet):
     assert noticed == [True, False, True]
 
 
-async def test_what_is_not_http_is_said_to_be_none():
+async def test_non_http_server_is_reported():
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         await writer.drain()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.probes.schedule import Lane, Run, Schedule
+from hub.probes.lanes import Lane, Run
+from hub.probes.schedule import Schedule
 
 T0 = 1_800_000_000_000
 INTERVAL = 30_000
@@ -17,19 +18,29 @@ def make(
     live: int = 256,
     doubtful: int = 1024,
     asked: int = 32,
+    confirm: int = 256,
     per_host: int = 4,
     demote_after_ms: int = 500,
     jitter: float = 0.1,
     fresh_per_s: float = 1e9,
+    start_per_s: float | None = None,
+    unhealthy_after: int = 2,
 ) -> Schedule:
     return Schedule(
         interval_ms=INTERVAL,
         jitter=jitter,
-        limits={Lane.LIVE: live, Lane.DOUBTFUL: doubtful, Lane.ASKED: asked},
+        limits={
+            Lane.LIVE: live,
+            Lane.DOUBTFUL: doubtful,
+            Lane.ASKED: asked,
+            Lane.CONFIRM: confirm,
+        },
         per_host=per_host,
         demote_after_ms=demote_after_ms,
         random=Random(11),
         fresh_per_s=fresh_per_s,
+        start_per_s=start_per_s if start_per_s is not None else fresh_per_s,
+        unhealthy_after=unhealthy_after,
     )
 
 
@@ -54,14 +65,54 @@ def test_a_new_endpoint_is_due_at_once():
     assert schedule.start(T0 + 60_000, 10) == []
 
 
-def test_a_fleet_is_spread_evenly_over_one_interval():
-    schedule = make(doubtful=10_000, per_host=10_000)
+def test_a_fleet_that_came_at_once_is_spread_evenly_over_the_next_interval():
+    schedule = make(live=10_000)
     for number in range(3000):
-        schedule.add(f"h{number}:1", f"h{number}", T0, spread=True)
+        schedule.add(f"h{number}:1", f"h{number}", T0 - 100, spread=True)
+    for ms in range(-100, 0):
+        for run in schedule.start(T0 + ms, 10_000):
+            schedule.finish(run, T0 + ms, ok=True)
     per_second = started_by_second(schedule)
-    assert sum(per_second) == 3000
+    assert sum(per_second) > 2900, "all but those whose random time has passed"
     assert max(per_second) < 150
     assert min(per_second) > 60
+
+
+def test_a_thousand_are_probed_within_3_s_of_a_start_at_a_steady_pace():
+    schedule = make(fresh_per_s=400)
+    for number in range(1000):
+        schedule.add(f"h{number}:1", f"h{number}", T0, spread=True)
+    per_tick = []
+    for passed_ms in range(5, 3000, 5):
+        runs = schedule.start(T0 + passed_ms, 1000)
+        per_tick.append(len(runs))
+        for run in runs:
+            schedule.finish(run, T0 + passed_ms, ok=True)
+    assert per_tick[0] == 32
+    assert max(per_tick[1:]) < 10
+    assert not schedule.queued(Lane.DOUBTFUL)
+
+
+def test_those_that_are_registered_later_come_more_slowly_than_at_the_start():
+    schedule = make(fresh_per_s=100, start_per_s=1000)
+    for number in range(132):
+        schedule.add(f"h{number}:1", f"h{number}", T0, spread=number < 82)
+    assert len(schedule.start(T0, 1000)) == 32
+    assert len(schedule.start(T0 + 30, 1000)) == 30
+    assert len(schedule.start(T0 + 50, 1000)) == 20
+    assert len(schedule.start(T0 + 150, 1000)) == 10
+
+
+def test_ten_thousand_are_probed_within_an_interval_of_a_start():
+    schedule = make(fresh_per_s=400)
+    for number in range(10_000):
+        schedule.add(f"h{number}:1", f"h{number}", T0, spread=True)
+    seen = set()
+    for passed_ms in range(5, INTERVAL, 5):
+        for run in schedule.start(T0 + passed_ms, 8):
+            seen.add(run.id)
+            schedule.finish(run, T0 + passed_ms, ok=True)
+    assert len(seen) == 10_000
 
 
 def test_the_next_time_counts_from_the_start_with_jitter():
@@ -77,6 +128,132 @@ def test_the_next_time_counts_from_the_start_with_jitter():
         now = due
     assert 27_000 <= min(dues) < 28_000
     assert 32_000 < max(dues) <= 33_000
+
+
+def proven(schedule: Schedule, *ids: str, at: int = T0) -> None:
+    """Adds endpoints whose first probe has succeeded."""
+    for id_ in ids:
+        schedule.add(id_, id_.partition(":")[0], at, spread=False)
+        for run in schedule.start(at, 1000):
+            schedule.finish(run, at, ok=True)
+
+
+def test_a_miss_is_repeated_soon_in_a_lane_of_its_own_until_it_is_unhealthy():
+    schedule = make(jitter=0.0, doubtful=0 + 1, unhealthy_after=3)
+    proven(schedule, "a:1")
+    now = T0 + INTERVAL
+    for _ in range(2):
+        (run,) = schedule.start(now, 10)
+        due = schedule.finish(run, now + 5000, ok=False)
+        assert due is not None
+        assert 1000 <= due - (now + 5000) <= 1500
+        now = due
+    (run,) = schedule.start(now, 10)
+    assert run.lane is Lane.CONFIRM
+    due = schedule.finish(run, now + 1, ok=False)
+    assert due == now + INTERVAL, "it is unhealthy now, and comes in its time"
+    (run,) = schedule.start(due, 10)
+    assert run.lane is Lane.DOUBTFUL
+    schedule.finish(run, due, ok=True)
+    (run,) = schedule.start(due + INTERVAL, 10)
+    assert run.lane is Lane.LIVE
+    assert schedule.finish(run, due + INTERVAL, ok=False) <= due + INTERVAL + 1500
+
+
+def test_a_repeat_passes_those_that_hang_and_never_comes_after_the_regular_time():
+    schedule = make(jitter=0.0, doubtful=1)
+    schedule.add("hangs:1", "hangs", T0, spread=False)
+    schedule.start(T0, 10)
+    proven(schedule, "a:1", at=T0)
+    # No slot was free for it in the lane of those that were never asked.
+    schedule.ask("a:1", T0)
+    (run,) = schedule.start(T0, 10)
+    due = schedule.finish(run, T0 + INTERVAL - 100, ok=False)
+    assert due == T0 + INTERVAL
+    (run,) = schedule.start(due, 10)
+    assert (run.id, run.lane) == ("a:1", Lane.CONFIRM)
+
+
+def test_what_says_what_is_the_matter_is_not_repeated():
+    schedule = make(jitter=0.0)
+    proven(schedule, "a:1")
+    (run,) = schedule.start(T0 + INTERVAL, 10)
+    assert schedule.finish(run, T0 + INTERVAL, ok=False, repeat=False) == T0 + 2 * INTERVAL
+
+
+def test_a_probe_that_could_not_be_made_is_no_miss():
+    schedule = make(jitter=0.0)
+    proven(schedule, "a:1")
+    (run,) = schedule.start(T0 + INTERVAL, 10)
+    assert schedule.finish(run, T0 + INTERVAL, ok=None) == T0 + 2 * INTERVAL
+    (run,) = schedule.start(T0 + 2 * INTERVAL, 10)
+    assert run.lane is Lane.LIVE
+
+
+def test_when_everything_fails_repeats_add_at_most_a_quarter_to_the_probes():
+    hosts = fleet_of(10_000)
+    simulation = Simulation(make(fresh_per_s=400), hosts, set())
+    simulation.run(66)
+    simulation.refusing = set(hosts)
+    simulation.run(30)
+    assert 10_000 <= sum(simulation.probed.values()) <= 10_000 * 1.3
+    assert simulation.most_started_in_a_tick <= 32
+
+
+def test_a_small_fleet_gives_witnesses_that_keep_their_own_time():
+    schedule = make(jitter=0.0)
+    proven(schedule, "dead:1", at=T0 - 5_000)
+    proven(schedule, *(f"h{n}:1" for n in range(20)), at=T0)
+    now = T0 + INTERVAL - 5_000
+    (run,) = schedule.start(now, 10)
+    schedule.finish(run, now, ok=False)
+    assert schedule.next_wake_ms(now) == now
+    schedule.start(now, 0)
+    witnesses = schedule.start(now + 250, 100)
+    assert len(witnesses) == 4
+    assert {run.lane for run in witnesses} == {Lane.LIVE}
+    for run in witnesses:
+        assert schedule.finish(run, now + 251, ok=True) == T0 + INTERVAL
+    # However many fail, there is one round every half second.
+    (run, *others) = schedule.start(T0 + INTERVAL, 100)
+    assert len(others) >= 19
+    schedule.finish(run, T0 + INTERVAL, ok=False)
+    for run in others:
+        schedule.finish(run, T0 + INTERVAL, ok=False)
+    assert schedule.start(T0 + INTERVAL + 999, 100) == [], "none is left that answered"
+
+
+def test_a_large_fleet_needs_no_witnesses():
+    schedule = make(jitter=0.0)
+    for n in range(240):
+        proven(schedule, f"h{n}:1", at=T0 + n)
+    schedule.ask("h0:1", T0 + 10_000)
+    (run,) = schedule.start(T0 + 10_000, 10)
+    schedule.finish(run, T0 + 10_000, ok=False)
+    assert schedule.start(T0 + 10_999, 10) == []
+
+
+def test_a_sidecars_word_makes_an_endpoint_due_now_and_once():
+    schedule = make(jitter=0.0)
+    proven(schedule, "a:1")
+    schedule.hasten("a:1", T0 + 10_000)
+    schedule.hasten("a:1", T0 + 10_000)
+    (run,) = schedule.start(T0 + 10_000, 10)
+    assert (run.id, run.lane) == ("a:1", Lane.CONFIRM)
+    # What is in flight began before the news, so it is probed once more.
+    schedule.hasten("a:1", T0 + 10_001)
+    schedule.hasten("a:1", T0 + 10_002)
+    assert schedule.finish(run, T0 + 10_003, ok=False) == T0 + 10_003
+    (run,) = schedule.start(T0 + 10_003, 10)
+    assert schedule.finish(run, T0 + 10_004, ok=True) == T0 + 10_003 + INTERVAL
+
+
+def test_a_sidecars_word_does_not_pass_the_pace_of_those_never_asked():
+    schedule = make(fresh_per_s=1)
+    for n in range(100):
+        schedule.add(f"h{n}:1", f"h{n}", T0, spread=False)
+        schedule.hasten(f"h{n}:1", T0)
+    assert len(schedule.start(T0, 1000)) == 32
 
 
 def test_not_before_defers_and_lateness_is_not_caught_up():
@@ -196,6 +373,7 @@ class Simulation:
     def __init__(self, schedule: Schedule, hosts: dict[str, str], hanging: set[str]) -> None:
         self.schedule = schedule
         self.hanging = hanging
+        self.refusing: set[str] = set()
         self.now = T0
         self.lateness: dict[Lane, int] = dict.fromkeys(Lane, 0)
         self.live_lateness = 0
@@ -214,7 +392,8 @@ class Simulation:
             self.now += 10
             while self._flights and self._flights[0][0] <= self.now:
                 finished_ms, _, run = heapq.heappop(self._flights)
-                self.schedule.finish(run, finished_ms, ok=run.id not in self.hanging)
+                ok = run.id not in self.hanging and run.id not in self.refusing
+                self.schedule.finish(run, finished_ms, ok=ok)
             runs = self.schedule.start(self.now, 32)
             self.most_started_in_a_tick = max(self.most_started_in_a_tick, len(runs))
             for run in runs:
@@ -233,14 +412,14 @@ def fleet_of(count: int) -> dict[str, str]:
 def test_half_of_ten_thousand_hanging_delays_no_living_one():
     hosts = fleet_of(10_000)
     hanging = set(list(hosts)[::2])
-    simulation = Simulation(make(), hosts, hanging)
-    # The first round too: nobody has been proven yet, and 833 hang at a time.
+    simulation = Simulation(make(fresh_per_s=400), hosts, hanging)
+    # In the first round each comes in its turn, and 833 hang at a time.
     simulation.run(33)
-    assert simulation.live_lateness <= 50
+    assert all(simulation.probed[id_] >= 1 for id_ in hosts)
     simulation.run(66)
     assert simulation.live_lateness <= 50
     assert all(simulation.probed[id_] >= 1 for id_ in hosts)
-    assert simulation.most_running <= 256 + 1024
+    assert simulation.most_running <= 256 + 256 + 1024
 
 
 def test_half_of_a_proven_fleet_beginning_to_hang_delays_no_living_one():
@@ -256,8 +435,8 @@ def test_when_everything_hangs_nothing_piles_up_and_recovery_takes_two_intervals
     hosts = fleet_of(10_000)
     simulation = Simulation(make(), hosts, set(hosts))
     simulation.run(120)
-    assert simulation.most_running <= 256 + 1024
-    assert max(simulation.probed.values()) <= 5
+    assert simulation.most_running <= 256 + 256 + 1024
+    assert max(simulation.probed.values()) <= 5 + 1
     simulation.hanging = set()
     simulation.run(66)
     assert set(simulation.probed) == set(hosts)
@@ -272,24 +451,26 @@ def test_hanging_neighbours_on_one_host_do_not_delay_a_living_one():
     simulation.run(120)
     simulation.run(120)
     assert simulation.live_lateness <= 50
-    assert simulation.most_running <= 8
+    assert simulation.most_running <= 4 + 4 + 4
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("AARUFSSS"), st.integers(0, 5), st.integers(0, 4000)),
+        st.tuples(st.sampled_from("AARUHFSSS"), st.integers(0, 5), st.integers(0, 4000)),
         max_size=80,
     )
 )
 def test_slots_are_neither_lost_nor_exceeded_whatever_happens(steps):
-    schedule = make(live=2, doubtful=3, asked=1, per_host=2)
+    schedule = make(live=2, doubtful=3, asked=1, confirm=2, per_host=2)
     now = T0
     flights: list[Run] = []
     for action, number, wait in steps:
         now += wait
         id_ = f"h{number % 2}:{number}"
-        if action == "A":
+        if action == "H" and id_ in schedule._entries:
+            schedule.hasten(id_, now)
+        elif action == "A":
             schedule.add(id_, f"h{number % 2}", now, spread=wait % 2 == 0)
         elif action == "R":
             schedule.remove(id_)
@@ -306,6 +487,7 @@ def test_slots_are_neither_lost_nor_exceeded_whatever_happens(steps):
         assert schedule.running(Lane.LIVE) <= 2
         assert schedule.running(Lane.DOUBTFUL) <= 3
         assert schedule.running(Lane.ASKED) <= 1
+        assert schedule.running(Lane.CONFIRM) <= 2
     for run in flights:
         schedule.finish(run, now, ok=True)
     # Nothing is stranded: everyone scheduled comes around again.
@@ -323,11 +505,11 @@ def test_asking_for_the_unknown_is_a_key_error():
         make().ask("a:1", T0)
 
 
-def test_endpoints_never_asked_come_at_a_steady_pace_and_hold_up_nobody():
+def test_first_probes_come_at_a_steady_pace_and_delay_no_other():
     schedule = make(jitter=0.0, fresh_per_s=10)
     schedule.add("old:1", "old", T0, spread=False)
     (run,) = schedule.start(T0, 1000)
-    schedule.finish(run, T0, ok=False)
+    schedule.finish(run, T0, ok=False, repeat=False)
     due = T0 + INTERVAL
     for n in range(100):
         schedule.add(f"new-{n}:1", f"new-{n}", due - 1000, spread=False)

@@ -1,4 +1,4 @@
-"""What survives a restart, and what the hub observes again."""
+"""What survives a restart."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ from tools.fleetsim import FakeOllama
 pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 
-async def test_durable_facts_stay_and_observed_facts_are_observed_again(tmp_path, fleet):
+async def test_durable_facts_stay_and_observed_facts_are_restored(tmp_path, fleet):
     fake = await fleet.add(FakeOllama("a"), api_key="k3y")
     request = RegisterEndpointRequest(
         host=fake.host, port=fake.port, name="one", labels={"zone": "x"}, api_key="k3y"
@@ -58,11 +58,15 @@ async def test_durable_facts_stay_and_observed_facts_are_observed_again(tmp_path
         assert (endpoint.name, dict(endpoint.labels)) == ("one", {"zone": "x"})
         assert (endpoint.registered_at, endpoint.etag) == (old.registered_at, old.etag)
         assert by_id(after)["127.0.0.9:11434"].admin_state == ADMIN_STATE_DISABLED
+        assert endpoint.status == STATUS_HEALTHY
+        assert [each.name for each in endpoint.models] == ["a"]
         if fake.requests == asked:
             # Not probed again yet: the first probes of the fleet spread over the interval.
-            assert endpoint.status == STATUS_UNKNOWN
-            assert not endpoint.models
-        assert not after.resources
+            assert endpoint.provenance.status.restored
+            assert endpoint.last_checked_at.seconds <= old.last_checked_at.seconds
+        disabled = by_id(after)["127.0.0.9:11434"]
+        assert (disabled.status, list(disabled.models)) == (STATUS_UNKNOWN, [])
+        assert after.resources["node-2"].cpu_percent == 1
         assert after.revision > before.revision
         assert (await failure_of(hub.call("GetSnapshot", token=revoked.token))).reason == (
             "INVALID_TOKEN"

@@ -20,10 +20,9 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import RPCS, Tier, rpc
-from hub.service.access.access_control import AccessControl
+from hub.service.access.access_control import AccessControl, BearerToken
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.credentials import BearerToken
 from hub.service.access.rate_limits import RateDecision, RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.dispatcher import Called, Dispatcher, Received
@@ -184,7 +183,7 @@ async def test_an_invalid_request_reaches_no_handler(core: Core) -> None:
     assert len(core.registry) == 0
 
 
-async def test_what_the_transport_found_wrong_stops_the_call(core: Core) -> None:
+async def test_transport_error_stops_the_call(core: Core) -> None:
     wrong = FieldViolation("cpu_percent", "wrong_type", "expected number, got string", "12")
     agent = caller(ROLE_SIDECAR, "node-1")
     with pytest.raises(ValidationFailed) as refused:

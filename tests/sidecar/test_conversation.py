@@ -8,17 +8,19 @@ from hub.sidecar.conversation import (
     ANSWER_TIMEOUT_MS,
     INVALID_PAUSE_MS,
     MAX_FRAME_BYTES,
+    MAX_REPORTS_PER_MINUTE,
     Conversation,
     Identity,
 )
 from hub.sidecar.ending import REFUSED_WAIT_MS
 from hub.sidecar.local_server import LocalServer
+from llmhub.v1.endpoint_pb2 import Model
 
 T0 = 1_800_000_000_000
 INTERVAL = 15_000
 HOST = {"cpu_percent": 12.5, "ram_used_bytes": 1, "ram_total_bytes": 2, "vram_total_bytes": None}
-OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
-VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
+OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", (Model(name="llama3.1:8b"),))
+VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", (Model(name="qwen3"),))
 
 
 class Talk:
@@ -218,12 +220,12 @@ def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
 
 
 def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
-    names = tuple(f"{'m' * 500}{number}" for number in range(256))
-    talk = Talk(LocalServer("http://h:1", "openai", None, names))
+    models = tuple(Model(name=f"{'m' * 500}{number}") for number in range(256))
+    talk = Talk(LocalServer("http://h:1", "openai", None, models))
     talk.identified()
     [_, frame] = talk.sent()
-    assert "models" not in frame
-    assert len(json.dumps(frame)) < MAX_FRAME_BYTES
+    assert frame["models_omitted"] == 256 - len(frame["models"])
+    assert len(json.dumps(frame)) <= MAX_FRAME_BYTES
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"type":[]}', b"\xff", '{"type":"news"}'])
@@ -242,3 +244,63 @@ def test_a_senseless_wait_is_a_second(value: object) -> None:
     talk.sent()
     talk.says("rate_limited", tier="normal", retry_after_ms=value)
     assert talk.it.wake_ms <= talk.now + 1000
+
+
+DOWN = LocalServer(VLLM.url, error="Connection refused")
+
+
+def known(*servers: LocalServer) -> Talk:
+    """A conversation that has reported its servers."""
+    talk = Talk(*servers)
+    talk.identified()
+    frames = talk.sent()
+    while frames[-1]["type"] != "endpoint_report" or frames[-1]["url"] != servers[-1].url:
+        talk.says(f"{frames[-1]['type']}_ack", endpoint_id="x:1", status="registered")
+        frames = talk.sent()
+    talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+    assert talk.sent() == []
+    return talk
+
+
+def test_what_has_changed_is_reported_at_once_and_alone() -> None:
+    talk = known(OLLAMA, VLLM)
+    talk.now += 2000
+    talk.servers = (OLLAMA, DOWN)
+    [frame] = talk.sent()
+    assert (frame["type"], frame["url"], frame["reachable"]) == (
+        "endpoint_report",
+        VLLM.url,
+        False,
+    )
+    talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+    talk.now += 2000
+    talk.servers = (OLLAMA, LocalServer(VLLM.url, error="Connection refused"))
+    assert talk.sent() == [], "the same again is no change"
+    talk.servers = (OLLAMA, VLLM)
+    [frame] = talk.sent()
+    assert (frame["url"], frame["reachable"]) == (VLLM.url, True)
+    assert talk.it.wake_ms <= talk.now + ANSWER_TIMEOUT_MS
+
+
+def test_nothing_is_reported_before_it_is_identified() -> None:
+    talk = Talk(VLLM)
+    [frame] = talk.sent()
+    assert frame["type"] == "identify"
+    talk.servers = (DOWN,)
+    assert talk.sent() == []
+
+
+def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
+    talk = known(VLLM)
+    reports = 0
+    for second in range(240):
+        talk.now += 250
+        talk.servers = (DOWN if second % 2 else LocalServer(VLLM.url, "vllm", str(second)),)
+        for frame in talk.sent():
+            reports += 1
+            if frame["type"] == "endpoint_report":
+                talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
+    # A whole minute: with the regular reports, just what is left for the changes.
+    assert reports == MAX_REPORTS_PER_MINUTE
+    talk.now += INTERVAL
+    assert "resource_report" in talk.types()

@@ -1,4 +1,5 @@
 from hub.sidecar.discovery import FORGET_MS, Discovery
+from hub.sidecar.local_http import AskError
 from hub.sidecar.local_server import LocalServer
 from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, Fleet
 
@@ -25,7 +26,7 @@ async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
     assert (server.url, server.reachable) == (url, False)
 
 
-async def test_one_that_goes_is_reported_as_gone_and_then_forgotten() -> None:
+async def test_departed_server_is_reported_and_then_forgotten() -> None:
     answers = [
         LocalServer("http://127.0.0.1:1"),
         *[LocalServer("http://127.0.0.1:1", error="gone")] * 3,
@@ -40,3 +41,75 @@ async def test_one_that_goes_is_reported_as_gone_and_then_forgotten() -> None:
     assert [each.reachable for each in discovery.servers] == [False]
     await discovery.look(T0 + FORGET_MS + 1)
     assert discovery.servers == ()
+
+
+URL = "http://127.0.0.1:1"
+UP = LocalServer(URL, "ollama", "0.12")
+
+
+class Server:
+    """A server that is asked and glanced at; `status` is None while it is down."""
+
+    def __init__(self) -> None:
+        self.status: int | None = 200
+        self.asked = 0
+
+    async def ask(self, _url: str) -> LocalServer:
+        self.asked += 1
+        return UP if self.status == 200 else LocalServer(URL, error="no answer")
+
+    async def glance(self, _server: LocalServer) -> int:
+        if self.status is None:
+            raise AskError("Connection refused")
+        return self.status
+
+
+async def test_a_glance_finds_what_has_changed_and_asks_no_more_than_it_must() -> None:
+    server = Server()
+    discovery = Discovery((URL,), (), server.ask, server.glance)
+    await discovery.look(T0)
+    first = discovery.servers
+    await discovery.glance()
+    await discovery.glance()
+    assert discovery.servers is first
+    assert server.asked == 1
+    server.status = None
+    await discovery.glance()
+    gone = discovery.servers
+    assert gone == (LocalServer(URL, error="Connection refused"),)
+    await discovery.glance()
+    assert discovery.servers is gone
+    assert server.asked == 1, "one that does not answer is not asked twice"
+    server.status = 200
+    await discovery.glance()
+    assert discovery.servers == (UP,)
+    assert server.asked == 2
+
+
+async def test_a_server_that_answers_otherwise_is_asked_again() -> None:
+    server = Server()
+    discovery = Discovery((URL,), (), server.ask, server.glance)
+    await discovery.look(T0)
+    await discovery.glance()
+    server.status = 503
+    await discovery.glance()
+    assert discovery.servers == (LocalServer(URL, error="no answer"),)
+    await discovery.glance()
+    assert server.asked == 2
+    server.status = 200
+    await discovery.glance()
+    assert discovery.servers == (UP,)
+
+
+async def test_one_that_a_look_found_down_is_seen_to_return_at_the_next_glance() -> None:
+    server = Server()
+    discovery = Discovery((URL,), (), server.ask, server.glance)
+    await discovery.look(T0)
+    await discovery.glance()
+    await discovery.glance()
+    server.status = None
+    await discovery.look(T0 + 15_000)
+    assert discovery.servers == (LocalServer(URL, error="no answer"),)
+    server.status = 200
+    await discovery.glance()
+    assert discovery.servers == (UP,)

@@ -1,8 +1,12 @@
 import json
+import logging
+import threading
+
+import pytest
 
 from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.collectors.gpu import Gpu
-from hub.sidecar.host import Host, this_hosts_gpus
+from hub.sidecar.host import Host, Sampler, this_hosts_gpus
 
 
 def test_this_host_makes_a_frame_that_the_hub_accepts() -> None:
@@ -36,3 +40,50 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     two = Gpu(1, vram_total_bytes=20)
     frame = Host((lambda: [one, two],)).read()
     assert (frame["vram_used_bytes"], frame["vram_total_bytes"]) == (None, 30)
+
+
+def test_a_sample_is_there_once_it_says_so() -> None:
+    sampled = threading.Event()
+    sampler = Sampler(lambda: {"cpu_percent": 1.0}, interval_s=0.01)
+    assert sampler.fresh() is None
+    sampler.start(sampled.set)
+    assert sampled.wait(30)
+    assert sampler.fresh() == {"cpu_percent": 1.0}
+    sampler.stop()
+
+
+def test_a_reading_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    third = threading.Event()
+    calls: list[int] = []
+
+    def read() -> dict[str, object]:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OSError("the driver is gone")
+        third.set()
+        return {"cpu_percent": 2.0}
+
+    sampled = threading.Event()
+    sampler = Sampler(read, interval_s=0.01)
+    with caplog.at_level(logging.ERROR):
+        sampler.start(lambda: third.is_set() and sampled.set())
+        assert sampled.wait(30)
+    sampler.stop()
+    assert sampler.fresh() == {"cpu_percent": 2.0}
+    assert "the driver is gone" in caplog.text
+
+
+def test_hanging_collector_blocks_no_other() -> None:
+    hanging, release = threading.Event(), threading.Event()
+
+    def read() -> dict[str, object]:
+        hanging.set()
+        release.wait(30)
+        return {}
+
+    sampler = Sampler(read, interval_s=0.01)
+    sampler.start(lambda: None)
+    assert hanging.wait(30)
+    assert sampler.fresh() is None
+    sampler.stop()
+    release.set()

@@ -16,12 +16,10 @@ from google.protobuf.message import Message
 from hub.base.clock import ManualClock
 from hub.base.settings import ProbeSettings
 from hub.contract.rpcs import Tier, rpc
-from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
-from hub.service.access.access_control import AccessControl
+from hub.service.access.access_control import AccessControl, BearerToken
 from hub.service.access.browser_sessions import BrowserSessions
-from hub.service.access.credentials import BearerToken
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import Revocations, TokenRegistry
 from hub.service.changes.alias_book import AliasBook, AliasFollower
@@ -33,8 +31,8 @@ from hub.service.dispatcher import Dispatcher, Received
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
 from hub.service.handlers.manage_aliases import AliasHandlers
 from hub.service.handlers.manage_endpoints import EndpointHandlers
-from hub.service.handlers.manage_sidecars import ServerHandlers
 from hub.service.handlers.manage_tokens import TokenHandlers
+from hub.service.handlers.observe_hub import ServerHandlers
 from hub.service.handlers.read_registry import RegistryHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from hub.service.handlers.sidecar_reports import SidecarHandlers
@@ -164,9 +162,7 @@ async def running_core(
             TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
-            SidecarHandlers(
-                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
-            ),
+            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
         LiveStreams(clock),
     )

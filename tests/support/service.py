@@ -8,7 +8,6 @@ from random import Random
 
 from hub.base.clock import ManualClock
 from hub.base.settings import ProbeSettings
-from hub.probes.address_policy import AddressPolicy
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.access_control import AccessControl
@@ -92,9 +91,7 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         AccessControl(tokens, BrowserSessions(tokens), limiters),
         [
             RegistryHandlers(registry),
-            SidecarHandlers(
-                registry, registrar, AddressPolicy(), clock, tokens, limiters[ROLE_SIDECAR]
-            ),
+            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
         LiveStreams(clock),
     )

@@ -13,11 +13,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
 from hub.base.clock import SystemClock
-from hub.base.load_settings import ConfigError, load_settings
+from hub.base.load_settings import ConfigError, StartError, load_settings
 from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
-from hub.base.start_error import StartError
 from hub.base.tls_files import TlsFiles
-from hub.cli.calling.tls import find_tls
+from hub.cli.calling.connection import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.server.hub_server import HubServer
 from hub.transports import certificate as tls_module
@@ -83,7 +82,7 @@ async def over_grpc(hub: HubServer, credentials: grpc.ChannelCredentials, token:
         return answer.snapshot.revision
 
 
-async def test_all_three_doors_speak_tls_and_no_plain_text(tmp_path, own):
+async def test_all_three_transports_speak_tls_and_no_plain_text(tmp_path, own):
     async with serving(tmp_path, own) as (hub, token):
         context = trusting(own.cert)
         assert await over_http(hub, context) == 200
@@ -101,7 +100,7 @@ async def test_all_three_doors_speak_tls_and_no_plain_text(tmp_path, own):
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_with_an_authority_for_clients_all_doors_ask_for_a_certificate(tmp_path, own):
+async def test_client_authority_makes_all_transports_ask_for_a_certificate(tmp_path, own):
     client, stranger = self_signed(tmp_path, "client"), self_signed(tmp_path, "stranger")
     async with serving(tmp_path, own, client.cert) as (hub, token):
         assert await over_http(hub, trusting(own.cert, client)) == 200

@@ -59,7 +59,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
             servers = await fleet.add_spread((make() for _ in behaviours), behaviours)
         else:
             for behaviour in behaviours:
-                servers.append(await fleet.add(make(), behaviour, delay_s=arguments.delay))
+                server = await fleet.add(
+                    make(), behaviour, port=arguments.port, delay_s=arguments.delay
+                )
+                servers.append(server)
         for server in servers:
             server.delay_s = arguments.delay
         sys.stdout.writelines(f"{server.id} {server.behaviour.value}\n" for server in servers)
@@ -78,6 +81,7 @@ def main() -> None:
         choices=[behaviour.value for behaviour in Behaviour],
         help="repeatable; the servers take the behaviours in turn (default: ok)",
     )
+    parser.add_argument("--port", type=int, default=0, help="of a single server (default: any)")
     parser.add_argument("--backend", choices=sorted(_PERSONAS), default="ollama")
     parser.add_argument("--delay", type=float, default=1.0, help="seconds before a slow answer")
     parser.add_argument(

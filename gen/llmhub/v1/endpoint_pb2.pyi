@@ -211,12 +211,14 @@ class Provenance(_message.Message):
     def __init__(self, status: _Optional[_Union[FactSource, _Mapping]] = ..., backend: _Optional[_Union[FactSource, _Mapping]] = ..., version: _Optional[_Union[FactSource, _Mapping]] = ..., models: _Optional[_Union[FactSource, _Mapping]] = ...) -> None: ...
 
 class FactSource(_message.Message):
-    __slots__ = ("observer", "observed_at")
+    __slots__ = ("observer", "observed_at", "restored")
     OBSERVER_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_AT_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
     observer: Observer
     observed_at: _timestamp_pb2.Timestamp
-    def __init__(self, observer: _Optional[_Union[Observer, str]] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    restored: bool
+    def __init__(self, observer: _Optional[_Union[Observer, str]] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restored: _Optional[bool] = ...) -> None: ...
 
 class EndpointLoad(_message.Message):
     __slots__ = ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio")

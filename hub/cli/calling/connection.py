@@ -1,7 +1,9 @@
-"""How a command reaches the hub: its options, its token, one deadline for each call."""
+"""How a command reaches the hub: address, token, TLS and deadline, and what a failure means."""
 
 import functools
 import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,17 +11,119 @@ from pathlib import Path
 from typing import Any
 
 import click
+import grpc
 
 from hub.base.address import AddressError, parse_listen_address
 from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
-from hub.base.tls_files import TlsFiles
+from hub.base.tls_files import TlsFiles, TlsFilesError
 from hub.cli.calling.options import global_options
-from hub.cli.calling.rpc_errors import command_failed
-from hub.cli.calling.tls import find_tls, why_no_handshake
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.printable import printable
 from hub.client import CallFailed, Hub, Retry, Tls
 from hub.client.hub_address import DEFAULT_ADDRESS
+
+_TIMEOUT_S = 3.0
+
+
+def find_tls(files: TlsFiles, *, tls: bool) -> Tls | None:
+    """What the files and --tls ask for; None means plain text. Raises CommandFailed."""
+    if not files:
+        return Tls() if tls else None
+    try:
+        return Tls.of(files)
+    except TlsFilesError as error:
+        raise CommandFailed(f"--tls-{error.option}: {error}", ExitCode.USAGE) from None
+
+
+def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFailed | None:
+    """Why there is no handshake with what listens at `address`; None if that is unknown.
+
+    gRPC only says that the address is unavailable. Takes at most 6 s.
+    """
+    try:
+        context = files.context() if tls else _trusting_everything()
+    except TlsFilesError as error:
+        return _failed(f"--tls-{error.option}: {error}")
+    # A gRPC server ends handshakes without it (RFC 9113, section 3.2).
+    context.set_alpn_protocols(["h2"])
+    host, port = parse_listen_address(address)
+    try:
+        with socket.create_connection((host, port), timeout=_TIMEOUT_S) as connection:
+            try:
+                with context.wrap_socket(connection, server_hostname=host) as secured:
+                    if not tls:
+                        return _failed(
+                            f"the hub at {address} speaks TLS", "give --tls or --tls-ca FILE"
+                        )
+                    # A server's SETTINGS come first and at once, unless it closes
+                    # because of the certificate, which TLS 1.3 checks last.
+                    is_closed = secured.recv(1) == b""
+            except ssl.SSLCertVerificationError as error:
+                return _failed(
+                    f"the certificate of the hub at {address} is not trusted: "
+                    f"{error.verify_message}",
+                    "give its authority with --tls-ca FILE",
+                )
+            except ssl.SSLError as error:
+                if not tls:
+                    return None
+                if "ALERT" not in (error.reason or ""):
+                    return _failed(f"what answers at {address} speaks no TLS, at least not now")
+                is_closed = True
+    except OSError:
+        return None
+    if not is_closed:
+        return None
+    if files.cert:
+        return _failed(f"the hub at {address} does not accept the certificate in {files.cert}")
+    return _failed(
+        f"the hub at {address} demands a certificate", "give --tls-cert FILE and --tls-key FILE"
+    )
+
+
+def _failed(found: str, advice: str = "") -> CommandFailed:
+    return CommandFailed(printable(found), ExitCode.UNREACHABLE, advice=advice)
+
+
+def _trusting_everything() -> ssl.SSLContext:
+    """Only to see whether a server speaks TLS at all; no data follows the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_EXIT_CODES = {
+    grpc.StatusCode.UNAUTHENTICATED: ExitCode.NOT_AUTHORISED,
+    grpc.StatusCode.PERMISSION_DENIED: ExitCode.NOT_AUTHORISED,
+    grpc.StatusCode.NOT_FOUND: ExitCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT: ExitCode.INVALID,
+}
+
+
+def command_failed(failed: CallFailed, address: str, timeout_s: float) -> CommandFailed:
+    """Says in one line what went wrong between here and the hub at `address`."""
+    if not failed.reason:
+        if failed.code is grpc.StatusCode.UNAVAILABLE:
+            return CommandFailed(
+                f"no hub answers at {address}",
+                ExitCode.UNREACHABLE,
+                advice="start one with `llm-hub serve`, or name another with --hub or "
+                "LLM_HUB_ADDRESS; or this is no gRPC port of a hub "
+                f"({DEFAULT_ADDRESS} unless set otherwise)",
+            )
+        if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return CommandFailed(
+                f"the hub at {address} did not answer within {timeout_s:g} s", ExitCode.UNREACHABLE
+            )
+    fields = "; ".join(f"{each.field}: {each.description}" for each in failed.violations)
+    return CommandFailed(
+        printable(fields or failed.message or "the hub gave no reason"),
+        _EXIT_CODES.get(failed.code, ExitCode.FAILED),
+        advice=f"retry in {failed.retry_after_s:g} s" if failed.retry_after_s else "",
+        reason=printable(failed.reason or failed.code.name),
+    )
+
 
 DEFAULT_TIMEOUT_S = 10.0
 

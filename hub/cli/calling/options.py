@@ -1,8 +1,10 @@
-"""The options of every client command, which may stand before or after its name."""
+"""The options and arguments that many commands share: which hub, addresses, labels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import click
+
+from hub.base.address import AddressError, EndpointAddress, parse_endpoint_url
 
 FORMATS = ("table", "json", "yaml")
 
@@ -41,3 +43,41 @@ def with_options(command: Function, options: Iterable[Callable[[Function], Funct
     for option in reversed(tuple(options)):
         command = option(command)
     return command
+
+
+class AddressType(click.ParamType[EndpointAddress]):
+    """An endpoint's address on the command line: HOST, HOST:PORT or a URL."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> EndpointAddress:
+        """See click.ParamType."""
+        try:
+            return parse_endpoint_url(str(value))
+        except AddressError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+def parse_labels(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """A list of KEY=VALUE as a mapping."""
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.", context, parameter)
+        labels[key] = value
+    return labels
+
+
+label_option = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=parse_labels,
+    help="Repeatable.",
+)

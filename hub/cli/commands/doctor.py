@@ -15,7 +15,7 @@ from hub.base.address import join_host_port, parse_listen_address
 from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
 from hub.base.version import hub_version
 from hub.cli.calling.connection import HubTarget, find_hub, hub_options
-from hub.cli.commands import diagnosis, local_checks, transport_checks
+from hub.cli.commands import diagnosis, local_checks
 from hub.cli.commands.diagnosis import Finding, Level
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import Grid, print_grids, print_value
@@ -94,7 +94,7 @@ def _ports(settings: Settings, target: HubTarget) -> Iterator[Finding]:
         shows_too_little = tls.client_ca_file and not target.tls_files.cert
         if tls.cert_file and (target.tls is None or shows_too_little):
             return None
-        return transport_checks.is_a_hubs(
+        return diagnosis.is_a_hubs(
             transport, host, port, context=context, tls=target.tls, ws_path=settings.ws.path
         )
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 import click
 
 from hub.base.address import EndpointAddress
-from hub.cli.calling.arguments import AddressType
 from hub.cli.calling.connection import hub_command
+from hub.cli.calling.options import AddressType
 from hub.cli.failures import ExitCode
 from hub.cli.output.endpoint_grid import endpoint_grid
-from hub.cli.output.grids import Grid, print_grids, print_message
+from hub.cli.output.grids import STATE_WORDS, Grid, print_grids, print_message
 from hub.cli.output.printable import printable
-from hub.cli.output.words import STATE_WORDS
 from hub.client import Hub
 from llmhub.v1.admin_service_pb2 import UpdateEndpointResponse, UpdateImpact
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY

@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 
 from hub.base.address import EndpointAddress
-from hub.cli.calling.arguments import AddressType, label_option
 from hub.cli.calling.connection import hub_command
+from hub.cli.calling.options import AddressType, label_option
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.endpoint_grid import endpoint_grid
 from hub.cli.output.grids import (
+    BACKENDS,
+    STATUSES,
     Grid,
     bytes_text,
     print_grids,
@@ -20,7 +22,6 @@ from hub.cli.output.grids import (
     print_value,
     time_text,
 )
-from hub.cli.output.words import BACKENDS, STATUSES
 from hub.client import Hub
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, STATUS_UNSPECIFIED
 from llmhub.v1.resources_pb2 import HostResources

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import click
 
-from hub.cli.calling.arguments import label_option
 from hub.cli.calling.connection import hub_command
-from hub.cli.output.grids import Grid, print_grids, print_message
-from hub.cli.output.words import REJECTION_WORDS, STRATEGIES
+from hub.cli.calling.options import label_option
+from hub.cli.output.grids import REJECTION_WORDS, STRATEGIES, Grid, print_grids, print_message
 from hub.client import CallFailed, Hub
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_UNSPECIFIED,
@@ -22,6 +21,16 @@ from llmhub.v1.registry_service_pb2 import (
 @label_option
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="How to choose.")
 @click.option("--min-context", type=click.IntRange(0), default=0, help="Least context in tokens.")
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="NAME",
+    help="A capability of the model, such as tools or vision; may be repeated.",
+)
+@click.option(
+    "--certain", is_flag=True, help="Leave out endpoints of which a required fact is unknown."
+)
 @click.option("--explain", is_flag=True, help="Show every candidate with its score or rejection.")
 @hub_command
 def select(
@@ -33,6 +42,8 @@ def select(
     labels: Mapping[str, str],
     strategy: str | None,
     min_context: int,
+    capabilities: tuple[str, ...],
+    certain: bool,
     explain: bool,
 ) -> None:
     """Choose an endpoint for MODEL, as the hub would for any caller.
@@ -46,6 +57,8 @@ def select(
             labels=labels,
             strategy=STRATEGIES[strategy] if strategy else STRATEGY_UNSPECIFIED,
             min_context_length=min_context,
+            capabilities=capabilities,
+            require_known_facts=certain,
             explain=explain,
         )
     except CallFailed as failed:
@@ -84,4 +97,5 @@ def _why(candidate: Candidate) -> str:
         word = REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
         return f"{word}: {candidate.detail}" if candidate.detail else word
     parts = sorted(candidate.parts.items(), key=lambda part: (-abs(part[1]), part[0]))
-    return ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    return f"{scored}; {candidate.detail}" if candidate.detail else scored

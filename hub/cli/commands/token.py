@@ -9,8 +9,15 @@ import grpc
 from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
 from hub.cli.calling.connection import data_dir_option, hub_command
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.cli.output.grids import Grid, print_grids, print_messages, print_value, time_text
-from hub.cli.output.words import ROLE_WORDS, ROLES
+from hub.cli.output.grids import (
+    ROLE_WORDS,
+    ROLES,
+    Grid,
+    print_grids,
+    print_messages,
+    print_value,
+    time_text,
+)
 from hub.client import CallFailed, Hub
 from hub.contract.dialect.encode import to_json
 from llmhub.v1.resources_pb2 import TokenInfo

@@ -7,12 +7,20 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from hub.cli.calling.arguments import label_option
 from hub.cli.calling.connection import hub_command
+from hub.cli.calling.options import label_option
 from hub.cli.failures import CommandFailed, ExitCode
-from hub.cli.output.grids import STYLES, is_interactive, print_line
+from hub.cli.output.grids import (
+    BACKEND_WORDS,
+    BACKENDS,
+    STATE_WORDS,
+    STATUS_WORDS,
+    STATUSES,
+    STYLES,
+    is_interactive,
+    print_line,
+)
 from hub.cli.output.printable import printable
-from hub.cli.output.words import BACKEND_WORDS, BACKENDS, STATE_WORDS, STATUS_WORDS, STATUSES
 from hub.client import CallFailed, Hub
 from hub.contract.dialect.encode import to_json
 from llmhub.v1.endpoint_pb2 import (

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from hub.cli.output.grids import Grid, time_text
-from hub.cli.output.words import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS
+from hub.cli.output.grids import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS, Grid, time_text
 from llmhub.v1.endpoint_pb2 import (
     FAULT_DEAD,
     FAULT_UNREACHABLE,
@@ -78,4 +77,6 @@ def _error_text(endpoint: Endpoint) -> str:
     text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
     if endpoint.HasField("flapping"):
         text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
+    if endpoint.provenance.status.restored:
+        text = "restored: not probed since the hub started" + (f"; {text}" if text else "")
     return text or "-"

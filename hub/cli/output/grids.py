@@ -1,6 +1,7 @@
 """What commands print: tables for people, lines with tabs for pipes, JSON and YAML for programs.
 
-Rich decides about colours: only on a terminal, and never if NO_COLOR is set.
+Rich decides about colours: only on a terminal, and never if NO_COLOR is set. The words of
+the contract's enums are those of the JSON dialect.
 """
 
 import json
@@ -8,8 +9,10 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import click
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
@@ -20,6 +23,10 @@ from rich.text import Text
 
 from hub.cli.output.printable import printable
 from hub.contract.dialect.encode import to_json
+from hub.contract.dialect.names import enum_words
+from llmhub.v1.endpoint_pb2 import AdminState, Backend, Status
+from llmhub.v1.registry_service_pb2 import Rejection, Strategy
+from llmhub.v1.resources_pb2 import Role
 
 STYLES: Mapping[str, str] = {
     "healthy": "green",
@@ -221,3 +228,20 @@ def _shortened(cell: str, width: int) -> str:
     first = Text(names[0])
     first.truncate(max(1, width - len(end)), overflow="ellipsis")
     return first.plain + end
+
+
+BACKENDS = cast("Mapping[str, Backend]", enum_words(Backend.DESCRIPTOR))
+ROLES = cast("Mapping[str, Role]", enum_words(Role.DESCRIPTOR))
+STATUSES = cast("Mapping[str, Status]", enum_words(Status.DESCRIPTOR))
+STRATEGIES = cast("Mapping[str, Strategy]", enum_words(Strategy.DESCRIPTOR))
+
+
+def _by_number(enum: EnumDescriptor) -> dict[int, str]:
+    return {number: word for word, number in enum_words(enum).items()}
+
+
+BACKEND_WORDS = _by_number(Backend.DESCRIPTOR)
+REJECTION_WORDS = _by_number(Rejection.DESCRIPTOR)
+ROLE_WORDS = _by_number(Role.DESCRIPTOR)
+STATE_WORDS = _by_number(AdminState.DESCRIPTOR)
+STATUS_WORDS = _by_number(Status.DESCRIPTOR)

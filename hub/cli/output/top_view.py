@@ -9,9 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hub.cli.output.grids import span_text
+from hub.cli.output.grids import BACKEND_WORDS, span_text
 from hub.cli.output.printable import printable
-from hub.cli.output.words import BACKEND_WORDS
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,

@@ -18,13 +18,19 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from hub.contract.dialect import names
-from hub.contract.dialect.decoded import Decoded
-from hub.contract.dialect.names import enum_words, is_map, is_secret, map_path, too_many_items
-from hub.contract.dialect.rules import field_rules
+from hub.contract.dialect.names import (
+    enum_words,
+    field_rules,
+    is_map,
+    is_secret,
+    map_path,
+    too_many_items,
+)
 from hub.contract.dialect.scalars import (
     INTEGER_RANGES,
     NOT_UNICODE,
     Converter,
+    Decoded,
     Native,
     bool_converter,
     double_converter,

@@ -11,8 +11,8 @@ import orjson
 from google.protobuf.message import Message
 
 from hub.contract.dialect.decode import Decoder, compile_decoder
-from hub.contract.dialect.decoded import Decoded
 from hub.contract.dialect.names import cut, json_type, shown
+from hub.contract.dialect.scalars import Decoded
 from hub.contract.errors import FieldViolation, InvalidJson, ValidationFailed
 from hub.contract.rpcs import FRAMES, FrameKind
 

@@ -1,11 +1,13 @@
-"""Words that every part of the JSON dialect shares: names, paths, cut texts."""
+"""What every part of the JSON dialect shares: names, paths, cut texts, the rules of a field."""
 
 import json
 from functools import cache
-from typing import Final
+from typing import Any, Final, cast
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+
+from buf.validate import validate_pb2
 
 MAX_VALUE_CHARS: Final = 50
 """How many characters of a value or of a map's key an error shows."""
@@ -119,3 +121,18 @@ def is_map(field: FieldDescriptor) -> bool:
 def is_secret(field: FieldDescriptor) -> bool:
     """Whether the field's value must never be shown (`debug_redact` in its options)."""
     return bool(field.GetOptions().debug_redact)
+
+
+# protoc's stubs give an extension as a plain descriptor, which mypy takes for no key.
+_FIELD_RULES: Final[Any] = validate_pb2.field
+_MESSAGE_RULES: Final[Any] = validate_pb2.message
+
+
+def field_rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    """The field's rules; empty ones where it has none."""
+    return cast(validate_pb2.FieldRules, field.GetOptions().Extensions[_FIELD_RULES])
+
+
+def message_rules(message: Descriptor) -> validate_pb2.MessageRules:
+    """The message's own rules, those that compare fields."""
+    return cast(validate_pb2.MessageRules, message.GetOptions().Extensions[_MESSAGE_RULES])

@@ -18,10 +18,11 @@ from hub.contract.dialect.names import (
     FIELD_MASK,
     TIMESTAMP,
     enum_words,
+    field_rules,
     is_map,
     is_secret,
+    message_rules,
 )
-from hub.contract.dialect.rules import field_rules, message_rules
 from hub.contract.dialect.scalars import (
     INTEGER_RANGES,
     MAX_DURATION_MS,

@@ -15,6 +15,7 @@ from hub.registry.health import preservation, status
 from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
 from hub.registry.health.preservation import Preservation
+from hub.registry.health.reported_models import merged
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     STATUS_HEALTHY,
@@ -55,11 +56,18 @@ class FleetHealth:
         # The models that each endpoint's last probe saw: if the next one returns the same
         # tuple, nothing has changed and nothing needs to be compared.
         self._models: dict[str, Sequence[Model]] = {}
+        # What each endpoint's sidecar reported last.
+        self._reported: dict[str, int] = {}
 
     @property
     def preservation_state(self) -> preservation.State:
         """Whether the hub mistrusts its probes."""
         return self._preservation.state
+
+    @property
+    def load_times(self) -> LoadTimes:
+        """The learned load times."""
+        return self._load_times
 
     @property
     def freezes(self) -> int:
@@ -78,24 +86,44 @@ class FleetHealth:
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
         had_failed = bool(endpoint.last_error)
+        # A check before the hub's start says nothing of how long something has lasted:
+        # the hub did not look in between.
         before_ms = (
-            to_ms(endpoint.last_checked_at) if endpoint.HasField("last_checked_at") else None
+            to_ms(endpoint.last_checked_at)
+            if endpoint.HasField("last_checked_at") and not endpoint.provenance.status.restored
+            else None
         )
         if not seen.error:
-            self._preservation.recovered(id_)
+            self._preservation.succeeded(id_)
         elif was_healthy:
-            self._preservation.failed(id_)
+            self._preservation.failed(id_, now_ms)
+        # The endpoint's own sidecar and the hub's probe agree: that is two misses.
+        is_confirmed = not seen.answered and status.is_reported_down(endpoint)
         changed = status.observe(
             endpoint,
             seen,
             models=self._news_of_models(id_, seen, before_ms),
-            unhealthy_after=self._unhealthy_after,
-            may_fall=self._preservation.may_fall(healthy, now_ms),
+            unhealthy_after=1 if is_confirmed else self._unhealthy_after,
+            may_fall=self._preservation.may_fall(id_, healthy, now_ms, is_confirmed=is_confirmed),
         )
         if was_healthy and endpoint.status == STATUS_UNHEALTHY:
             self._preservation.fell(id_, now_ms)
+        elif was_healthy and endpoint.consecutive_failures >= self._unhealthy_after:
+            self._preservation.wait(id_)
         turned = before_ms is not None and bool(seen.error) != had_failed
         return self._mark_flapping(endpoint, now_ms, turned=turned) or changed
+
+    def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
+        """An endpoint that becomes unhealthy now, as others are seen to be well; or None.
+
+        It has missed often enough before, when the fault might have been the hub's.
+        """
+        return self._preservation.next_to_fall(healthy, now_ms)
+
+    def fall(self, endpoint: Endpoint, now_ms: int) -> None:
+        """Writes into an endpoint that it is unhealthy."""
+        status.fall(endpoint, now_ms)
+        self._preservation.fell(endpoint.id, now_ms)
 
     def see(
         self,
@@ -117,11 +145,36 @@ class FleetHealth:
                 self._load_times.measured(endpoint.id, model.name, took_ms)
         models = None
         if report.models:
-            first = {model.name: model for model in reversed(report.models)}
-            models = self._with_load_times(endpoint.id, [first[name] for name in sorted(first)])
+            is_all = not report.models_omitted
+            known = merged(endpoint.models, report.models, is_all=is_all)
+            models = self._with_load_times(endpoint.id, known)
         # The next probe that succeeds writes its own models over these.
         self._models.pop(endpoint.id, None)
         return status.see(endpoint, view, backend=report.backend, models=models)
+
+    def is_news(self, id_: str, report: ReportEndpointRequest) -> bool:
+        """Whether a sidecar reports anything else of an endpoint than the last time."""
+        reported = hash(
+            (
+                report.HasField("reachable"),
+                report.reachable,
+                report.error,
+                report.version,
+                report.backend,
+                tuple(sorted((model.name, model.state) for model in report.models)),
+            )
+        )
+        is_news = self._reported.get(id_) != reported
+        self._reported[id_] = reported
+        return is_news
+
+    def forget_report(self, id_: str) -> None:
+        """Forgets what a sidecar reported of an endpoint, as its time is over."""
+        self._reported.pop(id_, None)
+
+    def forget_models(self, id_: str) -> None:
+        """Forgets what the last probe saw of the models: the endpoint shows others now."""
+        self._models.pop(id_, None)
 
     def forget(self, id_: str) -> None:
         """Forgets an endpoint that was removed or is now another server."""
@@ -129,6 +182,7 @@ class FleetHealth:
         self._preservation.recovered(id_)
         self._load_times.forget(id_)
         self._models.pop(id_, None)
+        self._reported.pop(id_, None)
 
     def pause(self, id_: str) -> None:
         """An endpoint is no longer probed, so it no longer counts as failing."""

@@ -36,6 +36,7 @@ class LoadTimes:
         # When each load in progress began. The empty name stands for a server that
         # loads its only model and does not tell which.
         self._began_ms: dict[str, dict[str, int]] = {}
+        self._changed: dict[tuple[str, str], None] = {}
 
     def __bool__(self) -> bool:
         """Whether any load was ever seen."""
@@ -49,8 +50,12 @@ class LoadTimes:
     def measured(self, endpoint_id: str, model: str, took_ms: int) -> None:
         """Adds a load that took `took_ms`."""
         if 0 < took_ms <= _LONGEST_MS:
-            _remember(self._own, (endpoint_id, model), took_ms, LAST_LOADS, self._capacity)
+            key = (endpoint_id, model)
+            evicted = _remember(self._own, key, took_ms, LAST_LOADS, self._capacity)
             _remember(self._fleet, model, took_ms, _LAST_LOADS_OF_FLEET, self._capacity)
+            self._note_change(key)
+            if evicted is not None:
+                self._note_change(evicted)
 
     def looked(
         self,
@@ -85,15 +90,32 @@ class LoadTimes:
             del self._began_ms[endpoint_id]
         return ended
 
+    def take_changed(self) -> list[tuple[str, str]]:
+        """The endpoints and models whose load times changed since the last call."""
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def of(self, endpoint_id: str, model: str) -> list[int]:
+        """The last load times of a model on an endpoint in ms, oldest first; often none."""
+        return list(self._own.get((endpoint_id, model), ()))
+
     def forget(self, endpoint_id: str) -> None:
         """Forgets what is in progress on an endpoint; what was learned of models stays."""
         self._began_ms.pop(endpoint_id, None)
 
+    def _note_change(self, key: tuple[str, str]) -> None:
+        self._changed[key] = None
+        # Those that gave way are among them.
+        if len(self._changed) > 2 * self._capacity:
+            del self._changed[next(iter(self._changed))]
+
 
 def _remember(
     seen: OrderedDict[K, deque[int]], key: K, value: int, last: int, capacity: int
-) -> None:
+) -> K | None:
+    """Adds a value; returns the key that had to give way, or None."""
     seen.setdefault(key, deque(maxlen=last)).append(value)
     seen.move_to_end(key)
     if len(seen) > capacity:
-        seen.popitem(last=False)
+        return seen.popitem(last=False)[0]
+    return None

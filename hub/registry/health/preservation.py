@@ -10,13 +10,17 @@ and not an empty one.
                                            └──lasts `confirm_ms`──► CONFIRMED
     CONFIRMED ──at most half of `share`──► TRUSTING
 
-The first failed probe already counts. So if two failures in a row make an endpoint
-unhealthy, the freeze comes before any endpoint has fallen. Only the status is frozen:
-errors, failures and times are still recorded, and unhealthy endpoints stay unhealthy.
+The first failed probe already counts. A failed probe is repeated within seconds, long
+before the rest of the fleet has been probed. So an endpoint may fall early only if the
+other probes since its first failure show that the hub itself is well, that is, if not
+more than `share` of them failed. Until they do, it waits for most of an interval, in which
+the freeze sees the whole fleet. Only the status is frozen: errors, failures and times are
+still recorded, and unhealthy endpoints stay unhealthy.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 
 class State(Enum):
@@ -43,6 +47,21 @@ class PreservationReport:
     freezes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """A healthy endpoint's first miss: when it was, and what had been counted before."""
+
+    at_ms: int
+    misses: int
+    successes: int
+
+
+# From this share of the interval on, the freeze itself sees enough of the fleet.
+_EARLY_SHARE = 0.75
+# Of those that wait for witnesses, so many are looked at after each success.
+_LOOKED_AT = 8
+
+
 class Preservation:
     """Decides whether endpoints may become unhealthy now.
 
@@ -55,7 +74,11 @@ class Preservation:
         self._least = least
         self._interval_ms = interval_ms
         self._confirm_ms = confirm_ms
-        self._failing: set[str] = set()
+        self._failing: dict[str, _Miss] = {}
+        self._misses = 0
+        self._successes = 0
+        # Those that missed often enough and lack witnesses, the longest first.
+        self._waiting: dict[str, None] = {}
         # Ordered by the time of the fall, oldest first.
         self._fallen: dict[str, int] = {}
         self._state = State.TRUSTING
@@ -72,30 +95,54 @@ class Preservation:
         """The number of freezes so far."""
         return self._freezes
 
-    def failed(self, id_: str) -> None:
+    def failed(self, id_: str, now_ms: int) -> None:
         """A probe of a healthy endpoint has failed."""
-        self._failing.add(id_)
+        if id_ not in self._failing:
+            self._failing[id_] = _Miss(now_ms, self._misses, self._successes)
+            self._misses += 1
+
+    def succeeded(self, id_: str) -> None:
+        """A probe has succeeded."""
+        self._successes += 1
+        self.recovered(id_)
 
     def fell(self, id_: str, now_ms: int) -> None:
         """A healthy endpoint has become unhealthy."""
-        self._failing.discard(id_)
-        self._fallen.pop(id_, None)
+        self._forget(id_)
         self._fallen[id_] = now_ms
 
     def recovered(self, id_: str) -> None:
         """A probe has succeeded, or the endpoint is no longer probed."""
-        self._failing.discard(id_)
-        self._fallen.pop(id_, None)
+        self._forget(id_)
 
-    def may_fall(self, healthy: int, now_ms: int) -> bool:
-        """Whether an endpoint may become unhealthy now, in a fleet with `healthy` healthy ones."""
+    def wait(self, id_: str) -> None:
+        """An endpoint has missed often enough, and may not become unhealthy yet."""
+        if self._state is not State.FROZEN:
+            self._waiting[id_] = None
+
+    def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
+        """An endpoint that waited for the witnesses that there are now, or None."""
+        for id_ in [*islice(self._waiting, _LOOKED_AT)]:
+            if self.may_fall(id_, healthy, now_ms):
+                return id_
+        return None
+
+    def may_fall(self, id_: str, healthy: int, now_ms: int, *, is_confirmed: bool = False) -> bool:
+        """Whether an endpoint may become unhealthy now, in a fleet with `healthy` healthy ones.
+
+        `is_confirmed`: something other than the hub's own probes finds it down too.
+        """
         self._forget_old_falls(now_ms)
         state = self._judge(healthy, len(self._fallen), now_ms)
         if state is not self._state:
             self._freezes += state is State.FROZEN
             self._state = state
             self._since_ms = now_ms
-        return state is not State.FROZEN
+        if state is State.FROZEN:
+            # What they wait for no longer decides.
+            self._waiting.clear()
+            return False
+        return is_confirmed or self._is_witnessed(id_, healthy + len(self._fallen), now_ms)
 
     def report(self, healthy: int, now_ms: int) -> PreservationReport:
         """The current state of a fleet with `healthy` healthy endpoints.
@@ -113,6 +160,16 @@ class Preservation:
             state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes
         )
 
+    def _is_witnessed(self, id_: str, base: int, now_ms: int) -> bool:
+        """Whether the probes since an endpoint's first miss speak for the hub's own network."""
+        miss = self._failing.get(id_)
+        if miss is None or base < self._least or self._state is State.CONFIRMED:
+            return True
+        if now_ms >= miss.at_ms + self._interval_ms * _EARLY_SHARE:
+            return True
+        misses = self._misses - miss.misses
+        return misses <= self._share * (misses + self._successes - miss.successes)
+
     def _judge(self, healthy: int, fallen: int, now_ms: int) -> State:
         failing, base = len(self._failing) + fallen, healthy + fallen
         if failing <= self._share / 2 * base:
@@ -123,6 +180,11 @@ class Preservation:
             case State.FROZEN if now_ms >= (self._since_ms or 0) + self._confirm_ms:
                 return State.CONFIRMED
         return self._state
+
+    def _forget(self, id_: str) -> None:
+        self._failing.pop(id_, None)
+        self._fallen.pop(id_, None)
+        self._waiting.pop(id_, None)
 
     def _forget_old_falls(self, now_ms: int) -> None:
         while self._fallen:

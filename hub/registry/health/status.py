@@ -1,9 +1,10 @@
 """What an observation means for an endpoint: the rules of health, pure.
 
 A probe that fails says little; as many in a row as the hub is set to forgive
-say that the endpoint is down. One that succeeds says that it is up. What a sidecar
-sees of its own host tells a dead server from one that the hub cannot reach; it never
-makes an endpoint healthy, since it is the hub's callers who have to reach it.
+say that the endpoint is down, and so does one if the endpoint's sidecar finds it down
+too. One that succeeds says that it is up. What a sidecar sees of its own host tells a
+dead server from one that the hub cannot reach; it never makes an endpoint healthy,
+since it is the hub's callers who have to reach it.
 """
 
 from collections.abc import Sequence
@@ -49,16 +50,17 @@ def observe(
     unhealthy_after: int,
     may_fall: bool = True,
 ) -> bool:
-    """Writes an observation into an endpoint.
+    """Writes an observation into an endpoint. What it confirms is no longer restored.
 
     `models` is what to write of the models, None to leave them. Where it may not
     fall, a healthy endpoint stays so whatever it misses. Returns whether it changed
     what watchers care about: status, backend, version, models, the error or what it
-    means. The bookkeeping of checks (times, latency, load, counters) changes with
-    every probe and is no event: at fleet scale it would push all else out of the
-    watchers' history within minutes.
+    means, and which facts are restored. The bookkeeping of checks (times, latency, load,
+    counters) changes with every probe and is no event: at fleet scale it would push all
+    else out of the watchers' history within minutes.
     """
     at = to_timestamp(seen.checked_at_ms)
+    restored = _restored(endpoint)
     endpoint.last_checked_at.CopyFrom(at)
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
@@ -70,7 +72,7 @@ def observe(
         changed = _succeeded(endpoint, seen, models, at)
     if endpoint.status != STATUS_UNKNOWN:
         _attribute(endpoint.provenance.status, OBSERVER_PROBE, at)
-    return changed
+    return changed or _restored(endpoint) != restored
 
 
 def _failed(endpoint: Endpoint, seen: Observation, unhealthy_after: int, *, may_fall: bool) -> bool:
@@ -126,6 +128,7 @@ def see(
     only while those do not succeed.
     """
     old = endpoint.sidecar_view
+    restored = _restored(endpoint)
     changed = not endpoint.HasField("sidecar_view") or (
         (old.agent_id, old.HasField("reachable"), old.reachable, old.error, old.version)
         != (view.agent_id, view.HasField("reachable"), view.reachable, view.error, view.version)
@@ -140,7 +143,19 @@ def see(
             _attribute(provenance.backend, OBSERVER_SIDECAR, view.reported_at)
         if models is not None:
             _attribute(provenance.models, OBSERVER_SIDECAR, view.reported_at)
-    return _reconsider(endpoint) or changed
+    return _reconsider(endpoint) or changed or _restored(endpoint) != restored
+
+
+def fall(endpoint: Endpoint, now_ms: int) -> None:
+    """Makes an endpoint unhealthy that has missed often enough before."""
+    endpoint.status = STATUS_UNHEALTHY
+    _attribute(endpoint.provenance.status, OBSERVER_PROBE, to_timestamp(now_ms))
+
+
+def is_reported_down(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's sidecar finds the server down."""
+    view = endpoint.sidecar_view
+    return endpoint.HasField("sidecar_view") and view.HasField("reachable") and not view.reachable
 
 
 def lose_sight(endpoint: Endpoint) -> None:
@@ -208,6 +223,18 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
 def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
     source.observer = observer
     source.observed_at.CopyFrom(at)
+    source.restored = False
+
+
+def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
+    """Which facts are restored; watchers see a change of it, too."""
+    sources = endpoint.provenance
+    return (
+        sources.status.restored,
+        sources.backend.restored,
+        sources.version.restored,
+        sources.models.restored,
+    )
 
 
 def _silence(endpoint: Endpoint) -> Fault:

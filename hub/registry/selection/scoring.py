@@ -62,6 +62,11 @@ def slots_of(endpoint: Endpoint) -> int:
     return max(endpoint.load.slots, 1)
 
 
+def is_failing(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's last probe failed: it ranks below all whose did not."""
+    return endpoint.consecutive_failures > 0
+
+
 def parts(
     endpoint: Endpoint, model: Model, resources: HostResources | None, vram: VramAccount | None
 ) -> dict[str, float]:
@@ -97,7 +102,7 @@ def _health(endpoint: Endpoint) -> float:
     if endpoint.HasField("flapping"):
         return 0.0
     # An endpoint forgives a miss or two before it is unhealthy.
-    return 1.0 if not endpoint.consecutive_failures else UNKNOWN
+    return 1.0 if not is_failing(endpoint) else UNKNOWN
 
 
 def _loaded(model: Model) -> float:

@@ -1,14 +1,15 @@
-"""What a call's permission depends on: tokens, browser sessions and rate limits."""
+"""How a caller proves who it is, and what that is checked against: tokens, sessions, limits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.browser_sessions import BrowserSessions
-from hub.service.access.caller import Principal
+from hub.service.access.caller import Caller, Principal
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
-from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR, ROLE_UNSPECIFIED, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,57 @@ class AccessControl:
                 f"the token is not bound to the agent {agent_id}", metadata={"agent_id": agent_id}
             )
         return principal
+
+
+class Credentials(Protocol):
+    """What comes with a request; a transport reads it off the wire and does not judge it."""
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """Returns the caller. Raises InvalidToken or another HubError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token, sent with the request."""
+
+    token: str = field(repr=False)
+    remote_address: str
+    transport: str
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`. Raises InvalidToken."""
+        principal = access.tokens.authenticate(self.token, now_ms)
+        return Caller(principal, self.remote_address, self.transport)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserCookie:
+    """The id of a browser session, sent as a cookie over HTTP."""
+
+    session_id: str = field(repr=False)
+    remote_address: str
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`. Raises InvalidToken."""
+        principal = access.browser_sessions.authenticate(self.session_id, now_ms)
+        return Caller(principal, self.remote_address, "http")
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """No proof at all. It has no role, so it may call only what needs none."""
+
+    remote_address: str
+    transport: str
+
+    def authenticate(self, _access: AccessControl, _now_ms: int) -> Caller:
+        """See `Credentials`."""
+        principal = Principal(ROLE_UNSPECIFIED, "", "")
+        return Caller(principal, self.remote_address, self.transport)
+
+
+def bearer_token(authorization: str) -> str | None:
+    """The token in an `Authorization` value (RFC 6750), or None if it has another scheme."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -12,8 +12,8 @@ class FleetFollower:
     """Keeps registry and probes in step with the records of endpoints and their secrets.
 
     A `hub.service.records.RecordConsumer` of "endpoints" and "secrets". While `starting`,
-    first probes are spread over the interval: a hub that restarts does not ask
-    its whole fleet in one burst.
+    the probes after the first are spread over the interval, so that a fleet that was
+    first probed within seconds does not stay in step.
     """
 
     def __init__(self, registry: Registry, probes: ProbeEngine) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.contract.errors import LimitReached
 from hub.registry.selection.kept_rankings import Kept
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import orjson
 
-from hub.base.slices import Slices
+from hub.base.tasks import Slices
 from hub.contract.dialect.names import enum_word
-from hub.registry.history.follower import Follower
+from hub.registry.history.ring import Follower
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status

@@ -19,7 +19,7 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.contract.rpcs import Tier
-from hub.probes.address_policy import AddressPolicy
+from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
@@ -54,7 +54,7 @@ class SidecarHandlers:
         self,
         registry: Registry,
         registrar: Registrar,
-        policy: AddressPolicy,
+        probes: ProbeEngine,
         clock: Clock,
         tokens: TokenRegistry,
         limiter: RateLimiter,
@@ -64,7 +64,7 @@ class SidecarHandlers:
         self._tokens = tokens
         self._registry = registry
         self._registrar = registrar
-        self._policy = policy
+        self._probes = probes
         self._clock = clock
 
     def identify(
@@ -145,7 +145,10 @@ class SidecarHandlers:
         await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
-            self._registry.report_view(address.id, agent_id, request, now_ms)
+            if self._registry.report_view(address.id, agent_id, request, now_ms):
+                # The hub believes its own probes only, so it looks at once.
+                is_doubted = request.HasField("reachable") and not request.reachable
+                self._probes.hasten(address.id, is_doubted=is_doubted)
         return ReportEndpointResponse(status="registered", endpoint_id=address.id)
 
     async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
@@ -162,7 +165,7 @@ class SidecarHandlers:
         backend: Backend = BACKEND_UNSPECIFIED,
         charge: Callable[[], None] | None = None,
     ) -> None:
-        self._policy.require_host(address.host)
+        self._probes.policy.require_host(address.host)
         wanted = Registration(
             host=address.host,
             port=address.port,

@@ -11,7 +11,7 @@ from heapq import nlargest
 from typing import Final
 
 from hub.contract.dialect.names import enum_word
-from hub.registry.history.follower import Follower
+from hub.registry.history.ring import Follower
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,

@@ -1,16 +1,56 @@
-"""What the gRPC transport reads off a call, and how it ends a call that fails."""
+"""What the gRPC transport reads off a call, and how it ends a call that fails.
+
+A domain error becomes a google.rpc.Status, the rich error model of gRPC. Each carries
+ErrorInfo (reason, domain "llmhub", metadata), a validation error also BadRequest with one
+violation per field, and an error that may pass RetryInfo (https://google.aip.dev/193).
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from hub.base.settings import Network
-from hub.contract.errors import FieldViolation, HubError, ValidationFailed
-from hub.transports.grpc.error_status import to_status
+from hub.contract.errors import ERROR_DOMAIN, FieldViolation, HubError, ValidationFailed
 from hub.transports.peer import peer_address
+
+
+def to_status(error: HubError) -> status_pb2.Status:
+    """The google.rpc.Status of a domain error."""
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason_name, domain=ERROR_DOMAIN, metadata=error.metadata
+    )
+    details: list[Message] = [info]
+    if isinstance(error, ValidationFailed):
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=violation.field,
+                        description=violation.detail,
+                        reason=violation.error.upper(),
+                    )
+                    for violation in error.violations
+                ]
+            )
+        )
+    if error.retry_after_ms is not None:
+        delay = Duration()
+        delay.FromMilliseconds(error.retry_after_ms)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=error.code, message=error.message)
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
 
 if TYPE_CHECKING:
     # grpc's classes take parameters in the type stubs alone.

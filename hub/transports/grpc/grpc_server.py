@@ -16,16 +16,15 @@ from hub.base.address import join_host_port
 from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.access.credentials import BearerToken, bearer_token
+from hub.service.access.access_control import BearerToken, bearer_token
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
-from hub.transports.grpc import health_service, reflection_service, stream_slots
+from hub.transports.grpc import health_service, reflection_service, slots
 from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
-from hub.transports.grpc.check_slots import CheckSlots
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
-from hub.transports.grpc.stream_slots import StreamSlots
+from hub.transports.grpc.slots import CheckSlots, StreamSlots
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 if TYPE_CHECKING:
@@ -68,14 +67,14 @@ class GrpcServer:
         self._context = context
         self._sessions = sessions
         self._clock = context.clock
-        self._open = stream_slots.open_to_all()
+        self._open = slots.open_to_all()
         self._checks = CheckSlots(
             waiting=_MAX_CHECKS_WAITING,
             waiting_per_peer=_MAX_CHECKS_WAITING_PER_PEER,
             replies=_MAX_CHECK_REPLIES,
             replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
         )
-        self._unidentified = stream_slots.unidentified()
+        self._unidentified = slots.unidentified()
         self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
         self._streams: set[SidecarSession] = set()
         self._stopping = False

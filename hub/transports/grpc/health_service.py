@@ -17,8 +17,8 @@ from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthChec
 
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.transports.grpc.call_context import Context, abort, only_message
-from hub.transports.grpc.check_slots import CheckSlots
 from hub.transports.grpc.reflection_service import ServerStream
+from hub.transports.grpc.slots import CheckSlots
 from llmhub.v1.admin_service_pb2 import DESCRIPTOR as ADMIN
 
 SERVICE_NAME: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name

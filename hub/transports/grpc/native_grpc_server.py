@@ -5,7 +5,7 @@ from typing import Final
 from hub.base.settings import GrpcSettings
 from hub.contract.rpcs import SERVICES
 from hub.transports.context import TransportContext
-from hub.transports.grpc import stream_slots
+from hub.transports.grpc import slots
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
@@ -24,8 +24,8 @@ class NativeGrpcServer:
     ) -> None:
         """`sessions` is what the sessions of SidecarService.Connect share."""
         self._grace_s = context.grace_s
-        self._open = stream_slots.open_to_all()
-        self._rpcs = RpcMethods(context, sessions, stream_slots.unidentified())
+        self._open = slots.open_to_all()
+        self._rpcs = RpcMethods(context, sessions, slots.unidentified())
         self._health = Health(_SERVICE_NAMES, context.readiness.why_not_ready)
         described = (*_SERVICE_NAMES, SERVICE_NAME)
         self._server = NativeServer(

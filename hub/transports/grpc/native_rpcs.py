@@ -10,19 +10,19 @@ from google.protobuf.message import DecodeError
 
 from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
 from hub.contract.rpcs import RPCS, Rpc, rpc
-from hub.service.access.credentials import BearerToken, bearer_token
+from hub.service.access.access_control import BearerToken, bearer_token
 from hub.service.dispatcher import Received, Reply
 from hub.service.metrics.calls import RpcCall
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
 from hub.transports.grpc import call_context
-from hub.transports.grpc.error_status import to_status
+from hub.transports.grpc.call_context import to_status
 from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
 from hub.transports.grpc.sidecar_stream import converse
-from hub.transports.grpc.stream_slots import StreamSlots
+from hub.transports.grpc.slots import StreamSlots
 from hub.transports.peer import peer_address
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 

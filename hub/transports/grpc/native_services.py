@@ -17,7 +17,7 @@ from hub.transports.grpc.native.method import Method, StreamHandler, StreamMetho
 from hub.transports.grpc.native.stream_call import StreamCall
 from hub.transports.grpc.native_rpcs import call_failed, in_time, missing, only_message
 from hub.transports.grpc.reflection_service import V1_NAME, V1ALPHA_NAME, servicer
-from hub.transports.grpc.stream_slots import StreamSlots
+from hub.transports.grpc.slots import StreamSlots
 
 _UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
 

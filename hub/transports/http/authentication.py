@@ -22,7 +22,7 @@ from aiohttp import web
 from hub.base.clock import Clock
 from hub.base.settings import Network
 from hub.contract.errors import InvalidToken
-from hub.service.access.credentials import (
+from hub.service.access.access_control import (
     Anonymous,
     BearerToken,
     BrowserCookie,

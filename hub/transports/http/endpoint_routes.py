@@ -1,4 +1,7 @@
-"""The admin API's routes: the fleet, and its endpoints one by one."""
+"""The admin API's routes: the fleet, and its endpoints one by one.
+
+In the PATCH of an endpoint, the body's keys are the fields to change.
+"""
 
 from typing import Final
 
@@ -8,20 +11,21 @@ from google.protobuf.message import Message
 
 from hub.contract.dialect.decode import compile_decoder
 from hub.contract.dialect.encode import to_json_bytes
-from hub.contract.errors import ValidationFailed
+from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.contract.rpcs import rpc
 from hub.service.dispatcher import Received, Request
+from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, LIST_ENDPOINTS_JSON
 from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.bodies import json_body
 from hub.transports.http.responses import json_response
-from hub.transports.http.update_body import in_terms_of_body, update_of
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
     RegisterEndpointRequest,
     RemoveEndpointRequest,
     UpdateEndpointRequest,
 )
+from llmhub.v1.endpoint_pb2 import Endpoint
 
 _BASE: Final = "/api/admin/llm-registry"
 _REGISTER: Final = rpc("RegisterEndpoint")
@@ -98,3 +102,46 @@ class EndpointRoutes:
 def _endpoint_json(reply: Message) -> bytes:
     """The endpoint in a reply: the HTTP API answers changes with what they changed."""
     return to_json_bytes(reply.endpoint)  # type: ignore[attr-defined]
+
+
+_PREFIX = "endpoint."
+
+
+def update_of(id_: str, body: dict[str, object]) -> object:
+    """The UpdateEndpointRequest that a body stands for, still as JSON.
+
+    A key with null clears its field; "etag" makes the change conditional; unknown
+    keys are ignored, as everywhere. Raises ValidationFailed for fields that cannot be
+    changed.
+    """
+    changeable = ", ".join(UPDATABLE)
+    violations = [
+        FieldViolation(key, "invalid", f"cannot be changed; these can: {changeable}")
+        for key in body
+        if key in Endpoint.DESCRIPTOR.fields_by_name and key not in (*UPDATABLE, "id", "etag")
+    ]
+    if body.get("id", id_) != id_:
+        violations.append(FieldViolation("id", "invalid", "is not the id in the path"))
+    if violations:
+        raise ValidationFailed(violations)
+    endpoint = {key: value for key, value in body.items() if key in UPDATABLE}
+    return {
+        "endpoint": {**endpoint, "id": id_},
+        "update_mask": list(endpoint),
+        "etag": body.get("etag"),
+    }
+
+
+def in_terms_of_body(error: ValidationFailed) -> ValidationFailed:
+    """The same error with the field paths of the body in place of the request's."""
+    return ValidationFailed(
+        [
+            FieldViolation(
+                violation.field.removeprefix(_PREFIX),
+                violation.error,
+                violation.detail,
+                violation.value,
+            )
+            for violation in error.violations
+        ]
+    )

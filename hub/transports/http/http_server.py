@@ -21,8 +21,7 @@ from hub.transports.http.connections import HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
-from hub.transports.http.responses import error_response, json_response
-from hub.transports.http.store_copy import send_copy
+from hub.transports.http.responses import error_response, json_response, send_copy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -1,9 +1,18 @@
-"""Domain errors and JSON replies as HTTP responses."""
+"""HTTP responses: domain errors, JSON replies, and a copy of the store.
 
+A long body that many readers are sent at a time is in memory once: each reader pins a
+slice, not a copy.
+"""
+
+import asyncio
 import math
+from collections.abc import Iterator
+from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 from google.rpc import code_pb2
 
 from hub.contract.errors import (
@@ -18,7 +27,44 @@ from hub.contract.errors import (
     TargetForbidden,
     ValidationFailed,
 )
-from hub.transports.http.shared_body import SharedBody
+from hub.service.handlers.observe_hub import StoreCopy
+
+# asyncio copies what the socket does not take at once, so it is given little at a time;
+# it is also from where on aiohttp waits for the reader.
+_SLICE_BYTES: Final = 65_536
+
+
+class SharedBody(Payload):
+    """The body of a response, in memory once for all who read it."""
+
+    _value: bytes
+
+    def __init__(self, value: bytes, content_type: str) -> None:
+        super().__init__(value, content_type=content_type)
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """See `Payload`."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """See `Payload`."""
+        for part in _slices(self._value):
+            await writer.write(part)
+            await writer.drain()
+
+
+async def write_shared(response: web.StreamResponse, block: bytes) -> None:
+    """Writes a block of a stream. Raises ConnectionResetError."""
+    for part in _slices(block):
+        await response.write(part)
+
+
+def _slices(value: bytes) -> Iterator[memoryview]:
+    view = memoryview(value)
+    for start in range(0, len(value), _SLICE_BYTES):
+        yield view[start : start + _SLICE_BYTES]
+
 
 # Shorter bodies fit into a connection's buffer.
 _LONG_BYTES = 65_536
@@ -34,6 +80,7 @@ _STATUS = {
     code_pb2.RESOURCE_EXHAUSTED: 429,
     code_pb2.UNIMPLEMENTED: 501,
     code_pb2.UNAVAILABLE: 503,
+    code_pb2.UNKNOWN: 500,
     code_pb2.INTERNAL: 500,
 }
 
@@ -86,3 +133,28 @@ def _violation(violation: FieldViolation) -> dict[str, object]:
     if violation.value is not None:
         shown["value"] = violation.value
     return shown
+
+
+_CHUNK_BYTES = 256 * 1024
+_CHUNK_S = 30.0
+
+
+async def send_copy(request: web.Request, copy: StoreCopy) -> web.StreamResponse:
+    """Answers with the copy and closes it."""
+    with copy.file as file:
+        response = web.StreamResponse(
+            headers={"Content-Disposition": 'attachment; filename="hub.db"'}
+        )
+        response.content_type = "application/vnd.sqlite3"
+        response.content_length = copy.size
+        await response.prepare(request)
+        try:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                async with asyncio.timeout(_CHUNK_S):
+                    await response.write(chunk)
+            await response.write_eof()
+        except (OSError, TimeoutError):
+            # The head is sent, so only a cut connection can still signal failure.
+            if request.transport is not None:
+                request.transport.abort()
+    return response

@@ -1,13 +1,32 @@
-"""A sidecar's frames as a session takes them, from JSON or from binary messages."""
+"""A sidecar's frames as a session takes and answers them.
 
+They come from JSON or from binary messages. An identify frame carries its token in its
+payload, so it is credentials too.
+"""
+
+from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError, Message
 
-from hub.contract.errors import FieldViolation, ValidationFailed
+from hub.contract import validation
+from hub.contract.errors import (
+    FieldViolation,
+    HubError,
+    InvalidJson,
+    InvalidToken,
+    NotIdentified,
+    RateLimited,
+    TokenAgentMismatch,
+    ValidationFailed,
+)
 from hub.contract.rpcs import FRAMES, FrameKind
-from hub.service.dispatcher import Received, Request
-from llmhub.v1.frame_pb2 import SidecarFrame
+from hub.service.access.access_control import AccessControl
+from hub.service.access.caller import Caller, Principal
+from hub.service.access.rate_limits import RateDecision
+from hub.service.dispatcher import Received, Reply, Request
+from llmhub.v1 import frame_pb2
+from llmhub.v1.frame_pb2 import FieldError, FrameError, HubFrame, RateLimitWarning, SidecarFrame
 
 
 class Frame(Protocol):
@@ -53,3 +72,72 @@ def parse_binary_frame(encoded: bytes) -> BinaryFrame:
     if member is None:
         raise ValidationFailed([FieldViolation("frame", "required", "is required")])
     return BinaryFrame(FRAMES[member], getattr(frame, member))
+
+
+Replies = tuple[HubFrame, ...]
+"""What to send, in order. A tuple, so that it differs from an awaitable at no cost."""
+
+# Clients in the field know these replies by their code alone.
+_BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
+
+
+def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
+    """What answers a frame: a warning if few are left, then the response if it has one."""
+    frames = []
+    if low is not None:
+        warning = RateLimitWarning(
+            tier=kind.rpc.tier.wire_name, remaining=low.remaining, capacity=low.capacity
+        )
+        frames.append(HubFrame(rate_limit_warning=warning))
+    if kind.reply is not None:
+        # The member's name comes from the descriptor, which mypy cannot follow.
+        frames.append(HubFrame(**{kind.reply: reply}))  # type: ignore[arg-type]
+    return tuple(frames)
+
+
+def rate_limited(error: RateLimited) -> HubFrame:
+    """Says that a frame was dropped because its bucket was empty."""
+    frame = frame_pb2.RateLimited(tier=error.tier, retry_after_ms=error.retry_after_ms)
+    return HubFrame(rate_limited=frame)
+
+
+def error_frame(error: HubError, message_type: str) -> HubFrame:
+    """An error in the words of the frame protocol."""
+    frame = FrameError(error=error.wire_code)
+    if isinstance(error, ValidationFailed):
+        frame.message_type = message_type
+        for violation in error.violations:
+            frame.errors.append(
+                FieldError(
+                    field=violation.field,
+                    error=violation.error,
+                    detail=violation.detail,
+                    value=violation.value,
+                    known_types=violation.known_types,
+                )
+            )
+    elif not isinstance(error, _BARE):
+        frame.detail = error.message
+    return HubFrame(error=frame)
+
+
+class IdentityClaim:
+    """Proves that a sidecar is its agent; `caller` is set once that is done.
+
+    `accept` makes the caller, or raises what the session has against it.
+    """
+
+    caller: Caller
+
+    def __init__(self, payload: Request, accept: Callable[[Principal, int], Caller]) -> None:
+        self._payload = payload
+        self._accept = accept
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`. Raises ValidationFailed and what `accept` raises, too."""
+        request = self._payload.message
+        # A frame without a token is an invalid frame, not one with a wrong token.
+        validation.check(request, self._payload.violations)
+        principal = access.authenticate_agent(request.token, request.agent_id, now_ms)
+        self.caller = self._accept(principal, now_ms)
+        return self.caller

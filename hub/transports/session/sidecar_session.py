@@ -43,11 +43,17 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
-from hub.transports.session.identity_claim import IdentityClaim
 from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
-from hub.transports.session.replies import Replies, error_frame, rate_limited, replies
-from hub.transports.session.sidecar_frames import Frame, parse_binary_frame
-from llmhub.v1.frame_pb2 import IdentifyRequest
+from hub.transports.session.sidecar_frames import (
+    Frame,
+    IdentityClaim,
+    Replies,
+    error_frame,
+    parse_binary_frame,
+    rate_limited,
+    replies,
+)
+from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest
 
 log = structlog.get_logger()
 
@@ -150,6 +156,11 @@ class SidecarSession:
         if self.closing is None:
             self.closing = close
             self._connection.close(close)
+
+    def send(self, frame: HubFrame) -> None:
+        """See `Connection`."""
+        if self.closing is None:
+            self._connection.send(frame)
 
     def close_unless_identified(self) -> None:
         """The time to identify is over."""

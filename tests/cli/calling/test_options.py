@@ -1,6 +1,8 @@
 import click
+import pytest
 
-from hub.cli.calling.options import global_options, with_options
+from hub.base.address import EndpointAddress
+from hub.cli.calling.options import AddressType, global_options, label_option, with_options
 
 
 def test_the_first_option_is_listed_first() -> None:
@@ -26,3 +28,27 @@ def test_options_are_applied_from_the_last_to_the_first() -> None:
 
     with_options(lambda: None, (option("a"), option("b")))
     assert applied == ["b", "a"]
+
+
+@click.command()
+@click.argument("address", type=AddressType())
+@label_option
+def command(address: EndpointAddress, labels: dict[str, str]) -> tuple[str, dict[str, str]]:
+    return address.id, labels
+
+
+def parsed(*arguments: str) -> object:
+    return command.main(arguments, standalone_mode=False)
+
+
+def test_an_address_and_labels() -> None:
+    assert parsed("http://GPU-1", "--label", "a=b=c", "--label", "d=") == (
+        "gpu-1:80",
+        {"a": "b=c", "d": ""},
+    )
+
+
+@pytest.mark.parametrize("arguments", [("ftp://x",), ("x", "--label", "a"), ("x", "--label", "=b")])
+def test_what_is_none_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(*arguments)

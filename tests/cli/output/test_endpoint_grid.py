@@ -56,6 +56,8 @@ def test_an_error_says_what_the_sidecar_sees() -> None:
     assert row(endpoint)["ERROR"] == "refused (but its sidecar reaches it)"
     endpoint.flapping.CopyFrom(Flapping(reason="5 changes"))
     assert row(endpoint)["ERROR"].startswith("flapping: 5 changes; refused")
+    endpoint.provenance.status.restored = True
+    assert row(endpoint)["ERROR"].startswith("restored: not probed since the hub started; flapping")
 
 
 def test_text_of_a_server_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,18 @@ import pytest
 import yaml
 from rich.console import Console
 
+from hub.cli.output import grids
 from hub.cli.output.endpoint_grid import endpoint_grid
 from hub.cli.output.grids import Grid, bytes_text, print_value, span_text, table
 from hub.client import Hub
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint, Model
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_LLAMA_CPP,
+    MODEL_STATE_LOADED,
+    STATUS_HEALTHY,
+    Endpoint,
+    Model,
+)
+from llmhub.v1.registry_service_pb2 import REJECTION_UNSPECIFIED
 from tests.support.hub_process import HubProcess, hub_environment
 
 
@@ -151,3 +159,10 @@ def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
     assert "CREATED" not in drawn
     assert "t-0123456789" in drawn
     assert "2027-02-14T08:00:00Z" in drawn
+
+
+def test_a_word_stands_for_its_number_and_back() -> None:
+    assert grids.BACKENDS["llama_cpp"] == BACKEND_LLAMA_CPP
+    assert grids.BACKEND_WORDS[BACKEND_LLAMA_CPP] == "llama_cpp"
+    assert grids.STATUS_WORDS[STATUS_HEALTHY] == "healthy"
+    assert REJECTION_UNSPECIFIED not in grids.REJECTION_WORDS, "it has no word"

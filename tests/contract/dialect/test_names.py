@@ -5,12 +5,15 @@ from hub.contract.dialect.names import (
     cut,
     enum_word,
     enum_words,
+    field_rules,
     is_map,
     is_secret,
     json_type,
     map_path,
+    message_rules,
     shown,
 )
+from llmhub.v1.admin_service_pb2 import CreateTokenRequest
 from llmhub.v1.endpoint_pb2 import AdminState, Endpoint
 from llmhub.v1.frame_pb2 import IdentifyRequest
 from llmhub.v1.resources_pb2 import EventType
@@ -95,3 +98,22 @@ def test_a_number_has_one_word_known_or_not():
     words = [enum_word(AdminState.DESCRIPTOR, number) for number in AdminState.values()]
     assert words == ["unspecified", "enabled", "draining", "disabled"]
     assert enum_word(AdminState.DESCRIPTOR, 99) == "99"
+
+
+def test_the_rules_of_a_field():
+    fields = IdentifyRequest.DESCRIPTOR.fields_by_name
+    assert field_rules(fields["agent_id"]).required
+    assert field_rules(fields["agent_id"]).string.max_len == 128
+    assert field_rules(fields["capabilities"]).repeated.max_items == 64
+    assert not field_rules(fields["name"]).required
+
+
+def test_a_field_without_rules():
+    field = CreateTokenRequest.DESCRIPTOR.fields_by_name["description"]
+    assert not field_rules(field).required
+
+
+def test_the_rules_of_a_message():
+    (rule,) = message_rules(CreateTokenRequest.DESCRIPTOR).cel
+    assert rule.id == "token.sidecar_agent"
+    assert not message_rules(IdentifyRequest.DESCRIPTOR).cel

@@ -55,7 +55,7 @@ def events(of: Registry, after: int) -> int:
     return len(of.ring.after(after, 100))
 
 
-def test_a_dead_server_is_told_from_one_that_the_hub_cannot_reach() -> None:
+def test_dead_server_is_distinguished_from_an_unreachable_one() -> None:
     registry = fleet()
     registry.observe(ID, saw(error=REFUSED))
     assert stands(registry).fault == FAULT_NO_ANSWER
@@ -114,6 +114,24 @@ def test_a_probe_writes_its_models_over_a_sidecars_although_they_are_its_old_one
     assert registry.models() == ["other"]
     registry.observe(ID, saw(models=mine))
     assert registry.models() == ["llama3.2:3b"]
+
+
+def test_bare_names_leave_what_the_hub_knows_of_the_models() -> None:
+    registry = fleet()
+    known = Model(name="a", state=MODEL_STATE_LOADED, context_length=4096, digest="d")
+    registry.observe(ID, saw(models=(known,)))
+    registry.observe(ID, saw(error=REFUSED))
+    registry.report_view(ID, "node-7", view(reachable=True, models=[Model(name="a")]), NOW)
+    assert list(stands(registry).models) == [known]
+
+
+def test_a_report_that_was_cut_leaves_the_models_that_it_does_not_name() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(models=(LLAMA,)))
+    registry.observe(ID, saw(error=REFUSED))
+    report = view(reachable=True, models=[Model(name="other")], models_omitted=1)
+    registry.report_view(ID, "node-7", report, NOW)
+    assert registry.models() == ["llama3.2:3b", "other"]
 
 
 def test_a_view_ends_at_its_deadline_and_its_facts_stay_with_their_age() -> None:
@@ -208,7 +226,7 @@ def well(registry: Registry, count: int, at: int) -> None:
         registry.observe(f"10.0.0.{7 + number}:11434", saw(at))
 
 
-def test_when_all_fail_at_once_nobody_becomes_unhealthy() -> None:
+def test_no_endpoint_becomes_unhealthy_when_all_fail_at_once() -> None:
     registry = fleet(10)
     well(registry, 10, NOW)
     for cycle in range(1, 5):
@@ -223,6 +241,67 @@ def test_when_all_fail_at_once_nobody_becomes_unhealthy() -> None:
     lose(registry, 2, NOW + 230 * S)
     lose(registry, 2, NOW + 260 * S)
     assert registry.healthy_count == 8, "few that fail are believed again"
+
+
+def test_a_repeat_2_s_after_a_miss_makes_one_of_many_unhealthy() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.observe(ID, saw(NOW + 30 * S, error=REFUSED))
+    registry.observe("10.0.0.8:11434", saw(NOW + 31 * S))
+    registry.observe(ID, saw(NOW + 32 * S, error=REFUSED))
+    assert stands(registry).status == STATUS_UNHEALTHY
+
+
+def test_one_that_lacked_witnesses_falls_as_soon_as_another_is_seen_to_be_well() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.observe(ID, saw(NOW + 30 * S, error=REFUSED))
+    registry.observe(ID, saw(NOW + 31 * S, error=REFUSED))
+    assert stands(registry).status == STATUS_HEALTHY
+    before = registry.revision
+    registry.observe("10.0.0.8:11434", saw(NOW + 32 * S))
+    assert stands(registry).status == STATUS_UNHEALTHY
+    assert to_ms(stands(registry).provenance.status.observed_at) == NOW + 32 * S
+    assert registry.healthy_count == 9
+    assert [event.id for event in registry.ring.after(before, 10)] == [ID]
+
+
+def test_one_that_waits_and_is_disabled_or_removed_does_not_fall() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for id_ in (ID, "10.0.0.8:11434"):
+        registry.observe(id_, saw(NOW + 30 * S, error=REFUSED))
+        registry.observe(id_, saw(NOW + 31 * S, error=REFUSED))
+    registry.put_endpoint(registered(ID, admin_state=ADMIN_STATE_DISABLED))
+    registry.remove_endpoint("10.0.0.8:11434")
+    for number in range(9, 12):
+        registry.observe(f"10.0.0.{number}:11434", saw(NOW + 32 * S))
+    assert stands(registry).status == STATUS_UNKNOWN
+    assert registry.healthy_count == 8
+
+
+def test_repeats_fail_no_endpoint_when_the_hub_is_cut_off() -> None:
+    """One probe every 3 s, each repeated 1.5 s later: none may fall before the freeze."""
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    for number in range(10):
+        id_ = f"10.0.0.{7 + number}:11434"
+        for at in (NOW + (30 + 3 * number) * S, NOW + (30 + 3 * number) * S + 1_500):
+            registry.observe(id_, saw(at, error=REFUSED))
+            assert registry.healthy_count == 10, number
+    assert registry.health.preservation_state is State.FROZEN
+
+
+def test_one_miss_is_enough_where_the_sidecar_finds_the_server_down_too() -> None:
+    registry = fleet(10)
+    well(registry, 10, NOW)
+    registry.report_view(ID, "node-7", view(reachable=False, error=REFUSED), NOW + 5 * S)
+    assert stands(registry).status == STATUS_HEALTHY, "the hub has yet to see for itself"
+    registry.observe(ID, saw(NOW + 5 * S, error="needs an API key", answered=True))
+    assert stands(registry).status == STATUS_HEALTHY, "a server that answers is not down"
+    registry.observe(ID, saw(NOW + 6 * S))
+    registry.observe(ID, saw(NOW + 7 * S, error=REFUSED))
+    assert (stands(registry).status, stands(registry).fault) == (STATUS_UNHEALTHY, FAULT_DEAD)
 
 
 def test_what_lasts_is_believed_in_the_end() -> None:
@@ -242,7 +321,7 @@ def test_half_of_the_fleet_may_go() -> None:
     assert registry.healthy_count == 5
 
 
-def test_those_that_were_never_healthy_are_not_preserved() -> None:
+def test_endpoints_never_healthy_are_not_preserved() -> None:
     registry = fleet(10)
     lose(registry, 10, NOW)
     lose(registry, 10, NOW + 30 * S)

@@ -32,7 +32,7 @@ def test_a_server_that_loads_as_a_whole_tells_afterwards_what_it_was() -> None:
     assert seen.expected_ms(ID, "m") == 4_000
 
 
-def test_what_nobody_saw_loading_is_not_counted() -> None:
+def test_unobserved_loading_is_not_counted() -> None:
     seen = LoadTimes()
     seen.looked(ID, [ON_DISK], 0, before_ms=None)
     assert not seen.looked(ID, [LOADED], 30_000, before_ms=0)
@@ -56,7 +56,7 @@ def test_an_endpoint_that_became_another_has_nothing_in_progress() -> None:
     assert not seen.looked(ID, [LOADED], 1_000, before_ms=0)
 
 
-def test_the_median_of_the_last_few_on_the_endpoint_is_told() -> None:
+def test_load_time_is_the_median_of_the_last_few_on_the_endpoint() -> None:
     seen = LoadTimes()
     for took in (9_000, 9_000, 9_000, 1_000, 1_000, 60_000, 2_000, 3_000):
         seen.measured(ID, "m", took)
@@ -89,3 +89,16 @@ def test_memory_is_bounded_and_the_longest_unseen_goes_first() -> None:
     seen.measured(ID, "m3", 1_000)
     known = [seen.expected_ms(ID, f"m{number}") is not None for number in range(4)]
     assert known == [True, False, True, True]
+
+
+def test_those_that_changed_are_named_once_with_those_that_gave_way():
+    times = LoadTimes(capacity=2)
+    times.measured("a", "m", 10)
+    times.measured("a", "m", 20)
+    times.measured("b", "m", 30)
+    assert times.take_changed() == [("a", "m"), ("b", "m")]
+    assert times.take_changed() == []
+    assert times.of("a", "m") == [10, 20]
+    times.measured("c", "m", 40)
+    assert set(times.take_changed()) == {("c", "m"), ("a", "m")}
+    assert times.of("a", "m") == []

@@ -10,17 +10,22 @@ def guard(share: float = 0.5, least: int = 5) -> Preservation:
     return Preservation(share=share, least=least, interval_ms=30 * S, confirm_ms=300 * S)
 
 
-def fail(of: Preservation, *numbers: int) -> None:
+def fail(of: Preservation, *numbers: int, at: int = -30 * S) -> None:
     for number in numbers:
-        of.failed(f"h:{number}")
+        of.failed(f"h:{number}", at)
+
+
+def may_fall(of: Preservation, healthy: int, now_ms: int) -> bool:
+    """As for an endpoint that has been failing for an interval."""
+    return of.may_fall("h:0", healthy, now_ms)
 
 
 def test_half_the_fleet_may_fail_and_one_more_freezes() -> None:
     fleet = guard()
     fail(fleet, *range(10))
-    assert fleet.may_fall(20, 0)
+    assert may_fall(fleet, 20, 0)
     fail(fleet, 10)
-    assert not fleet.may_fall(20, 1)
+    assert not may_fall(fleet, 20, 1)
     report = fleet.report(20, 2)
     assert (report.state, report.since_ms, report.freezes) == (State.FROZEN, 1, 1)
     assert (report.failing, report.base, report.confirmed_at_ms) == (11, 20, 300 * S + 1)
@@ -29,58 +34,58 @@ def test_half_the_fleet_may_fail_and_one_more_freezes() -> None:
 def test_few_endpoints_never_freeze() -> None:
     fleet = guard()
     fail(fleet, 0, 1, 2, 3)
-    assert fleet.may_fall(4, 0)
+    assert may_fall(fleet, 4, 0)
     fail(fleet, 4)
-    assert not fleet.may_fall(5, 0)
+    assert not may_fall(fleet, 5, 0)
 
 
 def test_a_share_of_one_turns_it_off() -> None:
     fleet = guard(share=1)
     fail(fleet, *range(20))
-    assert fleet.may_fall(20, 0)
+    assert may_fall(fleet, 20, 0)
 
 
 def test_it_thaws_when_probes_succeed_again_and_not_at_the_edge() -> None:
     fleet = guard()
     fail(fleet, *range(20))
-    assert not fleet.may_fall(20, 0)
+    assert not may_fall(fleet, 20, 0)
     for number in range(14):
         fleet.recovered(f"h:{number}")
-    assert not fleet.may_fall(20, 10 * S), "6 of 20 are more than half of the share"
+    assert not may_fall(fleet, 20, 10 * S), "6 of 20 are more than half of the share"
     fleet.recovered("h:14")
-    assert fleet.may_fall(20, 11 * S)
+    assert may_fall(fleet, 20, 11 * S)
     assert fleet.report(20, 12 * S).since_ms == 11 * S
 
 
 def test_failures_that_last_are_taken_as_true_until_most_are_well() -> None:
     fleet = guard()
     fail(fleet, *range(20))
-    assert not fleet.may_fall(20, 0)
-    assert not fleet.may_fall(20, 300 * S - 1)
-    assert fleet.may_fall(20, 300 * S)
+    assert not may_fall(fleet, 20, 0)
+    assert not may_fall(fleet, 20, 300 * S - 1)
+    assert may_fall(fleet, 20, 300 * S)
     assert fleet.state is State.CONFIRMED
     for number in range(20):
         fleet.fell(f"h:{number}", 300 * S + number)
-        assert fleet.may_fall(19 - number, 300 * S + number), "no second freeze in between"
-    assert fleet.may_fall(0, 340 * S)
+        assert may_fall(fleet, 19 - number, 300 * S + number), "no second freeze in between"
+    assert may_fall(fleet, 0, 340 * S)
     assert fleet.state is State.TRUSTING
     assert fleet.report(0, 340 * S).freezes == 1
 
 
-def test_who_looks_decides_nothing() -> None:
+def test_reading_the_state_decides_nothing() -> None:
     fleet = guard()
     fail(fleet, *range(20))
     assert fleet.report(20, 0).state is State.FROZEN
     assert (fleet.state, fleet.freezes) == (State.TRUSTING, 0)
-    assert not fleet.may_fall(20, 0)
+    assert not may_fall(fleet, 20, 0)
     assert fleet.report(20, 300 * S).state is State.CONFIRMED
     assert fleet.state is State.FROZEN, "the next probe confirms it, and the log says so"
-    assert fleet.may_fall(20, 301 * S)
+    assert may_fall(fleet, 20, 301 * S)
     assert fleet.state is State.CONFIRMED
     assert fleet.report(20, 302 * S).since_ms == 301 * S
 
 
-def test_those_who_fell_count_for_one_interval() -> None:
+def test_failed_endpoints_count_for_one_interval() -> None:
     fleet = guard()
     for number in range(5):
         fleet.fell(f"h:{number}", number)
@@ -97,7 +102,7 @@ def test_a_slow_death_of_the_whole_fleet_is_believed() -> None:
     for number in range(100):
         at = number * 20 * S
         fail(fleet, number)
-        assert fleet.may_fall(100 - number, at), number
+        assert may_fall(fleet, 100 - number, at), number
         fleet.fell(f"h:{number}", at)
 
 
@@ -122,10 +127,96 @@ def test_counts_stay_within_the_base(steps: list[tuple[str, int, int]]) -> None:
             healthy.add(id_)
             fleet.recovered(id_)
         elif id_ in healthy:
-            fleet.failed(id_)
-            if step == "fell" and fleet.may_fall(len(healthy), now):
+            fleet.failed(id_, now)
+            if step == "fell" and fleet.may_fall(id_, len(healthy), now):
                 healthy.discard(id_)
                 fleet.fell(id_, now)
         report = fleet.report(len(healthy), now)
         assert 0 <= report.failing <= report.base <= 31
-        assert fleet.may_fall(len(healthy), now) == (report.state is not State.FROZEN)
+        late = fleet.may_fall("nobody:1", len(healthy), now)
+        assert late == (report.state is not State.FROZEN)
+
+
+def test_repeat_alone_fails_no_endpoint_until_others_are_seen_healthy() -> None:
+    fleet = guard()
+    fleet.failed("h:0", 0)
+    assert not fleet.may_fall("h:0", 10, 1 * S), "it may be the hub's own network"
+    fleet.succeeded("h:1")
+    assert fleet.may_fall("h:0", 10, 1 * S)
+    fleet.failed("h:2", 2 * S)
+    assert not fleet.may_fall("h:0", 10, 2 * S), "two failed since, and one is well"
+    fleet.succeeded("h:3")
+    assert fleet.may_fall("h:0", 10, 2 * S)
+    assert fleet.may_fall("h:2", 10, 2 * S)
+
+
+def test_endpoint_healthy_before_the_miss_is_no_witness() -> None:
+    fleet = guard()
+    for number in range(1, 10):
+        fleet.succeeded(f"h:{number}")
+    fleet.failed("h:0", 0)
+    fleet.failed("h:0", 1 * S)
+    assert not fleet.may_fall("h:0", 10, 1 * S)
+
+
+def test_without_witnesses_it_waits_for_most_of_an_interval() -> None:
+    fleet = guard()
+    fleet.failed("h:0", 0)
+    assert not fleet.may_fall("h:0", 10, 22 * S)
+    assert fleet.may_fall("h:0", 10, 23 * S)
+
+
+def test_few_endpoints_and_a_sidecars_word_need_no_witness() -> None:
+    fleet = guard()
+    fleet.failed("h:0", 0)
+    assert fleet.may_fall("h:0", 4, 1 * S)
+    assert not fleet.may_fall("h:0", 5, 1 * S)
+    assert fleet.may_fall("h:0", 5, 1 * S, is_confirmed=True)
+    for number in range(1, 5):
+        fleet.failed(f"h:{number}", 1 * S)
+    assert not fleet.may_fall("h:0", 5, 2 * S, is_confirmed=True), "the whole fleet is frozen"
+
+
+@given(
+    st.integers(5, 60),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 30 * S - 1), min_size=60, max_size=60),
+)
+def test_repeat_fails_no_endpoint_of_an_unreachable_fleet(
+    count: int, repeats: int, times: list[int]
+) -> None:
+    """Each is probed at its own time, and repeated every 1.5 s: the freeze comes first."""
+    fleet = guard()
+    probes = sorted(
+        (at + repeat * 1_500, f"h:{number}")
+        for number, at in enumerate(times[:count])
+        for repeat in range(repeats + 1)
+    )
+    missed: set[str] = set()
+    for now, id_ in probes:
+        fleet.failed(id_, now)
+        may = fleet.may_fall(id_, count, now)
+        assert not (id_ in missed and may)
+        missed.add(id_)
+    assert fleet.state is State.FROZEN
+
+
+def test_those_that_wait_fall_one_after_the_other_and_none_in_a_freeze() -> None:
+    fleet = guard()
+    for number in range(3):
+        fleet.failed(f"h:{number}", 0)
+        fleet.wait(f"h:{number}")
+    assert fleet.next_to_fall(20, 1 * S) is None
+    for number in range(3, 6):
+        fleet.succeeded(f"h:{number}")
+    for healthy in (20, 19, 18):
+        id_ = fleet.next_to_fall(healthy, 2 * S)
+        assert id_ is not None
+        fleet.fell(id_, 2 * S)
+    assert fleet.next_to_fall(17, 2 * S) is None
+    fail(fleet, *range(6, 20))
+    fleet.wait("h:6")
+    assert fleet.next_to_fall(17, 2 * S) is None
+    assert fleet.state is State.FROZEN
+    fleet.wait("h:7")
+    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe judges it again"

@@ -1,20 +1,33 @@
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from hub.contract.errors import NotImplementedYet, StoreUnavailable
+from hub.contract.errors import (
+    InvalidPageToken,
+    NotImplementedYet,
+    SidecarNotFound,
+    StoreUnavailable,
+)
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller, Principal
 from hub.service.handlers.observe_hub import Backup, ObservationHandlers
 from hub.service.metrics.exposition import Metrics
 from hub.service.metrics.fleet_counts import FleetCounts
+from hub.service.presence import disconnected
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Put, StoreError
+from llmhub.v1.admin_service_pb2 import (
+    DisconnectSidecarRequest,
+    ListSidecarsRequest,
+)
 from llmhub.v1.resources_pb2 import ROLE_ADMIN
+from tests.support.core import Core, running_core
+from tests.support.sidecars import sidecar
 
 ADMIN = Caller(Principal(ROLE_ADMIN, "", "t-1"), "10.0.0.9", "http")
 NOW = 1_800_000_000_000
@@ -67,3 +80,39 @@ async def test_etcd_makes_copies_of_itself(tmp_path: Path) -> None:
 async def test_metrics_are_text(tmp_path: Path) -> None:
     rendered = await handlers(tmp_path, None).get_metrics(None, ADMIN, NOW)
     assert b"llmhub_endpoints" in rendered
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with running_core(tmp_path) as running:
+        yield running
+
+
+async def test_sidecars_in_pages(core: Core) -> None:
+    for agent_id in ("c", "a", "b"):
+        core.presence.join(sidecar(agent_id))
+    first = await core.as_admin("ListSidecars", ListSidecarsRequest(page_size=2))
+    assert [info.agent_id for info in first.sidecars] == ["a", "b"]
+    core.presence.join(sidecar("aa"))
+    request = ListSidecarsRequest(page_size=2, page_token=first.next_page_token)
+    second = await core.as_admin("ListSidecars", request)
+    assert [info.agent_id for info in second.sidecars] == ["c"]
+    assert second.next_page_token == ""
+    with pytest.raises(InvalidPageToken):
+        await core.as_admin("ListSidecars", ListSidecarsRequest(page_token="x"))
+
+
+async def test_disconnecting(core: Core) -> None:
+    one = sidecar("node-1")
+    core.presence.join(one)
+    await core.as_admin(
+        "DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-1", reason="maintenance")
+    )
+    assert one.connection.closes == [disconnected("maintenance")]
+    with pytest.raises(SidecarNotFound) as refused:
+        await core.as_admin("DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-2"))
+    assert refused.value.metadata == {"agent_id": "node-2"}
+
+
+async def test_the_server_tells_about_itself(core: Core) -> None:
+    assert (await core.as_admin("GetServerInfo")).version == "test"

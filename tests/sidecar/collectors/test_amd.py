@@ -1,6 +1,9 @@
+import json
 from pathlib import Path
 
-from hub.sidecar.collectors.amd import Amd
+import pytest
+
+from hub.sidecar.collectors.amd import EVERY_S, Amd, Rocm, parse
 from hub.sidecar.collectors.gpu import Gpu
 
 
@@ -40,6 +43,68 @@ def test_a_host_without_the_driver_has_no_devices(tmp_path: Path) -> None:
     assert Amd(tmp_path / "none")() == []
 
 
-def test_what_is_no_number_is_unknown(tmp_path: Path) -> None:
+def test_invalid_number_is_unknown(tmp_path: Path) -> None:
     card(tmp_path, 0, "0x1002", {"mem_info_vram_total": "lots", "gpu_busy_percent": "-1"})
     assert Amd(tmp_path)() == [Gpu(0)]
+
+
+CARD = {
+    "Card Series": "AMD Instinct MI210",
+    "Unique ID": "0x5d7c9e2f1a3b4c6d",
+    "GPU use (%)": "17",
+    "VRAM Total Memory (B)": "68702699520",
+    "VRAM Total Used Memory (B)": "11079680",
+    "Temperature (Sensor edge) (C)": "41.0",
+    "Average Graphics Package Power (W)": "43.0",
+}
+
+
+def test_its_strings_become_figures() -> None:
+    text = json.dumps({"card0": CARD, "system": {"Driver version": "6.8"}})
+    assert parse(text) == [
+        Gpu(
+            0,
+            "AMD Instinct MI210",
+            "0x5d7c9e2f1a3b4c6d",
+            17.0,
+            11_079_680,
+            68_702_699_520,
+            41.0,
+            43.0,
+        )
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "ERROR: no driver", "[]", '{"card0": "N/A"}', "7"])
+def test_what_it_does_not_tell_is_no_device(text: str) -> None:
+    assert parse(text) == []
+
+
+def test_not_available_is_unknown() -> None:
+    card = dict.fromkeys(CARD, "N/A") | {"GPU use (%)": "nan", "VRAM Total Memory (B)": "-1"}
+    assert parse(json.dumps({"card0": card})) == [Gpu(0)]
+
+
+def test_the_program_is_asked_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "rocm-smi"
+    asked = tmp_path / "asked"
+    card = json.dumps({"card0": CARD})
+    program.write_text(f"#!/bin/sh\necho x >> {asked}\ncat <<'EOF'\n{card}\nEOF\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    now = [0.0]
+    read = Rocm(lambda: now[0])
+    assert len(read()) == len(read()) == 1
+    assert asked.read_text().count("x") == 1
+    now[0] = EVERY_S
+    read()
+    assert asked.read_text().count("x") == 2
+
+
+def test_without_the_program_there_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Rocm(lambda: 0.0)() == []

@@ -73,3 +73,11 @@ async def test_thousands_of_servers_share_one_socket() -> None:
         assert (len(hosts), len(ports)) == (3000, 1)
         for address, _ in (servers[0], servers[-1]):
             assert (await ask(address, "/api/version"))[0] == 200
+
+
+async def test_a_server_comes_back_on_the_port_that_it_is_given() -> None:
+    async with fleetsim() as servers:
+        ((address, _),) = servers
+    async with fleetsim("--port", address.rpartition(":")[2]) as servers:
+        assert servers == [(address, "ok")]
+        assert (await ask(address, "/api/version"))[0] == 200

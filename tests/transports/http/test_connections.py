@@ -5,7 +5,7 @@ from contextlib import closing, suppress
 import pytest
 from structlog.testing import capture_logs
 
-from hub.service.handlers.read_json import JsonHandlers
+from hub.service.handlers.read_registry import JsonHandlers
 from hub.transports.http import bodies, connections
 from tests.support.hub import REGISTRY_PATH, running_hub
 from tests.support.waiting import wait_until

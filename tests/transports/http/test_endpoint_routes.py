@@ -3,7 +3,10 @@ from urllib.parse import quote
 
 import pytest
 
+from hub.contract.errors import FieldViolation, ValidationFailed
+from hub.transports.http.endpoint_routes import in_terms_of_body, update_of
 from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import REGISTRY_PATH
 
 
@@ -84,3 +87,91 @@ async def test_an_id_that_is_too_long(hub):
     answer = await hub.http("DELETE", f"{REGISTRY_PATH}/{'x' * 301}")
     assert answer.status == 422
     assert answer.json["errors"][0]["error"] == "too_long"
+
+
+ONE = f"{REGISTRY_PATH}/h:1"
+
+
+def test_the_keys_are_the_mask() -> None:
+    assert update_of("h:1", {"labels": {"a": "b"}, "name": None, "etag": "7", "unknown": 1}) == {
+        "endpoint": {"labels": {"a": "b"}, "name": None, "id": "h:1"},
+        "update_mask": ["labels", "name"],
+        "etag": "7",
+    }
+
+
+def test_the_endpoint_read_back_may_be_sent_back_but_for_what_cannot_change() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        update_of("h:1", {"id": "h:1", "status": "healthy", "host": "x", "name": "n"})
+    assert [each.field for each in refused.value.violations] == ["status", "host"]
+
+
+def test_violations_name_the_fields_of_the_body() -> None:
+    error = ValidationFailed([FieldViolation("endpoint.labels.a", "invalid", "no", "v")])
+    assert in_terms_of_body(error).violations == [FieldViolation("labels.a", "invalid", "no", "v")]
+
+
+async def test_patch(hub):
+    path = f"{REGISTRY_PATH}/127.0.0.1:9"
+    body = {"host": "127.0.0.1", "port": 9, "labels": {"zone": "a"}}
+    await hub.http("POST", REGISTRY_PATH, body=body)
+    # Its first probe would change what is read back.
+    assert (await hub.http("POST", f"{path}/check")).status == 200
+    drained = await hub.http("PATCH", path, body={"admin_state": "draining"})
+    assert drained.status == 200
+    assert (drained.json["admin_state"], drained.json["labels"]) == ("draining", {"zone": "a"})
+    named = await hub.http("PATCH", path, body={"name": "n", "labels": {}})
+    assert (named.json["name"], named.json["labels"]) == ("n", {})
+    cleared = await hub.http("PATCH", path, body={"name": None})
+    assert cleared.json["name"] == "127.0.0.1:9"
+    assert (await hub.http("GET", path)).json == cleared.json
+    assert (await hub.http("PATCH", path, body={})).json == cleared.json
+
+
+async def test_patch_with_an_etag(hub):
+    registered = await hub.http("POST", REGISTRY_PATH, body={"host": "h", "port": 1})
+    etag = registered.json["etag"]
+    first = await hub.http("PATCH", ONE, body={"name": "first", "etag": etag})
+    assert first.json["name"] == "first"
+    second = await hub.http("PATCH", ONE, body={"name": "second", "etag": etag})
+    assert (second.status, second.json["error"]) == (409, "etag_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "error"),
+    [
+        ([], "message", "wrong_type"),
+        ({"labels": []}, "labels", "wrong_type"),
+        ({"labels": {"a": 1}}, 'labels["a"]', "wrong_type"),
+        ({"admin_state": "asleep"}, "admin_state", "invalid"),
+        ({"name": "x" * 300}, "name", "too_long"),
+        ({"host": "other"}, "host", "invalid"),
+        ({"id": "other:1"}, "id", "invalid"),
+        ({"etag": 7}, "etag", "wrong_type"),
+    ],
+)
+async def test_a_wrong_patch_names_its_field(hub, body, field, error):
+    await hub.http("POST", REGISTRY_PATH, body={"host": "h", "port": 1})
+    before = await hub.http("GET", ONE)
+    answer = await hub.http("PATCH", ONE, body=body)
+    assert (answer.status, answer.json["error"]) == (422, "validation_failed")
+    assert (answer.json["errors"][0]["field"], answer.json["errors"][0]["error"]) == (field, error)
+    assert (await hub.http("GET", ONE)).json["etag"] == before.json["etag"]
+
+
+async def test_patch_and_check_of_what_is_not_there_or_not_allowed(hub):
+    for method, path in (("PATCH", ONE), ("POST", f"{ONE}/check")):
+        answer = await hub.http(method, path, body={})
+        assert (answer.status, answer.json) == (404, {"error": "endpoint_not_found"})
+        reader = await hub.token(ROLE_READER)
+        refused = await hub.http(method, path, body={}, token=reader)
+        assert (refused.status, refused.json) == (403, {"error": "forbidden"})
+
+
+async def test_check_tells_what_it_saw(hub):
+    # Nobody listens on the discard port, so the check fails, and says so.
+    await hub.http("POST", REGISTRY_PATH, body={"host": "127.0.0.1", "port": 9})
+    checked = await hub.http("POST", f"{REGISTRY_PATH}/127.0.0.1:9/check")
+    assert checked.status == 200
+    assert checked.json["last_error"]
+    assert checked.json["last_checked_at"] is not None

@@ -14,7 +14,7 @@ from hub.service.access.caller import Principal
 from hub.service.operations import FOLLOW_DASHBOARD, SHOW_CALLER
 from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.dashboard.updates import LiveUpdates
-from hub.transports.http.shared_body import write_shared
+from hub.transports.http.responses import write_shared
 from llmhub.v1.resources_pb2 import Role
 
 MAX_STREAMS: Final = 256

@@ -3,7 +3,7 @@
 import { READ_ONLY } from "./actions.js";
 import { h } from "./dom.js";
 import {
-  backendName, bytes, capital, count, duration, exactTime, latency, sourceName, stateOf, timeOf, warmth,
+  backendName, bytes, capital, count, duration, exactTime, isRestored, latency, sourceName, stateOf, timeOf, warmth,
 } from "./format.js";
 import { drawMeter, drawSign, gpuLoad, makeMeter, makeSign, share } from "./row.js";
 import { drawStrip, makeStrip } from "./strip.js";
@@ -88,6 +88,7 @@ export class Detail {
         h("span", { class: "row-age", text: since ? `for ${duration(now - since)}` : "" })),
       endpoint.last_error ? h("p", { class: "is-error", text: endpoint.last_error }) : null,
       h("p", { class: "muted", text: `${checked}${failures}.` }),
+      isRestored(endpoint) ? h("p", { class: "muted", text: "Restored: known from before the hub's last start, not checked since." }) : null,
       strip, h("p", { class: "strip-scale muted" }, h("span", { text: "1 h ago" }), h("span", { text: "now" })));
   }
 

@@ -93,6 +93,11 @@ export function healthOf(endpoint) {
   return endpoint.status === "healthy" || endpoint.status === "unhealthy" ? endpoint.status : "unknown";
 }
 
+/** Whether the health is what the hub knew before its last start and has not checked since. */
+export function isRestored(endpoint) {
+  return healthOf(endpoint) !== "unknown" && Boolean(endpoint.provenance?.status?.restored);
+}
+
 /** The states under which an endpoint is counted and found: a draining one also has a health, a disabled one does not. */
 export function statesOf(endpoint) {
   const state = stateOf(endpoint);

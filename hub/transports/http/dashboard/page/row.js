@@ -1,7 +1,7 @@
 // The row of one endpoint: created once, then updated only where the endpoint changed.
 
 import { h, setAttribute, setText, show, svg } from "./dom.js";
-import { backendName, bytes, capital, count, duration, exactTime, healthOf, latency, stateOf, warmth } from "./format.js";
+import { backendName, bytes, capital, count, duration, exactTime, healthOf, isRestored, latency, stateOf, warmth } from "./format.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
 const MODEL_LINES = 2;
@@ -126,6 +126,7 @@ export class Row {
       const took = endpoint.latency === null ? "" : `, ${latency(endpoint.latency)}`;
       reason = `checked ${duration(now - endpoint.last_checked_at)} ago${took}`;
     }
+    if (isRestored(endpoint)) reason = `restored, ${reason}`;
     setText(this.reason, reason);
     this.reason.title = reason;
     this.reason.classList.toggle("is-error", Boolean(endpoint.last_error));

@@ -3,9 +3,11 @@ from datetime import UTC, datetime
 
 from playwright.async_api import expect
 
+from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
 from tests.support.hub import running_hub
 from tests.support.ports import lasting_address
 from tests.support.screen import screen
+from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama, FakeVllm
 
 REGISTRY = "/api/admin/llm-registry"
@@ -175,3 +177,28 @@ async def test_a_narrow_row_has_full_texts_in_its_tooltips(browser, hub, fleet):
         await expect(labels).to_have_attribute(
             "title", "rack=seventeen\ntier=production\nzone=east-wing-1"
         )
+
+
+async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_path, fleet):
+    server = await fleet.add(FakeOllama("llama3.1:8b"))
+    async with running_hub(tmp_path) as hub:
+        await register(hub, server, name="borealis")
+        await wait_until(lambda: hub.hub.info().healthy_count == 1)
+    # The first probe after the restart finds no answer, so the restored facts stand.
+    server.behaviour = Behaviour.HANGING
+    async with (
+        running_hub(tmp_path, probes={"interval_s": 3600, "total_timeout_s": 60}) as hub,
+        screen(browser, hub) as shown,
+    ):
+        await shown.sign_in()
+        row = shown.row("borealis")
+        await expect(row).to_contain_text("Healthy")
+        await expect(row.locator(".row-reason")).to_contain_text("restored, checked")
+        await row.locator(".row-name").click()
+        drawer = shown.page.get_by_role("dialog", name="borealis")
+        await expect(drawer.locator(".detail-health")).to_contain_text("not checked since")
+        server.behaviour = Behaviour.OK
+        fleet.cut(server)
+        await hub.call("CheckEndpoint", CheckEndpointRequest(id=server.id))
+        await expect(drawer.locator(".detail-health")).not_to_contain_text("not checked since")
+        await expect(row.locator(".row-reason")).not_to_contain_text("restored")

@@ -1,0 +1,38 @@
+"""A pace that is kept on average: credit grows with time, and each start takes one. Pure."""
+
+import math
+
+
+class Pace:
+    """Credit of at most `burst` starts; it begins full. The rate is an argument.
+
+    Times are epoch milliseconds, rates are starts per millisecond.
+    """
+
+    def __init__(self, burst: int) -> None:
+        self._burst = burst
+        self._credit = float(burst)
+        self._earned_ms = 0
+
+    def earn(self, now_ms: int, per_ms: float) -> None:
+        """Adds what has been earned since the last call."""
+        earned = max(0, now_ms - self._earned_ms) * per_ms
+        self._credit = min(self._burst, self._credit + earned)
+        self._earned_ms = now_ms
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is credit for a start."""
+        return self._credit >= 1
+
+    def take(self) -> bool:
+        """Takes one; False if there is no credit for it."""
+        if not self.is_ready:
+            return False
+        self._credit -= 1
+        return True
+
+    def ready_ms(self, per_ms: float) -> int:
+        """When there will be credit for a start."""
+        missing = max(0.0, 1.0 - self._credit)
+        return self._earned_ms + math.ceil(missing / per_ms)

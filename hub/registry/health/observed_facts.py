@@ -1,0 +1,109 @@
+"""The observed facts of an endpoint: which they are, and when they outlive a change. Pure.
+
+They are carried over when an endpoint is registered again, and restored after a restart
+of the hub. The rule is the same: they stay true as long as the id means the same server.
+"""
+
+from typing import Final
+
+from hub.base.timestamps import to_ms, to_timestamp
+from llmhub.v1.endpoint_pb2 import (
+    ADMIN_STATE_DISABLED,
+    BACKEND_UNSPECIFIED,
+    OBSERVER_MANUAL,
+    STATUS_UNKNOWN,
+    Endpoint,
+    Provenance,
+)
+
+_PLAIN: Final = ("status", "version", "consecutive_failures", "last_error", "fault")
+_MESSAGES: Final = (
+    *("last_checked_at", "next_check_at", "latency", "load"),
+    *("sidecar_view", "flapping", "provenance"),
+)
+
+# What another start of the hub can use. The next check is scheduled by the new process;
+# a load, a sidecar's view and a flap count have no meaning without what follows them.
+_LASTING: Final = ("last_checked_at", "latency", "provenance")
+# They say which server the facts are about.
+_IDENTITY: Final = ("id", "scheme", "base_path", "backend", "backend_detected")
+_SOURCES: Final = tuple(Provenance.DESCRIPTOR.fields_by_name)
+
+
+def carry_over(before: Endpoint, after: Endpoint) -> bool:
+    """Copies what was observed of `before` to `after`; False if it is no longer true."""
+    if not _is_same_server(before, after):
+        after.status = STATUS_UNKNOWN
+        return False
+    observed = Endpoint(models=before.models)
+    for field in _PLAIN:
+        setattr(observed, field, getattr(before, field))
+    for field in _MESSAGES:
+        if before.HasField(field):
+            getattr(observed, field).CopyFrom(getattr(before, field))
+    if after.backend == BACKEND_UNSPECIFIED and before.backend_detected:
+        observed.backend = before.backend
+        observed.backend_detected = True
+    after.MergeFrom(observed)
+    if after.backend == BACKEND_UNSPECIFIED and after.HasField("provenance"):
+        after.provenance.ClearField("backend")
+    return True
+
+
+def lasting_facts(endpoint: Endpoint) -> Endpoint | None:
+    """What is worth keeping for the hub's next start, or None.
+
+    None for an endpoint that was never observed or is disabled.
+    """
+    is_known = endpoint.HasField("last_checked_at") or endpoint.models
+    if endpoint.admin_state == ADMIN_STATE_DISABLED or not is_known:
+        return None
+    facts = Endpoint(models=endpoint.models)
+    for field in (*_IDENTITY, *_PLAIN):
+        setattr(facts, field, getattr(endpoint, field))
+    for field in ("registered_at", *_LASTING):
+        if endpoint.HasField(field):
+            getattr(facts, field).CopyFrom(getattr(endpoint, field))
+    return facts
+
+
+def restore(facts: Endpoint, endpoint: Endpoint) -> bool:
+    """Writes `lasting_facts` of an earlier start into an endpoint, marked as restored.
+
+    False, and nothing is written, if the endpoint is disabled, has been observed since,
+    or is not the endpoint that the facts are about: another one was registered under the
+    id, or its scheme, base path or backend changed.
+    """
+    if (
+        endpoint.admin_state == ADMIN_STATE_DISABLED
+        or endpoint.HasField("last_checked_at")
+        or endpoint.models
+        or facts.registered_at != endpoint.registered_at
+        or not carry_over(facts, endpoint)
+    ):
+        return False
+    for name in _SOURCES:
+        if endpoint.provenance.HasField(name):
+            source = getattr(endpoint.provenance, name)
+            source.restored = source.observer != OBSERVER_MANUAL
+    return True
+
+
+def shift(facts: Endpoint, by_ms: int) -> None:
+    """Moves the times of the observations to another clock.
+
+    `Model.expires_at` stays: it is by the clock of the inference server.
+    """
+    if facts.HasField("last_checked_at"):
+        facts.last_checked_at.CopyFrom(to_timestamp(to_ms(facts.last_checked_at) + by_ms))
+    for name in _SOURCES:
+        if not facts.provenance.HasField(name):
+            continue
+        source = getattr(facts.provenance, name)
+        if source.HasField("observed_at"):
+            source.observed_at.CopyFrom(to_timestamp(to_ms(source.observed_at) + by_ms))
+
+
+def _is_same_server(before: Endpoint, after: Endpoint) -> bool:
+    is_same_backend = after.backend in (BACKEND_UNSPECIFIED, before.backend)
+    return is_same_backend and (before.scheme, before.base_path) == (after.scheme, after.base_path)
