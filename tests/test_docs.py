@@ -64,8 +64,8 @@ def test_rpcs(service):
 
 
 def test_frames_from_sidecars():
-    told = {row[0].strip("`"): row[1:] for row in rows("Frames from sidecars")}
-    assert told == {
+    reported = {row[0].strip("`"): row[1:] for row in rows("Frames from sidecars")}
+    assert reported == {
         name: [kind.rpc.name, f"`{kind.reply}`" if kind.reply else "nothing"]
         for name, kind in rpcs.FRAMES.items()
     }
@@ -118,8 +118,8 @@ def test_closes():
         error = close.as_error()
         code = code_pb2.Code.Name(error.code)
         expected[f"`{close.code} {close.reason}`"] = f"{code} `{error.reason_name}`"
-    told = {row[0]: row[2] for row in rows("How a connection is closed")}
-    assert told == expected
+    reported = {row[0]: row[2] for row in rows("How a connection is closed")}
+    assert reported == expected
 
 
 def test_reasons():
@@ -158,11 +158,11 @@ def field_error_kinds() -> set[str]:
 
 
 def test_tiers():
-    told = {row[0]: row[1:] for row in rows("Rate limits")}
+    reported = {row[0]: row[1:] for row in rows("Rate limits")}
     limits = RateLimitSettings()
-    assert list(told) == [tier.wire_name for tier in Tier]
+    assert list(reported) == [tier.wire_name for tier in Tier]
     for tier in Tier:
-        takes, sidecars, others = told[tier.wire_name]
+        takes, sidecars, others = reported[tier.wire_name]
         if takes != "everything else":
             assert sorted(takes.split(", ")) == sorted(
                 rpc.name for rpc in rpcs.RPCS if rpc.tier is tier
@@ -173,8 +173,8 @@ def test_tiers():
 
 
 def test_roles():
-    told = [row[0].upper() for row in rows("Callers and tokens")]
-    assert [f"ROLE_{name}" for name in told] == Role.keys()[1:]
+    reported = [row[0].upper() for row in rows("Callers and tokens")]
+    assert [f"ROLE_{name}" for name in reported] == Role.keys()[1:]
 
 
 def test_links_lead_somewhere():

@@ -3,7 +3,7 @@ import asyncio
 from hub.base import request_id
 
 
-async def test_each_task_has_an_id_of_its_own_and_nobody_elses():
+async def test_each_task_has_a_request_id_of_its_own():
     before = request_id.current()
     seen: list[tuple[str, str]] = []
 

@@ -11,7 +11,7 @@ async def fail() -> None:
     raise RuntimeError("unforeseen")
 
 
-async def test_a_task_that_dies_is_logged_and_told() -> None:
+async def test_failed_task_is_logged_and_reported() -> None:
     ended = asyncio.Event()
     with capture_logs() as logged:
         tell_of_end(asyncio.create_task(fail(), name="expiry"), ended.set)
@@ -76,7 +76,7 @@ async def test_others_have_a_turn_between_two_slices(work: Work) -> None:
     assert work.begun == 6
 
 
-async def test_what_fits_in_a_slice_is_done_at_once(work: Work) -> None:
+async def test_small_work_is_done_in_one_slice(work: Work) -> None:
     await beside(Slices(slice_s=60), work)
     assert work.at == [0] * 5
     assert work.begun == 1

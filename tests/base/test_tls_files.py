@@ -11,7 +11,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return self_signed(tmp_path_factory.mktemp("own"))
 
 
-def test_what_is_not_given_comes_from_the_environment() -> None:
+def test_missing_options_come_from_the_environment() -> None:
     environment = {"LLM_HUB_TLS_CA": "a", "LLM_HUB_TLS_CERT": "b", "LLM_HUB_TLS_KEY": "c"}
     assert TlsFiles.of(None, None, None, environment) == TlsFiles("a", "b", "c")
     assert TlsFiles.of("x", None, None, environment) == TlsFiles("x", "b", "c")
@@ -45,7 +45,7 @@ def test_a_bundle_may_have_comments_in_any_encoding(
     assert TlsFiles(str(bundle)).pem()[0] == bundle.read_bytes()
 
 
-def test_an_encrypted_key_asks_nobody(own: Certificate, tmp_path: Path) -> None:
+def test_encrypted_key_never_prompts(own: Certificate, tmp_path: Path) -> None:
     locked = encrypted_key(own)
     with pytest.raises(
         TlsFilesError, match="is encrypted; give a key without a password"

@@ -165,7 +165,7 @@ def test_why_there_is_none(following: Following) -> None:
     assert raised.value.reason == "NO_CAPACITY"
 
 
-def test_one_that_has_not_been_told_for_too_long_says_so(following: Following) -> None:
+def test_silent_cache_reports_itself_stale(following: Following) -> None:
     add(following.registry, "a:1", loaded())
     copy = following.sync()
     assert copy.select("m", max_staleness_s=60).endpoint.id == "a:1"

@@ -5,7 +5,7 @@ from hub.contract.rpcs import RPCS
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 
 
-def test_what_is_not_given_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLM_HUB_ADDRESS", raising=False)
     monkeypatch.delenv("LLM_HUB_TOKEN", raising=False)
     assert Target.of(None, None, None) == Target(DEFAULT_ADDRESS, "")

@@ -34,7 +34,7 @@ def test_every_field_of_the_contract_can_be_given(make, message, elsewhere) -> N
     assert (given | elsewhere) - {"address"} == set(message.DESCRIPTOR.fields_by_name)
 
 
-def test_what_is_not_given_is_absent() -> None:
+def test_missing_options_are_absent() -> None:
     request = select_request("m")
     assert request == SelectEndpointRequest(model="m", count=1)
     assert not request.HasField("lease_ttl")

@@ -22,7 +22,7 @@ def failed(code: grpc.StatusCode = UNAVAILABLE, retry_after_s: float | None = No
     return CallFailed(code, "no", retry_after_s=retry_after_s)
 
 
-def test_pauses_grow_to_a_bound_and_begin_anew() -> None:
+def test_pauses_grow_to_a_bound_and_restart() -> None:
     class Longest(Random):
         def uniform(self, a: float, b: float) -> float:
             return b
@@ -86,7 +86,7 @@ def test_it_asks_for_the_state_first_and_then_for_what_came_after() -> None:
     assert after(watch) == 9
 
 
-def test_what_is_not_in_a_state_read_anew_was_deleted() -> None:
+def test_endpoint_missing_from_a_new_state_is_deleted() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     others = [
@@ -109,7 +109,7 @@ def test_what_is_not_in_a_state_read_anew_was_deleted() -> None:
     assert watch.receive(response(21, put("d", 21))) == [put("d", 21)]
 
 
-def test_what_half_a_state_told_is_deleted_too_where_it_is_gone() -> None:
+def test_endpoint_known_from_a_partial_state_is_deleted_too() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     watch.receive(response(0, put("a")))
@@ -121,7 +121,7 @@ def test_what_half_a_state_told_is_deleted_too_where_it_is_gone() -> None:
     ]
 
 
-def test_what_was_deleted_is_not_deleted_again() -> None:
+def test_deleted_endpoint_is_not_deleted_again() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     watch.receive(response(7, put("a")))

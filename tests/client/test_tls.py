@@ -34,7 +34,7 @@ async def test_a_certificate_from_the_environment(
         assert (await hub.snapshot()).revision > 0
 
 
-async def test_without_one_or_with_another_there_is_no_way(mutual: MutualTls) -> None:
+async def test_missing_or_foreign_client_certificate_is_refused(mutual: MutualTls) -> None:
     for tls in (
         Tls.from_files(mutual.own.cert),
         Tls.from_files(mutual.own.cert, mutual.stranger.cert, mutual.stranger.key),

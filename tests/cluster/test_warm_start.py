@@ -75,7 +75,7 @@ def test_a_selection_may_ask_for_the_true_age():
         assert len(pick(ranking, Limits.of(request), 1, NOW)) == found
 
 
-def test_what_is_too_old_is_not_restored():
+def test_outdated_observation_is_not_restored():
     registry = registry_of(endpoint())
     restored = WarmStart(registry, {}).restore([health_fact(MAX_AGE_MS + 1000)], NOW)
     assert stands(registry).status == STATUS_UNKNOWN

@@ -55,7 +55,7 @@ def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(
         check(SelectEndpointRequest(model="a"), [FieldViolation("count", "invalid", "is wrong")])
     check(SelectEndpointRequest(model="m" * 200, exclude_ids=["10.0.0.1:1"] * 64))
     check(ReportResourcesRequest(cpu_percent=5))
-    assert len(remembered) == 2, "neither what is long nor what is told but once"
+    assert len(remembered) == 2, "neither long names nor those seen once"
 
 
 def test_required():
@@ -95,7 +95,7 @@ def test_out_of_range(message, field, value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_is_out_of_range(value):
+def test_non_finite_number_is_out_of_range(value):
     found = violations(ReportResourcesRequest(cpu_percent=value))
     assert {(each.field, each.error) for each in found} == {("cpu_percent", "out_of_range")}
 
@@ -157,7 +157,7 @@ def test_invalid(message, field, detail, value):
     assert only(message) == FieldViolation(field, "invalid", detail, value)
 
 
-def test_a_wrong_key_of_a_map_is_told_as_a_key():
+def test_wrong_map_key_is_reported_as_a_key():
     violation = only(RegisterEndpointRequest(host="h", labels={"a b": "x"}))
     assert violation.field == 'labels["a b"]'
     assert violation.detail.startswith("key must consist of letters")
@@ -204,7 +204,7 @@ def test_the_number_of_violations_is_bounded():
     assert len(caught.value.violations) == MAX_VIOLATIONS
 
 
-def test_of_a_long_message_only_the_first_violation_is_told():
+def test_only_the_first_violation_of_a_long_message_is_reported():
     message = ReportEndpointRequest(url="u", models=[{}] * 100_000)
     assert only(message).error == "too_many_items"
     message = IdentifyRequest(token="t", capabilities=["x" * 257] * 64)
@@ -218,7 +218,7 @@ def checked(message_class, value):
     return [(each.field, each.error) for each in caught.value.violations]
 
 
-def test_a_required_field_of_the_wrong_type_is_told_once():
+def test_required_field_of_the_wrong_type_is_reported_once():
     assert checked(IdentifyRequest, {"agent_id": 5, "token": "t"}) == [("agent_id", "wrong_type")]
 
 
@@ -233,7 +233,7 @@ def test_what_decoding_found_comes_first_and_rules_of_other_fields_follow():
     ]
 
 
-def test_nothing_is_told_below_a_field_that_could_not_be_decoded():
+def test_nothing_is_reported_below_an_undecodable_field():
     value = {"url": "u", "models": [7, {"name": ""}]}
     assert checked(ReportEndpointRequest, value) == [
         ("models[0]", "wrong_type"),

@@ -16,7 +16,7 @@ def test_retry_after_is_read_in_seconds(header: str, seconds: float | None):
 
 @pytest.mark.parametrize(("has_key", "said"), [(False, "needs an API key"), (True, "refuses")])
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_told_from_a_missing_one(status: int, has_key: bool, said: str):
+def test_refused_key_is_distinguished_from_a_missing_one(status: int, has_key: bool, said: str):
     answer = Answer("/x", status, "", "", "", "", b"", has_key)
     with pytest.raises(NeedsApiKey, match=f"^{said} .*{status} to /x"):
         answer.require_ok()

@@ -62,7 +62,7 @@ async def test_probes_repeat_and_see_what_changes(fleet: Fleet):
         assert states(notebook.of(server.id)[-1])["a:latest"] == MODEL_STATE_LOADED
 
 
-async def test_awkward_endpoints_fail_clearly_and_delay_nobody(fleet: Fleet):
+async def test_awkward_endpoints_fail_clearly_and_delay_no_other(fleet: Fleet):
     good = [await fleet.add(FakeOllama("a:latest")) for _ in range(5)]
     awkward = [await fleet.add(FakeOllama("a"), b, delay_s=5.0) for b in AWKWARD for _ in range(3)]
     async with running_engine(FAST) as (engine, notebook):
@@ -143,7 +143,7 @@ async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: 
         assert server.connections == 1
 
 
-async def test_a_port_that_changes_hands_is_detected_anew(fleet: Fleet):
+async def test_port_with_a_new_server_is_detected_again(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest"))
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
@@ -323,7 +323,7 @@ async def test_a_fault_of_the_hubs_own_is_no_observation(
 
 
 class LoadingLlama:
-    """A llama-server that says that it loads until it is told that it has."""
+    """A llama-server that says that it is loading until the test ends that."""
 
     def __init__(self) -> None:
         self.is_loading = True

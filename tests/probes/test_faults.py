@@ -25,7 +25,7 @@ def test_an_own_fault_says_nothing_of_the_endpoint() -> None:
     assert not issubclass(OwnFault, ProbeError)
 
 
-def test_loading_is_told_from_other_reasons_not_to_be_ready() -> None:
+def test_loading_is_distinguished_from_other_reasons_not_to_be_ready() -> None:
     assert NotReady("is loading its model", is_loading=True).is_loading
     assert not NotReady("its engine is dead").is_loading
 

@@ -13,7 +13,7 @@ ODD: list[JsonValue] = [None, True, 1, 2.5, "text", [1], {"other": 1}]
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_what_is_not_there_reads_as_absent(value: JsonValue) -> None:
+def test_missing_key_reads_as_absent(value: JsonValue) -> None:
     assert json_fields.member(value, "a", "b") is None
     assert json_fields.items(value, "a") is None
     assert json_fields.text(value, "a") == ""
@@ -42,7 +42,7 @@ def test_lists_texts_and_words_are_cut_to_what_the_contract_holds() -> None:
 
 
 @pytest.mark.parametrize("number", [-0.1, 1.1, True, "0.5", float("nan")])
-def test_what_is_no_ratio_is_absent(number: JsonValue) -> None:
+def test_invalid_ratio_is_absent(number: JsonValue) -> None:
     assert json_fields.ratio({"r": number}, "r") is None
 
 

@@ -16,7 +16,7 @@ def test_facts_are_kept_by_endpoint_and_digest():
     assert cache.get("b:1", "d1") is None, "one server's word is not another's"
 
 
-def test_what_is_not_listed_any_more_is_forgotten():
+def test_unlisted_models_are_forgotten():
     cache = ModelFactsCache()
     for digest in ("d1", "d2"):
         cache.put("a:1", digest, CHAT)
@@ -68,7 +68,7 @@ def test_an_entry_that_is_replaced_counts_once():
     assert cache.size_bytes == 0
 
 
-def test_what_is_exported_is_restored_from_json():
+def test_exported_state_is_restored_from_json():
     cache = ModelFactsCache()
     cache.put("a:1", "d1", CHAT)
     cache.put("b:1", "d2", ModelFacts(None, None))

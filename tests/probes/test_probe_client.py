@@ -225,7 +225,7 @@ async def test_a_redirect_is_not_followed(fleet: Fleet):
         (Reply(200, b"[" * 5000), BadAnswer, "answered malformed data, not JSON, to /api/tags"),
     ],
 )
-async def test_every_status_is_told_apart(
+async def test_every_status_is_distinguished(
     fleet: Fleet, reply: Reply, kind: type[ProbeError], sentence: str
 ):
     server = await fleet.add(Fixed(reply))
@@ -271,7 +271,7 @@ async def test_a_new_connection_is_noticed(fleet: Fleet):
     assert noticed == [True, False, True]
 
 
-async def test_what_is_not_http_is_said_to_be_none():
+async def test_non_http_server_is_reported():
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         await writer.drain()

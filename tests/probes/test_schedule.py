@@ -505,7 +505,7 @@ def test_asking_for_the_unknown_is_a_key_error():
         make().ask("a:1", T0)
 
 
-def test_endpoints_never_asked_come_at_a_steady_pace_and_hold_up_nobody():
+def test_first_probes_come_at_a_steady_pace_and_delay_no_other():
     schedule = make(jitter=0.0, fresh_per_s=10)
     schedule.add("old:1", "old", T0, spread=False)
     (run,) = schedule.start(T0, 1000)

@@ -8,7 +8,7 @@ def watched() -> Watched:
     return Watched(ProbeTarget("a:1", "http", "a", 1))
 
 
-def test_one_that_never_answered_has_the_whole_timeout():
+def test_endpoint_that_never_answered_has_the_whole_timeout():
     assert watched().patience_s(5) == 5
 
 

@@ -58,7 +58,7 @@ def test_one_endpoint_is_the_plain_encoding(registry: Registry) -> None:
         plain = GetEndpointResponse(endpoint=record.message)
         assert GetEndpointResponse.FromString(encoded) == plain
         assert len(encoded) == plain.ByteSize()
-        if len(record.message.labels) < 2:  # the order in a map is nobody's
+        if len(record.message.labels) < 2:  # the order in a map is arbitrary
             assert encoded == plain.SerializeToString()
 
 
@@ -166,7 +166,7 @@ def test_a_page_is_made_once_though_hosts_report() -> None:
     assert second.next_page_token == "next"
 
 
-def test_a_page_is_made_anew_when_an_endpoint_changed() -> None:
+def test_page_is_rebuilt_after_an_endpoint_changed() -> None:
     registry = Registry(first_revision=3)
     pages = Pages(registry)
     assert not pages.ask().endpoints
@@ -179,7 +179,7 @@ def test_a_page_is_made_anew_when_an_endpoint_changed() -> None:
     assert pages.made == 4
 
 
-def test_pages_are_told_apart_by_the_whole_request_and_bounded() -> None:
+def test_pages_are_keyed_by_the_whole_request_and_bounded() -> None:
     pages = Pages(Registry(first_revision=3), capacity=2)
     for _ in range(2):
         pages.ask(page_size=1)

@@ -234,7 +234,7 @@ def test_a_long_history_is_read_in_parts_without_gap(monkeypatch: pytest.MonkeyP
     assert copy.revision == registry.revision
 
 
-def test_an_event_is_encoded_once_whoever_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_is_encoded_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     encode = segments._put_endpoint
 

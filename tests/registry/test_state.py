@@ -89,7 +89,7 @@ def test_re_registration_keeps_failures_too() -> None:
     [{"scheme": "https"}, {"base_path": "/v2"}, {"backend": BACKEND_VLLM}],
     ids=lambda change: next(iter(change)),
 )
-def test_another_server_under_the_same_id_is_observed_anew(change: dict[str, object]) -> None:
+def test_new_server_under_the_same_id_loses_the_old_observation(change: dict[str, object]) -> None:
     fleet = registry()
     healthy(fleet)
     wanted = registered(ID, **change)
@@ -111,7 +111,7 @@ def test_pinning_the_detected_backend_changes_no_observation() -> None:
     assert not after.backend_detected
 
 
-def test_what_was_put_in_is_not_kept_by_reference() -> None:
+def test_stored_message_is_a_copy() -> None:
     fleet = registry()
     mine = registered(ID)
     fleet.put_endpoint(mine)

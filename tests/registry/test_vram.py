@@ -28,20 +28,20 @@ def host(used: int | None = None, total: int | None = None, revision: int = 5) -
     return ResourcesRecord("gpu-1", report, revision, 1_000)
 
 
-def test_only_loaded_models_claim_and_the_untold_are_counted() -> None:
+def test_only_loaded_models_claim_and_unknown_sizes_are_counted() -> None:
     assert claim_of(endpoint()) == Claim(7 * GIB, 1)
     assert claim_of(endpoint(models=[ON_DISK])) is NO_CLAIM
 
 
-def test_a_server_that_nobody_reaches_claims_nothing() -> None:
+def test_unreachable_server_claims_nothing() -> None:
     assert claim_of(endpoint(status=STATUS_UNHEALTHY)) is NO_CLAIM
     seen = SidecarView(reachable=True)
     assert claim_of(endpoint(status=STATUS_UNHEALTHY, sidecar_view=seen)) == Claim(7 * GIB, 1)
 
 
 def test_what_is_in_use_and_not_claimed_is_unattributed() -> None:
-    told = HostResources(vram_used_bytes=10 * GIB, vram_total_bytes=24 * GIB)
-    assert account("gpu-1", Claim(7 * GIB, 1), told) == VramAccount(
+    reported = HostResources(vram_used_bytes=10 * GIB, vram_total_bytes=24 * GIB)
+    assert account("gpu-1", Claim(7 * GIB, 1), reported) == VramAccount(
         agent_id="gpu-1",
         total_bytes=24 * GIB,
         measured_bytes=10 * GIB,
@@ -53,15 +53,15 @@ def test_what_is_in_use_and_not_claimed_is_unattributed() -> None:
 
 
 def test_a_claim_beyond_the_measurement_leaves_less_and_never_below_nothing() -> None:
-    told = HostResources(vram_used_bytes=1 * GIB, vram_total_bytes=8 * GIB)
-    made = account("gpu-1", Claim(7 * GIB, 0), told)
+    reported = HostResources(vram_used_bytes=1 * GIB, vram_total_bytes=8 * GIB)
+    made = account("gpu-1", Claim(7 * GIB, 0), reported)
     assert (made.unattributed_bytes, made.free_bytes) == (0, 1 * GIB)
-    assert account("gpu-1", Claim(9 * GIB, 0), told).free_bytes == 0
+    assert account("gpu-1", Claim(9 * GIB, 0), reported).free_bytes == 0
 
 
 def test_no_fit_is_promised_where_the_host_does_not_measure() -> None:
-    for told in (None, HostResources(), HostResources(vram_total_bytes=24 * GIB)):
-        made = account("gpu-1", Claim(7 * GIB, 0), told)
+    for reported in (None, HostResources(), HostResources(vram_total_bytes=24 * GIB)):
+        made = account("gpu-1", Claim(7 * GIB, 0), reported)
         assert made.claimed_bytes == 7 * GIB
         assert not made.HasField("free_bytes")
         assert not made.HasField("unattributed_bytes")

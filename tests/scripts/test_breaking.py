@@ -70,7 +70,7 @@ def breaking(directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_first_contract_breaks_nobody(git: Git, tmp_path: Path) -> None:
+def test_first_contract_breaks_no_client(git: Git, tmp_path: Path) -> None:
     assert "skipped" in breaking(tmp_path).stdout
     commit(git, "first")
     commit(git, "unrelated")

@@ -21,7 +21,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_committed_is_up_to_date() -> None:
+def test_committed_ranking_is_up_to_date() -> None:
     done = run(ROOT, "--check")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -148,7 +148,9 @@ def _wanted(*urls: str) -> Wanted:
     return wanted_endpoints(settings(*({"url": url} for url in urls)))
 
 
-async def test_of_two_hubs_on_one_store_each_removes_what_its_own_file_had(tmp_path: Path) -> None:
+async def test_each_hub_on_one_store_removes_only_its_own_configured_endpoints(
+    tmp_path: Path,
+) -> None:
     async with running_core(tmp_path) as core:
         one, two = _file(core, is_alone=False), _file(core, is_alone=False)
         await one.sync(_wanted("a:1", "b:1"))
@@ -157,7 +159,7 @@ async def test_of_two_hubs_on_one_store_each_removes_what_its_own_file_had(tmp_p
         assert set(core.ids()) == {"a:1", "c:1", "d:1"}
         await two.sync(_wanted("d:1"))
         assert set(core.ids()) == {"a:1", "d:1"}
-        # A hub that starts anew knows of no earlier file, and leaves all there is.
+        # A restarted hub knows of no earlier file and removes nothing.
         await _file(core, is_alone=False).sync(_wanted())
         assert set(core.ids()) == {"a:1", "d:1"}
 

@@ -145,20 +145,20 @@ def test_a_directory_that_others_can_reach_is_closed_to_them(tmp_path: Path) -> 
     assert [(each["log_level"], each["mode"]) for each in logged] == [("info", "0755")]
 
 
-def test_what_is_shared_on_purpose_is_left_and_told(tmp_path: Path) -> None:
+def test_deliberately_shared_directory_is_kept_with_a_warning(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(0o1777)
     with structlog.testing.capture_logs() as logged:
         prepare_data_dir(directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o1777
-    (told,) = logged
-    assert told["log_level"] == "warning"
-    assert "chmod 700" in told["event"]
+    (reported,) = logged
+    assert reported["log_level"] == "warning"
+    assert "chmod 700" in reported["event"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
-def test_the_directory_of_another_is_told(tmp_path: Path) -> None:
+def test_directory_of_another_user_is_reported(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(0o755)

@@ -62,7 +62,7 @@ def test_a_hub_that_trusts_its_probes_says_so() -> None:
     assert mistrust(fleet(), NOW) is None
 
 
-def test_a_frozen_fleet_is_told_in_figures_and_in_a_sentence() -> None:
+def test_frozen_fleet_is_reported_in_figures_and_in_a_sentence() -> None:
     registry = fleet()
     for id_ in IDS[:5]:
         registry.observe(id_, saw(NOW + 30 * S, error="connection refused"))

@@ -55,8 +55,8 @@ async def test_a_hub_without_its_etcd_is_not_ready(
 
             async def not_serving() -> set[str]:
                 asked = {name: health_pb2.HealthCheckRequest(service=name) for name in names}
-                told = {name: await health.Check(asked[name], timeout=60) for name in names}
-                return {name for name in names if told[name].status != SERVING}
+                reported = {name: await health.Check(asked[name], timeout=60) for name in names}
+                return {name for name in names if reported[name].status != SERVING}
 
             async def is_serving() -> bool:
                 return not await not_serving()

@@ -100,6 +100,6 @@ def test_secrets_do_not_reach_the_log(output: str) -> None:
     assert "RuntimeError" in text
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_other_values_are_not_redacted() -> None:
     event = {"token": None, "has_api_key": True, "token_id": "3f9ac1", "tokens": 5, "event": "x"}
     assert logs.redact(None, "info", dict(event)) == event

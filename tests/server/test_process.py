@@ -19,8 +19,8 @@ from hub.server.process import run
 def load():
     raise RuntimeError("unforeseen")
 
-doors = {door: "127.0.0.1:0" for door in ("--ws", "--grpc", "--http")}
-settings = load_settings(None, {}, {"--data-dir": sys.argv[1], **doors})
+addresses = {flag: "127.0.0.1:0" for flag in ("--ws", "--grpc", "--http")}
+settings = load_settings(None, {}, {"--data-dir": sys.argv[1], **addresses})
 sys.exit(run(settings, load, Path(sys.argv[1], "hub.toml")))
 """
 _NOHUP = """
@@ -30,8 +30,8 @@ from hub.base.load_settings import load_settings
 from hub.server.process import run
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-doors = {door: "127.0.0.1:0" for door in ("--ws", "--grpc", "--http")}
-sys.exit(run(load_settings(None, {}, {"--data-dir": sys.argv[1], **doors})))
+addresses = {flag: "127.0.0.1:0" for flag in ("--ws", "--grpc", "--http")}
+sys.exit(run(load_settings(None, {}, {"--data-dir": sys.argv[1], **addresses})))
 """
 _DEADLINE_S = 30
 
@@ -77,7 +77,7 @@ async def test_a_hub_under_nohup_leaves_the_hangup_ignored(tmp_path: Path) -> No
         assert process.returncode == 0
 
 
-async def test_a_hub_that_starts_obeys_when_told_to_stop(tmp_path: Path) -> None:
+async def test_hub_obeys_a_stop_signal_during_its_start(tmp_path: Path) -> None:
     file, data_dir = tmp_path / "hub.toml", tmp_path / "data"
     file.write_text(
         "".join(f"[[endpoints]]\nurl = '127.9.{n // 250}.{n % 250 + 1}:9'\n" for n in range(5000))

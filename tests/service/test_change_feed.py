@@ -94,7 +94,7 @@ async def test_a_wait_ends_by_its_timeout(registry: Registry) -> None:
     feed.close()
 
 
-async def test_one_that_gives_up_leaves_nothing_behind(registry: Registry) -> None:
+async def test_cancelled_waiter_leaves_nothing_behind(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     task = await start(feed, PLAIN, 1000)
     task.cancel()

@@ -67,7 +67,7 @@ def test_a_trial_is_no_event():
     assert logged("UpdateEndpoint", tried, b"") == []
 
 
-def test_what_the_log_does_not_take_is_not_put_together(caplog: pytest.LogCaptureFixture):
+def test_suppressed_log_lines_are_not_rendered(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "hub.audit")
     assert logged("RegisterEndpoint", RegisterEndpointRequest(host="a"), b"") == []
     [event] = logged("RemoveEndpoint", RemoveEndpointRequest(id="a:1"), b"")

@@ -183,7 +183,7 @@ async def test_an_invalid_request_reaches_no_handler(core: Core) -> None:
     assert len(core.registry) == 0
 
 
-async def test_what_the_transport_found_wrong_stops_the_call(core: Core) -> None:
+async def test_transport_error_stops_the_call(core: Core) -> None:
     wrong = FieldViolation("cpu_percent", "wrong_type", "expected number, got string", "12")
     agent = caller(ROLE_SIDECAR, "node-1")
     with pytest.raises(ValidationFailed) as refused:

@@ -80,7 +80,7 @@ async def test_what_a_stream_raises_and_its_end_come_through():
     assert live._by_token == {}
 
 
-async def test_whoever_waits_may_be_cancelled():
+async def test_waiting_call_can_be_cancelled():
     live, replies = LiveStreams(ManualClock()), Replies()
     guarded = live.guard(READER, replies.run())
     await anext(guarded), await anext(guarded)
@@ -125,5 +125,8 @@ async def test_a_watch_ends_with_its_token(tmp_path, how):
                 while await watch.read() is not grpc.aio.EOF:
                     pass
             except grpc.aio.AioRpcError as error:
-                told = failure(error)
-        assert (told.code, told.reason) == (grpc.StatusCode.UNAUTHENTICATED, "INVALID_TOKEN")
+                reported = failure(error)
+        assert (reported.code, reported.reason) == (
+            grpc.StatusCode.UNAUTHENTICATED,
+            "INVALID_TOKEN",
+        )

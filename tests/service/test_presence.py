@@ -75,7 +75,7 @@ def test_the_end_of_a_replaced_connection_takes_nothing_away() -> None:
     assert len(presence) == 0
 
 
-def test_identifying_again_on_one_connection_replaces_nobody() -> None:
+def test_identifying_again_on_one_connection_replaces_no_sidecar() -> None:
     presence = Presence()
     first = sidecar("gpu-1")
     presence.join(first)
@@ -120,7 +120,7 @@ def test_what_leaves_while_tokens_are_closed_disturbs_nothing() -> None:
     assert len(presence) == 0
 
 
-def test_what_an_admin_is_told() -> None:
+def test_sidecar_listing_for_admins() -> None:
     one = sidecar("gpu-1", token_id="t1")
     one.frames, one.unknown_fields, one.violations = 3, 2, 1
     info = one.info()

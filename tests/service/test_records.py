@@ -115,11 +115,11 @@ def test_etags_stand_for_revisions(revision: int) -> None:
 
 
 @pytest.mark.parametrize("etag", ["", "x", "-1", "0x1f", "1_0", " 1", "1F", "01", "\u0661"])
-def test_what_is_no_etag(etag: str) -> None:
+def test_invalid_etags(etag: str) -> None:
     assert revision_of_etag(etag) is None
 
 
-def test_a_secret_comes_back_and_a_damaged_one_is_not_told() -> None:
+def test_secret_is_read_back_and_a_damaged_one_is_not_shown() -> None:
     assert decode_secret(Entry("secrets/h:1", encode_secret("sk-ü"), 1)) == "sk-ü"
     with pytest.raises(StoreError, match="secrets/h:1") as failure:
         decode_secret(Entry("secrets/h:1", b"sk-1\xff", 1))

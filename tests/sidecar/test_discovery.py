@@ -26,7 +26,7 @@ async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
     assert (server.url, server.reachable) == (url, False)
 
 
-async def test_one_that_goes_is_reported_as_gone_and_then_forgotten() -> None:
+async def test_departed_server_is_reported_and_then_forgotten() -> None:
     answers = [
         LocalServer("http://127.0.0.1:1"),
         *[LocalServer("http://127.0.0.1:1", error="gone")] * 3,

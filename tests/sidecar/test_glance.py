@@ -17,7 +17,7 @@ async def test_it_asks_the_cheapest_route_that_the_kind_of_server_has() -> None:
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.REFUSED, Behaviour.HANGING])
-async def test_one_that_is_down_or_hangs_is_an_error(
+async def test_down_or_hanging_server_is_an_error(
     behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(glance_module, "TIMEOUT_S", 0.2)

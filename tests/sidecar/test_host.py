@@ -73,7 +73,7 @@ def test_a_reading_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptur
     assert "the driver is gone" in caplog.text
 
 
-def test_one_that_hangs_blocks_nobody() -> None:
+def test_hanging_collector_blocks_no_other() -> None:
     hanging, release = threading.Event(), threading.Event()
 
     def read() -> dict[str, object]:

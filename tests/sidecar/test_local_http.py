@@ -70,7 +70,7 @@ async def test_what_is_no_answer_is_one_line(raw: bytes, message: str) -> None:
             await get(url, "/")
 
 
-async def test_one_that_hangs_has_a_deadline() -> None:
+async def test_hanging_server_has_a_deadline() -> None:
     gone = asyncio.Event()
 
     async def hang(_writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,7 @@ async def test_one_that_hangs_has_a_deadline() -> None:
         gone.set()
 
 
-async def test_one_that_drips_for_ever_has_the_same_deadline() -> None:
+async def test_endlessly_dripping_server_has_the_same_deadline() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
         while True:

@@ -1,7 +1,7 @@
 from hub.sidecar.local_server import LocalServer
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out() -> None:
     assert LocalServer("http://h:1").report() == {
         "type": "endpoint_report",
         "url": "http://h:1",

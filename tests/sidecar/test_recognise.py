@@ -26,7 +26,9 @@ from tools.fleetsim import (
         (FakeOpenAi(), None),
     ],
 )
-async def test_each_kind_is_told_by_asking(persona: Persona, backend: str | None) -> None:
+async def test_each_kind_is_recognised_by_its_answers(
+    persona: Persona, backend: str | None
+) -> None:
     async with Fleet() as fleet:
         server = await fleet.add(persona)
         seen = await recognise(f"http://{server.id}")
@@ -61,7 +63,7 @@ async def test_the_real_llama_cpp_server(tiny_model: Path) -> None:
         (Behaviour.OVERSIZED, "more than"),
     ],
 )
-async def test_one_that_misbehaves_is_an_error_and_no_exception(
+async def test_misbehaving_server_is_an_error_and_no_exception(
     behaviour: Behaviour, said: str
 ) -> None:
     async with Fleet() as fleet:
@@ -71,7 +73,7 @@ async def test_one_that_misbehaves_is_an_error_and_no_exception(
     assert said in str(seen.error)
 
 
-async def test_one_that_wants_a_key_says_so() -> None:
+async def test_required_key_is_reported() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOpenAi(), api_key="sk-1")
         seen = await recognise(f"http://{server.id}")

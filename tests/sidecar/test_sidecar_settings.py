@@ -25,7 +25,7 @@ def test_a_hub_url_gets_the_usual_path(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     "given", ["", ":4000", "http://hub.lan", "ws://", "ws://h:0", "h:x", "ws://h:x", "ws://u@h/ws"]
 )
-def test_what_is_no_hub_url(given: str) -> None:
+def test_invalid_hub_urls(given: str) -> None:
     with pytest.raises(SettingsError):
         hub_url(given)
 
@@ -49,7 +49,7 @@ def test_an_endpoint_gets_its_port() -> None:
         endpoint_url("ftp://h")
 
 
-def test_a_token_file_is_read_anew(tmp_path: Path) -> None:
+def test_token_file_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("one\n")
     source = TokenSource(file=file)

@@ -167,7 +167,7 @@ async def test_a_failed_precondition_leaves_nothing_of_its_batch(
     assert [entry.key for entry in contents.entries] == ["a", "b"]
 
 
-async def test_of_many_racing_for_a_key_one_wins(opened: tuple[Store, Feed, Contents]) -> None:
+async def test_one_of_many_racing_writers_wins(opened: tuple[Store, Feed, Contents]) -> None:
     store, feed, _ = opened
     outcomes = await asyncio.gather(
         *(store.commit([Put("a", b"%d" % i)], [Expect("a", 0)]) for i in range(64)),

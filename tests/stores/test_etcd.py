@@ -170,7 +170,7 @@ async def test_a_damaged_incarnation_is_named(server: EtcdServer) -> None:
     await store.close()
 
 
-async def test_nobody_there() -> None:
+async def test_unreachable_server() -> None:
     store = EtcdStore(lasting_address(), timeout_s=5)
     with pytest.raises(StoreError, match="check that it runs"):
         await store.open(Feed())
@@ -201,7 +201,7 @@ async def test_an_overloaded_store_says_so(server: EtcdServer) -> None:
 
 
 @pytest.mark.parametrize("win", [Put("a", b"2"), Delete("a")], ids=["written", "deleted"])
-async def test_who_loses_has_been_told_what_won(
+async def test_losing_writer_has_received_the_winning_write(
     pair: tuple[EtcdStore, EtcdStore], win: Put | Delete
 ) -> None:
     one, two = pair
@@ -235,7 +235,7 @@ async def test_it_says_how_long_it_has_been_out_of_touch(
     await wait_until(lambda: one.out_of_touch_s == 0, timeout_s=30)
 
 
-async def test_a_watch_that_dies_is_told(
+async def test_failed_watch_is_reported(
     server: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unforeseen(*_: object) -> bool:

@@ -149,7 +149,7 @@ async def test_a_second_hub_on_the_file_leaves_it_alone(path, machine):
     assert set(await kept(path, machine)) == {"a", "b"}
 
 
-async def test_a_full_disk_is_told_to_the_caller(path, machine, monkeypatch):
+async def test_full_disk_is_reported_to_the_caller(path, machine, monkeypatch):
     facts = LocalFacts(path, machine)
     await facts.open()
     await facts.publish({"a": b"1"})

@@ -48,7 +48,7 @@ class Gate:
         monkeypatch.setattr(SqliteFile, "commit", held)
 
 
-async def test_all_that_waits_goes_into_one_transaction(
+async def test_waiting_writes_share_one_transaction(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
@@ -111,17 +111,17 @@ async def test_an_overloaded_store_says_so_and_recovers(
     await store.close()
 
 
-async def test_the_observer_is_told_of_every_transaction(path: Path) -> None:
-    told: list[tuple[int, float]] = []
+async def test_observer_receives_every_transaction(path: Path) -> None:
+    reported: list[tuple[int, float]] = []
     store = SqliteStore(
-        path, on_transaction=lambda batches, seconds: told.append((batches, seconds))
+        path, on_transaction=lambda batches, seconds: reported.append((batches, seconds))
     )
     await store.open(Feed())
     await asyncio.gather(*(store.commit([Put(f"k/{i}", b"")]) for i in range(50)))
     await store.close()
-    assert sum(batches for batches, _ in told) == 50
-    assert len(told) == store.commits
-    assert all(seconds > 0 for _, seconds in told)
+    assert sum(batches for batches, _ in reported) == 50
+    assert len(reported) == store.commits
+    assert all(seconds > 0 for _, seconds in reported)
 
 
 async def test_a_full_disk_fails_the_callers_and_the_store_lives_on(path: Path) -> None:
@@ -209,7 +209,7 @@ asyncio.run(main())
 
 
 def killed_writer(path: Path) -> set[str]:
-    """Runs a process that writes, kills it amid that, and returns what it was told is safe."""
+    """Runs a process that writes, kills it amid that, and returns what the store confirmed."""
     victim = subprocess.Popen(
         [sys.executable, "-c", _VICTIM, str(path)],
         stdout=subprocess.PIPE,

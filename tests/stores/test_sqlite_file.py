@@ -97,7 +97,7 @@ def test_more_rows_than_one_statement_takes(path: Path) -> None:
     assert [entry.value for entry in entries] == [b"%d" % i for i in range(1, 1000, 2)]
 
 
-def test_a_second_store_is_told_to_stay_away(path: Path) -> None:
+def test_second_store_on_one_file_is_refused(path: Path) -> None:
     file = SqliteFile(path)
     file.commit([put("a")])
     assert "in use by another hub" in refused(path)
@@ -108,7 +108,7 @@ def test_a_second_store_is_told_to_stay_away(path: Path) -> None:
     assert len(SqliteFile(path).take_contents().entries) == 2
 
 
-def test_a_second_process_is_told_to_stay_away(path: Path) -> None:
+def test_second_process_on_one_file_is_refused(path: Path) -> None:
     file = SqliteFile(path)
     program = (
         "import sys\nfrom pathlib import Path\nfrom hub.stores.sqlite_file import SqliteFile\n"
@@ -180,7 +180,7 @@ def sql(path: Path, statement: str) -> None:
         (lambda path: path.symlink_to(path.parent / "no" / "where"), "cannot be opened"),
     ],
 )
-def test_what_cannot_be_opened(path: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_unusable_files(path: Path, spoil: Callable[[Path], None], words: str) -> None:
     spoil(path)
     if path.is_file():
         path.chmod(0o600)
@@ -230,7 +230,7 @@ def test_room_comes_back_when_something_is_removed(path: Path) -> None:
     file.close()
 
 
-def test_what_sqlite_cannot_take_fails_and_leaves_the_file_usable(path: Path) -> None:
+def test_value_too_large_for_sqlite_fails_and_leaves_the_file_usable(path: Path) -> None:
     file = SqliteFile(path)
     with pytest.raises(StoreError):
         file.commit([put("\ud800", b"a lone surrogate")])

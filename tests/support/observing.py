@@ -62,3 +62,10 @@ async def running_engine(
         yield engine, notebook
     finally:
         await engine.stop()
+
+
+async def observe(server: FakeServer) -> Observation:
+    """Checks a server once, with an engine of its own."""
+    async with running_engine() as (engine, _):
+        engine.watch(target_of(server))
+        return await engine.check(server.id, 10)

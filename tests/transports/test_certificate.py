@@ -82,7 +82,7 @@ async def over_grpc(hub: HubServer, credentials: grpc.ChannelCredentials, token:
         return answer.snapshot.revision
 
 
-async def test_all_three_doors_speak_tls_and_no_plain_text(tmp_path, own):
+async def test_all_three_transports_speak_tls_and_no_plain_text(tmp_path, own):
     async with serving(tmp_path, own) as (hub, token):
         context = trusting(own.cert)
         assert await over_http(hub, context) == 200
@@ -100,7 +100,7 @@ async def test_all_three_doors_speak_tls_and_no_plain_text(tmp_path, own):
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_with_an_authority_for_clients_all_doors_ask_for_a_certificate(tmp_path, own):
+async def test_client_authority_makes_all_transports_ask_for_a_certificate(tmp_path, own):
     client, stranger = self_signed(tmp_path, "client"), self_signed(tmp_path, "stranger")
     async with serving(tmp_path, own, client.cert) as (hub, token):
         assert await over_http(hub, trusting(own.cert, client)) == 200

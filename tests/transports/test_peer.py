@@ -54,8 +54,8 @@ async def test_grpc_and_http_believe_it_too(tmp_path, monkeypatch):
             return dispatch(called, credentials, *args, **kwargs)
 
         monkeypatch.setattr(hub.dispatcher, "dispatch", seeing)
-        told = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
-        await hub.http("GET", "/api/models", headers=told)
+        reported = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
+        await hub.http("GET", "/api/models", headers=reported)
         method = hub.channel.unary_unary("/llmhub.v1.RegistryService/ListModels")
         metadata = (*hub.metadata(None), ("x-forwarded-for", "192.0.2.8"))
         await method(b"", metadata=metadata, timeout=10)

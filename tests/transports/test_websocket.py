@@ -71,7 +71,7 @@ async def test_identify_deadline(tmp_path):
             assert await talking.closed() == (1008, "identify timeout")
 
 
-async def test_who_identified_in_time_stays(tmp_path):
+async def test_connection_identified_in_time_stays(tmp_path):
     async with running_hub(tmp_path, ws={"identify_timeout_s": 0.1}) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with hub.sidecar("node-1", token=token) as socket, hub.socket() as silent:
@@ -179,7 +179,7 @@ async def test_websocket_pings_are_answered(hub):
         await (await socket.connection.ping())
 
 
-async def test_who_does_not_answer_pings_is_given_up(tmp_path):
+async def test_connection_without_pongs_is_closed(tmp_path):
     section = {"ping_interval_s": 0.05, "ping_timeout_s": 0.05}
     async with running_hub(tmp_path, ws=section) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
@@ -237,7 +237,7 @@ async def test_localhost_behind_a_trusted_proxy_is_the_sidecars_host(tmp_path):
             assert "192.0.2.7" in ack["detail"]
 
 
-async def test_nobody_else_is_believed(tmp_path):
+async def test_forwarded_address_of_an_untrusted_peer_is_ignored(tmp_path):
     async with running_hub(tmp_path, ws={"trusted_proxies": ["10.0.0.0/8"]}) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with hub.socket(headers={"X-Forwarded-For": "192.0.2.7"}) as socket:

@@ -101,7 +101,7 @@ def failed(code: grpc.StatusCode, message: str = "no", **details: object) -> Com
         (grpc.StatusCode.ABORTED, ExitCode.FAILED),
     ],
 )
-def test_what_the_hub_refuses_has_its_reason(code: grpc.StatusCode, exit_code: ExitCode) -> None:
+def test_refusal_of_the_hub_has_its_reason(code: grpc.StatusCode, exit_code: ExitCode) -> None:
     failure = failed(code, reason="SOME_REASON")
     assert (failure.code, failure.message) == (exit_code, "no [SOME_REASON]")
 

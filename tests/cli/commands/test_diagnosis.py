@@ -36,7 +36,7 @@ NOW_S = 1_800_000_000.0
 
 
 @pytest.mark.parametrize(
-    ("told_s", "level", "said"),
+    ("server_s", "level", "said"),
     [
         (NOW_S, Level.OK, "agree"),
         (NOW_S - 1, Level.OK, "agree"),
@@ -45,8 +45,8 @@ NOW_S = 1_800_000_000.0
         (NOW_S - 7201, Level.WARNING, "the hub is 2 h behind this machine"),
     ],
 )
-def test_clocks(told_s: float, level: Level, said: str) -> None:
-    finding = diagnosis.clock(formatdate(told_s, usegmt=True), NOW_S, NOW_S + 0.01)
+def test_clocks(server_s: float, level: Level, said: str) -> None:
+    finding = diagnosis.clock(formatdate(server_s, usegmt=True), NOW_S, NOW_S + 0.01)
     assert finding.level is level
     assert said in finding.found
 

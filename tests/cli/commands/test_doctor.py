@@ -101,7 +101,7 @@ def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: P
             assert "another program has it" in findings[f"port {transport}"]["advice"]
 
 
-def test_whose_a_port_is_cannot_be_told_without_what_its_tls_takes(tmp_path: Path) -> None:
+def test_owner_of_a_tls_port_is_unknown_without_its_certificates(tmp_path: Path) -> None:
     with mutual_tls_hub(tmp_path) as mutual:
         file = settings_of(mutual.hub, tmp_path / "settings.toml")
         with file.open("a") as more:

@@ -28,7 +28,7 @@ def test_register_sends_what_was_given_and_shows_the_endpoint(client: Hub, ask: 
     assert (endpoint.backend, endpoint.agent_id) == (BACKEND_LLAMA_CPP, "node-1")
 
 
-def test_register_keeps_the_key_unless_told(client: Hub, ask: Ask, tmp_path: Path) -> None:
+def test_register_keeps_the_key_by_default(client: Hub, ask: Ask, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-123\n")
     assert ask("register", "127.0.0.1", "--api-key-file", str(key)).code == 0

@@ -156,7 +156,7 @@ def test_the_ends_of_the_types_range(message_class, field, value):
     assert getattr(decoded.message, field) == value
 
 
-def test_a_number_out_of_range_is_told():
+def test_number_out_of_range_is_reported():
     assert violation(RegisterEndpointRequest, {"port": -1}) == (
         "port",
         "out_of_range",
@@ -237,7 +237,7 @@ def test_an_empty_object_sets_a_message_field():
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, 1.5, True])
-def test_what_is_no_object(value):
+def test_values_that_are_no_object(value):
     assert violation(IdentifyRequest, value) == (
         "message",
         "wrong_type",
@@ -338,5 +338,5 @@ def test_no_value_raises(message_class, data):
     decoded = decode(message_class, value)
     assert isinstance(decoded.message, message_class)
     for found in decoded.violations:
-        # What is told must fit into a JSON reply.
+        # Errors must fit into a JSON reply.
         orjson.dumps([found.field, found.error, found.detail, found.value])

@@ -188,7 +188,7 @@ def test_an_empty_frame_has_no_text():
 @pytest.mark.parametrize("message_class", message_classes(responses=True), ids=str)
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_what_is_encoded_decodes_to_the_same(message_class, data):
+def test_encoding_round_trips(message_class, data):
     decoder = compile_decoder(message_class)
     message = decoder.decode(data.draw(json_objects(message_class.DESCRIPTOR))).message
     for encoded in (to_json(message), to_sparse_json(message)):

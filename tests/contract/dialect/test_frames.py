@@ -89,7 +89,7 @@ def test_frames_of_a_sidecar_in_the_field(line, encoding):
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_not_json(text):
+def test_invalid_json(text):
     with pytest.raises(InvalidJson):
         parse_frame(text)
 
@@ -143,7 +143,7 @@ def test_a_long_unknown_type_is_cut():
     assert message_type == "x" * 50 + "..."
 
 
-def test_of_a_key_that_stands_twice_the_last_counts():
+def test_last_of_a_duplicate_key_counts():
     frame = parse_frame('{"type":"ping","type":"identify","agent_id":"a","agent_id":"b"}')
     assert frame.type == "identify"
     assert frame.decode().message.agent_id == "b"

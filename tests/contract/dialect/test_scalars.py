@@ -49,7 +49,7 @@ CONVERTERS = {
         ("enum", "up", 1),
     ],
 )
-def test_what_is_taken(kind, value, native):
+def test_accepted_values(kind, value, native):
     out = Decoded()
     assert CONVERTERS[kind](value, out) == native
     assert out.violations == []
@@ -79,7 +79,7 @@ def test_what_is_taken(kind, value, native):
         ("enum", ["up"], "wrong_type"),
     ],
 )
-def test_what_is_not_taken(kind, value, error):
+def test_refused_values(kind, value, error):
     out = Decoded()
     assert CONVERTERS[kind](value, out) is None
     assert [(each.field, each.error) for each in out.violations] == [("f", error)]

@@ -3,7 +3,7 @@ from hub.probes.backends.capabilities import Capabilities
 from llmhub.v1.endpoint_pb2 import Model
 
 
-def test_what_is_told_is_present_or_absent_and_the_rest_unknown():
+def test_listed_capabilities_are_present_or_absent_and_others_unknown():
     capabilities = Capabilities(["completion"])
     capabilities.tell("tools", is_there=True)
     capabilities.tell("vision", is_there=False)
@@ -17,7 +17,7 @@ def test_a_backends_own_word_is_translated():
     assert capabilities.present == ["tools", "embedding", "thinking"]
 
 
-def test_what_is_told_twice_counts_as_present():
+def test_contradictory_capability_counts_as_present():
     capabilities = Capabilities(["vision"])
     capabilities.tell("vision", is_there=False)
     assert (capabilities.present, capabilities.absent) == (["vision"], [])

@@ -60,7 +60,7 @@ def test_a_running_model_may_be_named_by_its_digest():
     assert [model.state for model in models] == [MODEL_STATE_LOADED, MODEL_STATE_AVAILABLE]
 
 
-def test_what_is_no_list_is_another_kind():
+def test_answer_without_a_list_is_another_kind():
     with pytest.raises(WrongKind):
         parse_models({"models": []})
     models = [Model(name="a")]

@@ -44,13 +44,13 @@ async def test_an_old_version_without_labels_leaves_capabilities_unknown(fleet: 
         ({"loaded": True, "status": "in_use"}, MODEL_STATE_LOADED),
     ],
 )
-def test_loading_is_told_from_loaded(entry, state):
+def test_loading_is_distinguished_from_loaded(entry, state):
     models = [Model(name="m")]
     mark_loaded(models, {"all_models_loaded": [{"model_name": "m", **entry}]})
     assert models[0].state == state
 
 
-def test_what_is_not_downloaded_is_left_out():
+def test_models_not_downloaded_are_left_out():
     value = {"data": [{"id": "a", "downloaded": False}, {"id": "b", "downloaded": True}, 7]}
     assert [model.name for model in parse_models(value)] == ["b"]
 

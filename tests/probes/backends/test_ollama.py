@@ -48,7 +48,7 @@ def test_a_model_on_disk_has_every_fact_that_ollama_tells():
     assert not model.HasField("vram_bytes")
 
 
-def test_what_is_missing_or_odd_is_absent():
+def test_missing_or_odd_values_are_absent():
     odd = {"name": "x", "size": "big", "digest": 5, "details": [], "capabilities": {"a": 1}}
     (model,) = parse_tags({"models": [odd, None, 7, {"name": ""}, {"name": "y" * 600}]})
     assert model.name == "x"
@@ -72,7 +72,7 @@ def test_a_cloud_model_is_neither_on_disk_nor_loaded():
 
 
 @pytest.mark.parametrize("value", [None, [], 5, {}, {"models": {}}, {"models": [], "data": []}])
-def test_what_is_no_list_of_ollamas_is_another_kind(value):
+def test_answer_without_an_ollama_list_is_another_kind(value):
     with pytest.raises(WrongKind):
         parse_tags(value)
 

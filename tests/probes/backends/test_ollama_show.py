@@ -86,7 +86,7 @@ async def test_a_cloud_model_is_not_looked_up(fleet: Fleet):
     assert not fake.shown
 
 
-async def test_what_the_list_tells_already_is_not_looked_up(fleet: Fleet):
+async def test_facts_from_the_list_are_not_looked_up(fleet: Fleet):
     fake = FakeOllama("a", has_rich_tags=True)
     assert capabilities(await see(await fleet.add(fake))) == {"a": ["completion", "tools"]}
     assert not fake.shown

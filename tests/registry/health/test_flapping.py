@@ -46,14 +46,14 @@ def test_every_further_change_puts_the_time_off() -> None:
     nervous = damper()
     for at in (0, 30, 60, 90):
         nervous.judge(ID, at * S, changed=True)
-    # Rarer than would mark it anew.
+    # Rarer than would mark it again.
     verdict = nervous.judge(ID, 380 * S, changed=True)
     assert verdict is not None
     assert verdict.trusted_at_ms == 680 * S
     assert nervous.judge(ID, 679 * S, changed=False) is not None
 
 
-def test_what_changed_once_is_forgotten_after_the_window() -> None:
+def test_single_change_is_forgotten_after_the_window() -> None:
     once = damper()
     once.judge(ID, 0, changed=True)
     once.judge(ID, 599 * S, changed=False)

@@ -55,7 +55,7 @@ def events(of: Registry, after: int) -> int:
     return len(of.ring.after(after, 100))
 
 
-def test_a_dead_server_is_told_from_one_that_the_hub_cannot_reach() -> None:
+def test_dead_server_is_distinguished_from_an_unreachable_one() -> None:
     registry = fleet()
     registry.observe(ID, saw(error=REFUSED))
     assert stands(registry).fault == FAULT_NO_ANSWER
@@ -208,7 +208,7 @@ def well(registry: Registry, count: int, at: int) -> None:
         registry.observe(f"10.0.0.{7 + number}:11434", saw(at))
 
 
-def test_when_all_fail_at_once_nobody_becomes_unhealthy() -> None:
+def test_no_endpoint_becomes_unhealthy_when_all_fail_at_once() -> None:
     registry = fleet(10)
     well(registry, 10, NOW)
     for cycle in range(1, 5):
@@ -262,7 +262,7 @@ def test_one_that_waits_and_is_disabled_or_removed_does_not_fall() -> None:
     assert registry.healthy_count == 8
 
 
-def test_repeats_let_nobody_fall_when_the_hub_is_cut_off() -> None:
+def test_repeats_fail_no_endpoint_when_the_hub_is_cut_off() -> None:
     """One probe every 3 s, each repeated 1.5 s later: none may fall before the freeze."""
     registry = fleet(10)
     well(registry, 10, NOW)
@@ -303,7 +303,7 @@ def test_half_of_the_fleet_may_go() -> None:
     assert registry.healthy_count == 5
 
 
-def test_those_that_were_never_healthy_are_not_preserved() -> None:
+def test_endpoints_never_healthy_are_not_preserved() -> None:
     registry = fleet(10)
     lose(registry, 10, NOW)
     lose(registry, 10, NOW + 30 * S)

@@ -32,7 +32,7 @@ def test_a_server_that_loads_as_a_whole_tells_afterwards_what_it_was() -> None:
     assert seen.expected_ms(ID, "m") == 4_000
 
 
-def test_what_nobody_saw_loading_is_not_counted() -> None:
+def test_unobserved_loading_is_not_counted() -> None:
     seen = LoadTimes()
     seen.looked(ID, [ON_DISK], 0, before_ms=None)
     assert not seen.looked(ID, [LOADED], 30_000, before_ms=0)
@@ -56,7 +56,7 @@ def test_an_endpoint_that_became_another_has_nothing_in_progress() -> None:
     assert not seen.looked(ID, [LOADED], 1_000, before_ms=0)
 
 
-def test_the_median_of_the_last_few_on_the_endpoint_is_told() -> None:
+def test_load_time_is_the_median_of_the_last_few_on_the_endpoint() -> None:
     seen = LoadTimes()
     for took in (9_000, 9_000, 9_000, 1_000, 1_000, 60_000, 2_000, 3_000):
         seen.measured(ID, "m", took)

@@ -72,7 +72,7 @@ def test_failures_that_last_are_taken_as_true_until_most_are_well() -> None:
     assert fleet.report(0, 340 * S).freezes == 1
 
 
-def test_who_looks_decides_nothing() -> None:
+def test_reading_the_state_decides_nothing() -> None:
     fleet = guard()
     fail(fleet, *range(20))
     assert fleet.report(20, 0).state is State.FROZEN
@@ -85,7 +85,7 @@ def test_who_looks_decides_nothing() -> None:
     assert fleet.report(20, 302 * S).since_ms == 301 * S
 
 
-def test_those_who_fell_count_for_one_interval() -> None:
+def test_failed_endpoints_count_for_one_interval() -> None:
     fleet = guard()
     for number in range(5):
         fleet.fell(f"h:{number}", number)
@@ -137,7 +137,7 @@ def test_counts_stay_within_the_base(steps: list[tuple[str, int, int]]) -> None:
         assert late == (report.state is not State.FROZEN)
 
 
-def test_a_repeat_alone_lets_nobody_fall_until_others_are_seen_to_be_well() -> None:
+def test_repeat_alone_fails_no_endpoint_until_others_are_seen_healthy() -> None:
     fleet = guard()
     fleet.failed("h:0", 0)
     assert not fleet.may_fall("h:0", 10, 1 * S), "it may be the hub's own network"
@@ -150,7 +150,7 @@ def test_a_repeat_alone_lets_nobody_fall_until_others_are_seen_to_be_well() -> N
     assert fleet.may_fall("h:2", 10, 2 * S)
 
 
-def test_who_was_well_before_the_miss_is_no_witness() -> None:
+def test_endpoint_healthy_before_the_miss_is_no_witness() -> None:
     fleet = guard()
     for number in range(1, 10):
         fleet.succeeded(f"h:{number}")
@@ -182,7 +182,7 @@ def test_few_endpoints_and_a_sidecars_word_need_no_witness() -> None:
     st.integers(1, 4),
     st.lists(st.integers(0, 30 * S - 1), min_size=60, max_size=60),
 )
-def test_of_a_fleet_that_the_hub_cannot_reach_nobody_falls_by_a_repeat(
+def test_repeat_fails_no_endpoint_of_an_unreachable_fleet(
     count: int, repeats: int, times: list[int]
 ) -> None:
     """Each is probed at its own time, and repeated every 1.5 s: the freeze comes first."""

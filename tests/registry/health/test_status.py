@@ -69,7 +69,7 @@ def test_unhealthy_after_as_many_misses_in_a_row_as_are_forgiven(before: Status)
     assert seen.last_error == "connection refused"
 
 
-def test_a_success_in_between_starts_the_count_anew() -> None:
+def test_success_in_between_restarts_the_count() -> None:
     seen = endpoint()
     for _ in range(5):
         observe(seen, failure())
@@ -112,7 +112,7 @@ def test_a_changed_model_list_is_an_event_while_health_stays(models: tuple[Model
     assert not observe(seen, success(models=models))
 
 
-def test_who_learned_nothing_of_models_takes_none_away() -> None:
+def test_observation_without_models_keeps_the_known_ones() -> None:
     seen = endpoint(models=[LLAMA])
     assert not observe(seen, success(models=None))
     observe(seen, failure())
@@ -120,7 +120,7 @@ def test_who_learned_nothing_of_models_takes_none_away() -> None:
     assert list(seen.models) == [LLAMA]
 
 
-def test_a_changed_version_is_an_event_and_an_untold_one_is_not() -> None:
+def test_changed_version_is_an_event_and_a_missing_one_is_not() -> None:
     seen = endpoint(version="0.5.1")
     assert observe(seen, success(version="0.5.2"))
     assert not observe(seen, success(version=""))
@@ -146,7 +146,7 @@ def test_an_error_is_cut_to_what_the_contract_holds() -> None:
     assert not observe(seen, failure("é" * 5_000))
 
 
-def test_load_is_what_the_last_success_told_and_only_what_the_contract_holds() -> None:
+def test_load_comes_from_the_last_success_and_within_the_contract() -> None:
     seen = endpoint()
     load = Load(
         running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
@@ -159,7 +159,7 @@ def test_load_is_what_the_last_success_told_and_only_what_the_contract_holds() -
     assert not seen.HasField("load")
     observe(seen, success(load=load))
     observe(seen, failure())
-    assert not seen.HasField("load"), "nobody knows how busy it is now"
+    assert not seen.HasField("load"), "its load is unknown now"
 
 
 def test_forgetting_leaves_what_was_registered() -> None:

@@ -36,7 +36,7 @@ def test_a_value_is_gone_exactly_at_its_deadline() -> None:
     assert latest.next_deadline_ms() is None
 
 
-def test_a_put_starts_the_time_anew() -> None:
+def test_put_restarts_the_time() -> None:
     latest = log()
     latest.put("a", "x", 1, NOW)
     latest.put("b", "y", 2, NOW + 1)
@@ -47,7 +47,7 @@ def test_a_put_starts_the_time_anew() -> None:
     assert latest.pop_expired(NOW + TTL_MS + 2) is None
 
 
-def test_a_cursor_is_told_of_removals_and_returns() -> None:
+def test_cursor_receives_removals_and_returns() -> None:
     latest = log()
     latest.put("a", "x", 1, NOW)
     latest.pop_expired(NOW + TTL_MS)

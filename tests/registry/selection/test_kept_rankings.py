@@ -88,7 +88,7 @@ def test_a_ranking_without_candidates_is_not_kept(registry: Registry) -> None:
     assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 1
 
 
-def test_what_is_touched_is_judged_anew_when_next_asked_for(registry: Registry) -> None:
+def test_changed_endpoint_is_judged_again_on_the_next_request(registry: Registry) -> None:
     kept = rankings(registry)
     assert len(kept.ranking(Request(model="m"), None, 0)) == 5
     registry.remove_endpoint("h1:1")
@@ -157,7 +157,7 @@ def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry
     assert list(rankings_.ranking(Request(model="only-1"), None, 0).ids()) == ["h3:1"]
 
 
-def test_one_that_cannot_be_judged_is_asked_of_once(
+def test_unjudgeable_program_is_asked_about_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = SelectionHandlers(registry, ManualClock(NOW))

@@ -6,12 +6,12 @@ from hub.registry.selection.leases import Leases, TooManyLeases
 
 
 def leases(max_leases: int = 100) -> tuple[Leases, list[str]]:
-    told: list[str] = []
-    return Leases(max_leases=max_leases, max_per_owner=100, on_change=told.append), told
+    reported: list[str] = []
+    return Leases(max_leases=max_leases, max_per_owner=100, on_change=reported.append), reported
 
 
 def test_a_lease_counts_until_it_is_released() -> None:
-    held, told = leases()
+    held, reported = leases()
     lease = held.take("l1", "a:1", 1000, 0)
     held.take("l2", "a:1", 1000, 0)
     assert (lease.id, lease.endpoint_id, lease.expires_ms) == ("l1", "a:1", 1000)
@@ -19,7 +19,7 @@ def test_a_lease_counts_until_it_is_released() -> None:
     assert held.release("l1")
     assert not held.release("l1")
     assert held.in_flight("a:1") == 1
-    assert told == ["a:1"] * 3
+    assert reported == ["a:1"] * 3
 
 
 def test_a_lease_ends_at_its_deadline_whatever_the_order_they_came_in() -> None:

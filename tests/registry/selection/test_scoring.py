@@ -20,7 +20,7 @@ from tests.support.fleet_of import loaded, on_disk
 NOTHING = ScoreWeights()
 
 
-def test_what_nobody_tells_is_neither_good_nor_bad() -> None:
+def test_unknown_figures_score_neutral() -> None:
     found = parts(Endpoint(), Model(), None, None)
     assert found == {
         **dict.fromkeys(("loaded", "cpu", "ram", "vram", "latency"), UNKNOWN),
@@ -37,7 +37,7 @@ def test_every_part_has_a_weight_and_every_weight_a_part() -> None:
         assert set(weights_of(strategy, NOTHING)) == names
 
 
-def test_parts_of_what_is_told() -> None:
+def test_scores_of_known_figures() -> None:
     endpoint = Endpoint(
         latency=Duration(nanos=100_000_000),
         consecutive_failures=1,

@@ -85,7 +85,7 @@ def test_the_store_holds_no_id_that_could_be_used() -> None:
     assert not rig.is_in(key.partition("/")[2])
 
 
-def test_who_signs_in_takes_out_what_is_over() -> None:
+def test_sign_in_removes_expired_sessions() -> None:
     rig = Rig()
     rig.sign_in(rig.token(ttl_ms=5_000))
     rig.sign_in(rig.token())

@@ -51,7 +51,7 @@ def test_tokens_are_different_every_time() -> None:
     assert len({info.id for _, info, _ in minted}) == 200
 
 
-def test_what_is_stored_does_not_hold_the_secret() -> None:
+def test_stored_record_does_not_hold_the_secret() -> None:
     registry = TokenRegistry()
     token, info, put = registry.mint(ROLE_ADMIN, "", None, "", NOW)
     assert token[20:].encode() not in put.value
@@ -104,7 +104,7 @@ def test_expired_ones_are_kept_for_thirty_days() -> None:
     assert registry.outdated(outdated_ms) == (token_key(info.id),)
 
 
-def test_of_many_expired_ones_the_last_are_kept() -> None:
+def test_latest_of_many_expired_tokens_are_kept() -> None:
     registry = TokenRegistry()
     made = [add(registry, ttl_ms=1_000 + n)[1] for n in range(MAX_KEPT_EXPIRED + 2)]
     oldest = tuple(token_key(info.id) for info in made[:2])

@@ -48,7 +48,7 @@ async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
         await book.set(alias("b"), author())
 
 
-async def test_those_on_their_way_to_the_disk_count(core: Core) -> None:
+async def test_writes_in_flight_count(core: Core) -> None:
     book = AliasBook(Commits(core.store), core.registry, max_aliases=3)
     done = await asyncio.gather(
         *(book.set(alias(f"a{n}"), author()) for n in range(10)), return_exceptions=True

@@ -163,7 +163,7 @@ def test_a_sidecar_never_overrules_a_person(source: Source) -> None:
     assert merge(ID, current, by_sidecar("node-2", backend=BACKEND_OLLAMA), NOW + 1) == current
 
 
-def test_a_sidecar_names_the_agent_where_nobody_has() -> None:
+def test_sidecar_fills_in_a_missing_agent_name() -> None:
     current = merge(ID, None, wanted(name="mine"), NOW)
     merged = merge(ID, current, by_sidecar("node-2"), NOW + 1)
     assert merged.agent_id == "node-2"
@@ -211,7 +211,7 @@ async def test_an_observation_changes_no_etag(core: Core) -> None:
     assert (await core.registrar.update(ID, renamed("new"), first.etag)).name == "new"
 
 
-async def test_what_is_not_there_cannot_be_changed(core: Core) -> None:
+async def test_missing_resource_cannot_be_changed(core: Core) -> None:
     with pytest.raises(EndpointNotFound):
         await core.registrar.update(ID, renamed("x"), "")
     with pytest.raises(EndpointNotFound):
@@ -262,7 +262,7 @@ async def test_fifty_updates_of_one_endpoint_all_take_place_one_after_the_other(
     assert core.endpoint(ID).labels["n"] == "50"
 
 
-async def test_of_fifty_updates_with_one_etag_one_wins(core: Core) -> None:
+async def test_one_of_fifty_updates_with_one_etag_wins(core: Core) -> None:
     etag = (await core.registrar.register(ID, wanted(), NOW)).etag
     outcomes = await asyncio.gather(
         *(core.registrar.update(ID, renamed(f"n{n}"), etag) for n in range(50)),
@@ -306,7 +306,7 @@ async def test_registrations_updates_and_removals_end_as_one_after_the_other(
 
 
 async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> None:
-    """A second hub on one store: the precondition fails, and the change is decided anew."""
+    """A second hub on one store: the precondition fails, and the change is decided again."""
     other = Registrar(
         Commits(core.store), core.registry, max_endpoints=10, is_connected=lambda _: False
     )
@@ -350,7 +350,7 @@ async def test_a_registration_is_acknowledged_with_its_own_revision(core: Core) 
     assert int(endpoint.etag, 16) == revision - 1
 
 
-async def test_what_is_stored_reads_back(core: Core, tmp_path: Path) -> None:
+async def test_stored_records_read_back(core: Core, tmp_path: Path) -> None:
     endpoint = await core.registrar.register(
         ID, wanted(labels={"zone": "a"}, agent_id="node-1", backend=BACKEND_VLLM), NOW
     )
@@ -364,7 +364,7 @@ async def test_what_is_stored_reads_back(core: Core, tmp_path: Path) -> None:
     assert read == endpoint
 
 
-def test_a_reconnecting_sidecar_fills_what_nobody_said_and_no_more() -> None:
+def test_reconnecting_sidecar_fills_only_missing_fields() -> None:
     current = merge(ID, None, by_sidecar(backend=BACKEND_OLLAMA), NOW)
     assert current.backend == BACKEND_OLLAMA
     current.backend = BACKEND_VLLM

@@ -120,7 +120,7 @@ async def test_one_server_has_one_id(core: Core, host: str, id_: str) -> None:
     "host",
     ["", "http://gpu-1", "gpu-1/path", "gpu-1:80", "a b", "1.2.3", "[::1", "a..b", "x" * 254],
 )
-async def test_what_is_no_host_is_a_violation_of_the_host(core: Core, host: str) -> None:
+async def test_invalid_host_is_a_violation_of_the_host(core: Core, host: str) -> None:
     assert set(await violated(core, "RegisterEndpoint", RegisterEndpointRequest(host=host))) == {
         "host"
     }
@@ -309,7 +309,7 @@ async def test_removing(core: Core) -> None:
         await core.as_admin("RemoveEndpoint", RemoveEndpointRequest(id=ID))
 
 
-async def test_removed_and_registered_anew_it_is_another(core: Core, tmp_path: Path) -> None:
+async def test_endpoint_registered_after_a_removal_is_a_new_one(core: Core, tmp_path: Path) -> None:
     first = await register(core, api_key="sk-secret", labels={"zone": "a"})
     await core.as_admin("RemoveEndpoint", RemoveEndpointRequest(id=ID))
     core.clock.advance(1)

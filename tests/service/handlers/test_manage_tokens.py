@@ -100,7 +100,7 @@ async def test_an_expired_token_is_refused_and_no_longer_listed(core: Core) -> N
     assert expired.id not in {info.id for info in listed}
 
 
-async def test_whoever_makes_a_token_takes_out_those_expired_long_ago(core: Core) -> None:
+async def test_creating_a_token_removes_long_expired_ones(core: Core) -> None:
     old = await create(core, ROLE_READER, ttl_s=1)
     core.clock.advance(1_000)
     await create(core, ROLE_READER)
@@ -135,7 +135,7 @@ async def test_tokens_on_their_way_to_the_disk_count(tmp_path: Path) -> None:
         assert sum(isinstance(each, LimitReached) for each in done) == 7
 
 
-async def test_of_many_who_revoke_a_token_one_has_done_it(core: Core) -> None:
+async def test_one_of_many_concurrent_revocations_counts(core: Core) -> None:
     id_ = (await create(core, ROLE_READER)).token_info.id
     request = RevokeTokenRequest(id=id_)
     done = await asyncio.gather(

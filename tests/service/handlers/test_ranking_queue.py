@@ -54,7 +54,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
     return Waiting()
 
 
-async def test_what_is_far_behind_holds_up_nobody_who_is_not(waiting: Waiting) -> None:
+async def test_outdated_ranking_delays_no_current_one(waiting: Waiting) -> None:
     await asyncio.gather(
         waiting("far", "t", "many"),
         waiting("far of another", "u", "many", "x"),
@@ -122,7 +122,7 @@ async def test_the_wait_is_bounded_and_what_was_judged_is_kept(waiting: Waiting)
     assert all(later < earlier for earlier, later in itertools.pairwise(left))
 
 
-async def test_so_many_callers_of_a_token_wait_at_a_time(
+async def test_waiting_callers_per_token_are_limited(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking_queue, "MAX_WAITING", 2)

@@ -135,7 +135,7 @@ async def test_nothing_is_skipped_or_repeated_while_others_come_and_go(core: Cor
     assert rest == ["c:0", "c:1"]
 
 
-async def test_a_page_token_of_other_filters_or_of_nobody_is_refused(core: Core) -> None:
+async def test_page_token_of_other_filters_or_unknown_is_refused(core: Core) -> None:
     page = await core.as_reader("ListEndpoints", ListEndpointsRequest(page_size=1))
     for wrong in (
         ListEndpointsRequest(page_token=page.next_page_token, model=LLAMA),
@@ -214,8 +214,8 @@ async def test_the_snapshot_is_the_whole_fleet_at_one_revision(core: Core) -> No
     assert snapshot.revision == core.registry.revision
 
 
-async def test_what_no_handler_carries_out_says_so(core: Core) -> None:
-    # The core of these tests has no event feed, so nobody handles watches.
+async def test_rpc_without_a_handler_is_reported(core: Core) -> None:
+    # The core of these tests has no event feed, so no handler serves watches.
     with pytest.raises(NotImplementedYet, match="WatchRegistry"):
         await core.as_reader("WatchRegistry")
 

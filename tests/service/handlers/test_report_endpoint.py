@@ -56,10 +56,10 @@ def fail(core: Core) -> None:
 
 
 async def test_it_registers_and_its_view_is_shown(core: Core) -> None:
-    told = report(
+    reported = report(
         backend=BACKEND_VLLM, reachable=True, version="0.11.0", models=[Model(name="qwen3")]
     )
-    reply = await core.as_agent("node-1", "ReportEndpoint", told)
+    reply = await core.as_agent("node-1", "ReportEndpoint", reported)
     assert reply == ReportEndpointResponse(status="registered", endpoint_id=ID)
     endpoint = core.endpoint(ID)
     assert (endpoint.source, endpoint.agent_id, endpoint.name) == (SOURCE_AUTO, "node-1", ID)
@@ -109,7 +109,7 @@ async def test_a_report_that_registers_is_dear_and_the_same_again_is_not(tmp_pat
         assert len(core.ids()) == 3
 
 
-async def test_what_an_admin_registered_stays_his_and_is_seen_by_its_own_sidecar(
+async def test_admin_endpoint_keeps_its_owner_and_is_reported_by_its_sidecar(
     core: Core,
 ) -> None:
     await core.as_agent("node-1", "ReportEndpoint", report())

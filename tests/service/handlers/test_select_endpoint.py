@@ -1,16 +1,13 @@
 """SelectEndpoint and ReleaseSelection, as the service calls them."""
 
 import asyncio
-import base64
 import random
-from urllib.parse import quote
 
 import pytest
 
 from hub.base.clock import ManualClock
 from hub.base.tasks import Slices
 from hub.contract.errors import (
-    HubError,
     LeaseNotFound,
     LimitReached,
     ModelUnknown,
@@ -22,17 +19,13 @@ from hub.registry.state import Registry
 from hub.service.access.caller import Caller, Principal
 from hub.service.handlers import ranking_queue, select_endpoint
 from hub.service.handlers.select_endpoint import SelectionHandlers
-from hub.service.handlers.selection_refusals import GUESSES
-from hub.transports.grpc.call_context import to_status
 from llmhub.v1 import registry_service_pb2 as pb
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.fleet import saw
 from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_disk, report
-
-CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
+from tests.support.selecting import CALLER, Selecting, chosen
 
 
 @pytest.fixture
@@ -40,31 +33,9 @@ def registry() -> Registry:
     return Registry(first_revision=1000)
 
 
-class Selecting:
-    def __init__(self, registry: Registry, **bounds: int) -> None:
-        self.handlers = SelectionHandlers(registry, ManualClock(NOW), **bounds)
-        self.now_ms = NOW
-
-    def __call__(self, model: str = "m", *, lease_s: float = 0, **fields: object):
-        request = pb.SelectEndpointRequest(model=model, **fields)
-        if lease_s:
-            request.lease_ttl.FromMilliseconds(round(lease_s * 1000))
-        raw = self.handlers.select_endpoint(request, CALLER, self.now_ms)
-        assert isinstance(raw, bytes), "so few are judged at once"
-        return pb.SelectEndpointResponse.FromString(raw)
-
-    def release(self, lease_id: str) -> None:
-        request = pb.ReleaseSelectionRequest(lease_id=lease_id)
-        self.handlers.release_selection(request, CALLER, self.now_ms)
-
-
 @pytest.fixture
 def select(registry: Registry) -> Selecting:
     return Selecting(registry)
-
-
-def chosen(response: pb.SelectEndpointResponse) -> list[str]:
-    return [select_endpoint.endpoint.id for select_endpoint in response.selections]
 
 
 def test_a_selection_carries_the_endpoint_whole(registry: Registry, select: Selecting) -> None:
@@ -119,7 +90,7 @@ def test_what_a_neighbour_loads_is_no_longer_free(registry: Registry, select: Se
     assert chosen(select(min_free_vram_bytes=4 * GIB)) == ["a:1"]
 
 
-def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selecting) -> None:
+def test_updated_selection_equals_a_new_one(registry: Registry, select: Selecting) -> None:
     rng = random.Random(3)
     requests = ({}, {"min_free_vram_bytes": 4 * GIB}, {"strategy": pb.STRATEGY_LEAST_LOADED})
     for _ in range(300):
@@ -128,7 +99,7 @@ def test_to_follow_the_fleet_is_to_ask_anew(registry: Registry, select: Selectin
             assert found(select, **request) == found(Selecting(registry), **request)
 
 
-async def test_a_ranking_made_in_slices_is_as_one_made_anew(
+async def test_ranking_made_in_slices_equals_a_new_one(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under changes of all kinds between the slices, by several callers of several criteria."""
@@ -152,8 +123,8 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
         fresh = SelectionHandlers(registry, ManualClock(NOW))
         kept = fresh._kept(request, NOW)
         assert all(step is None for step in kept.catch_up())
-        anew = fresh._answer(request, kept.ranking, CALLER, NOW)
-        other = pb.SelectEndpointResponse.FromString(anew)
+        again = fresh._answer(request, kept.ranking, CALLER, NOW)
+        other = pb.SelectEndpointResponse.FromString(again)
         assert {each.endpoint.id: each.score for each in one.selections} == {
             each.endpoint.id: each.score for each in other.selections
         }
@@ -178,7 +149,7 @@ async def test_a_ranking_made_in_slices_is_as_one_made_anew(
     assert checked == 30
 
 
-async def test_who_has_waited_is_answered_as_of_then(registry: Registry) -> None:
+async def test_waiting_request_is_answered_as_of_its_turn(registry: Registry) -> None:
     clock = ManualClock(NOW)
     handlers = SelectionHandlers(registry, clock)
     for i in range(select_endpoint.FEW + 1):
@@ -232,130 +203,6 @@ def test_an_alias_spans_names(registry: Registry, select: Selecting) -> None:
     registry.remove_alias("small")
     with pytest.raises(ModelUnknown):
         select("small")
-
-
-# What fails, and how.
-
-
-def test_a_model_that_nobody_has(registry: Registry, select: Selecting) -> None:
-    add(registry, "a:1", loaded())
-    with pytest.raises(ModelUnknown) as raised:
-        select("nope")
-    assert raised.value.metadata == {"model": "nope"}
-    assert raised.value.retry_after_ms is None
-
-
-def test_an_unknown_model_comes_with_names_like_it(registry: Registry, select: Selecting) -> None:
-    add(registry, "a:1", loaded("llama3.1:8b"), on_disk("llama3:8b"), on_disk("qwen2.5:7b"))
-    with pytest.raises(ModelUnknown) as raised:
-        select("lama3.1:8b")
-    assert str(raised.value) == (
-        "no endpoint has lama3.1:8b; did you mean llama3.1:8b or llama3:8b?"
-    )
-    assert raised.value.metadata == {
-        "model": "lama3.1:8b",
-        "near_1": "llama3.1:8b",
-        "near_2": "llama3:8b",
-    }
-
-
-def test_who_guesses_too_often_is_told_no_names(registry: Registry, select: Selecting) -> None:
-    add(registry, "a:1", loaded("llama3.1:8b"))
-    for _ in range(GUESSES):
-        with pytest.raises(ModelUnknown, match="did you mean"):
-            select("lama3.1:8b")
-    with pytest.raises(ModelUnknown) as raised:
-        select("lama3.1:8b")
-    assert raised.value.metadata == {"model": "lama3.1:8b"}
-    select.now_ms += 60_000
-    with pytest.raises(ModelUnknown, match="did you mean"):
-        select("lama3.1:8b")
-
-
-def test_until_all_have_been_asked_nobody_knows_what_is_unknown(
-    registry: Registry, select: Selecting
-) -> None:
-    registry.put_endpoint(Endpoint(id="new:1"))
-    with pytest.raises(NoHealthyEndpoint) as raised:
-        select("nope")
-    assert raised.value.retry_after_ms == 5_000
-    registry.put_endpoint(Endpoint(id="new:1", admin_state=ADMIN_STATE_DISABLED))
-    with pytest.raises(ModelUnknown):
-        select("nope")
-
-
-def test_none_that_is_healthy_says_when_to_come_back(registry: Registry, select: Selecting) -> None:
-    add(registry, "a:1", loaded(), error="connection refused", checked_ms=NOW - 20_000)
-    add(registry, "b:1", loaded(), admin_state=ADMIN_STATE_DRAINING, checked_ms=NOW - 29_000)
-    with pytest.raises(NoHealthyEndpoint) as raised:
-        select(explain=True)
-    assert raised.value.retry_after_ms == 10_000
-    assert raised.value.metadata == {
-        "model": "m",
-        "rejected_draining": "1",
-        "rejected_not_healthy": "1",
-        "rejected a:1": "unhealthy: connection refused",
-        "rejected b:1": "being drained by an admin",
-    }
-
-
-def test_healthy_but_not_able(registry: Registry, select: Selecting) -> None:
-    add(registry, "a:1", loaded(), error="down")
-    add(registry, "b:1", loaded(), agent_id="n")
-    report(registry, "n", vram_used_bytes=7 * GIB, vram_total_bytes=8 * GIB)
-    with pytest.raises(NoCapacity) as raised:
-        select(min_free_vram_bytes=2 * GIB)
-    assert raised.value.metadata == {
-        "model": "m",
-        "rejected_not_healthy": "1",
-        "rejected_vram": "1",
-    }
-    with pytest.raises(NoCapacity):
-        select(exclude_ids=["b:1"])
-    assert chosen(select()) == ["b:1"]
-
-
-def trailers_bytes(error: HubError) -> int:
-    """What gRPC makes of an error: the message in percent encoding, the details in base64."""
-    details = to_status(error).SerializeToString()
-    return len(quote(error.message)) + len(base64.b64encode(details))
-
-
-@pytest.mark.parametrize("model", ["🦙" * 25, "🦙" * 190, "🦙" * 512], ids=["25", "190", "512"])
-def test_whatever_the_names_are_an_error_fits_into_trailers(
-    registry: Registry, select: Selecting, model: str
-) -> None:
-    add(registry, "a:1", *(loaded(model[:-1] + other) for other in "🐪🐫🐑"))
-    with pytest.raises(ModelUnknown) as unknown:
-        select(model)
-    assert trailers_bytes(unknown.value) < 7000
-    assert ("near_3" in unknown.value.metadata) == (len(model) == 25)
-    assert unknown.value.metadata["model"] == model
-    for i in range(20):
-        add(registry, f"{i}{'h' * 250}:1", loaded(model), admin_state=ADMIN_STATE_DRAINING)
-    with pytest.raises(NoHealthyEndpoint) as none_healthy:
-        select(model, explain=True)
-    assert trailers_bytes(none_healthy.value) < 7000
-    assert none_healthy.value.metadata["rejected_draining"] == "20"
-    assert any(key.startswith("rejected ") for key in none_healthy.value.metadata)
-    for i in range(20):
-        registry.remove_endpoint(f"{i}{'h' * 250}:1")
-    add(registry, "b:1", loaded(model))
-    with pytest.raises(NoCapacity) as no_capacity:
-        select(model, exclude_ids=["b:1"])
-    assert trailers_bytes(no_capacity.value) < 7000
-
-
-@pytest.mark.parametrize("model", ["m", "model", "rejected_model", "near_1"])
-def test_an_errors_metadata_never_overwrite_the_models_name(
-    registry: Registry, select: Selecting, model: str
-) -> None:
-    add(registry, "a:1", loaded(model))
-    with pytest.raises(NoCapacity) as raised:
-        select(model, family="other", explain=True)
-    assert raised.value.metadata["model"] == model
-    assert raised.value.metadata["rejected_model"] == "1"
-    assert len(raised.value.metadata) == 3
 
 
 # Explanations.
@@ -430,7 +277,7 @@ def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> No
     assert raised.value.metadata["rejected_in_flight"] == "1"
 
 
-def test_large_rankings_that_nobody_asked_for_before_are_few_a_minute(
+def test_new_large_rankings_are_limited_per_minute(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select_endpoint, "LARGE_RANKING", 1)

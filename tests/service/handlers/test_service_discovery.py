@@ -147,7 +147,7 @@ async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
     assert len(orjson.loads(await discovery.list_prometheus_targets(None, CALLER, NOW))) == 5
 
 
-async def test_what_changes_between_two_slices_is_told_too(
+async def test_change_between_two_slices_is_included(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(20):
@@ -175,7 +175,7 @@ async def test_what_changes_between_two_slices_is_told_too(
     assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
-async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
+async def test_next_call_includes_the_changes_of_a_cancelled_call(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discovery = DiscoveryHandlers(registry)
@@ -192,14 +192,14 @@ async def test_what_a_call_that_was_given_up_has_left_is_told_to_the_next(
     for make in (discovery._make_targets, discovery._make_models):
         making = make()
         await slices.run(lambda making=making: making)
-    anew = DiscoveryHandlers(registry)
+    fresh = DiscoveryHandlers(registry)
     for _ in range(2):
         assert await discovery.list_prometheus_targets(
             None, CALLER, NOW
-        ) == await anew.list_prometheus_targets(None, CALLER, NOW)
+        ) == await fresh.list_prometheus_targets(None, CALLER, NOW)
         assert await discovery.list_openai_models(
             None, CALLER, NOW
-        ) == await anew.list_openai_models(None, CALLER, NOW)
+        ) == await fresh.list_openai_models(None, CALLER, NOW)
 
 
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])

@@ -100,7 +100,7 @@ async def test_the_token_in_identify_is_the_one_that_the_caller_bears(core: Core
     assert core.ids() == []
 
 
-async def test_nobody_but_a_sidecar_reports(core: Core) -> None:
+async def test_only_sidecars_report(core: Core) -> None:
     with pytest.raises(RoleForbidden):
         await core.as_admin("ReportResources", ReportResourcesRequest(agent_id="node-1"))
     with pytest.raises(RoleForbidden):
@@ -182,7 +182,7 @@ async def test_an_address_of_another_host_is_taken_as_it_is(core: Core) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://gpu-1", "http://", "gpu-1:99999", "http://user@gpu-1", "::1:80:x", "a b"]
 )
-async def test_what_is_no_address_is_a_violation_of_its_field(core: Core, url: str) -> None:
+async def test_invalid_address_is_a_violation_of_its_field(core: Core, url: str) -> None:
     for name, request in (
         ("ReportOllama", ReportOllamaRequest(ollama_url=url)),
         ("Identify", await identify(core, ollama_url=url)),
@@ -204,7 +204,7 @@ async def test_what_is_no_address_is_a_violation_of_its_field(core: Core, url: s
         ("localhost", "169.254.7.7"),
     ],
 )
-async def test_what_may_not_be_probed_is_not_registered(core: Core, url: str, remote: str) -> None:
+async def test_forbidden_address_is_not_registered(core: Core, url: str, remote: str) -> None:
     with pytest.raises(TargetForbidden):
         await report(core, url, remote=remote)
     assert core.ids() == []

@@ -23,7 +23,7 @@ PATH = "/llmhub.v1.RegistryService/WatchRegistry"
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:
-    # Nothing answers at the addresses of these tests, and nobody shall ask.
+    # No server answers at the addresses of these tests, so the hub must not probe them.
     async with running_hub(tmp_path, probes={"interval_s": 3600}) as running:
         yield running
 
@@ -183,7 +183,7 @@ async def test_a_revoked_token_ends_its_watch(hub: RunningHub) -> None:
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "INVALID_TOKEN")
 
 
-async def test_a_stuck_watcher_delays_nobody_and_is_bounded(hub: RunningHub) -> None:
+async def test_stuck_watcher_delays_no_other_and_is_bounded(hub: RunningHub) -> None:
     registry = registry_of(hub)
     stuck = Watcher(hub)
     await stuck.next()

@@ -51,13 +51,13 @@ def test_a_call_is_counted_under_its_code():
     assert traffic.errors == {("grpc", "ENDPOINT_NOT_FOUND"): 1}
 
 
-def test_what_nobody_foresaw_is_logged_under_the_id_that_the_caller_is_told():
+def test_unexpected_error_is_logged_under_the_request_id_of_the_reply():
     with capture_logs() as events, Calls(Traffic()).rpc(GET, {}) as call:
-        told = call.fail(ZeroDivisionError("secret"))
-    assert told.reason_name == "INTERNAL"
-    assert told.metadata == {"request_id": call.request_id}
-    assert call.request_id in told.message
-    assert "secret" not in told.message
+        reported = call.fail(ZeroDivisionError("secret"))
+    assert reported.reason_name == "INTERNAL"
+    assert reported.metadata == {"request_id": call.request_id}
+    assert call.request_id in reported.message
+    assert "secret" not in reported.message
     [event] = events
     assert (event["request_id"], event["call"]) == (call.request_id, GET.path)
     assert isinstance(event["exc_info"], ZeroDivisionError)

@@ -20,7 +20,7 @@ from tests.support.fleet import NOW, OBSERVATIONS, registered, registrations, sa
 IDS = st.sampled_from(["a:1", "b:1", "c:1"])
 
 
-def counted_anew(registry: Registry):
+def count_again(registry: Registry):
     kinds, models = Counter(), {}
     for record in registry.endpoints():
         endpoint = record.message
@@ -39,7 +39,7 @@ def counted_anew(registry: Registry):
     return dict(kinds), {ModelCounts(name, *counts) for name, counts in models.items()}
 
 
-def told(fleet: FleetCounts):
+def counts_of(fleet: FleetCounts):
     return fleet.kinds(), set(fleet.models())
 
 
@@ -61,7 +61,7 @@ def test_what_was_followed_is_what_a_count_of_all_finds(steps, ring_capacity):
 
     async def scrape():
         await fleet.catch_up()
-        assert told(fleet) == counted_anew(registry)
+        assert counts_of(fleet) == count_again(registry)
 
     with asyncio.Runner() as runner:
         for step in steps:
@@ -99,7 +99,7 @@ async def test_changes_that_come_while_it_counts_are_not_missed():
     assert sum(fleet.kinds().values()) == 998
 
 
-async def test_a_count_that_was_given_up_begins_anew():
+async def test_cancelled_count_starts_again():
     _, fleet, counting = await half_counted()
     counting.cancel()
     await asyncio.wait([counting])
@@ -127,7 +127,7 @@ async def test_models_beyond_the_most_frequent_share_one_series():
     assert fleet.model_count() == MAX_MODELS + 3
 
 
-async def test_a_model_that_nobody_has_any_more_is_forgotten():
+async def test_model_without_endpoints_is_forgotten():
     registry = Registry(first_revision=100)
     fleet = FleetCounts(registry)
     registry.put_endpoint(registered("a:1"))

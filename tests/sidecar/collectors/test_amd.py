@@ -43,7 +43,7 @@ def test_a_host_without_the_driver_has_no_devices(tmp_path: Path) -> None:
     assert Amd(tmp_path / "none")() == []
 
 
-def test_what_is_no_number_is_unknown(tmp_path: Path) -> None:
+def test_invalid_number_is_unknown(tmp_path: Path) -> None:
     card(tmp_path, 0, "0x1002", {"mem_info_vram_total": "lots", "gpu_busy_percent": "-1"})
     assert Amd(tmp_path)() == [Gpu(0)]
 

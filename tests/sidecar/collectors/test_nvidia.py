@@ -61,7 +61,7 @@ def test_each_figure_in_the_units_of_the_frames() -> None:
     ]
 
 
-def test_a_driver_that_was_lost_is_opened_anew() -> None:
+def test_lost_driver_is_opened_again() -> None:
     driver = Driver()
     read = Nvidia(driver)
     read()

@@ -102,7 +102,7 @@ async def test_one_that_is_given_up_before_its_request_leaves_nothing_behind(hub
 
 
 @pytest.mark.parametrize(
-    ("told", "address"),
+    ("reported", "address"),
     [
         ("ipv4:192.0.2.1:5", "192.0.2.1"),
         ("ipv6:%5B2001:db8::1%5D:5", "2001:db8::1"),
@@ -110,10 +110,10 @@ async def test_one_that_is_given_up_before_its_request_leaves_nothing_behind(hub
         ("unix:/run/hub", "/run/hub"),
     ],
 )
-def test_the_address_of_a_peer(told, address):
+def test_the_address_of_a_peer(reported, address):
     class Context:
         def peer(self):
-            return told
+            return reported
 
     assert peer(Context()) == address
 
@@ -182,11 +182,11 @@ def test_field_violations():
     ]
 
 
-def test_what_may_pass_says_when():
+def test_transient_error_has_a_retry_time():
     error = NoHealthyEndpoint("none is healthy", retry_after_ms=2500)
     assert details(error)["RetryInfo"].retry_delay.ToMilliseconds() == 2500
     assert details(RateLimited("light", 500))["RetryInfo"].retry_delay.ToMilliseconds() == 500
 
 
-def test_what_will_not_pass_does_not_say_when():
+def test_permanent_error_has_no_retry_time():
     assert set(details(EndpointNotFound("none"))) == {"ErrorInfo"}

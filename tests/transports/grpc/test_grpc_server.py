@@ -240,8 +240,8 @@ async def test_a_field_that_is_wrong(hub):
     refused = await failure_of(hub.call("RegisterEndpoint", request))
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
     assert refused.reason == "VALIDATION_FAILED"
-    told = {(field, reason) for field, reason, _ in refused.violations}
-    assert told == {("host", "INVALID"), ("port", "OUT_OF_RANGE"), ("name", "TOO_LONG")}
+    reported = {(field, reason) for field, reason, _ in refused.violations}
+    assert reported == {("host", "INVALID"), ("port", "OUT_OF_RANGE"), ("name", "TOO_LONG")}
     assert all(description for _, _, description in refused.violations)
     assert not (await hub.snapshot()).endpoints
 
@@ -279,8 +279,8 @@ REFUSED = {
 async def test_what_is_refused(hub, expected):
     for name, request in REFUSED[expected]:
         refused = await failure_of(hub.call(name, request))
-        told = " ".join([f"{refused.code.name}/{refused.reason}", *refused.metadata.values()])
-        assert told == expected, name
+        reported = " ".join([f"{refused.code.name}/{refused.reason}", *refused.metadata.values()])
+        assert reported == expected, name
         assert refused.domain == ERROR_DOMAIN
         assert refused.message
 
@@ -333,7 +333,7 @@ async def test_rate_limits_say_when_to_come_again(hub):
     await hub.call("Ping", PingRequest(), token=token)
 
 
-async def test_what_nobody_implements(hub):
+async def test_unimplemented_methods(hub):
     method = hub.channel.unary_unary("/llmhub.v1.AdminService/MakeCoffee")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await method(b"", metadata=hub.metadata(None), timeout=30)
@@ -342,8 +342,8 @@ async def test_what_nobody_implements(hub):
 
 async def test_bytes_that_are_no_message(hub, caplog):
     method = hub.channel.unary_unary(rpcs.rpc("GetEndpoint").path)
-    nobody = await failure_of(method(b"\xff\xff", timeout=30))
-    assert nobody.code == grpc.StatusCode.UNAUTHENTICATED
+    anonymous = await failure_of(method(b"\xff\xff", timeout=30))
+    assert anonymous.code == grpc.StatusCode.UNAUTHENTICATED
     refused = await failure_of(method(b"\xff\xff", metadata=hub.metadata(None), timeout=30))
     assert (refused.code.name, refused.reason) == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
     what = "is not an encoded llmhub.v1.GetEndpointRequest"
@@ -478,9 +478,9 @@ async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch
         for refused in (watch("192.0.2.1"), reflect(metadata=came_from, timeout=60)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await refused.read()
-            told = failure(caught.value)
-            assert (told.code.name, told.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_REACHED")
-            assert "2 streams of unknown callers at 192.0.2.1" in told.message
+            reported = failure(caught.value)
+            assert (reported.code.name, reported.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_REACHED")
+            assert "2 streams of unknown callers at 192.0.2.1" in reported.message
         other = watch("192.0.2.2")
         assert (await other.read()).status == health_pb2.HealthCheckResponse.SERVING
         for call in (*held, other):

@@ -42,34 +42,34 @@ async def test_what_needs_the_store_is_as_ready_as_the_hub():
 async def test_a_watch_tells_what_changes_and_ends_with_the_hub():
     reason = None
     health = Health(NAMES, lambda: reason)
-    told = []
+    reported = []
 
     async def watch(name):
         async for response in health.watch(name):
             status = response.status
-            told.append((name, status))
+            reported.append((name, status))
 
     watching = [asyncio.create_task(watch(name)) for name in ("", "llmhub.v1.RegistryService")]
-    await wait_until(lambda: len(told) == 2)
+    await wait_until(lambda: len(reported) == 2)
     reason = "the store does not answer"
-    await wait_until(lambda: len(told) == 3)
+    await wait_until(lambda: len(reported) == 3)
     reason = None
-    await wait_until(lambda: len(told) == 4)
-    assert [status for name, status in told if not name] == [SERVING, NOT_SERVING, SERVING]
+    await wait_until(lambda: len(reported) == 4)
+    assert [status for name, status in reported if not name] == [SERVING, NOT_SERVING, SERVING]
     health.stop()
     async with asyncio.timeout(60):
         await asyncio.gather(*watching)
-    assert len(told) == 6
-    assert {status for _, status in told[4:]} == {NOT_SERVING}
+    assert len(reported) == 6
+    assert {status for _, status in reported[4:]} == {NOT_SERVING}
 
 
-async def test_a_stop_that_comes_while_a_status_is_sent_is_told():
+async def test_stop_during_the_send_of_a_status_is_reported():
     health = Health(NAMES, lambda: None)
-    told = []
+    reported = []
     async for response in health.watch(""):
-        told.append(response.status)
+        reported.append(response.status)
         health.stop()
-    assert told == [SERVING, NOT_SERVING]
+    assert reported == [SERVING, NOT_SERVING]
 
 
 async def test_an_unknown_service_may_be_watched(hub):
@@ -123,7 +123,7 @@ async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, m
             call.cancel()
 
 
-async def test_replies_that_are_not_taken_cost_nobody_elses_check(tmp_path, monkeypatch):
+async def test_unread_replies_delay_no_other_check(tmp_path, monkeypatch):
     monkeypatch.setattr(grpc_server, "_MAX_CHECK_REPLIES", 2)
     async with running_hub(tmp_path) as hub:
         deaf = await RawConnection.open(hub.grpc_address, window=0)

@@ -47,7 +47,7 @@ async def test_a_cookie_alone_proves_nothing(hub, browser, headers, read, change
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-async def test_nobody_is_signed_in_or_out_by_another_page(browser, method):
+async def test_other_sites_cannot_sign_in_or_out(browser, method):
     answer = await browser.call(method, SESSION, {"token": "x"}, Sec_Fetch_Site="cross-site")
     assert answer.status == 403
 

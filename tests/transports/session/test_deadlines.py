@@ -1,4 +1,4 @@
-"""Connections end with their tokens, also when nobody says a word."""
+"""Connections end with their tokens, also when no frame arrives."""
 
 import asyncio
 

@@ -294,7 +294,7 @@ async def test_invalid_json(talk, text):
 
 
 @pytest.mark.parametrize("raw", ["[]", "1", "null", '"ping"', b"{}", b'{"type":"ping"}', b"\xff"])
-async def test_what_is_no_object(talk, raw):
+async def test_values_that_are_no_object(talk, raw):
     expected = failed("unknown", field="message", error="wrong_type", detail="expected JSON object")
     assert await talk.say(raw) == expected
 
@@ -431,10 +431,10 @@ async def test_a_target_that_must_not_be_probed(known, rig):
     assert len(rig.registry) == 0
 
 
-async def test_all_that_is_wrong_is_told_at_once(talk):
+async def test_all_errors_are_reported_at_once(talk):
     (reply,) = await talk.say({"type": "identify", "name": 1, "status": "s" * 257})
-    told = {(each["field"], each["error"]) for each in reply["errors"]}
-    assert told == {
+    reported = {(each["field"], each["error"]) for each in reply["errors"]}
+    assert reported == {
         ("agent_id", "required"),
         ("token", "required"),
         ("name", "wrong_type"),
@@ -508,7 +508,7 @@ async def test_another_agent_is_not_in_the_back_off(known, rig):
     assert await Talk(rig).identify("node-2") == [{"type": "identified", "agent_id": "node-2"}]
 
 
-async def test_what_comes_after_the_end_is_not_taken(known, rig):
+async def test_frames_after_the_end_are_ignored(known, rig):
     await spoil(known, 10)
     for _ in range(30):
         assert await known.say("nope") == []
@@ -621,7 +621,7 @@ async def test_empty_binary_frames_are_violations(rig):
 # What the hub itself gets wrong.
 
 
-async def test_a_store_that_fails_is_told_and_is_no_violation(known, rig):
+async def test_store_failure_is_reported_and_is_no_violation(known, rig):
     await rig.store.close()
     (reply,) = await known.say({"type": "ollama_report", "ollama_url": "10.0.0.1"})
     assert reply["error"] == "store_unavailable"
@@ -629,7 +629,7 @@ async def test_a_store_that_fails_is_told_and_is_no_violation(known, rig):
     assert len(await known.say({"type": "ping"})) == 1
 
 
-async def test_what_nobody_foresaw_is_told_without_its_details(known, rig, monkeypatch):
+async def test_unexpected_error_is_reported_without_its_details(known, rig, monkeypatch):
     def explode(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 

@@ -69,7 +69,7 @@ async def test_what_probes_and_sidecars_tell(hub, browser):
             assert state["since"][server.id] == state["history"][-1][0]
 
 
-async def told_name(events: SseReader, name: str) -> str:
+async def wait_for_name(events: SseReader, name: str) -> str:
     """The id of the update that tells an endpoint's new name; what was checked may come first."""
     while True:
         id_, update = await events.until("update", "put")
@@ -87,10 +87,10 @@ async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
     async with browser.stream() as other, browser.stream() as events:
         await events.until("state", "endpoints")
         await hub.http("PATCH", one, body={"name": "a"})
-        id_ = await told_name(events, "a")
-        await told_name(other, "a")
+        id_ = await wait_for_name(events, "a")
+        await wait_for_name(other, "a")
         await hub.http("PATCH", two, body={"name": "b"})
-        await told_name(events, "b")
+        await wait_for_name(events, "b")
         async with browser.stream(Last_Event_ID=id_) as again:
             assert (await again.next())[1] == "hello"
             _, kind, update = await again.next()
@@ -100,7 +100,7 @@ async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
 @pytest.mark.parametrize(
     "last", ["", "x", "1.1", "<epoch>.99999", "<epoch>.-1", "<epoch>." + "9" * 40]
 )
-async def test_one_that_cannot_go_on_starts_anew(hub, browser, last):
+async def test_follower_that_cannot_resume_starts_again(hub, browser, last):
     last = last.replace("<epoch>", str(hub.hub.info().first_revision))
     async with browser.stream(Last_Event_ID=last) as events:
         assert [(await events.next())[1] for _ in range(2)] == ["hello", "state"]
@@ -141,7 +141,7 @@ async def test_silence_is_broken(hub, browser, monkeypatch):
         assert beat["now"] > 1_700_000_000_000
 
 
-async def test_so_many_dashboards_and_no_more(hub, browser, monkeypatch):
+async def test_dashboards_are_limited(hub, browser, monkeypatch):
     monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
     async with browser.stream() as events:
         await events.until("state", "endpoints")
@@ -167,7 +167,7 @@ async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch)
         await events.until("state", "endpoints")
 
 
-async def test_who_may_not_see_gets_no_stream(hub):
+async def test_unauthorised_caller_gets_no_stream(hub):
     browser = Browser(hub)
     assert (await browser.call("GET", STREAM)).status == 401
     sidecar = await hub.token(ROLE_SIDECAR, "node-1")

@@ -64,7 +64,7 @@ async def test_every_import_of_a_module_is_served(hub, files):
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "br, GZIP;q=0.9"])
-async def test_what_the_browser_has_is_not_sent_again(hub, encoding):
+async def test_cached_file_is_not_sent_again(hub, encoding):
     _, headers, body = await fetch(hub, "/", **{"Accept-Encoding": encoding})
     etag = headers["ETag"]
     status, again, empty = await fetch(
@@ -72,10 +72,10 @@ async def test_what_the_browser_has_is_not_sent_again(hub, encoding):
     )
     assert (status, empty, again["ETag"]) == (304, b"", etag)
     assert again["Content-Security-Policy"] == headers["Content-Security-Policy"]
-    status, _, anew = await fetch(
+    status, _, fresh = await fetch(
         hub, "/", **{"Accept-Encoding": encoding, "If-None-Match": '"other"'}
     )
-    assert (status, anew) == (200, body)
+    assert (status, fresh) == (200, body)
 
 
 async def test_gzip_is_another_representation_of_the_same(hub):

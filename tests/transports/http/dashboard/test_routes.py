@@ -62,8 +62,8 @@ async def test_no_token(browser, body):
 
 
 async def test_who_is_signed_in(hub, browser):
-    nobody = {"role": None, "token_id": None}
-    assert await (await browser.call("GET", SESSION)).json() == nobody
+    anonymous = {"role": None, "token_id": None}
+    assert await (await browser.call("GET", SESSION)).json() == anonymous
     await browser.sign_in(await hub.token(ROLE_READER))
     assert (await (await browser.call("GET", SESSION)).json())["role"] == "reader"
 

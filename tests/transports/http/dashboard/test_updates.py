@@ -110,9 +110,9 @@ async def test_no_more_than_four_updates_a_second(rig):
     assert 2 <= updates <= 5
 
 
-async def test_nothing_is_encoded_while_nobody_looks(rig, monkeypatch):
+async def test_nothing_is_encoded_without_followers(rig, monkeypatch):
     def refuse(_message):
-        raise AssertionError("encoded for nobody")
+        raise AssertionError("encoded without a follower")
 
     monkeypatch.setattr(updates, "to_json_bytes", refuse)
     follower = rig.follower()
@@ -126,7 +126,7 @@ async def test_nothing_is_encoded_while_nobody_looks(rig, monkeypatch):
     assert state["resources"]["a"]["cpu_percent"] == 1
 
 
-async def test_the_past_is_remembered_while_nobody_looks(rig):
+async def test_history_is_kept_without_followers(rig):
     follower = rig.follower()
     rig.registry.put_endpoint(registered("h:1"))
     await rig.live.wait(follower, _LONG_S)
@@ -151,7 +151,7 @@ async def test_an_endpoint_that_was_there_at_the_start_has_a_past():
     rig.live.stop()
 
 
-async def test_one_that_fell_behind_gets_the_state(monkeypatch):
+async def test_slow_follower_gets_the_whole_state(monkeypatch):
     monkeypatch.setattr(updates, "_LOG_BYTES", 2_000)
     rig = Rig()
     with rig.following() as slow, rig.following() as quick:
@@ -189,7 +189,7 @@ async def test_a_history_that_the_registry_no_longer_has_leads_to_the_state():
     rig.live.stop()
 
 
-async def test_a_flood_is_told_in_parts_and_nothing_is_lost(rig, monkeypatch):
+async def test_flood_arrives_in_parts_and_nothing_is_lost(rig, monkeypatch):
     monkeypatch.setattr(updates, "_MAX_EVENTS", 8)
     monkeypatch.setattr(updates, "_PERIOD_S", 0.001)
     with rig.following() as follower:
@@ -199,10 +199,10 @@ async def test_a_flood_is_told_in_parts_and_nothing_is_lost(rig, monkeypatch):
         endpoints, reports, most = set(), set(), 0
         while len(endpoints) < 30 or len(reports) < 30:
             for _, update in await rig.next(follower):
-                put, told = update.get("put", []), update.get("resources", {})
-                most = max(most, len(put), len(told))
+                put, reported = update.get("put", []), update.get("resources", {})
+                most = max(most, len(put), len(reported))
                 endpoints |= {each["id"] for each in put}
-                reports |= set(told)
+                reports |= set(reported)
     assert most == 8
 
 
@@ -228,7 +228,7 @@ async def test_the_bookkeeping_of_checks(rig):
     assert check == ["h:1", NOW + 30_000, 0, 1.5, None]
 
 
-async def test_resources_that_expire_are_told(rig):
+async def test_expired_resources_are_reported(rig):
     rig.report("a", 1)
     with rig.following() as follower:
         rig.clock.advance(90_000)
