@@ -23,6 +23,7 @@ from aiohttp import hdrs
 from hub.base.settings import Network, ProbeSettings
 from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.bounded_response import BoundedConnector
 from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.resolver import ProbeResolver
@@ -229,7 +230,7 @@ class ProbeClient:
         """Makes the session; no network yet."""
         settings = self.settings
         yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             # The engine bounds the probes in flight, which have one connection each.
             limit=0,
             resolver=ProbeResolver(),
