@@ -64,6 +64,11 @@ demo: $(DEMO) ## Run a hub with a simulated fleet; make demo ARGS='--hosts 40'
 test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/base/test_load_settings.py -x'
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: $(DEV) ## Break the HTTP/2 core with a million connections; make fuzz ARGS='COUNT SEED'
+	@$(BIN)/python -m tests.support.http2_fuzz $(or $(ARGS),1000000)
+	@$(BIN)/python -m tests.support.http2_oracle $(or $(ARGS),200000)
+
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -8,6 +8,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.support.engines import ENGINES, VARIABLE
+
 # A deadline for each example measures how busy the machine is. A failure is printed so
 # that it can be repeated anywhere; in CI there is no earlier run's database to build on.
 settings.register_profile("hub", deadline=None, print_blob=True)
@@ -24,3 +26,11 @@ def logging_as_it_was() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture(params=ENGINES)
+def grpc_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test with each of the gRPC servers; modules ask for it with `usefixtures`."""
+    monkeypatch.setenv(VARIABLE, request.param)
+    engine: str = request.param
+    return engine

@@ -34,7 +34,7 @@ def default_data_dir() -> Path:
 
 
 def _not_a_bool(value: object) -> object:
-    # A bool is an int to Python, and no number to whoever writes a file.
+    # A bool is an int to Python, but it is not a number in a settings file.
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
     return value
@@ -81,7 +81,7 @@ class Section(BaseModel):
 
 
 class Listener(Section):
-    """A section of a door; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+    """A section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
 
     address: ListenAddress
 
@@ -97,7 +97,7 @@ class Listener(Section):
 
 
 class WsSettings(Listener):
-    """The WebSocket door."""
+    """The WebSocket server."""
 
     address: ListenAddress = "127.0.0.1:4000"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -118,7 +118,7 @@ class WsSettings(Listener):
 
 
 class GrpcSettings(Listener):
-    """The gRPC door."""
+    """The gRPC server."""
 
     address: ListenAddress = "127.0.0.1:50051"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -126,10 +126,12 @@ class GrpcSettings(Listener):
     """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
     """maximum number of concurrent calls, including streams"""
+    engine: Literal["grpcio", "native"] = "grpcio"
+    """server that speaks gRPC: that of the grpcio library, or the hub's own"""
 
 
 class HttpSettings(Listener):
-    """The HTTP door."""
+    """The HTTP server."""
 
     address: ListenAddress = "127.0.0.1:8080"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -142,7 +144,7 @@ class HttpSettings(Listener):
 
 
 class TlsSettings(Section):
-    """TLS for all three doors; without a certificate they speak plain text."""
+    """TLS for all three servers; without a certificate they use plain text."""
 
     cert_file: str = ""
     """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""
@@ -244,6 +246,20 @@ class RateLimitSettings(Section):
     """what the bearer of an admin token may do"""
 
 
+ActionWord = Literal["load", "unload"]
+
+
+class ActionSettings(Section):
+    """Model actions, which the hub has sidecars carry out for admins."""
+
+    enabled: bool = False
+    """whether admins may have sidecars load and unload models"""
+    allow: tuple[ActionWord, ...] = ("load", "unload")
+    """the actions that are allowed if they are enabled: load, unload"""
+    timeout_s: Seconds = 300.0
+    """maximum number of seconds that the hub waits for a sidecar to carry out an action"""
+
+
 class LimitSettings(Section):
     """How much the registry takes."""
 
@@ -328,6 +344,7 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    actions: ActionSettings = ActionSettings()
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

@@ -59,6 +59,7 @@ _COMMANDS = {
     "labels": "hub.cli.commands.endpoint_states:labels",
     "check": "hub.cli.commands.endpoint_states:check",
     "snapshot": "hub.cli.commands.endpoints:snapshot",
+    "model": "hub.cli.commands.load_and_unload:model",
     "models": "hub.cli.commands.inventory:models",
     "sidecars": "hub.cli.commands.inventory:sidecars",
     "disconnect": "hub.cli.commands.inventory:disconnect",

@@ -9,8 +9,9 @@ from hub.client.call_errors import ClientError, NoSelection, NotSynced
 from hub.client.requests import select_request, watch_request
 from hub.client.retry import Resumption
 from hub.registry.history.versioned import Versioned
+from hub.registry.selection.criteria import NOT_SELECTABLE
 from hub.registry.selection.kept_rankings import Rankings
-from hub.registry.selection.ranking import NOT_SELECTABLE, Limits, Ranking, pick, rejections
+from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
 from hub.registry.vram import VramLedger
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
@@ -142,6 +143,7 @@ class FleetCopy:
         strategy: Strategy = STRATEGY_UNSPECIFIED,
         weights: ScoreWeights | None = None,
         exclude_ids: Collection[str] = (),
+        require_known_facts: bool = False,
         max_staleness_s: float | None = None,
     ) -> Choice:
         """The endpoint that serves a model best, by the hub's own rules, without leases.
@@ -162,6 +164,7 @@ class FleetCopy:
             strategy=strategy,
             weights=weights,
             exclude_ids=exclude_ids,
+            require_known_facts=require_known_facts,
         )
         if not self._revision:
             raise NotSynced("the copy has no whole state yet")

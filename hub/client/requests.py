@@ -42,6 +42,7 @@ def select_request(
     weights: ScoreWeights | None = None,
     max_in_flight: int = 0,
     exclude_ids: Iterable[str] = (),
+    require_known_facts: bool = False,
     lease_ttl_s: float | None = None,
     explain: bool = False,
 ) -> SelectEndpointRequest:
@@ -61,6 +62,7 @@ def select_request(
         weights=weights,
         max_in_flight=max_in_flight,
         exclude_ids=exclude_ids,
+        require_known_facts=require_known_facts,
         lease_ttl=duration(lease_ttl_s),
         explain=explain,
     )

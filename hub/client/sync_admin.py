@@ -17,10 +17,14 @@ from llmhub.v1.admin_service_pb2 import (
     ListAuditEventsRequest,
     ListSidecarsRequest,
     ListTokensRequest,
+    LoadModelRequest,
+    LoadModelResponse,
     RemoveEndpointRequest,
     RemoveModelAliasRequest,
     RevokeTokenRequest,
     SetModelAliasRequest,
+    UnloadModelRequest,
+    UnloadModelResponse,
     UpdateEndpointResponse,
 )
 from llmhub.v1.audit_pb2 import AuditEvent
@@ -35,6 +39,9 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo
+
+# The hub probes the endpoint after an action, and has to say what it waited for.
+_ACTION_GRACE_S = 15.0
 
 
 class Admin(Connection):
@@ -135,6 +142,54 @@ class Admin(Connection):
         response = self.call("CheckEndpoint", CheckEndpointRequest(id=endpoint_id))
         checked: Endpoint = response.endpoint
         return checked
+
+    def load_model(
+        self,
+        endpoint_id: str,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        timeout_s: float = 300.0,
+        validate_only: bool = False,
+    ) -> LoadModelResponse:
+        """Has the sidecar on the endpoint's host load a model; returns once it is loaded.
+
+        `keep_alive_s` is how long it stays without requests (Ollama only). With
+        `validate_only` the hub checks whether it would ask the sidecar, and asks nothing.
+        Fails with ACTIONS_DISABLED, ENDPOINT_NOT_FOUND, MODEL_NOT_ON_ENDPOINT,
+        SIDECAR_NOT_FOUND, ACTION_UNSUPPORTED, ACTION_IN_PROGRESS, ACTION_REFUSED,
+        ACTION_FAILED, LIMIT_REACHED or, if it may still be carried out,
+        ACTION_OUTCOME_UNKNOWN.
+        """
+        request = LoadModelRequest(
+            endpoint_id=endpoint_id,
+            model=model,
+            keep_alive=duration(keep_alive_s),
+            timeout=duration(timeout_s),
+            validate_only=validate_only,
+        )
+        loaded: LoadModelResponse = self.call("LoadModel", request, timeout_s + _ACTION_GRACE_S)
+        return loaded
+
+    def unload_model(
+        self,
+        endpoint_id: str,
+        model: str,
+        *,
+        timeout_s: float = 300.0,
+        validate_only: bool = False,
+    ) -> UnloadModelResponse:
+        """Has the sidecar on the endpoint's host unload a model. See `load_model`."""
+        request = UnloadModelRequest(
+            endpoint_id=endpoint_id,
+            model=model,
+            timeout=duration(timeout_s),
+            validate_only=validate_only,
+        )
+        unloaded: UnloadModelResponse = self.call(
+            "UnloadModel", request, timeout_s + _ACTION_GRACE_S
+        )
+        return unloaded
 
     # Sidecars.
 

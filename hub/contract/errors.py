@@ -4,20 +4,21 @@
     ├── Unauthenticated     InvalidToken, NotIdentified
     ├── PermissionDenied    RoleForbidden, TokenAgentMismatch
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
-    ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound,
-    │                       TokenNotFound, ModelUnknown, LeaseNotFound, AliasNotFound
-    ├── FailedPrecondition  AlreadyIdentified, EndpointDisabled, EndpointOwned
+    ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound, TokenNotFound,
+    │                       ModelUnknown, ModelNotOnEndpoint, LeaseNotFound, AliasNotFound
+    ├── FailedPrecondition  AlreadyIdentified, EndpointDisabled, EndpointOwned, ActionsDisabled,
+    │                       ActionUnsupported, ActionInProgress, ActionRefused, ActionFailed
     ├── Aborted             EtagMismatch, ConnectionReplaced, Disconnected
     ├── OutOfRange          RevisionCompacted
     ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
     │                       LimitReached, NoCapacity
     ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown
     ├── Unimplemented       NotImplementedYet
+    ├── Unknown             ActionOutcomeUnknown
     └── Internal            InternalError
 
-The middle level is the google.rpc code, the leaves are the reasons of
-`llmhub.v1.ErrorReason`. Nothing here knows a transport: gRPC, HTTP and
-WebSocket each render an error from its code and reason.
+The middle level is the google.rpc code, the leaves are the reasons of `llmhub.v1.ErrorReason`.
+Nothing here knows a transport: each transport renders an error from its code and reason.
 """
 
 from dataclasses import dataclass
@@ -187,6 +188,12 @@ class ModelUnknown(NotFound):
     reason = reasons.ERROR_REASON_MODEL_UNKNOWN
 
 
+class ModelNotOnEndpoint(NotFound):
+    """The endpoint does not have that model."""
+
+    reason = reasons.ERROR_REASON_MODEL_NOT_ON_ENDPOINT
+
+
 class LeaseNotFound(NotFound):
     """The lease has run out or never was."""
 
@@ -221,6 +228,36 @@ class EndpointOwned(FailedPrecondition):
     """Another agent that is there reports the endpoint."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_OWNED
+
+
+class ActionsDisabled(FailedPrecondition):
+    """The hub's settings do not allow this model action."""
+
+    reason = reasons.ERROR_REASON_ACTIONS_DISABLED
+
+
+class ActionUnsupported(FailedPrecondition):
+    """The endpoint's server or its sidecar has no way to carry out the action."""
+
+    reason = reasons.ERROR_REASON_ACTION_UNSUPPORTED
+
+
+class ActionInProgress(FailedPrecondition):
+    """Another model action on the endpoint has not ended yet."""
+
+    reason = reasons.ERROR_REASON_ACTION_IN_PROGRESS
+
+
+class ActionRefused(FailedPrecondition):
+    """The sidecar refused the action, and nothing has changed."""
+
+    reason = reasons.ERROR_REASON_ACTION_REFUSED
+
+
+class ActionFailed(FailedPrecondition):
+    """The endpoint's server could not carry out the action."""
+
+    reason = reasons.ERROR_REASON_ACTION_FAILED
 
 
 class Aborted(HubError):
@@ -337,6 +374,18 @@ class NotImplementedYet(Unimplemented):
     """A later version of the hub will do this."""
 
     reason = reasons.ERROR_REASON_NOT_IMPLEMENTED
+
+
+class Unknown(HubError):
+    """It may have happened, and may still happen."""
+
+    code = code_pb2.UNKNOWN
+
+
+class ActionOutcomeUnknown(Unknown):
+    """The sidecar left or did not answer in time; the action may still be carried out."""
+
+    reason = reasons.ERROR_REASON_ACTION_OUTCOME_UNKNOWN
 
 
 class Internal(HubError):

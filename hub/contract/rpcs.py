@@ -70,7 +70,11 @@ _ROLES: Final = {
 }
 
 # A registration costs an fsync and a probe, so it is expensive for every role.
-_HEAVY: Final = {"Identify", "ReportOllama", "RegisterEndpoint", "CreateToken"}
+_HEAVY: Final = {
+    *("Identify", "ReportOllama", "RegisterEndpoint", "CreateToken"),
+    # These move gigabytes on the endpoint's host.
+    *("LoadModel", "UnloadModel"),
+}
 _LIGHT: Final = {"Ping"}
 
 

@@ -10,12 +10,12 @@ that only one kind has. No question runs inference or loads a model.
 
 from hub.probes import json_fields
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends import docker_model_runner, lemonade, litellm, text_embeddings
 from hub.probes.backends.kinds import PROBERS
 from hub.probes.backends.ollama import version_of
 from hub.probes.backends.prober import Prober
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_DOCKER_MODEL_RUNNER,
     BACKEND_LEMONADE,

@@ -19,7 +19,7 @@ from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
 from hub.probes.lanes import Lane, Run
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.probe_client import Asker, ProbeClient
+from hub.probes.probe_client import ProbeClient, SharedAsker
 from hub.probes.schedule import Schedule
 from hub.probes.stats import EngineStats, WorstOf
 from hub.probes.target import ProbeTarget
@@ -345,7 +345,7 @@ class ProbeEngine:
         return False
 
     async def _look(
-        self, ask: Asker, watched: Watched, patience_s: float
+        self, ask: SharedAsker, watched: Watched, patience_s: float
     ) -> tuple[Sighting | None, ProbeError | None]:
         """Probes; the first answer must come within `patience_s`."""
         timeout_s = self._settings.total_timeout_s

@@ -23,6 +23,7 @@ from aiohttp import hdrs
 from hub.base.settings import Network, ProbeSettings
 from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.bounded_response import BoundedConnector
 from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.resolver import ProbeResolver
@@ -46,11 +47,11 @@ That saves a third of the CPU of a large fleet. It costs a file descriptor and s
 
 
 # Who a new socket is made for. aiohttp's own tracing would cost a fifth of each request.
-_asking: ContextVar["Asker | None"] = ContextVar("asking", default=None)
+_asking: ContextVar["SharedAsker | None"] = ContextVar("asking", default=None)
 
 
-class Asker:
-    """Asks one endpoint during one probe.
+class SharedAsker:
+    """Asks one endpoint during one probe, by the shared connections; an `Asker`.
 
     `first_answer_ms` is how long the first answer took, None before it;
     `on_first_answer` is called with it. `is_asked`: a caller waits for the outcome of this
@@ -229,7 +230,7 @@ class ProbeClient:
         """Makes the session; no network yet."""
         settings = self.settings
         yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             # The engine bounds the probes in flight, which have one connection each.
             limit=0,
             resolver=ProbeResolver(),
@@ -272,9 +273,11 @@ class ProbeClient:
                 await session.close()
         self._session = self._retired = None
 
-    def to(self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False) -> Asker:
+    def to(
+        self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False
+    ) -> SharedAsker:
         """Returns what asks an endpoint during one probe."""
-        return Asker(self, target, self._large_bodies[proven], is_asked=is_asked)
+        return SharedAsker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
     def _socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info

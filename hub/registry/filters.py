@@ -34,7 +34,10 @@ class EndpointFilter:
             (not self.backend or endpoint.backend == self.backend)
             and (not self.status or endpoint.status == self.status)
             and (not self.labels or has_labels(endpoint, self.labels))
-            and (not self.model or any(model.name == self.model for model in endpoint.models))
+            and (
+                not self.model
+                or any(names_model(self.model, model.name) for model in endpoint.models)
+            )
         )
 
 
@@ -49,3 +52,13 @@ def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
         if own.get(key) != value:
             return False
     return True
+
+
+def tagged(name: str) -> str:
+    """The full name that a name without a tag stands for, as in Ollama; "" if it has a tag."""
+    return f"{name}:latest" if name and ":" not in name else ""
+
+
+def names_model(name: str, model: str) -> bool:
+    """Whether a name means a model: its own name, or the same without the tag `latest`."""
+    return name == model or (model.endswith(":latest") and tagged(name) == model)

@@ -7,6 +7,7 @@ answer is long, however many endpoints and models there are.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 
+from hub.registry.filters import tagged
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import ModelSummary
 
@@ -48,6 +49,17 @@ class ModelIndex:
         """The endpoints that have a model with that name, sorted. Must not be changed."""
         having = self._by_name.get(name)
         return having.ids if having is not None else []
+
+    def ids_meant(self, name: str) -> list[str]:
+        """The endpoints that have a model that the name means, sorted. Must not be changed.
+
+        A name without a tag means the same name with the tag `latest`, too.
+        """
+        exact = self.ids(name)
+        with_tag = self.ids(full) if (full := tagged(name)) else []
+        if not with_tag or not exact:
+            return exact or with_tag
+        return sorted({*exact, *with_tag})
 
     def counts(self) -> dict[str, int]:
         """The number of endpoints that have a model, by its name, sorted."""

@@ -13,6 +13,7 @@ from hub.service.changes.claims import Claims
 from hub.service.changes.commits import Commits
 from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar
+from hub.service.handlers.act_on_models import ModelActionContext, ModelActionHandlers
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
 from hub.service.handlers.manage_aliases import AliasHandlers
 from hub.service.handlers.manage_endpoints import EndpointHandlers
@@ -29,6 +30,7 @@ class DurableChanges:
         self._storage = storage
         self._fleet = fleet
         self._max_tokens = settings.limits.max_tokens
+        self._actions = settings.actions
         self._commits = Commits(storage.store)
         owners = Owners(
             fleet.registry,
@@ -79,5 +81,9 @@ class DurableChanges:
                 self._clock,
                 access.tokens,
                 access.limiters[ROLE_SIDECAR],
+            ),
+            ModelActionHandlers(
+                self._actions,
+                ModelActionContext(registry, probes, self._fleet.presence, commits, trail),
             ),
         ]

@@ -13,6 +13,7 @@ from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
 from hub.transports.context import TransportContext
 from hub.transports.grpc.grpc_server import GrpcServer
+from hub.transports.grpc.native_grpc_server import NativeGrpcServer
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
@@ -80,7 +81,8 @@ class Listeners:
         calls = HttpCalls(context.dispatcher, credentials, context.clock)
         self.dashboard = Dashboard(calls, fleet.registry, fleet.presence, server_info)
         self._websocket = WebSocketServer(settings.ws, context, sessions)
-        self._grpc = GrpcServer(settings.grpc, context, sessions)
+        engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
+        self._grpc = engine(settings.grpc, context, sessions)
         self._http = HttpServer(settings.http, context, calls, self.dashboard)
         self.addresses = {"ws": "", "grpc": "", "http": ""}
 

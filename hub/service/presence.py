@@ -16,6 +16,7 @@ from hub.contract.errors import (
     ShuttingDown,
     TooManyViolations,
 )
+from llmhub.v1.frame_pb2 import HubFrame
 from llmhub.v1.resources_pb2 import SidecarInfo
 
 
@@ -64,6 +65,10 @@ class Connection(Protocol):
 
     def close(self, close: Close) -> None:
         """Begins to close the connection; returns at once and never raises."""
+        ...
+
+    def send(self, frame: HubFrame) -> None:
+        """Begins to send a frame that answers none; returns at once and never raises."""
         ...
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending
+from hub.sidecar.local_action import CAPABILITY, LocalAction, action_of
 from hub.sidecar.local_server import OLLAMA, LocalServer
 
 log = logging.getLogger("llm-hub.sidecar")
@@ -40,6 +41,7 @@ _ANSWERS = {
     "ollama_report": "ollama_report_ack",
     "endpoint_report": "endpoint_report_ack",
 }
+_REPORTED = _ANSWERS["endpoint_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Identity:
     agent_id: str
     token: str = field(repr=False)
     name: str | None = None
+    allows_actions: bool = False
 
 
 class Conversation:
@@ -74,6 +77,11 @@ class Conversation:
         self._hold_ms: dict[str, int] = {}
         self._announced: set[str] = set()
         self._takes_endpoints = True
+        self._allows_actions = identity.allows_actions
+        # The URL that was reported, by the id that the hub has acknowledged for it.
+        self._urls: dict[str, str] = {}
+        self._actions: list[LocalAction] = []
+        self._results: deque[Frame] = deque()
         self._servers: Sequence[LocalServer] = ()
         self._reported: dict[str, LocalServer] = {}
         self._changes_ms: deque[int] = deque()
@@ -86,6 +94,8 @@ class Conversation:
         """When `next_frame` must be called again, whatever comes."""
         if self._awaited is not None:
             return self._answer_by_ms
+        if self._results:
+            return self._hold_ms.get(_NORMAL, 0)
         if self._queue:
             return self._hold_ms.get(_tier(self._queue[0]), 0)
         return self._tick_ms
@@ -107,6 +117,8 @@ class Conversation:
             self._enqueue(host, servers)
         elif self.identified_at_ms is not None and servers is not self._servers:
             self._enqueue_changes(servers, now_ms)
+        if self._results and now_ms >= self._hold_ms.get(_NORMAL, 0):
+            return self._results.popleft()
         if not self._queue or now_ms < self._hold_ms.get(_tier(self._queue[0]), 0):
             return None
         frame = self._queue.popleft()
@@ -129,8 +141,11 @@ class Conversation:
                 self.identified_at_ms = self._tick_ms = now_ms
                 log.info("identified as %s", frame.get("agent_id"))
             case "ollama_report_ack" | "endpoint_report_ack":
+                self._note_url(kind, frame)
                 self._settle(kind)
                 self._announce(frame)
+            case "model_action" if self._allows_actions:
+                self._take_action(frame)
             case "error":
                 self._refused(frame, now_ms)
             case "rate_limited":
@@ -140,6 +155,29 @@ class Conversation:
             case _:
                 log.debug("the hub sent a frame of type %r", kind)
 
+    def take_actions(self) -> list[LocalAction]:
+        """The actions that the hub has asked for since the last call."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def add_result(self, result: Frame) -> None:
+        """Sends how an action ended, as soon as the hub owes no answer."""
+        self._results.append(result)
+
+    def _take_action(self, frame: Frame) -> None:
+        endpoint_id = str(frame.get("endpoint_id"))
+        action = action_of(frame, self._urls.get(endpoint_id))
+        if action is None:
+            log.warning("the hub asked for an action that this sidecar does not know")
+            return
+        log.info("the hub asks to %s", action)
+        self._actions.append(action)
+
+    def _note_url(self, answer: str, frame: Frame) -> None:
+        awaited = self._awaited
+        if awaited is not None and awaited["type"] == "endpoint_report" and answer == _REPORTED:
+            self._urls[str(frame.get("endpoint_id"))] = str(awaited["url"])
+
     def _identify(self, identity: Identity, servers: Sequence[LocalServer]) -> Frame:
         frame: Frame = {
             "type": "identify",
@@ -148,6 +186,8 @@ class Conversation:
             "status": "online",
             "capabilities": ["resource_report", "endpoint_report"],
         }
+        if identity.allows_actions:
+            frame["capabilities"] = ["resource_report", "endpoint_report", CAPABILITY]
         if identity.name:
             frame["name"] = identity.name
         for server in servers:
@@ -191,7 +231,7 @@ class Conversation:
         if server.backend == OLLAMA and is_new:
             self._queue.append({"type": "ollama_report", "ollama_url": server.url})
         if self._takes_endpoints:
-            self._queue.append(_bounded(server.report()))
+            self._queue.append(server.report(MAX_FRAME_BYTES))
 
     def _settle(self, answer: str) -> None:
         if self._awaited is not None and _ANSWERS[str(self._awaited["type"])] == answer:
@@ -254,13 +294,6 @@ def _tier(frame: Frame) -> str:
 
 def _count(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
-
-
-def _bounded(report: Frame) -> Frame:
-    """The report without its models where they would not fit into a frame."""
-    if len(json.dumps(report)) > MAX_FRAME_BYTES:
-        return {key: value for key, value in report.items() if key != "models"}
-    return report
 
 
 # What an admin has to know of a refused token; the hub's own words tell a stranger little.

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from hub.sidecar.glance import glance
 from hub.sidecar.local_http import AskError
+from hub.sidecar.local_probes import LocalProbes
 from hub.sidecar.local_server import LocalServer
-from hub.sidecar.recognise import recognise
 
 # The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
 # asked what it is, because a port proves nothing.
@@ -28,12 +28,12 @@ class Discovery:
         self,
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
-        ask: Callable[[str], Awaitable[LocalServer]] = recognise,
+        ask: Callable[[str], Awaitable[LocalServer]] | None = None,
         glance_at: Callable[[LocalServer], Awaitable[int]] = glance,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
-        self._ask = ask
+        self._ask = ask if ask is not None else LocalProbes().look
         self._glance_at = glance_at
         # The HTTP status of each server's last glance, since the last look.
         self._statuses: dict[str, int] = {}
@@ -46,9 +46,14 @@ class Discovery:
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
         self._statuses.clear()
         for server in seen:
-            if server.reachable:
+            if server.is_inference_server:
                 self._last_answer_ms[server.url] = now_ms
         self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
+
+    async def look_at(self, url: str) -> None:
+        """Asks one known server again, as after an action on it."""
+        seen = await self._ask(url)
+        self.servers = tuple(seen if each.url == url else each for each in self.servers)
 
     async def glance(self) -> None:
         """Glances at every known server, all at the same time."""

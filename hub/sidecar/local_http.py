@@ -1,12 +1,12 @@
-"""A GET request and its answer, for asking the servers on this host: small and bounded.
+"""A request and its answer, for asking the servers on this host: small and bounded.
 
 HTTP/1.0 on purpose: a server must not answer it in chunks (RFC 9112, section
 6.1) and closes when it is done, so the body is what comes until the end.
 """
 
 import asyncio
-import json
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,31 +16,29 @@ MAX_BYTES = 1_048_576
 
 
 class AskError(Exception):
-    """There is no answer; the message is one line for people."""
+    """There is no usable answer; the message is one line for people.
+
+    `answered` tells whether the server sent one that is not HTTP or too large,
+    `connected` whether it may have received the request.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False, connected: bool = True) -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.connected = connected
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAnswer:
-    """A status, the Server header and the body."""
+    """A status, the head as it came, and the body."""
 
     status: int
-    server: str
+    head: bytes
     body: bytes
 
-    @property
-    def ok(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300
-
-    def json(self) -> object:
-        """The body of a 2xx answer as JSON, else None."""
-        if not self.ok:
-            return None
-        try:
-            value: object = json.loads(self.body)
-        except ValueError:
-            return None
-        return value
+    def header(self, name: str) -> str:
+        """The first header of that name, "" without one."""
+        return _header(self.head, name.lower().encode("ascii")).decode("latin-1")
 
 
 def why(error: OSError) -> str:
@@ -52,20 +50,28 @@ def why(error: OSError) -> str:
 
 async def get(base_url: str, path: str, timeout_s: float = TIMEOUT_S) -> LocalAnswer:
     """Asks for a path below `base_url`. Raises AskError, at the latest after `timeout_s`."""
+    return await send("GET", base_url, path, timeout_s=timeout_s)
+
+
+async def send(
+    method: str, base_url: str, path: str, body: bytes = b"", *, timeout_s: float = TIMEOUT_S
+) -> LocalAnswer:
+    """Sends a request, with `body` as its JSON, for a path below `base_url`; as `get`."""
     try:
         async with asyncio.timeout(timeout_s):
-            return _parse(await _exchange(base_url, path))
+            return _parse(await _exchange(method, base_url, path, body))
     except TimeoutError:
         raise AskError(f"did not answer within {timeout_s:g} s") from None
     except ssl.SSLError as error:
         raise AskError(f"TLS failed: {error.reason or error}") from None
     except OSError as error:
-        raise AskError(why(error)) from None
+        connected = not isinstance(error, ConnectionRefusedError | socket.gaierror)
+        raise AskError(why(error), connected=connected) from None
     except ValueError as error:
-        raise AskError(str(error)) from None
+        raise AskError(str(error), answered=True) from None
 
 
-async def _exchange(base_url: str, path: str) -> bytes:
+async def _exchange(method: str, base_url: str, path: str, body: bytes) -> bytes:
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     is_tls = parts.scheme == "https"
@@ -75,12 +81,14 @@ async def _exchange(base_url: str, path: str) -> bytes:
     reader, writer = await asyncio.open_connection(host, port, ssl=context)
     try:
         head = (
-            f"GET {parts.path.rstrip('/')}{path} HTTP/1.0\r\n"
+            f"{method} {parts.path.rstrip('/')}{path} HTTP/1.0\r\n"
             f"Host: {parts.netloc}\r\n"
             "Accept: application/json\r\nConnection: close\r\n"
-            "User-Agent: llm-hub-sidecar\r\n\r\n"
+            "User-Agent: llm-hub-sidecar\r\n"
         )
-        writer.write(head.encode("ascii"))
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.encode("ascii") + b"\r\n" + body)
         return await _read(reader)
     finally:
         writer.transport.abort()
@@ -102,7 +110,9 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     if wanted > MAX_BYTES or (len(received) >= MAX_BYTES and wanted == MAX_BYTES):
         raise ValueError(f"answered more than {MAX_BYTES} bytes")
     if len(received) < wanted != MAX_BYTES:
-        raise ValueError("closed the connection in the middle of its answer")
+        raise ConnectionAbortedError("closed the connection in the middle of its answer")
+    if not received:
+        raise ConnectionAbortedError("closed the connection without an answer")
     return bytes(received)
 
 
@@ -111,7 +121,7 @@ def _parse(raw: bytes) -> LocalAnswer:
     first = head.partition(b"\r\n")[0].split(b" ")
     if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
         raise ValueError("does not speak HTTP")
-    return LocalAnswer(int(first[1]), _header(head, b"server").decode("latin-1"), body)
+    return LocalAnswer(int(first[1]), head, body)
 
 
 def _header(head: bytes, name: bytes) -> bytes:

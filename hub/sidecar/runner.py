@@ -24,6 +24,8 @@ from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ReconnectDelay, ending_of_close
 from hub.sidecar.host import Host, Sampler, this_hosts_gpus
+from hub.sidecar.local_action import LocalAction
+from hub.sidecar.local_actions import LocalActions
 from hub.sidecar.local_http import why
 from hub.sidecar.sidecar_settings import SettingsError, SidecarSettings
 
@@ -76,6 +78,8 @@ class SidecarRunner:
         self._has_looked = asyncio.Event()
         self._has_sampled = asyncio.Event()
         self._waiting: asyncio.Timeout | None = None
+        self._actions = LocalActions(self._discovery, self._wake)
+        self._acting: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> int:
         """Connects again and again until `stop`; returns an exit code."""
@@ -90,9 +94,10 @@ class SidecarRunner:
             log.info("stopping")
         finally:
             self._sampler.stop()
-            for task in tasks:
+            ending = (*tasks, *self._acting)
+            for task in ending:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.wait(ending)
         # A failed task must not go unnoticed.
         if not looking.cancelled():
             looking.result()
@@ -119,6 +124,21 @@ class SidecarRunner:
         """Has the conversation report what has changed instead of waiting for the hub."""
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    def _act(self, conversation: Conversation) -> None:
+        """Carries out what the hub has asked for, beside the conversation."""
+        for action in conversation.take_actions():
+            task = asyncio.create_task(
+                self._carry_out(action, conversation), name=f"action {action.action_id}"
+            )
+            self._acting.add(task)
+            task.add_done_callback(self._acting.discard)
+
+    async def _carry_out(self, action: LocalAction, conversation: Conversation) -> None:
+        result = await self._actions.run(action)
+        log.info("%s: %s", action, result.get("detail", result["outcome"]))
+        conversation.add_result(result)
+        self._wake()
 
     async def _talk(self) -> int:
         with contextlib.suppress(TimeoutError):
@@ -171,13 +191,14 @@ class SidecarRunner:
     ) -> tuple[Ending, int | None]:
         settings, now_ms = self._settings, self._clock.now_ms
         conversation = Conversation(
-            Identity(settings.agent_id, token, settings.name),
+            Identity(settings.agent_id, token, settings.name, settings.allows_actions),
             self._discovery.servers,
             interval_ms=round(settings.interval_s * 1000),
             now_ms=now_ms(),
         )
         try:
             while conversation.ending is None:
+                self._act(conversation)
                 while frame := conversation.next_frame(
                     self._sampler.fresh(), self._discovery.servers, now_ms()
                 ):

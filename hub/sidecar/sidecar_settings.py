@@ -36,6 +36,7 @@ class SidecarSettings:
     endpoints: Sequence[str] = ()
     ports: Sequence[int] = USUAL_PORTS
     keeps_trying_when_replaced: bool = False
+    allows_actions: bool = False
     tls_files: TlsFiles = field(default_factory=TlsFiles)
 
 

@@ -24,8 +24,10 @@ class ServerTls:
         """Reads the files. Raises StartError, in one line that names the file."""
         self._settings = settings
         self._files = _read(settings)
-        self.context = _context(settings)
-        """For the servers that run on asyncio."""
+        self.context = _context(settings, "http/1.1")
+        """For the servers that speak HTTP/1.1 first (RFC 7301)."""
+        self.http2_context = _context(settings, "h2")
+        """For the native gRPC server."""
 
     def reload(self) -> None:
         """Reads certificate and key again. Raises StartError, and then has changed nothing.
@@ -35,9 +37,10 @@ class ServerTls:
         """
         certificate, key, _ = _read(self._settings)
         # If the files do not fit together, this throw-away context is the only one to load them.
-        _context(self._settings)
+        _context(self._settings, "h2")
         with _start_errors():
-            load_chain(self.context, self._settings.cert_file, self._settings.key_file)
+            for context in (self.context, self.http2_context):
+                load_chain(context, self._settings.cert_file, self._settings.key_file)
         self._files = certificate, key, self._files[2]
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
@@ -64,11 +67,10 @@ def _read(settings: TlsSettings) -> _Files:
         )
 
 
-def _context(settings: TlsSettings) -> ssl.SSLContext:
+def _context(settings: TlsSettings, protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Both servers that use it speak HTTP/1.1 first (RFC 7301).
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     with _start_errors():
         load_chain(context, settings.cert_file, settings.key_file)
         if settings.client_ca_file:

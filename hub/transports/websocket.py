@@ -1,8 +1,10 @@
 """The WebSocket transport: carries JSON frames between sidecars and a `SidecarSession`."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -19,6 +21,7 @@ from hub.transports.peer import peer_address
 from hub.transports.session.deadlines import SessionDeadlines
 from hub.transports.session.sidecar_frames import Replies
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
+from llmhub.v1.frame_pb2 import HubFrame
 
 # How long a peer may take to answer a close frame before the socket is cut.
 _CLOSE_TIMEOUT_S = 2.0
@@ -183,21 +186,31 @@ class _Connection(ServerConnection):
 
 
 class _Handle:
-    """Lets the presence close a connection without waiting for the peer."""
+    """Lets the presence use a connection without waiting for the peer."""
 
     def __init__(self, connection: ServerConnection, closers: set[asyncio.Task[None]]) -> None:
         self._connection = connection
-        self._closers = closers
+        self._tasks = closers
         self._closing = False
+
+    def send(self, frame: HubFrame) -> None:
+        self._run(self._send(encode_frame(frame)))
+
+    async def _send(self, text: str) -> None:
+        # A peer that is gone, or does not read, loses the frame with its connection.
+        with contextlib.suppress(ConnectionClosed):
+            await self._connection.send(text)
 
     def close(self, close: Close) -> None:
         if self._closing:
             return
         self._closing = True
-        closing = self._connection.close(close.code, _reason(close))
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closers.add(task)
-        task.add_done_callback(self._closers.discard)
+        self._run(self._connection.close(close.code, _reason(close)))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _reason(close: Close) -> str:

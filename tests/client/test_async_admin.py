@@ -143,3 +143,11 @@ async def test_sidecars_and_the_hub_itself(process: HubProcess) -> None:
 def test_every_rpc_has_a_method_of_its_own() -> None:
     methods = (each for _, each in inspect.getmembers(AsyncHub, inspect.isfunction))
     assert set(METHODS) <= {constant for each in methods for constant in each.__code__.co_consts}
+
+
+async def test_an_action_that_the_hub_does_not_allow_is_named(process: HubProcess) -> None:
+    async with hub_of(process) as hub:
+        for act in (hub.load_model, hub.unload_model):
+            with pytest.raises(CallFailed) as raised:
+                await act("127.0.0.1:1", "a:1", timeout_s=5.0, validate_only=True)
+            assert raised.value.reason == "ACTIONS_DISABLED"

@@ -27,6 +27,8 @@ def test_the_rpcs_that_people_script_against() -> None:
         "UpdateEndpoint",
         "RemoveEndpoint",
         "CheckEndpoint",
+        "LoadModel",
+        "UnloadModel",
         "ListSidecars",
         "DisconnectSidecar",
         "CreateToken",
@@ -43,6 +45,7 @@ def test_the_rpcs_that_people_script_against() -> None:
         "ReportOllama",
         "ReportEndpoint",
         "ReportResources",
+        "ReportModelAction",
         "Ping",
     }
 
@@ -86,6 +89,7 @@ def test_the_replies_of_the_frames() -> None:
         "ollama_report": "ollama_report_ack",
         "endpoint_report": "endpoint_report_ack",
         "resource_report": None,
+        "model_action_result": None,
         "ping": "pong",
     }
     for kind in FRAMES.values():

@@ -22,7 +22,7 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import KEEPALIVE_S, Asker, ProbeClient
+from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker
 from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
@@ -32,7 +32,9 @@ FAST = ProbeSettings(connect_timeout_s=0.5, total_timeout_s=0.5)
 
 
 @contextlib.asynccontextmanager
-async def asking(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> AsyncIterator[Asker]:
+async def asking(
+    target: ProbeTarget, settings: ProbeSettings = DEFAULTS
+) -> AsyncIterator[SharedAsker]:
     client = ProbeClient(settings)
     await client.open()
     try:
@@ -160,7 +162,7 @@ async def test_a_probe_that_fails_is_gone_when_it_is_over(
             await client.to(at(server.host, server.port)).get("/api/tags")
     left = uncollected()
     await client.close()
-    assert [each for each in left if isinstance(each, Asker | aiohttp.ClientRequest)] == []
+    assert [each for each in left if isinstance(each, SharedAsker | aiohttp.ClientRequest)] == []
 
 
 async def test_an_oversized_answer_stops_at_the_limit(fleet: Fleet):

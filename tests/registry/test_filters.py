@@ -71,3 +71,11 @@ def test_asking_for_labels_leaves_the_endpoint_as_it_was() -> None:
     assert not has_labels(endpoint, frozenset({("zone", "y")}))
     assert not has_labels(endpoint, frozenset({("absent", "")}))
     assert dict(endpoint.labels) == {"zone": "x", "empty": ""}
+
+
+def test_a_model_filter_takes_a_name_without_the_tag_latest():
+    endpoint = Endpoint(models=[Model(name="real-chat:latest")])
+    assert EndpointFilter(model="real-chat").matches(endpoint)
+    assert EndpointFilter(model="real-chat:latest").matches(endpoint)
+    assert not EndpointFilter(model="real-chat:7b").matches(endpoint)
+    assert not EndpointFilter(model="real").matches(endpoint)

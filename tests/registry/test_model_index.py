@@ -89,3 +89,14 @@ def test_names_around_a_place() -> None:
     assert index.around("z", 4) == names[-4:]
     assert index.around("m5", 100) == names
     assert ModelIndex().around("m5", 4) == []
+
+
+def test_a_name_without_a_tag_means_the_tag_latest_too() -> None:
+    index = ModelIndex()
+    index.change(None, Endpoint(id="a:1", models=[Model(name="m:latest")]))
+    index.change(None, Endpoint(id="b:1", models=[Model(name="m"), Model(name="m:latest")]))
+    index.change(None, Endpoint(id="c:1", models=[Model(name="m:7b")]))
+    assert index.ids_meant("m") == ["a:1", "b:1"]
+    assert index.ids_meant("m:latest") == ["a:1", "b:1"]
+    assert index.ids("m") == ["b:1"]
+    assert [*index.names()] == ["m", "m:7b", "m:latest"]

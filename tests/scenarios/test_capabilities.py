@@ -1,10 +1,14 @@
 """A fresh hub beside a real Ollama, replayed, selects by what its models can do."""
 
+import pytest
+
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 from tests.support.hub import RunningHub, failure_of, running_hub
 from tests.support.replay import replaying
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 FILES = {
     "/": "root",

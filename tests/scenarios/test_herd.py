@@ -4,12 +4,16 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import ReleaseSelectionRequest, SelectEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 MODEL = "llama3.2:3b"
 

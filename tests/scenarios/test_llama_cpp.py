@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import HubProcess, running_hub
 from tests.support.llama import running_llama, tiny_model, write_model
 from tests.support.ports import lasting_port
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 __all__ = ["tiny_model"]
 

@@ -12,6 +12,8 @@ from tests.support.hub import REGISTRY_PATH, failure_of, running_hub
 from tests.support.scrape import scrape, value
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 
 @pytest.fixture
 async def hub(tmp_path):

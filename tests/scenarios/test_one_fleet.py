@@ -30,6 +30,8 @@ from tests.support.hub import REGISTRY_PATH, RunningHub, by_id, failure_of, runn
 from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama, FakeServer
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 Announce = Callable[[RunningHub, FakeServer], AbstractAsyncContextManager[None]]
 
 

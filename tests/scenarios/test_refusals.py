@@ -18,6 +18,8 @@ from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.command import llm_hub
 from tests.support.hub import HubProcess, running_hub, settings_for
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 
 @dataclass(frozen=True)
 class Refusal:

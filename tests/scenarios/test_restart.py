@@ -24,6 +24,8 @@ from tests.support.hub import by_id, failure_of, running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 
 async def test_durable_facts_stay_and_observed_facts_are_restored(tmp_path, fleet):
     fake = await fleet.add(FakeOllama("a"), api_key="k3y")

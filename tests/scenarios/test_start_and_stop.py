@@ -18,6 +18,8 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_SIDECAR
 from tests.support.hub import HubProcess, by_id, hub_process
 from tools.fleetsim import Behaviour, FakeOllama
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 # A stop takes at most 5 s. The rest is for a busy machine to schedule and end the process.
 _STOP_S = 15.0
 

@@ -13,6 +13,8 @@ from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.hub import ROOT, HubProcess
 from tools.fleetsim import FakeOllama
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 _TOOL_S = 30.0
 
 # PATH, and the directories of pip and `go install`.

@@ -129,6 +129,8 @@ class Stream:
 class WatchersMachine(RuleBasedStateMachine):
     """One hub at a time on one data directory, with its watchers."""
 
+    engine = "grpcio"
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
@@ -174,7 +176,9 @@ class WatchersMachine(RuleBasedStateMachine):
     async def start(self) -> None:
         # The hub probes each endpoint once, immediately; nothing answers, and no probe follows.
         given = settings_for(
-            Path(self.directory.name), grpc={"address": self.grpc}, probes={"interval_s": 3600}
+            Path(self.directory.name),
+            grpc={"address": self.grpc, "engine": self.engine},
+            probes={"interval_s": 3600},
         )
         self.hub = HubServer(given, SystemClock())
         await self.hub.start()
@@ -344,8 +348,15 @@ def differences(stream: Stream, snapshot: Snapshot, aliases: dict[str, Any]) -> 
     return "" if copy.aliases == (aliases if request.include_aliases else {}) else "aliases"
 
 
+class NativeWatchersMachine(WatchersMachine):
+    """The same with the hub's own gRPC server."""
+
+    engine = "native"
+
+
 TestWatchers = pytest.mark.timeout(300)(WatchersMachine.TestCase)
-TestWatchers.settings = settings(
+TestNativeWatchers = pytest.mark.timeout(300)(NativeWatchersMachine.TestCase)
+TestWatchers.settings = TestNativeWatchers.settings = settings(
     max_examples=12,
     stateful_step_count=40,
     deadline=None,

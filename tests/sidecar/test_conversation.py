@@ -14,12 +14,13 @@ from hub.sidecar.conversation import (
 )
 from hub.sidecar.ending import REFUSED_WAIT_MS
 from hub.sidecar.local_server import LocalServer
+from llmhub.v1.endpoint_pb2 import Model
 
 T0 = 1_800_000_000_000
 INTERVAL = 15_000
 HOST = {"cpu_percent": 12.5, "ram_used_bytes": 1, "ram_total_bytes": 2, "vram_total_bytes": None}
-OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", ("llama3.1:8b",))
-VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", ("qwen3",))
+OLLAMA = LocalServer("http://127.0.0.1:11434", "ollama", "0.12.6", (Model(name="llama3.1:8b"),))
+VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", (Model(name="qwen3"),))
 
 
 class Talk:
@@ -219,12 +220,12 @@ def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
 
 
 def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
-    names = tuple(f"{'m' * 500}{number}" for number in range(256))
-    talk = Talk(LocalServer("http://h:1", "openai", None, names))
+    models = tuple(Model(name=f"{'m' * 500}{number}") for number in range(256))
+    talk = Talk(LocalServer("http://h:1", "openai", None, models))
     talk.identified()
     [_, frame] = talk.sent()
-    assert "models" not in frame
-    assert len(json.dumps(frame)) < MAX_FRAME_BYTES
+    assert frame["models_omitted"] == 256 - len(frame["models"])
+    assert len(json.dumps(frame)) <= MAX_FRAME_BYTES
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"type":[]}', b"\xff", '{"type":"news"}'])

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.sidecar.local_http import MAX_BYTES, AskError, get
+from hub.sidecar.local_http import MAX_BYTES, AskError, get, send
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -41,33 +41,38 @@ async def test_it_asks_below_the_base_path_in_a_version_without_chunks() -> None
     async with server(says(raw)) as (url, asked):
         answer = await get(url, "/v1/models")
     assert asked[0].startswith(b"GET /base/v1/models HTTP/1.0\r\nHost: 127.0.0.1:")
-    assert (answer.status, answer.server) == (200, "llama.cpp")
+    assert (answer.status, answer.header("Server")) == (200, "llama.cpp")
+    assert answer.header("Location") == ""
 
 
 async def test_without_a_length_the_body_ends_with_the_connection() -> None:
     async with server(says(b"HTTP/1.0 200 OK\r\n\r\n[1]")) as (url, _):
-        assert (await get(url, "/")).json() == [1]
+        assert (await get(url, "/")).body == b"[1]"
 
 
-async def test_an_error_has_no_json() -> None:
-    async with server(says(b"HTTP/1.0 404 Not Found\r\n\r\n[1]")) as (url, _):
-        assert (await get(url, "/")).json() is None
+async def test_a_body_goes_as_json() -> None:
+    async with server(says(b"HTTP/1.0 404 Not Found\r\n\r\n{}")) as (url, asked):
+        answer = await send("POST", url, "/api/show", b'{"model":"a"}')
+    assert asked[0].startswith(b"POST /base/api/show HTTP/1.0\r\n")
+    assert b"Content-Type: application/json\r\nContent-Length: 13\r\n" in asked[0]
+    assert (answer.status, answer.body) == (404, b"{}")
 
 
 @pytest.mark.parametrize(
-    ("raw", "message"),
+    ("raw", "message", "answered"),
     [
-        (b"", "does not speak HTTP"),
-        (b"SSH-2.0-OpenSSH_9\r\n", "does not speak HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "in the middle"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "more than"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * MAX_BYTES, "more than"),
+        (b"", "without an answer", False),
+        (b"SSH-2.0-OpenSSH_9\r\n", "does not speak HTTP", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "in the middle", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "more than", True),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * MAX_BYTES, "more than", True),
     ],
 )
-async def test_what_is_no_answer_is_one_line(raw: bytes, message: str) -> None:
+async def test_what_is_no_answer_is_one_line(raw: bytes, message: str, *, answered: bool) -> None:
     async with server(says(raw)) as (url, _):
-        with pytest.raises(AskError, match=message):
+        with pytest.raises(AskError, match=message) as caught:
             await get(url, "/")
+    assert caught.value.answered == answered
 
 
 async def test_hanging_server_has_a_deadline() -> None:

@@ -29,6 +29,7 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role, Snapshot
 from tests.support.command import Outcome, llm_hub
+from tests.support.engines import engine, engine_environment
 
 ROOT = Path(__file__).parents[2]
 REGISTRY_PATH = "/api/admin/llm-registry"
@@ -231,6 +232,7 @@ def settings_for(data_dir: Path, **sections: Mapping[str, object]) -> Settings:
         transport: {"address": "127.0.0.1:0"} for transport in ("ws", "grpc", "http")
     }
     values["probes"] = {"allow": PROBED}
+    values["grpc"]["engine"] = engine()
     for name, section in sections.items():
         values[name] = values.get(name, {}) | dict(section)
     return Settings.model_validate({"data_dir": data_dir, **values})
@@ -291,6 +293,7 @@ class HubProcess:
             stderr=asyncio.subprocess.PIPE,
             cwd=ROOT,
             env=kept
+            | engine_environment()
             | {
                 "LLM_HUB_PROBES__ALLOW": ",".join(PROBED),
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.engines import engine_environment
+
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 30
 
@@ -61,7 +63,7 @@ def hub_environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
     # A hub under test connects only to this machine, whatever a test registers.
     loopback = {"LLM_HUB_PROBES__ALLOW": "127.0.0.0/8,::1/128"}
-    return {**kept, **loopback, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return {**kept, **loopback, **engine_environment(), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @contextmanager

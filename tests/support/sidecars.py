@@ -1,14 +1,19 @@
 """Sidecars for tests, whose connections record how they were closed."""
 
 from hub.service.presence import Close, Sidecar
+from llmhub.v1.frame_pb2 import HubFrame
 from tests.support.fleet import NOW
 
 
 class RecordingConnection:
-    """A `hub.service.presence.Connection` that records its closes."""
+    """A `hub.service.presence.Connection` that records its closes and what it sends."""
 
     def __init__(self) -> None:
         self.closes: list[Close] = []
+        self.sent: list[HubFrame] = []
+
+    def send(self, frame: HubFrame) -> None:
+        self.sent.append(frame)
 
     def close(self, close: Close) -> None:
         self.closes.append(close)

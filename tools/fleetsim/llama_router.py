@@ -1,4 +1,9 @@
-"""A fake llama-server in router mode that records whether a probe made it load a model."""
+"""A fake llama-server in router mode that records whether a probe made it load a model.
+
+`/models/load` answers at once and loads later, as the real one does: the model is loaded
+once its list has been asked `lists_while_loading` times. `fails_to_load` names models that
+are unloaded again after that.
+"""
 
 from dataclasses import dataclass, field
 
@@ -16,6 +21,9 @@ class FakeLlamaRouter:
     context: int = 8192
     slots: int = 4
     busy: int = 1
+    lists_while_loading: int = 1
+    fails_to_load: frozenset[str] = frozenset()
+    loading: dict[str, int] = field(default_factory=dict)
 
     def answer(self, request: Request) -> Reply:
         """See `Persona`."""
@@ -23,15 +31,36 @@ class FakeLlamaRouter:
             case "/health":
                 return _json({"status": "ok"})
             case "/v1/models" | "/models":
-                return _json(
-                    {"object": "list", "data": [self._model(name) for name in self.status]}
-                )
+                listed = [self._model(name) for name in self.status]
+                self._go_on_loading()
+                return _json({"object": "list", "data": listed})
+            case "/models/load" | "/models/unload" if request.method == "POST":
+                return self._change(request)
             case "/props" if "model" not in request.query:
                 props = {"role": "router", "max_instances": 4, "build_info": self.build}
                 return _json(props | {"default_generation_settings": {"n_ctx": 0}})
             case "/slots" | "/props" | "/metrics":
                 return self._of_model(request)
         return _error(404, "File Not Found")
+
+    def _change(self, request: Request) -> Reply:
+        name = orjson.loads(request.body)["model"]
+        if name not in self.status:
+            return _error(404, "model is not found")
+        is_load = request.path == "/models/load"
+        if (self.status[name] == "loaded") == is_load:
+            return _error(400, f"model is {'already' if is_load else 'not'} loaded")
+        self.status[name] = "loading" if is_load else "unloaded"
+        if is_load:
+            self.loading[name] = self.lists_while_loading
+        return _json({"success": True})
+
+    def _go_on_loading(self) -> None:
+        for name, left in list(self.loading.items()):
+            self.loading[name] = left - 1
+            if left <= 0:
+                del self.loading[name]
+                self.status[name] = "unloaded" if name in self.fails_to_load else "loaded"
 
     def _of_model(self, request: Request) -> Reply:
         name = request.query.get("model", "")

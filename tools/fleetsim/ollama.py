@@ -1,8 +1,10 @@
 """A fake Ollama with the responses of Ollama's docs/api.md."""
 
 import hashlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import orjson
 
@@ -101,8 +103,11 @@ class FakeOllama:
 
     def answer(self, request: Request) -> Reply:
         """See `Persona`."""
-        if request.path == "/api/show":
-            return self._show(request)
+        match request.path:
+            case "/api/show":
+                return self._show(request)
+            case "/api/generate" | "/api/embed":
+                return self._use(request)
         reply = self._replies.get(request.path)
         if reply is None:
             reply = self._replies[request.path] = self._answer(request.path)
@@ -144,6 +149,28 @@ class FakeOllama:
         if not self.is_old:
             shown["capabilities"] = model.capabilities
         return _json(shown)
+
+    def _use(self, request: Request) -> Reply:
+        """A request without a prompt loads its model; a `keep_alive` of 0 unloads it."""
+        if request.method != "POST":
+            return Reply(405, b"405 method not allowed", "text/plain")
+        wanted = orjson.loads(request.body)
+        name = wanted["model"]
+        model = self.on_disk.get(name)
+        if model is None:
+            return Reply(404, orjson.dumps({"error": f"model '{name}' not found"}))
+        if wanted.get("keep_alive") == 0:
+            self.unload(name)
+            return _json({"model": name, "response": "", "done": True, "done_reason": "unload"})
+        if request.path == "/api/generate" and "completion" not in model.capabilities:
+            return Reply(400, orjson.dumps({"error": f'"{name}" does not support generate'}))
+        if "keep_alive" in wanted:
+            ends_s = time.time() + wanted["keep_alive"]
+            ends_at = datetime.fromtimestamp(ends_s, UTC).isoformat()
+            self.load(name, expires_at=ends_at)
+        else:
+            self.load(name)
+        return _json({"model": name, "response": "", "done": True, "done_reason": "load"})
 
     def _tag(self, model: OllamaModel) -> dict[str, object]:
         details: dict[str, object] = self._details(model)

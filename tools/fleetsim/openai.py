@@ -36,7 +36,7 @@ class FakeOpenAi:
 
 @dataclass(slots=True)
 class FakeVllm:
-    """A vLLM server; `is_old` uses the cache gauge's name before 0.9, `dev` adds /is_sleeping."""
+    """A vLLM server; `is_old` uses the cache gauge's name before 0.9, `dev` adds sleep mode."""
 
     models: list[str] = field(default_factory=lambda: ["meta-llama/Llama-3.1-8B-Instruct"])
     version: str = "0.11.0"
@@ -62,6 +62,9 @@ class FakeVllm:
                 return json_reply({"version": self.version})
             case "/v1/models":
                 return self._models()
+            case "/sleep" | "/wake_up" if self.dev and request.method == "POST":
+                self.sleeping = request.path == "/sleep"
+                return Reply()
             case "/is_sleeping" if self.dev:
                 return json_reply({"is_sleeping": self.sleeping})
             case "/metrics":

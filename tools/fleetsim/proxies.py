@@ -28,6 +28,9 @@ class FakeLlamaSwap:
             self.started.append(name)
             self.state[name] = "ready"
             return json_reply({"status": "ok"})
+        if request.path.startswith("/api/models/unload/") and request.method == "POST":
+            self.state[request.path.rpartition("/")[2]] = "stopped"
+            return Reply(body=b"OK", content_type="text/plain")
         match request.path:
             case "/health":
                 return Reply(body=b"OK", content_type="text/plain; charset=utf-8")

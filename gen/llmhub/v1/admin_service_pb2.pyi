@@ -119,6 +119,48 @@ class CheckEndpointResponse(_message.Message):
     endpoint: _endpoint_pb2.Endpoint
     def __init__(self, endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ...) -> None: ...
 
+class LoadModelRequest(_message.Message):
+    __slots__ = ("endpoint_id", "model", "keep_alive", "timeout", "validate_only")
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    endpoint_id: str
+    model: str
+    keep_alive: _duration_pb2.Duration
+    timeout: _duration_pb2.Duration
+    validate_only: bool
+    def __init__(self, endpoint_id: _Optional[str] = ..., model: _Optional[str] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class LoadModelResponse(_message.Message):
+    __slots__ = ("model", "agent_id")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    model: _endpoint_pb2.Model
+    agent_id: str
+    def __init__(self, model: _Optional[_Union[_endpoint_pb2.Model, _Mapping]] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class UnloadModelRequest(_message.Message):
+    __slots__ = ("endpoint_id", "model", "timeout", "validate_only")
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    endpoint_id: str
+    model: str
+    timeout: _duration_pb2.Duration
+    validate_only: bool
+    def __init__(self, endpoint_id: _Optional[str] = ..., model: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class UnloadModelResponse(_message.Message):
+    __slots__ = ("model", "agent_id")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    model: _endpoint_pb2.Model
+    agent_id: str
+    def __init__(self, model: _Optional[_Union[_endpoint_pb2.Model, _Mapping]] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
 class ListSidecarsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,16 @@ class AdminServiceStub:
                 request_serializer=llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointRequest.SerializeToString,
                 response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/llmhub.v1.AdminService/LoadModel',
+                request_serializer=llmhub_dot_v1_dot_admin__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/llmhub.v1.AdminService/UnloadModel',
+                request_serializer=llmhub_dot_v1_dot_admin__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_admin__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
         self.ListSidecars = channel.unary_unary(
                 '/llmhub.v1.AdminService/ListSidecars',
                 request_serializer=llmhub_dot_v1_dot_admin__service__pb2.ListSidecarsRequest.SerializeToString,
@@ -134,6 +144,24 @@ class AdminServiceServicer:
 
     def CheckEndpoint(self, request, context):
         """CheckEndpoint probes an endpoint now and returns the result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """LoadModel has the sidecar on an endpoint's host load a model into memory,
+        and returns when the model is loaded. The hub's settings and the sidecar's
+        options must both allow it; by default neither does. A call that ends with
+        ACTION_OUTCOME_UNKNOWN, or that the caller cancels, may still be carried out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """UnloadModel has the sidecar on an endpoint's host free the memory that a
+        model takes, under the same conditions as LoadModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +257,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CheckEndpoint,
                     request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointRequest.FromString,
                     response_serializer=llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_admin__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=llmhub_dot_v1_dot_admin__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_admin__service__pb2.UnloadModelResponse.SerializeToString,
             ),
             'ListSidecars': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSidecars,
@@ -385,6 +423,60 @@ class AdminService:
             '/llmhub.v1.AdminService/CheckEndpoint',
             llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointRequest.SerializeToString,
             llmhub_dot_v1_dot_admin__service__pb2.CheckEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.AdminService/LoadModel',
+            llmhub_dot_v1_dot_admin__service__pb2.LoadModelRequest.SerializeToString,
+            llmhub_dot_v1_dot_admin__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.AdminService/UnloadModel',
+            llmhub_dot_v1_dot_admin__service__pb2.UnloadModelRequest.SerializeToString,
+            llmhub_dot_v1_dot_admin__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

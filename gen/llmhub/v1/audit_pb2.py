@@ -24,19 +24,22 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
+from llmhub.v1 import frame_pb2 as llmhub_dot_v1_dot_frame__pb2
 from llmhub.v1 import model_alias_pb2 as llmhub_dot_v1_dot_model__alias__pb2
 from llmhub.v1 import resources_pb2 as llmhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15llmhub/v1/audit.proto\x12\tllmhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x1bllmhub/v1/model_alias.proto\x1a\x19llmhub/v1/resources.proto\"\xab\x02\n\nAuditEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\x12\x1d\n\x04role\x18\x04 \x01(\x0e\x32\x0f.llmhub.v1.Role\x12\x16\n\x0eremote_address\x18\x05 \x01(\t\x12\x11\n\ttransport\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x07 \x01(\t\x12\x10\n\x08resource\x18\x08 \x01(\t\x12%\n\x06\x62\x65\x66ore\x18\t \x01(\x0b\x32\x15.llmhub.v1.AuditState\x12$\n\x05\x61\x66ter\x18\n \x01(\x0b\x32\x15.llmhub.v1.AuditState\x12\x16\n\x0esecret_changed\x18\x0b \x01(\x08\"\x98\x01\n\nAuditState\x12\'\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.EndpointH\x00\x12*\n\ntoken_info\x18\x02 \x01(\x0b\x32\x14.llmhub.v1.TokenInfoH\x00\x12,\n\x0bmodel_alias\x18\x03 \x01(\x0b\x32\x15.llmhub.v1.ModelAliasH\x00\x42\x07\n\x05stateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15llmhub/v1/audit.proto\x12\tllmhub.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x15llmhub/v1/frame.proto\x1a\x1bllmhub/v1/model_alias.proto\x1a\x19llmhub/v1/resources.proto\"\xab\x02\n\nAuditEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\x12\x1d\n\x04role\x18\x04 \x01(\x0e\x32\x0f.llmhub.v1.Role\x12\x16\n\x0eremote_address\x18\x05 \x01(\t\x12\x11\n\ttransport\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x07 \x01(\t\x12\x10\n\x08resource\x18\x08 \x01(\t\x12%\n\x06\x62\x65\x66ore\x18\t \x01(\x0b\x32\x15.llmhub.v1.AuditState\x12$\n\x05\x61\x66ter\x18\n \x01(\x0b\x32\x15.llmhub.v1.AuditState\x12\x16\n\x0esecret_changed\x18\x0b \x01(\x08\"\xcd\x01\n\nAuditState\x12\'\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x13.llmhub.v1.EndpointH\x00\x12*\n\ntoken_info\x18\x02 \x01(\x0b\x32\x14.llmhub.v1.TokenInfoH\x00\x12,\n\x0bmodel_alias\x18\x03 \x01(\x0b\x32\x15.llmhub.v1.ModelAliasH\x00\x12\x33\n\x0cmodel_action\x18\x04 \x01(\x0b\x32\x1b.llmhub.v1.ModelActionStateH\x00\x42\x07\n\x05state\"\x87\x01\n\x10ModelActionState\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.llmhub.v1.ModelState\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.llmhub.v1.ModelActionOutcome\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmhub.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITEVENT']._serialized_start=152
-  _globals['_AUDITEVENT']._serialized_end=451
-  _globals['_AUDITSTATE']._serialized_start=454
-  _globals['_AUDITSTATE']._serialized_end=606
+  _globals['_AUDITEVENT']._serialized_start=175
+  _globals['_AUDITEVENT']._serialized_end=474
+  _globals['_AUDITSTATE']._serialized_start=477
+  _globals['_AUDITSTATE']._serialized_end=682
+  _globals['_MODELACTIONSTATE']._serialized_start=685
+  _globals['_MODELACTIONSTATE']._serialized_end=820
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from llmhub.v1 import endpoint_pb2 as _endpoint_pb2
+from llmhub.v1 import frame_pb2 as _frame_pb2
 from llmhub.v1 import model_alias_pb2 as _model_alias_pb2
 from llmhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
@@ -38,11 +39,25 @@ class AuditEvent(_message.Message):
     def __init__(self, id: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., token_id: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., remote_address: _Optional[str] = ..., transport: _Optional[str] = ..., action: _Optional[str] = ..., resource: _Optional[str] = ..., before: _Optional[_Union[AuditState, _Mapping]] = ..., after: _Optional[_Union[AuditState, _Mapping]] = ..., secret_changed: _Optional[bool] = ...) -> None: ...
 
 class AuditState(_message.Message):
-    __slots__ = ("endpoint", "token_info", "model_alias")
+    __slots__ = ("endpoint", "token_info", "model_alias", "model_action")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_INFO_FIELD_NUMBER: _ClassVar[int]
     MODEL_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ACTION_FIELD_NUMBER: _ClassVar[int]
     endpoint: _endpoint_pb2.Endpoint
     token_info: _resources_pb2.TokenInfo
     model_alias: _model_alias_pb2.ModelAlias
-    def __init__(self, endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., token_info: _Optional[_Union[_resources_pb2.TokenInfo, _Mapping]] = ..., model_alias: _Optional[_Union[_model_alias_pb2.ModelAlias, _Mapping]] = ...) -> None: ...
+    model_action: ModelActionState
+    def __init__(self, endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., token_info: _Optional[_Union[_resources_pb2.TokenInfo, _Mapping]] = ..., model_alias: _Optional[_Union[_model_alias_pb2.ModelAlias, _Mapping]] = ..., model_action: _Optional[_Union[ModelActionState, _Mapping]] = ...) -> None: ...
+
+class ModelActionState(_message.Message):
+    __slots__ = ("model", "state", "outcome", "detail")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    state: _endpoint_pb2.ModelState
+    outcome: _frame_pb2.ModelActionOutcome
+    detail: str
+    def __init__(self, model: _Optional[str] = ..., state: _Optional[_Union[_endpoint_pb2.ModelState, str]] = ..., outcome: _Optional[_Union[_frame_pb2.ModelActionOutcome, str]] = ..., detail: _Optional[str] = ...) -> None: ...

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
 from llmhub.v1 import resources_pb2 as llmhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15llmhub/v1/frame.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x19llmhub/v1/resources.proto\"\xaa\x02\n\x0cSidecarFrame\x12.\n\x08identify\x18\x01 \x01(\x0b\x32\x1a.llmhub.v1.IdentifyRequestH\x00\x12\x37\n\rollama_report\x18\x02 \x01(\x0b\x32\x1e.llmhub.v1.ReportOllamaRequestH\x00\x12;\n\x0f\x65ndpoint_report\x18\x03 \x01(\x0b\x32 .llmhub.v1.ReportEndpointRequestH\x00\x12<\n\x0fresource_report\x18\x04 \x01(\x0b\x32!.llmhub.v1.ReportResourcesRequestH\x00\x12&\n\x04ping\x18\x05 \x01(\x0b\x32\x16.llmhub.v1.PingRequestH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\x82\x03\n\x08HubFrame\x12\x31\n\nidentified\x18\x01 \x01(\x0b\x32\x1b.llmhub.v1.IdentifyResponseH\x00\x12<\n\x11ollama_report_ack\x18\x02 \x01(\x0b\x32\x1f.llmhub.v1.ReportOllamaResponseH\x00\x12@\n\x13\x65ndpoint_report_ack\x18\x03 \x01(\x0b\x32!.llmhub.v1.ReportEndpointResponseH\x00\x12\'\n\x04pong\x18\x04 \x01(\x0b\x32\x17.llmhub.v1.PingResponseH\x00\x12&\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.llmhub.v1.FrameErrorH\x00\x12\x39\n\x12rate_limit_warning\x18\x06 \x01(\x0b\x32\x1b.llmhub.v1.RateLimitWarningH\x00\x12.\n\x0crate_limited\x18\x07 \x01(\x0b\x32\x16.llmhub.v1.RateLimitedH\x00\x42\x07\n\x05\x66rame\"\x8e\x02\n\x0fIdentifyRequest\x12(\n\x08\x61gent_id\x18\x01 \x01(\tB\x16\xbaH\x13r\x0e\x18\x80\x01\x32\t^\\P{Cc}+$\xc8\x01\x01\x12\x1d\n\x05token\x18\x02 \x01(\tB\x0e\x80\x01\x01\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01\x12&\n\x04name\x18\x03 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$H\x00\x88\x01\x01\x12\x1d\n\x06status\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x01\x88\x01\x01\x12%\n\x0c\x63\x61pabilities\x18\x05 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10@\"\x05r\x03\x18\x80\x02\x12!\n\nollama_url\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04H\x02\x88\x01\x01\x42\x07\n\x05_nameB\t\n\x07_statusB\r\n\x0b_ollama_url\"Z\n\x10IdentifyResponse\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x34\n\x10\x65ndpoint_refused\x18\x02 \x01(\x0b\x32\x1a.llmhub.v1.EndpointRefused\"U\n\x0f\x45ndpointRefused\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"6\n\x13ReportOllamaRequest\x12\x1f\n\nollama_url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\";\n\x14ReportOllamaResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\t\"\xc9\x02\n\x15ReportEndpointRequest\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\x12\x32\n\x07\x62\x61\x63kend\x18\x02 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00\x88\x01\x01\x12&\n\x04name\x18\x03 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$H\x01\x88\x01\x01\x12\x16\n\treachable\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x05\x65rror\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fH\x03\x88\x01\x01\x12\x1e\n\x07version\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x04\x88\x01\x01\x12+\n\x06models\x18\x07 \x03(\x0b\x32\x10.llmhub.v1.ModelB\t\xbaH\x06\x92\x01\x03\x10\x80\x08\x42\n\n\x08_backendB\x07\n\x05_nameB\x0c\n\n_reachableB\x08\n\x06_errorB\n\n\x08_version\"=\n\x16ReportEndpointResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\t\"\xf2\x03\n\x16ReportResourcesRequest\x12\x1f\n\x08\x61gent_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12\x33\n\x0b\x63pu_percent\x18\x02 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12-\n\x0eram_used_bytes\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x02\x88\x01\x01\x12.\n\x0fram_total_bytes\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x03\x88\x01\x01\x12.\n\x0fvram_used_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x04\x88\x01\x01\x12/\n\x10vram_total_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x05\x88\x01\x01\x12&\n\x04gpus\x18\x07 \x03(\x0b\x32\x0e.llmhub.v1.GpuB\x08\xbaH\x05\x92\x01\x02\x10@\x12-\n\ttimestamp\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_agent_idB\x0e\n\x0c_cpu_percentB\x11\n\x0f_ram_used_bytesB\x12\n\x10_ram_total_bytesB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytes\"\x19\n\x17ReportResourcesResponse\"\r\n\x0bPingRequest\"=\n\x0cPingResponse\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\nFrameError\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x19\n\x0cmessage_type\x18\x02 \x01(\tH\x00\x88\x01\x01\x12%\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x15.llmhub.v1.FieldError\x12\x13\n\x06\x64\x65tail\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_message_typeB\t\n\x07_detail\"m\n\nFieldError\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bknown_types\x18\x05 \x03(\tB\x08\n\x06_value\"E\n\x10RateLimitWarning\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x11\n\tremaining\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\"3\n\x0bRateLimited\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15llmhub/v1/frame.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x19llmhub/v1/resources.proto\"\xee\x02\n\x0cSidecarFrame\x12.\n\x08identify\x18\x01 \x01(\x0b\x32\x1a.llmhub.v1.IdentifyRequestH\x00\x12\x37\n\rollama_report\x18\x02 \x01(\x0b\x32\x1e.llmhub.v1.ReportOllamaRequestH\x00\x12;\n\x0f\x65ndpoint_report\x18\x03 \x01(\x0b\x32 .llmhub.v1.ReportEndpointRequestH\x00\x12<\n\x0fresource_report\x18\x04 \x01(\x0b\x32!.llmhub.v1.ReportResourcesRequestH\x00\x12&\n\x04ping\x18\x05 \x01(\x0b\x32\x16.llmhub.v1.PingRequestH\x00\x12\x42\n\x13model_action_result\x18\x06 \x01(\x0b\x32#.llmhub.v1.ReportModelActionRequestH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\xb2\x03\n\x08HubFrame\x12\x31\n\nidentified\x18\x01 \x01(\x0b\x32\x1b.llmhub.v1.IdentifyResponseH\x00\x12<\n\x11ollama_report_ack\x18\x02 \x01(\x0b\x32\x1f.llmhub.v1.ReportOllamaResponseH\x00\x12@\n\x13\x65ndpoint_report_ack\x18\x03 \x01(\x0b\x32!.llmhub.v1.ReportEndpointResponseH\x00\x12\'\n\x04pong\x18\x04 \x01(\x0b\x32\x17.llmhub.v1.PingResponseH\x00\x12&\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.llmhub.v1.FrameErrorH\x00\x12\x39\n\x12rate_limit_warning\x18\x06 \x01(\x0b\x32\x1b.llmhub.v1.RateLimitWarningH\x00\x12.\n\x0crate_limited\x18\x07 \x01(\x0b\x32\x16.llmhub.v1.RateLimitedH\x00\x12.\n\x0cmodel_action\x18\x08 \x01(\x0b\x32\x16.llmhub.v1.ModelActionH\x00\x42\x07\n\x05\x66rame\"\x8e\x02\n\x0fIdentifyRequest\x12(\n\x08\x61gent_id\x18\x01 \x01(\tB\x16\xbaH\x13r\x0e\x18\x80\x01\x32\t^\\P{Cc}+$\xc8\x01\x01\x12\x1d\n\x05token\x18\x02 \x01(\tB\x0e\x80\x01\x01\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01\x12&\n\x04name\x18\x03 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$H\x00\x88\x01\x01\x12\x1d\n\x06status\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x01\x88\x01\x01\x12%\n\x0c\x63\x61pabilities\x18\x05 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10@\"\x05r\x03\x18\x80\x02\x12!\n\nollama_url\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04H\x02\x88\x01\x01\x42\x07\n\x05_nameB\t\n\x07_statusB\r\n\x0b_ollama_url\"Z\n\x10IdentifyResponse\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x34\n\x10\x65ndpoint_refused\x18\x02 \x01(\x0b\x32\x1a.llmhub.v1.EndpointRefused\"U\n\x0f\x45ndpointRefused\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"6\n\x13ReportOllamaRequest\x12\x1f\n\nollama_url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\";\n\x14ReportOllamaResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\t\"\xf9\x02\n\x15ReportEndpointRequest\x12\x18\n\x03url\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\x80\x04\xc8\x01\x01\x12\x32\n\x07\x62\x61\x63kend\x18\x02 \x01(\x0e\x32\x12.llmhub.v1.BackendB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00\x88\x01\x01\x12&\n\x04name\x18\x03 \x01(\tB\x13\xbaH\x10r\x0e\x18\x80\x02\x32\t^\\P{Cc}*$H\x01\x88\x01\x01\x12\x16\n\treachable\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x05\x65rror\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fH\x03\x88\x01\x01\x12\x1e\n\x07version\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x04\x88\x01\x01\x12+\n\x06models\x18\x07 \x03(\x0b\x32\x10.llmhub.v1.ModelB\t\xbaH\x06\x92\x01\x03\x10\x80\x08\x12\x1b\n\x0emodels_omitted\x18\x08 \x01(\rH\x05\x88\x01\x01\x42\n\n\x08_backendB\x07\n\x05_nameB\x0c\n\n_reachableB\x08\n\x06_errorB\n\n\x08_versionB\x11\n\x0f_models_omitted\"=\n\x16ReportEndpointResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\t\"\xf2\x03\n\x16ReportResourcesRequest\x12\x1f\n\x08\x61gent_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12\x33\n\x0b\x63pu_percent\x18\x02 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12-\n\x0eram_used_bytes\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x02\x88\x01\x01\x12.\n\x0fram_total_bytes\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x03\x88\x01\x01\x12.\n\x0fvram_used_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x04\x88\x01\x01\x12/\n\x10vram_total_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x05\x88\x01\x01\x12&\n\x04gpus\x18\x07 \x03(\x0b\x32\x0e.llmhub.v1.GpuB\x08\xbaH\x05\x92\x01\x02\x10@\x12-\n\ttimestamp\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_agent_idB\x0e\n\x0c_cpu_percentB\x11\n\x0f_ram_used_bytesB\x12\n\x10_ram_total_bytesB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytes\"\x19\n\x17ReportResourcesResponse\"\xc9\x01\n\x0bModelAction\x12\x11\n\taction_id\x18\x01 \x01(\t\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.llmhub.v1.ModelActionKind\x12\x13\n\x0b\x65ndpoint_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12-\n\nkeep_alive\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa0\x01\n\x18ReportModelActionRequest\x12\x1d\n\taction_id\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12;\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.llmhub.v1.ModelActionOutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x1d\n\x06\x64\x65tail\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fH\x00\x88\x01\x01\x42\t\n\x07_detail\"\x1b\n\x19ReportModelActionResponse\"\r\n\x0bPingRequest\"=\n\x0cPingResponse\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\nFrameError\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x19\n\x0cmessage_type\x18\x02 \x01(\tH\x00\x88\x01\x01\x12%\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x15.llmhub.v1.FieldError\x12\x13\n\x06\x64\x65tail\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_message_typeB\t\n\x07_detail\"m\n\nFieldError\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bknown_types\x18\x05 \x03(\tB\x08\n\x06_value\"E\n\x10RateLimitWarning\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x11\n\tremaining\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\"3\n\x0bRateLimited\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\x03*n\n\x0fModelActionKind\x12!\n\x1dMODEL_ACTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_ACTION_KIND_LOAD\x10\x01\x12\x1c\n\x18MODEL_ACTION_KIND_UNLOAD\x10\x02*\xe4\x01\n\x12ModelActionOutcome\x12$\n MODEL_ACTION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_ACTION_OUTCOME_DONE\x10\x01\x12 \n\x1cMODEL_ACTION_OUTCOME_REFUSED\x10\x02\x12$\n MODEL_ACTION_OUTCOME_UNSUPPORTED\x10\x03\x12\x1f\n\x1bMODEL_ACTION_OUTCOME_FAILED\x10\x04\x12 \n\x1cMODEL_ACTION_OUTCOME_UNKNOWN\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -77,38 +78,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTRESOURCESREQUEST'].fields_by_name['vram_total_bytes']._serialized_options = b'\272H\r\"\013\030\377\377\377\377\377\377\377\017(\000'
   _globals['_REPORTRESOURCESREQUEST'].fields_by_name['gpus']._loaded_options = None
   _globals['_REPORTRESOURCESREQUEST'].fields_by_name['gpus']._serialized_options = b'\272H\005\222\001\002\020@'
-  _globals['_SIDECARFRAME']._serialized_start=152
-  _globals['_SIDECARFRAME']._serialized_end=450
-  _globals['_HUBFRAME']._serialized_start=453
-  _globals['_HUBFRAME']._serialized_end=839
-  _globals['_IDENTIFYREQUEST']._serialized_start=842
-  _globals['_IDENTIFYREQUEST']._serialized_end=1112
-  _globals['_IDENTIFYRESPONSE']._serialized_start=1114
-  _globals['_IDENTIFYRESPONSE']._serialized_end=1204
-  _globals['_ENDPOINTREFUSED']._serialized_start=1206
-  _globals['_ENDPOINTREFUSED']._serialized_end=1291
-  _globals['_REPORTOLLAMAREQUEST']._serialized_start=1293
-  _globals['_REPORTOLLAMAREQUEST']._serialized_end=1347
-  _globals['_REPORTOLLAMARESPONSE']._serialized_start=1349
-  _globals['_REPORTOLLAMARESPONSE']._serialized_end=1408
-  _globals['_REPORTENDPOINTREQUEST']._serialized_start=1411
-  _globals['_REPORTENDPOINTREQUEST']._serialized_end=1740
-  _globals['_REPORTENDPOINTRESPONSE']._serialized_start=1742
-  _globals['_REPORTENDPOINTRESPONSE']._serialized_end=1803
-  _globals['_REPORTRESOURCESREQUEST']._serialized_start=1806
-  _globals['_REPORTRESOURCESREQUEST']._serialized_end=2304
-  _globals['_REPORTRESOURCESRESPONSE']._serialized_start=2306
-  _globals['_REPORTRESOURCESRESPONSE']._serialized_end=2331
-  _globals['_PINGREQUEST']._serialized_start=2333
-  _globals['_PINGREQUEST']._serialized_end=2346
-  _globals['_PINGRESPONSE']._serialized_start=2348
-  _globals['_PINGRESPONSE']._serialized_end=2409
-  _globals['_FRAMEERROR']._serialized_start=2412
-  _globals['_FRAMEERROR']._serialized_end=2554
-  _globals['_FIELDERROR']._serialized_start=2556
-  _globals['_FIELDERROR']._serialized_end=2665
-  _globals['_RATELIMITWARNING']._serialized_start=2667
-  _globals['_RATELIMITWARNING']._serialized_end=2736
-  _globals['_RATELIMITED']._serialized_start=2738
-  _globals['_RATELIMITED']._serialized_end=2789
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['action_id']._loaded_options = None
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['action_id']._serialized_options = b'\272H\007r\002\030@\310\001\001'
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['outcome']._loaded_options = None
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['outcome']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['detail']._loaded_options = None
+  _globals['_REPORTMODELACTIONREQUEST'].fields_by_name['detail']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_MODELACTIONKIND']._serialized_start=3383
+  _globals['_MODELACTIONKIND']._serialized_end=3493
+  _globals['_MODELACTIONOUTCOME']._serialized_start=3496
+  _globals['_MODELACTIONOUTCOME']._serialized_end=3724
+  _globals['_SIDECARFRAME']._serialized_start=184
+  _globals['_SIDECARFRAME']._serialized_end=550
+  _globals['_HUBFRAME']._serialized_start=553
+  _globals['_HUBFRAME']._serialized_end=987
+  _globals['_IDENTIFYREQUEST']._serialized_start=990
+  _globals['_IDENTIFYREQUEST']._serialized_end=1260
+  _globals['_IDENTIFYRESPONSE']._serialized_start=1262
+  _globals['_IDENTIFYRESPONSE']._serialized_end=1352
+  _globals['_ENDPOINTREFUSED']._serialized_start=1354
+  _globals['_ENDPOINTREFUSED']._serialized_end=1439
+  _globals['_REPORTOLLAMAREQUEST']._serialized_start=1441
+  _globals['_REPORTOLLAMAREQUEST']._serialized_end=1495
+  _globals['_REPORTOLLAMARESPONSE']._serialized_start=1497
+  _globals['_REPORTOLLAMARESPONSE']._serialized_end=1556
+  _globals['_REPORTENDPOINTREQUEST']._serialized_start=1559
+  _globals['_REPORTENDPOINTREQUEST']._serialized_end=1936
+  _globals['_REPORTENDPOINTRESPONSE']._serialized_start=1938
+  _globals['_REPORTENDPOINTRESPONSE']._serialized_end=1999
+  _globals['_REPORTRESOURCESREQUEST']._serialized_start=2002
+  _globals['_REPORTRESOURCESREQUEST']._serialized_end=2500
+  _globals['_REPORTRESOURCESRESPONSE']._serialized_start=2502
+  _globals['_REPORTRESOURCESRESPONSE']._serialized_end=2527
+  _globals['_MODELACTION']._serialized_start=2530
+  _globals['_MODELACTION']._serialized_end=2731
+  _globals['_REPORTMODELACTIONREQUEST']._serialized_start=2734
+  _globals['_REPORTMODELACTIONREQUEST']._serialized_end=2894
+  _globals['_REPORTMODELACTIONRESPONSE']._serialized_start=2896
+  _globals['_REPORTMODELACTIONRESPONSE']._serialized_end=2923
+  _globals['_PINGREQUEST']._serialized_start=2925
+  _globals['_PINGREQUEST']._serialized_end=2938
+  _globals['_PINGRESPONSE']._serialized_start=2940
+  _globals['_PINGRESPONSE']._serialized_end=3001
+  _globals['_FRAMEERROR']._serialized_start=3004
+  _globals['_FRAMEERROR']._serialized_end=3146
+  _globals['_FIELDERROR']._serialized_start=3148
+  _globals['_FIELDERROR']._serialized_end=3257
+  _globals['_RATELIMITWARNING']._serialized_start=3259
+  _globals['_RATELIMITWARNING']._serialized_end=3328
+  _globals['_RATELIMITED']._serialized_start=3330
+  _globals['_RATELIMITED']._serialized_end=3381
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,11 @@ class SidecarServiceStub:
                 request_serializer=llmhub_dot_v1_dot_frame__pb2.ReportResourcesRequest.SerializeToString,
                 response_deserializer=llmhub_dot_v1_dot_frame__pb2.ReportResourcesResponse.FromString,
                 _registered_method=True)
+        self.ReportModelAction = channel.unary_unary(
+                '/llmhub.v1.SidecarService/ReportModelAction',
+                request_serializer=llmhub_dot_v1_dot_frame__pb2.ReportModelActionRequest.SerializeToString,
+                response_deserializer=llmhub_dot_v1_dot_frame__pb2.ReportModelActionResponse.FromString,
+                _registered_method=True)
         self.Ping = channel.unary_unary(
                 '/llmhub.v1.SidecarService/Ping',
                 request_serializer=llmhub_dot_v1_dot_frame__pb2.PingRequest.SerializeToString,
@@ -113,6 +118,15 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportModelAction(self, request, context):
+        """ReportModelAction reports how a model action ended that the hub sent to the
+        caller in a `model_action` frame. The hub ignores a report about an action
+        that it does not wait for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Ping(self, request, context):
         """Ping checks that the hub answers.
         """
@@ -147,6 +161,11 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.ReportResources,
                     request_deserializer=llmhub_dot_v1_dot_frame__pb2.ReportResourcesRequest.FromString,
                     response_serializer=llmhub_dot_v1_dot_frame__pb2.ReportResourcesResponse.SerializeToString,
+            ),
+            'ReportModelAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportModelAction,
+                    request_deserializer=llmhub_dot_v1_dot_frame__pb2.ReportModelActionRequest.FromString,
+                    response_serializer=llmhub_dot_v1_dot_frame__pb2.ReportModelActionResponse.SerializeToString,
             ),
             'Ping': grpc.unary_unary_rpc_method_handler(
                     servicer.Ping,
@@ -291,6 +310,33 @@ class SidecarService:
             '/llmhub.v1.SidecarService/ReportResources',
             llmhub_dot_v1_dot_frame__pb2.ReportResourcesRequest.SerializeToString,
             llmhub_dot_v1_dot_frame__pb2.ReportResourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportModelAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmhub.v1.SidecarService/ReportModelAction',
+            llmhub_dot_v1_dot_frame__pb2.ReportModelActionRequest.SerializeToString,
+            llmhub_dot_v1_dot_frame__pb2.ReportModelActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

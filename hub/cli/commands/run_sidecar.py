@@ -46,6 +46,11 @@ from hub.cli.failures import CommandFailed, ExitCode
     "--discover/--no-discover", default=True, help="Look for servers on the usual local ports."
 )
 @click.option(
+    "--allow-actions",
+    is_flag=True,
+    help="Let admins of the hub load and unload models of this host's servers.",
+)
+@click.option(
     "--if-replaced",
     type=click.Choice(("stop", "retry")),
     default="stop",
@@ -72,6 +77,7 @@ def sidecar(
     interval: float,
     endpoints: Sequence[str],
     discover: bool,
+    allow_actions: bool,
     if_replaced: str,
     log_level: str,
 ) -> int:
@@ -120,6 +126,7 @@ def sidecar(
             endpoints=[endpoint_url(each) for each in endpoints],
             ports=USUAL_PORTS if discover else (),
             keeps_trying_when_replaced=if_replaced == "retry",
+            allows_actions=allow_actions,
             tls_files=files,
         )
         settings.token_source.read()

@@ -21,6 +21,16 @@ from llmhub.v1.registry_service_pb2 import (
 @label_option
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="How to choose.")
 @click.option("--min-context", type=click.IntRange(0), default=0, help="Least context in tokens.")
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="NAME",
+    help="A capability of the model, such as tools or vision; may be repeated.",
+)
+@click.option(
+    "--certain", is_flag=True, help="Leave out endpoints of which a required fact is unknown."
+)
 @click.option("--explain", is_flag=True, help="Show every candidate with its score or rejection.")
 @hub_command
 def select(
@@ -32,6 +42,8 @@ def select(
     labels: Mapping[str, str],
     strategy: str | None,
     min_context: int,
+    capabilities: tuple[str, ...],
+    certain: bool,
     explain: bool,
 ) -> None:
     """Choose an endpoint for MODEL, as the hub would for any caller.
@@ -45,6 +57,8 @@ def select(
             labels=labels,
             strategy=STRATEGIES[strategy] if strategy else STRATEGY_UNSPECIFIED,
             min_context_length=min_context,
+            capabilities=capabilities,
+            require_known_facts=certain,
             explain=explain,
         )
     except CallFailed as failed:
@@ -83,4 +97,5 @@ def _why(candidate: Candidate) -> str:
         word = REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
         return f"{word}: {candidate.detail}" if candidate.detail else word
     parts = sorted(candidate.parts.items(), key=lambda part: (-abs(part[1]), part[0]))
-    return ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    return f"{scored}; {candidate.detail}" if candidate.detail else scored

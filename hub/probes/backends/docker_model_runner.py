@@ -8,10 +8,10 @@ other routes are not below it: then only the names of the models are known.
 
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_DOCKER_MODEL_RUNNER,
     MODEL_STATE_AVAILABLE,

@@ -7,10 +7,10 @@ Neither loads a model; every inference route, and `/api/v1/load`, does.
 
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.capabilities import COMPLETION, Capabilities
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LEMONADE,
     MODEL_STATE_AVAILABLE,

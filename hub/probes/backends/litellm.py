@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from hub.probes import json_fields
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.capabilities import (
     AUDIO,
     CLASSIFICATION,
@@ -28,7 +29,6 @@ from hub.probes.backends.capabilities import (
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import BadAnswer, NeedsApiKey
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM
 
 KEY_FAULTS = (400, 500)

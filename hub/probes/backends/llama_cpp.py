@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from hub.probes import json_fields
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
 from hub.probes.backends.capabilities import AUDIO, TOOLS, VISION, Capabilities
 from hub.probes.backends.prefix_cache import HitRatio
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import NotReady, WrongKind
-from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,

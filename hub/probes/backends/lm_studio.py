@@ -6,10 +6,10 @@ shape of the list decides, not the status. It tells neither version nor load.
 
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.capabilities import COMPLETION, EMBEDDING, TOOLS, VISION, Capabilities
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LM_STUDIO,
     MODEL_STATE_AVAILABLE,

@@ -5,10 +5,10 @@ and nothing tells them apart. Version, context and capabilities have no route. `
 is there if the server was started with metrics enabled.
 """
 
+from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
-from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_LMDEPLOY, MODEL_STATE_LOADED
 

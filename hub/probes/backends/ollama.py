@@ -19,10 +19,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.probes import json_fields
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends.ollama_show import Lookup, learned
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import BadAnswer, WrongKind
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,

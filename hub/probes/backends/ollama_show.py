@@ -13,9 +13,9 @@ from typing import Final
 
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
+from hub.probes.asker import Asker
 from hub.probes.faults import ProbeError
 from hub.probes.model_facts import ModelFacts
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,

@@ -1,8 +1,8 @@
 """Any server with an OpenAI-compatible model list: all it tells is the names."""
 
+from hub.probes.asker import Asker
 from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Prober, Sighting
-from hub.probes.probe_client import Asker
 from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI
 
 

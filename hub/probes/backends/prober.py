@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from hub.probes import json_fields
-from hub.probes.probe_client import Asker
+from hub.probes.asker import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Backend, Model
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
+from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
 from hub.probes.backends.capabilities import CLASSIFICATION, EMBEDDING, RERANK
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import WrongKind
-from hub.probes.probe_client import Asker
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_TEI, MODEL_STATE_LOADED, Model
 

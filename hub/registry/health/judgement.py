@@ -15,6 +15,7 @@ from hub.registry.health import preservation, status
 from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
 from hub.registry.health.preservation import Preservation
+from hub.registry.health.reported_models import merged
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     STATUS_HEALTHY,
@@ -144,8 +145,9 @@ class FleetHealth:
                 self._load_times.measured(endpoint.id, model.name, took_ms)
         models = None
         if report.models:
-            first = {model.name: model for model in reversed(report.models)}
-            models = self._with_load_times(endpoint.id, [first[name] for name in sorted(first)])
+            is_all = not report.models_omitted
+            known = merged(endpoint.models, report.models, is_all=is_all)
+            models = self._with_load_times(endpoint.id, known)
         # The next probe that succeeds writes its own models over these.
         self._models.pop(endpoint.id, None)
         return status.see(endpoint, view, backend=report.backend, models=models)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from hub.registry.selection.ranking import Criteria, FleetView, Ranking
+from hub.registry.selection.criteria import Criteria, FleetView
+from hub.registry.selection.ranking import Ranking
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 

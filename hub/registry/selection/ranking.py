@@ -9,236 +9,24 @@ large the fleet is.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final
 
 from hub.base.address import spellings
-from hub.base.timestamps import to_ms
-from hub.contract.dialect.names import enum_word
-from hub.registry.filters import has_labels
-from hub.registry.selection.scoring import is_failing, parts, slots_of, weighed, weights_of
-from llmhub.v1.endpoint_pb2 import (
-    ADMIN_STATE_DISABLED,
-    ADMIN_STATE_DRAINING,
-    FAULT_DEAD,
-    MODEL_STATE_LOADED,
-    STATUS_HEALTHY,
-    Endpoint,
-    Model,
-    Status,
-)
-from llmhub.v1.model_alias_pb2 import AliasTarget
+from hub.registry.selection.criteria import Criteria, FleetView, Verdict
 from llmhub.v1.registry_service_pb2 import (
-    REJECTION_CAPABILITIES,
-    REJECTION_DISABLED,
-    REJECTION_DRAINING,
     REJECTION_EXCLUDED,
     REJECTION_IN_FLIGHT,
-    REJECTION_LABELS,
-    REJECTION_MODEL,
-    REJECTION_NOT_HEALTHY,
     REJECTION_STALE,
     REJECTION_UNSPECIFIED,
-    REJECTION_VRAM,
     Rejection,
     SelectEndpointRequest,
 )
-from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
-NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJECTION_NOT_HEALTHY})
-"""The rejections that do not depend on the request."""
-
-
-class FleetView(Protocol):
-    """What a judgement is based on."""
-
-    def endpoint(self, id_: str) -> Endpoint | None:
-        """The endpoint with that id, or None."""
-        ...
-
-    def resources(self, agent_id: str) -> HostResources | None:
-        """The last report of an agent's host, or None."""
-        ...
-
-    def vram(self, agent_id: str) -> VramAccount:
-        """What is measured and what is claimed in the memory of an agent's host."""
-        ...
-
-    def in_flight(self, id_: str) -> int:
-        """The number of leases on an endpoint."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Verdict:
-    """The suitability of one endpoint for one request.
-
-    `rejection` is unspecified if the endpoint is suitable. `is_failing`: its last probe
-    failed, so it ranks below all others whatever its score, and `detail` says so. `merit`
-    is the score without leases, each of which subtracts `lease_weight`. `resources` is the
-    last report of its host, if there was one.
-    """
-
-    endpoint: Endpoint
-    model: Model
-    merit: float = 0.0
-    lease_weight: float = 0.0
-    rejection: Rejection = REJECTION_UNSPECIFIED
-    is_failing: bool = False
-    detail: str = ""
-    in_flight: int = 0
-    resources: HostResources | None = None
-
-    @property
-    def checked_ms(self) -> int:
-        """When the endpoint was last probed, in epoch milliseconds; 0 if never."""
-        return to_ms(self.endpoint.last_checked_at)
-
-    @property
-    def reported_ms(self) -> int:
-        """When its host last reported, in epoch milliseconds; 0 if never."""
-        return to_ms(self.resources.reported_at) if self.resources is not None else 0
-
-    @property
-    def score(self) -> float:
-        """Higher is better."""
-        return self.merit - self.lease_weight * self.in_flight
-
-
-class Criteria:
-    """The requirements of a request that do not depend on the moment.
-
-    `targets` are those of the alias that the request names, or None if it names a model.
-    """
-
-    def __init__(
-        self, request: SelectEndpointRequest, targets: Collection[AliasTarget] | None
-    ) -> None:
-        self._targets = list(targets) if targets is not None else None
-        self._name = request.model
-        self._labels = frozenset(request.labels.items())
-        wanted = AliasTarget(
-            digest=request.digest,
-            family=request.family,
-            quantization=request.quantization,
-            min_context_length=request.min_context_length,
-        )
-        self._wanted = wanted if wanted.ListFields() else None
-        self._capabilities = frozenset(request.capabilities)
-        self._min_free_vram = request.min_free_vram_bytes
-        self._weights = weights_of(request.strategy, request.weights)
-
-    def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
-        """The verdict on an endpoint; None if it does not have the model at all."""
-        if self._targets is None:
-            # Making a ranking spends most of its time here.
-            name = self._name
-            having = [model for model in endpoint.models if model.name == name]
-        else:
-            having = [model for model in endpoint.models if _is_meant(model, self._targets)]
-        if not having:
-            return None
-        fitting = having
-        if self._wanted is not None:
-            fitting = [model for model in having if meets(model, self._wanted)]
-        able = fitting
-        if self._capabilities:
-            able = [model for model in fitting if self._capabilities <= set(model.capabilities)]
-        best = able or fitting or having
-        model = best[0] if len(best) == 1 else min(best, key=_not_loaded)
-        in_flight = facts.in_flight(endpoint.id)
-        agent_id = endpoint.agent_id
-        resources = facts.resources(agent_id) if agent_id else None
-        vram = facts.vram(agent_id) if agent_id else None
-        rejection, detail = self._objection(endpoint, fitting, able, vram)
-        if rejection:
-            return Verdict(endpoint, model, rejection=rejection, detail=detail, in_flight=in_flight)
-        return Verdict(
-            endpoint,
-            model,
-            merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
-            lease_weight=self._weights["in_flight"] / slots_of(endpoint),
-            is_failing=is_failing(endpoint),
-            detail=f"ranks last, as its last probe failed: {endpoint.last_error[:200]}"
-            if is_failing(endpoint)
-            else "",
-            in_flight=in_flight,
-            resources=resources,
-        )
-
-    def explain(self, verdict: Verdict, facts: FleetView) -> dict[str, float]:
-        """The weighted parts of a verdict's score, as of now."""
-        agent_id = verdict.endpoint.agent_id
-        resources = facts.resources(agent_id) if agent_id else None
-        vram = facts.vram(agent_id) if agent_id else None
-        found = weighed(parts(verdict.endpoint, verdict.model, resources, vram), self._weights)
-        return found | {"in_flight": -verdict.lease_weight * verdict.in_flight}
-
-    def _objection(
-        self,
-        endpoint: Endpoint,
-        fitting: list[Model],
-        able: list[Model],
-        vram: VramAccount | None,
-    ) -> tuple[Rejection, str]:
-        if endpoint.admin_state == ADMIN_STATE_DISABLED:
-            return REJECTION_DISABLED, "disabled by an admin"
-        if endpoint.admin_state == ADMIN_STATE_DRAINING:
-            return REJECTION_DRAINING, "being drained by an admin"
-        if endpoint.status != STATUS_HEALTHY:
-            status = enum_word(Status.DESCRIPTOR, endpoint.status)
-            error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
-            return REJECTION_NOT_HEALTHY, f"{status}{error}"
-        if endpoint.fault == FAULT_DEAD:
-            # Healthy still, by the misses that are forgiven or by self-preservation.
-            error = endpoint.last_error[:200]
-            return REJECTION_NOT_HEALTHY, f"dead, as the hub and its sidecar find: {error}"
-        if not has_labels(endpoint, self._labels):
-            return REJECTION_LABELS, "lacks a requested label"
-        if not fitting:
-            return REJECTION_MODEL, "the model's digest, family, quantization or context differs"
-        if not able:
-            return REJECTION_CAPABILITIES, "the model lacks a requested capability"
-        if self._min_free_vram:
-            if vram is None or not vram.HasField("free_bytes"):
-                return REJECTION_VRAM, "the host does not report its free VRAM"
-            if vram.free_bytes < self._min_free_vram:
-                return REJECTION_VRAM, (
-                    f"{vram.free_bytes} of {vram.total_bytes} bytes of VRAM are free: "
-                    f"{vram.measured_bytes} are measured in use, "
-                    f"{vram.claimed_bytes} claimed by loaded models"
-                )
-        return REJECTION_UNSPECIFIED, ""
-
-
-def _not_loaded(model: Model) -> bool:
-    return model.state != MODEL_STATE_LOADED
-
-
-def _is_meant(model: Model, targets: Iterable[AliasTarget]) -> bool:
-    return any(
-        (not target.model or model.name == target.model) and meets(model, target)
-        for target in targets
-    )
-
-
-def meets(model: Model, target: AliasTarget) -> bool:
-    """Whether a model matches a target, apart from its name."""
-    return (
-        (not target.digest or model.digest == target.digest)
-        and (not target.family or model.family.casefold() == target.family.casefold())
-        and (
-            not target.quantization
-            or model.quantization.casefold() == target.quantization.casefold()
-        )
-        and (not target.min_context_length or model.context_length >= target.min_context_length)
-    )
-
-
-# (is failing, -score, last pick, id): the smallest is the best.
-_Key = tuple[bool, float, int, str]
+# (is failing, has unknown facts, -score, last pick, id): the smallest is the best.
+_Key = tuple[bool, bool, float, int, str]
 
 
 class Ranking:
@@ -246,8 +34,8 @@ class Ranking:
 
     It starts empty. Its owner calls `update` for every endpoint whose record or host has
     changed, and `recount` if only the leases have. The best are those whose last probe did
-    not fail, then those with the highest score; among equals it is the endpoint that was
-    picked longest ago.
+    not fail, then those that are known to fit, then those with the highest score; among
+    equals it is the endpoint that was picked longest ago.
     """
 
     def __init__(self, criteria: Criteria, facts: FleetView) -> None:
@@ -310,7 +98,13 @@ class Ranking:
         return verdict
 
     def _key(self, id_: str, verdict: Verdict) -> _Key:
-        return (verdict.is_failing, -verdict.score, self._picks.get(id_, 0), id_)
+        return (
+            verdict.is_failing,
+            bool(verdict.unknown),
+            -verdict.score,
+            self._picks.get(id_, 0),
+            id_,
+        )
 
 
 @dataclass(frozen=True, slots=True)

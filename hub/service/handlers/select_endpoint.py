@@ -16,15 +16,10 @@ from hub.contract.errors import (
 from hub.contract.rpcs import Tier
 from hub.registry import listings
 from hub.registry.history.ring import Follower
+from hub.registry.selection.criteria import Verdict
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.selection.leases import Leases, TooManyLeases
-from hub.registry.selection.ranking import (
-    Limits,
-    Ranking,
-    Verdict,
-    pick,
-    rejections,
-)
+from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
@@ -257,7 +252,7 @@ class SelectionHandlers:
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:
-            return self._registry.model_index.ids(model)
+            return self._registry.model_index.ids_meant(model)
         return [record.message.id for record in self._registry.endpoints()]
 
 

@@ -9,8 +9,9 @@ from hub.contract.dialect.names import enum_word
 from hub.contract.errors import HubError, ModelUnknown, NoCapacity, NoHealthyEndpoint
 from hub.contract.rpcs import Tier
 from hub.registry.impact import may_be_selected
+from hub.registry.selection.criteria import NOT_SELECTABLE
 from hub.registry.selection.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
-from hub.registry.selection.ranking import NOT_SELECTABLE, Limits, Ranking, rejections
+from hub.registry.selection.ranking import Limits, Ranking, rejections
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter

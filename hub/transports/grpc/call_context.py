@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 else:
     Context = grpc.aio.ServicerContext
 
-# As long as a body may take over HTTP.
-_MESSAGE_S: Final = 10.0
+MESSAGE_S: Final = 10.0
+"""Seconds that a message may take to come: as long as a body may take over HTTP."""
 
 
 async def only_message(context: Context, within_s: float | None = None) -> bytes:
@@ -69,14 +69,14 @@ async def only_message(context: Context, within_s: float | None = None) -> bytes
     unary handler grpc itself reads the message, without a deadline and before the hub can
     look at the token. The message must come within 10 s, or within `within_s` seconds.
     """
-    within_s = _MESSAGE_S if within_s is None else within_s
+    within_s = MESSAGE_S if within_s is None else within_s
     try:
         async with asyncio.timeout(within_s):
             message = await context.read()
     except TimeoutError:
-        raise _missing(f"did not come within {within_s:g} s") from None
+        raise missing(f"did not come within {within_s:g} s") from None
     if not isinstance(message, bytes):
-        raise _missing("is missing")
+        raise missing("is missing")
     return message
 
 
@@ -106,5 +106,6 @@ async def abort(context: Context, error: HubError) -> None:
     await context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
-def _missing(detail: str) -> ValidationFailed:
+def missing(detail: str) -> ValidationFailed:
+    """The error of a call whose message does not come."""
     return ValidationFailed([FieldViolation("message", "required", detail)])

@@ -20,7 +20,7 @@ from hub.service.access.access_control import BearerToken, bearer_token
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
-from hub.transports.grpc import health_service, reflection_service
+from hub.transports.grpc import health_service, reflection_service, slots
 from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
@@ -47,14 +47,10 @@ _OPTIONS = (
 
 
 _SERVICE_NAMES = tuple(service.full_name for service in SERVICES)
-_MAX_OPEN_STREAMS = 256
-_MAX_OPEN_STREAMS_PER_PEER = 64
 _MAX_CHECKS_WAITING = 1024
 _MAX_CHECKS_WAITING_PER_PEER = 256
 _MAX_CHECK_REPLIES = 1024
 _MAX_CHECK_REPLIES_PER_CONNECTION = 16
-_MAX_UNIDENTIFIED = 1024
-_MAX_UNIDENTIFIED_PER_PEER = 64
 
 
 class GrpcServer:
@@ -71,17 +67,14 @@ class GrpcServer:
         self._context = context
         self._sessions = sessions
         self._clock = context.clock
-        # Health and reflection need no token, and a sidecar identifies only after it connects.
-        self._open = StreamSlots(in_all=_MAX_OPEN_STREAMS, per_peer=_MAX_OPEN_STREAMS_PER_PEER)
+        self._open = slots.open_to_all()
         self._checks = CheckSlots(
             waiting=_MAX_CHECKS_WAITING,
             waiting_per_peer=_MAX_CHECKS_WAITING_PER_PEER,
             replies=_MAX_CHECK_REPLIES,
             replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
         )
-        self._unidentified = StreamSlots(
-            in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
-        )
+        self._unidentified = slots.unidentified()
         self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
         self._streams: set[SidecarSession] = set()
         self._stopping = False

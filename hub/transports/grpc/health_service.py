@@ -26,8 +26,8 @@ SERVICE_NAME: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
 _ADMIN_SERVICE: Final[str] = ADMIN.services_by_name["AdminService"].full_name
 # How soon watchers learn that the hub's readiness has changed.
 _LOOK_S: Final = 1.0
-# Checkers send the message along with the headers.
-_CHECK_MESSAGE_S: Final = 5.0
+CHECK_MESSAGE_S: Final = 5.0
+"""Seconds that the message of a check may take: checkers send it along with the headers."""
 
 
 class Health:
@@ -90,7 +90,7 @@ def handlers(
     async def check(_requests: object, context: Context) -> AsyncIterator[HealthCheckResponse]:
         try:
             async with checks.waiting(address(context)):
-                service = await _service(context, _CHECK_MESSAGE_S)
+                service = await _service(context, CHECK_MESSAGE_S)
             status = health.status(service)
             if status == HealthCheckResponse.SERVICE_UNKNOWN:
                 await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")

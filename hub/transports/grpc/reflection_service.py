@@ -53,6 +53,12 @@ def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
             method.output_type = method.output_type.replace(old, new)
 
 
+def servicer(service_names: Sequence[str]) -> ReflectionServicer:
+    """Describes the named services, and reflection itself."""
+    names = (*service_names, V1_NAME, V1ALPHA_NAME)
+    return ReflectionServicer(names, pool=_pool_with_v1())
+
+
 def handlers(
     service_names: Sequence[str], guard: Callable[[ServerStream], ServerStream]
 ) -> list[grpc.GenericRpcHandler]:
@@ -60,10 +66,8 @@ def handlers(
 
     `guard` makes the stream's behaviour one that bounds how many are open.
     """
-    names = (*service_names, V1_NAME, V1ALPHA_NAME)
-    servicer = ReflectionServicer(names, pool=_pool_with_v1())
     method = grpc.stream_stream_rpc_method_handler(
-        guard(servicer.ServerReflectionInfo),
+        guard(servicer(service_names).ServerReflectionInfo),
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

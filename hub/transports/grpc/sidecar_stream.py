@@ -1,6 +1,7 @@
 """SidecarService.Connect: the sidecars' frames as binary messages of a gRPC stream."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -14,14 +15,34 @@ from llmhub.v1.frame_pb2 import HubFrame
 
 
 class _Handle:
-    """Closes a stream from outside: the conversation waits for this beside the next frame."""
+    """Uses a stream from outside: the conversation waits for this beside the next frame."""
 
     def __init__(self) -> None:
-        self.closed: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
+        self._close: Close | None = None
+        self._frames: deque[HubFrame] = deque()
+        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self, close: Close) -> None:
-        if not self.closed.done():
-            self.closed.set_result(close)
+        self._close = self._close or close
+        self._tell()
+
+    def send(self, frame: HubFrame) -> None:
+        self._frames.append(frame)
+        self._tell()
+
+    def take(self) -> list[HubFrame]:
+        """The frames to send now. Raises HubError if the stream is closed from outside."""
+        if self._close is not None:
+            raise self._close.as_error()
+        if self.news.done():
+            self.news = asyncio.get_running_loop().create_future()
+        frames = [*self._frames]
+        self._frames.clear()
+        return frames
+
+    def _tell(self) -> None:
+        if not self.news.done():
+            self.news.set_result(None)
 
 
 async def converse(
@@ -43,8 +64,20 @@ async def converse(
     session = SidecarSession(context, handle, remote_address, "grpc")
     sessions.add(session)
     deadlines = SessionDeadlines(session, clock, context.identify_timeout_s)
+    reading: asyncio.Future[bytes | None] | None = None
     try:
-        while (frame := await _next(frames, handle)) is not None:
+        while True:
+            if reading is None:
+                reading = asyncio.ensure_future(_next(frames))
+            either: set[asyncio.Future[Any]] = {reading, handle.news}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for sent in handle.take():
+                yield sent
+            if not reading.done():
+                continue
+            frame, reading = reading.result(), None
+            if frame is None:
+                return
             replies = session.receive_bytes(frame, clock.now_ms())
             if not isinstance(replies, tuple):
                 replies = await replies
@@ -56,29 +89,18 @@ async def converse(
             if session.closing is not None:
                 raise session.closing.as_error()
     finally:
+        if reading is not None and not reading.done():
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
         slot.free()
         deadlines.cancel()
         sessions.discard(session)
         session.end()
 
 
-async def _next(frames: AsyncIterator[bytes], handle: _Handle) -> bytes | None:
-    """The next frame, or None at the end. Raises when the stream is closed from outside."""
-
-    async def read() -> bytes | None:
-        async for frame in frames:
-            return frame
-        return None
-
-    reading = asyncio.ensure_future(read())
-    either: set[asyncio.Future[Any]] = {reading, handle.closed}
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not reading.done():
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
-    if handle.closed.done():
-        raise handle.closed.result().as_error()
-    return reading.result()
+async def _next(frames: AsyncIterator[bytes]) -> bytes | None:
+    """The next frame, or None at the end."""
+    async for frame in frames:
+        return frame
+    return None

@@ -13,9 +13,15 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 from hub.contract.errors import LimitReached
 from hub.transports.peer import network_of
+
+_MAX_OPEN: Final = 256
+_MAX_OPEN_PER_PEER: Final = 64
+_MAX_UNIDENTIFIED: Final = 1_024
+_MAX_UNIDENTIFIED_PER_PEER: Final = 64
 
 
 class StreamSlots:
@@ -55,6 +61,16 @@ class StreamSlots:
         self._by_peer[peer] -= 1
         if not self._by_peer[peer]:
             del self._by_peer[peer]
+
+
+def open_to_all() -> StreamSlots:
+    """Slots for health and reflection, which need no token."""
+    return StreamSlots(in_all=_MAX_OPEN, per_peer=_MAX_OPEN_PER_PEER)
+
+
+def unidentified() -> StreamSlots:
+    """Slots for sidecars' streams, which identify only after they are open."""
+    return StreamSlots(in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER)
 
 
 class StreamSlot:

@@ -80,6 +80,7 @@ _STATUS = {
     code_pb2.RESOURCE_EXHAUSTED: 429,
     code_pb2.UNIMPLEMENTED: 501,
     code_pb2.UNAVAILABLE: 503,
+    code_pb2.UNKNOWN: 500,
     code_pb2.INTERNAL: 500,
 }
 

@@ -53,7 +53,7 @@ from hub.transports.session.sidecar_frames import (
     rate_limited,
     replies,
 )
-from llmhub.v1.frame_pb2 import IdentifyRequest
+from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest
 
 log = structlog.get_logger()
 
@@ -156,6 +156,11 @@ class SidecarSession:
         if self.closing is None:
             self.closing = close
             self._connection.close(close)
+
+    def send(self, frame: HubFrame) -> None:
+        """See `Connection`."""
+        if self.closing is None:
+            self._connection.send(frame)
 
     def close_unless_identified(self) -> None:
         """The time to identify is over."""

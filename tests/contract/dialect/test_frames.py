@@ -14,6 +14,7 @@ from llmhub.v1.frame_pb2 import (
     IdentifyRequest,
     PingRequest,
     ReportEndpointRequest,
+    ReportModelActionRequest,
     ReportOllamaRequest,
     ReportResourcesRequest,
 )
@@ -36,6 +37,7 @@ def test_the_types_are_the_requests_of_the_sidecar_service():
         "endpoint_report": ReportEndpointRequest,
         "resource_report": ReportResourcesRequest,
         "ping": PingRequest,
+        "model_action_result": ReportModelActionRequest,
     }
     methods = SIDECAR_FILE.services_by_name["SidecarService"].methods_by_name
     requests = {method.input_type for name, method in methods.items() if name != "Connect"}
@@ -131,7 +133,10 @@ def test_an_unknown_type():
         "unknown_message_type",
         "unknown message type 'nope'",
         "nope",
-        ("endpoint_report", "identify", "ollama_report", "ping", "resource_report"),
+        (
+            *("endpoint_report", "identify", "model_action_result"),
+            *("ollama_report", "ping", "resource_report"),
+        ),
     )
     assert violation.known_types == KNOWN_TYPES
     assert message_type == "nope"

@@ -116,6 +116,24 @@ def test_a_probe_writes_its_models_over_a_sidecars_although_they_are_its_old_one
     assert registry.models() == ["llama3.2:3b"]
 
 
+def test_bare_names_leave_what_the_hub_knows_of_the_models() -> None:
+    registry = fleet()
+    known = Model(name="a", state=MODEL_STATE_LOADED, context_length=4096, digest="d")
+    registry.observe(ID, saw(models=(known,)))
+    registry.observe(ID, saw(error=REFUSED))
+    registry.report_view(ID, "node-7", view(reachable=True, models=[Model(name="a")]), NOW)
+    assert list(stands(registry).models) == [known]
+
+
+def test_a_report_that_was_cut_leaves_the_models_that_it_does_not_name() -> None:
+    registry = fleet()
+    registry.observe(ID, saw(models=(LLAMA,)))
+    registry.observe(ID, saw(error=REFUSED))
+    report = view(reachable=True, models=[Model(name="other")], models_omitted=1)
+    registry.report_view(ID, "node-7", report, NOW)
+    assert registry.models() == ["llama3.2:3b", "other"]
+
+
 def test_a_view_ends_at_its_deadline_and_its_facts_stay_with_their_age() -> None:
     registry = fleet()
     registry.observe(ID, saw(error=REFUSED))

@@ -7,11 +7,12 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.registry.observation import Load
-from hub.registry.selection.ranking import Criteria, Limits, Ranking, meets, pick
+from hub.registry.observation import Load, Observation
+from hub.registry.selection.criteria import Criteria
+from hub.registry.selection.ranking import Limits, Ranking, pick
 from hub.registry.state import Registry
 from llmhub.v1 import registry_service_pb2 as pb
-from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint, Model
+from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, ADMIN_STATE_DRAINING, Endpoint
 from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import AliasTarget
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
@@ -65,11 +66,54 @@ def rejections(ranking: Ranking) -> dict[str, int]:
     return {verdict.endpoint.id: verdict.rejection for verdict in ranking.rejected()}
 
 
-def test_only_who_has_the_model_is_a_candidate(fleet: Fleet) -> None:
+def test_only_endpoints_with_the_model_are_candidates(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded("m"))
-    add(fleet.registry, "b:1", loaded("m:latest"))
+    add(fleet.registry, "b:1", loaded("m:7b"))
     assert order(fleet.ranking()) == ["a:1"]
     assert len(fleet.ranking()) == 1
+
+
+def test_a_name_without_a_tag_means_the_tag_latest_too(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded("m:latest"))
+    add(fleet.registry, "b:1", loaded("m:latest"), loaded("m"))
+    best = {each.endpoint.id: each.model.name for each in fleet.ranking().best()}
+    assert best == {"a:1": "m:latest", "b:1": "m"}
+    assert order(fleet.ranking(model="m:latest")) == ["a:1", "b:1"]
+    assert order(fleet.ranking(targets=[AliasTarget(model="m")], model="alias")) == ["a:1", "b:1"]
+
+
+def test_unknown_facts_rank_after_known_ones_and_are_named(fleet: Fleet) -> None:
+    add(fleet.registry, "known:1", on_disk(capabilities=["tools"], capabilities_known=True))
+    add(fleet.registry, "lacks:1", loaded(capabilities=["completion"], capabilities_known=True))
+    add(fleet.registry, "says-no:1", loaded(absent_capabilities=["tools"]))
+    add(fleet.registry, "unknown:1", loaded())
+    ranking = fleet.ranking(capabilities=["tools"])
+    assert order(ranking) == ["known:1", "unknown:1"]
+    *_, last = ranking.best()
+    assert last.unknown == ("capability tools",)
+    assert "unknown: capability tools" in last.detail
+    assert rejections(ranking) == {
+        "lacks:1": pb.REJECTION_CAPABILITIES,
+        "says-no:1": pb.REJECTION_CAPABILITIES,
+    }
+
+
+def test_a_failed_probe_ranks_below_an_unknown_fact(fleet: Fleet) -> None:
+    add(fleet.registry, "failing:1", loaded(capabilities=["tools"]))
+    saw_failure = Observation(checked_at_ms=NOW, next_check_at_ms=NOW + 30_000, error="refused")
+    fleet.registry.observe("failing:1", saw_failure)
+    add(fleet.registry, "unknown:1", loaded())
+    assert order(fleet.ranking(capabilities=["tools"])) == ["unknown:1", "failing:1"]
+
+
+def test_a_request_may_require_known_facts(fleet: Fleet) -> None:
+    add(fleet.registry, "known:1", on_disk(capabilities=["tools"], context_length=8192))
+    add(fleet.registry, "unknown:1", loaded(capabilities=["tools"]))
+    asked = {"capabilities": ["tools"], "min_context_length": 4096}
+    assert order(fleet.ranking(**asked)) == ["known:1", "unknown:1"]
+    certain = fleet.ranking(**asked, require_known_facts=True)
+    assert order(certain) == ["known:1"]
+    assert rejections(certain) == {"unknown:1": pb.REJECTION_UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -97,15 +141,19 @@ def test_what_is_asked_for_must_be_there(fleet: Fleet, request_, reason) -> None
         quantization="Q4_K_M",
         context_length=8192,
         capabilities=["tools", "completion"],
+        capabilities_known=True,
     )
     add(fleet.registry, "a:1", model, agent_id="n", labels={"zone": "y"})
     report(fleet.registry, "n", vram_used_bytes=4 * GIB, vram_total_bytes=8 * GIB)
     assert rejections(fleet.ranking(**request_)) == ({"a:1": reason} if reason else {})
 
 
-def test_an_endpoint_that_does_not_tell_its_vram_does_not_have_it(fleet: Fleet) -> None:
+def test_unreported_vram_is_unknown(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded())
-    assert rejections(fleet.ranking(min_free_vram_bytes=1)) == {"a:1": pb.REJECTION_VRAM}
+    (only,) = fleet.ranking(min_free_vram_bytes=1).best()
+    assert only.unknown == ("free_vram",)
+    certain = fleet.ranking(min_free_vram_bytes=1, require_known_facts=True)
+    assert rejections(certain) == {"a:1": pb.REJECTION_UNKNOWN}
 
 
 def test_what_a_neighbour_has_loaded_since_the_report_is_not_free(fleet: Fleet) -> None:
@@ -154,15 +202,6 @@ def test_ambiguous_model_prefers_the_one_in_memory(fleet: Fleet) -> None:
     targets = [AliasTarget(model="l:1"), AliasTarget(model="l:2")]
     (verdict,) = fleet.ranking(targets).best()
     assert verdict.model.name == "l:2"
-
-
-def test_a_target_meets_by_all_it_names() -> None:
-    model = Model(digest="d", family="Llama", quantization="Q4", context_length=10)
-    assert meets(model, AliasTarget(digest="d", family="llama", quantization="q4"))
-    assert meets(model, AliasTarget(min_context_length=10))
-    assert not meets(model, AliasTarget(min_context_length=11))
-    assert not meets(Model(), AliasTarget(min_context_length=1))
-    assert not meets(model, AliasTarget(digest="D"))
 
 
 def test_a_warm_endpoint_is_preferred_until_too_much_is_in_flight(fleet: Fleet) -> None:

@@ -142,7 +142,7 @@ def test_whatever_the_names_are_an_error_fits_into_trailers(
 def test_an_errors_metadata_never_overwrite_the_models_name(
     registry: Registry, select: Selecting, model: str
 ) -> None:
-    add(registry, "a:1", loaded(model))
+    add(registry, "a:1", loaded(model, family="llama"))
     with pytest.raises(NoCapacity) as raised:
         select(model, family="other", explain=True)
     assert raised.value.metadata["model"] == model

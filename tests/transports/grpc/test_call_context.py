@@ -23,6 +23,8 @@ from tests.support.http2 import RawConnection
 from tests.support.hub import failure, running_hub
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 SNAPSHOT = rpcs.rpc("GetSnapshot").path
 PATHS = [
     *(SNAPSHOT, rpcs.rpc("WatchRegistry").path),
@@ -62,19 +64,19 @@ async def test_strangers_who_send_nothing_take_no_room(tmp_path, path):
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_request_has_so_much_time_to_come(tmp_path, monkeypatch, path):
-    monkeypatch.setattr(call_context, "_MESSAGE_S", 0.2)
-    monkeypatch.setattr(health_service, "_CHECK_MESSAGE_S", 0.2)
+    monkeypatch.setattr(call_context, "MESSAGE_S", 0.2)
+    monkeypatch.setattr(health_service, "CHECK_MESSAGE_S", 0.2)
     async with running_hub(tmp_path, grpc={"max_concurrent_rpcs": 4}) as hub:
         for call in [silent_call(hub, path) for _ in range(4)]:
             refused = await end_of(call)
             assert (refused.code.name, refused.reason) == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
             assert refused.violations == [("message", "REQUIRED", "did not come within 0.2 s")]
-        monkeypatch.setattr(call_context, "_MESSAGE_S", SERVED_S)
+        monkeypatch.setattr(call_context, "MESSAGE_S", SERVED_S)
         await wait_until(lambda: has_room(hub))
 
 
 async def test_half_a_request_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(call_context, "_MESSAGE_S", 0.2)
+    monkeypatch.setattr(call_context, "MESSAGE_S", 0.2)
     async with running_hub(tmp_path) as hub:
         connection = await RawConnection.open(hub.grpc_address)
         # A message of 100 bytes, of which one comes.

@@ -16,6 +16,8 @@ from tests.support.http2 import END_STREAM, RawConnection
 from tests.support.hub import failure, running_hub, settings_for
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 NAMES = [service.full_name for service in rpcs.SERVICES]
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 NEEDING_THE_STORE = {"", "llmhub.v1.AdminService"}
@@ -103,9 +105,10 @@ async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
         await connection.close()
 
 
+@pytest.mark.parametrize("grpc_engine", ["grpcio"], indirect=True)
 async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, monkeypatch):
     monkeypatch.setattr(grpc_server, "_MAX_CHECKS_WAITING_PER_PEER", 2)
-    monkeypatch.setattr(health_service, "_CHECK_MESSAGE_S", 600.0)
+    monkeypatch.setattr(health_service, "CHECK_MESSAGE_S", 600.0)
     async with running_hub(tmp_path) as hub:
         silent = hub.channel.stream_stream("/grpc.health.v1.Health/Check")
         calls = [silent(timeout=60) for _ in range(2)]
@@ -123,6 +126,7 @@ async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, m
             call.cancel()
 
 
+@pytest.mark.parametrize("grpc_engine", ["grpcio"], indirect=True)
 async def test_unread_replies_delay_no_other_check(tmp_path, monkeypatch):
     monkeypatch.setattr(grpc_server, "_MAX_CHECK_REPLIES", 2)
     async with running_hub(tmp_path) as hub:

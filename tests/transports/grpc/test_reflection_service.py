@@ -8,6 +8,8 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 from hub.contract import rpcs
 from hub.transports.grpc import reflection_service
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 NAMES = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 SERVICES = sorted(
     [*(service.full_name for service in rpcs.SERVICES), "grpc.health.v1.Health", *NAMES]

@@ -14,6 +14,7 @@ from llmhub.v1.admin_service_pb2 import (
 from llmhub.v1.frame_pb2 import (
     HubFrame,
     IdentifyRequest,
+    ModelAction,
     PingRequest,
     ReportOllamaRequest,
     ReportResourcesRequest,
@@ -22,6 +23,8 @@ from llmhub.v1.frame_pb2 import (
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import HubClient, failure, running_hub
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 PING = SidecarFrame(ping=PingRequest())
 
@@ -95,6 +98,23 @@ async def test_a_conversation(hub):
         assert (info.agent_id, info.transport, info.frames_received) == ("node-1", "grpc", 4)
         assert info.remote_address == "127.0.0.1"
     await wait_until(lambda: hub.hub.info().sidecar_count == 0)
+
+
+async def test_a_frame_that_answers_none_comes_between_the_others(hub):
+    async with sidecar(hub, "node-1") as one:
+        handlers = hub.handlers_of(rpcs.rpc("DisconnectSidecar"))
+        connection = handlers._presence.get("node-1").connection
+        for number in range(3):
+            connection.send(HubFrame(model_action=ModelAction(action_id=str(number))))
+        ids = [(await one.receive()).model_action.action_id for _ in range(3)]
+        assert ids == ["0", "1", "2"]
+        assert (await one.ask(PING)).pong.timestamp.seconds > 1_700_000_000
+        connection.send(HubFrame(model_action=ModelAction(action_id="last")))
+        assert (await one.receive()).model_action.action_id == "last"
+        await hub.call("DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-1"))
+        assert (await one.failed()).reason == "DISCONNECTED"
+        # What comes too late has no effect.
+        connection.send(HubFrame(model_action=ModelAction(action_id="late")))
 
 
 async def test_it_ends_when_the_sidecar_ends_it(hub):

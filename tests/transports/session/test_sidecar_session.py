@@ -19,7 +19,14 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER
 from tests.support.service import ServiceRig
 
 CAPTURED = Path(__file__).parents[2] / "support" / "sidecar-frames.jsonl"
-KNOWN_TYPES = ["endpoint_report", "identify", "ollama_report", "ping", "resource_report"]
+KNOWN_TYPES = [
+    "endpoint_report",
+    "identify",
+    "model_action_result",
+    "ollama_report",
+    "ping",
+    "resource_report",
+]
 
 
 class Talk:

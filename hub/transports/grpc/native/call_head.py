@@ -1,0 +1,123 @@
+"""What gRPC reads of a request's head: the method, its deadline, encodings and metadata.
+
+The rules are gRPC's (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+from hub.transports.grpc.native.call_status import CallFailed, StatusCode
+from hub.transports.grpc.native.header_blocks import Fields, HeaderList
+from hub.transports.grpc.native.request import Request
+
+_UNITS_S: Final[Mapping[int, float]] = {
+    ord("H"): 3600.0,
+    ord("M"): 60.0,
+    ord("S"): 1.0,
+    ord("m"): 1e-3,
+    ord("u"): 1e-6,
+    ord("n"): 1e-9,
+}
+_MAX_TIMEOUT_DIGITS: Final = 8
+_ENCODINGS: Final = frozenset((b"identity", b"gzip"))
+_CONTENT_TYPE: Final = b"application/grpc"
+# Fields of HTTP and gRPC itself that are no metadata of the caller's.
+_NO_METADATA: Final = frozenset((b"te", b"content-type", b"content-length"))
+
+
+class HttpRefused(Exception):
+    """The request is not gRPC; it gets an answer of HTTP."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class CallHead:
+    """A request's head as gRPC reads it. One object serves all calls with the same head."""
+
+    def __init__(self, request: Request) -> None:
+        """Raises HttpRefused, CallFailed."""
+        if request.method != b"POST":
+            raise HttpRefused(405, "gRPC calls are POST requests")
+        fields = request.fields
+        content_type = _last(fields, b"content-type")
+        rest = content_type[len(_CONTENT_TYPE) :]
+        if not content_type.startswith(_CONTENT_TYPE) or (rest and rest[:1] not in b"+;"):
+            raise HttpRefused(415, "gRPC calls have the content-type application/grpc")
+        self.path = request.path.decode("latin-1")
+        self.authority = request.authority.decode("latin-1")
+        self.timeout_s = _timeout_s(fields)
+        """How long the caller waits, or None."""
+        encoding = _last(fields, b"grpc-encoding") or b"identity"
+        if encoding not in _ENCODINGS:
+            raise CallFailed(
+                StatusCode.UNIMPLEMENTED,
+                f"grpc-encoding {encoding.decode('latin-1')} is not supported; gzip is",
+            )
+        self.gzip = encoding == b"gzip"
+        """Whether compressed messages are gzip."""
+        accepted = _last(fields, b"grpc-accept-encoding")
+        self.accepts_gzip = b"gzip" in accepted.replace(b" ", b"").split(b",")
+        self._fields = fields
+        self.note: object = None
+        """For the layer above, which keeps here what it makes of the head."""
+
+    @cached_property
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The caller's metadata, in order; bytes where the key ends in "-bin".
+
+        A binary value that is not base64 is left out.
+        """
+        found: list[tuple[str, str | bytes]] = []
+        for name, value in self._fields:
+            if name in _NO_METADATA:
+                continue
+            key = name.decode()
+            if not key.endswith("-bin"):
+                found.append((key, value.decode("latin-1")))
+                continue
+            for part in value.split(b","):
+                try:
+                    raw = b64decode(part.strip().rstrip(b"=") + b"==", validate=False)
+                except ValueError:
+                    continue
+                found.append((key, raw))
+        return tuple(found)
+
+    @cached_property
+    def text_metadata(self) -> Mapping[str, str]:
+        """The metadata but for binary values; of a key that is repeated the last value."""
+        return {key: value for key, value in self.metadata if isinstance(value, str)}
+
+
+def call_head(headers: HeaderList, request: Request) -> CallHead:
+    """The head of a call, read once for all calls with the same block.
+
+    Raises HttpRefused, CallFailed.
+    """
+    head = headers.meaning
+    if not isinstance(head, CallHead):
+        head = headers.meaning = CallHead(request)
+    return head
+
+
+def _last(fields: Fields, name: bytes) -> bytes:
+    found = b""
+    for key, value in fields:
+        if key == name:
+            found = value
+    return found
+
+
+def _timeout_s(fields: Fields) -> float | None:
+    raw = _last(fields, b"grpc-timeout")
+    if not raw:
+        return None
+    digits, unit_s = raw[:-1], _UNITS_S.get(raw[-1])
+    if unit_s is None or not digits.isdigit() or len(digits) > _MAX_TIMEOUT_DIGITS:
+        raise CallFailed(StatusCode.INTERNAL, "grpc-timeout is malformed")
+    return int(digits) * unit_s

@@ -1,0 +1,343 @@
+"""Runs the handlers of one connection's calls: at once where they can, else in a task each."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import aclosing
+from typing import Final
+
+import structlog
+
+from hub.transports.grpc.native.accounts import Share
+from hub.transports.grpc.native.call import Call, CallContext
+from hub.transports.grpc.native.call_head import HttpRefused, call_head
+from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
+from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
+from hub.transports.grpc.native.stream import Stream
+from hub.transports.grpc.native.stream_call import StreamCall
+
+log = structlog.get_logger()
+
+# A reply below this is counted only once it waits.
+_SMALL_REPLY_BYTES: Final = 65_536
+
+Work = Coroutine[None, None, None]
+
+_TRAILERS_ONLY: Final = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+
+
+class CallRunner:
+    """The calls of one connection."""
+
+    __slots__ = (
+        "_accounted",
+        "_awaiting_message",
+        "_context",
+        "_late",
+        "_limits",
+        "_looked_at",
+        "_loop",
+        "_methods",
+        "_refused",
+        "_share",
+        "_tasks",
+        "now",
+    )
+
+    def __init__(
+        self,
+        context: CallContext,
+        methods: Mapping[str, Method],
+        limits: Limits,
+        share: Share,
+    ) -> None:
+        self._context = context
+        self._methods = methods
+        self._limits = limits
+        self._share = share
+        self._loop = asyncio.get_running_loop()
+        # Unary calls whose message is not whole, in the order in which they began.
+        self._awaiting_message: dict[Call, UnaryMethod] = {}
+        # Those of them that `end_turn` let wait.
+        self._looked_at: set[Call] = set()
+        # The messages for which handlers wait themselves.
+        self._late: dict[Call, tuple[UnaryMethod, asyncio.Future[bytes]]] = {}
+        # Requests that are not gRPC and not whole.
+        self._refused: dict[Stream, HttpRefused] = {}
+        self._tasks: dict[Call, asyncio.Task[None]] = {}
+        # What each call that holds received bytes counts for.
+        self._accounted: dict[Call, int] = {}
+        self.now = 0.0
+        """Seconds of the loop's clock, as of the last bytes."""
+
+    # What the connection reports.
+
+    def on_request(self, event: RequestReceived) -> None:
+        """A call begins."""
+        stream = event.stream
+        if stream.closed:
+            return
+        try:
+            if event.headers.size > self._limits.header_list_bytes:
+                raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "the metadata is too large")
+            head = call_head(event.headers, event.request)
+            method = self._methods.get(head.path)
+            if method is None:
+                raise CallFailed(StatusCode.UNIMPLEMENTED, f"Method not found: {head.path}")
+            if isinstance(method, StreamMethod) or not method.always:
+                self._require_room()
+            if isinstance(method, UnaryMethod):
+                self._begin_unary(Call(self._context, stream, head), method, event)
+            else:
+                self._begin_stream(StreamCall(self._context, stream, head), method, event)
+        except HttpRefused as refused:
+            # Answered at its end: the client may still break the protocol, or leave.
+            self._refused[stream] = refused
+            if event.ended or len(self._refused) > self._limits.refused_requests:
+                self._refuse(stream)
+        except CallFailed as failed:
+            if isinstance(stream.call, Call):
+                self._end_failed(stream.call, failed)
+            else:
+                trailers = trailer_fields(failed.code, failed.message, failed.metadata)
+                self._context.connection.outbox.end(stream, (*_TRAILERS_ONLY, *trailers))
+
+    def on_data(self, event: DataReceived) -> None:
+        """More of a call's body, or its end."""
+        stream = event.stream
+        call = stream.call
+        if not isinstance(call, Call) or call.over:
+            self._context.connection.release(stream, min(len(event.data), stream.held))
+            if event.ended and stream in self._refused:
+                self._refuse(stream)
+            return
+        try:
+            call.receive(event.data, ended=event.ended)
+            method = self._awaiting_message.get(call)
+            if method is not None and event.ended:
+                self._on_unary_message(call, method)
+                return
+            if event.ended and call.cut_short:
+                raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
+            if event.ended and call in self._late:
+                method, message = self._late.pop(call)
+                message.set_result(_only_message(call, method))
+        except CallFailed as failed:
+            self._end_failed(call, failed)
+            return
+        if isinstance(call, StreamCall):
+            call.on_arrival()
+        if call.buffered:
+            self._account(call)
+
+    def on_stream_ended(self, event: StreamEnded) -> None:
+        """The client cancelled a call, or broke its stream."""
+        call = event.stream.call
+        self._refused.pop(event.stream, None)
+        if isinstance(call, Call):
+            call.abandon()
+            self._forget(call)
+
+    def on_drained(self, stream: Stream) -> None:
+        """The client reads again what a call sends."""
+        if isinstance(stream.call, StreamCall):
+            stream.call.on_drained()
+
+    def end_turn(self) -> None:
+        """All that arrived was handled: calls whose message is not whole are looked at."""
+        for call, method in list(self._awaiting_message.items()):
+            if call in self._looked_at:
+                continue
+            try:
+                if method.always:
+                    self._require_room()
+            except CallFailed as failed:
+                self._end_failed(call, failed)
+                continue
+            if method.late_handler is None:
+                self._looked_at.add(call)
+            else:
+                del self._awaiting_message[call]
+                message = self._loop.create_future()
+                self._late[call] = method, message
+                self._start(call, self._answer_later(call, method.late_handler(call, message)))
+
+    def expire(self, now: float) -> None:
+        """Ends unary calls whose message takes too long, and counts again what is held."""
+        for held in list(self._accounted):
+            self._account(held)
+        within_s = self._limits.half_open_s
+        while self._refused:
+            stream = next(iter(self._refused))
+            if stream.started_at + within_s > now:
+                break
+            self._refuse(stream)
+        while self._awaiting_message:
+            call, method = next(iter(self._awaiting_message.items()))
+            if call.stream.started_at + within_s > now:
+                return
+            self._end_failed(call, method.missing(f"did not come within {within_s:g} s"))
+
+    def close(self) -> None:
+        """The connection is gone: every call ends."""
+        for call in (*self._awaiting_message, *self._tasks):
+            call.abandon()
+            self._forget(call)
+
+    # How calls run.
+
+    def _on_unary_message(self, call: Call, method: UnaryMethod) -> None:
+        """The client has said all: runs the handler."""
+        del self._awaiting_message[call]
+        if self._accounted:
+            self._set_account(call, 0)
+        if self._looked_at:
+            self._looked_at.discard(call)
+        message = _only_message(call, method)
+        try:
+            answer = method.handler(call, message)
+        except CallFailed:
+            raise
+        except Exception:
+            log.exception("a gRPC handler failed", path=call.head.path)
+            raise CallFailed(StatusCode.UNKNOWN, "the server failed") from None
+        if isinstance(answer, bytes):
+            self._reply(call, answer)
+        else:
+            self._start(call, self._answer_later(call, answer))
+
+    async def _answer_later(self, call: Call, answer: Awaitable[bytes]) -> None:
+        self._reply(call, await answer)
+
+    def _begin_unary(self, call: Call, method: UnaryMethod, event: RequestReceived) -> None:
+        call.stream.call = call
+        if call.head.timeout_s is not None:
+            call.deadline = self.now + call.head.timeout_s
+        self._awaiting_message[call] = method
+        if event.ended:
+            self._on_unary_message(call, method)
+
+    def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
+        call.stream.call = call
+        call.half_closed = event.ended
+        if call.head.timeout_s is not None:
+            call.deadline = self.now + call.head.timeout_s
+        self._start(call, self._answer_stream(call, method))
+
+    async def _answer_stream(self, call: StreamCall, method: StreamMethod) -> None:
+        async with aclosing(method.handler(call)) as messages:
+            async for message in messages:
+                await call.send(message)
+        call.finish()
+
+    def _start(self, call: Call, work: Work) -> None:
+        self._tasks[call] = self._loop.create_task(self._run(call, work))
+        self._share.note_calls(len(self._tasks))
+
+    async def _run(self, call: Call, work: Work) -> None:
+        limit = asyncio.timeout_at(call.deadline)
+        try:
+            async with limit:
+                await work
+        except CallFailed as failed:
+            call.fail(failed.code, failed.message, failed.metadata)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                call.fail(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            else:
+                log.exception("a gRPC handler failed", path=call.head.path)
+                call.fail(StatusCode.UNKNOWN, "the server failed")
+        finally:
+            self._end_task(call)
+            self._set_account(call, 0)
+            self._context.flush()
+
+    def _reply(self, call: Call, message: bytes) -> None:
+        if call.over:
+            return
+        if not self._fits_unsent(len(message)):
+            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
+        call.send_message(message)
+        call.finish()
+
+    def _end_failed(self, call: Call, failed: CallFailed) -> None:
+        call.fail(failed.code, failed.message, failed.metadata)
+        self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        """Nothing more is done for a call that is over."""
+        self._awaiting_message.pop(call, None)
+        self._looked_at.discard(call)
+        self._set_account(call, 0)
+        task = self._end_task(call)
+        if task is not None:
+            # A task that is cancelled before it begins would leave its coroutine unawaited.
+            self._loop.call_soon(task.cancel)
+
+    def _end_task(self, call: Call) -> asyncio.Task[None] | None:
+        self._late.pop(call, None)
+        task = self._tasks.pop(call, None)
+        if task is not None:
+            self._share.note_calls(len(self._tasks))
+        return task
+
+    def _refuse(self, stream: Stream) -> None:
+        """Answers what is not gRPC in plain HTTP."""
+        refused = self._refused.pop(stream)
+        outbox = self._context.connection.outbox
+        head = (
+            (b":status", b"%d" % refused.status),
+            (b"content-type", b"text/plain; charset=utf-8"),
+        )
+        outbox.headers(stream, head)
+        outbox.message(stream, refused.text.encode() + b"\n")
+        outbox.end(stream, ())
+
+    # Bounds.
+
+    def _require_room(self) -> None:
+        """Raises CallFailed where the peer holds as much as it may."""
+        connection = self._context.connection
+        if not self._share.fits_streams(len(connection.streams)) or not self._share.fits_calls(
+            len(self._tasks) + 1
+        ):
+            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many calls are open")
+        if connection.outbox.pending_bytes > self._limits.unsent_bytes:
+            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
+
+    def _fits_unsent(self, count: int) -> bool:
+        pending = self._context.connection.outbox.pending_bytes
+        if not pending and count < _SMALL_REPLY_BYTES:
+            return True
+        if pending and pending + count > self._limits.unsent_bytes:
+            return False
+        return self._share.fits_unsent(pending + count)
+
+    def _account(self, call: Call) -> None:
+        """Counts what a call holds; ends it where that is too much."""
+        held = call.buffered
+        total = self._share.received + held - self._accounted.get(call, 0)
+        if total > self._share.received and (
+            total > self._limits.received_bytes or not self._share.fits_received(total)
+        ):
+            failed = CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too much is sent at a time")
+            self._end_failed(call, failed)
+        else:
+            self._set_account(call, held)
+
+    def _set_account(self, call: Call, held: int) -> None:
+        before = self._accounted.pop(call, 0)
+        if held:
+            self._accounted[call] = held
+        if held != before:
+            self._share.note_received(self._share.received + held - before)
+
+
+def _only_message(call: Call, method: UnaryMethod) -> bytes:
+    """The one message of a unary call. Raises CallFailed."""
+    if call.cut_short or not call.waiting:
+        raise method.missing("is missing")
+    if call.waiting > 1:
+        raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
+    return call.take()

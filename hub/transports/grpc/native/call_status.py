@@ -1,0 +1,83 @@
+"""How a call ends: gRPC's status codes, and their form in trailers.
+
+The rules are gRPC's (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+from hub.transports.grpc.native.header_blocks import Fields
+
+Metadata = Sequence[tuple[str, str | bytes]]
+"""Keys and values; bytes where the key ends in "-bin"."""
+
+# Longer texts would be cut off by clients' bounds on header lists, with the status.
+_MAX_MESSAGE_BYTES: Final = 1_024
+_PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
+
+
+class StatusCode(IntEnum):
+    """gRPC's status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class CallFailed(Exception):
+    """The call ends with this status, and metadata in its trailers."""
+
+    def __init__(self, code: int, message: str, metadata: Metadata = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.metadata = metadata
+
+
+def trailer_fields(code: int, message: str = "", metadata: Metadata = ()) -> Fields:
+    """The trailers of a call that ends so."""
+    fields = [(b"grpc-status", b"%d" % code)]
+    if message:
+        fields.append((b"grpc-message", percent_encoded(message)))
+    return (*fields, *metadata_fields(metadata))
+
+
+def metadata_fields(metadata: Metadata) -> Fields:
+    """Metadata as header fields; binary values in base64 without padding."""
+    return tuple(
+        (
+            key.encode(),
+            b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode(),
+        )
+        for key, value in metadata
+    )
+
+
+def _field_value(value: str | bytes) -> bytes:
+    return b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode()
+
+
+def percent_encoded(message: str) -> bytes:
+    """A message as `grpc-message` carries it, cut to 1,024 bytes of UTF-8."""
+    raw = message.encode()
+    if len(raw) > _MAX_MESSAGE_BYTES:
+        raw = raw[:_MAX_MESSAGE_BYTES].decode(errors="ignore").encode()
+    if _PLAIN.issuperset(raw):
+        return raw
+    return b"".join(bytes((one,)) if one in _PLAIN else b"%%%02X" % one for one in raw)

@@ -1,0 +1,64 @@
+"""What a connection reports of the bytes it received."""
+
+from hub.transports.grpc.native.header_blocks import HeaderList
+from hub.transports.grpc.native.http2_frames import ErrorCode
+from hub.transports.grpc.native.request import Request
+from hub.transports.grpc.native.stream import Stream
+
+
+class RequestReceived:
+    """A client opened a stream with a well-formed request head."""
+
+    __slots__ = ("ended", "headers", "request", "stream")
+
+    def __init__(self, stream: Stream, headers: HeaderList, request: Request, ended: bool) -> None:  # noqa: FBT001
+        self.stream = stream
+        self.headers = headers
+        self.request = request
+        self.ended = ended
+        """Whether nothing follows."""
+
+
+class DataReceived:
+    """Bytes of a request's body. Whoever takes them calls `Connection.release`."""
+
+    __slots__ = ("data", "ended", "stream")
+
+    def __init__(self, stream: Stream, data: bytes, ended: bool) -> None:  # noqa: FBT001
+        self.stream = stream
+        self.data = data
+        self.ended = ended
+        """Whether the body is whole."""
+
+
+class StreamEnded:
+    """A stream was reset, by the client or because of a fault of the client's."""
+
+    __slots__ = ("by_peer", "code", "stream")
+
+    def __init__(self, stream: Stream, code: int, *, by_peer: bool) -> None:
+        self.stream = stream
+        self.code = code
+        self.by_peer = by_peer
+
+
+class PingAcknowledged:
+    """The client answered a PING of the server's."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
+class ConnectionFailed:
+    """The client broke the protocol or a bound; GOAWAY is in the output. The last event."""
+
+    __slots__ = ("code", "detail")
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+
+
+Event = RequestReceived | DataReceived | StreamEnded | PingAcknowledged | ConnectionFailed

@@ -1,0 +1,100 @@
+"""Every bound of the native gRPC transport, in one place, with its unit.
+
+Each bounds what a peer may make the server hold or do. None depends on the peer's
+good will: a bound that is passed ends the call, the stream or the connection.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds per connection, per address (an IPv4 address or an IPv6 /64), and in all."""
+
+    # Connections.
+    connections: int = 20_000
+    """connections in all; one more is closed at once"""
+    connections_per_address: int = 1_024
+    """connections of one address"""
+    handshake_s: float = 10.0
+    """from the accepted connection to the client's SETTINGS, TLS included"""
+    idle_s: float = 300.0
+    """without an open stream; then GOAWAY and the end"""
+    half_open_s: float = 10.0
+    """for the rest of a header block or a unary request, and for a frame that has begun"""
+    keepalive_s: float = 60.0
+    """without a byte received, before the server sends a PING"""
+    keepalive_timeout_s: float = 20.0
+    """for any byte after that PING; then the connection is cut"""
+    drain_ping_s: float = 1.0
+    """after the first GOAWAY, before streams are refused where the PING is not answered"""
+
+    # Streams and headers.
+    streams: int = 1_000
+    """open streams of a connection (SETTINGS_MAX_CONCURRENT_STREAMS)"""
+    streams_per_address: int = 16_000
+    """open streams of one address"""
+    streams_in_all: int = 100_000
+    """open streams of the server; they may be requests or replies on their way"""
+    calls_per_address: int = 8_000
+    """calls of one address whose handlers run or wait"""
+    calls_in_all: int = 20_000
+    """calls of the server whose handlers run or wait"""
+    refused_requests: int = 16
+    """requests of a connection that are not gRPC and whose end is waited for"""
+    header_list_bytes: int = 16_384
+    """decoded fields of a request, 32 bytes added for each; past it the call fails"""
+    header_list_hard_bytes: int = 65_536
+    """past it the connection ends, and decoding stops there"""
+    header_block_bytes: int = 32_768
+    """encoded header block, all its frames together"""
+    continuations: int = 8
+    """CONTINUATION frames of one header block"""
+    remembered_blocks: int = 16
+    """header blocks whose decoding (or encoding) is remembered, each way"""
+    remembered_block_bytes: int = 4_096
+    """the longest decoded header list that is remembered"""
+    reset_streams_remembered: int = 1_000
+    """streams that the server reset and whose late frames are ignored"""
+
+    # What a peer may have the server do without asking anything useful.
+    control_frames_per_s: float = 500.0
+    """PING, SETTINGS, PRIORITY, RST_STREAM, WINDOW_UPDATE, unknown and empty frames"""
+    control_frames_burst: int = 2_000
+    """as many at once"""
+    control_frames_earned: int = 4
+    """more of them for each request that is answered and each full DATA frame sent"""
+    resets_per_s: float = 100.0
+    """streams that end early because of the peer: reset before an answer, or at fault"""
+    resets_burst: int = 2_000
+    """as many at once"""
+
+    # Data from the peer.
+    message_bytes: int = 4_194_304
+    """longest request message, also once decompressed"""
+    stream_window: int = 262_144
+    """flow-control window of a stream"""
+    connection_window: int = 1_048_576
+    """flow-control window of a connection"""
+    received_bytes: int = 8_388_608
+    """received and not yet handled, per connection"""
+    received_bytes_per_address: int = 67_108_864
+    """received and not yet handled, per address"""
+    received_bytes_in_all: int = 268_435_456
+    """received and not yet handled, in all"""
+    events_per_turn: int = 512
+    """frames of one connection that are acted on before other connections get their turn"""
+
+    # Data to the peer.
+    unsent_bytes: int = 67_108_864
+    """unread replies per connection; the only reply of a connection is always sent"""
+    unsent_bytes_per_address: int = 268_435_456
+    """unread replies per address, the only one of a connection apart"""
+    unsent_bytes_in_all: int = 536_870_912
+    """unread replies in all, whether bodies are shared or not"""
+    unsent_high_water: int = 65_536
+    """unread bytes of a stream past which its handler waits"""
+    unsent_age_s: float = 60.0
+    """a stream whose unread bytes do not move for so long is reset; a socket, cut"""
+    write_buffer_bytes: int = 262_144
+    """bytes that the socket has not taken, past which data waits and reading pauses"""

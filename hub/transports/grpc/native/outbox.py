@@ -1,0 +1,253 @@
+"""What a connection sends: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
+
+from collections import deque
+from typing import Final
+
+from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, grown
+from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
+from hub.transports.grpc.native.http2_frames import (
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME_BYTES,
+    END_HEADERS,
+    END_STREAM,
+    HEAD,
+    HEADERS,
+    ErrorCode,
+    head,
+    rst_stream,
+)
+from hub.transports.grpc.native.stream import Stream
+from hub.transports.grpc.native.stream_table import StreamTable
+
+# A DATA frame that a window cut shorter than this counts against the client.
+_DRIBBLE_BYTES: Final = 256
+
+
+class Outbox:
+    """Frames to send, and the DATA of streams that may not be sent yet.
+
+    A message that fits every window is written at once. Otherwise it waits with its
+    stream, by reference: messages that many streams send are one object.
+    """
+
+    __slots__ = (
+        "_cut_frames",
+        "_encoder",
+        "_full_frames",
+        "_out",
+        "_ready",
+        "_streams",
+        "drained",
+        "initial_window",
+        "max_frame",
+        "now",
+        "pending_bytes",
+        "room",
+        "window",
+    )
+
+    def __init__(self, streams: StreamTable, encoder: HeaderEncoder) -> None:
+        self._streams = streams
+        self._encoder = encoder
+        self._out: list[bytes | memoryview] = []
+        # Streams that wait for the connection's window or the socket, and not for their own
+        # window, in the order in which they get their turn.
+        self._ready: dict[Stream, None] = {}
+        self.window = DEFAULT_WINDOW
+        self.initial_window = DEFAULT_WINDOW
+        self.max_frame = DEFAULT_FRAME_BYTES
+        self.room = DEFAULT_WINDOW
+        """Bytes of DATA that the socket should take now; more wait here. See `replenish`."""
+        self.drained: list[Stream] = []
+        """Streams whose last waiting byte was sent; the layer above empties the list."""
+        self.now = 0.0
+        """Seconds of the connection's clock, as last seen."""
+        self.pending_bytes = 0
+        """Bytes that wait, of all streams."""
+        self._cut_frames = 0
+        self._full_frames = 0
+
+    def take(self) -> list[bytes | memoryview]:
+        """What is to be written now; the list is the caller's."""
+        out = self._out
+        self._out = []
+        return out
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._out)
+
+    def drop(self) -> None:
+        """Forgets all that is to be sent: nobody reads it."""
+        self._out.clear()
+        self._ready.clear()
+        self.pending_bytes = 0
+
+    def take_counts(self) -> tuple[int, int]:
+        """DATA frames since the last time: full ones, and short ones that a window forced."""
+        counts = self._full_frames, self._cut_frames
+        self._full_frames = self._cut_frames = 0
+        return counts
+
+    def control(self, frame: bytes) -> None:
+        """Sends a frame that no window bounds."""
+        self._out.append(frame)
+
+    def headers(self, stream: Stream, fields: Fields) -> None:
+        """Sends a response head, or an interim one."""
+        stream.answering = True
+        self._write_headers(stream.id, self._encoder.encode(fields), 0)
+
+    def message(self, stream: Stream, data: bytes) -> None:
+        """Sends DATA, or has it wait for a window."""
+        length = len(data)
+        if (
+            stream.pending is None
+            and length <= self.window
+            and length <= stream.window
+            and length <= self.max_frame
+            and self.room > 0
+        ):
+            self.room -= length
+            self.window -= length
+            stream.window -= length
+            self._full_frames += 1
+            self._out.append(HEAD.pack(length >> 8, length & 0xFF, DATA, 0, stream.id))
+            self._out.append(data)
+            return
+        self._wait(stream, (data,))
+
+    def parts(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
+        """Sends DATA of several parts, none of which is copied."""
+        self._wait(stream, parts)
+
+    def end(self, stream: Stream, trailers: Fields) -> None:
+        """Ends the stream after what waits: with trailers, a head alone, or nothing more."""
+        if stream.pending is not None:
+            stream.trailers = trailers
+            return
+        stream.answering = True
+        if trailers:
+            self._write_headers(stream.id, self._encoder.encode(trailers), END_STREAM)
+        else:
+            self._out.append(head(0, DATA, END_STREAM, stream.id))
+        self._ended(stream)
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """Ends the stream with RST_STREAM; what waits is dropped."""
+        self.forget(stream)
+        self._streams.close(stream)
+        self._streams.note_reset(stream.id)
+        self._out.append(rst_stream(stream.id, code))
+
+    def forget(self, stream: Stream) -> None:
+        """Drops what waits."""
+        self.pending_bytes -= stream.pending_bytes
+        stream.pending = None
+        stream.pending_bytes = 0
+        self._ready.pop(stream, None)
+
+    def replenish(self, room: int) -> None:
+        """The socket takes `room` bytes of DATA more."""
+        self.room = room
+        if self._ready:
+            self._pump()
+
+    def window_update(self, stream: Stream | None, increment: int) -> None:
+        """The peer takes more, on a stream or (None) the connection. Raises WindowOverflow."""
+        if stream is None:
+            self.window = grown(self.window, increment)
+        else:
+            stream.window = grown(stream.window, increment)
+            if stream.pending is not None:
+                self._ready[stream] = None
+        if self._ready:
+            self._pump()
+
+    def resize(self, initial_window: int) -> None:
+        """Takes over SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2). Raises WindowOverflow."""
+        change = initial_window - self.initial_window
+        self.initial_window = initial_window
+        for stream in self._streams.open.values():
+            stream.window = grown(stream.window, change)
+            if stream.pending is not None:
+                self._ready[stream] = None
+        self._pump()
+
+    def _wait(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
+        if stream.pending is None:
+            stream.pending = deque()
+            stream.moved_at = self.now
+        stream.pending.extend(parts)
+        length = sum(map(len, parts))
+        stream.pending_bytes += length
+        self.pending_bytes += length
+        self._ready[stream] = None
+        self._pump()
+
+    def _pump(self) -> None:
+        """Sends one frame for each ready stream in turn, while windows and socket allow it."""
+        ready = self._ready
+        while ready and self.room > 0 and self.window > 0:
+            stream = next(iter(ready))
+            del ready[stream]
+            if stream.window > 0:
+                self._send_one(stream)
+                if stream.pending is not None:
+                    ready[stream] = None
+                elif stream.trailers is not None:
+                    self.end(stream, stream.trailers)
+                else:
+                    self.drained.append(stream)
+
+    def _send_one(self, stream: Stream) -> None:
+        pending = stream.pending
+        assert pending
+        data = pending.popleft()
+        length = len(data)
+        allowed = min(self.window, stream.window, self.max_frame)
+        full = length <= allowed
+        if not full:
+            view = memoryview(data)
+            pending.appendleft(view[allowed:])
+            data, length = view[:allowed], allowed
+        if full or length >= _DRIBBLE_BYTES:
+            self._full_frames += 1
+        else:
+            self._cut_frames += 1
+        self.room -= length
+        self.window -= length
+        stream.window -= length
+        stream.pending_bytes -= length
+        stream.moved_at = self.now
+        self.pending_bytes -= length
+        self._out.append(head(length, DATA, 0, stream.id))
+        self._out.append(data)
+        if not pending:
+            stream.pending = None
+
+    def _write_headers(self, stream_id: int, block: bytes, flags: int) -> None:
+        length = len(block)
+        if length <= self.max_frame:
+            self._out.append(
+                HEAD.pack(length >> 8, length & 0xFF, HEADERS, END_HEADERS | flags, stream_id)
+                + block
+            )
+            return
+        # Section 6.10: nothing may come between these frames.
+        kind = HEADERS
+        for start in range(0, length, self.max_frame):
+            part = block[start : start + self.max_frame]
+            last = END_HEADERS if start + self.max_frame >= length else 0
+            self._out.append(head(len(part), kind, flags | last, stream_id) + part)
+            kind, flags = CONTINUATION, 0
+
+    def _ended(self, stream: Stream) -> None:
+        """The server's side is over; so is the stream, since gRPC reads nothing after it."""
+        self._streams.close(stream)
+        if stream.remote_open:
+            # Section 8.1: the client may stop sending, without an error.
+            self._streams.note_reset(stream.id)
+            self._out.append(rst_stream(stream.id, ErrorCode.NO_ERROR))

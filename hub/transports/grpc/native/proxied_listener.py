@@ -1,0 +1,141 @@
+"""Accepts connections that may come through trusted proxies, with the PROXY protocol or without.
+
+The header comes before anything else, TLS included, so it is read off the socket before
+asyncio has it. A connection whose peer is no trusted proxy is never looked at.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from hub.base.settings import Network
+from hub.transports.grpc.native import proxy_protocol
+from hub.transports.grpc.native.proxy_protocol import BadProxyHeader
+from hub.transports.peer import is_trusted
+
+log = structlog.get_logger()
+
+# Between looks at a socket with a part of a header.
+_LOOK_S: Final = 0.01
+# After the system refused a connection, for lack of descriptors as a rule.
+_PAUSE_S: Final = 0.1
+_MAX_HANDSHAKES: Final = 1_024
+
+
+class ProxiedListener:
+    """Accepts on one socket; each connection gets a protocol that knows its client's address."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: Callable[[str | None], asyncio.Protocol],
+        trusted: Sequence[Network],
+        *,
+        tls: ssl.SSLContext | None,
+        handshake_s: float,
+    ) -> None:
+        """`factory` makes a protocol, given the address that a proxy named, or None."""
+        self._listening = listening
+        self._factory = factory
+        self._trusted = trusted
+        self._tls = tls
+        self._handshake_s = handshake_s
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def close(self) -> None:
+        """Accepts nothing more."""
+        for task in (self._accepting, *self._handshakes):
+            task.cancel()
+        await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
+        self._listening.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listening)
+            except OSError as error:
+                log.warning("a gRPC connection cannot be accepted", error=str(error))
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if len(self._handshakes) >= _MAX_HANDSHAKES:
+                connection.close()
+                continue
+            task = loop.create_task(self._hand_over(connection, address[0]))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _hand_over(self, connection: socket.socket, peer: str) -> None:
+        client = None
+        try:
+            if is_trusted(peer, self._trusted):
+                async with asyncio.timeout(self._handshake_s):
+                    client = await _client_address(connection)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._factory(client),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_s if self._tls else None,
+            )
+        except BadProxyHeader as error:
+            log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))
+            connection.close()
+        except (OSError, TimeoutError):
+            # The client left, does not speak, or TLS failed.
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+
+async def _client_address(connection: socket.socket) -> str | None:
+    """The address in the PROXY header; None where the connection begins with none.
+
+    Raises BadProxyHeader, OSError.
+    """
+    while True:
+        await _readable(connection)
+        begun = connection.recv(proxy_protocol.HEAD_BYTES, socket.MSG_PEEK)
+        if not begun:
+            raise ConnectionResetError
+        signature = proxy_protocol.SIGNATURE
+        if begun[: len(signature)] != signature[: len(begun)]:
+            return None
+        if len(begun) == proxy_protocol.HEAD_BYTES:
+            break
+        await asyncio.sleep(_LOOK_S)
+    header = await _exactly(connection, proxy_protocol.HEAD_BYTES)
+    header += await _exactly(connection, proxy_protocol.rest_bytes(header))
+    return proxy_protocol.source(header)
+
+
+async def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = await asyncio.get_running_loop().sock_recv(connection, count - len(data))
+        if not more:
+            raise ConnectionResetError
+        data += more
+    return data
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+
+    def on_readable() -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    loop.add_reader(connection, on_readable)
+    try:
+        await readable
+    finally:
+        with suppress(OSError):
+            loop.remove_reader(connection)

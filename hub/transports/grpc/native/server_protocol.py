@@ -1,0 +1,354 @@
+"""One connection on asyncio: bytes to the core and back, one write per turn of the loop."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import structlog
+
+from hub.transports.grpc.native.accounts import Ledger, Share
+from hub.transports.grpc.native.call import CallContext
+from hub.transports.grpc.native.call_runner import CallRunner
+from hub.transports.grpc.native.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    PingAcknowledged,
+    RequestReceived,
+    StreamEnded,
+)
+from hub.transports.grpc.native.http2_connection import Connection
+from hub.transports.grpc.native.http2_frames import ErrorCode
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.message_framing import FramedOnce
+from hub.transports.grpc.native.method import Method
+from hub.transports.peer import network_of
+
+log = structlog.get_logger()
+
+_KEEPALIVE: Final = b"llmhub-k"
+# How long a client has to read why it was cut off.
+_LINGER_S: Final = 0.5
+_DRAIN: Final = b"llmhub-d"
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of a server share."""
+
+    methods: Mapping[str, Method]
+    limits: Limits
+    ledger: Ledger
+    framing: FramedOnce
+    connections: "set[ServerProtocol]" = field(default_factory=set)
+    draining: bool = False
+    """Whether the server stops."""
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it stops and has no more connections."""
+
+    def forget(self, connection: "ServerProtocol") -> None:
+        """The connection is closed."""
+        self.connections.discard(connection)
+        if self.draining and not self.connections:
+            self.emptied.set()
+
+
+class ServerProtocol(asyncio.Protocol):
+    """Feeds one connection's core, runs its calls, and keeps its time limits."""
+
+    __slots__ = (
+        "_backlog",
+        "_core",
+        "_drain_at",
+        "_ended",
+        "_flush_due",
+        "_frames_seen",
+        "_idle_since",
+        "_last_received",
+        "_loop",
+        "_network",
+        "_opened_at",
+        "_paused_since",
+        "_peer",
+        "_pinged_at",
+        "_runner",
+        "_share",
+        "_shared",
+        "_stuck_since",
+        "_transport",
+    )
+
+    def __init__(self, shared: Shared, peer: str | None = None) -> None:
+        """`peer` is the client's address where a proxy told it."""
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._core = Connection(shared.limits, now)
+        self._peer = peer or ""
+        self._network = ""
+        self._opened_at = self._last_received = self._idle_since = now
+        self._pinged_at: float | None = None
+        self._paused_since: float | None = None
+        self._stuck_since: float | None = None
+        self._drain_at: float | None = None
+        self._frames_seen = 0
+        self._flush_due = False
+        self._ended = False
+        self._backlog: list[Event] = []
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accepts the connection, or closes it where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._peer:
+            name = transport.get_extra_info("peername")
+            self._peer = name[0] if isinstance(name, tuple) else ""
+        self._network = network_of(self._peer)
+        shared = self._shared
+        context = CallContext(
+            connection=self._core,
+            peer=self._peer,
+            framing=shared.framing,
+            max_message_bytes=shared.limits.message_bytes,
+            high_water=shared.limits.unsent_high_water,
+            flush=self._flush_soon,
+        )
+        self._share = Share(shared.ledger, self._network)
+        self._runner = CallRunner(context, shared.methods, shared.limits, self._share)
+        tls = transport.get_extra_info("ssl_object")
+        if (
+            shared.draining
+            or not shared.ledger.connections.has_room(self._network, 1)
+            or (isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2")
+        ):
+            self._transport.abort()
+            self._network = ""
+            return
+        shared.ledger.connections.add(self._network, 1)
+        shared.connections.add(self)
+        high = shared.limits.write_buffer_bytes
+        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._core.outbox.replenish(high)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends all calls."""
+        if not self._network:
+            return
+        self._core.failed = True
+        self._ended = True
+        self._shared.forget(self)
+        self._shared.ledger.connections.add(self._network, -1)
+        self._runner.close()
+        self._backlog.clear()
+        self._core.outbox.drop()
+        self._share.note(streams=0, unsent=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Handles what arrived, and writes the answers at once."""
+        now = self._loop.time()
+        self._last_received = now
+        self._pinged_at = None
+        self._runner.now = now
+        events = self._core.receive(data, now)
+        if self._core.failed:
+            # GOAWAY is the last word; no call of a broken connection is begun.
+            self._backlog.clear()
+            events = events[-1:]
+        if self._backlog:
+            self._backlog += events
+        elif len(events) > self._shared.limits.events_per_turn:
+            self._backlog = events
+            self._work_off()
+        else:
+            self._handle(events)
+            self._runner.end_turn()
+        self._flush()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: nothing more is written, or read from it."""
+        self._paused_since = self._loop.time()
+        self._core.outbox.replenish(0)
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._paused_since = None
+        if not self._backlog and not self._ended:
+            self._transport.resume_reading()
+        self._core.outbox.replenish(self._room)
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """The client closed its side: there is no answer to wait for."""
+        return False
+
+    # What the server calls.
+
+    def drain(self) -> None:
+        """Accepts no more calls, and closes once those that run have ended."""
+        if self._drain_at is None:
+            self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
+            self._core.announce_drain()
+            self._core.ping(_DRAIN)
+            self._flush()
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+        self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Keeps the time limits; called once a second or so."""
+        limits, core = self._shared.limits, self._core
+        if self._ended:
+            return
+        core.outbox.now = now
+        self._runner.expire(now)
+        if self._too_long(now, self._paused_since, limits.unsent_age_s):
+            log.debug("a client does not read", peer=self._peer)
+            self.abort()
+            return
+        if not core.settled:
+            if now - self._opened_at > limits.handshake_s:
+                self.abort()
+            return
+        if self._stuck_in_frame(now):
+            core.fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame takes too long")
+        elif core.outbox.pending_bytes:
+            for stream in list(core.streams.values()):
+                if stream.pending_bytes and now - stream.moved_at > limits.unsent_age_s:
+                    core.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+                    self._runner.on_stream_ended(
+                        StreamEnded(stream, ErrorCode.ENHANCE_YOUR_CALM, by_peer=False)
+                    )
+        if self._too_long(now, self._drain_at, 0):
+            core.refuse_streams()
+        if core.streams:
+            self._idle_since = now
+        elif now - self._idle_since > limits.idle_s:
+            self.drain()
+        self._keep_alive(now)
+        self._flush()
+
+    # Within a turn of the loop.
+
+    def _handle(self, events: list[Event]) -> None:
+        runner = self._runner
+        for event in events:
+            kind = type(event)
+            if kind is RequestReceived:
+                runner.on_request(cast("RequestReceived", event))
+            elif kind is DataReceived:
+                runner.on_data(cast("DataReceived", event))
+            elif kind is StreamEnded:
+                runner.on_stream_ended(cast("StreamEnded", event))
+            elif kind is ConnectionFailed:
+                self._on_failed(cast("ConnectionFailed", event))
+            elif kind is PingAcknowledged:
+                self._on_ping_ack(cast("PingAcknowledged", event))
+
+    def _work_off(self) -> None:
+        """Handles a part of what arrived; other connections get their turn before the rest."""
+        count = self._shared.limits.events_per_turn
+        events, self._backlog = self._backlog[:count], self._backlog[count:]
+        self._handle(events)
+        if self._backlog:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._go_on)
+            return
+        self._runner.end_turn()
+        if self._paused_since is None and not self._ended:
+            self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._work_off()
+            self._flush()
+
+    @property
+    def _room(self) -> int:
+        """Bytes that the socket should take now."""
+        return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Writes what is due, in one write."""
+        self._flush_due = False
+        outbox = self._core.outbox
+        chunks = outbox.take()
+        if self._ended:
+            # GOAWAY was the last word, or the socket is gone.
+            return
+        transport = self._transport
+        if chunks:
+            transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            if self._paused_since is None:
+                outbox.replenish(self._room)
+                if outbox.has_output:
+                    self._flush_soon()
+        if outbox.drained:
+            drained, outbox.drained = outbox.drained, []
+            for stream in drained:
+                self._runner.on_drained(stream)
+        self._share.note(streams=len(self._core.streams), unsent=outbox.pending_bytes)
+        if self._core.failed:
+            self._linger()
+        elif self._core.refusing and not self._core.streams and not self._backlog:
+            transport.close()
+
+    def _linger(self) -> None:
+        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        if not self._ended:
+            self._ended = True
+            self._transport.pause_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._loop.call_later(_LINGER_S, self._transport.abort)
+
+    def _on_failed(self, event: ConnectionFailed) -> None:
+        log.debug(
+            "a gRPC connection broke a rule",
+            peer=self._peer,
+            code=event.code.name,
+            detail=event.detail,
+        )
+        self._runner.close()
+
+    def _on_ping_ack(self, event: PingAcknowledged) -> None:
+        # The client saw the first GOAWAY, so no stream is on its way.
+        if self._drain_at is not None and event.payload == _DRAIN:
+            self._core.refuse_streams()
+
+    # Time limits.
+
+    def _stuck_in_frame(self, now: float) -> bool:
+        """Whether one frame or header block has been arriving for too long."""
+        core = self._core
+        if not core.mid_frame or core.frames_read != self._frames_seen:
+            self._frames_seen = core.frames_read
+            self._stuck_since = now if core.mid_frame else None
+            return False
+        return self._too_long(now, self._stuck_since, self._shared.limits.half_open_s)
+
+    def _keep_alive(self, now: float) -> None:
+        limits = self._shared.limits
+        if self._paused_since is not None:
+            return
+        if self._pinged_at is not None:
+            if now - self._pinged_at > limits.keepalive_timeout_s:
+                log.debug("a client is gone", peer=self._peer)
+                self.abort()
+        elif now - self._last_received > limits.keepalive_s:
+            self._pinged_at = now
+            self._core.ping(_KEEPALIVE)
+
+    @staticmethod
+    def _too_long(now: float, since: float | None, limit_s: float) -> bool:
+        return since is not None and now - since > limit_s

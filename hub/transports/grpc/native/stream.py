@@ -1,0 +1,80 @@
+"""The states of a stream as a server sees them (RFC 9113, section 5.1).
+
+    idle                 an id above every id seen; no object stands for it
+    open                 HEADERS received; both sides may send
+    half-closed (remote) the client sent END_STREAM; the server may still send
+    half-closed (local)  the server sent END_STREAM; gRPC has no use for what may still
+                         come, so the server resets the stream at once (section 8.1)
+    closed               both ended, or either sent RST_STREAM; no object is left
+
+"reserved" does not occur: a client cannot push, and this server does not.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+from hub.transports.grpc.native.flow_control import ReceiveWindow
+from hub.transports.grpc.native.header_blocks import Fields
+
+
+class State(Enum):
+    """The states in which a stream has an object."""
+
+    OPEN = "open"
+    HALF_CLOSED_REMOTE = "half-closed (remote)"
+    CLOSED = "closed"
+
+
+class Stream:
+    """One request and its response."""
+
+    __slots__ = (
+        "answering",
+        "call",
+        "closed",
+        "expected",
+        "held",
+        "id",
+        "moved_at",
+        "pending",
+        "pending_bytes",
+        "receive_window",
+        "remote_open",
+        "started_at",
+        "trailers",
+        "window",
+    )
+
+    def __init__(self, stream_id: int, window: int, now: float) -> None:
+        self.id: Final = stream_id
+        self.remote_open = True
+        """Until the client's END_STREAM."""
+        self.closed = False
+        self.answering = False
+        """Whether response headers are sent."""
+        self.window = window
+        """What the server may send; negative after SETTINGS made it smaller (section 6.9.2)."""
+        self.receive_window: ReceiveWindow | None = None
+        """None until the first DATA that does not end the stream."""
+        self.held = 0
+        """Bytes received and not yet released."""
+        self.expected = -1
+        """What is left of content-length, or -1 where there is none (section 8.1.1)."""
+        self.pending: deque[bytes | memoryview] | None = None
+        """DATA that waits for a window or for the socket."""
+        self.pending_bytes = 0
+        self.trailers: Fields | None = None
+        """What ends the stream once nothing is pending."""
+        self.started_at = now
+        self.moved_at = now
+        """When its pending bytes last moved, in seconds of the loop's clock."""
+        self.call: object = None
+        """The layer above keeps its own object here."""
+
+    @property
+    def state(self) -> State:
+        """The state by its name in section 5.1."""
+        if self.closed:
+            return State.CLOSED
+        return State.OPEN if self.remote_open else State.HALF_CLOSED_REMOTE

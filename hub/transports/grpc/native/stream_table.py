@@ -1,0 +1,48 @@
+"""The streams of a connection, and what is known of those that are over (RFC 9113, section 5.1)."""
+
+from hub.transports.grpc.native.http2_frames import ErrorCode
+from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault
+from hub.transports.grpc.native.stream import Stream
+
+
+class StreamTable:
+    """The streams of a connection, and which ids were used."""
+
+    __slots__ = ("_max_remembered", "_reset", "highest", "open", "refusing")
+
+    def __init__(self, max_remembered: int) -> None:
+        self.open: dict[int, Stream] = {}
+        self.highest = 0
+        """The highest id that the client used. All above are idle."""
+        self.refusing = False
+        """Whether new streams are refused, since the server stops."""
+        self._max_remembered = max_remembered
+        # A dict keeps the order in which streams were reset.
+        self._reset: dict[int, None] = {}
+
+    def close(self, stream: Stream) -> None:
+        """The stream is over: nothing of it is kept."""
+        stream.closed = True
+        self.open.pop(stream.id, None)
+
+    def note_reset(self, stream_id: int) -> None:
+        """The server reset it, so frames that the client sent before it knew are ignored."""
+        if len(self._reset) >= self._max_remembered:
+            del self._reset[next(iter(self._reset))]
+        self._reset[stream_id] = None
+
+    def require_used(self, stream_id: int, kind: str) -> None:
+        """Raises ConnectionFault for stream 0, where that is no stream, and for an idle one."""
+        if not stream_id or stream_id > self.highest:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on stream {stream_id}")
+
+    def ignore_late(self, stream_id: int) -> None:
+        """Returns where DATA or HEADERS come late on a stream that the server reset.
+
+        Raises StreamFault or ConnectionFault where the client may not send them.
+        """
+        self.require_used(stream_id, "DATA")
+        if stream_id in self.open:
+            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "half-closed (remote)")
+        if stream_id not in self._reset:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"stream {stream_id} is closed")

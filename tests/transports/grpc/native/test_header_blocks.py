@@ -1,0 +1,93 @@
+import pytest
+from hpack import Decoder, Encoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder
+from hub.transports.grpc.native.http2_frames import ErrorCode
+from hub.transports.grpc.native.protocol_errors import ConnectionFault
+
+FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+NAMES = st.sampled_from([b"content-type", b"grpc-status", b"grpc-message", b"x", b":status"])
+LISTS = st.lists(st.tuples(NAMES, st.sampled_from([b"", b"0", b"a" * 40, b"b" * 900])), max_size=5)
+
+
+def decoder(**changed: int) -> HeaderDecoder:
+    limits = {"max_list_bytes": 65_536, "max_remembered": 4, "max_remembered_bytes": 4_096}
+    return HeaderDecoder(**(limits | changed))
+
+
+def test_a_block_that_adds_nothing_is_decoded_once() -> None:
+    encoder, blocks = Encoder(), decoder()
+    first = blocks.decode(encoder.encode(FIELDS))
+    again = encoder.encode(FIELDS)
+    second = blocks.decode(again)
+    assert first.fields == second.fields == FIELDS
+    assert blocks.decode(again) is second
+
+
+def test_what_is_remembered_falls_with_the_table() -> None:
+    encoder, blocks = Encoder(), decoder()
+    blocks.decode(encoder.encode(FIELDS))
+    again = encoder.encode(FIELDS)
+    blocks.decode(again)
+    blocks.decode(encoder.encode([(b"x", b"moves every index")]))
+    # The same bytes now mean the new entry where they meant the content type.
+    assert blocks.decode(again).fields == ((b":status", b"200"), (b"x", b"moves every index"))
+
+
+def test_a_change_of_the_tables_size_is_carried_out_each_time() -> None:
+    encoder, blocks = Encoder(), decoder()
+    blocks.decode(encoder.encode(FIELDS))
+    block = b"\x20" + Encoder().encode([(b":status", b"200")])
+    blocks.decode(block)
+    with pytest.raises(ConnectionFault):
+        blocks.decode(b"\xbe")
+
+
+def test_too_long_a_list_is_a_fault() -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        decoder(max_list_bytes=100).decode(Encoder().encode([(b"x", b"v" * 100)]))
+    assert caught.value.code == ErrorCode.COMPRESSION_ERROR
+
+
+def test_long_lists_are_not_remembered() -> None:
+    encoder, blocks = Encoder(), decoder(max_remembered_bytes=100)
+    fields = [(b"x", b"v" * 200)]
+    blocks.decode(encoder.encode(fields))
+    block = encoder.encode(fields)
+    assert blocks.decode(block) is not blocks.decode(block)
+
+
+def test_the_encoder_sends_the_same_fields_in_a_few_bytes() -> None:
+    encoder = HeaderEncoder(max_remembered=4)
+    encoder.encode(FIELDS)
+    second = encoder.encode(FIELDS)
+    assert len(second) == 2
+    assert encoder.encode(FIELDS) is second
+
+
+def test_values_that_change_stay_out_of_the_table() -> None:
+    encoder = HeaderEncoder(max_remembered=4)
+    encoder.encode(FIELDS)
+    steady = encoder.encode(FIELDS)
+    encoder.encode(((b"grpc-message", b"one of many"),))
+    assert encoder.encode(FIELDS) is steady
+
+
+@given(st.lists(st.tuples(LISTS, st.sampled_from([None, None, 0, 64, 4_096, 9_999])), max_size=12))
+def test_a_library_decodes_what_is_encoded(steps) -> None:
+    encoder, library = HeaderEncoder(max_remembered=2), Decoder()
+    for fields, size in steps:
+        if size is not None:
+            library.max_allowed_table_size = size
+            encoder.resize(size)
+        block = encoder.encode(tuple(fields))
+        assert [tuple(field) for field in library.decode(block, raw=True)] == fields
+
+
+@given(st.lists(LISTS, max_size=12))
+def test_what_a_library_encodes_is_decoded(lists) -> None:
+    encoder, blocks = Encoder(), decoder(max_remembered=2)
+    for fields in lists:
+        assert blocks.decode(encoder.encode(fields)).fields == tuple(fields)

@@ -1,0 +1,43 @@
+import pytest
+
+from hub.transports.grpc.native import http2_frames as frames
+from hub.transports.grpc.native.http2_frames import ErrorCode
+from hub.transports.grpc.native.http2_settings import PeerSettings, initial_settings, validated
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.protocol_errors import ConnectionFault
+
+
+def payload(values: dict[int, int]) -> bytes:
+    return frames.settings(values)[frames.HEAD_BYTES :]
+
+
+def test_the_servers_own_say_what_it_bounds() -> None:
+    sent = initial_settings(Limits(streams=7, stream_window=8, header_list_bytes=9))
+    assert frames.read_settings(sent[frames.HEAD_BYTES :]) == {3: 7, 4: 8, 6: 9}
+
+
+def test_what_a_client_says() -> None:
+    assert validated(b"") == PeerSettings(None, None, None)
+    assert validated(payload({1: 0, 4: 2**31 - 1, 5: 20_000, 99: 1})) == PeerSettings(
+        0, 2**31 - 1, 20_000
+    )
+
+
+def test_longer_frames_than_are_fair_are_not_used() -> None:
+    assert validated(payload({5: 2**24 - 1})).max_frame == 65_536
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (payload({2: 2}), ErrorCode.PROTOCOL_ERROR),
+        (payload({4: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
+        (payload({5: 16_383}), ErrorCode.PROTOCOL_ERROR),
+        (payload({5: 2**24}), ErrorCode.PROTOCOL_ERROR),
+        (payload({3: 1})[:5], ErrorCode.FRAME_SIZE_ERROR),
+    ],
+)
+def test_values_that_are_not_allowed(sent: bytes, code: ErrorCode) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        validated(sent)
+    assert caught.value.code == code
