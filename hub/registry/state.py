@@ -91,13 +91,11 @@ class Registry:
         )
         self.event_revision = first_revision
         self.health = health if health is not None else FleetHealth()
-        self._reports_ttl_ms = resources_ttl_ms
+        self.reports_ttl_ms = resources_ttl_ms
         self._same_servers = SameServers()
         self._unloads = Unloads()
         # When each sidecar's view of an endpoint expires, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
-        # Until when each agent that has reported an endpoint counts as present, likewise.
-        self._reporters: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self.model_index = ModelIndex()
@@ -263,7 +261,7 @@ class Registry:
         if before is None or before.message.agent_id != agent_id:
             return False
         is_news = self.health.is_news(endpoint_id, report)
-        ends_ms = now_ms + self._reports_ttl_ms
+        ends_ms = now_ms + self.reports_ttl_ms
         after = Endpoint()
         after.CopyFrom(before.message)
         event = self.health.see(after, agent_id, report, ends_ms, now_ms)
@@ -278,24 +276,6 @@ class Registry:
         record = ResourcesRecord(agent_id, report, revision, now_ms)
         self.resources.put(agent_id, record, revision, now_ms)
         self._notify()
-
-    def note_report(self, agent_id: str, now_ms: int) -> None:
-        """Records that an agent has reported an endpoint, for as long as reports live."""
-        self._reporters[agent_id] = now_ms + self._reports_ttl_ms
-        self._reporters.move_to_end(agent_id)
-        while next(iter(self._reporters.values())) <= now_ms:
-            self._reporters.popitem(last=False)
-
-    def has_reported(self, agent_id: str, now_ms: int, *, since_ms: int = 0) -> bool:
-        """Whether an agent has recently reported an endpoint or its host's resources.
-
-        Only reports from after `since_ms` count.
-        """
-        ends_ms = self._reporters.get(agent_id, 0)
-        if ends_ms > max(now_ms, since_ms + self._reports_ttl_ms):
-            return True
-        report = self.resources.get(agent_id)
-        return report is not None and report.received_ms > since_ms
 
     def expire(self, now_ms: int) -> None:
         """Drops expired reports, and unloads the models whose time is over."""

@@ -39,6 +39,8 @@ class Owners:
         self._is_connected = is_connected
         self._presumed_until_ms = presumed_until_ms
         self._left_ms: OrderedDict[str, int] = OrderedDict()
+        # When each agent last reported an endpoint, the longest ago first.
+        self._reported_ms: OrderedDict[str, int] = OrderedDict()
 
     def note_presence(self, agent_id: str, now_ms: int) -> None:
         """An agent has connected or disconnected."""
@@ -48,6 +50,14 @@ class Owners:
             if len(self._left_ms) > _MAX_LEFT:
                 self._left_ms.popitem(last=False)
 
+    def note_report(self, agent_id: str, now_ms: int) -> None:
+        """An agent reports an endpoint; a single call counts, without a connection."""
+        self._reported_ms[agent_id] = now_ms
+        self._reported_ms.move_to_end(agent_id)
+        oldest_ms = now_ms - self._registry.reports_ttl_ms
+        while next(iter(self._reported_ms.values())) <= oldest_ms:
+            self._reported_ms.popitem(last=False)
+
     def is_present(self, agent_id: str, now_ms: int) -> bool:
         """Whether an agent is connected, has just left, or has reported since."""
         if self._is_connected(agent_id):
@@ -55,7 +65,7 @@ class Owners:
         left_ms = self._left_ms.get(agent_id)
         if left_ms is not None and now_ms < left_ms + GRACE_MS:
             return True
-        return self._registry.has_reported(agent_id, now_ms, since_ms=left_ms or 0)
+        return self._has_reported(agent_id, now_ms, since_ms=left_ms or 0)
 
     def owner(self, endpoint: Endpoint, by: str, now_ms: int) -> str:
         """The other agent that keeps `by` from reporting the endpoint, or "".
@@ -85,6 +95,14 @@ class Owners:
             else f"{endpoint.id} is registered with agent {owner}; an admin can change its agent_id"
         )
         raise EndpointOwned(why, metadata={"id": endpoint.id, "owner": owner})
+
+    def _has_reported(self, agent_id: str, now_ms: int, *, since_ms: int) -> bool:
+        """Whether it has reported an endpoint or its host's resources, after `since_ms`."""
+        oldest_ms = max(since_ms, now_ms - self._registry.reports_ttl_ms)
+        if self._reported_ms.get(agent_id, 0) > oldest_ms:
+            return True
+        report = self._registry.resources.get(agent_id)
+        return report is not None and report.received_ms > since_ms
 
     def _is_seen(self, endpoint: Endpoint) -> bool:
         """Whether its own agent has a view of it that is from after it left."""

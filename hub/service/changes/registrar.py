@@ -106,7 +106,7 @@ class Registrar:
 
         if wanted.source == SOURCE_AUTO and wanted.agent_id:
             # A single call counts too: an agent need not be connected.
-            self._registry.note_report(wanted.agent_id, now_ms)
+            self._owners.note_report(wanted.agent_id, now_ms)
         return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
     async def update(

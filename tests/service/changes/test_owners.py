@@ -36,7 +36,7 @@ class Rig:
 def test_an_agent_that_disconnects_keeps_its_endpoint_for_the_grace_alone() -> None:
     rig = Rig()
     rig.connect("node-1", NOW)
-    rig.registry.note_report("node-1", NOW)
+    rig.owners.note_report("node-1", NOW)
     rig.registry.report_resources("node-1", ReportResourcesRequest(cpu_percent=1), NOW)
     rig.registry.report_view(ID, "node-1", ReportEndpointRequest(url="x", reachable=True), NOW)
     assert rig.owner(NOW + 1) == "node-1"
@@ -62,7 +62,7 @@ def test_a_report_after_it_left_makes_an_agent_present_again(kind: str) -> None:
     later = NOW + 2 * GRACE_MS
     assert rig.owner(later) == ""
     if kind == "endpoint":
-        rig.registry.note_report("node-1", later)
+        rig.owners.note_report("node-1", later)
     elif kind == "resources":
         rig.registry.report_resources("node-1", ReportResourcesRequest(cpu_percent=1), later)
     else:
@@ -91,3 +91,14 @@ def test_no_sidecar_replaces_the_agent_of_a_persons_endpoint(source: int) -> Non
         rig.owners.require(record.message, "node-2", NOW)
     assert refused.value.metadata == {"id": ID, "owner": "node-1"}
     rig.owners.require(record.message, "node-1", NOW)
+
+
+def test_an_agent_that_makes_single_calls_is_present_for_the_lifetime_of_a_report() -> None:
+    rig = Rig()
+    assert not rig.owners.is_present("node-1", NOW)
+    rig.owners.note_report("node-1", NOW)
+    rig.owners.note_report("node-2", NOW + 1)
+    rig.owners.note_report("node-1", NOW + 2)
+    assert rig.owners.is_present("node-1", NOW + 90_001)
+    assert not rig.owners.is_present("node-1", NOW + 90_002)
+    assert not rig.owners.is_present("node-2", NOW + 90_001)
