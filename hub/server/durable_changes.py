@@ -1,11 +1,9 @@
 """What changes the store: registrations, aliases, and the handlers that write."""
 
-import asyncio
 from collections.abc import Callable
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
 from hub.server.fleet import Fleet
 from hub.server.storage import Storage
 from hub.service.changes.alias_book import AliasBook
@@ -45,19 +43,14 @@ class DurableChanges:
             max_endpoints=settings.limits.max_endpoints,
         )
         self._claims = Claims(self.registrar, owners, clock)
-        self._claiming: asyncio.Task[None] | None = None
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begins to take up the claims of sidecars whose turn has come."""
-        self._claiming = asyncio.create_task(self._claims.run(), name="claims")
-        tell_of_end(self._claiming, on_failure)
+        self._claims.start(on_failure)
 
     async def stop(self) -> None:
         """Stops that. Idempotent."""
-        if self._claiming is not None:
-            self._claiming.cancel()
-            await asyncio.wait([self._claiming])
-            self._claiming = None
+        await self._claims.stop()
 
     def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:
         """The handlers that write. `in_flight` counts an endpoint's leases as of a time."""

@@ -14,6 +14,7 @@ import structlog
 
 from hub.base.address import spellings
 from hub.base.clock import Clock
+from hub.base.tasks import tell_of_end
 from hub.contract.errors import EndpointOwned, EtagMismatch, HubError, StoreUnavailable
 from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar, Registration
@@ -41,6 +42,7 @@ class Claims:
         self._kept: dict[tuple[str, str], tuple[str, Registration]] = {}
         self._per_agent: Counter[str] = Counter()
         self._news = asyncio.Event()
+        self._taking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """The number of claims that wait for an owner to leave."""
@@ -67,8 +69,19 @@ class Claims:
         self._drop(key)
         return registered
 
-    async def run(self) -> None:
-        """Takes up claims as their owners leave; runs until it is cancelled."""
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Begins to take up claims as their owners leave."""
+        self._taking = asyncio.create_task(self._run(), name="claims")
+        tell_of_end(self._taking, on_failure)
+
+    async def stop(self) -> None:
+        """Stops taking up claims. Idempotent."""
+        if self._taking is not None:
+            self._taking.cancel()
+            await asyncio.wait([self._taking])
+            self._taking = None
+
+    async def _run(self) -> None:
         while True:
             await self._news.wait()
             await self.settle(self._clock.now_ms())
