@@ -2,7 +2,8 @@
 
 One address has one spelling here: host names in lower case and without the
 root's dot, IP addresses in their canonical form (RFC 5952 for IPv6), so that
-one server cannot be registered under two ids.
+one server cannot be registered under two ids. The hub's own loopback has several
+hosts that lead to one server; `spellings` lists them.
 """
 
 import ipaddress
@@ -12,6 +13,12 @@ from dataclasses import dataclass
 OLLAMA_PORT = 11434
 SCHEME_PORTS = {"http": 80, "https": 443}
 MAX_HOST_LENGTH = 253
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "::ffff:127.0.0.1")
+"""The hosts by which people and programs name one listener on their own machine.
+
+Names below "localhost" are not among them: proxies route by them. The rest of
+127.0.0.0/8 is not either: a server may listen on 127.0.0.2 alone.
+"""
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _HOST_NAME = re.compile(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$")
@@ -81,6 +88,23 @@ def join_host_port(host: str, port: int) -> str:
 def endpoint_id(host: str, port: int) -> str:
     """Returns the id of the endpoint at `host`, in any spelling. Raises AddressError."""
     return join_host_port(normalize_host(host), port)
+
+
+def spellings(id_: str) -> tuple[str, ...]:
+    """The ids under which the endpoint that `id_` names may be known.
+
+    The canonical spelling of `id_` comes first. On the loopback the other ones follow. A
+    text that is not "host:port" has only itself.
+    """
+    host, _, port = id_.rpartition(":")
+    try:
+        address = EndpointAddress("http", normalize_host(host), _parse_port(port, lowest=0))
+    except AddressError:
+        return (id_,)
+    hosts = [address.host]
+    if address.host in LOOPBACK_HOSTS:
+        hosts += (each for each in LOOPBACK_HOSTS if each != address.host)
+    return tuple(join_host_port(each, address.port) for each in hosts)
 
 
 def parse_endpoint_url(text: str) -> EndpointAddress:

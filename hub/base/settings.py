@@ -34,7 +34,7 @@ def default_data_dir() -> Path:
 
 
 def _not_a_bool(value: object) -> object:
-    # A bool is an int to Python, and no number to whoever writes a file.
+    # A bool is an int to Python, but it is not a number in a settings file.
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
     return value
@@ -81,7 +81,7 @@ class Section(BaseModel):
 
 
 class Listener(Section):
-    """A section of a door; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+    """A section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
 
     address: ListenAddress
 
@@ -97,7 +97,7 @@ class Listener(Section):
 
 
 class WsSettings(Listener):
-    """The WebSocket door."""
+    """The WebSocket server."""
 
     address: ListenAddress = "127.0.0.1:4000"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -118,7 +118,7 @@ class WsSettings(Listener):
 
 
 class GrpcSettings(Listener):
-    """The gRPC door."""
+    """The gRPC server."""
 
     address: ListenAddress = "127.0.0.1:50051"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -131,7 +131,7 @@ class GrpcSettings(Listener):
 
 
 class HttpSettings(Listener):
-    """The HTTP door."""
+    """The HTTP server."""
 
     address: ListenAddress = "127.0.0.1:8080"
     """listening address, HOST:PORT; with port 0 the system picks a port"""
@@ -144,7 +144,7 @@ class HttpSettings(Listener):
 
 
 class TlsSettings(Section):
-    """TLS for all three doors; without a certificate they speak plain text."""
+    """TLS for all three servers; without a certificate they use plain text."""
 
     cert_file: str = ""
     """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""

@@ -15,12 +15,11 @@ from hub.contract.errors import TargetForbidden
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Instance metadata that does not lie in 169.254/16 or fe80::/10: AWS (IPv6),
+# Instance metadata that does not lie in 169.254/16 or fe80::/10:
 # Google (IPv6), Alibaba, Azure's wire server, Oracle (first generation).
 _METADATA = tuple(
     ipaddress.ip_address(address)
     for address in (
-        "fd00:ec2::254",
         "fd20:ce::254",
         "100.100.100.200",
         "168.63.129.16",
@@ -29,8 +28,15 @@ _METADATA = tuple(
 )
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# AWS serves metadata, credentials, time and DNS of an instance there.
+_AWS_SERVICES = ipaddress.IPv6Network("fd00:ec2::/32")
+# Local-use NAT64 (RFC 8215): each site decides where the IPv4 address stands in it.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+# The IPv4 address is the last 32 bits: NAT64 (RFC 6052), IPv4-translated (RFC 2765).
+_V4_AT_THE_END = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
 _V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+# ISATAP (RFC 5214): these 32 bits, under any prefix, precede an IPv4 address.
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 class ForbiddenAddress(OSError):
@@ -53,13 +59,16 @@ class AddressPolicy:
         return self._refusal(parsed) if parsed is not None else "is not a numeric address"
 
     def _refusal(self, parsed: Address) -> str:
-        inner = _unwrapped(parsed)
-        for candidate in {parsed, inner}:
+        carried = _carried(parsed)
+        judged = (parsed, *carried)
+        for candidate in judged:
             if reason := _never(candidate):
                 return reason
-        if any(_contains(block, (parsed, inner)) for block in self._deny):
+        if any(_is_in(candidate, self._deny) for candidate in judged):
             return "is in probes.deny"
-        if self._allow and not any(_contains(block, (inner,)) for block in self._allow):
+        # The IPv4 addresses are where the packets go.
+        goals = carried or (parsed,)
+        if self._allow and not all(_is_in(goal, self._allow) for goal in goals):
             return "is not in probes.allow"
         return ""
 
@@ -97,22 +106,31 @@ def _never(address: Address) -> str:
         return "is the unspecified address"
     if address == _BROADCAST:
         return "is the broadcast address"
-    if address in _METADATA:
+    if address in _LOCAL_NAT64:
+        return "is in the local-use NAT64 block"
+    if address in _METADATA or address in _AWS_SERVICES:
         return "is a cloud's metadata address"
     return ""
 
 
-def _unwrapped(address: Address) -> Address:
-    """Returns the IPv4 address that an IPv6 address carries, else the address itself."""
+def _carried(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that an IPv6 address carries; of Teredo, the server and the client."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    carries_v4 = address in _NAT64 or (address in _V4_COMPATIBLE and int(address) > 0xFFFF)
-    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if carries_v4 else address
+        return ()
+    if address.teredo is not None:
+        return address.teredo
+    for inner in (address.ipv4_mapped, address.sixtofour):
+        if inner is not None:
+            return (inner,)
+    number = int(address)
+    if (
+        any(address in block for block in _V4_AT_THE_END)
+        or (address in _V4_COMPATIBLE and number > 0xFFFF)
+        or (number >> 32) & 0xFFFF_FFFF in _ISATAP
+    ):
+        return (ipaddress.IPv4Address(number & 0xFFFF_FFFF),)
+    return ()
 
 
-def _contains(block: Network, addresses: tuple[Address, ...]) -> bool:
-    return any(a.version == block.version and a in block for a in addresses)
+def _is_in(address: Address, blocks: Iterable[Network]) -> bool:
+    return any(address.version == block.version and address in block for block in blocks)

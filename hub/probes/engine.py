@@ -309,6 +309,7 @@ class ProbeEngine:
             answered=error is None or error.answered,
             is_loading=is_loading,
             is_extra=self._is_extra(run, watched, lane),
+            address=ask.address if sighting is not None else "",
         )
         if isinstance(error, Unreachable | BadAnswer):
             # What comes back may be another server.

@@ -19,10 +19,12 @@ import aiohttp
 import yarl
 from aiohappyeyeballs import AddrInfoType
 from aiohttp import hdrs
+from aiohttp.connector import Connection
 
 from hub.base.settings import Network, ProbeSettings
 from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.bounded_response import BoundedConnector
 from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.resolver import ProbeResolver
@@ -49,13 +51,40 @@ That saves a third of the CPU of a large fleet. It costs a file descriptor and s
 _asking: ContextVar["SharedAsker | None"] = ContextVar("asking", default=None)
 
 
+class _Response(aiohttp.ClientResponse):
+    """An answer that gives its asker the address that it comes from."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        if (asker := _asking.get()) is not None and not asker.address:
+            asker.address = reached(connection.transport)
+        return await super().start(connection)
+
+
+def reached(transport: asyncio.BaseTransport | None) -> str:
+    """The IP address that a connection leads to; "" if it is not known.
+
+    127.0.0.1 stands for all addresses of this machine, but for the others of
+    127.0.0.0/8, at each of which another server may listen.
+    """
+    if transport is None:
+        return ""
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    if not peer or not own:
+        return ""
+    host = str(peer[0]).removeprefix("::ffff:")
+    if host.startswith("127.") or peer[0] != own[0]:
+        return host
+    return "127.0.0.1"
+
+
 class SharedAsker:
     """Asks one endpoint during one probe, by the shared connections; an `Asker`.
 
     `first_answer_ms` is how long the first answer took, None before it;
     `on_first_answer` is called with it. `is_asked`: a caller waits for the outcome of this
     probe. `has_connected` becomes True when a request of this probe opens a new
-    connection: the server may have been replaced since the probe before.
+    connection: the server may have been replaced since the probe before. `address` is
+    the one that answered, as `reached` gives it.
     """
 
     def __init__(
@@ -72,6 +101,7 @@ class SharedAsker:
         self.on_first_answer: Callable[[], None] = lambda: None
         self.asking = ""
         self.has_connected = False
+        self.address = ""
         self._client = client
         self._large_bodies = large_bodies
         self._headers = {hdrs.AUTHORIZATION: f"Bearer {target.api_key}"} if target.api_key else None
@@ -229,7 +259,7 @@ class ProbeClient:
         """Makes the session; no network yet."""
         settings = self.settings
         yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             # The engine bounds the probes in flight, which have one connection each.
             limit=0,
             resolver=ProbeResolver(),
@@ -239,6 +269,7 @@ class ProbeClient:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,

@@ -1,5 +1,6 @@
 """What the fleet loses if an endpoint is no longer selected. Pure."""
 
+from hub.registry.same_server import server_id
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_ENABLED,
@@ -18,19 +19,20 @@ def may_be_selected(endpoint: Endpoint) -> bool:
 def lost_models(
     registry: Registry, before: Endpoint, after: Endpoint
 ) -> tuple[list[str], list[str]]:
-    """The models that no other healthy, enabled endpoint has in memory, and has at all.
+    """The models that no other healthy, enabled server has in memory, and has at all.
 
     Both lists are empty if the change removes nothing: the endpoint can still be
     selected after it, or could not be before.
     """
     if not _serves(before) or may_be_selected(after):
         return [], []
+    server = server_id(before)
     last_loaded, last_available = [], []
     for model in before.models:
         others = [
             each
             for record in registry.with_model(model.name)
-            if record.message.id != before.id and _serves(record.message)
+            if server_id(record.message) != server and _serves(record.message)
             for each in record.message.models
             if each.name == model.name
         ]

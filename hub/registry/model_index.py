@@ -6,6 +6,7 @@ answer is long, however many endpoints and models there are.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from hub.registry.filters import tagged
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
@@ -13,15 +14,29 @@ from llmhub.v1.resources_pb2 import ModelSummary
 
 
 class _Having:
-    """The endpoints that have one model."""
+    """The endpoints that have one model, and how many servers they are."""
 
-    __slots__ = ("encoded", "healthy", "ids", "loaded")
+    __slots__ = ("encoded", "healthy", "ids", "loaded", "servers")
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.servers = 0
         self.healthy = 0
         self.loaded = 0
         self.encoded: bytes | None = None
+
+    def count(self, share: "_Share", was: "_Share") -> None:
+        """Counts what an endpoint adds now instead of what it added before."""
+        self.servers += share[0] - was[0]
+        self.healthy += share[1] - was[1]
+        self.loaded += share[2] - was[2]
+        self.encoded = None
+
+
+# Whether an endpoint adds to the numbers of servers, healthy servers, and servers that
+# have the model in memory.
+_Share = tuple[bool, bool, bool]
+_NONE: Final[_Share] = (False, False, False)
 
 
 class ModelIndex:
@@ -62,15 +77,15 @@ class ModelIndex:
         return sorted({*exact, *with_tag})
 
     def counts(self) -> dict[str, int]:
-        """The number of endpoints that have a model, by its name, sorted."""
-        return {name: len(self._by_name[name].ids) for name in self._names}
+        """The number of servers that have a model, by its name, sorted."""
+        return {name: self._by_name[name].servers for name in self._names}
 
     def summary(self, name: str) -> ModelSummary:
         """The summary of a model of the fleet. Raises KeyError for any other."""
         having = self._by_name[name]
         return ModelSummary(
             name=name,
-            endpoint_count=len(having.ids),
+            endpoint_count=having.servers,
             loaded_count=having.loaded,
             healthy_count=having.healthy,
             endpoint_ids=having.ids,
@@ -88,29 +103,23 @@ class ModelIndex:
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> None:
         """An endpoint has changed from `before` to `after`; None: it is not there."""
-        old, was_healthy = _model_states(before)
-        new, is_healthy = _model_states(after)
-        if old == new and was_healthy == is_healthy:
+        old, new = _shares(before), _shares(after)
+        if old == new:
             return
         # One string for all its models: each access of a message's field makes a new one.
         id_ = after.id if after is not None else ""
-        for name, was_loaded in old.items():
+        for name, was in old.items():
+            share = new.get(name)
+            if share == was:
+                continue
             having = self._by_name[name]
-            is_loaded = new.get(name)
-            if is_loaded is None:
+            if share is None:
                 assert before is not None
                 self._remove(name, before.id)
-            elif (was_loaded, was_healthy) == (is_loaded, is_healthy):
-                continue
-            having.loaded += bool(is_loaded) - was_loaded
-            having.healthy += (is_healthy and is_loaded is not None) - was_healthy
-            having.encoded = None
-        for name, is_loaded in new.items():
+            having.count(share or _NONE, was)
+        for name, share in new.items():
             if name not in old:
-                having = self._add(name, id_)
-                having.loaded += is_loaded
-                having.healthy += is_healthy
-                having.encoded = None
+                self._add(name, id_).count(share, _NONE)
 
     def _add(self, name: str, id_: str) -> _Having:
         having = self._by_name.get(name)
@@ -128,14 +137,18 @@ class ModelIndex:
             del self._names[bisect_left(self._names, name)]
 
 
-def _model_states(endpoint: Endpoint | None) -> tuple[dict[str, bool], bool]:
-    """Whether each model is loaded, by its name, and whether the endpoint is healthy.
+def _shares(endpoint: Endpoint | None) -> dict[str, _Share]:
+    """What an endpoint adds to the counts of each of its models, by name.
 
-    A server may list a model twice: it is loaded if one of the two is.
+    A server may list a model twice: it is loaded if one of the two is. A further address
+    of a server that is counted already adds nothing.
     """
     if endpoint is None:
-        return {}, False
+        return {}
+    if endpoint.same_server_as:
+        return dict.fromkeys((model.name for model in endpoint.models), _NONE)
     loaded: dict[str, bool] = {}
     for model in endpoint.models:
         loaded[model.name] = loaded.get(model.name, False) or model.state == MODEL_STATE_LOADED
-    return loaded, endpoint.status == STATUS_HEALTHY
+    is_healthy = endpoint.status == STATUS_HEALTHY
+    return {name: (True, is_healthy, is_loaded) for name, is_loaded in loaded.items()}

@@ -32,7 +32,8 @@ class Observation:
     True where the server answered anything: after an error it then lives, and
     is misconfigured, busy or not ready rather than dead. `is_loading` is True
     where it loads its model meanwhile, and `is_extra` where it was asked for that
-    alone, before its time: such a probe is no further miss.
+    alone, before its time: such a probe is no further miss. `address` is the IP address
+    that answered: one for all addresses of the hub's own machine, "" if unknown.
     """
 
     checked_at_ms: int
@@ -46,3 +47,4 @@ class Observation:
     answered: bool = False
     is_loading: bool = False
     is_extra: bool = False
+    address: str = ""

@@ -13,16 +13,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from hub.base.address import spellings
 from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
 from hub.registry.history.versioned import Versioned
+from hub.registry.host_index import HostIndex
 from hub.registry.host_report import ResourcesRecord
 from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
+from hub.registry.same_server import Place, SameServers, primaries, server_id
 from hub.registry.unloads import Unloads, unload
-from hub.registry.vram import NO_CLAIM, Claim, VramLedger, VramRecord
+from hub.registry.vram import VramRecord
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     STATUS_HEALTHY,
@@ -78,11 +81,8 @@ class Registry:
         self.aliases: LatestLog[AliasRecord] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
         )
-        # The claims on each host's accelerator memory, by agent: what one endpoint loads
-        # or unloads changes what its neighbours on the host have left.
-        self.claims: LatestLog[Claim] = LatestLog(
-            ttl_ms=FOREVER_MS, tombstones=ring_capacity, floor=first_revision
-        )
+        self._hosts = HostIndex(tombstones=ring_capacity, floor=first_revision)
+        self.claims = self._hosts.claims
         # The endpoints of which a check changed the bookkeeping alone, each as it stands.
         # One that has an event since its check is not here: the event carries the same
         # and more.
@@ -91,17 +91,14 @@ class Registry:
         )
         self.event_revision = first_revision
         self.health = health if health is not None else FleetHealth()
-        self._reports_ttl_ms = resources_ttl_ms
-        self._vram = VramLedger()
+        self.reports_ttl_ms = resources_ttl_ms
+        self._same_servers = SameServers()
         self._unloads = Unloads()
         # When each sidecar's view of an endpoint expires, the next one first.
         self._views: OrderedDict[str, int] = OrderedDict()
-        # Until when each agent that has reported an endpoint counts as present, likewise.
-        self._reporters: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
         self.model_index = ModelIndex()
-        self._by_agent: dict[str, set[str]] = {}
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -123,6 +120,16 @@ class Registry:
         """The endpoint with that id, or None."""
         return self._endpoints.get(endpoint_id)
 
+    def known_id(self, endpoint_id: str) -> str:
+        """The id of the endpoint that `endpoint_id` names in any spelling.
+
+        Returns `endpoint_id` in its canonical spelling if there is no such endpoint.
+        """
+        if endpoint_id in self._endpoints:
+            return endpoint_id
+        ids = spellings(endpoint_id)
+        return next((each for each in ids if each in self._endpoints), ids[0])
+
     def endpoints(self, after_id: str = "") -> Iterator[EndpointRecord]:
         """The endpoints whose id sorts after `after_id`, sorted by id.
 
@@ -137,7 +144,15 @@ class Registry:
 
     def of_agent(self, agent_id: str) -> Collection[str]:
         """The ids of the endpoints whose host an agent reports on, in no order."""
-        return self._by_agent.get(agent_id, ())
+        return self._hosts.ids(agent_id)
+
+    def addresses_of_server(self, endpoint_id: str) -> list[str]:
+        """The ids of all endpoints that are the same server, itself included."""
+        ids = self._same_servers.neighbours(endpoint_id)
+        if len(ids) == 1 or endpoint_id not in self._endpoints:
+            return [endpoint_id]
+        server = server_id(self._endpoints[endpoint_id].message)
+        return [each for each in ids if server_id(self._endpoints[each].message) == server]
 
     def models(self) -> list[str]:
         """The names of all models of the fleet, sorted."""
@@ -149,12 +164,12 @@ class Registry:
 
     def vram(self, agent_id: str) -> VramRecord:
         """What is measured and what is claimed in a host's accelerator memory."""
-        return self._vram.account(agent_id, self.resources.get(agent_id))
+        return self._hosts.account(agent_id, self.resources.get(agent_id))
 
     def vram_accounts(self) -> list[VramRecord]:
         """The accounts of all hosts that have reported or have a model loaded, by agent."""
         agents = {agent_id for agent_id, _ in self.resources.items()}
-        return [self.vram(agent_id) for agent_id in sorted(agents.union(self._vram.agents()))]
+        return [self.vram(agent_id) for agent_id in sorted(agents.union(self._hosts.claimants()))]
 
     # What is registered, from the store's feed.
 
@@ -231,6 +246,8 @@ class Registry:
         self._set(endpoint_id, before, after, event=event)
         if not seen.error:
             self._let_fall(seen.checked_at_ms)
+        if seen.address:
+            self._move(endpoint_id, Place(seen.address, after.port))
 
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
@@ -244,7 +261,7 @@ class Registry:
         if before is None or before.message.agent_id != agent_id:
             return False
         is_news = self.health.is_news(endpoint_id, report)
-        ends_ms = now_ms + self._reports_ttl_ms
+        ends_ms = now_ms + self.reports_ttl_ms
         after = Endpoint()
         after.CopyFrom(before.message)
         event = self.health.see(after, agent_id, report, ends_ms, now_ms)
@@ -260,22 +277,11 @@ class Registry:
         self.resources.put(agent_id, record, revision, now_ms)
         self._notify()
 
-    def note_report(self, agent_id: str, now_ms: int) -> None:
-        """Records that an agent has reported an endpoint, for as long as reports live."""
-        self._reporters[agent_id] = now_ms + self._reports_ttl_ms
-        self._reporters.move_to_end(agent_id)
-        while next(iter(self._reporters.values())) <= now_ms:
-            self._reporters.popitem(last=False)
-
-    def has_reported(self, agent_id: str, now_ms: int) -> bool:
-        """Whether an agent has recently reported an endpoint or its host's resources."""
-        return self._reporters.get(agent_id, 0) > now_ms or self.resources.get(agent_id) is not None
-
     def expire(self, now_ms: int) -> None:
         """Drops expired reports, and unloads the models whose time is over."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
-            self._vram.drop(agent_id)
+            self._hosts.drop_report(agent_id)
             self.resources.bury(agent_id, self._next_revision())
             expired = True
         if expired:
@@ -319,6 +325,22 @@ class Registry:
     def _forget_observed(self, id_: str) -> None:
         self.health.forget(id_)
         self._views.pop(id_, None)
+        self._move(id_, None)
+
+    def _move(self, id_: str, place: Place | None) -> None:
+        for each in self._same_servers.move(id_, place):
+            self._compare_servers(each)
+
+    def _compare_servers(self, id_: str) -> None:
+        """Has the endpoints at one place show which of them are the same server."""
+        found = [self._endpoints[each].message for each in self._same_servers.neighbours(id_)]
+        for each, primary in primaries(found).items():
+            before = self._endpoints[each]
+            if before.message.same_server_as != primary:
+                after = Endpoint()
+                after.CopyFrom(before.message)
+                after.same_server_as = primary
+                self._write(each, before, after, event=True)
 
     # The one place where the state changes.
 
@@ -327,6 +349,13 @@ class Registry:
         return self.revision
 
     def _set(
+        self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
+    ) -> None:
+        self._write(id_, before, after, event=event)
+        if event and len(self._same_servers.neighbours(id_)) > 1:
+            self._compare_servers(id_)
+
+    def _write(
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
         revision = self.endpoints_revision = self._next_revision()
@@ -351,26 +380,14 @@ class Registry:
         self._notify()
 
     def _index(self, id_: str, before: EndpointRecord | None, after: EndpointRecord | None) -> None:
-        was_healthy = before is not None and before.message.status == STATUS_HEALTHY
-        is_healthy = after is not None and after.message.status == STATUS_HEALTHY
+        old = before.message if before is not None else None
+        new = after.message if after is not None else None
+        was_healthy = old is not None and old.status == STATUS_HEALTHY
+        is_healthy = new is not None and new.status == STATUS_HEALTHY
         self._healthy += is_healthy - was_healthy
-        for agent_id in self._vram.change(
-            before.message if before is not None else None,
-            after.message if after is not None else None,
-        ):
-            claim = self._vram.claim(agent_id)
-            if claim == NO_CLAIM:
-                self.claims.remove(agent_id, self.revision)
-            else:
-                self.claims.put(agent_id, claim, self.revision, 0)
-        self._unloads.change(id_, after.message if after is not None else None)
-        self.model_index.change(
-            before.message if before is not None else None,
-            after.message if after is not None else None,
-        )
-        old = {before.message.agent_id} - {""} if before is not None else set()
-        new = {after.message.agent_id} - {""} if after is not None else set()
-        _reindex(self._by_agent, id_, old, new)
+        self._hosts.change(old, new, self.revision)
+        self._unloads.change(id_, new)
+        self.model_index.change(old, new)
 
     def _notify(self) -> None:
         for listener in self._listeners:
@@ -380,13 +397,3 @@ class Registry:
 def _memory_of(record: EndpointRecord | None) -> int:
     """About how many bytes a message takes in memory, as measured with 0 to 20 models."""
     return 1200 + 4 * record.message.ByteSize() if record is not None else 0
-
-
-def _reindex(index: dict[str, set[str]], id_: str, old: set[str], new: set[str]) -> None:
-    """Moves an id in an index from the keys it had to those it has."""
-    for key in old - new:
-        index[key].discard(id_)
-        if not index[key]:
-            del index[key]
-    for key in new - old:
-        index.setdefault(key, set()).add(id_)

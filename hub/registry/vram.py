@@ -7,9 +7,11 @@ model fits because of an estimate (docs/backends.md).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from hub.registry.history.versioned import Versioned
+from hub.registry.same_server import server_id
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
@@ -90,7 +92,9 @@ class VramLedger:
     """The claims of all endpoints by agent, and each host's account, made on request."""
 
     def __init__(self) -> None:
-        self._claims: dict[str, dict[str, Claim]] = {}
+        # Each claim with the server that makes it: a server that the hub reaches at two
+        # addresses claims its memory once.
+        self._claims: dict[str, dict[str, tuple[str, Claim]]] = {}
         # An account is valid while both sides of it are unchanged.
         self._accounts: dict[str, tuple[HostReport | None, VramRecord]] = {}
 
@@ -100,7 +104,11 @@ class VramLedger:
 
     def claim(self, agent_id: str) -> Claim:
         """The sum of the claims on a host."""
-        return add_up(self._claims.get(agent_id, {}).values())
+        by_server: dict[str, Claim] = {}
+        for server, claim in self._claims.get(agent_id, {}).values():
+            known = by_server.get(server, claim)
+            by_server[server] = max(known, claim, key=attrgetter("claimed_bytes", "untold_models"))
+        return add_up(by_server.values())
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> list[str]:
         """Updates the claims after an endpoint has come, changed or gone.
@@ -111,9 +119,9 @@ class VramLedger:
         old = before.agent_id if before is not None else ""
         new = after.agent_id if after is not None else ""
         if before is not None and old and old != new:
-            concerned += self._set(old, before.id, NO_CLAIM)
+            concerned += self._set(old, before.id, "", NO_CLAIM)
         if after is not None and new:
-            concerned += self._set(new, after.id, claim_of(after))
+            concerned += self._set(new, after.id, server_id(after), claim_of(after))
         return concerned
 
     def account(self, agent_id: str, host: HostReport | None) -> VramRecord:
@@ -133,15 +141,16 @@ class VramLedger:
         """Forgets the account of an agent whose last report has expired."""
         self._accounts.pop(agent_id, None)
 
-    def _set(self, agent_id: str, id_: str, claim: Claim) -> list[str]:
+    def _set(self, agent_id: str, id_: str, server: str, claim: Claim) -> list[str]:
         claims = self._claims.get(agent_id, {})
-        if claims.get(id_, NO_CLAIM) == claim:
+        made = (server, claim) if claim != NO_CLAIM else None
+        if claims.get(id_) == made:
             return []
         self._accounts.pop(agent_id, None)
-        if claim == NO_CLAIM:
+        if made is None:
             del claims[id_]
             if not claims:
                 del self._claims[agent_id]
         else:
-            self._claims.setdefault(agent_id, {})[id_] = claim
+            self._claims.setdefault(agent_id, {})[id_] = made
         return [agent_id]

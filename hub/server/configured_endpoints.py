@@ -5,14 +5,14 @@ state and time of registration stay.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, cast
 
 import structlog
 
-from hub.base.address import AddressError, parse_endpoint_url
+from hub.base.address import AddressError, parse_endpoint_url, spellings
 from hub.base.clock import Clock
 from hub.base.load_settings import ConfigError
 from hub.base.settings import Settings, StaticEndpoint
@@ -43,7 +43,7 @@ def wanted_endpoints(settings: Settings) -> Wanted:
     for number, entry in enumerate(settings.endpoints):
         place = f"endpoints[{number}]"
         id_, registration = _registration(place, entry)
-        if id_ in wanted:
+        if _is_among(id_, wanted):
             raise ConfigError(f"{place}.url: {id_} is listed twice")
         try:
             policy.require_host(registration.host)
@@ -78,8 +78,8 @@ class StaticEndpoints:
             record.message.id
             for record in self.registry.endpoints()
             if record.message.source == SOURCE_CONFIG
-            and record.message.id not in wanted
-            and (self.is_alone or record.message.id in self._listed)
+            and not _is_among(record.message.id, wanted)
+            and (self.is_alone or _is_among(record.message.id, self._listed))
         ]
         self._listed.update(wanted)
         for id_ in gone:
@@ -100,13 +100,18 @@ class StaticEndpoints:
             return
         else:
             log.info("endpoint removed: the file has it no more", id=id_)
-        self._listed.discard(id_)
+        self._listed.difference_update(spellings(id_))
 
     async def _register(self, id_: str, registration: Registration) -> None:
         try:
             await self.registrar.register(id_, registration, self.clock.now_ms())
         except HubError as error:
             _failed("registered", id_, error)
+
+
+def _is_among(id_: str, ids: Container[str]) -> bool:
+    """Whether the endpoint is listed under any spelling of its id."""
+    return any(each in ids for each in spellings(id_))
 
 
 def _failed(what: str, id_: str, error: HubError) -> None:

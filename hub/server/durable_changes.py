@@ -7,7 +7,9 @@ from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.server.storage import Storage
 from hub.service.changes.alias_book import AliasBook
+from hub.service.changes.claims import Claims
 from hub.service.changes.commits import Commits
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar
 from hub.service.handlers.act_on_models import ModelActionContext, ModelActionHandlers
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
@@ -28,13 +30,27 @@ class DurableChanges:
         self._max_tokens = settings.limits.max_tokens
         self._actions = settings.actions
         self._commits = Commits(storage.store)
+        owners = Owners(
+            fleet.registry,
+            fleet.presence.is_connected,
+            presumed_until_ms=clock.now_ms() + round(settings.resources_ttl_s * 1000),
+        )
+        fleet.presence.on_change(lambda agent_id: owners.note_presence(agent_id, clock.now_ms()))
         self.registrar = Registrar(
             self._commits,
             fleet.registry,
+            owners=owners,
             max_endpoints=settings.limits.max_endpoints,
-            is_connected=fleet.presence.is_connected,
-            owners_presumed_until_ms=clock.now_ms() + round(settings.resources_ttl_s * 1000),
         )
+        self._claims = Claims(self.registrar, owners, clock)
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Begins to take up the claims of sidecars whose turn has come."""
+        self._claims.start(on_failure)
+
+    async def stop(self) -> None:
+        """Stops that. Idempotent."""
+        await self._claims.stop()
 
     def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:
         """The handlers that write. `in_flight` counts an endpoint's leases as of a time."""
@@ -53,7 +69,7 @@ class DurableChanges:
             BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(
                 registry,
-                self.registrar,
+                self._claims,
                 probes,
                 self._clock,
                 access.tokens,

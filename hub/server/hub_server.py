@@ -58,6 +58,7 @@ class HubServer:
         self._storage = Storage(settings, self._observability, on_failure)
         self._tls: ServerTls | None = None
         self._fleet: Fleet | None = None
+        self._changes: DurableChanges | None = None
         self._info: ServerInfo | None = None
         self._configured: StaticEndpoints | None = None
         self._listeners: Listeners | None = None
@@ -90,7 +91,8 @@ class HubServer:
         self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
         self._on_loaded()
         await fleet.start(self._on_failure)
-        changes = DurableChanges(settings, clock, storage, fleet)
+        changes = self._changes = DurableChanges(settings, clock, storage, fleet)
+        changes.start(self._on_failure)
         self._configured = StaticEndpoints(
             changes.registrar, fleet.registry, clock, is_alone=not settings.store.etcd
         )
@@ -126,6 +128,8 @@ class HubServer:
         if self._listeners is not None:
             listeners, self._listeners = self._listeners, None
             await listeners.stop()
+        if self._changes is not None:
+            await self._changes.stop()
         if self._fleet is not None:
             await self._fleet.stop()
         await self._storage.store.close()

@@ -31,9 +31,12 @@ AUDITED: Final[Mapping[str, str]] = MappingProxyType(
 """The event of each RPC that changes something."""
 
 UNAUDITED: Final = frozenset(
-    {"CheckEndpoint", "ListSidecars", "ListTokens", "ListAuditEvents", "GetServerInfo"}
+    {
+        *("CheckEndpoint", "ListSidecars", "ListTokens", "ListAuditEvents", "GetServerInfo"),
+        *("LoadModel", "UnloadModel"),
+    }
 )
-"""The RPCs of admins that change nothing."""
+"""The RPCs of admins that change nothing, or write their own audit event as model actions do."""
 
 # The fields of a request or reply that identify what was changed. Nothing else is logged.
 _NAMES: Final = ("id", "agent_id")

@@ -140,6 +140,8 @@ class Conversation:
                 self._settle(kind)
                 self.identified_at_ms = self._tick_ms = now_ms
                 log.info("identified as %s", frame.get("agent_id"))
+                if isinstance(refused := frame.get("endpoint_refused"), dict):
+                    log.warning("the hub refused the endpoint: %s", _detail(refused))
             case "ollama_report_ack" | "endpoint_report_ack":
                 self._note_url(kind, frame)
                 self._settle(kind)

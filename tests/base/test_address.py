@@ -10,6 +10,7 @@ from hub.base.address import (
     normalize_host,
     parse_endpoint_url,
     parse_listen_address,
+    spellings,
 )
 from hub.contract.validation import violations
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
@@ -133,3 +134,35 @@ def test_a_path_that_clients_would_rewrite(path: str) -> None:
 def test_dots_that_mean_nothing(path: str) -> None:
     assert parse_endpoint_url(f"http://h{path}").base_path == path
     assert violations(RegisterEndpointRequest(host="h", base_path=path)) == []
+
+
+LOOPBACK = {"127.0.0.1:80", "localhost:80", "[::1]:80", "[::ffff:127.0.0.1]:80"}
+
+
+@pytest.mark.parametrize("id_", ["LOCALHOST.:80", "127.0.0.1:80", "[0:0::1]:80", "::1:80"])
+def test_all_spellings_of_the_loopback_lead_to_each_other(id_: str) -> None:
+    found = spellings(id_)
+    assert set(found) == LOOPBACK
+    assert len(found) == len(LOOPBACK)
+    assert found[0] == parse_endpoint_url(f"http://{id_}").id if id_ != "::1:80" else "[::1]:80"
+
+
+@pytest.mark.parametrize(
+    ("id_", "own"),
+    [
+        ("GPU-1.:80", "gpu-1:80"),
+        ("ollama.localhost:80", "ollama.localhost:80"),
+        ("127.0.0.2:80", "127.0.0.2:80"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[2001:DB8:0::9]:80", "[2001:db8::9]:80"),
+    ],
+)
+def test_other_addresses_have_only_their_canonical_spelling(id_: str, own: str) -> None:
+    assert spellings(id_) == (own,)
+
+
+@given(st.text(max_size=40))
+def test_any_text_has_spellings(text: str) -> None:
+    found = spellings(text)
+    assert found
+    assert text in found or found[0] == parse_endpoint_url(found[0]).id or text == found[0]

@@ -29,6 +29,15 @@ def policy_of(allow: Sequence[str] = (), deny: Sequence[str] = ()) -> AddressPol
         ("::", "unspecified"),
         ("::ffff:0.0.0.0", "unspecified"),
         ("255.255.255.255", "broadcast"),
+        ("::ffff:0:169.254.169.254", "link-local"),
+        ("2001:0:a9fe:a9fe::f5ff:fffe", "link-local"),
+        ("2001:0:808:808::5601:5601", "link-local"),
+        ("2001:db8::5efe:169.254.169.254", "link-local"),
+        ("2001:db8::200:5efe:169.254.169.254", "link-local"),
+        ("64:ff9b:1::1", "local-use NAT64"),
+        ("64:ff9b:1:a9fe:a9:fe00::", "local-use NAT64"),
+        ("fd00:ec2::23", "metadata"),
+        ("fd00:ec2::253", "metadata"),
         ("fd00:ec2::254", "metadata"),
         ("100.100.100.200", "metadata"),
         ("168.63.129.16", "metadata"),
@@ -60,6 +69,32 @@ def test_deny_wins_over_allow():
 def test_an_ipv4_block_holds_for_mapped_addresses_too():
     assert policy_of(deny=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == "is in probes.deny"
     assert policy_of(allow=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:0:10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "2002:a00:1::1",
+        "2001:db8::5efe:10.0.0.1",
+        "2001:0:a00:1::f5ff:fffe",
+    ],
+)
+def test_an_address_that_carries_an_ipv4_address_is_judged_by_it(address):
+    policy = AddressPolicy()
+    assert policy.refusal(address) == ""
+    assert policy_of(deny=["10.0.0.0/8"]).refusal(address) == "is in probes.deny"
+    assert policy_of(allow=["10.0.0.0/8"]).refusal(address) == ""
+    assert policy_of(allow=["::/0"]).refusal(address) == "is not in probes.allow"
+
+
+def test_both_addresses_of_teredo_must_be_allowed():
+    policy = policy_of(allow=["10.0.0.0/8"])
+    assert policy.refusal("2001:0:808:808::f5ff:fffe") == "is not in probes.allow"
+    assert policy.refusal("2001:0:a00:1::f7f7:f7f7") == "is not in probes.allow"
 
 
 def test_a_literal_host_is_refused_at_registration_and_a_name_later():

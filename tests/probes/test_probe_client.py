@@ -22,7 +22,7 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker
+from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker, reached
 from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
@@ -371,3 +371,43 @@ async def test_new_rules_hold_for_connections_that_are_open() -> None:
 
 def test_a_connection_outlives_the_longest_interval() -> None:
     assert DEFAULTS.interval_s * (1 + DEFAULTS.jitter) < KEEPALIVE_S
+
+
+class Wire(asyncio.Transport):
+    """A transport that knows its two ends."""
+
+    def __init__(self, peer: str, own: str) -> None:
+        super().__init__({"peername": (peer, 1, 0, 0), "sockname": (own, 2, 0, 0)})
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "address"),
+    [
+        ("10.0.0.9", "10.0.0.1", "10.0.0.9"),
+        ("::ffff:10.0.0.9", "::ffff:10.0.0.1", "10.0.0.9"),
+        ("2001:db8::9", "2001:db8::1", "2001:db8::9"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("::1", "::1", "127.0.0.1"),
+        ("10.0.0.1", "10.0.0.1", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.1", "127.0.0.2"),
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
+    ],
+)
+def test_an_address_of_this_machine_is_its_loopback(peer: str, own: str, address: str) -> None:
+    assert reached(Wire(peer, own)) == address
+
+
+def test_a_connection_that_is_gone_has_no_address() -> None:
+    assert reached(None) == ""
+    assert reached(asyncio.Transport({})) == ""
+
+
+async def test_the_address_that_answered_is_known_on_a_kept_connection_too(fleet: Fleet):
+    server = await fleet.add(FakeOllama("m"))
+    async with asking(at("localhost", server.port)) as first:
+        assert first.address == ""
+        await first.get("/api/tags")
+        assert (first.address, first.has_connected) == ("127.0.0.1", True)
+        second = first._client.to(at("localhost", server.port))
+        await second.get("/api/tags")
+        assert (second.address, second.has_connected) == ("127.0.0.1", False)

@@ -454,18 +454,3 @@ def test_a_disabled_endpoint_is_not_known_to_be_healthy() -> None:
     assert fleet.get(ID).message.status == STATUS_UNKNOWN
     fleet.observe(ID, saw(models=(LLAMA,)))
     assert fleet.healthy_count == 1
-
-
-def test_an_agent_that_has_reported_is_remembered_for_as_long_as_a_report_lives() -> None:
-    registry = Registry(first_revision=1_000, resources_ttl_ms=90_000)
-    assert not registry.has_reported("node-1", NOW)
-    registry.note_report("node-1", NOW)
-    registry.note_report("node-2", NOW + 1)
-    registry.note_report("node-1", NOW + 2)
-    assert registry.has_reported("node-1", NOW + 90_001)
-    assert not registry.has_reported("node-1", NOW + 90_002)
-    assert not registry.has_reported("node-2", NOW + 90_001)
-    # Who is not heard of any more takes no memory.
-    registry.note_report("node-3", NOW + 90_001)
-    assert set(registry._reporters) == {"node-1", "node-3"}
-    assert registry.revision == 1_000

@@ -31,6 +31,10 @@ def settings(*entries: dict[str, object], **sections: object) -> Settings:
     ("entries", "said"),
     [
         ([{"url": "h:1"}, {"url": "http://H.:1"}], "endpoints[1].url: h:1 is listed twice"),
+        (
+            [{"url": "localhost:1"}, {"url": "127.0.0.1:1"}],
+            "endpoints[1].url: 127.0.0.1:1 is listed twice",
+        ),
         ([{"url": "169.254.169.254:80"}], "endpoints[0].url: host 169.254.169.254 may not be"),
         ([{"url": "h", "labels": {"a b": "x"}}], 'endpoints[0].labels["a b"]: '),
         ([{"url": "h", "name": "a\nb"}], "endpoints[0].name: must not contain control"),
@@ -174,3 +178,18 @@ async def test_many_endpoints_share_their_writes_to_the_disk(tmp_path: Path) -> 
 
 def test_the_words_of_the_settings_are_those_of_the_contract():
     assert set(get_args(BackendWord)) == {"", *enum_words(Backend.DESCRIPTOR)}
+
+
+async def test_the_file_means_an_endpoint_that_is_known_under_another_spelling(
+    tmp_path: Path,
+) -> None:
+    async with running_core(tmp_path) as core:
+        await core.as_admin("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=9))
+        static = StaticEndpoints(core.registrar, core.registry, core.clock, is_alone=False)
+        await static.sync(wanted_endpoints(settings({"url": "localhost:9", "name": "one"})))
+        assert core.ids() == ["127.0.0.1:9"]
+        assert core.endpoint("127.0.0.1:9").source == SOURCE_CONFIG
+        await static.sync(wanted_endpoints(settings({"url": "[::1]:9", "name": "two"})))
+        assert core.endpoint("127.0.0.1:9").name == "two"
+        await static.sync({})
+        assert core.ids() == []

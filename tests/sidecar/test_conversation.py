@@ -304,3 +304,12 @@ def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
     assert reports == MAX_REPORTS_PER_MINUTE
     talk.now += INTERVAL
     assert "resource_report" in talk.types()
+
+
+def test_a_refused_endpoint_is_logged_with_its_owner(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk(OLLAMA)
+    talk.sent()
+    refused = {"reason": "endpoint_owned", "owner": "node-2", "detail": "agent node-2 reports it"}
+    talk.says("identified", agent_id="node-1", endpoint_refused=refused)
+    assert "the hub refused the endpoint: agent node-2 reports it" in caplog.text
+    assert "resource_report" in talk.types()

@@ -24,8 +24,10 @@ from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import Revocations, TokenRegistry
 from hub.service.changes.alias_book import AliasBook, AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
+from hub.service.changes.claims import Claims
 from hub.service.changes.commits import Commits
 from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar
 from hub.service.dispatcher import Dispatcher, Received
 from hub.service.handlers.browser_sign_in import BrowserSessionHandlers
@@ -56,6 +58,7 @@ class Core:
     presence: Presence
     probes: ProbeEngine
     registrar: Registrar
+    claims: Claims
     dispatcher: Dispatcher
     secrets: dict[str, str] = field(default_factory=dict)
 
@@ -143,9 +146,10 @@ async def running_core(
     follower.starting = False
     commits = Commits(store)
     selection = SelectionHandlers(registry, clock)
-    registrar = Registrar(
-        commits, registry, max_endpoints=max_endpoints, is_connected=presence.is_connected
-    )
+    owners = Owners(registry, presence.is_connected)
+    presence.on_change(lambda agent_id: owners.note_presence(agent_id, clock.now_ms()))
+    registrar = Registrar(commits, registry, owners=owners, max_endpoints=max_endpoints)
+    claims = Claims(registrar, owners, clock)
     dispatcher = Dispatcher(
         access,
         [
@@ -162,12 +166,12 @@ async def running_core(
             TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
-            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
+            SidecarHandlers(registry, claims, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
         LiveStreams(clock),
     )
     try:
-        yield Core(clock, store, tokens, registry, presence, probes, registrar, dispatcher)
+        yield Core(clock, store, tokens, registry, presence, probes, registrar, claims, dispatcher)
     finally:
         async with asyncio.timeout(10):
             await store.close()

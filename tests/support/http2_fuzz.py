@@ -12,11 +12,11 @@ from random import Random
 
 from hpack import Decoder
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.connection import Connection
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import ConnectionFailed, DataReceived, RequestReceived
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_connection import Connection
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.stream import Stream
 from tests.support.http2_peer import REQUEST, Builder, cut, message

@@ -13,9 +13,9 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.connection import Connection
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
+from hub.transports.grpc.native.http2_connection import Connection
 from tests.support.http2_fuzz import LIMITS, Script
 
 # Where the two differ and the core is right, or free to choose: a part of a fault's text, and

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.connection import Connection
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import Event
+from hub.transports.grpc.native.http2_connection import Connection
 from hub.transports.grpc.native.limits import Limits
 
 REQUEST: tuple[tuple[str, str], ...] = (

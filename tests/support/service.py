@@ -14,8 +14,10 @@ from hub.service.access.access_control import AccessControl
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
+from hub.service.changes.claims import Claims
 from hub.service.changes.commits import Commits
 from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar
 from hub.service.dispatcher import Dispatcher
 from hub.service.handlers.read_registry import RegistryHandlers
@@ -81,9 +83,10 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
     store = SqliteStore(directory / "rig.db")
     await store.open(router.apply)
     presence = Presence()
-    registrar = Registrar(
-        Commits(store), registry, max_endpoints=100, is_connected=presence.is_connected
-    )
+    owners = Owners(registry, presence.is_connected)
+    presence.on_change(lambda agent_id: owners.note_presence(agent_id, clock.now_ms()))
+    registrar = Registrar(Commits(store), registry, owners=owners, max_endpoints=100)
+    claims = Claims(registrar, owners, clock)
     limiters = {
         role: RateLimiter(enabled=limited) for role in (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)
     }
@@ -91,7 +94,7 @@ async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator
         AccessControl(tokens, BrowserSessions(tokens), limiters),
         [
             RegistryHandlers(registry),
-            SidecarHandlers(registry, registrar, probes, clock, tokens, limiters[ROLE_SIDECAR]),
+            SidecarHandlers(registry, claims, probes, clock, tokens, limiters[ROLE_SIDECAR]),
         ],
         LiveStreams(clock),
     )

@@ -110,7 +110,7 @@ MODEL_STATE_LOADED: ModelState
 MODEL_STATE_LOADING: ModelState
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load", "sidecar_view", "fault", "flapping", "provenance")
+    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load", "sidecar_view", "fault", "flapping", "provenance", "same_server_as")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,7 @@ class Endpoint(_message.Message):
     FAULT_FIELD_NUMBER: _ClassVar[int]
     FLAPPING_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    SAME_SERVER_AS_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     port: int
@@ -172,7 +173,8 @@ class Endpoint(_message.Message):
     fault: Fault
     flapping: Flapping
     provenance: Provenance
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ..., sidecar_view: _Optional[_Union[SidecarView, _Mapping]] = ..., fault: _Optional[_Union[Fault, str]] = ..., flapping: _Optional[_Union[Flapping, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    same_server_as: str
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ..., sidecar_view: _Optional[_Union[SidecarView, _Mapping]] = ..., fault: _Optional[_Union[Fault, str]] = ..., flapping: _Optional[_Union[Flapping, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., same_server_as: _Optional[str] = ...) -> None: ...
 
 class SidecarView(_message.Message):
     __slots__ = ("agent_id", "reachable", "error", "version", "reported_at", "expires_at")

@@ -91,10 +91,24 @@ class IdentifyRequest(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., token: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., ollama_url: _Optional[str] = ...) -> None: ...
 
 class IdentifyResponse(_message.Message):
-    __slots__ = ("agent_id",)
+    __slots__ = ("agent_id", "endpoint_refused")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_REFUSED_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
-    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+    endpoint_refused: EndpointRefused
+    def __init__(self, agent_id: _Optional[str] = ..., endpoint_refused: _Optional[_Union[EndpointRefused, _Mapping]] = ...) -> None: ...
+
+class EndpointRefused(_message.Message):
+    __slots__ = ("endpoint_id", "reason", "owner", "detail")
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    endpoint_id: str
+    reason: str
+    owner: str
+    detail: str
+    def __init__(self, endpoint_id: _Optional[str] = ..., reason: _Optional[str] = ..., owner: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ReportOllamaRequest(_message.Message):
     __slots__ = ("ollama_url",)

@@ -38,6 +38,7 @@ class Rejection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REJECTION_IN_FLIGHT: _ClassVar[Rejection]
     REJECTION_EXCLUDED: _ClassVar[Rejection]
     REJECTION_UNKNOWN: _ClassVar[Rejection]
+    REJECTION_SAME_SERVER: _ClassVar[Rejection]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_LEAST_LOADED: Strategy
 STRATEGY_PREFER_LOADED: Strategy
@@ -56,6 +57,7 @@ REJECTION_STALE: Rejection
 REJECTION_IN_FLIGHT: Rejection
 REJECTION_EXCLUDED: Rejection
 REJECTION_UNKNOWN: Rejection
+REJECTION_SAME_SERVER: Rejection
 
 class GetEndpointRequest(_message.Message):
     __slots__ = ("id",)

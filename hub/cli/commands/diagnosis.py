@@ -294,6 +294,13 @@ def endpoint(each: Endpoint) -> Finding | None:
         return None
     what = f"endpoint {each.id}"
     if each.status == STATUS_HEALTHY and not each.last_error:
+        if each.same_server_as:
+            return Finding(
+                Level.WARNING,
+                what,
+                f"healthy, and the same server as {each.same_server_as}: counted once",
+                f"if one address is enough: llm-hub remove {each.id}",
+            )
         count = len(each.models)
         return Finding(Level.OK, what, f"healthy, {count} model{'' if count == 1 else 's'}")
     return Finding(Level.FAILED, what, each.last_error or "not probed yet", _advice(each))

@@ -126,7 +126,7 @@ def _endpoints(hub: Hub, target: HubTarget, endpoints: list[Endpoint]) -> Iterat
     checks = 0
     for each in endpoints:
         finding = diagnosis.endpoint(each)
-        is_doubtful = finding is not None and finding.level is not Level.OK
+        is_doubtful = finding is not None and finding.level is Level.FAILED
         if is_doubtful and checks < _MAX_CHECKS and each.admin_state != ADMIN_STATE_DISABLED:
             checks += 1
             try:

@@ -77,6 +77,8 @@ def _error_text(endpoint: Endpoint) -> str:
     text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
     if endpoint.HasField("flapping"):
         text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
+    if endpoint.same_server_as:
+        text = f"same server as {endpoint.same_server_as}" + (f"; {text}" if text else "")
     if endpoint.provenance.status.restored:
         text = "restored: not probed since the hub started" + (f"; {text}" if text else "")
     return text or "-"

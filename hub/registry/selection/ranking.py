@@ -11,12 +11,16 @@ large the fleet is.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
+from hub.base.address import spellings
+from hub.registry.same_server import server_id
 from hub.registry.selection.criteria import Criteria, FleetView, Verdict
 from llmhub.v1.registry_service_pb2 import (
     REJECTION_EXCLUDED,
     REJECTION_IN_FLIGHT,
+    REJECTION_SAME_SERVER,
     REJECTION_STALE,
     REJECTION_UNSPECIFIED,
     Rejection,
@@ -128,7 +132,7 @@ class Limits:
             max_fact_age_ms=age_ms,
             max_in_flight=request.max_in_flight,
             needs_report=bool(request.min_free_vram_bytes),
-            excluded=frozenset(request.exclude_ids),
+            excluded=frozenset(chain.from_iterable(map(spellings, request.exclude_ids))),
         )
 
     def objection(self, verdict: Verdict, now_ms: int) -> tuple[Rejection, str]:
@@ -156,10 +160,19 @@ def pick(
     now_ms: int,
     reject: Callable[[Verdict, Rejection, str], None] | None = None,
 ) -> list[Verdict]:
-    """At most `count` of the best endpoints now; `reject` is called for those passed over."""
+    """At most `count` of the best endpoints now; `reject` is called for those passed over.
+
+    Of the endpoints that are one server only the best is chosen.
+    """
     chosen: list[Verdict] = []
+    servers: dict[str, str] = {}
     for verdict in ranking.best():
         rejection, detail = limits.objection(verdict, now_ms)
+        if not rejection:
+            id_ = verdict.endpoint.id
+            chosen_id = servers.setdefault(server_id(verdict.endpoint), id_)
+            if chosen_id != id_:
+                rejection, detail = REJECTION_SAME_SERVER, f"the same server as {chosen_id}"
         if not rejection:
             chosen.append(verdict)
             if len(chosen) == count:

@@ -17,10 +17,14 @@ ATTEMPTS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write, and the revision of the record that the decision rests on."""
+    """What to write, and the revision of the record that the decision rests on.
+
+    `absent` lists further records that the decision expects not to exist.
+    """
 
     operations: Sequence[Operation]
     expect: Expect
+    absent: Sequence[Expect] = ()
 
 
 class Commits:
@@ -29,10 +33,10 @@ class Commits:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def write(self, operations: Sequence[Operation], expect: Expect | None = None) -> int:
+    async def write(self, operations: Sequence[Operation], *expects: Expect) -> int:
         """Commits once; returns the revision. Raises PreconditionFailed, StoreUnavailable."""
         try:
-            return await self._store.commit(operations, () if expect is None else (expect,))
+            return await self._store.commit(operations, expects)
         except StoreError as error:
             raise StoreUnavailable(f"the store did not take the change: {error}") from error
 
@@ -48,7 +52,7 @@ class Commits:
             if decision is None:
                 return None
             try:
-                return await self.write(decision.operations, decision.expect)
+                return await self.write(decision.operations, decision.expect, *decision.absent)
             except PreconditionFailed:
                 continue
         raise EtagMismatch(f"{what} keeps changing; try again")

@@ -9,16 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from hub.base.address import spellings
 from hub.base.timestamps import to_timestamp
 from hub.contract.errors import (
     EndpointNotFound,
-    EndpointOwned,
     EtagMismatch,
     LimitReached,
 )
 from hub.registry.state import Registry
 from hub.service.changes.audit_trail import Author
 from hub.service.changes.commits import Commits, Decision
+from hub.service.changes.owners import Owners
 from hub.service.records import (
     durable_endpoint,
     encode_secret,
@@ -66,20 +67,14 @@ class Registrar:
         commits: Commits,
         registry: Registry,
         *,
+        owners: Owners,
         max_endpoints: int,
-        is_connected: Callable[[str], bool],
-        owners_presumed_until_ms: int = 0,
     ) -> None:
-        """`is_connected` says whether a sidecar of that agent_id is connected.
-
-        Until `owners_presumed_until_ms` every agent that has an endpoint counts as
-        present: a hub that has just started has not heard from them yet.
-        """
+        """`owners` decides whether a sidecar may take over an endpoint."""
         self._commits = commits
         self._registry = registry
+        self._owners = owners
         self._max_endpoints = max_endpoints
-        self._is_connected = is_connected
-        self._owners_presumed_until_ms = owners_presumed_until_ms
         self._creating: set[str] = set()
         # A lock lives as long as a change holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -95,24 +90,23 @@ class Registrar:
     ) -> Endpoint:
         """Registers an endpoint, or registers it again; returns it as it stands.
 
-        A registration that changes nothing does not touch the disk, so thousands of
-        sidecars that reconnect at once do not cause thousands of writes. `charge` is
-        called before a write. Raises EndpointOwned, LimitReached, StoreUnavailable and
-        what `charge` raises.
+        An endpoint that is known under another spelling of `id_` keeps its id. A
+        registration that changes nothing does not touch the disk, so thousands of sidecars
+        that reconnect at once do not cause thousands of writes. `charge` is called before
+        a write. Raises EndpointOwned, LimitReached, StoreUnavailable and what `charge`
+        raises.
         """
 
         def decide(current: Endpoint | None) -> Endpoint:
             if current is None and self._is_full():
                 raise LimitReached(f"the registry is full: {self._max_endpoints} endpoints")
-            if wanted.source == SOURCE_AUTO and self._is_owned(current, wanted.agent_id, now_ms):
-                raise EndpointOwned(
-                    f"another agent that is present reports {id_}", metadata={"id": id_}
-                )
-            return merge(id_, current, wanted, now_ms)
+            if wanted.source == SOURCE_AUTO and current is not None:
+                self._owners.require(current, wanted.agent_id or "", now_ms)
+            return merge(spellings(id_)[0], current, wanted, now_ms)
 
         if wanted.source == SOURCE_AUTO and wanted.agent_id:
             # A single call counts too: an agent need not be connected.
-            self._registry.note_report(wanted.agent_id, now_ms)
+            self._owners.note_report(wanted.agent_id, now_ms)
         return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
     async def update(
@@ -132,25 +126,30 @@ class Registrar:
 
         return await self._change(id_, checked, author)
 
-    async def remove(self, id_: str, etag: str, author: Author | None = None) -> None:
-        """Removes an endpoint and its secret.
+    async def remove(self, id_: str, etag: str, author: Author | None = None) -> str:
+        """Removes an endpoint and its secret; returns its id.
 
         Raises EndpointNotFound, EtagMismatch, StoreUnavailable.
         """
+        removed = ""
 
         def decide() -> Decision:
+            nonlocal removed
             current = require(self.current(id_), id_, etag)
-            operations: list[Operation] = [Delete(endpoint_key(id_)), Delete(secret_key(id_))]
+            removed = current.id
+            key = endpoint_key(removed)
+            operations: list[Operation] = [Delete(key), Delete(secret_key(removed))]
             if author is not None:
-                operations += author.operations(endpoint_key(id_), _state(current), None)
-            return Decision(operations, _expecting(id_, current))
+                operations += author.operations(key, _state(current), None)
+            return Decision(operations, _expecting(removed, current))
 
         async with self._turn(id_):
             await self._commits.change(f"endpoint {id_}", decide)
+        return removed
 
     def current(self, id_: str) -> Endpoint | None:
-        """The endpoint of that id as it stands, or None."""
-        record = self._registry.get(id_)
+        """The endpoint that `id_` names in any spelling, as it stands, or None."""
+        record = self._registry.get(self._registry.known_id(id_))
         return record.message if record is not None else None
 
     async def _change(
@@ -163,64 +162,58 @@ class Registrar:
         charge: Callable[[], None] | None = None,
     ) -> Endpoint:
         charges = [charge] if charge is not None else []
+        creating = min(spellings(id_))
 
         def attempt() -> Decision | None:
-            self._creating.discard(id_)
+            self._creating.discard(creating)
             current = self.current(id_)
-            encoded = durable_endpoint(decide(current))
+            decided = decide(current)
+            own_id, encoded = decided.id, durable_endpoint(decided)
             operations: list[Operation] = []
             # The secret goes first, so that the first probe already has it.
             if api_key:
-                operations.append(Put(secret_key(id_), encode_secret(api_key)))
+                operations.append(Put(secret_key(own_id), encode_secret(api_key)))
             elif api_key is not None:
-                operations.append(Delete(secret_key(id_)))
+                operations.append(Delete(secret_key(own_id)))
             elif current is not None and encoded == durable_endpoint(current):
                 return None
             if charges:
                 charges.pop()()
-            operations.append(Put(endpoint_key(id_), encoded))
+            operations.append(Put(endpoint_key(own_id), encoded))
             if author is not None:
                 operations += author.operations(
-                    endpoint_key(id_),
+                    endpoint_key(own_id),
                     _state(current),
                     AuditState(endpoint=Endpoint.FromString(encoded)),
                     secret_changed=api_key is not None,
                 )
-            if current is None:
-                self._creating.add(id_)
-            return Decision(operations, _expecting(id_, current))
+            if current is not None:
+                return Decision(operations, _expecting(own_id, current))
+            self._creating.add(creating)
+            # Another hub may register the same endpoint under another spelling now.
+            others = [Expect(endpoint_key(each), 0) for each in spellings(own_id)[1:]]
+            return Decision(operations, _expecting(own_id, None), others)
 
         async with self._turn(id_):
             try:
                 await self._commits.change(f"endpoint {id_}", attempt)
             finally:
-                self._creating.discard(id_)
+                self._creating.discard(creating)
             changed = self.current(id_)
         if changed is None:
             raise EtagMismatch(f"endpoint {id_} was removed while it was changed; try again")
         return changed
 
-    def _is_owned(self, current: Endpoint | None, by: str | None, now_ms: int) -> bool:
-        """Whether another agent registered the endpoint and is still present."""
-        if current is None or current.source != SOURCE_AUTO:
-            return False
-        owner = current.agent_id
-        return owner not in ("", by) and (
-            now_ms < self._owners_presumed_until_ms
-            or self._is_connected(owner)
-            or self._registry.has_reported(owner, now_ms)
-            or (current.HasField("sidecar_view") and current.sidecar_view.agent_id == owner)
-        )
-
     def _turn(self, id_: str) -> asyncio.Lock:
-        return self._turns.setdefault(id_, asyncio.Lock())
+        # All spellings of an endpoint's id wait for the same turn.
+        return self._turns.setdefault(min(spellings(id_)), asyncio.Lock())
 
     def _is_full(self) -> bool:
         """Whether the endpoints that are being written fill the registry."""
         room = self._max_endpoints - len(self._registry)
         # The registry already counts those that have just been written.
         return len(self._creating) >= room and room <= sum(
-            self._registry.get(id_) is None for id_ in self._creating
+            self.current(id_) is None for id_ in self._creating
         )
 
 

@@ -118,7 +118,7 @@ class EndpointHandlers:
         impact = UpdateImpact(
             last_loaded_models=last_loaded,
             last_available_models=last_available,
-            in_flight=self._in_flight(wanted.id, now_ms),
+            in_flight=self._in_flight(current.id, now_ms),
         )
         if request.validate_only:
             return UpdateEndpointResponse(endpoint=updated, impact=impact)
@@ -131,8 +131,8 @@ class EndpointHandlers:
     ) -> RemoveEndpointResponse:
         """Raises EndpointNotFound, EtagMismatch."""
         author = Author(self._trail, caller, "RemoveEndpoint", now_ms)
-        await self._registrar.remove(request.id, request.etag, author)
-        return RemoveEndpointResponse(id=request.id)
+        removed = await self._registrar.remove(request.id, request.etag, author)
+        return RemoveEndpointResponse(id=removed)
 
     async def check_endpoint(
         self, request: CheckEndpointRequest, _caller: Caller, _now_ms: int
@@ -145,7 +145,7 @@ class EndpointHandlers:
                 metadata={"id": request.id},
             )
         try:
-            await self._probes.check(request.id, _CHECK_TIMEOUT_S)
+            await self._probes.check(current.id, _CHECK_TIMEOUT_S)
         except TimeoutError:
             # A probe ends long before that, so this one never had its turn.
             raise LimitReached(

@@ -37,7 +37,7 @@ class RegistryHandlers:
 
     def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises EndpointNotFound."""
-        record = self._registry.get(request.id)
+        record = self._registry.get(self._registry.known_id(request.id))
         if record is None:
             raise EndpointNotFound(
                 f"there is no endpoint {request.id}", metadata={"id": request.id}
@@ -116,7 +116,7 @@ class JsonHandlers:
 
     def get_endpoint_json(self, id_: str, _caller: Caller, _now_ms: int) -> bytes:
         """Returns one endpoint. Raises EndpointNotFound."""
-        record = self._registry.get(id_)
+        record = self._registry.get(self._registry.known_id(id_))
         if record is None:
             raise EndpointNotFound(f"there is no endpoint {id_}", metadata={"id": id_})
         return _encoded(record)

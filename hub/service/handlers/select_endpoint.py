@@ -75,7 +75,7 @@ class SelectionHandlers:
         self.leases = Leases(
             max_leases=max_leases,
             max_per_owner=max_leases_per_token,
-            on_change=self._rankings.touch_leases,
+            on_change=self._leases_changed,
         )
         # Callers choose the weights freely, so every request may need a new ranking.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
@@ -105,12 +105,13 @@ class SelectionHandlers:
 
     def in_flight(self, id_: str) -> int:
         """See `FleetView`."""
-        return self.leases.in_flight(id_)
+        ids = self._registry.addresses_of_server(id_)
+        return sum(map(self.leases.in_flight, ids))
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:
         """How many leases an endpoint has, without those that have ended."""
         self.leases.expire(now_ms)
-        return self.leases.in_flight(id_)
+        return self.in_flight(id_)
 
     # The RPCs.
 
@@ -248,7 +249,13 @@ class SelectionHandlers:
         # Memory that one server claims is missing to its neighbours on the host, too.
         hosts = {report.key for report in reports} | {claim.key for claim in claims}
         changed.update(*map(self._registry.of_agent, hosts))
+        # An endpoint has the leases of all addresses of its server.
+        changed.update(*map(self._registry.addresses_of_server, [*changed]))
         return changed
+
+    def _leases_changed(self, id_: str) -> None:
+        for each in self._registry.addresses_of_server(id_):
+            self._rankings.touch_leases(each)
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from hub.base.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.base.clock import Clock
 from hub.base.timestamps import to_timestamp
@@ -24,9 +22,17 @@ from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
-from hub.service.changes.registrar import Registrar, Registration, default_name
-from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, BACKEND_UNSPECIFIED, SOURCE_AUTO, Backend
+from hub.service.changes.claims import Claims
+from hub.service.changes.registrar import Registration, default_name
+from llmhub.v1.endpoint_pb2 import (
+    BACKEND_OLLAMA,
+    BACKEND_UNSPECIFIED,
+    SOURCE_AUTO,
+    Backend,
+    Endpoint,
+)
 from llmhub.v1.frame_pb2 import (
+    EndpointRefused,
     IdentifyRequest,
     IdentifyResponse,
     PingRequest,
@@ -38,8 +44,6 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesRequest,
     ReportResourcesResponse,
 )
-
-log = structlog.get_logger()
 
 # The fields of an endpoint_report that say more than that the server is there.
 _VIEW = ("reachable", "error", "version", "backend", "models")
@@ -53,7 +57,7 @@ class SidecarHandlers:
     def __init__(
         self,
         registry: Registry,
-        registrar: Registrar,
+        claims: Claims,
         probes: ProbeEngine,
         clock: Clock,
         tokens: TokenRegistry,
@@ -63,7 +67,7 @@ class SidecarHandlers:
         self._limiter = limiter
         self._tokens = tokens
         self._registry = registry
-        self._registrar = registrar
+        self._claims = claims
         self._probes = probes
         self._clock = clock
 
@@ -114,20 +118,26 @@ class SidecarHandlers:
     async def _identify(
         self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
+        refused = None
         try:
             await self._register_ollama(address, caller, now_ms)
         except EndpointOwned as error:
             # A squatter on the address must not lock its owner out of the hub.
-            log.warning("endpoint refused", agent_id=caller.principal.agent_id, why=str(error))
+            refused = EndpointRefused(
+                endpoint_id=error.metadata["id"],
+                reason=error.wire_code,
+                owner=error.metadata["owner"],
+                detail=error.message,
+            )
         # The token may have been revoked while the registration was written.
         self._tokens.authenticate(token, now_ms)
-        return IdentifyResponse(agent_id=caller.principal.agent_id)
+        return IdentifyResponse(agent_id=caller.principal.agent_id, endpoint_refused=refused)
 
     async def _report_ollama(
         self, address: EndpointAddress, caller: Caller, now_ms: int
     ) -> ReportOllamaResponse:
-        await self._register_ollama(address, caller, now_ms)
-        return ReportOllamaResponse(status="registered", endpoint_id=address.id)
+        registered = await self._register_ollama(address, caller, now_ms)
+        return ReportOllamaResponse(status="registered", endpoint_id=registered.id)
 
     async def _report_endpoint(
         self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
@@ -142,18 +152,21 @@ class SidecarHandlers:
 
         # The backend that the sidecar sees is an observation, not a registration: the hub
         # would otherwise expect it of another server that takes the port later.
-        await self._register(address, caller, now_ms, name=request.name or None, charge=charge)
+        name = request.name or None
+        registered = await self._register(address, caller, now_ms, name=name, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
-            if self._registry.report_view(address.id, agent_id, request, now_ms):
+            if self._registry.report_view(registered.id, agent_id, request, now_ms):
                 # The hub believes its own probes only, so it looks at once.
                 is_doubted = request.HasField("reachable") and not request.reachable
-                self._probes.hasten(address.id, is_doubted=is_doubted)
-        return ReportEndpointResponse(status="registered", endpoint_id=address.id)
+                self._probes.hasten(registered.id, is_doubted=is_doubted)
+        return ReportEndpointResponse(status="registered", endpoint_id=registered.id)
 
-    async def _register_ollama(self, address: EndpointAddress, caller: Caller, now_ms: int) -> None:
+    async def _register_ollama(
+        self, address: EndpointAddress, caller: Caller, now_ms: int
+    ) -> Endpoint:
         name = default_name(caller.principal.agent_id)
-        await self._register(address, caller, now_ms, name=name, backend=BACKEND_OLLAMA)
+        return await self._register(address, caller, now_ms, name=name, backend=BACKEND_OLLAMA)
 
     async def _register(
         self,
@@ -164,7 +177,7 @@ class SidecarHandlers:
         name: str | None,
         backend: Backend = BACKEND_UNSPECIFIED,
         charge: Callable[[], None] | None = None,
-    ) -> None:
+    ) -> Endpoint:
         self._probes.policy.require_host(address.host)
         wanted = Registration(
             host=address.host,
@@ -176,7 +189,7 @@ class SidecarHandlers:
             backend=backend,
             agent_id=caller.principal.agent_id,
         )
-        await self._registrar.register(address.id, wanted, now_ms, charge=charge)
+        return await self._claims.register(address.id, wanted, now_ms, charge=charge)
 
 
 def _is_given(request: ReportEndpointRequest, field: str) -> bool:

@@ -113,7 +113,7 @@ class FleetCounts:
         status = endpoint.status
         self._kinds[status, endpoint.backend, endpoint.admin_state] += sign
         models = endpoint.models
-        if not models:
+        if not models or endpoint.same_server_as:
             return
         for name in {model.name for model in models}:
             _count(self._endpoints, name, sign)

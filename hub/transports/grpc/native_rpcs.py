@@ -1,6 +1,5 @@
 """The RPCs of the contract as methods of the native gRPC server."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from types import CoroutineType
@@ -8,19 +7,23 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
+from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
 from hub.contract.rpcs import RPCS, Rpc, rpc
 from hub.service.access.access_control import BearerToken, bearer_token
-from hub.service.dispatcher import Received, Reply
+from hub.service.dispatcher import Received
 from hub.service.metrics.calls import RpcCall
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
-from hub.transports.grpc import call_context
-from hub.transports.grpc.call_context import to_status
 from hub.transports.grpc.native.call import Call
-from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
+from hub.transports.grpc.native_messages import (
+    call_failed,
+    encoded,
+    in_time,
+    missing,
+    next_message,
+)
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.slots import StreamSlots
 from hub.transports.peer import peer_address
@@ -178,40 +181,8 @@ async def _recorded(record: RpcCall, answer: Coroutine[Any, Any, bytes]) -> byte
     return reply
 
 
-def call_failed(error: HubError) -> CallFailed:
-    """The end of a call that fails so, with its details as google.rpc.Status."""
-    details = to_status(error).SerializeToString()
-    return CallFailed(error.code, error.message, (("grpc-status-details-bin", details),))
-
-
-def missing(detail: str) -> CallFailed:
-    """The error of a call whose message does not come."""
-    return call_failed(call_context.missing(detail))
-
-
-async def only_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if it is late."""
-    return await in_time(next_message(call), call_context.MESSAGE_S)
-
-
-async def next_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if there is none."""
-    async for message in call:
-        return message
-    raise call_context.missing("is missing")
-
-
-async def in_time(message: Awaitable[bytes], within_s: float) -> bytes:
-    """The message, if it comes within so many seconds. Raises ValidationFailed."""
-    try:
-        async with asyncio.timeout(within_s):
-            return await message
-    except TimeoutError:
-        raise call_context.missing(f"did not come within {within_s:g} s") from None
-
-
 async def _received_late(called: Rpc, message: Awaitable[bytes]) -> Received:
-    return _received(called, await in_time(message, call_context.MESSAGE_S))
+    return _received(called, await in_time(message))
 
 
 def _received(called: Rpc, message: bytes) -> Received:
@@ -222,8 +193,3 @@ def _received(called: Rpc, message: bytes) -> Received:
         name = called.request.DESCRIPTOR.full_name
         violation = FieldViolation("message", "invalid", f"is not an encoded {name}")
         raise ValidationFailed([violation]) from None
-
-
-def encoded(reply: Reply) -> bytes:
-    """A reply as a message."""
-    return reply if isinstance(reply, bytes) else reply.SerializeToString()

@@ -15,7 +15,7 @@ from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.method import Method, StreamHandler, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
-from hub.transports.grpc.native_rpcs import call_failed, in_time, missing, only_message
+from hub.transports.grpc.native_messages import call_failed, in_time, missing, only_message
 from hub.transports.grpc.reflection_service import V1_NAME, V1ALPHA_NAME, servicer
 from hub.transports.grpc.slots import StreamSlots
 

@@ -184,3 +184,13 @@ def test_a_web_socket_server_of_another_program_is_no_hubs() -> None:
         assert not is_a_hubs("ws", *server.socket.getsockname())
         server.shutdown()
         serving.join()
+
+
+def test_another_address_of_a_server_is_named() -> None:
+    found = diagnosis.endpoint(
+        Endpoint(id="localhost:1", status=STATUS_HEALTHY, same_server_as="127.0.0.1:1")
+    )
+    assert found is not None
+    assert found.level is Level.WARNING
+    assert "the same server as 127.0.0.1:1" in found.found
+    assert "llm-hub remove localhost:1" in found.advice

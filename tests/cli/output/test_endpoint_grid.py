@@ -64,3 +64,10 @@ def test_text_of_a_server_cannot_move_the_cursor(capsys: pytest.CaptureFixture[s
     print_grids(endpoint_grid([Endpoint(id="h:1", last_error="x\x1b[2J\ty\nz\x9b1m")]))
     shown = capsys.readouterr().out
     assert shown.splitlines()[1].split("\t")[-1] == r"x\x1b[2J\ty\nz\x9b1m"
+
+
+def test_another_address_of_a_server_is_named() -> None:
+    endpoint = Endpoint(id="localhost:1", same_server_as="127.0.0.1:1")
+    assert row(endpoint)["ERROR"] == "same server as 127.0.0.1:1"
+    endpoint.last_error = "refused"
+    assert row(endpoint)["ERROR"] == "same server as 127.0.0.1:1; refused"

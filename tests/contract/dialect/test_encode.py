@@ -47,6 +47,7 @@ def test_an_empty_endpoint_shows_every_field():
         "fault": None,
         "flapping": None,
         "provenance": None,
+        "same_server_as": "",
     }
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hub.base.address import endpoint_id
 from hub.base.timestamps import to_ms
 from hub.contract.errors import (
     EndpointNotFound,
@@ -14,7 +16,9 @@ from hub.contract.errors import (
     LimitReached,
     StoreUnavailable,
 )
+from hub.registry.state import Registry
 from hub.service.changes.commits import Commits
+from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar, Registration, merge
 from hub.service.records import SECRETS, decode_endpoint, endpoint_key, etag_of, secret_key
 from hub.stores.sqlite import SqliteStore
@@ -307,9 +311,8 @@ async def test_registrations_updates_and_removals_end_as_one_after_the_other(
 
 async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> None:
     """A second hub on one store: the precondition fails, and the change is decided again."""
-    other = Registrar(
-        Commits(core.store), core.registry, max_endpoints=10, is_connected=lambda _: False
-    )
+    owners = Owners(core.registry, lambda _: False)
+    other = Registrar(Commits(core.store), core.registry, owners=owners, max_endpoints=10)
     await core.registrar.register(ID, wanted(labels={"n": "0"}), NOW)
 
     def increment(current: Endpoint) -> Endpoint:
@@ -383,3 +386,30 @@ def test_a_sidecar_does_not_overrule_what_the_hub_detected() -> None:
     assert (filled.backend, filled.backend_detected) == (BACKEND_OLLAMA, False)
     current.backend, current.backend_detected = BACKEND_VLLM, True
     assert merge(ID, current, by_sidecar(backend=BACKEND_OLLAMA), NOW + 1) == current
+
+
+async def test_two_hubs_do_not_create_two_spellings_of_one_endpoint(core: Core) -> None:
+    """The second hub has not heard of the record that the first one has just written."""
+    unaware = Registrar(
+        Commits(core.store),
+        Registry(first_revision=1),
+        owners=Owners(core.registry, lambda _: False),
+        max_endpoints=10,
+    )
+    local = replace(wanted(), host="127.0.0.1", port=9)
+    await core.registrar.register("127.0.0.1:9", local, NOW)
+    with pytest.raises(EtagMismatch):
+        await unaware.register("localhost:9", replace(local, host="localhost"), NOW)
+    assert core.ids() == ["127.0.0.1:9"]
+
+
+async def test_registrations_under_all_spellings_at_once_make_one_endpoint(core: Core) -> None:
+    hosts = ("localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1")
+    made = await asyncio.gather(
+        *(
+            core.registrar.register(endpoint_id(host, 9), replace(wanted(), host=host, port=9), NOW)
+            for host in hosts
+        )
+    )
+    assert {each.id for each in made} == {"localhost:9"}
+    assert core.ids() == ["localhost:9"]

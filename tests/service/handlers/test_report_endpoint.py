@@ -120,7 +120,9 @@ async def test_admin_endpoint_keeps_its_owner_and_is_reported_by_its_sidecar(
     await core.as_agent("node-1", "ReportEndpoint", report(reachable=True, name="mine"))
     assert core.endpoint(ID).name == ID
     assert core.endpoint(ID).sidecar_view.reachable
-    await core.as_agent("node-2", "ReportEndpoint", report(reachable=False))
+    with pytest.raises(EndpointOwned) as refused:
+        await core.as_agent("node-2", "ReportEndpoint", report(reachable=False))
+    assert refused.value.metadata == {"id": ID, "owner": "node-1"}
     assert core.endpoint(ID).sidecar_view.agent_id == "node-1"
 
 

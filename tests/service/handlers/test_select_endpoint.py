@@ -20,6 +20,7 @@ from hub.service.access.caller import Caller, Principal
 from hub.service.handlers import ranking_queue, select_endpoint
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1 import registry_service_pb2 as pb
+from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.resources_pb2 import ROLE_READER
@@ -344,3 +345,44 @@ def test_a_herd_does_not_pile_on_the_one_warm_host(registry: Registry, select: S
         counts[id_] = counts.get(id_, 0) + 1
     assert 25 <= counts["warm:1"] <= 25 + 5
     assert min(counts.values()) >= 23
+
+
+def one_server(registry: Registry) -> None:
+    """A server at two addresses, and another server."""
+    for id_, address in (("a:1", "10.0.0.1"), ("b:1", "10.0.0.1"), ("c:1", "10.0.0.2")):
+        registry.put_endpoint(Endpoint(id=id_, host=id_[0], port=1, scheme="http"))
+        registry.observe(id_, saw(models=(loaded(),), address=address))
+
+
+def test_a_server_is_chosen_once(registry: Registry, select: Selecting) -> None:
+    one_server(registry)
+    response = select(count=5, explain=True)
+    assert len(chosen(response)) == 2
+    assert "c:1" in chosen(response)
+    (rejected,) = (each for each in response.candidates if each.rejection)
+    assert rejected.rejection == pb.REJECTION_SAME_SERVER
+    assert rejected.endpoint_id in ("a:1", "b:1")
+    assert rejected.detail.startswith("the same server as ")
+
+
+def test_the_leases_of_a_server_count_at_each_of_its_addresses(
+    registry: Registry, select: Selecting
+) -> None:
+    one_server(registry)
+    lease = select(exclude_ids=["b:1", "c:1"], lease_s=60).selections[0].lease_id
+    in_flight = {each.endpoint_id: each.in_flight for each in select(explain=True).candidates}
+    assert in_flight == {"a:1": 1, "b:1": 1, "c:1": 0}
+    assert select.handlers.in_flight_now("b:1", select.now_ms) == 1
+    assert chosen(select(count=5, max_in_flight=1)) == ["c:1"]
+    select.release(lease)
+    assert len(chosen(select(count=5, max_in_flight=1))) == 2
+
+
+def test_an_address_that_turns_out_to_be_the_same_server_takes_over_its_leases(
+    registry: Registry, select: Selecting
+) -> None:
+    one_server(registry)
+    select(exclude_ids=["a:1", "b:1"], lease_s=60)
+    registry.observe("c:1", saw(models=(loaded(),), address="10.0.0.1"))
+    in_flight = {each.endpoint_id: each.in_flight for each in select(explain=True).candidates}
+    assert in_flight == {"a:1": 1, "b:1": 1, "c:1": 1}

@@ -8,6 +8,7 @@ import pytest
 
 from hub.base.timestamps import to_ms
 from hub.contract.errors import (
+    EndpointOwned,
     InvalidToken,
     LimitReached,
     RoleForbidden,
@@ -240,7 +241,9 @@ async def test_a_sidecar_does_not_overrule_an_admin(core: Core) -> None:
     await core.as_admin("RegisterEndpoint", request)
     before = Endpoint()
     before.CopyFrom(core.endpoint("10.0.0.9:11434"))
-    await report(core, "localhost")
+    with pytest.raises(EndpointOwned) as refused:
+        await report(core, "localhost")
+    assert refused.value.metadata["owner"] == "node-7"
     assert core.endpoint("10.0.0.9:11434") == before
     assert before.source == SOURCE_MANUAL
 

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hub.contract import rpcs
 from hub.contract.errors import ERROR_DOMAIN
 from hub.contract.rpcs import Tier
-from hub.transports.grpc import stream_slots
+from hub.transports.grpc import slots
 from llmhub.v1 import (
     admin_service_pb2_grpc,
     registry_service_pb2_grpc,
@@ -433,7 +433,7 @@ async def test_health_watchers_see_the_stop(tmp_path):
 
 
 async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream_slots, "_MAX_OPEN", 2)
+    monkeypatch.setattr(slots, "_MAX_OPEN", 2)
     async with running_hub(tmp_path) as hub:
         health = health_pb2_grpc.HealthStub(hub.channel)
         watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(2)]
@@ -461,7 +461,7 @@ async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, mon
 
 
 async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream_slots, "_MAX_OPEN_PER_PEER", 2)
+    monkeypatch.setattr(slots, "_MAX_OPEN_PER_PEER", 2)
     # All peers of this machine have one address, so a proxy tells where they are.
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1/32"]}) as hub:
         reflect = hub.channel.stream_stream(
@@ -491,7 +491,7 @@ async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch
 
 
 async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream_slots, "_MAX_UNIDENTIFIED_PER_PEER", 1)
+    monkeypatch.setattr(slots, "_MAX_UNIDENTIFIED_PER_PEER", 1)
     async with running_hub(tmp_path) as hub:
         connect = hub.channel.stream_stream(
             rpcs.rpc("Connect").path, response_deserializer=HubFrame.FromString

@@ -7,9 +7,9 @@ from typing import Final
 
 from hub.transports.grpc.native.call_head import CallHead
 from hub.transports.grpc.native.call_status import Metadata, metadata_fields, trailer_fields
-from hub.transports.grpc.native.connection import Connection
-from hub.transports.grpc.native.frames import ErrorCode
 from hub.transports.grpc.native.header_blocks import Fields
+from hub.transports.grpc.native.http2_connection import Connection
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.message_framing import (
     Deframer,
     FramedOnce,

@@ -272,7 +272,8 @@ class CallRunner:
         self._set_account(call, 0)
         task = self._end_task(call)
         if task is not None:
-            task.cancel()
+            # A task that is cancelled before it begins would leave its coroutine unawaited.
+            self._loop.call_soon(task.cancel)
 
     def _end_task(self, call: Call) -> asyncio.Task[None] | None:
         self._late.pop(call, None)

@@ -1,7 +1,7 @@
 """What a connection reports of the bytes it received."""
 
-from hub.transports.grpc.native.frames import ErrorCode
 from hub.transports.grpc.native.header_blocks import HeaderList
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.request import Request
 from hub.transports.grpc.native.stream import Stream
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native import http2_frames as frames
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
 Frame = tuple[int, int, int, bytes]

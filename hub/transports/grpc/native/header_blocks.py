@@ -12,7 +12,7 @@ from typing import Final
 from hpack import Decoder, Encoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable, table_entry_size
 
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
 Field = tuple[bytes, bytes]

@@ -1,7 +1,7 @@
 """Header blocks from HEADERS and CONTINUATION (RFC 9113, sections 6.2 and 6.10)."""
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native import http2_frames as frames
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.flow_control import MAX_WINDOW
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 

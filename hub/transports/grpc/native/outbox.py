@@ -4,7 +4,8 @@ from collections import deque
 from typing import Final
 
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, grown
-from hub.transports.grpc.native.frames import (
+from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
+from hub.transports.grpc.native.http2_frames import (
     CONTINUATION,
     DATA,
     DEFAULT_FRAME_BYTES,
@@ -16,7 +17,6 @@ from hub.transports.grpc.native.frames import (
     head,
     rst_stream,
 )
-from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_table import StreamTable
 

@@ -1,6 +1,6 @@
 """What a peer did against RFC 9113, and how far it reaches (section 5.4)."""
 
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 
 
 class ConnectionFault(Exception):

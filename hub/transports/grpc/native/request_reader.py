@@ -1,10 +1,10 @@
 """Requests and trailers out of HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived
-from hub.transports.grpc.native.frames import ErrorCode
 from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderList
 from hub.transports.grpc.native.header_frames import BlockReader
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.outbox import Outbox
 from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault

@@ -11,7 +11,6 @@ import structlog
 from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
-from hub.transports.grpc.native.connection import Connection
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -20,7 +19,8 @@ from hub.transports.grpc.native.events import (
     RequestReceived,
     StreamEnded,
 )
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_connection import Connection
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
@@ -179,6 +179,7 @@ class ServerProtocol(asyncio.Protocol):
         self._paused_since = None
         if not self._backlog and not self._ended:
             self._transport.resume_reading()
+        self._core.outbox.replenish(self._room)
         self._flush()
 
     def eof_received(self) -> bool:
@@ -267,6 +268,11 @@ class ServerProtocol(asyncio.Protocol):
             self._work_off()
             self._flush()
 
+    @property
+    def _room(self) -> int:
+        """Bytes that the socket should take now."""
+        return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
+
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
@@ -284,9 +290,7 @@ class ServerProtocol(asyncio.Protocol):
         if chunks:
             transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
             if self._paused_since is None:
-                outbox.replenish(
-                    self._shared.limits.write_buffer_bytes - transport.get_write_buffer_size()
-                )
+                outbox.replenish(self._room)
                 if outbox.has_output:
                     self._flush_soon()
         if outbox.drained:

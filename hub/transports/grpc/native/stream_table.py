@@ -1,6 +1,6 @@
 """The streams of a connection, and what is known of those that are over (RFC 9113, section 5.1)."""
 
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault
 from hub.transports.grpc.native.stream import Stream
 

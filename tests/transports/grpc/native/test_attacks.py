@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import pytest
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.call import Call
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.native_server import NativeServer

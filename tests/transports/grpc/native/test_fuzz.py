@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.transports.grpc.native.connection import Connection
+from hub.transports.grpc.native.http2_connection import Connection
 from tests.support import http2_fuzz, http2_oracle
 
 _FUZZED, _COMPARED = 4_000, 2_000

@@ -3,8 +3,8 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.transports.grpc.native.frames import ErrorCode
 from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
 FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))

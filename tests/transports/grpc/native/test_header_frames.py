@@ -1,6 +1,6 @@
 import pytest
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.header_frames import BlockReader, unpadded
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.protocol_errors import ConnectionFault

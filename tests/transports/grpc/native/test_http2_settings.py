@@ -1,7 +1,7 @@
 import pytest
 
-from hub.transports.grpc.native import frames
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native import http2_frames as frames
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.http2_settings import PeerSettings, initial_settings, validated
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.protocol_errors import ConnectionFault

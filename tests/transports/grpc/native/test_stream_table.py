@@ -1,6 +1,6 @@
 import pytest
 
-from hub.transports.grpc.native.frames import ErrorCode
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_table import StreamTable

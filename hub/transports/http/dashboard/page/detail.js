@@ -147,6 +147,7 @@ export class Detail {
     const load = endpoint.load;
     const facts = [
       ["Address", `${endpoint.scheme}://${endpoint.id}${endpoint.base_path}`],
+      ...(endpoint.same_server_as ? [["Same server as", `${endpoint.same_server_as}; counted once`]] : []),
       ["Backend", `${backendName(endpoint.backend)} ${endpoint.version}`.trim() + (endpoint.backend_detected ? " (detected)" : "")],
       ["Labels", labels.join(", ") || "none"],
       ["Queue", load && (load.running ?? load.waiting) !== null

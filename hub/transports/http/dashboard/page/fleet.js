@@ -4,6 +4,7 @@ import { backendName, stateOf, statesOf } from "./format.js";
 
 const HISTORY_MS = 3_600_000;
 const PROBLEM_RANK = { unhealthy: 0, unknown: 1, draining: 2, disabled: 4, healthy: 3 };
+const LOOPBACK = new Set(["localhost", "::1", "::ffff:127.0.0.1"]);
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" }).compare;
 
 export class Fleet {
@@ -123,6 +124,12 @@ export class Fleet {
     return endpoint.agent_id ? this.resources.get(endpoint.agent_id) : undefined;
   }
 
+  /** The host of the endpoint's server, in one spelling; the same for every address of one server. */
+  #hostName(endpoint) {
+    const { host } = this.endpoints.get(endpoint.same_server_as) ?? endpoint;
+    return LOOPBACK.has(host) ? "127.0.0.1" : host;
+  }
+
   /** Counts over the whole fleet. */
   summary() {
     const states = { healthy: 0, unhealthy: 0, unknown: 0, draining: 0, disabled: 0 };
@@ -132,14 +139,15 @@ export class Fleet {
     const backends = new Set();
     for (const endpoint of this.endpoints.values()) {
       for (const state of statesOf(endpoint)) states[state] += 1;
-      hosts.add(endpoint.host);
-      if (endpoint.status === "healthy") healthyHosts.add(endpoint.host);
+      const host = this.#hostName(endpoint);
+      hosts.add(host);
+      if (endpoint.status === "healthy") healthyHosts.add(host);
       if (endpoint.backend) backends.add(endpoint.backend);
       for (const model of endpoint.models) {
         let entry = models.get(model.name);
         if (!entry) models.set(model.name, (entry = { name: model.name, hosts: new Set(), loaded: new Set() }));
-        entry.hosts.add(endpoint.host);
-        if (model.state === "loaded") entry.loaded.add(endpoint.host);
+        entry.hosts.add(host);
+        if (model.state === "loaded") entry.loaded.add(host);
       }
     }
     let vramUsed = 0;

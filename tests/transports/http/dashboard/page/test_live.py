@@ -3,7 +3,10 @@ from datetime import UTC, datetime
 
 from playwright.async_api import expect
 
+from hub.service.records import durable_endpoint, endpoint_key
+from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
+from llmhub.v1.endpoint_pb2 import Endpoint
 from tests.support.hub import running_hub
 from tests.support.ports import lasting_address
 from tests.support.screen import screen
@@ -202,3 +205,29 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
         await hub.call("CheckEndpoint", CheckEndpointRequest(id=server.id))
         await expect(drawer.locator(".detail-health")).not_to_contain_text("not checked since")
         await expect(row.locator(".row-reason")).not_to_contain_text("restored")
+
+
+async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_path, fleet):
+    server = await fleet.add(FakeOllama("llama3.1:8b"))
+    other = Endpoint(
+        id=f"localhost:{server.port}",
+        host="localhost",
+        port=server.port,
+        scheme="http",
+        name="twin",
+    )
+    # An earlier hub stored each spelling as an endpoint of its own.
+    other.registered_at.FromSeconds(4_000_000_000)
+    async with running_hub(tmp_path) as hub, screen(browser, hub) as shown:
+        await register(hub, server, name="atlas")
+        put = Put(endpoint_key(other.id), durable_endpoint(other))
+        await hub.hub._storage.store.commit([put])
+        await hub.call("CheckEndpoint", CheckEndpointRequest(id=other.id))
+        await shown.sign_in()
+        hosts = shown.page.locator("[data-figure=hosts]")
+        await expect(hosts.locator(".figure-value")).to_have_text("1")
+        await expect(hosts.locator(".figure-note")).to_have_text("2 endpoints")
+        await expect(shown.page.locator(".model-counts")).to_contain_text("1 host")
+        await shown.row("twin").locator(".row-name").click()
+        drawer = shown.page.get_by_role("dialog", name="twin")
+        await expect(drawer).to_contain_text(f"Same server as127.0.0.1:{server.port}; counted once")

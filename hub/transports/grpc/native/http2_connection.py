@@ -6,7 +6,7 @@ written. Nothing here waits, reads a clock or knows of gRPC.
 
 from typing import Final
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.budgets import RateBudget
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
@@ -17,9 +17,9 @@ from hub.transports.grpc.native.events import (
 )
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, ReceiveWindow, WindowOverflow
 from hub.transports.grpc.native.frame_reader import FrameReader
-from hub.transports.grpc.native.frames import ErrorCode
 from hub.transports.grpc.native.header_blocks import HeaderEncoder
 from hub.transports.grpc.native.header_frames import unpadded
+from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.http2_settings import initial_settings, validated
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.outbox import Outbox

@@ -1,7 +1,7 @@
 import hyperframe.frame
 import pytest
 
-from hub.transports.grpc.native import frames
+from hub.transports.grpc.native import http2_frames as frames
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Messages and errors of the hub as the native gRPC server carries them."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from hub.contract.errors import HubError
+from hub.service.dispatcher import Reply
+from hub.transports.grpc import call_context
+from hub.transports.grpc.call_context import to_status
+from hub.transports.grpc.native.call_status import CallFailed
+from hub.transports.grpc.native.stream_call import StreamCall
+
+
+def call_failed(error: HubError) -> CallFailed:
+    """The end of a call that fails so, with its details as google.rpc.Status."""
+    details = to_status(error).SerializeToString()
+    return CallFailed(error.code, error.message, (("grpc-status-details-bin", details),))
+
+
+def missing(detail: str) -> CallFailed:
+    """The error of a call whose message does not come."""
+    return call_failed(call_context.missing(detail))
+
+
+async def only_message(call: StreamCall) -> bytes:
+    """The request of a stream that has one. Raises ValidationFailed if it is late."""
+    return await in_time(next_message(call))
+
+
+async def next_message(call: StreamCall) -> bytes:
+    """The request of a stream that has one. Raises ValidationFailed if there is none."""
+    async for message in call:
+        return message
+    raise call_context.missing("is missing")
+
+
+async def in_time(message: Awaitable[bytes], within_s: float | None = None) -> bytes:
+    """The message, if it comes within `within_s` seconds, or 10. Raises ValidationFailed."""
+    within_s = call_context.MESSAGE_S if within_s is None else within_s
+    try:
+        async with asyncio.timeout(within_s):
+            return await message
+    except TimeoutError:
+        raise call_context.missing(f"did not come within {within_s:g} s") from None
+
+
+def encoded(reply: Reply) -> bytes:
+    """A reply as a message."""
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()

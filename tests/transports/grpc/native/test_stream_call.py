@@ -1,0 +1,55 @@
+import asyncio
+
+import pytest
+
+from hub.transports.grpc.native.call import CallContext
+from hub.transports.grpc.native.call_head import call_head
+from hub.transports.grpc.native.events import RequestReceived
+from hub.transports.grpc.native.message_framing import FramedOnce
+from hub.transports.grpc.native.stream_call import StreamCall
+from tests.support.http2_peer import Peer, message
+
+
+def begun(peer: Peer) -> StreamCall:
+    (event,) = peer.send(peer.headers(1))
+    assert isinstance(event, RequestReceived)
+    context = CallContext(peer.core, "192.0.2.1", FramedOnce(), 100_000, 1_000, lambda: None)
+    return StreamCall(context, event.stream, call_head(event.headers, event.request))
+
+
+async def test_a_handler_waits_for_messages_until_the_client_has_said_all() -> None:
+    peer = Peer()
+    call = begun(peer)
+    reading = asyncio.ensure_future(anext(call))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    call.receive(message(b"one"), ended=False)
+    call.on_arrival()
+    assert await reading == b"one"
+    call.receive(b"", ended=True)
+    with pytest.raises(StopAsyncIteration):
+        await anext(call)
+
+
+async def test_a_handler_waits_for_a_client_that_does_not_read() -> None:
+    peer = Peer(settings={4: 0})
+    call = begun(peer)
+    sending = asyncio.ensure_future(call.send(bytes(2_000)))
+    await asyncio.sleep(0)
+    assert not sending.done()
+    call.on_drained()
+    await sending
+
+
+async def test_small_messages_do_not_wait() -> None:
+    call = begun(Peer(settings={4: 0}))
+    await call.send(bytes(100))
+
+
+async def test_a_call_that_is_over_takes_nothing_more() -> None:
+    call = begun(Peer())
+    call.abandon()
+    with pytest.raises(asyncio.CancelledError):
+        await call.send(b"")
+    with pytest.raises(StopAsyncIteration):
+        await anext(call)

@@ -1,0 +1,37 @@
+import asyncio
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from hub.contract.errors import RateLimited, ValidationFailed
+from hub.transports.grpc.native_messages import call_failed, encoded, in_time, missing
+from llmhub.v1.endpoint_pb2 import Endpoint
+
+
+def test_an_error_carries_its_details() -> None:
+    failed = call_failed(RateLimited("read", 1_500))
+    ((key, raw),) = failed.metadata
+    assert key == "grpc-status-details-bin"
+    status = status_pb2.Status.FromString(raw)
+    assert (failed.code, failed.message) == (status.code, status.message)
+    delay = error_details_pb2.RetryInfo()
+    assert any(each.Unpack(delay) for each in status.details)
+    assert delay.retry_delay.ToMilliseconds() == 1_500
+
+
+def test_a_message_that_does_not_come_is_a_violation() -> None:
+    assert missing("is missing").code == 3
+
+
+async def test_a_message_may_take_its_time_and_no_more() -> None:
+    message = asyncio.get_running_loop().create_future()
+    with pytest.raises(ValidationFailed):
+        await in_time(message, 0.01)
+    come = asyncio.get_running_loop().create_future()
+    come.set_result(b"x")
+    assert await in_time(come) == b"x"
+
+
+def test_replies_may_be_encoded_already() -> None:
+    endpoint = Endpoint(id="a")
+    assert encoded(endpoint) == encoded(endpoint.SerializeToString())
