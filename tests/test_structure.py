@@ -26,7 +26,6 @@ MAX_ROOMS = 12
 
 UNTESTED = {
     "hub/base/version.py": "reads the installed package's metadata",
-    "hub/probes/target.py": "plain data",
     "hub/registry/observation.py": "plain data",
     "hub/stores/store.py": "a protocol, which test_contract.py checks on each engine",
     "hub/transports/context.py": "plain data",
@@ -34,7 +33,6 @@ UNTESTED = {
     "hub/transports/grpc/native/limits.py": "plain data",
     "hub/transports/grpc/native/method.py": "plain data",
     "hub/transports/grpc/native/protocol_errors.py": "plain data",
-    "hub/transports/http/bodies.py": "covered by test_http_server.py",
 }
 """Modules without a test file of their own, each with the reason."""
 

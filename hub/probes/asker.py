@@ -1,14 +1,36 @@
-"""How a prober asks a server: what every client that it may use has in common.
+"""How a prober asks a server: which endpoint, and what its clients have in common.
 
 The hub asks by its shared connections (`hub.probes.probe_client`). A sidecar asks the
 servers on its own host by a client that costs less memory (`hub.sidecar.local_probes`).
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from hub.probes.answer import Answer, JsonValue
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.target import ProbeTarget
+from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTarget:
+    """One endpoint as a probe must address it.
+
+    `backend` is what the admin registered, or BACKEND_UNSPECIFIED to find out.
+    `api_key` is the endpoint's own bearer key; the repr shows only the id, so
+    that the key is in no log.
+    """
+
+    id: str
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+    backend: Backend = BACKEND_UNSPECIFIED
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ProbeTarget({self.id!r})"
 
 
 class Asker(Protocol):

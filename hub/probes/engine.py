@@ -15,6 +15,7 @@ from hub.base.clock import Clock
 from hub.base.settings import Network, ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.address_policy import AddressPolicy
+from hub.probes.asker import ProbeTarget
 from hub.probes.backends.prober import Sighting
 from hub.probes.faults import BadAnswer, Busy, NotReady, OwnFault, ProbeError, Unreachable
 from hub.probes.lanes import Lane, Run
@@ -22,7 +23,6 @@ from hub.probes.model_facts import ModelFactsCache
 from hub.probes.probe_client import ProbeClient, SharedAsker
 from hub.probes.schedule import Schedule
 from hub.probes.stats import EngineStats, WorstOf
-from hub.probes.target import ProbeTarget
 from hub.probes.watched import Watched
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, MODEL_STATE_LOADING, Model

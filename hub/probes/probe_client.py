@@ -24,11 +24,11 @@ from aiohttp.connector import Connection
 from hub.base.settings import Network, ProbeSettings
 from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
 from hub.probes.answer import Answer, JsonValue
+from hub.probes.asker import ProbeTarget
 from hub.probes.bounded_response import BoundedConnector
 from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.resolver import ProbeResolver
-from hub.probes.target import ProbeTarget
 
 # What one answer may hold without asking; a larger one takes one of few permits.
 _SMALL_BODY = 64 * 1024

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from hub.probes.asker import Asker
+from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.backends.kinds import PROBERS
 from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
-from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 

@@ -1,12 +1,27 @@
-"""Finds the inference servers of this host: the usual ports, and what was named."""
+"""Finds the inference servers of this host, and asks known ones whether they still answer.
+
+It looks at the usual ports, and at what was named. The routes of a glance at a known server
+cost it next to nothing, run no inference and wake no model.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from hub.sidecar.glance import glance
-from hub.sidecar.local_http import AskError
+from hub.sidecar.local_http import AskError, get
 from hub.sidecar.local_probes import LocalProbes
-from hub.sidecar.local_server import LocalServer
+from hub.sidecar.local_server import OLLAMA, LocalServer
+
+_GLANCE_TIMEOUT_S = 1.5
+
+_ROUTES = {OLLAMA: "/", "llama_cpp": "/health", "vllm": "/health"}
+_ROUTE = "/v1/models"
+
+
+async def glance_at_server(server: LocalServer) -> int:
+    """Returns the HTTP status that the server answers with. Raises AskError."""
+    route = _ROUTES.get(server.backend or "", _ROUTE)
+    return (await get(server.url, route, _GLANCE_TIMEOUT_S)).status
+
 
 # The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
 # asked what it is, because a port proves nothing.
@@ -29,7 +44,7 @@ class Discovery:
         named: Sequence[str],
         ports: Sequence[int] = USUAL_PORTS,
         ask: Callable[[str], Awaitable[LocalServer]] | None = None,
-        glance_at: Callable[[LocalServer], Awaitable[int]] = glance,
+        glance_at: Callable[[LocalServer], Awaitable[int]] = glance_at_server,
     ) -> None:
         self._named = tuple(dict.fromkeys(named))
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)

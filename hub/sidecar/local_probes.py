@@ -9,12 +9,11 @@ import orjson
 from hub.base.address import parse_endpoint_url
 from hub.contract.dialect.names import enum_word
 from hub.probes.answer import Answer, JsonValue
-from hub.probes.asker import Asker
+from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import BadAnswer, NotReady, ProbeError, Unreachable, WrongKind
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.target import ProbeTarget
 from hub.sidecar.local_http import AskError, send
 from hub.sidecar.local_server import LocalServer
 from llmhub.v1.endpoint_pb2 import Backend

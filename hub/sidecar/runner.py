@@ -1,4 +1,4 @@
-"""The sidecar's shell: sockets, signals and the clock around the parts that have none."""
+"""The sidecar's shell: sockets, signals, the clock and the log around the parts without them."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,10 @@ import logging
 import random
 import signal
 import ssl
+import sys
+import time
 from collections.abc import Callable
+from typing import TextIO
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -19,7 +22,6 @@ from websockets.exceptions import (
 
 from hub.base.clock import Clock, SystemClock
 from hub.base.tls_files import TlsFilesError
-from hub.sidecar import sidecar_log
 from hub.sidecar.conversation import Conversation, Identity
 from hub.sidecar.discovery import Discovery
 from hub.sidecar.ending import REFUSED_WAIT_MS, Ending, ReconnectDelay, ending_of_close
@@ -46,7 +48,7 @@ _GLANCE_S = 2.0
 
 def run(settings: SidecarSettings, log_level: str) -> int:
     """Runs a sidecar until a signal stops it; returns the exit code of the process."""
-    sidecar_log.configure(log_level, lambda: settings.token_source.current)
+    configure_log(log_level, lambda: settings.token_source.current)
     return asyncio.run(_until_stopped(settings))
 
 
@@ -243,3 +245,35 @@ def _why_no_hub(error: OSError | InvalidHandshake, cert: str, *, is_tls: bool) -
         case OSError():
             return why(error)
     return str(error)
+
+
+REDACTED = "[redacted]"
+
+
+class _Formatter(logging.Formatter):
+    @staticmethod
+    def converter(seconds: float | None) -> time.struct_time:
+        return time.gmtime(seconds)
+
+    def __init__(self, secret: Callable[[], str | None]) -> None:
+        super().__init__("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self._secret = secret
+
+    def format(self, record: logging.LogRecord) -> str:
+        # The whole line with its traceback, so that no caller can forget to redact.
+        line = super().format(record)
+        secret = self._secret()
+        return line.replace(secret, REDACTED) if secret else line
+
+
+def configure_log(
+    level: str, secret: Callable[[], str | None], stream: TextIO | None = None
+) -> None:
+    """Logs to `stream` (stderr); `secret` tells what must never stand there."""
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(_Formatter(secret))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # At "debug" it shows whole frames, the token among them.
+    logging.getLogger("websockets").setLevel(logging.WARNING)

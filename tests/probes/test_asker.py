@@ -1,11 +1,10 @@
 """The two askers give a prober the same answers: the hub's and the sidecar's."""
 
 from hub.base.settings import ProbeSettings
-from hub.probes.asker import Asker
+from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.backends.ollama import OllamaProber
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.probe_client import ProbeClient
-from hub.probes.target import ProbeTarget
 from hub.sidecar.local_probes import LocalAsker
 from tools.fleetsim import FakeOllama, Fleet
 

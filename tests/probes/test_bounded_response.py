@@ -6,11 +6,10 @@ from ipaddress import ip_network
 import pytest
 
 from hub.base.settings import ProbeSettings
-from hub.probes.asker import Asker
+from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.bounded_response import MAX_HEAD_BYTES
 from hub.probes.faults import BadAnswer
 from hub.probes.probe_client import ProbeClient
-from hub.probes.target import ProbeTarget
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -7,8 +7,8 @@ from aiohappyeyeballs import AddrInfoType
 
 from hub.base.settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
+from hub.probes.asker import ProbeTarget
 from hub.probes.probe_client import ProbeClient
-from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,

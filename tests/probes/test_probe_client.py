@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from hub.base.settings import ProbeSettings
+from hub.probes.asker import ProbeTarget
 from hub.probes.faults import (
     BadAnswer,
     NeedsApiKey,
@@ -23,7 +24,6 @@ from hub.probes.faults import (
     WrongKind,
 )
 from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker, reached
-from hub.probes.target import ProbeTarget
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()

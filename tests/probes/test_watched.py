@@ -1,6 +1,6 @@
 import pytest
 
-from hub.probes.target import ProbeTarget
+from hub.probes.asker import ProbeTarget
 from hub.probes.watched import Watched
 
 

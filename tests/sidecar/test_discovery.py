@@ -1,7 +1,10 @@
-from hub.sidecar.discovery import FORGET_MS, Discovery
+import pytest
+
+from hub.sidecar import discovery as discovery_module
+from hub.sidecar.discovery import FORGET_MS, Discovery, glance_at_server
 from hub.sidecar.local_http import AskError
 from hub.sidecar.local_server import LocalServer
-from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, Fleet
+from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
 
 T0 = 1_800_000_000_000
 
@@ -113,3 +116,23 @@ async def test_one_that_a_look_found_down_is_seen_to_return_at_the_next_glance()
     server.status = 200
     await discovery.glance()
     assert discovery.servers == (UP,)
+
+
+async def test_it_asks_the_cheapest_route_that_the_kind_of_server_has() -> None:
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeVllm())
+        assert await glance_at_server(LocalServer(f"http://{server.id}", "vllm")) == 200
+        assert await glance_at_server(LocalServer(f"http://{server.id}", "ollama")) in (200, 404)
+        assert await glance_at_server(LocalServer(f"http://{server.id}")) == 200
+        assert server.paths == ["/health", "/", "/v1/models"]
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.REFUSED, Behaviour.HANGING])
+async def test_down_or_hanging_server_is_an_error(
+    behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery_module, "_GLANCE_TIMEOUT_S", 0.2)
+    async with Fleet() as fleet:
+        server = await fleet.add(FakeOpenAi(), behaviour)
+        with pytest.raises(AskError):
+            await glance_at_server(LocalServer(f"http://{server.id}"))

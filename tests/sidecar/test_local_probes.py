@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.probes.asker import ProbeTarget
 from hub.probes.faults import BadAnswer, Unreachable
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.target import ProbeTarget
 from hub.sidecar.local_probes import LocalAsker, LocalProbes
 from hub.sidecar.local_server import LocalServer
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED

@@ -1,5 +1,7 @@
 """The sidecar as a process of its own, against real hubs."""
 
+import io
+import logging
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from hub.base.clock import SystemClock
 from hub.client import AsyncHub, Tls
 from hub.server.hub_server import HubServer
+from hub.sidecar.runner import REDACTED, configure_log
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, DisconnectSidecarRequest
 from llmhub.v1.endpoint_pb2 import FAULT_NOT_SERVING, SOURCE_AUTO, STATUS_HEALTHY
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Snapshot
@@ -228,3 +231,26 @@ def test_it_loads_nothing_heavy() -> None:
         timeout=30,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_token_is_nowhere_not_even_in_a_traceback() -> None:
+    out = io.StringIO()
+    configure_log("debug", lambda: "llmhub_t1_secret", out)
+    logger = logging.getLogger("any")
+    logger.info("token=%s", "llmhub_t1_secret")
+    try:
+        raise ValueError("cannot send llmhub_t1_secret")
+    except ValueError:
+        logger.exception("failed")
+    assert "llmhub_t1_secret" not in out.getvalue()
+    assert f"token={REDACTED}" in out.getvalue()
+    assert f"ValueError: cannot send {REDACTED}" in out.getvalue()
+
+
+def test_the_library_that_would_show_whole_frames_is_quiet() -> None:
+    out = io.StringIO()
+    configure_log("debug", lambda: None, out)
+    logging.getLogger("websockets.client").debug("> TEXT '{...}'")
+    logging.getLogger("any").debug("kept")
+    assert out.getvalue().endswith("Z DEBUG   kept\n")
+    assert "TEXT" not in out.getvalue()

@@ -7,8 +7,8 @@ from random import Random
 
 from hub.base.clock import SystemClock
 from hub.base.settings import ProbeSettings
+from hub.probes.asker import ProbeTarget
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import ProbeTarget
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 from tools.fleetsim import FakeServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from hub.probes.target import ProbeTarget
+from hub.probes.asker import ProbeTarget
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

@@ -22,7 +22,7 @@ from hub.cli.output.printable import printable
 from hub.client import CallFailed, Hub, Retry, Tls
 from hub.client.hub_address import DEFAULT_ADDRESS
 
-_TIMEOUT_S = 3.0
+_HANDSHAKE_TIMEOUT_S = 3.0
 
 
 def find_tls(files: TlsFiles, *, tls: bool) -> Tls | None:
@@ -43,23 +43,23 @@ def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFail
     try:
         context = files.context() if tls else _trusting_everything()
     except TlsFilesError as error:
-        return _failed(f"--tls-{error.option}: {error}")
+        return _no_handshake(f"--tls-{error.option}: {error}")
     # A gRPC server ends handshakes without it (RFC 9113, section 3.2).
     context.set_alpn_protocols(["h2"])
     host, port = parse_listen_address(address)
     try:
-        with socket.create_connection((host, port), timeout=_TIMEOUT_S) as connection:
+        with socket.create_connection((host, port), timeout=_HANDSHAKE_TIMEOUT_S) as connection:
             try:
                 with context.wrap_socket(connection, server_hostname=host) as secured:
                     if not tls:
-                        return _failed(
+                        return _no_handshake(
                             f"the hub at {address} speaks TLS", "give --tls or --tls-ca FILE"
                         )
                     # A server's SETTINGS come first and at once, unless it closes
                     # because of the certificate, which TLS 1.3 checks last.
                     is_closed = secured.recv(1) == b""
             except ssl.SSLCertVerificationError as error:
-                return _failed(
+                return _no_handshake(
                     f"the certificate of the hub at {address} is not trusted: "
                     f"{error.verify_message}",
                     "give its authority with --tls-ca FILE",
@@ -68,20 +68,24 @@ def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFail
                 if not tls:
                     return None
                 if "ALERT" not in (error.reason or ""):
-                    return _failed(f"what answers at {address} speaks no TLS, at least not now")
+                    return _no_handshake(
+                        f"what answers at {address} speaks no TLS, at least not now"
+                    )
                 is_closed = True
     except OSError:
         return None
     if not is_closed:
         return None
     if files.cert:
-        return _failed(f"the hub at {address} does not accept the certificate in {files.cert}")
-    return _failed(
+        return _no_handshake(
+            f"the hub at {address} does not accept the certificate in {files.cert}"
+        )
+    return _no_handshake(
         f"the hub at {address} demands a certificate", "give --tls-cert FILE and --tls-key FILE"
     )
 
 
-def _failed(found: str, advice: str = "") -> CommandFailed:
+def _no_handshake(found: str, advice: str = "") -> CommandFailed:
     return CommandFailed(printable(found), ExitCode.UNREACHABLE, advice=advice)
 
 

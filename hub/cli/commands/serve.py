@@ -1,12 +1,14 @@
 """`llm-hub serve` runs the hub in the foreground; `llm-hub config check` checks its settings."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import click
 
 from hub.base.load_settings import ConfigError, load_settings
+from hub.base.settings import Settings
 from hub.cli.failures import CommandFailed, ExitCode
 
 
@@ -36,18 +38,10 @@ def serve(
     """
     flags = {"--data-dir": data_dir, "--ws": ws, "--grpc": grpc, "--http": http}
     load = partial(load_settings, config, dict(os.environ), flags)
-    try:
-        settings = load()
-    except ConfigError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from None
+    settings = _checked_settings(load, config)
     # The server's libraries take longer to load than any client command runs.
-    from hub.server.configured_endpoints import wanted_endpoints
     from hub.server.process import run
 
-    try:
-        wanted_endpoints(settings)
-    except ConfigError as error:
-        raise CommandFailed(f"{config}: {error}", ExitCode.USAGE) from None
     return run(settings, load, config)
 
 
@@ -70,8 +64,15 @@ def check_config(file: Path | None) -> None:
     Without FILE, LLM_HUB_CONFIG names it. If something is wrong, it ends with 2 and
     one line that names the place.
     """
+    settings = _checked_settings(partial(load_settings, file, os.environ), file)
+    place = file if file is not None else "the environment"
+    click.echo(f"{place}: fine; {len(settings.endpoints)} endpoints, data in {settings.data_dir}")
+
+
+def _checked_settings(load: Callable[[], Settings], file: Path | None) -> Settings:
+    """The settings, with endpoints that the hub would register. Raises CommandFailed."""
     try:
-        settings = load_settings(file, os.environ)
+        settings = load()
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     # The contract, which says what an endpoint may be, takes long to load.
@@ -81,5 +82,4 @@ def check_config(file: Path | None) -> None:
         wanted_endpoints(settings)
     except ConfigError as error:
         raise CommandFailed(f"{file}: {error}", ExitCode.USAGE) from None
-    place = file if file is not None else "the environment"
-    click.echo(f"{place}: fine; {len(settings.endpoints)} endpoints, data in {settings.data_dir}")
+    return settings

@@ -9,7 +9,7 @@ other routes are not below it: then only the names of the models are known.
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
 from hub.probes.asker import Asker
-from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.faults import WrongKind
 from llmhub.v1.endpoint_pb2 import (

@@ -26,7 +26,7 @@ from hub.probes.backends.capabilities import (
     VISION,
     Capabilities,
 )
-from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.probes.faults import BadAnswer, NeedsApiKey
 from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM

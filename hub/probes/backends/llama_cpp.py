@@ -20,8 +20,8 @@ from hub.probes.answer import Answer, JsonValue
 from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
 from hub.probes.backends.capabilities import AUDIO, TOOLS, VISION, Capabilities
-from hub.probes.backends.prefix_cache import HitRatio
 from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.backends.prometheus_text import HitRatio
 from hub.probes.faults import NotReady, WrongKind
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (

@@ -10,7 +10,7 @@ behind it alone, so they stay unknown.
 from hub.probes import json_fields
 from hub.probes.answer import JsonValue
 from hub.probes.asker import Asker
-from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_SWAP,

@@ -7,7 +7,7 @@ is there if the server was started with metrics enabled.
 
 from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
-from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_LMDEPLOY, MODEL_STATE_LOADED

@@ -1,9 +1,45 @@
-"""Any server with an OpenAI-compatible model list: all it tells is the names."""
+"""Any server with an OpenAI-compatible model list: all it tells is the names.
 
+Most other kinds of server have this list, `GET /v1/models`, too.
+"""
+
+from hub.probes import json_fields
+from hub.probes.answer import JsonValue
 from hub.probes.asker import Asker
-from hub.probes.backends.model_list import parse_list
 from hub.probes.backends.prober import Prober, Sighting
-from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI
+from hub.probes.faults import WrongKind
+from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI, MODEL_STATE_UNSPECIFIED, Model, ModelState
+
+
+def parse_list(
+    value: JsonValue, *, owner: str = "", state: ModelState = MODEL_STATE_UNSPECIFIED
+) -> list[Model]:
+    """Parses `/v1/models`, every model in the given state, sorted by name.
+
+    A LoRA adapter is a model whose `parent` names its base. With `owner`, at least
+    one model must have it as `owned_by`, unless the list is empty. Raises WrongKind
+    for another owner or no list.
+    """
+    found = json_fields.items(value, "data")
+    if found is None:
+        raise WrongKind("answered /v1/models without a list of models")
+    if owner and found:
+        owners = {json_fields.text(entry, "owned_by") for entry in found}
+        if owner not in owners:
+            raise WrongKind(f"lists no model of {owner} at /v1/models")
+    models = []
+    for entry in found:
+        if name := json_fields.model_name(entry, "id"):
+            base = json_fields.model_name(entry, "parent")
+            models.append(
+                json_fields.model(
+                    name,
+                    state=state,
+                    context_length=json_fields.whole(entry, "max_model_len") or None,
+                    base=base if base != name else "",
+                )
+            )
+    return json_fields.by_name(models)
 
 
 class OpenAiProber(Prober):

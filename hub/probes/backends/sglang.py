@@ -13,7 +13,7 @@ from hub.probes import json_fields
 from hub.probes.answer import JsonValue
 from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
-from hub.probes.backends.model_list import parse_list
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import BACKEND_SGLANG, MODEL_STATE_LOADED

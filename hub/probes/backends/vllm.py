@@ -13,9 +13,9 @@ from dataclasses import replace
 from hub.probes import json_fields
 from hub.probes.asker import Asker
 from hub.probes.backends import prometheus_text
-from hub.probes.backends.model_list import parse_list
-from hub.probes.backends.prefix_cache import HitRatio
+from hub.probes.backends.openai import parse_list
 from hub.probes.backends.prober import Cadence, Prober, Sighting
+from hub.probes.backends.prometheus_text import HitRatio
 from hub.probes.faults import NotReady
 from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import (

@@ -14,8 +14,8 @@ from hub.base.timestamps import to_ms, to_timestamp
 from hub.registry.health import preservation, status
 from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
+from hub.registry.health.observed_facts import merged
 from hub.registry.health.preservation import Preservation
-from hub.registry.health.reported_models import merged
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     STATUS_HEALTHY,

@@ -1,7 +1,7 @@
 """Follows the store: what is registered there is in the registry and is probed."""
 
+from hub.probes.asker import ProbeTarget
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import ProbeTarget
 from hub.registry.state import Registry
 from hub.service.records import SECRETS, decode_endpoint, decode_secret, name_of
 from hub.stores.store import Entry

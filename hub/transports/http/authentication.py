@@ -1,4 +1,4 @@
-"""HTTP requests as calls: credentials off the wire, then on to the dispatcher.
+"""HTTP requests as calls: credentials and JSON off the wire, then on to the dispatcher.
 
 A browser sends a cookie whichever page makes the request, so a request with a cookie must
 also prove that the dashboard made it:
@@ -12,16 +12,19 @@ also prove that the dashboard made it:
 - The cookie itself is SameSite=Strict.
 """
 
+import asyncio
 from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from aiohttp import web
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
-from hub.contract.errors import InvalidToken
+from hub.contract.dialect.frames import not_an_object
+from hub.contract.errors import InvalidJson, InvalidToken
 from hub.service.access.access_control import (
     Anonymous,
     BearerToken,
@@ -147,3 +150,33 @@ def _netloc(origin: str) -> str | None:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
+
+
+# A body of the longest kind at 1 Mbit/s; sign-in reads one from strangers.
+_BODY_S: Final = 10.0
+
+
+async def json_body(request: web.Request) -> dict[str, object]:
+    """The body's JSON object.
+
+    Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout,
+    HTTPBadRequest; ConnectionError if the caller has gone.
+    """
+    if "Content-Type" in request.headers and request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
+    if "Content-Encoding" in request.headers:
+        raise web.HTTPUnsupportedMediaType
+    try:
+        async with asyncio.timeout(_BODY_S):
+            raw = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest from None
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"not JSON: {error}") from None
+    if type(body) is not dict:
+        raise not_an_object()
+    return body

@@ -16,8 +16,7 @@ from hub.contract.rpcs import rpc
 from hub.service.dispatcher import Received, Request
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, LIST_ENDPOINTS_JSON
-from hub.transports.http.authentication import HttpCalls
-from hub.transports.http.bodies import json_body
+from hub.transports.http.authentication import HttpCalls, json_body
 from hub.transports.http.responses import json_response
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,

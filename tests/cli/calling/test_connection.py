@@ -39,7 +39,7 @@ def test_a_url_is_not_the_address_of_a_hub() -> None:
 
 
 def test_a_hub_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "_HANDSHAKE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         done = llm_hub("--hub", address, "--token", "t", "snapshot", "--timeout", "0.2")
@@ -145,7 +145,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MutualTls]:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handshake on a busy machine takes longer than a person would wait."""
-    monkeypatch.setattr(connection, "_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(connection, "_HANDSHAKE_TIMEOUT_S", 60.0)
 
 
 def ask(mutual: MutualTls, *arguments: str, **environment: object) -> Outcome:

@@ -1,8 +1,8 @@
 import pytest
 
+from hub.probes.asker import ProbeTarget
 from hub.probes.backends.docker_model_runner import mark_running, parse_models, same_name
 from hub.probes.faults import WrongKind
-from hub.probes.target import ProbeTarget
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_DOCKER_MODEL_RUNNER,
     MODEL_STATE_AVAILABLE,

@@ -18,9 +18,9 @@ from hub.probes.backends import (
     llama_swap,
     lm_studio,
     lmdeploy,
-    model_list,
     ollama,
     ollama_show,
+    openai,
     prometheus_text,
     sglang,
     text_embeddings,
@@ -121,8 +121,8 @@ PARSERS: dict[str, Callable[[JsonValue], list[Model] | None]] = {
     "ollama tags": ollama.parse_tags,
     "ollama ps": lambda value: ollama.merge([], ollama.parse_ps(value)),
     "ollama show": with_lookup,
-    "openai": model_list.parse_list,
-    "vllm": lambda value: model_list.parse_list(value, owner="vllm"),
+    "openai": openai.parse_list,
+    "vllm": lambda value: openai.parse_list(value, owner="vllm"),
     "llama.cpp": llama_cpp.parse_models,
     "llama.cpp with props": lambda value: llama_cpp.parse_models(
         value, llama_cpp.parse_props(value)

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from hub.base.settings import ProbeSettings
+from hub.probes.asker import ProbeTarget
 from hub.probes.backends import llama_cpp
-from hub.probes.target import ProbeTarget
 from hub.registry.observation import Load
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (

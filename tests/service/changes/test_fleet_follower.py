@@ -6,8 +6,8 @@ import pytest
 
 from hub.base.clock import ManualClock
 from hub.base.settings import ProbeSettings
+from hub.probes.asker import ProbeTarget
 from hub.probes.engine import ProbeEngine
-from hub.probes.target import ProbeTarget
 from hub.registry.state import Registry
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.records import durable_endpoint, encode_secret, endpoint_key, secret_key

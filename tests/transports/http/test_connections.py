@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.service.handlers.read_registry import JsonHandlers
-from hub.transports.http import bodies, connections
+from hub.transports.http import authentication, connections
 from tests.support.hub import REGISTRY_PATH, running_hub
 from tests.support.waiting import wait_until
 
@@ -43,7 +43,7 @@ async def test_an_idle_connection_is_closed(hub, monkeypatch):
 
 
 async def test_a_body_that_does_not_come(hub, monkeypatch):
-    monkeypatch.setattr(bodies, "_BODY_S", 0.05)
+    monkeypatch.setattr(authentication, "_BODY_S", 0.05)
     reader, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n".encode())
     async with asyncio.timeout(10):
         head = await reader.readuntil(b"\r\n\r\n")

@@ -15,8 +15,7 @@ from hub.service.dispatcher import Received
 from hub.service.handlers.browser_sign_in import OpenedSession
 from hub.service.operations import CLOSE_BROWSER_SESSION, OPEN_BROWSER_SESSION, SHOW_CALLER
 from hub.service.presence import Presence
-from hub.transports.http.authentication import HttpCalls, require_own_page
-from hub.transports.http.bodies import json_body
+from hub.transports.http.authentication import HttpCalls, json_body, require_own_page
 from hub.transports.http.dashboard.event_stream import DashboardStream
 from hub.transports.http.dashboard.files import StaticFiles
 from hub.transports.http.dashboard.updates import LiveUpdates
