@@ -13,7 +13,7 @@ import structlog
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.base.timestamps import to_timestamp
 from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
@@ -146,7 +146,7 @@ class Fleet:
         self._warm_restart.start()
         await self.probes.start()
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
-        tell_of_end(self._expiry, on_failure)
+        log_unexpected_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
         """Stops probing, and keeps what was observed last. Idempotent."""

@@ -12,7 +12,7 @@ import uvloop
 from hub.base.clock import SystemClock
 from hub.base.load_settings import StartError
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.server import logs
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
@@ -61,7 +61,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
             loop.add_signal_handler(signal.SIGHUP, stop.set)
         try:
             reloading = asyncio.create_task(reloader.run(), name="reload")
-            tell_of_end(reloading, fail)
+            log_unexpected_end(reloading, fail)
             show_banner(hub.info(), settings, hub.new_admin_token)
             await stop.wait()
             log.info("stopping")

@@ -5,7 +5,7 @@ import structlog
 from hub.base.clock import Clock
 from hub.base.moment import SystemTime
 from hub.base.settings import FACTS_FILE, Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.cluster.learned import LearnedFacts, LearnedLoadTimes, LearnedModelFacts
 from hub.cluster.publisher import FactPublisher
 from hub.cluster.warm_start import Restored, WarmStart
@@ -64,7 +64,7 @@ class WarmRestart:
 
     def start(self) -> None:
         """Publishes what changes from now on. A hub goes on without it if it fails."""
-        tell_of_end(self._publisher.start(self._restored), lambda: None)
+        log_unexpected_end(self._publisher.start(self._restored), lambda: None)
         self._restored = Restored()
 
     async def stop(self) -> None:

@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.stores.store import (
     Batch,
     Change,
@@ -136,7 +136,7 @@ class EtcdStore:
         self._revisions = {entry.key: entry.revision for entry in contents.entries}
         self._delivered = contents.revision
         self._watcher = asyncio.create_task(self._watch(listener), name="etcd-watch")
-        tell_of_end(self._watcher, self._on_failure)
+        log_unexpected_end(self._watcher, self._on_failure)
         self._accepting = True
         return contents
 

@@ -14,7 +14,7 @@ import structlog
 
 from hub.base.address import spellings
 from hub.base.clock import Clock
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.contract.errors import EndpointOwned, EtagMismatch, HubError, StoreUnavailable
 from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar, Registration
@@ -72,7 +72,7 @@ class Claims:
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begins to take up claims as their owners leave."""
         self._taking = asyncio.create_task(self._run(), name="claims")
-        tell_of_end(self._taking, on_failure)
+        log_unexpected_end(self._taking, on_failure)
 
     async def stop(self) -> None:
         """Stops taking up claims. Idempotent."""

@@ -83,7 +83,7 @@ def test_an_option_after_the_command_wins(hub: HubProcess) -> None:
     assert done.code == 4
     bad = llm_hub("snapshot", "--hub", "nowhere", "--token", "x")
     assert bad.code == 2
-    assert bad.err == "llm-hub: --hub: 'nowhere' has no port; give HOST:PORT, as 127.0.0.1:0\n"
+    assert bad.err == "llm-hub: --hub: 'nowhere' has no port; use HOST:PORT, such as 127.0.0.1:0\n"
 
 
 def failed(code: grpc.StatusCode, message: str = "no", **details: object) -> CommandFailed:
@@ -230,9 +230,9 @@ def test_unusable_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
     garbage.write_text("nothing")
     for cert, key, why in (
         (missing, client.key, f"--tls-cert: {missing}: No such file or directory"),
-        (garbage, client.key, f"--tls-cert: {garbage}: no certificate in PEM"),
+        (garbage, client.key, f"--tls-cert: {garbage}: contains no PEM certificate"),
         (client.cert, missing, f"--tls-key: {missing}: No such file or directory"),
-        (client.cert, garbage, f"--tls-key: {garbage}: no key in PEM"),
+        (client.cert, garbage, f"--tls-key: {garbage}: contains no PEM key"),
         (
             client.cert,
             mutual.stranger.key,
@@ -242,6 +242,6 @@ def test_unusable_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
         done = ask(mutual, "snapshot", "--tls-cert", str(cert), "--tls-key", str(key))
         assert (done.code, done.err) == (2, f"llm-hub: {why}\n")
     done = ask(mutual, "snapshot", "--tls-key", str(client.key))
-    assert "without a certificate it is of no use" in done.err
+    assert "a key requires a certificate" in done.err
     done = ask(mutual, "snapshot", "--tls-cert", str(client.cert))
-    assert f"--tls-cert: {client.cert}: no key in PEM" in done.err
+    assert f"--tls-cert: {client.cert}: contains no PEM key" in done.err

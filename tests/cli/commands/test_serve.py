@@ -11,7 +11,7 @@ from tests.support.hub_process import hub_environment, running_hub, serve_comman
 @pytest.mark.parametrize(
     ("arguments", "environment", "line"),
     [
-        (("--ws", "4000"), {}, "llm-hub: --ws: '4000' has no port; give HOST:PORT"),
+        (("--ws", "4000"), {}, "llm-hub: --ws: '4000' has no port; use HOST:PORT"),
         (("--grpc", "x:99999"), {}, "llm-hub: --grpc: port '99999' is not a number"),
         (("--config", "/none.toml"), {}, "llm-hub: /none.toml: cannot be read: No such file"),
         ((), {"LLM_HUB_CONFIG": "/none.toml"}, "llm-hub: /none.toml: cannot be read"),
