@@ -13,7 +13,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.resources_pb2 import ModelSummary
 
-# Names may come twice in one list: a server may say so.
+# A name may occur twice in one list, because a server may list a model twice.
 MODELS = st.builds(
     Model,
     name=st.sampled_from("abcd"),
@@ -30,7 +30,7 @@ CHANGES = st.tuples(
 
 
 def recount(fleet: dict[str, Endpoint]) -> list[ModelSummary]:
-    """What the index should say, counted by looking at everything."""
+    """The expected summaries, counted from the whole fleet."""
     summaries = []
     for name in sorted({model.name for each in fleet.values() for model in each.models}):
         having = [each for each in fleet.values() if any(m.name == name for m in each.models)]
@@ -50,7 +50,7 @@ def recount(fleet: dict[str, Endpoint]) -> list[ModelSummary]:
 
 
 @given(st.lists(CHANGES, max_size=30))
-def test_it_says_what_a_recount_says_after_every_change(changes):
+def test_the_index_equals_a_recount_after_every_change(changes):
     index, fleet = ModelIndex(), {}
     for id_, to in changes:
         before = fleet.pop(id_, None)
@@ -72,7 +72,7 @@ def test_it_says_what_a_recount_says_after_every_change(changes):
             assert index.ids(name) == ids
 
 
-def test_names_after_one_that_need_not_be_there():
+def test_names_after_a_name_that_may_be_missing():
     index = ModelIndex()
     index.change(None, Endpoint(id="x:1", models=[Model(name=name) for name in "acd"]))
     assert list(index.names("b")) == ["c", "d"]
@@ -80,7 +80,7 @@ def test_names_after_one_that_need_not_be_there():
     assert list(index.names("d")) == []
 
 
-def test_names_around_a_place() -> None:
+def test_names_around_a_position() -> None:
     index = ModelIndex()
     names = [f"m{n}" for n in range(10)]
     index.change(None, Endpoint(id="a:1", models=[Model(name=name) for name in names]))
