@@ -1,7 +1,7 @@
 """Connections of the probe client that bound what a server sends before its final head.
 
-aiohttp reads informational responses (1xx) for as long as a server sends them. One that
-never stops costs a whole core until the probe's deadline.
+aiohttp reads informational responses (1xx) for as long as a server sends them. A server
+that never stops costs a whole core until the probe's deadline.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from hub.probes.faults import BadAnswer
 
 MAX_HEAD_BYTES: Final = 16_384
-"""Most bytes from the request to the end of the final head, informational responses included."""
+"""Maximum bytes from the request to the end of the final head, with informational responses."""
 
 
 class BoundedConnector(aiohttp.TCPConnector):
@@ -26,7 +26,7 @@ class BoundedConnector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # aiohttp has no public way to choose the protocol of a connection.
-        # mypy takes a partial of a subclass for another type.
+        # mypy considers a partial of a subclass to be another type.
         self._factory = functools.partial(  # type: ignore[assignment]
             BoundedResponses, asyncio.get_running_loop()
         )
@@ -46,7 +46,7 @@ class BoundedResponses(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. Only a body that a request waits for is not counted."""
+        """See `asyncio.Protocol`. Counts everything except the body of a requested answer."""
         if self._unbounded or self.transport is None:
             super().data_received(data)
             return
@@ -64,7 +64,7 @@ class BoundedResponses(ResponseHandler):
             )
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """See `DataQueue`. Drops informational responses, which no request asks for."""
+        """See `DataQueue`. Drops informational responses, which no request expects."""
         message, payload = data
         if 100 <= message.code < 200 and message.code != 101:
             return

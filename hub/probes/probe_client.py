@@ -1,11 +1,10 @@
-"""The HTTP client of the probes: everything bounded, every fault a sentence.
+"""The HTTP client of the probes: everything is bounded, and every fault is a sentence.
 
-One connector and session for all endpoints. Redirects are not followed, so that
-neither a key nor a request goes where the admin did not send it. Nothing is
-decompressed: no compression is asked for, and an answer that comes compressed
-all the same is a fault, so that there is no bomb to defuse. The address policy
-is enforced where the socket is made, hence on the very address that is
-connected to, however a name was resolved or written.
+All endpoints share one connector and session. Redirects are not followed, so that no key
+and no request goes where the admin did not send it. Nothing is decompressed: the client
+requests no compression and treats a compressed answer as a fault, so it cannot meet a
+decompression bomb. The address policy is enforced where the socket is created. So it
+applies to the very address of the connection, however a name was written or resolved.
 """
 
 import asyncio
@@ -30,12 +29,12 @@ from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, show
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.resolver import ProbeResolver
 
-# What one answer may hold without asking; a larger one takes one of few permits.
+# The largest body that needs no permit; a larger one takes one of a few permits.
 _SMALL_BODY = 64 * 1024
 _LARGE_BODIES = 16
 _DNS_TTL_S = 60
-# So many hosts of a fleet are looked at once only, not at every request: yarl's default,
-# 512, is a cache that ten thousand hosts in turn always miss.
+# The names of this many hosts are parsed only once. yarl's default of 512 is a cache that
+# ten thousand hosts in turn always miss.
 _KNOWN_HOSTS = 16_384
 _USER_AGENT = "llm-registry-hub"
 
@@ -47,12 +46,12 @@ That saves a third of the CPU of a large fleet. It costs a file descriptor and s
 """
 
 
-# Who a new socket is made for. aiohttp's own tracing would cost a fifth of each request.
+# The asker that a new socket belongs to. aiohttp's tracing would cost a fifth of each request.
 _asking: ContextVar["SharedAsker | None"] = ContextVar("asking", default=None)
 
 
 class _Response(aiohttp.ClientResponse):
-    """An answer that gives its asker the address that it comes from."""
+    """An answer that tells its asker which address it comes from."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         if (asker := _asking.get()) is not None and not asker.address:
@@ -61,10 +60,10 @@ class _Response(aiohttp.ClientResponse):
 
 
 def reached(transport: asyncio.BaseTransport | None) -> str:
-    """The IP address that a connection leads to; "" if it is not known.
+    """The IP address of a connection's peer; "" if it is unknown.
 
-    127.0.0.1 stands for all addresses of this machine, but for the others of
-    127.0.0.0/8, at each of which another server may listen.
+    127.0.0.1 stands for all addresses of this machine, except the rest of 127.0.0.0/8,
+    where each address may have another server.
     """
     if transport is None:
         return ""
@@ -78,13 +77,13 @@ def reached(transport: asyncio.BaseTransport | None) -> str:
 
 
 class SharedAsker:
-    """Asks one endpoint during one probe, by the shared connections; an `Asker`.
+    """Sends the requests of one probe over the shared connections; an `Asker`.
 
-    `first_answer_ms` is how long the first answer took, None before it;
-    `on_first_answer` is called with it. `is_asked`: a caller waits for the outcome of this
-    probe. `has_connected` becomes True when a request of this probe opens a new
-    connection: the server may have been replaced since the probe before. `address` is
-    the one that answered, as `reached` gives it.
+    `first_answer_ms` is the time of the first answer, None before it;
+    `on_first_answer` is called when it arrives. `is_asked`: a caller waits for the result
+    of this probe. `has_connected` becomes True when a request opens a new connection: the
+    server may have been replaced since the last probe. `address` is the one that
+    answered, as returned by `reached`.
     """
 
     def __init__(
@@ -108,21 +107,21 @@ class SharedAsker:
 
     @property
     def facts(self) -> ModelFactsCache:
-        """The facts of models that servers have reported, over all probes."""
+        """The facts of models that servers have reported, kept across probes."""
         return self._client.facts
 
     async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:
         """Sends GET for a path under the endpoint's base path and returns the answer.
 
-        Any status is an answer. Raises Unreachable, BadAnswer for what is not
-        HTTP or too large, or OwnFault.
+        Returns an answer of any status. Raises Unreachable, BadAnswer if the answer is
+        not HTTP or too large, or OwnFault.
         """
         return await self._ask(hdrs.METH_GET, path, query=query)
 
     async def post(self, path: str, value: JsonValue) -> Answer:
-        """Sends a question that a server takes only as POST with JSON; as `get`.
+        """Sends POST with JSON, for a read-only route that does not accept GET. See `get`.
 
-        Only for routes that read. Not repeated on a broken connection.
+        The request is not repeated on a broken connection.
         """
         return await self._ask(hdrs.METH_POST, path, value=value)
 
@@ -146,7 +145,7 @@ class SharedAsker:
                 query=query,
             )
         except ValueError:
-            raise Unreachable(f"has an address that is none: {shown(target.id)}") from None
+            raise Unreachable(f"has an invalid address: {shown(target.id)}") from None
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         try:
@@ -163,13 +162,13 @@ class SharedAsker:
                 headers = response.headers
                 encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
                 if encoding not in ("", "identity"):
-                    raise BadAnswer(f"answered {path} compressed ({shown(encoding, 20)}), unasked")
+                    raise BadAnswer(f"compressed its answer to {path} ({shown(encoding, 20)})")
                 body = await self._read(response, path)
         except ProbeError:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             _raise_own_fault(error)
-            _let_go(error)
+            _release_frames(error)
             raise self._sentence(error, path) from error
         return Answer(
             path=path,
@@ -233,7 +232,7 @@ class SharedAsker:
                 return BadAnswer(f"did not answer in HTTP to {path}")
             case OSError():
                 return Unreachable(_why(error))
-        return Unreachable(f"cannot be asked for {path}: {shown(type(error).__name__)}")
+        return Unreachable(f"request for {path} failed: {shown(type(error).__name__)}")
 
 
 class ProbeClient:
@@ -245,7 +244,7 @@ class ProbeClient:
         self.facts = ModelFactsCache()
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
-        # Those that fail must not hold every permit while those that live wait.
+        # Failing endpoints must not hold all permits while healthy ones wait.
         self._large_bodies = {proven: asyncio.Semaphore(_LARGE_BODIES) for proven in (True, False)}
 
     @property
@@ -256,11 +255,11 @@ class ProbeClient:
         return self._session
 
     async def open(self) -> None:
-        """Makes the session; no network yet."""
+        """Creates the session, without any network traffic."""
         settings = self.settings
         yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
         connector = BoundedConnector(
-            # The engine bounds the probes in flight, which have one connection each.
+            # The engine bounds the probes in flight, each of which has one connection.
             limit=0,
             resolver=ProbeResolver(),
             ttl_dns_cache=_DNS_TTL_S,
@@ -284,9 +283,9 @@ class ProbeClient:
         )
 
     async def set_policy(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
-        """Decides by other blocks, also about connections that are open already.
+        """Applies other CIDR blocks, also to connections that are already open.
 
-        Probes in flight end on the connections that they have. Raises ValueError.
+        Probes in flight finish on their existing connections. Raises ValueError.
         """
         self.policy.replace(allow, deny)
         if self._session is None:
@@ -306,7 +305,7 @@ class ProbeClient:
     def to(
         self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False
     ) -> SharedAsker:
-        """Returns what asks an endpoint during one probe."""
+        """Returns the asker for one probe of an endpoint."""
         return SharedAsker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
     def _socket(self, info: AddrInfoType) -> socket.socket:
@@ -317,7 +316,7 @@ class ProbeClient:
         return socket.socket(family, kind, protocol)
 
 
-# What the system says when it is the hub that has come to a limit.
+# The system's errors which mean that the hub itself has reached a limit.
 _OWN = {
     errno.EMFILE: "it may open no more files (ulimit -n)",
     errno.ENFILE: "the system has no more files to open",
@@ -327,10 +326,10 @@ _OWN = {
 }
 
 
-def _let_go(error: BaseException) -> None:
-    """Cuts an error off from the frames that it came through, which hold on to the error.
+def _release_frames(error: BaseException) -> None:
+    """Releases the frames of an error's traceback, which refer to the error in turn.
 
-    A fleet that is down would else leave 80 objects a probe to the garbage collector.
+    Otherwise a fleet that is down would leave 80 objects per probe to the garbage collector.
     """
     pending: list[BaseException | None] = [error, getattr(error, "os_error", None)]
     while pending:
@@ -341,7 +340,7 @@ def _let_go(error: BaseException) -> None:
 
 
 def _raise_own_fault(error: Exception) -> None:
-    # aiohttp's own classes keep the system's error apart.
+    # aiohttp's own classes store the system's error in an attribute.
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError) and (reason := _OWN.get(cause.errno or 0)):
         raise OwnFault(reason) from error
@@ -350,7 +349,7 @@ def _raise_own_fault(error: Exception) -> None:
 def _why(error: OSError) -> str:
     if isinstance(error, ForbiddenAddress):
         return str(error)
-    # aiohttp's own classes keep the errno but not the class of the system's error.
+    # aiohttp's own classes have the errno but not the class of the system's error.
     if error.errno == errno.ECONNREFUSED:
         return "connection refused"
     if error.errno in (errno.ECONNRESET, errno.EPIPE):

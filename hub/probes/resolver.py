@@ -1,9 +1,9 @@
-"""DNS look-ups for probes, in threads of their own.
+"""DNS lookups for probes, in threads of their own.
 
-The system's resolver blocks, for as long as a dead name server lets it, and
-cannot be cancelled. In the loop's shared thread pool a few dead names would stop
-every look-up, and at exit the interpreter would wait for them. So: daemon
-threads, and names that failed the last time queue apart from the others.
+The system's resolver blocks for as long as a dead name server makes it wait, and cannot
+be cancelled. In the loop's shared thread pool a few dead names would stop every lookup,
+and at exit the interpreter would wait for them. So lookups run in daemon threads, and
+names that failed the last time have a queue of their own.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _MAX_ADDRESSES = 16
 
 
 class _Pool:
-    """Daemon threads that make blocking look-ups, started as they are needed."""
+    """Daemon threads for blocking lookups, started as needed."""
 
     def __init__(self, size: int, name: str) -> None:
         self._size = size
@@ -46,8 +46,8 @@ class _Pool:
 class ProbeResolver(AbstractResolver):
     """Resolves names for aiohttp.
 
-    aiohttp's own cache stands before it and joins look-ups of the same name and
-    port, so that no name has more than one in flight and nothing piles up.
+    aiohttp's own cache sits in front of it and joins lookups of the same name and
+    port, so that no name has more than one in flight and nothing accumulates.
     """
 
     def __init__(self, threads: int = 16, threads_for_failed: int = 8) -> None:
@@ -79,7 +79,7 @@ class ProbeResolver(AbstractResolver):
                 error = caught
             except UnicodeError:
                 error = socket.gaierror(socket.EAI_NONAME, "not a host name")
-            # The loop may be closed by the time that a dead name server gives up.
+            # The loop may be closed by the time that the lookup gives up.
             if not loop.is_closed():
                 try:
                     loop.call_soon_threadsafe(settle, found, error)
@@ -87,7 +87,7 @@ class ProbeResolver(AbstractResolver):
                     return
 
         (self._failed if host in self._failed_names else self._sound).submit(look_up)
-        # Until it answers it counts as failed: a look-up that hangs never tells.
+        # A name counts as failed until it resolves, because a hanging lookup never returns.
         self._failed_names[host] = None
         if len(self._failed_names) > _MAX_FAILED_NAMES:
             del self._failed_names[next(iter(self._failed_names))]
@@ -96,7 +96,7 @@ class ProbeResolver(AbstractResolver):
         return addresses
 
     async def close(self) -> None:
-        """Lets the threads end; one that is stuck in a look-up ends with the process."""
+        """Ends the threads; one that is stuck in a lookup ends with the process."""
         self._sound.close()
         self._failed.close()
 

@@ -18,14 +18,14 @@ async def test_a_name_resolves_to_numeric_addresses():
 
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 300, "bad\udc80name"])
-async def test_a_name_that_is_none_is_an_os_error(name: str):
+async def test_an_invalid_name_raises_os_error(name: str):
     names = ProbeResolver()
     with pytest.raises(OSError, match=r"."):
         await names.resolve(name, 80)
     await names.close()
 
 
-async def test_names_that_hang_do_not_stop_others(monkeypatch: pytest.MonkeyPatch):
+async def test_hanging_names_do_not_block_others(monkeypatch: pytest.MonkeyPatch):
     release = threading.Event()
     look_up = resolver._look_up
 
@@ -37,7 +37,7 @@ async def test_names_that_hang_do_not_stop_others(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(resolver, "_look_up", hang_on_dead)
     names = ProbeResolver(threads=4, threads_for_failed=1)
-    # The first look-ups of three dead names hang, and their repetitions as well.
+    # The first lookups of three dead names hang, and so do their repetitions.
     hanging = [asyncio.create_task(names.resolve(f"dead{n}", 80)) for n in range(3)]
     await asyncio.sleep(0)
     hanging += [asyncio.create_task(names.resolve(f"dead{n}", 80)) for n in range(3)]
