@@ -159,7 +159,7 @@ def read_token(data_dir: Path) -> str:
             f"{file}: cannot be read: {error.strerror}", ExitCode.NOT_AUTHORISED
         ) from None
     except UnicodeDecodeError:
-        raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
+        raise CommandFailed(f"{file}: contains no token", ExitCode.NOT_AUTHORISED) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def test_an_empty_token_file_is_refused(tmp_path: Path) -> None:
     file.write_text("")
     done = llm_hub("sidecar", "--hub", "ws://127.0.0.1:1", "--token-file", str(file))
     assert done.code == 2
-    assert f"{file}: holds no token" in done.err
+    assert f"{file}: contains no token" in done.err
 
 
 def test_certificates_that_do_not_do_are_named(tmp_path: Path) -> None:
