@@ -62,7 +62,7 @@ class Pin:
 
 
 def environments() -> Iterator[dict[str, str]]:
-    """The marker variables of every machine that the locks are made for."""
+    """The marker variables of every machine that the locks must work on."""
     for python in PYTHONS:
         for sys_platform, system, machine in PLATFORMS:
             yield {
@@ -78,7 +78,7 @@ def environments() -> Iterator[dict[str, str]]:
 
 
 def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
-    """Whether the requirement holds on such a machine."""
+    """Whether the requirement applies on such a machine."""
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
@@ -92,7 +92,7 @@ def wanted(project: Path, extras: Sequence[str]) -> list[Requirement]:
 
 
 def parse(text: str) -> tuple[list[Pin], list[str]]:
-    """The pins of a lock, and a complaint for each line that is none."""
+    """The pins of a lock, and a complaint for each invalid line."""
     pins, complaints = [], []
     for line in text.replace("\\\n", " ").splitlines():
         requirement, *hashes = line.partition("#")[0].split("--hash=")
