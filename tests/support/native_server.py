@@ -1,4 +1,4 @@
-"""A native gRPC server for the length of a block."""
+"""Runs a native gRPC server until a block ends."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
