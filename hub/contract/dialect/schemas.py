@@ -61,6 +61,45 @@ def schemas(http_bodies: HttpBodies) -> dict[str, Json]:
     }
 
 
+def request_schema(message_class: type[Message]) -> Schema:
+    """The JSON Schema of a message as a caller sends it."""
+    return _object_schema(cast(Descriptor, message_class.DESCRIPTOR))
+
+
+def reply_schema(message_class: type[Message]) -> Schema:
+    """The JSON Schema of a message as an HTTP reply shows it: every field is there.
+
+    Rules are for requests, so it has none of them.
+    """
+    return _reply_schema(cast(Descriptor, message_class.DESCRIPTOR))
+
+
+def _reply_schema(descriptor: Descriptor) -> Schema:
+    return {
+        "type": "object",
+        "properties": {field.name: _reply_field(field) for field in descriptor.fields},
+        "required": [field.name for field in descriptor.fields],
+    }
+
+
+def _reply_field(field: FieldDescriptor) -> Schema:
+    if is_map(field):
+        value = cast(Descriptor, field.message_type).fields_by_name["value"]
+        return {"type": "object", "additionalProperties": _reply_value(value)}
+    schema = _reply_value(field)
+    if field.is_repeated:
+        return {"type": "array", "items": schema}
+    is_unknowable = field.has_presence or field.enum_type is not None
+    return _nullable(schema) if is_unknowable else schema
+
+
+def _reply_value(field: FieldDescriptor) -> Schema:
+    named = field.message_type and field.message_type.full_name
+    if named and named not in (TIMESTAMP, DURATION, FIELD_MASK):
+        return _reply_schema(cast(Descriptor, field.message_type))
+    return _value_schema(field, validate_pb2.FieldRules())
+
+
 def _frame_description(name: str) -> str:
     """Which RPC a frame calls and which frame answers it.
 

@@ -16,6 +16,7 @@ from hub.service.operations import (
     LIST_PROMETHEUS_TARGETS,
 )
 from hub.transports.context import TransportContext
+from hub.transports.http import openapi
 from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.connections import HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
@@ -41,6 +42,7 @@ class HttpServer:
         self._calls = calls
         self._dashboard = dashboard
         self._endpoints = EndpointRoutes(calls)
+        self._openapi = openapi.openapi(self.routes())
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -81,6 +83,7 @@ class HttpServer:
             web.get("/api/discovery/prometheus", self._prometheus),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
+            web.get(openapi.PATH, self._get_openapi),
             web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
@@ -96,6 +99,9 @@ class HttpServer:
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call(request, GET_SCHEMAS))
+
+    async def _get_openapi(self, _request: web.Request) -> web.Response:
+        return json_response(self._openapi)
 
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         return await send_copy(request, await self._calls.call(request, COPY_STORE))
