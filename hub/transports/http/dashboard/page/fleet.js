@@ -1,6 +1,6 @@
 // The fleet as the stream reports it, with its summary, search and order.
 
-import { backendName, fullName } from "./format.js";
+import { backendName, namesModel } from "./format.js";
 import { STATES, healthOf, placeOf, stateOf } from "./state.js";
 
 const HISTORY_MS = 3_600_000;
@@ -201,7 +201,7 @@ export class Fleet {
       if (backend && endpoint.backend !== backend) continue;
       if (words.length) {
         const haystack = this.#haystack(endpoint);
-        if (!words.every((word) => haystack.includes(word) || meansLatest(haystack, word))) continue;
+        if (!words.every((word) => haystack.includes(word) || hasModel(endpoint, word))) continue;
       }
       found.push(endpoint);
     }
@@ -215,7 +215,7 @@ export class Fleet {
       const models = endpoint.models.map((model) => model.name);
       text = [
         endpoint.name, endpoint.id, backendName(endpoint.backend), endpoint.version, endpoint.agent_id,
-        endpoint.last_error, ...labels, ...models, "",
+        endpoint.last_error, ...labels, ...models,
       ].join("\n").toLowerCase();
       this.#haystacks.set(endpoint.id, text);
     }
@@ -239,17 +239,18 @@ export class Fleet {
   /** The models for which this is the last healthy, enabled endpoint. */
   lastResortFor(endpoint) {
     if (stateOf(endpoint) !== "healthy") return [];
-    const alone = new Map(endpoint.models.map((model) => [fullName(model.name), model.name]));
+    const alone = new Set(endpoint.models.map((model) => model.name));
     for (const other of this.endpoints.values()) {
       if (other.id === endpoint.id || stateOf(other) !== "healthy") continue;
-      for (const model of other.models) alone.delete(fullName(model.name));
+      for (const name of alone) if (other.models.some((model) => namesModel(name, model.name))) alone.delete(name);
       if (!alone.size) break;
     }
-    return [...alone.values()];
+    return [...alone];
   }
 }
 
-/** Whether a word is a model's name with the tag `latest`, which the endpoint lists without the tag. */
-function meansLatest(haystack, word) {
-  return word.endsWith(":latest") && haystack.includes(`\n${word.slice(0, -":latest".length)}\n`);
+/** Whether a search word is "model=NAME" and the endpoint has a model that NAME means. */
+function hasModel(endpoint, word) {
+  if (!word.startsWith("model=")) return false;
+  return endpoint.models.some((model) => namesModel(word.slice("model=".length), model.name.toLowerCase()));
 }

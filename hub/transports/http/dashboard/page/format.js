@@ -87,8 +87,9 @@ export function capital(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
-/** A model's name with its tag: a name without one means the tag `latest`, as everywhere in the hub. */
-export function fullName(name) {
+/** Whether a name means a model: its own name, or the same without the tag `latest`, as everywhere in the hub. */
+export function namesModel(name, model) {
   // The colon of a port, as in "registry.lan:5000/model", begins no tag.
-  return name.slice(name.lastIndexOf("/") + 1).includes(":") ? name : `${name}:latest`;
+  const hasTag = name.slice(name.lastIndexOf("/") + 1).includes(":");
+  return name === model || (!hasTag && `${name}:latest` === model);
 }

@@ -72,7 +72,7 @@ export class Overview {
     this.#list.replaceChildren(...shown.map((model) => h("li", {}, h("button", {
       type: "button", class: model.loaded ? "model-chip is-loaded" : "model-chip",
       title: `${count(model.hosts, "host")} ${model.hosts === 1 ? "has" : "have"} ${model.name}${held(model)}`,
-      on: { click: () => this.pick("model", model.name) },
+      on: { click: () => this.pick("model", searchFor(model.name)) },
     }, h("span", { class: "model-name", text: model.name }),
     h("span", { class: "model-counts", text: `${count(model.hosts, "host")}${held(model)}` })))));
     const hidden = this.#models.length - FEW_MODELS;
@@ -80,6 +80,11 @@ export class Overview {
     setText(this.#more, this.#showsAll ? "Show fewer" : `Show ${hidden} more`);
     setAttribute(this.#more, "aria-expanded", String(this.#showsAll));
   }
+}
+
+/** What finds the endpoints that have a model. Search words have no spaces. */
+function searchFor(name) {
+  return /\s/.test(name) ? name : `model=${name}`;
 }
 
 /** On how many hosts a model is in memory, as far as known; hosts that are down count apart. */

@@ -184,11 +184,15 @@ async def test_a_name_without_a_tag_means_the_tag_latest(signed_in, hub, fleet):
     await add(hub, await fleet.add(FakeOllama("smollm2:1.7b")), "other")
     page = signed_in.page
     await expect(figure(signed_in, "healthy")).to_have_text("3")
-    await page.get_by_title("1 host has smollm2:latest, 0 loaded").click()
+    await page.get_by_title("1 host has smollm2, state unknown").click()
+    await expect(page.get_by_label("Search endpoints")).to_have_value("model=smollm2")
     await expect(page.locator("#count")).to_have_text("2 of 3 endpoints")
     await expect(signed_in.row("untagged")).to_be_visible()
     await expect(signed_in.row("tagged")).to_be_visible()
+    # The name with its tag means that one alone.
+    await page.get_by_label("Search endpoints").fill("model=smollm2:latest")
+    await expect(page.locator("#count")).to_have_text("1 of 3 endpoints")
     await page.get_by_label("Search endpoints").fill("")
-    # The other endpoint has the model too, so draining this one asks nothing.
-    await signed_in.menu("tagged", "Drain")
-    await expect(signed_in.toast("tagged is draining")).to_be_visible()
+    # The other endpoint answers to the name too, so draining this one asks nothing.
+    await signed_in.menu("untagged", "Drain")
+    await expect(signed_in.toast("untagged is draining")).to_be_visible()
