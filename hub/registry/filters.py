@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llmhub.v1.endpoint_pb2 import Backend, Endpoint, Status
+from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, Backend, Endpoint, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,14 @@ def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
         if own.get(key) != value:
             return False
     return True
+
+
+def answers(endpoint: Endpoint) -> bool:
+    """Whether the endpoint is healthy and its last probe succeeded.
+
+    What any other endpoint had in memory when it last answered is no fact about now.
+    """
+    return endpoint.status == STATUS_HEALTHY and not endpoint.last_error
 
 
 def tagged(name: str) -> str:

@@ -1,5 +1,6 @@
 """What the fleet loses when an endpoint can no longer be selected. Pure."""
 
+from hub.registry.filters import names_model
 from hub.registry.same_server import server_id
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -34,7 +35,7 @@ def lost_models(
             for record in registry.with_model(model.name)
             if server_id(record.message) != server and _serves(record.message)
             for each in record.message.models
-            if each.name == model.name
+            if names_model(model.name, each.name)
         ]
         if not others:
             last_available.append(model.name)

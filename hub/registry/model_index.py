@@ -8,21 +8,27 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from hub.registry.filters import tagged
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
+from hub.registry.filters import answers, tagged
+from llmhub.v1.endpoint_pb2 import (
+    MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
+    STATUS_HEALTHY,
+    Endpoint,
+)
 from llmhub.v1.resources_pb2 import ModelSummary
 
 
 class _Entry:
     """The endpoints that have one model, and the number of their servers."""
 
-    __slots__ = ("encoded", "healthy", "ids", "loaded", "servers")
+    __slots__ = ("encoded", "healthy", "ids", "loaded", "servers", "unknown")
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.servers = 0
         self.healthy = 0
         self.loaded = 0
+        self.unknown = 0
         self.encoded: bytes | None = None
 
     def count(self, share: "_Share", was: "_Share") -> None:
@@ -30,13 +36,14 @@ class _Entry:
         self.servers += share[0] - was[0]
         self.healthy += share[1] - was[1]
         self.loaded += share[2] - was[2]
+        self.unknown += share[3] - was[3]
         self.encoded = None
 
 
-# Whether an endpoint counts as a server, as a healthy server, and as a server that has the
-# model in memory.
-_Share = tuple[bool, bool, bool]
-_NONE: Final[_Share] = (False, False, False)
+# Whether an endpoint counts as a server, as a healthy server, as a server that has the model
+# in memory, and as a server that does not report whether it has.
+_Share = tuple[bool, bool, bool, bool]
+_NONE: Final[_Share] = (False, False, False, False)
 
 
 class ModelIndex:
@@ -87,6 +94,7 @@ class ModelIndex:
             name=name,
             endpoint_count=entry.servers,
             loaded_count=entry.loaded,
+            unknown_count=entry.unknown,
             healthy_count=entry.healthy,
             endpoint_ids=entry.ids,
         )
@@ -141,14 +149,22 @@ def _shares(endpoint: Endpoint | None) -> dict[str, _Share]:
     """What an endpoint contributes to the counts of each of its models, by name.
 
     A server may list a model twice: it is loaded if either of the two is. Another address
-    of a server that is already counted contributes nothing.
+    of a server that is already counted contributes nothing. A server that does not answer
+    has nothing in memory that counts.
     """
     if endpoint is None:
         return {}
     if endpoint.same_server_as:
         return dict.fromkeys((model.name for model in endpoint.models), _NONE)
-    loaded: dict[str, bool] = {}
-    for model in endpoint.models:
-        loaded[model.name] = loaded.get(model.name, False) or model.state == MODEL_STATE_LOADED
     is_healthy = endpoint.status == STATUS_HEALTHY
-    return {name: (True, is_healthy, is_loaded) for name, is_loaded in loaded.items()}
+    if not answers(endpoint):
+        down = (True, is_healthy, False, False)
+        return dict.fromkeys((model.name for model in endpoint.models), down)
+    shares: dict[str, _Share] = {}
+    for model in endpoint.models:
+        if model.state == MODEL_STATE_LOADED:
+            shares[model.name] = (True, True, True, False)
+        elif (share := shares.get(model.name)) is None or share[3]:
+            is_unknown = model.state == MODEL_STATE_UNSPECIFIED
+            shares[model.name] = (True, True, False, is_unknown)
+    return shares

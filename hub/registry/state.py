@@ -139,8 +139,8 @@ class Registry:
         return (self._endpoints[self._ids[i]] for i in range(start, len(self._ids)))
 
     def with_model(self, model: str) -> list[EndpointRecord]:
-        """The endpoints that have a model with that name, sorted by id."""
-        return [self._endpoints[id_] for id_ in self.model_index.ids(model)]
+        """The endpoints that have a model which the name means, sorted by id."""
+        return [self._endpoints[id_] for id_ in self.model_index.ids_meant(model)]
 
     def of_agent(self, agent_id: str) -> Collection[str]:
         """The ids of the endpoints whose host an agent reports on, in no order."""

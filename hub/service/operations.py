@@ -28,6 +28,7 @@ LIST_ENDPOINTS_JSON: Final = Operation("ListEndpointsJson", "list_endpoints_json
 GET_ENDPOINT_JSON: Final = Operation("GetEndpointJson", "get_endpoint_json", ROLE_READER)
 GET_SNAPSHOT_JSON: Final = Operation("GetSnapshotJson", "get_snapshot_json", ROLE_READER)
 GET_SCHEMAS: Final = Operation("GetSchemas", "get_schemas", ROLE_READER)
+GET_DESCRIPTORS: Final = Operation("GetDescriptors", "get_descriptors", ROLE_READER)
 GET_METRICS: Final = Operation("GetMetrics", "get_metrics", ROLE_READER)
 GET_PUBLIC_METRICS: Final = Operation("GetPublicMetrics", "get_metrics", None)
 LIST_PROMETHEUS_TARGETS: Final = Operation(
@@ -42,7 +43,8 @@ SHOW_CALLER: Final = Operation("ShowCaller", "show_caller", None)
 FOLLOW_DASHBOARD: Final = Operation("FollowDashboard", "show_caller", ROLE_READER)
 
 OPERATIONS: Final = (
-    *(LIST_ENDPOINTS_JSON, GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, GET_SCHEMAS, GET_METRICS),
+    *(LIST_ENDPOINTS_JSON, GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, GET_SCHEMAS),
+    *(GET_DESCRIPTORS, GET_METRICS),
     *(GET_PUBLIC_METRICS, LIST_PROMETHEUS_TARGETS, LIST_OPENAI_MODELS, COPY_STORE),
     *(OPEN_BROWSER_SESSION, CLOSE_BROWSER_SESSION, SHOW_CALLER, FOLLOW_DASHBOARD),
 )

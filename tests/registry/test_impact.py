@@ -57,3 +57,10 @@ def test_copies_that_cannot_be_selected_do_not_count(registry: Registry) -> None
 def test_a_change_that_keeps_the_endpoint_in_use_loses_nothing(registry: Registry) -> None:
     add(registry, "a:1", loaded())
     assert losses(registry, "a:1", ADMIN_STATE_ENABLED) == ([], [])
+
+
+def test_a_copy_with_the_tag_latest_serves_the_name_without_a_tag(registry: Registry) -> None:
+    add(registry, "a:1", loaded("m"))
+    add(registry, "b:1", loaded("m:latest"))
+    assert losses(registry, "a:1") == ([], [])
+    assert losses(registry, "b:1") == (["m:latest"], ["m:latest"])

@@ -97,5 +97,6 @@ def _why(candidate: Candidate) -> str:
         word = REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
         return f"{word}: {candidate.detail}" if candidate.detail else word
     parts = sorted(candidate.parts.items(), key=lambda part: (-abs(part[1]), part[0]))
-    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    # A part that rounds to nothing would read "-0.00".
+    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if round(value, 2))
     return f"{scored}; {candidate.detail}" if candidate.detail else scored

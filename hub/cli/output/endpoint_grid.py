@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from hub.cli.output.grids import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS, Grid, time_text
+from hub.registry.filters import answers
 from llmhub.v1.endpoint_pb2 import (
     FAULT_DEAD,
     FAULT_UNREACHABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     Endpoint,
 )
 
@@ -21,7 +23,9 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
     """One row per endpoint.
 
     MODELS is how many are loaded of how many, and the loaded ones with their context in
-    tokens. LOAD is how many requests run, of how many slots, and how many wait.
+    tokens. It is "?" of how many where nothing tells: the server does not answer, or it
+    does not report what is in memory. LOAD is how many requests run, of how many slots,
+    and how many wait.
     """
     headings = (
         *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
@@ -49,6 +53,9 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
 
 def _models_text(endpoint: Endpoint) -> str:
     loaded = [model for model in endpoint.models if model.state == MODEL_STATE_LOADED]
+    are_known = not any(model.state == MODEL_STATE_UNSPECIFIED for model in endpoint.models)
+    if not answers(endpoint) or not (loaded or are_known):
+        return f"?/{len(endpoint.models)}" if endpoint.models else "-"
     names = [
         f"{model.name} ({model.context_length})" if model.HasField("context_length") else model.name
         for model in loaded[:_SHOWN_MODELS]

@@ -173,7 +173,8 @@ class Criteria:
         resources = facts.resources(agent_id) if agent_id else None
         vram = facts.vram(agent_id) if agent_id else None
         found = weighted(parts(verdict.endpoint, verdict.model, resources, vram), self._weights)
-        return found | {"in_flight": -verdict.lease_weight * verdict.in_flight}
+        # As in `weighted`: nothing in flight is 0.0, not -0.0.
+        return found | {"in_flight": -verdict.lease_weight * verdict.in_flight + 0.0}
 
     def _fit(self, matching: list[Model]) -> tuple[Model, tuple[str, ...], _Unfit]:
         """The most suitable of an endpoint's models, its unknown facts, and why none fits."""

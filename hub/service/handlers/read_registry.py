@@ -8,6 +8,7 @@ from operator import attrgetter
 
 import orjson
 
+from hub.contract.descriptors import descriptor_set
 from hub.contract.dialect.encode import to_json_bytes
 from hub.contract.dialect.schemas import schemas
 from hub.contract.errors import EndpointNotFound, ResourcesNotFound
@@ -107,12 +108,17 @@ class JsonHandlers:
         self._endpoints = b'{"endpoints":[]}'
         self._endpoints_revision: int | None = None
         self._schemas = orjson.dumps(schemas(_HTTP_BODIES))
+        self._descriptors = descriptor_set()
         self._snapshot = b""
         self._snapshot_revision: int | None = None
 
     def get_schemas(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
         """Returns JSON schemas of all frames and of what the HTTP API takes."""
         return self._schemas
+
+    def get_descriptors(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
+        """Returns the contract as an encoded FileDescriptorSet."""
+        return self._descriptors
 
     def get_endpoint_json(self, id_: str, _caller: Caller, _now_ms: int) -> bytes:
         """Returns one endpoint. Raises EndpointNotFound."""

@@ -282,7 +282,7 @@ def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
         ("_healthy", "Healthy endpoints that have the model.", {m.name: m.healthy for m in models}),
         (
             "_loaded",
-            "Endpoints that have the model in memory.",
+            "Endpoints that answer and have the model in memory.",
             {m.name: m.loaded for m in models},
         ),
     ):

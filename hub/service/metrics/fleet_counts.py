@@ -11,6 +11,7 @@ from heapq import nlargest
 from typing import Final
 
 from hub.contract.dialect.names import enum_word
+from hub.registry.filters import answers
 from hub.registry.history.ring import Follower
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -33,7 +34,10 @@ _CHUNK = 100
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """Endpoints that have a model: all of them, the healthy ones, those with it in memory."""
+    """Endpoints that have a model.
+
+    `loaded` counts those that answer and have it in memory.
+    """
 
     name: str
     endpoints: int
@@ -119,6 +123,8 @@ class FleetCounts:
             _count(self._endpoints, name, sign)
             if status == STATUS_HEALTHY:
                 _count(self._healthy, name, sign)
+        if not answers(endpoint):
+            return
         for name in {model.name for model in models if model.state == MODEL_STATE_LOADED}:
             _count(self._loaded, name, sign)
 

@@ -6,9 +6,11 @@ import orjson
 from aiohttp import web
 
 from hub.base.settings import HttpSettings
+from hub.contract.descriptors import CONTENT_TYPE as CONTRACT_TYPE
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
+    GET_DESCRIPTORS,
     GET_METRICS,
     GET_PUBLIC_METRICS,
     GET_SCHEMAS,
@@ -84,6 +86,7 @@ class HttpServer:
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
             web.get(openapi.PATH, self._get_openapi),
+            web.get("/api/descriptors", self._get_descriptors),
             web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
@@ -102,6 +105,10 @@ class HttpServer:
 
     async def _get_openapi(self, _request: web.Request) -> web.Response:
         return json_response(self._openapi)
+
+    async def _get_descriptors(self, request: web.Request) -> web.Response:
+        body = await self._calls.call(request, GET_DESCRIPTORS)
+        return web.Response(body=body, content_type=CONTRACT_TYPE)
 
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         return await send_copy(request, await self._calls.call(request, COPY_STORE))

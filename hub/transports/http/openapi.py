@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from hub.base.version import hub_version
+from hub.contract.descriptors import CONTENT_TYPE as DESCRIPTORS_TYPE
 from hub.contract.dialect.encode import Json
 from hub.contract.dialect.names import enum_words
 from hub.contract.dialect.schemas import Schema, reply_schema, request_schema
@@ -21,6 +22,7 @@ from hub.service.dispatcher import Called
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import (
     COPY_STORE,
+    GET_DESCRIPTORS,
     GET_ENDPOINT_JSON,
     GET_METRICS,
     GET_SCHEMAS,
@@ -140,6 +142,12 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
         summary="JSON schemas of frames and bodies",
         called=GET_SCHEMAS,
         reply=_object(version=_STRING, schemas=_ANYTHING),
+    ),
+    ("GET", "/api/descriptors"): _Described(
+        summary="The contract as a binary FileDescriptorSet",
+        called=GET_DESCRIPTORS,
+        reply={"type": "string", "contentMediaType": DESCRIPTORS_TYPE},
+        content_type=DESCRIPTORS_TYPE,
     ),
     ("GET", PATH): _Described(summary="This description", reply=_ANYTHING),
     ("GET", "/api/admin/backup"): _Described(

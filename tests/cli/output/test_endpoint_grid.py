@@ -7,12 +7,17 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_VLLM,
     FAULT_DEAD,
     FAULT_UNREACHABLE,
+    MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNKNOWN,
     Endpoint,
     EndpointLoad,
     Flapping,
     Model,
+    ModelState,
 )
 
 
@@ -47,6 +52,29 @@ def test_a_row_has_what_a_person_looks_for() -> None:
         "CHECKED": "2027-01-15T08:00:00Z",
         "ERROR": "-",
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "shown"),
+    [
+        (MODEL_STATE_LOADED, {}, "1/1 m"),
+        (MODEL_STATE_AVAILABLE, {}, "0/1"),
+        (MODEL_STATE_UNSPECIFIED, {}, "?/1"),
+        (MODEL_STATE_LOADED, {"last_error": "connection refused"}, "?/1"),
+        (MODEL_STATE_LOADED, {"status": STATUS_UNHEALTHY}, "?/1"),
+        (MODEL_STATE_LOADED, {"status": STATUS_UNKNOWN}, "?/1"),
+    ],
+)
+def test_what_is_in_memory_is_only_said_where_it_is_known(
+    state: ModelState, fields: dict[str, object], shown: str
+) -> None:
+    values = {"id": "h:1", "status": STATUS_HEALTHY, "models": [Model(name="m", state=state)]}
+    assert row(Endpoint(**(values | fields)))["MODELS"] == shown
+
+
+def test_before_the_first_answer_no_models_are_known() -> None:
+    assert row(Endpoint(id="h:1"))["MODELS"] == "-"
+    assert row(Endpoint(id="h:1", status=STATUS_HEALTHY))["MODELS"] == "0/0"
 
 
 def test_an_error_says_what_the_sidecar_sees() -> None:

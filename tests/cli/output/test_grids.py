@@ -19,6 +19,7 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
     STATUS_HEALTHY,
     Endpoint,
+    Flapping,
     Model,
 )
 from llmhub.v1.registry_service_pb2 import REJECTION_UNSPECIFIED
@@ -130,7 +131,7 @@ def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) ->
             name="a name for people",
             status=STATUS_HEALTHY,
             version="0.12.3",
-            last_error="connection refused " * 4,
+            flapping=Flapping(reason="connection refused " * 4),
             models=[Model(name=name, state=MODEL_STATE_LOADED) for name in names],
         )
         for number in range(2)

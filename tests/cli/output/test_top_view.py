@@ -14,6 +14,7 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
@@ -77,11 +78,32 @@ def test_at_80_columns_it_has_the_figures_without_bars() -> None:
     info.started_at.FromMilliseconds(NOW - 7_500_000)
     lines = drawn(Picture("hub.lan:50051", NOW, fleet(), info), 80)
     assert "hub.lan:50051  0.1.0  up 2 h 5 min" in lines[0]
-    assert "6 endpoints  ● 4 healthy  ● 1 unhealthy  ● 1 unknown" in lines[1]
-    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 6 loaded" in lines[2]
+    assert "6 endpoints  ● 2 healthy  ● 1 unhealthy  ● 1 unknown  ◐ 1 draining  ○ 1 dis" in lines[1]
+    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 4 loaded" in lines[2]
     row = next(line for line in lines if "gpu-006" in line)
     assert re.search(r"ollama +llama3\.1:8b 4 min +5 % +75 % +96 %$", row)
     assert "█" not in "".join(lines)
+
+
+def test_a_server_whose_probe_fails_is_neither_healthy_nor_has_it_models_loaded() -> None:
+    snapshot = fleet()
+    failing = snapshot.endpoints[5]
+    failing.last_error = "connection refused"
+    lines = drawn(Picture("hub.lan:50051", NOW, snapshot), 120)
+    assert "● 1 healthy  ▲ 1 failing  ● 1 unhealthy" in lines[1]
+    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 3 loaded" in lines[2]
+    row = next(line for line in lines if "gpu-006" in line)
+    assert row.startswith("▲")
+    assert "connection refused" in row
+    assert row.endswith("-"), "no latency stands beside a failure"
+
+
+def test_the_state_of_models_that_a_backend_does_not_report_is_unknown() -> None:
+    snapshot = fleet()
+    for model in snapshot.endpoints[5].models:
+        model.state = MODEL_STATE_UNSPECIFIED
+    row = next(line for line in drawn(Picture("h:1", NOW, snapshot), 120) if "gpu-006" in line)
+    assert "unknown, of 2" in row
 
 
 def test_at_120_columns_it_has_bars_addresses_and_latencies() -> None:

@@ -280,6 +280,15 @@ def test_equals_take_turns(fleet: Fleet) -> None:
     assert order(in_turn) == ["b:1", "c:1", "d:1", "a:1"]
 
 
+def test_no_part_of_a_score_is_minus_zero(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), load=Load(running=0, waiting=0, slots=4))
+    ranking = fleet.ranking()
+    [best] = ranking.best()
+    found = ranking.criteria.explain(best, fleet)
+    assert found["in_flight"] == found["queue"] == 0
+    assert [name for name, part in found.items() if str(part) == "-0.0"] == []
+
+
 def test_the_parts_add_up_to_the_score(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), agent_id="n", load=Load(running=1, slots=2))
     report(fleet.registry, "n", cpu_percent=30, vram_used_bytes=1, vram_total_bytes=4)
