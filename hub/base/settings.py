@@ -126,6 +126,8 @@ class GrpcSettings(Listener):
     """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
     """maximum number of concurrent calls, including streams"""
+    max_connections: Count = 8_000
+    """maximum number of open connections; above it, only health checks are answered"""
     engine: Literal["grpcio", "native"] = "grpcio"
     """server that speaks gRPC: that of the grpcio library, or the hub's own"""
 
