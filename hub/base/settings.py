@@ -128,8 +128,8 @@ class GrpcSettings(Listener):
     """maximum number of concurrent calls, including streams"""
     max_connections: Count = 8_000
     """maximum number of open connections; above it, only health checks are answered"""
-    engine: Literal["grpcio", "native"] = "grpcio"
-    """server that speaks gRPC: that of the grpcio library, or the hub's own"""
+    engine: Literal["native", "grpcio"] = "native"
+    """server that speaks gRPC: the hub's own, or that of the grpcio library"""
 
 
 class HttpSettings(Listener):

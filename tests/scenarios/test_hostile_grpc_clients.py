@@ -20,7 +20,11 @@ from tests.support.http2_peer import REQUEST, SocketPeer, message
 from tests.support.hub import RunningHub, running_hub
 from tests.support.waiting import wait_until
 
-NATIVE = {"engine": "native"}
+pytestmark = [
+    pytest.mark.usefixtures("grpc_engine"),
+    pytest.mark.parametrize("grpc_engine", ["native"], indirect=True),
+]
+
 _INITIAL_WINDOW_SIZE = 4
 
 
@@ -28,7 +32,7 @@ _INITIAL_WINDOW_SIZE = 4
 async def _attacked(tmp_path, monkeypatch, **limits: float) -> AsyncIterator[RunningHub]:
     """A hub with narrower bounds; an honest client calls it all the while."""
     monkeypatch.setattr(native_grpc_server, "Limits", partial(Limits, **limits))
-    async with running_hub(tmp_path, grpc=NATIVE) as hub:
+    async with running_hub(tmp_path) as hub:
         answered, over = 0, asyncio.Event()
 
         async def call() -> None:
