@@ -38,7 +38,7 @@ async def _attacked(tmp_path, monkeypatch, **limits: float) -> AsyncIterator[Run
         async def call() -> None:
             nonlocal answered
             while not over.is_set():
-                assert await hub.call("GetServerInfo", GetServerInfoRequest(), timeout_s=10)
+                assert await hub.call("GetServerInfo", GetServerInfoRequest(), timeout_s=30)
                 answered += 1
 
         honest = asyncio.create_task(call())
