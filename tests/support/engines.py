@@ -2,7 +2,7 @@
 
 import os
 
-ENGINES = ("grpcio", "native")
+ENGINES = ("native", "grpcio")
 VARIABLE = "TEST_GRPC_ENGINE"
 
 

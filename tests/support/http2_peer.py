@@ -128,6 +128,7 @@ class SocketPeer(Builder):
         self._reader, self.writer = reader, writer
         self.frames: list[Frame] = []
         self._buffer = b""
+        self._decoder = Decoder()
 
     @classmethod
     async def connect(cls, port: int, settings: dict[int, int] | None = None) -> "SocketPeer":
@@ -135,6 +136,10 @@ class SocketPeer(Builder):
         peer = cls(*await asyncio.open_connection("127.0.0.1", port))
         peer.writer.write(peer.hello(settings))
         return peer
+
+    async def another(self, settings: dict[int, int] | None = None) -> "SocketPeer":
+        """One more connection to the same server."""
+        return await self.connect(self.writer.get_extra_info("peername")[1], settings)
 
     async def send(self, data: bytes) -> None:
         """Sends bytes, as long as the server still reads."""
@@ -173,6 +178,10 @@ class SocketPeer(Builder):
         for frame in cut(self._buffer):
             self.frames.append(frame)
             self._buffer = self._buffer[frames.HEAD_BYTES + len(frame.payload) :]
+
+    def fields(self, frame: Frame) -> dict[str, str]:
+        """The fields in HEADERS that the server sent; to be called for each, in order."""
+        return {str(name): str(value) for name, value in self._decoder.decode(frame.payload)}
 
     def close(self) -> None:
         """Closes the socket."""

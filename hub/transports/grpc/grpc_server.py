@@ -43,6 +43,11 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_send_message_length", -1),
+    # A client without calls reconnects by itself; one that never speaks must not stay.
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Against clients that open and reset streams faster than the server can look.
+    ("grpc.max_concurrent_streams", 1_000),
 )
 
 
@@ -86,6 +91,7 @@ class GrpcServer:
             options=(
                 *_OPTIONS,
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                ("grpc.max_allowed_incoming_connections", self._settings.max_connections),
             ),
             maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
         )

@@ -9,6 +9,7 @@ from hub.transports.grpc import slots
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
+from hub.transports.grpc.native_messages import exhausted
 from hub.transports.grpc.native_rpcs import RpcMethods
 from hub.transports.grpc.native_services import health_methods, reflection_methods
 from hub.transports.session.sidecar_session import SessionContext
@@ -37,9 +38,12 @@ class NativeGrpcServer:
             Limits(
                 message_bytes=settings.max_message_bytes,
                 calls_in_all=settings.max_concurrent_rpcs,
+                connections=settings.max_connections,
+                strangers=max(1, settings.max_connections // 2),
             ),
             tls=context.tls.http2_context if context.tls is not None else None,
             trusted_proxies=context.trusted_proxies,
+            exhausted=exhausted,
         )
 
     async def start(self, host: str, port: int) -> int:

@@ -2,19 +2,33 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Final
 
-from hub.contract.errors import HubError
+from hub.contract.errors import HubError, LimitReached
 from hub.service.dispatcher import Reply
 from hub.transports.grpc import call_context
 from hub.transports.grpc.call_context import to_status
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.stream_call import StreamCall
 
+# What is unread or open goes away when its readers come, or when its time limits end it.
+_RETRY_MS: Final = 1_000
+
 
 def call_failed(error: HubError) -> CallFailed:
     """The end of a call that fails so, with its details as google.rpc.Status."""
     details = to_status(error).SerializeToString()
     return CallFailed(error.code, error.message, (("grpc-status-details-bin", details),))
+
+
+def no_room(detail: str) -> LimitReached:
+    """The error of a call for which there is no room now."""
+    return LimitReached(detail, retry_after_ms=_RETRY_MS)
+
+
+def exhausted(detail: str) -> CallFailed:
+    """The same as the end of a call."""
+    return call_failed(no_room(detail))
 
 
 def missing(detail: str) -> CallFailed:

@@ -1,7 +1,7 @@
 """The RPCs of the contract as methods of the native gRPC server."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from types import CoroutineType
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from hub.transports.grpc.native_messages import (
     in_time,
     missing,
     next_message,
+    no_room,
 )
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.slots import StreamSlots
@@ -30,8 +31,6 @@ from hub.transports.peer import peer_address
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 _CONNECT: Final = rpc("Connect")
-_MAX_STREAMS_PER_TOKEN: Final = 4_096
-_MAX_TOKEN_STREAMS: Final = 20_000
 
 
 class RpcMethods:
@@ -44,7 +43,6 @@ class RpcMethods:
         self._context = context
         self._sessions = sessions
         self._unidentified = unidentified
-        self._by_token = StreamSlots(in_all=_MAX_TOKEN_STREAMS, per_peer=_MAX_STREAMS_PER_TOKEN)
         self._streams: set[SidecarSession] = set()
         self._stopping = False
 
@@ -78,13 +76,14 @@ class RpcMethods:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
                     credentials = self.credentials(call)
-                    with self._by_token.held(credentials.token):
+                    with _stream_of_token(call, credentials.token):
                         answer = self._context.dispatcher.dispatch(
                             called,
                             credentials,
                             lambda: _received_late(called, next_message(call)),
                             self._context.clock.now_ms(),
                         )
+                        call.set_known()
                         async with aclosing(await answer) as replies:
                             async for reply in replies:
                                 yield encoded(reply)
@@ -105,6 +104,7 @@ class RpcMethods:
                     self._context.clock,
                     self._streams,
                     self._unidentified,
+                    call.set_known,
                 ):
                     yield frame.SerializeToString()
             except Exception as error:
@@ -119,6 +119,7 @@ class RpcMethods:
         if token is None:
             raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
         credentials = call.head.note = BearerToken(token, self.address(call), "grpc")
+        call.charge_to(token)
         return credentials
 
 
@@ -160,11 +161,24 @@ class _Unary:
             failed = call_failed(record.fail(error))
             record.__exit__(None, None, None)
             raise failed from None
+        call.set_known()
         if isinstance(answer, CoroutineType):
             return _recorded(record, answer)
         record.__exit__(None, None, None)
         reply: bytes = answer
         return reply
+
+
+@contextmanager
+def _stream_of_token(call: Call, token: str) -> Iterator[None]:
+    """Counts a stream on its token while the block runs. Raises LimitReached."""
+    account = call.charge_to(token)
+    if not account.open_stream():
+        raise no_room(f"{account.streams} streams with this token are open")
+    try:
+        yield
+    finally:
+        account.close_stream()
 
 
 async def _recorded(record: RpcCall, answer: Coroutine[Any, Any, bytes]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
@@ -53,10 +54,28 @@ def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
             method.output_type = method.output_type.replace(old, new)
 
 
+class _Pool:
+    """A pool that also finds methods by name, which ghz asks for; protobuf's own does not."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    # Any: what the pool has.
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, name: str) -> FileDescriptor:  # noqa: N802
+        """The file of anything that has a name. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(name)
+        except KeyError:
+            return self._pool.FindMethodByName(name).containing_service.file
+
+
 def servicer(service_names: Sequence[str]) -> ReflectionServicer:
     """Describes the named services, and reflection itself."""
     names = (*service_names, V1_NAME, V1ALPHA_NAME)
-    return ReflectionServicer(names, pool=_pool_with_v1())
+    return ReflectionServicer(names, pool=_Pool(_pool_with_v1()))
 
 
 def handlers(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -52,12 +52,14 @@ async def converse(
     clock: Clock,
     sessions: set[SidecarSession],
     slots: StreamSlots,
+    on_identified: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[HubFrame]:
     """Carries one stream's frames to a session and its replies back.
 
     The session is in `sessions` while the stream lives, and holds one of the `slots` until
-    the sidecar is identified. Ends when the sidecar ends its side. Raises LimitReached if
-    no slot is free, and the HubError that stands for a close code if the hub ends it.
+    the sidecar is identified; then it calls `on_identified`. Ends when the sidecar ends its
+    side. Raises LimitReached if no slot is free, and the HubError that stands for a close
+    code if the hub ends it.
     """
     slot = slots.take(remote_address)
     handle = _Handle()
@@ -84,6 +86,7 @@ async def converse(
             deadlines.update()
             if session.identified:
                 slot.free()
+                on_identified()
             for reply in replies:
                 yield reply
             if session.closing is not None:

@@ -5,8 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hub.transports.grpc.native.accounts import TokenAccount
 from hub.transports.grpc.native.call_head import CallHead
-from hub.transports.grpc.native.call_status import Metadata, metadata_fields, trailer_fields
+from hub.transports.grpc.native.call_status import (
+    CallFailed,
+    Metadata,
+    metadata_fields,
+    trailer_fields,
+)
 from hub.transports.grpc.native.header_blocks import Fields
 from hub.transports.grpc.native.http2_connection import Connection
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -44,6 +50,12 @@ class CallContext:
     """Untaken or unread bytes of a call past which the other side waits."""
     flush: Callable[[], None]
     """Has what was sent written in this turn of the loop."""
+    token: Callable[[str], TokenAccount]
+    """Finds the account of a token."""
+    exhausted: Callable[[str], CallFailed]
+    """Makes the error of a call for which there is no room, from what there is too much of."""
+    known: bool = False
+    """Whether a caller on this connection has shown a valid token."""
 
 
 class Call:
@@ -88,12 +100,25 @@ class Call:
         self.trailing_metadata: Metadata = ()
         """Sent with the status."""
 
-    # From the client.
+    # What the handler says of the caller.
 
     @property
     def peer(self) -> str:
         """The caller's IP address."""
         return self._context.peer
+
+    def charge_to(self, token: str) -> TokenAccount:
+        """Has a token's account pay for this call, and for later ones with the same head."""
+        account = self._context.token(token)
+        payer = self._context.connection.outbox.payer.with_token(account)
+        self.head.payer = self.stream.payer = payer
+        return account
+
+    def set_known(self) -> None:
+        """The token was valid: the connection is no stranger's."""
+        self._context.known = True
+
+    # From the client.
 
     @property
     def buffered(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.header_blocks import Fields, HeaderList
 from hub.transports.grpc.native.request import Request
@@ -65,6 +66,8 @@ class CallHead:
         self._fields = fields
         self.note: object = None
         """For the layer above, which keeps here what it makes of the head."""
+        self.payer: Payer | None = None
+        """Who pays for the calls with this head, once a handler has said so."""
 
     @cached_property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:

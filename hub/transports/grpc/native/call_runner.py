@@ -43,6 +43,7 @@ class CallRunner:
         "_share",
         "_tasks",
         "now",
+        "only_checks",
     )
 
     def __init__(
@@ -70,6 +71,8 @@ class CallRunner:
         self._accounted: dict[Call, int] = {}
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
+        self.only_checks = False
+        """Whether only methods that are `always` served are."""
 
     # What the connection reports.
 
@@ -85,11 +88,12 @@ class CallRunner:
             method = self._methods.get(head.path)
             if method is None:
                 raise CallFailed(StatusCode.UNIMPLEMENTED, f"Method not found: {head.path}")
-            if isinstance(method, StreamMethod) or not method.always:
-                self._require_room()
             if isinstance(method, UnaryMethod):
+                if not method.always:
+                    self._require_room()
                 self._begin_unary(Call(self._context, stream, head), method, event)
             else:
+                self._require_room(kept_free=self._limits.calls_kept_free)
                 self._begin_stream(StreamCall(self._context, stream, head), method, event)
         except HttpRefused as refused:
             # Answered at its end: the client may still break the protocol, or leave.
@@ -212,6 +216,7 @@ class CallRunner:
 
     def _begin_unary(self, call: Call, method: UnaryMethod, event: RequestReceived) -> None:
         call.stream.call = call
+        call.stream.payer = call.head.payer
         if call.head.timeout_s is not None:
             call.deadline = self.now + call.head.timeout_s
         self._awaiting_message[call] = method
@@ -228,6 +233,8 @@ class CallRunner:
     async def _answer_stream(self, call: StreamCall, method: StreamMethod) -> None:
         async with aclosing(method.handler(call)) as messages:
             async for message in messages:
+                if not self._fits_unsent(call, message):
+                    raise self._context.exhausted("too many replies are not read")
                 await call.send(message)
         call.finish()
 
@@ -256,8 +263,8 @@ class CallRunner:
     def _reply(self, call: Call, message: bytes) -> None:
         if call.over:
             return
-        if not self._fits_unsent(len(message)):
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
+        if not self._fits_unsent(call, message):
+            raise self._context.exhausted("too many replies are not read")
         call.send_message(message)
         call.finish()
 
@@ -296,23 +303,26 @@ class CallRunner:
 
     # Bounds.
 
-    def _require_room(self) -> None:
+    def _require_room(self, *, kept_free: int = 0) -> None:
         """Raises CallFailed where the peer holds as much as it may."""
-        connection = self._context.connection
-        if not self._share.fits_streams(len(connection.streams)) or not self._share.fits_calls(
-            len(self._tasks) + 1
+        connection, share = self._context.connection, self._share
+        if self.only_checks:
+            raise self._context.exhausted("too many connections are open")
+        if not share.fits_streams(len(connection.streams)) or not share.fits_calls(
+            len(self._tasks) + 1, kept_free=kept_free
         ):
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many calls are open")
+            raise self._context.exhausted("too many calls are open")
         if connection.outbox.pending_bytes > self._limits.unsent_bytes:
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
+            raise self._context.exhausted("too many replies are not read")
 
-    def _fits_unsent(self, count: int) -> bool:
-        pending = self._context.connection.outbox.pending_bytes
+    def _fits_unsent(self, call: Call, message: bytes) -> bool:
+        outbox, count = self._context.connection.outbox, len(message)
+        pending = outbox.pending_bytes
         if not pending and count < _SMALL_REPLY_BYTES:
             return True
         if pending and pending + count > self._limits.unsent_bytes:
             return False
-        return self._share.fits_unsent(pending + count)
+        return (call.stream.payer or outbox.payer).has_room(message)
 
     def _account(self, call: Call) -> None:
         """Counts what a call holds; ends it where that is too much."""
@@ -321,8 +331,7 @@ class CallRunner:
         if total > self._share.received and (
             total > self._limits.received_bytes or not self._share.fits_received(total)
         ):
-            failed = CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too much is sent at a time")
-            self._end_failed(call, failed)
+            self._end_failed(call, self._context.exhausted("too much is sent at a time"))
         else:
             self._set_account(call, held)
 

@@ -50,6 +50,11 @@ class CallFailed(Exception):
         self.metadata = metadata
 
 
+def exhausted(message: str) -> CallFailed:
+    """The end of a call for which there is no room, without details."""
+    return CallFailed(StatusCode.RESOURCE_EXHAUSTED, message)
+
+
 def trailer_fields(code: int, message: str = "", metadata: Metadata = ()) -> Fields:
     """The trailers of a call that ends so."""
     fields = [(b"grpc-status", b"%d" % code)]
@@ -67,10 +72,6 @@ def metadata_fields(metadata: Metadata) -> Fields:
         )
         for key, value in metadata
     )
-
-
-def _field_value(value: str | bytes) -> bytes:
-    return b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode()
 
 
 def percent_encoded(message: str) -> bytes:

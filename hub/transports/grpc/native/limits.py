@@ -12,10 +12,24 @@ class Limits:
     """Bounds per connection, per address (an IPv4 address or an IPv6 /64), and in all."""
 
     # Connections.
-    connections: int = 20_000
-    """connections in all; one more is closed at once"""
+    connections: int = 8_000
+    """connections in all; those above have the reserve"""
     connections_per_address: int = 1_024
-    """connections of one address"""
+    """connections of one address; those above have the reserve"""
+    reserved_connections: int = 64
+    """connections above a bound, for health checks alone; one more ends the oldest of them"""
+    reserved_s: float = 5.0
+    """from the acceptance of a connection in the reserve to its end"""
+    strangers: int = 4_000
+    """connections in all that have shown no valid token; one more ends the oldest of them"""
+    strangers_per_address: int = 512
+    """as many of one address"""
+    stranger_idle_s: float = 30.0
+    """without an open stream where no valid token was shown; then GOAWAY and the end"""
+    handshakes: int = 1_024
+    """connections in their TLS or PROXY handshake; one more ends the oldest of them"""
+    handshakes_per_address: int = 256
+    """as many of one address, or one proxy"""
     handshake_s: float = 10.0
     """from the accepted connection to the client's SETTINGS, TLS included"""
     idle_s: float = 300.0
@@ -40,6 +54,8 @@ class Limits:
     """calls of one address whose handlers run or wait"""
     calls_in_all: int = 20_000
     """calls of the server whose handlers run or wait"""
+    streams_per_token: int = 4_096
+    """open calls of many messages with one token"""
     refused_requests: int = 16
     """requests of a connection that are not gRPC and whose end is waited for"""
     header_list_bytes: int = 16_384
@@ -87,14 +103,28 @@ class Limits:
 
     # Data to the peer.
     unsent_bytes: int = 67_108_864
-    """unread replies per connection; the only reply of a connection is always sent"""
+    """unread replies per connection, unless it is the only one"""
     unsent_bytes_per_address: int = 268_435_456
-    """unread replies per address, the only one of a connection apart"""
+    """unread replies per address; a body that many streams send counts once"""
+    unsent_bytes_per_token: int = 134_217_728
+    """unread replies per token; a body that many streams send counts once"""
     unsent_bytes_in_all: int = 536_870_912
-    """unread replies in all, whether bodies are shared or not"""
+    """unread replies in all; a body that many streams send counts once"""
     unsent_high_water: int = 65_536
     """unread bytes of a stream past which its handler waits"""
     unsent_age_s: float = 60.0
     """a stream whose unread bytes do not move for so long is reset; a socket, cut"""
+    unsent_total_s: float = 300.0
+    """a stream that has unread bytes for so long is reset, also if a few are read at times"""
     write_buffer_bytes: int = 262_144
     """bytes that the socket has not taken, past which data waits and reading pauses"""
+
+    @property
+    def calls_kept_free(self) -> int:
+        """Calls in all that streams leave to calls of one message."""
+        return self.calls_in_all // 4
+
+    @property
+    def descriptors(self) -> int:
+        """File descriptors that the transport needs where every bound is reached."""
+        return self.connections + self.reserved_connections + self.handshakes + 1

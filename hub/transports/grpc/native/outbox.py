@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, grown
 from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
 from hub.transports.grpc.native.http2_frames import (
@@ -42,6 +43,7 @@ class Outbox:
         "initial_window",
         "max_frame",
         "now",
+        "payer",
         "pending_bytes",
         "room",
         "window",
@@ -65,6 +67,8 @@ class Outbox:
         """Seconds of the connection's clock, as last seen."""
         self.pending_bytes = 0
         """Bytes that wait, of all streams."""
+        self.payer = Payer()
+        """On whose accounts they go; a stream may have a payer of its own."""
         self._cut_frames = 0
         self._full_frames = 0
 
@@ -80,10 +84,10 @@ class Outbox:
         return bool(self._out)
 
     def drop(self) -> None:
-        """Forgets all that is to be sent: nobody reads it."""
+        """Forgets all that is to be sent: the connection is gone."""
         self._out.clear()
-        self._ready.clear()
-        self.pending_bytes = 0
+        for stream in self._streams.open.values():
+            self.forget(stream)
 
     def take_counts(self) -> tuple[int, int]:
         """DATA frames since the last time: full ones, and short ones that a window forced."""
@@ -144,6 +148,11 @@ class Outbox:
 
     def forget(self, stream: Stream) -> None:
         """Drops what waits."""
+        if stream.pending is None:
+            return
+        payer = stream.payer or self.payer
+        for part in stream.pending:
+            payer.let_go(_whole(part))
         self.pending_bytes -= stream.pending_bytes
         stream.pending = None
         stream.pending_bytes = 0
@@ -179,8 +188,11 @@ class Outbox:
     def _wait(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
         if stream.pending is None:
             stream.pending = deque()
-            stream.moved_at = self.now
+            stream.moved_at = stream.waiting_since = self.now
         stream.pending.extend(parts)
+        payer = stream.payer or self.payer
+        for part in parts:
+            payer.hold(part)
         length = sum(map(len, parts))
         stream.pending_bytes += length
         self.pending_bytes += length
@@ -213,6 +225,8 @@ class Outbox:
             view = memoryview(data)
             pending.appendleft(view[allowed:])
             data, length = view[:allowed], allowed
+        else:
+            (stream.payer or self.payer).let_go(_whole(data))
         if full or length >= _DRIBBLE_BYTES:
             self._full_frames += 1
         else:
@@ -251,3 +265,11 @@ class Outbox:
             # Section 8.1: the client may stop sending, without an error.
             self._streams.note_reset(stream.id)
             self._out.append(rst_stream(stream.id, ErrorCode.NO_ERROR))
+
+
+def _whole(part: bytes | memoryview) -> bytes:
+    """The body that a part was cut off from: cutting views only moves their start."""
+    if isinstance(part, memoryview):
+        body: bytes = part.obj  # type: ignore[assignment]
+        return body
+    return part

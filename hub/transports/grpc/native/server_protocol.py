@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
@@ -11,6 +11,8 @@ import structlog
 from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
+from hub.transports.grpc.native.call_status import CallFailed, exhausted
+from hub.transports.grpc.native.connections import Connections
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -42,17 +44,9 @@ class Shared:
     limits: Limits
     ledger: Ledger
     framing: FramedOnce
-    connections: "set[ServerProtocol]" = field(default_factory=set)
-    draining: bool = False
-    """Whether the server stops."""
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once it stops and has no more connections."""
-
-    def forget(self, connection: "ServerProtocol") -> None:
-        """The connection is closed."""
-        self.connections.discard(connection)
-        if self.draining and not self.connections:
-            self.emptied.set()
+    connections: Connections
+    exhausted: Callable[[str], CallFailed] = exhausted
+    """Makes the error of a call for which there is no room, from what there is too much of."""
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -60,6 +54,7 @@ class ServerProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_backlog",
+        "_context",
         "_core",
         "_drain_at",
         "_ended",
@@ -68,16 +63,18 @@ class ServerProtocol(asyncio.Protocol):
         "_idle_since",
         "_last_received",
         "_loop",
-        "_network",
         "_opened_at",
         "_paused_since",
         "_peer",
         "_pinged_at",
+        "_reserved",
         "_runner",
         "_share",
         "_shared",
+        "_socket_bytes",
         "_stuck_since",
         "_transport",
+        "network",
     )
 
     def __init__(self, shared: Shared, peer: str | None = None) -> None:
@@ -87,7 +84,10 @@ class ServerProtocol(asyncio.Protocol):
         now = self._loop.time()
         self._core = Connection(shared.limits, now)
         self._peer = peer or ""
-        self._network = ""
+        self.network = ""
+        """The address that it counts for; empty while it is not kept."""
+        self._reserved = False
+        self._socket_bytes = 0
         self._opened_at = self._last_received = self._idle_since = now
         self._pinged_at: float | None = None
         self._paused_since: float | None = None
@@ -106,29 +106,28 @@ class ServerProtocol(asyncio.Protocol):
         if not self._peer:
             name = transport.get_extra_info("peername")
             self._peer = name[0] if isinstance(name, tuple) else ""
-        self._network = network_of(self._peer)
         shared = self._shared
-        context = CallContext(
+        tls = transport.get_extra_info("ssl_object")
+        if shared.connections.draining or (
+            isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2"
+        ):
+            self._transport.abort()
+            return
+        self.network = network_of(self._peer)
+        self._share = Share(shared.ledger, self.network)
+        self._context = context = CallContext(
             connection=self._core,
             peer=self._peer,
             framing=shared.framing,
             max_message_bytes=shared.limits.message_bytes,
             high_water=shared.limits.unsent_high_water,
             flush=self._flush_soon,
+            token=shared.ledger.token,
+            exhausted=shared.exhausted,
         )
-        self._share = Share(shared.ledger, self._network)
+        self._core.outbox.payer = shared.ledger.payer(self.network)
         self._runner = CallRunner(context, shared.methods, shared.limits, self._share)
-        tls = transport.get_extra_info("ssl_object")
-        if (
-            shared.draining
-            or not shared.ledger.connections.has_room(self._network, 1)
-            or (isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2")
-        ):
-            self._transport.abort()
-            self._network = ""
-            return
-        shared.ledger.connections.add(self._network, 1)
-        shared.connections.add(self)
+        self._reserved = self._runner.only_checks = shared.connections.add(self)
         high = shared.limits.write_buffer_bytes
         self._transport.set_write_buffer_limits(high=high, low=high // 4)
         self._core.outbox.replenish(high)
@@ -136,16 +135,16 @@ class ServerProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all calls."""
-        if not self._network:
+        if not self.network:
             return
         self._core.failed = True
         self._ended = True
-        self._shared.forget(self)
-        self._shared.ledger.connections.add(self._network, -1)
+        self._shared.connections.remove(self)
         self._runner.close()
         self._backlog.clear()
         self._core.outbox.drop()
-        self._share.note(streams=0, unsent=0)
+        self._note_socket(0)
+        self._share.note_streams(0)
 
     def data_received(self, data: bytes) -> None:
         """Handles what arrived, and writes the answers at once."""
@@ -171,12 +170,14 @@ class ServerProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not read: nothing more is written, or read from it."""
         self._paused_since = self._loop.time()
+        self._note_socket(self._transport.get_write_buffer_size())
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._paused_since = None
+        self._note_socket(0)
         if not self._backlog and not self._ended:
             self._transport.resume_reading()
         self._core.outbox.replenish(self._room)
@@ -187,6 +188,11 @@ class ServerProtocol(asyncio.Protocol):
         return False
 
     # What the server calls.
+
+    @property
+    def known(self) -> bool:
+        """Whether a caller on this connection has shown a valid token."""
+        return self._context.known
 
     def drain(self) -> None:
         """Accepts no more calls, and closes once those that run have ended."""
@@ -219,16 +225,21 @@ class ServerProtocol(asyncio.Protocol):
             core.fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame takes too long")
         elif core.outbox.pending_bytes:
             for stream in list(core.streams.values()):
-                if stream.pending_bytes and now - stream.moved_at > limits.unsent_age_s:
+                if stream.pending_bytes and (
+                    now - stream.moved_at > limits.unsent_age_s
+                    or now - stream.waiting_since > limits.unsent_total_s
+                ):
                     core.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
                     self._runner.on_stream_ended(
                         StreamEnded(stream, ErrorCode.ENHANCE_YOUR_CALM, by_peer=False)
                     )
         if self._too_long(now, self._drain_at, 0):
             core.refuse_streams()
-        if core.streams:
+        if self._reserved and now - self._opened_at > limits.reserved_s:
+            self.abort()
+        elif core.streams:
             self._idle_since = now
-        elif now - self._idle_since > limits.idle_s:
+        elif now - self._idle_since > (limits.idle_s if self.known else limits.stranger_idle_s):
             self.drain()
         self._keep_alive(now)
         self._flush()
@@ -297,11 +308,16 @@ class ServerProtocol(asyncio.Protocol):
             drained, outbox.drained = outbox.drained, []
             for stream in drained:
                 self._runner.on_drained(stream)
-        self._share.note(streams=len(self._core.streams), unsent=outbox.pending_bytes)
+        self._share.note_streams(len(self._core.streams))
         if self._core.failed:
             self._linger()
         elif self._core.refusing and not self._core.streams and not self._backlog:
             transport.close()
+
+    def _note_socket(self, count: int) -> None:
+        """Notes how many bytes the socket has not taken, while that is above its bound."""
+        self._core.outbox.payer.add(count - self._socket_bytes)
+        self._socket_bytes = count
 
     def _linger(self) -> None:
         """Closes with a delay: a reset would take GOAWAY from a client that still sends."""

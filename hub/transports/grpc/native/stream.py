@@ -14,6 +14,7 @@ from collections import deque
 from enum import Enum
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import ReceiveWindow
 from hub.transports.grpc.native.header_blocks import Fields
 
@@ -37,12 +38,14 @@ class Stream:
         "held",
         "id",
         "moved_at",
+        "payer",
         "pending",
         "pending_bytes",
         "receive_window",
         "remote_open",
         "started_at",
         "trailers",
+        "waiting_since",
         "window",
     )
 
@@ -64,11 +67,15 @@ class Stream:
         self.pending: deque[bytes | memoryview] | None = None
         """DATA that waits for a window or for the socket."""
         self.pending_bytes = 0
+        self.payer: Payer | None = None
+        """On whose accounts its pending bytes go, where not on the connection's."""
         self.trailers: Fields | None = None
         """What ends the stream once nothing is pending."""
         self.started_at = now
         self.moved_at = now
         """When its pending bytes last moved, in seconds of the loop's clock."""
+        self.waiting_since = now
+        """Since when it has pending bytes, if it has."""
         self.call: object = None
         """The layer above keeps its own object here."""
 
