@@ -58,6 +58,14 @@ def test_only_valid_requests_are_remembered(monkeypatch):
     assert len(remembered) == 2, "neither long names nor those seen once"
 
 
+def test_what_the_compiled_rules_refuse_is_for_protovalidate_to_judge(monkeypatch):
+    monkeypatch.setitem(validation._by_class, IdentifyRequest, lambda _message: False)
+    check(IdentifyRequest(agent_id="a", token="t"))
+    with pytest.raises(ValidationFailed) as refused:
+        check(IdentifyRequest(agent_id="a"))
+    assert [violation.field for violation in refused.value.violations] == ["token"]
+
+
 def test_required():
     assert violations(IdentifyRequest(agent_id="a")) == [
         FieldViolation("token", "required", "is required")
@@ -257,17 +265,18 @@ def test_fields_that_could_not_be_decoded_are_not_compared():
 
 def test_warm_compiles_every_rule(monkeypatch):
     seen = set()
+    protovalidate = validation._validator
 
     class Recorder:
-        def collect_violations(self, message, **_):
+        def collect_violations(self, message, **options):
             seen.add(type(message))
-            return []
+            return protovalidate.collect_violations(message, **options)
 
     monkeypatch.setattr(validation, "_validator", Recorder())
+    monkeypatch.setattr(validation, "_by_class", {})
     warm()
     assert seen >= set(message_classes(responses=True))
-    monkeypatch.undo()
-    warm()
+    assert validation._by_class.keys() == set(message_classes(responses=True))
 
 
 def rules_of(field: FieldDescriptor):
