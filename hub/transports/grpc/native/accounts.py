@@ -1,4 +1,4 @@
-"""What all connections together hold, by address and in all."""
+"""What all connections together hold, per address and in total."""
 
 from collections import Counter
 from typing import Final
@@ -7,7 +7,7 @@ from hub.transports.grpc.native.limits import Limits
 
 
 class Account:
-    """A quantity (streams, bytes) that is bounded by address and in all."""
+    """A quantity (streams, bytes) that is bounded per address and in total."""
 
     __slots__ = ("_by_address", "_in_all", "_per_address", "total")
 
@@ -16,7 +16,7 @@ class Account:
         self._in_all: Final = in_all
         self._by_address: Counter[str] = Counter()
         self.total = 0
-        """What is held now, in all."""
+        """The amount that is held now."""
 
     def has_room(self, address: str, count: int) -> bool:
         """Whether `count` more fit. An address that holds nothing always has room for its first."""
@@ -26,7 +26,7 @@ class Account:
         )
 
     def add(self, address: str, count: int) -> None:
-        """Notes that the address holds more, or less where `count` is negative."""
+        """Notes that the address holds more, or less if `count` is negative."""
         self.total += count
         held = self._by_address[address] + count
         if held:
@@ -66,23 +66,23 @@ class Share:
 
     @property
     def received(self) -> int:
-        """Bytes received and not handled, as last noted."""
+        """Bytes received but not handled, as last noted."""
         return self._received
 
     def fits_streams(self, count: int) -> bool:
-        """Whether the connection may have so many streams open."""
+        """Whether the connection may have this many streams open."""
         return self._ledger.streams.has_room(self._address, count - self._streams)
 
     def fits_calls(self, count: int) -> bool:
-        """Whether the handlers of so many calls may run or wait."""
+        """Whether the handlers of this many calls may run or wait."""
         return self._ledger.calls.has_room(self._address, count - self._calls)
 
     def fits_received(self, count: int) -> bool:
-        """Whether it may hold so many bytes that are not handled."""
+        """Whether it may hold this many unhandled bytes."""
         return self._ledger.received.has_room(self._address, count - self._received)
 
     def fits_unsent(self, count: int) -> bool:
-        """Whether so many bytes may wait until it reads them."""
+        """Whether this many bytes may wait until it reads them."""
         return self._ledger.unsent.has_room(self._address, count - self._unsent)
 
     def note_received(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC server: listens, keeps its connections' time limits, and drains them at the end."""
+"""The gRPC server: listens, enforces its connections' time limits, and drains them at the end."""
 
 import asyncio
 import socket
@@ -30,9 +30,9 @@ class NativeServer:
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[Network] = (),
     ) -> None:
-        """`tls` offers "h2" by ALPN; without it the server speaks plain text.
+        """`tls` must offer "h2" by ALPN; without `tls` the server speaks plain text.
 
-        Connections of `trusted_proxies` may begin with a header of the PROXY protocol.
+        Connections from `trusted_proxies` may begin with a PROXY protocol header.
         """
         self._trusted_proxies = trusted_proxies
         self._tls = tls
@@ -53,7 +53,7 @@ class NativeServer:
         return self._shared.ledger
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
         listening = _listening_socket(host, port)
         handshake_s = self._limits.handshake_s
@@ -77,7 +77,7 @@ class NativeServer:
         return int(listening.getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
-        """Accepts nothing more; calls that run get `grace_s` seconds to end."""
+        """Stops accepting; running calls get `grace_s` seconds to end."""
         if self._sweep is None:
             return
         if self._server is not None:
@@ -88,7 +88,7 @@ class NativeServer:
         shared.draining = True
         for connection in list(shared.connections):
             connection.drain()
-        # A connection that asyncio has just accepted is made, and cut, some turns later.
+        # A connection that asyncio has just accepted is set up, and aborted, some turns later.
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         if shared.connections:
@@ -109,7 +109,7 @@ class NativeServer:
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens; for "::" also to IPv4. Raises OSError."""
+    """A listening socket; for "::" it also accepts IPv4. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -1,7 +1,7 @@
-"""Accepts connections that may come through trusted proxies, with the PROXY protocol or without.
+"""Accepts connections directly or from trusted proxies that use the PROXY protocol.
 
-The header comes before anything else, TLS included, so it is read off the socket before
-asyncio has it. A connection whose peer is no trusted proxy is never looked at.
+The header comes before anything else, even TLS, so it is read from the socket before
+asyncio takes the socket over. A header from a peer that is not trusted is never read.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from hub.transports.peer import is_trusted
 
 log = structlog.get_logger()
 
-# Between looks at a socket with a part of a header.
-_LOOK_S: Final = 0.01
-# After the system refused a connection, for lack of descriptors as a rule.
+# Between reads of a socket with an incomplete header.
+_POLL_S: Final = 0.01
+# After the system could not accept a connection, usually for lack of file descriptors.
 _PAUSE_S: Final = 0.1
 _MAX_HANDSHAKES: Final = 1_024
 
 
 class ProxiedListener:
-    """Accepts on one socket; each connection gets a protocol that knows its client's address."""
+    """Accepts on one socket; gives each connection's protocol the client's address."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ProxiedListener:
         tls: ssl.SSLContext | None,
         handshake_s: float,
     ) -> None:
-        """`factory` makes a protocol, given the address that a proxy named, or None."""
+        """`factory` makes a protocol from the address that a proxy named, or from None."""
         self._listening = listening
         self._factory = factory
         self._trusted = trusted
@@ -49,7 +49,7 @@ class ProxiedListener:
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
-        """Accepts nothing more."""
+        """Stops accepting."""
         for task in (self._accepting, *self._handshakes):
             task.cancel()
         await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
@@ -87,7 +87,7 @@ class ProxiedListener:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))
             connection.close()
         except (OSError, TimeoutError):
-            # The client left, does not speak, or TLS failed.
+            # The client left or sends nothing, or TLS failed.
             connection.close()
         except asyncio.CancelledError:
             connection.close()
@@ -95,7 +95,7 @@ class ProxiedListener:
 
 
 async def _client_address(connection: socket.socket) -> str | None:
-    """The address in the PROXY header; None where the connection begins with none.
+    """The address in the PROXY header; None if the connection has no header.
 
     Raises BadProxyHeader, OSError.
     """
@@ -109,7 +109,7 @@ async def _client_address(connection: socket.socket) -> str | None:
             return None
         if len(begun) == proxy_protocol.HEAD_BYTES:
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     header = await _exactly(connection, proxy_protocol.HEAD_BYTES)
     header += await _exactly(connection, proxy_protocol.rest_bytes(header))
     return proxy_protocol.source(header)

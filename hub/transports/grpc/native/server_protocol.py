@@ -1,4 +1,4 @@
-"""One connection on asyncio: bytes to the core and back, one write per turn of the loop."""
+"""One connection in asyncio: passes bytes to the core and back, with one write per turn."""
 
 import asyncio
 import ssl
@@ -29,7 +29,7 @@ from hub.transports.peer import network_of
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
-# How long a client has to read why it was cut off.
+# How long a client has to read why the connection ends.
 _LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
@@ -44,19 +44,19 @@ class Shared:
     framing: FramedOnce
     connections: "set[ServerProtocol]" = field(default_factory=set)
     draining: bool = False
-    """Whether the server stops."""
+    """Whether the server is stopping."""
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once it stops and has no more connections."""
+    """Set when it is stopping and has no more connections."""
 
     def forget(self, connection: "ServerProtocol") -> None:
-        """The connection is closed."""
+        """Removes a closed connection."""
         self.connections.discard(connection)
         if self.draining and not self.connections:
             self.emptied.set()
 
 
 class ServerProtocol(asyncio.Protocol):
-    """Feeds one connection's core, runs its calls, and keeps its time limits."""
+    """Feeds one connection's core, runs its calls, and enforces its time limits."""
 
     __slots__ = (
         "_backlog",
@@ -81,7 +81,7 @@ class ServerProtocol(asyncio.Protocol):
     )
 
     def __init__(self, shared: Shared, peer: str | None = None) -> None:
-        """`peer` is the client's address where a proxy told it."""
+        """`peer` is the client's address if a proxy named it."""
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
@@ -101,7 +101,7 @@ class ServerProtocol(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepts the connection, or closes it where there are too many."""
+        """Accepts the connection, or closes it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._peer:
             name = transport.get_extra_info("peername")
@@ -148,14 +148,14 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note(streams=0, unsent=0)
 
     def data_received(self, data: bytes) -> None:
-        """Handles what arrived, and writes the answers at once."""
+        """Handles the received bytes, and writes the replies at once."""
         now = self._loop.time()
         self._last_received = now
         self._pinged_at = None
         self._runner.now = now
         events = self._core.receive(data, now)
         if self._core.failed:
-            # GOAWAY is the last word; no call of a broken connection is begun.
+            # Nothing follows GOAWAY, and a broken connection starts no more calls.
             self._backlog.clear()
             events = events[-1:]
         if self._backlog:
@@ -169,13 +169,13 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def pause_writing(self) -> None:
-        """The peer does not read: nothing more is written, or read from it."""
+        """Pauses writing and reading, because the peer does not read."""
         self._paused_since = self._loop.time()
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Resumes writing and reading, because the peer reads again."""
         self._paused_since = None
         if not self._backlog and not self._ended:
             self._transport.resume_reading()
@@ -183,13 +183,13 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> bool:
-        """The client closed its side: there is no answer to wait for."""
+        """Closes the connection when the client has closed its side."""
         return False
 
     # What the server calls.
 
     def drain(self) -> None:
-        """Accepts no more calls, and closes once those that run have ended."""
+        """Accepts no more calls, and closes when the running ones have ended."""
         if self._drain_at is None:
             self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
             self._core.announce_drain()
@@ -197,11 +197,11 @@ class ServerProtocol(asyncio.Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Cuts the connection."""
+        """Closes the connection at once."""
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Keeps the time limits; called once a second or so."""
+        """Enforces the time limits; called about once per second."""
         limits, core = self._shared.limits, self._core
         if self._ended:
             return
@@ -251,7 +251,7 @@ class ServerProtocol(asyncio.Protocol):
                 self._on_ping_ack(cast("PingAcknowledged", event))
 
     def _work_off(self) -> None:
-        """Handles a part of what arrived; other connections get their turn before the rest."""
+        """Handles part of the events; other connections get their turn before the rest."""
         count = self._shared.limits.events_per_turn
         events, self._backlog = self._backlog[:count], self._backlog[count:]
         self._handle(events)
@@ -270,7 +270,7 @@ class ServerProtocol(asyncio.Protocol):
 
     @property
     def _room(self) -> int:
-        """Bytes that the socket should take now."""
+        """Bytes that the socket accepts now."""
         return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
 
     def _flush_soon(self) -> None:
@@ -279,12 +279,12 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Writes what is due, in one write."""
+        """Writes the pending output, in one write."""
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
         if self._ended:
-            # GOAWAY was the last word, or the socket is gone.
+            # GOAWAY has been sent, or the socket is closed.
             return
         transport = self._transport
         if chunks:
@@ -304,7 +304,7 @@ class ServerProtocol(asyncio.Protocol):
             transport.close()
 
     def _linger(self) -> None:
-        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        """Closes with a delay: a client that still sends would lose GOAWAY by a reset."""
         if not self._ended:
             self._ended = True
             self._transport.pause_reading()
@@ -322,7 +322,7 @@ class ServerProtocol(asyncio.Protocol):
         self._runner.close()
 
     def _on_ping_ack(self, event: PingAcknowledged) -> None:
-        # The client saw the first GOAWAY, so no stream is on its way.
+        # The client has seen the first GOAWAY, so no new stream is in flight.
         if self._drain_at is not None and event.payload == _DRAIN:
             self._core.refuse_streams()
 
