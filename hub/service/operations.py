@@ -1,6 +1,6 @@
-"""The calls that only the HTTP API has: each with its handler, role and tier, as an RPC has.
+"""The calls that only the HTTP API has: each with its handler, role and tier, like an RPC.
 
-The public contract does not list them: they answer in JSON or are the dashboard's own.
+The public contract does not list them: they reply in JSON or serve only the dashboard.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 class Operation:
     """One internal call. `handler` is the name of the method that answers it.
 
-    `role` is the least role that may call it. None: whatever credentials come with the
-    call suffice, and it takes nothing from a rate limit.
+    `role` is the role that it needs. With None any credentials suffice, and the call does
+    not count against a rate limit.
     """
 
     name: str

@@ -124,7 +124,7 @@ async def test_a_sidecar_that_is_killed_in_the_middle_leaves_the_outcome_unknown
 
 
 async def collect(admin: AsyncHub, endpoint_id: str, name: str, seen: set[int]) -> None:
-    """Notes every state of a model that a watcher is told."""
+    """Notes every state of a model that a watcher receives."""
     async for event in admin.watch():
         if event.HasField("endpoint") and event.endpoint.id == endpoint_id:
             seen.update(model.state for model in event.endpoint.models if model.name == name)

@@ -87,10 +87,10 @@ def sidecars(*, hub: Hub, output: str) -> None:
 
 @click.command()
 @click.argument("agent_id", metavar="AGENT")
-@click.option("--reason", default="", help="A text for the sidecar.")
+@click.option("--reason", default="", help="A reason to send to the sidecar.")
 @hub_command
 def disconnect(*, hub: Hub, output: str, agent_id: str, reason: str) -> None:
-    """Close a sidecar's connection; it may come back."""
+    """Close a sidecar's connection; it may reconnect."""
     hub.disconnect_sidecar(agent_id, reason=reason)
     if output != "table":
         print_value({}, output)

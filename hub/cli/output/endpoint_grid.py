@@ -1,4 +1,4 @@
-"""Endpoints as a table for people."""
+"""Endpoints as a table."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ from llmhub.v1.endpoint_pb2 import (
 
 _SHOWN_MODELS = 3
 _FAULTS = {
-    FAULT_DEAD: " (nor does its sidecar reach it)",
-    FAULT_UNREACHABLE: " (but its sidecar reaches it)",
+    FAULT_DEAD: " (its sidecar cannot reach it either)",
+    FAULT_UNREACHABLE: " (but its sidecar can reach it)",
 }
 
 
 def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
     """One row per endpoint.
 
-    MODELS is how many are loaded of how many, and the loaded ones with their context in
-    tokens. It is "?" of how many where nothing tells: the server does not answer, or it
-    does not report what is in memory. LOAD is how many requests run, of how many slots,
-    and how many wait.
+    MODELS counts loaded and all models, and lists the loaded ones with their context in
+    tokens. The first number is "?" if it is unknown: the server does not answer, or does not
+    report what is in memory. LOAD has the running requests, the slots, and the waiting
+    requests.
     """
     headings = (
         *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
@@ -46,7 +46,7 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
         )
         for each in found
     ]
-    # The least telling column is the first to go on a narrow terminal.
+    # A narrow terminal leaves out the least useful column first.
     optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND", "ERROR")
     return Grid(headings, rows, "Endpoints", optional, folds="ERROR", shortens="MODELS")
 

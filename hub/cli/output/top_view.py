@@ -25,7 +25,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.resources_pb2 import HostResources, Snapshot
 
-# In columns; from this width on the figures have bars.
+# In columns; from this width on, the figures have bars.
 WIDE = 110
 
 _BAR = 7
@@ -53,14 +53,14 @@ class Order(Enum):
     VRAM = "vram"
 
     def next(self) -> "Order":
-        """The one after this, and after the last the first."""
+        """The next order; the last is followed by the first."""
         every = list(Order)
         return every[(every.index(self) + 1) % len(every)]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to show. `trouble` says why `snapshot` is out of date."""
+    """The content of the screen. `trouble` says why `snapshot` is out of date."""
 
     address: str
     now_ms: int
@@ -148,7 +148,8 @@ def _models(snapshot: Snapshot, width: int) -> Text:
         item = Text(f"{printable(name)} {_TIMES}{count}")
         if warm := loaded.get(name, 0):
             item.append(f" {warm} loaded", style="green")
-        # A long name must not keep shorter ones out; "+9" and its spaces take five columns.
+        # Skip a name that is too long, but show shorter ones after it. "+9" and its spaces
+        # take five columns.
         if cell_len(line.plain) + cell_len(item.plain) + 8 > width:
             left_out += 1
             continue
@@ -162,7 +163,7 @@ def _rows(picture: Picture, endpoints: Sequence[Endpoint], width: int) -> Table:
     is_wide = width >= WIDE
     table = Table.grid(padding=(0, 2, 0, 0))
     figure = _BAR + 6 if is_wide else 5
-    # A dot, the kind, three figures and, with room for it, the time; two spaces between.
+    # A dot, the kind, three figures and, on a wide terminal, the latency; two spaces between.
     fixed = 1 + 9 + 3 * figure + 6 * 2 + (8 + 2 if is_wide else 0)
     flexible = max(20, width - fixed)
     names = [cell_len(_name(endpoint, with_id=is_wide).plain) for endpoint in endpoints]
@@ -184,7 +185,7 @@ def _rows(picture: Picture, endpoints: Sequence[Endpoint], width: int) -> Table:
             _dot(endpoint),
             _name(endpoint, with_id=is_wide),
             Text(BACKEND_WORDS.get(endpoint.backend, "-"), style="dim"),
-            _doing(endpoint, picture.now_ms),
+            _activity(endpoint, picture.now_ms),
             *(_figure(share, with_bar=is_wide) for share in _shares(host)),
         ]
         if is_wide:
@@ -230,8 +231,8 @@ def _name(endpoint: Endpoint, *, with_id: bool) -> Text:
     return name
 
 
-def _doing(endpoint: Endpoint, now_ms: int) -> Text:
-    """What is in memory there, or why it does not answer."""
+def _activity(endpoint: Endpoint, now_ms: int) -> Text:
+    """The models in memory, or why the endpoint does not answer."""
     if endpoint.status == STATUS_UNHEALTHY or endpoint.last_error:
         return Text(printable(endpoint.last_error or "unhealthy"), style="red")
     if endpoint.admin_state == ADMIN_STATE_DRAINING:
@@ -247,7 +248,7 @@ def _doing(endpoint: Endpoint, now_ms: int) -> Text:
         return Text(f"{words} {len(endpoint.models)}", style="dim")
     text = Text(", ".join(printable(each.name) for each in loaded), style="green")
     ends_ms = [each.expires_at.ToMilliseconds() for each in loaded if each.HasField("expires_at")]
-    # Ollama says "for ever" by a time some centuries away.
+    # Ollama expresses "forever" as a time some centuries away.
     if len(loaded) == 1 and ends_ms and 0 < (left_s := (ends_ms[0] - now_ms) / 1000) < 86_400:
         text.append(f" {span_text(left_s)}", style="dim")
     return text
@@ -312,5 +313,5 @@ def _sorted(picture: Picture) -> list[Endpoint]:
 
 
 def _urgency(endpoint: Endpoint) -> int:
-    """What a person should look at comes first."""
+    """Sorts what needs attention first."""
     return _STATES[_state(endpoint)][2]

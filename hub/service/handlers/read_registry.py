@@ -1,6 +1,6 @@
-"""Reads the fleet: RegistryService in messages, the HTTP API in the JSON dialect.
+"""Reads the fleet: RegistryService as messages, the HTTP API in the JSON dialect.
 
-Both join answers from cached fragments.
+Both join replies from cached fragments.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ from llmhub.v1.registry_service_pb2 import (
 
 
 class RegistryHandlers:
-    """Answers questions about the fleet from the registry, without waiting."""
+    """Answers requests about the fleet from the registry, without waiting."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -101,7 +101,7 @@ _HTTP_BODIES = {
 
 
 class JsonHandlers:
-    """Reads the fleet as JSON; encodes each endpoint once per change of it."""
+    """Reads the fleet as JSON; encodes each endpoint once per change."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -113,7 +113,7 @@ class JsonHandlers:
         self._snapshot_revision: int | None = None
 
     def get_schemas(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Returns JSON schemas of all frames and of what the HTTP API takes."""
+        """Returns JSON schemas of all frames and of the HTTP API's request bodies."""
         return self._schemas
 
     def get_descriptors(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:

@@ -23,7 +23,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MAX_MODELS: Final = 50
-"""The most models with a series of their own: any server can invent model names."""
+"""How many models have their own series; bounded, because servers can invent model names."""
 
 OTHER: Final = "other"
 """The label under which all other models are counted."""
@@ -100,7 +100,7 @@ class FleetCounts:
         return shown
 
     async def _count_all(self) -> None:
-        """Counts every endpoint as of now; if it is cancelled, the follower stays lost."""
+        """Counts every endpoint as of now; if cancelled, the next `catch_up` starts again."""
         for counter in (self._kinds, self._endpoints, self._healthy, self._loaded):
             counter.clear()
         revision = self._registry.revision

@@ -1,4 +1,4 @@
-"""Messages and errors of the hub as the native gRPC server carries them."""
+"""The hub's messages and errors in the form of the native gRPC server."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -16,7 +16,7 @@ _RETRY_MS: Final = 1_000
 
 
 def call_failed(error: HubError) -> CallFailed:
-    """The end of a call that fails so, with its details as google.rpc.Status."""
+    """The status of a call that fails with `error`, with google.rpc.Status as details."""
     details = to_status(error).SerializeToString()
     return CallFailed(error.code, error.message, (("grpc-status-details-bin", details),))
 
@@ -32,24 +32,24 @@ def exhausted(detail: str) -> CallFailed:
 
 
 def missing(detail: str) -> CallFailed:
-    """The error of a call whose message does not come."""
+    """The error of a call whose message does not arrive."""
     return call_failed(call_context.missing(detail))
 
 
 async def only_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if it is late."""
+    """The only request of a stream. Raises ValidationFailed if it is late."""
     return await in_time(next_message(call))
 
 
 async def next_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if there is none."""
+    """The next request of a stream. Raises ValidationFailed if there is none."""
     async for message in call:
         return message
     raise call_context.missing("is missing")
 
 
 async def in_time(message: Awaitable[bytes], within_s: float | None = None) -> bytes:
-    """The message, if it comes within `within_s` seconds, or 10. Raises ValidationFailed."""
+    """The message, if it arrives within `within_s` or 10 seconds. Raises ValidationFailed."""
     within_s = call_context.MESSAGE_S if within_s is None else within_s
     try:
         async with asyncio.timeout(within_s):

@@ -48,7 +48,7 @@ class HttpServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         app = web.Application(
             middlewares=[self._answer_errors], client_max_size=self._settings.max_body_bytes
         )
@@ -66,7 +66,7 @@ class HttpServer:
             port,
             tls.context if tls is not None else None,
             max_connections=self._settings.max_connections,
-            turned_away=self._context.calls.turned_away,
+            on_refused=self._context.calls.turned_away,
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -79,7 +79,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route, for the application and for the test of the documentation."""
+        """Every route, for the application and for the test that compares the docs."""
         return [
             *self._endpoints.routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
@@ -120,7 +120,7 @@ class HttpServer:
         readiness = self._context.readiness
         reason = readiness.why_not_ready()
         if reason is None:
-            # A hub that doubts its probes still knows the fleet best, so it stays ready.
+            # A hub that doubts its probes still has the best knowledge of the fleet.
             doubt = readiness.why_mistrusted()
             body = {"status": "ready"} | ({"self_preservation": doubt} if doubt else {})
             return json_response(orjson.dumps(body))
@@ -143,7 +143,7 @@ class HttpServer:
                 response = _plain_error(error)
             except Exception as error:
                 if isinstance(error, ConnectionError) and request.transport is None:
-                    # The caller has gone: no one reads this, and no part of the hub failed.
+                    # The caller has left, so this reply is not read; the hub has not failed.
                     return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
             call.answer(response.status, response.content_type)
@@ -151,7 +151,7 @@ class HttpServer:
 
 
 def _route(request: web.Request) -> str:
-    """The route's template: unmatched paths must not each become a label."""
+    """The route's template; unmatched paths share one label, so that labels are bounded."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unmatched"
 

@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, FakeOpenAi, Fleet
 
 
-async def test_models_sidecars_and_the_hub_itself(tmp_path: Path) -> None:
+async def test_models_sidecars_and_the_hubs_info_are_listed(tmp_path: Path) -> None:
     async with (
         hub_process(tmp_path / "data") as process,
         process.client() as hub,

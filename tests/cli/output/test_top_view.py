@@ -66,7 +66,7 @@ def drawn(picture: Picture, width: int, height: int = 24, *, colour: bool = Fals
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
-def test_nothing_is_wider_than_the_terminal_or_taller(width: int) -> None:
+def test_the_picture_fits_the_terminal(width: int) -> None:
     for height in (8, 24):
         lines = drawn(Picture("hub.lan:50051", NOW, fleet(40)), width, height)
         assert max(cell_len(line) for line in lines) <= width
@@ -137,7 +137,7 @@ def test_the_order_can_be_changed() -> None:
     assert Order.VRAM.next() is Order.STATE
 
 
-def test_what_does_not_fit_is_scrolled_to() -> None:
+def test_hidden_rows_can_be_scrolled_to() -> None:
     shown = rows_that_fit(20)
     picture = Picture("h:1", NOW, fleet(40), order=Order.NAME)
     lines = drawn(picture, 100, 20)
@@ -151,18 +151,18 @@ def test_an_empty_fleet_says_what_to_do() -> None:
     assert any("llm-hub register HOST" in line for line in drawn(Picture("h:1", NOW), 80))
 
 
-def test_a_hub_that_is_gone_is_said_to_be() -> None:
+def test_an_unreachable_hub_is_shown_as_such() -> None:
     picture = Picture("h:1", NOW, fleet(), trouble="no hub answers at h:1")
     lines = drawn(picture, 80)
     assert lines[0].endswith("no hub answers at h:1")
     assert any("gpu-006" in line for line in lines)
 
 
-def test_colours_are_only_where_the_console_has_them() -> None:
+def test_colours_are_used_only_if_the_console_has_them() -> None:
     assert "\x1b[" not in "".join(drawn(Picture("h:1", NOW, fleet()), 120))
     assert "\x1b[" in "".join(drawn(Picture("h:1", NOW, fleet()), 120, colour=True))
 
 
-def test_an_endpoint_without_anything_known_is_a_row() -> None:
+def test_an_endpoint_without_known_facts_still_has_a_row() -> None:
     snapshot = Snapshot(endpoints=[Endpoint(id="a:1", name="a:1")])
     assert any("a:1" in line for line in drawn(Picture("h:1", NOW, snapshot), 80))

@@ -8,7 +8,7 @@ from hub.transports.grpc.native.limits import Limits
 
 
 class Account:
-    """A quantity (streams, bytes) that is bounded by address and in all."""
+    """A quantity (streams, bytes) that is bounded per address and in total."""
 
     __slots__ = ("_by_address", "_in_all", "_per_address", "total")
 
@@ -17,7 +17,7 @@ class Account:
         self._in_all: Final = in_all
         self._by_address: Counter[str] = Counter()
         self.total = 0
-        """What is held now, in all."""
+        """The amount that is held now."""
 
     def has_room(self, address: str, count: int, *, kept_free: int = 0) -> bool:
         """Whether `count` more fit, and leave `kept_free` of what is allowed in all.
@@ -30,7 +30,7 @@ class Account:
         return not held or held + count <= self._per_address
 
     def add(self, address: str, count: int) -> None:
-        """Notes that the address holds more, or less where `count` is negative."""
+        """Notes that the address holds more, or less if `count` is negative."""
         self.total += count
         held = self._by_address[address] + count
         if held:
@@ -181,11 +181,11 @@ class Share:
 
     @property
     def received(self) -> int:
-        """Bytes received and not handled, as last noted."""
+        """Bytes received but not handled, as last noted."""
         return self._received
 
     def fits_streams(self, count: int) -> bool:
-        """Whether the connection may have so many streams open."""
+        """Whether the connection may have this many streams open."""
         return self._ledger.streams.has_room(self._address, count - self._streams)
 
     def fits_calls(self, count: int, *, kept_free: int = 0) -> bool:
@@ -193,7 +193,7 @@ class Share:
         return self._ledger.calls.has_room(self._address, count - self._calls, kept_free=kept_free)
 
     def fits_received(self, count: int) -> bool:
-        """Whether it may hold so many bytes that are not handled."""
+        """Whether it may hold this many unhandled bytes."""
         return self._ledger.received.has_room(self._address, count - self._received)
 
     def token(self, key: str) -> TokenAccount:

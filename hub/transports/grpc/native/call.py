@@ -31,9 +31,9 @@ _RESPONSE: Final[Fields] = (
 )
 _GZIP: Final = (b"grpc-encoding", b"gzip")
 _OK: Final = trailer_fields(0)
-# A message from here on is sent by reference, apart from its prefix.
+# A message of this size or more is sent by reference, separately from its prefix.
 _BY_REFERENCE_BYTES: Final = 65_536
-# What a message that waits costs beside its bytes.
+# What a waiting message costs in addition to its bytes.
 _MESSAGE_OVERHEAD: Final = 64
 
 
@@ -47,7 +47,7 @@ class CallContext:
     framing: FramedOnce
     max_message_bytes: int
     high_water: int
-    """Untaken or unread bytes of a call past which the other side waits."""
+    """Untaken or unread bytes of a call above which the other side waits."""
     flush: Callable[[], None]
     """Has what was sent written in this turn of the loop."""
     token: Callable[[str], TokenAccount]
@@ -90,11 +90,11 @@ class Call:
         self.deadline: float | None = None
         """When the caller gives up, in seconds of the loop's clock; None for never."""
         self.half_closed = False
-        """Whether the client has said all."""
+        """Whether the client has sent everything."""
         self.over = False
         """Whether it has ended, or the client left."""
         self.compress = False
-        """Whether to compress messages with gzip, where the client accepts that."""
+        """Whether to compress messages with gzip if the client accepts that."""
         self.initial_metadata: Metadata = ()
         """Sent before the first message."""
         self.trailing_metadata: Metadata = ()
@@ -149,7 +149,7 @@ class Call:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the client said all in the middle of a message."""
+        """Whether the client ended its side in the middle of a message."""
         return self.half_closed and self._deframer is not None and self._deframer.buffered > 0
 
     def take(self) -> bytes:
@@ -184,7 +184,7 @@ class Call:
             self._context.connection.outbox.headers(self.stream, self._head_fields())
 
     def send_message(self, message: bytes) -> None:
-        """Sends a message, or has it wait for a window."""
+        """Sends a message, or queues it until a window allows it."""
         if not self._answering:
             self.send_head()
         outbox = self._context.connection.outbox
@@ -204,7 +204,7 @@ class Call:
         self._end((*_OK, *metadata_fields(metadata)) if metadata else _OK)
 
     def fail(self, code: int, message: str, metadata: Metadata = ()) -> None:
-        """Ends the call with a status; without a head sent before, in trailers alone."""
+        """Ends the call with a status; if no head was sent, with trailers only."""
         trailers = trailer_fields(code, message, (*self.trailing_metadata, *metadata))
         self._end(trailers if self._answering else (*self._head_fields(), *trailers))
 
@@ -215,7 +215,7 @@ class Call:
             self._context.connection.reset(self.stream, code)
 
     def abandon(self) -> None:
-        """Notes that the stream is gone."""
+        """Notes that the stream has ended."""
         self.over = True
 
     def _end(self, trailers: Fields) -> None:

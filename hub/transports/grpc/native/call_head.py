@@ -1,4 +1,4 @@
-"""What gRPC reads of a request's head: the method, its deadline, encodings and metadata.
+"""What gRPC reads from a request's head: the method, its deadline, encodings and metadata.
 
 The rules are gRPC's (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 """
@@ -24,12 +24,12 @@ _UNITS_S: Final[Mapping[int, float]] = {
 _MAX_TIMEOUT_DIGITS: Final = 8
 _ENCODINGS: Final = frozenset((b"identity", b"gzip"))
 _CONTENT_TYPE: Final = b"application/grpc"
-# Fields of HTTP and gRPC itself that are no metadata of the caller's.
+# Fields of HTTP and gRPC that are not the caller's metadata.
 _NO_METADATA: Final = frozenset((b"te", b"content-type", b"content-length"))
 
 
 class HttpRefused(Exception):
-    """The request is not gRPC; it gets an answer of HTTP."""
+    """The request is not gRPC; it gets a plain HTTP response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -57,7 +57,7 @@ class CallHead:
         if encoding not in _ENCODINGS:
             raise CallFailed(
                 StatusCode.UNIMPLEMENTED,
-                f"grpc-encoding {encoding.decode('latin-1')} is not supported; gzip is",
+                f"grpc-encoding {encoding.decode('latin-1')} is not supported, only gzip",
             )
         self.gzip = encoding == b"gzip"
         """Whether compressed messages are gzip."""
@@ -71,7 +71,7 @@ class CallHead:
 
     @cached_property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The caller's metadata, in order; bytes where the key ends in "-bin".
+        """The caller's metadata, in order; bytes if the key ends in "-bin".
 
         A binary value that is not base64 is left out.
         """
@@ -93,12 +93,12 @@ class CallHead:
 
     @cached_property
     def text_metadata(self) -> Mapping[str, str]:
-        """The metadata but for binary values; of a key that is repeated the last value."""
+        """The metadata without binary values; a repeated key has its last value."""
         return {key: value for key, value in self.metadata if isinstance(value, str)}
 
 
 def call_head(headers: HeaderList, request: Request) -> CallHead:
-    """The head of a call, read once for all calls with the same block.
+    """The head of a call, read once for all calls with the same header block.
 
     Raises HttpRefused, CallFailed.
     """

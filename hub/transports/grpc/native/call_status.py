@@ -11,9 +11,9 @@ from typing import Final
 from hub.transports.grpc.native.header_blocks import Fields
 
 Metadata = Sequence[tuple[str, str | bytes]]
-"""Keys and values; bytes where the key ends in "-bin"."""
+"""Keys and values; bytes if the key ends in "-bin"."""
 
-# Longer texts would be cut off by clients' bounds on header lists, with the status.
+# Longer texts could exceed clients' bounds on header lists, and lose the status too.
 _MAX_MESSAGE_BYTES: Final = 1_024
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
@@ -56,7 +56,7 @@ def exhausted(message: str) -> CallFailed:
 
 
 def trailer_fields(code: int, message: str = "", metadata: Metadata = ()) -> Fields:
-    """The trailers of a call that ends so."""
+    """The trailers of a call that ends with this status."""
     fields = [(b"grpc-status", b"%d" % code)]
     if message:
         fields.append((b"grpc-message", percent_encoded(message)))

@@ -1,4 +1,4 @@
-"""What a connection reports of the bytes it received."""
+"""The events of a connection's received bytes."""
 
 from hub.transports.grpc.native.header_blocks import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -20,7 +20,7 @@ class RequestReceived:
 
 
 class DataReceived:
-    """Bytes of a request's body. Whoever takes them calls `Connection.release`."""
+    """Bytes of a request's body. The receiver calls `Connection.release` for them."""
 
     __slots__ = ("data", "ended", "stream")
 
@@ -28,11 +28,11 @@ class DataReceived:
         self.stream = stream
         self.data = data
         self.ended = ended
-        """Whether the body is whole."""
+        """Whether the body is complete."""
 
 
 class StreamEnded:
-    """A stream was reset, by the client or because of a fault of the client's."""
+    """A stream was reset, by the client or because of the client's fault."""
 
     __slots__ = ("by_peer", "code", "stream")
 
@@ -43,7 +43,7 @@ class StreamEnded:
 
 
 class PingAcknowledged:
-    """The client answered a PING of the server's."""
+    """The client acknowledged the server's PING."""
 
     __slots__ = ("payload",)
 

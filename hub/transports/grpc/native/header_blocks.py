@@ -1,9 +1,9 @@
-"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table stands.
+"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table is unchanged.
 
-A client that calls the same method again sends the same few indices, and these mean
-the same as long as nothing was added to the dynamic table. So a block whose decoding
-added nothing is remembered until something is added. The other way round the server
-indexes only fields that have few values, so that its own table soon stands still.
+A client that calls the same method again sends the same few indices, which mean the same
+until something is added to the dynamic table. So a block whose decoding added nothing is
+remembered until something is added. In the other direction the server indexes only fields
+that have few values, so that its own table soon stops changing.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from hub.transports.grpc.native.protocol_errors import ConnectionFault
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
-# Their values are few, so they go into the dynamic table. Others never do: a table that
-# changes with each call would be of no use, and secrets do not belong there (section 7.1).
+# They have few values, so they go into the dynamic table. Other fields never do: a table
+# that changes with each call is useless, and secrets do not belong there (section 7.1).
 _INDEXED: Final = frozenset(
     (b":status", b"content-type", b"grpc-status", b"grpc-encoding", b"grpc-accept-encoding")
 )
@@ -29,7 +29,7 @@ _TABLE_BYTES: Final = 4_096
 
 
 class _Table(HeaderTable):
-    """A dynamic table that counts what was added."""
+    """A dynamic table that counts additions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Table(HeaderTable):
 
 
 class HeaderList:
-    """The fields of a header block. Its readers keep what they made of them beside it."""
+    """The fields of a header block, with what its readers have parsed from them."""
 
     __slots__ = ("fields", "meaning", "request", "size")
 
@@ -50,9 +50,9 @@ class HeaderList:
         self.size = sum(table_entry_size(name, value) for name, value in fields)
         """As SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
         self.request: object = None
-        """The request head that they are."""
+        """The request head parsed from the fields."""
         self.meaning: object = None
-        """What gRPC reads of it."""
+        """What gRPC reads from it."""
 
 
 class HeaderDecoder:
@@ -71,7 +71,7 @@ class HeaderDecoder:
         self._remembered: dict[bytes, HeaderList] = {}
 
     def decode(self, block: bytes) -> HeaderList:
-        """The fields of a block. Raises ConnectionFault: the table is then out of step."""
+        """The fields of a block. After ConnectionFault the table is out of step."""
         found = self._remembered.get(block)
         if found is not None:
             return found
@@ -103,14 +103,14 @@ class HeaderEncoder:
         self._remembered: dict[Fields, bytes] = {}
 
     def resize(self, table_bytes: int) -> None:
-        """Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; the server uses 4,096 at most."""
+        """Applies the peer's SETTINGS_HEADER_TABLE_SIZE, of which the server uses up to 4,096."""
         table_bytes = min(table_bytes, _TABLE_BYTES)
-        # The library forgets a change that is due when the same size is set again.
+        # The library loses a pending change if the same size is set again.
         if table_bytes == self._encoder.header_table_size:
             return
         self._remembered.clear()
         self._encoder.header_table_size = table_bytes
-        # The smallest and the last are all that the peer must learn (section 4.2).
+        # The peer needs only the smallest and the last change (section 4.2).
         changes = self._encoder.table_size_changes
         self._encoder.table_size_changes = [min(changes), changes[-1]]
 

@@ -23,9 +23,9 @@ from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
 
-# Between looks at a socket with a part of a header.
-_LOOK_S: Final = 0.01
-# After the system refused a connection, for lack of descriptors as a rule.
+# Between reads of a socket with an incomplete header.
+_POLL_S: Final = 0.01
+# After the system could not accept a connection, usually for lack of file descriptors.
 _PAUSE_S: Final = 0.1
 
 
@@ -41,7 +41,7 @@ class Listener:
         trusted: Sequence[Network] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`factory` makes a protocol, given the address that a proxy named, or None."""
+        """`factory` makes a protocol from the address that a proxy named, or from None."""
         self._listening = listening
         self._factory = factory
         self._trusted = trusted
@@ -99,7 +99,7 @@ class Listener:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))
             connection.close()
         except (OSError, TimeoutError):
-            # The client left, does not speak, or TLS failed.
+            # The client left or sends nothing, or TLS failed.
             connection.close()
         except asyncio.CancelledError:
             connection.close()
@@ -107,7 +107,7 @@ class Listener:
 
 
 async def _client_address(connection: socket.socket) -> str | None:
-    """The address in the PROXY header; None where the connection begins with none.
+    """The address in the PROXY header; None if the connection has no header.
 
     Raises BadProxyHeader, OSError.
     """
@@ -121,7 +121,7 @@ async def _client_address(connection: socket.socket) -> str | None:
             return None
         if len(begun) == proxy_protocol.HEAD_BYTES:
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     header = await _exactly(connection, proxy_protocol.HEAD_BYTES)
     header += await _exactly(connection, proxy_protocol.rest_bytes(header))
     return proxy_protocol.source(header)

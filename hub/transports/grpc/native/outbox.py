@@ -1,4 +1,4 @@
-"""What a connection sends: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
+"""A connection's output: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
 
 from collections import deque
 from typing import Final
@@ -21,15 +21,15 @@ from hub.transports.grpc.native.http2_frames import (
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_table import StreamTable
 
-# A DATA frame that a window cut shorter than this counts against the client.
+# A DATA frame that a window forces to be shorter than this counts against the client.
 _DRIBBLE_BYTES: Final = 256
 
 
 class Outbox:
-    """Frames to send, and the DATA of streams that may not be sent yet.
+    """Frames to send, and the DATA of streams that must wait.
 
     A message that fits every window is written at once. Otherwise it waits with its
-    stream, by reference: messages that many streams send are one object.
+    stream, by reference, so that a message of many streams is in memory once.
     """
 
     __slots__ = (
@@ -53,14 +53,14 @@ class Outbox:
         self._streams = streams
         self._encoder = encoder
         self._out: list[bytes | memoryview] = []
-        # Streams that wait for the connection's window or the socket, and not for their own
-        # window, in the order in which they get their turn.
+        # Streams that wait for the connection's window or the socket, but not for their own
+        # window, in the order of their turns.
         self._ready: dict[Stream, None] = {}
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME_BYTES
         self.room = DEFAULT_WINDOW
-        """Bytes of DATA that the socket should take now; more wait here. See `replenish`."""
+        """Bytes of DATA that the socket accepts now; more wait here. See `replenish`."""
         self.drained: list[Stream] = []
         """Streams whose last waiting byte was sent; the layer above empties the list."""
         self.now = 0.0
@@ -73,7 +73,7 @@ class Outbox:
         self._full_frames = 0
 
     def take(self) -> list[bytes | memoryview]:
-        """What is to be written now; the list is the caller's."""
+        """Returns and clears what is to be written now."""
         out = self._out
         self._out = []
         return out
@@ -90,7 +90,7 @@ class Outbox:
             self.forget(stream)
 
     def take_counts(self) -> tuple[int, int]:
-        """DATA frames since the last time: full ones, and short ones that a window forced."""
+        """DATA frames since the last call: full ones, and short ones that a window forced."""
         counts = self._full_frames, self._cut_frames
         self._full_frames = self._cut_frames = 0
         return counts
@@ -105,7 +105,7 @@ class Outbox:
         self._write_headers(stream.id, self._encoder.encode(fields), 0)
 
     def message(self, stream: Stream, data: bytes) -> None:
-        """Sends DATA, or has it wait for a window."""
+        """Sends DATA, or queues it until a window allows it."""
         length = len(data)
         if (
             stream.pending is None
@@ -128,7 +128,7 @@ class Outbox:
         self._wait(stream, parts)
 
     def end(self, stream: Stream, trailers: Fields) -> None:
-        """Ends the stream after what waits: with trailers, a head alone, or nothing more."""
+        """Ends the stream after its waiting DATA, with trailers or an empty DATA frame."""
         if stream.pending is not None:
             stream.trailers = trailers
             return
@@ -140,7 +140,7 @@ class Outbox:
         self._ended(stream)
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Ends the stream with RST_STREAM; what waits is dropped."""
+        """Ends the stream with RST_STREAM and drops its waiting DATA."""
         self.forget(stream)
         self._streams.close(stream)
         self._streams.note_reset(stream.id)
@@ -159,13 +159,13 @@ class Outbox:
         self._ready.pop(stream, None)
 
     def replenish(self, room: int) -> None:
-        """The socket takes `room` bytes of DATA more."""
+        """Notes that the socket accepts `room` bytes of DATA, and sends what waits."""
         self.room = room
         if self._ready:
             self._pump()
 
     def window_update(self, stream: Stream | None, increment: int) -> None:
-        """The peer takes more, on a stream or (None) the connection. Raises WindowOverflow."""
+        """Grows the window of a stream or (None) the connection. Raises WindowOverflow."""
         if stream is None:
             self.window = grown(self.window, increment)
         else:
@@ -176,7 +176,7 @@ class Outbox:
             self._pump()
 
     def resize(self, initial_window: int) -> None:
-        """Takes over SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2). Raises WindowOverflow."""
+        """Applies SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2). Raises WindowOverflow."""
         change = initial_window - self.initial_window
         self.initial_window = initial_window
         for stream in self._streams.open.values():
@@ -200,7 +200,7 @@ class Outbox:
         self._pump()
 
     def _pump(self) -> None:
-        """Sends one frame for each ready stream in turn, while windows and socket allow it."""
+        """Sends one frame per ready stream in turn, while windows and socket allow it."""
         ready = self._ready
         while ready and self.room > 0 and self.window > 0:
             stream = next(iter(ready))
@@ -259,7 +259,7 @@ class Outbox:
             kind, flags = CONTINUATION, 0
 
     def _ended(self, stream: Stream) -> None:
-        """The server's side is over; so is the stream, since gRPC reads nothing after it."""
+        """Closes the stream after the server's side ended: gRPC reads nothing after that."""
         self._streams.close(stream)
         if stream.remote_open:
             # Section 8.1: the client may stop sending, without an error.

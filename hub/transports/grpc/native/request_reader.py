@@ -1,4 +1,4 @@
-"""Requests and trailers out of HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
+"""Requests and trailers from HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived
@@ -28,7 +28,7 @@ class RequestReader:
             max_remembered_bytes=limits.remembered_block_bytes,
         )
         self.block = BlockReader(limits)
-        """The header block that is not whole."""
+        """The incomplete header block."""
 
     def headers(
         self, flags: int, stream_id: int, payload: bytes
@@ -59,7 +59,7 @@ class RequestReader:
     def _read(
         self, stream_id: int, block: bytes, flags: int, dependency: int
     ) -> RequestReceived | DataReceived | None:
-        # Every block is decoded, also of a stream that is refused: later ones build on it.
+        # Every block is decoded, even for a refused stream, because later ones build on it.
         headers = self._decoder.decode(block)
         ended = bool(flags & frames.END_STREAM)
         streams = self._streams
@@ -99,7 +99,7 @@ class RequestReader:
 
 
 def account_body(stream: Stream, length: int, *, ended: bool) -> None:
-    """Holds a body to its content-length (section 8.1.1), and notes its end.
+    """Checks a body against its content-length (section 8.1.1), and notes its end.
 
     Raises StreamFault.
     """

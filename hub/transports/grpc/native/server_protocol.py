@@ -1,4 +1,4 @@
-"""One connection on asyncio: bytes to the core and back, one write per turn of the loop."""
+"""One connection in asyncio: passes bytes to the core and back, with one write per turn."""
 
 import asyncio
 import ssl
@@ -12,7 +12,6 @@ from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
 from hub.transports.grpc.native.call_status import CallFailed, exhausted
-from hub.transports.grpc.native.connections import Connections
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -26,12 +25,13 @@ from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.peer import network_of
 
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
-# How long a client has to read why it was cut off.
+# How long a client has to read why the connection ends.
 _LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
@@ -50,7 +50,7 @@ class Shared:
 
 
 class ServerProtocol(asyncio.Protocol):
-    """Feeds one connection's core, runs its calls, and keeps its time limits."""
+    """Feeds one connection's core, runs its calls, and enforces its time limits."""
 
     __slots__ = (
         "_backlog",
@@ -78,7 +78,7 @@ class ServerProtocol(asyncio.Protocol):
     )
 
     def __init__(self, shared: Shared, peer: str | None = None) -> None:
-        """`peer` is the client's address where a proxy told it."""
+        """`peer` is the client's address if a proxy named it."""
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
@@ -101,7 +101,7 @@ class ServerProtocol(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepts the connection, or closes it where there are too many."""
+        """Accepts the connection, or closes it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._peer:
             name = transport.get_extra_info("peername")
@@ -147,14 +147,14 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note_streams(0)
 
     def data_received(self, data: bytes) -> None:
-        """Handles what arrived, and writes the answers at once."""
+        """Handles the received bytes, and writes the replies at once."""
         now = self._loop.time()
         self._last_received = now
         self._pinged_at = None
         self._runner.now = now
         events = self._core.receive(data, now)
         if self._core.failed:
-            # GOAWAY is the last word; no call of a broken connection is begun.
+            # Nothing follows GOAWAY, and a broken connection starts no more calls.
             self._backlog.clear()
             events = events[-1:]
         if self._backlog:
@@ -168,14 +168,14 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def pause_writing(self) -> None:
-        """The peer does not read: nothing more is written, or read from it."""
+        """Pauses writing and reading, because the peer does not read."""
         self._paused_since = self._loop.time()
         self._note_socket(self._transport.get_write_buffer_size())
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Resumes writing and reading, because the peer reads again."""
         self._paused_since = None
         self._note_socket(0)
         if not self._backlog and not self._ended:
@@ -184,7 +184,7 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> bool:
-        """The client closed its side: there is no answer to wait for."""
+        """Closes the connection when the client has closed its side."""
         return False
 
     # What the server calls.
@@ -195,7 +195,7 @@ class ServerProtocol(asyncio.Protocol):
         return self._context.known
 
     def drain(self) -> None:
-        """Accepts no more calls, and closes once those that run have ended."""
+        """Accepts no more calls, and closes when the running ones have ended."""
         if self._drain_at is None:
             self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
             self._core.announce_drain()
@@ -203,11 +203,11 @@ class ServerProtocol(asyncio.Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Cuts the connection."""
+        """Closes the connection at once."""
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Keeps the time limits; called once a second or so."""
+        """Enforces the time limits; called about once per second."""
         limits, core = self._shared.limits, self._core
         if self._ended:
             return
@@ -262,7 +262,7 @@ class ServerProtocol(asyncio.Protocol):
                 self._on_ping_ack(cast("PingAcknowledged", event))
 
     def _work_off(self) -> None:
-        """Handles a part of what arrived; other connections get their turn before the rest."""
+        """Handles part of the events; other connections get their turn before the rest."""
         count = self._shared.limits.events_per_turn
         events, self._backlog = self._backlog[:count], self._backlog[count:]
         self._handle(events)
@@ -281,7 +281,7 @@ class ServerProtocol(asyncio.Protocol):
 
     @property
     def _room(self) -> int:
-        """Bytes that the socket should take now."""
+        """Bytes that the socket accepts now."""
         return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
 
     def _flush_soon(self) -> None:
@@ -290,12 +290,12 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Writes what is due, in one write."""
+        """Writes the pending output, in one write."""
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
         if self._ended:
-            # GOAWAY was the last word, or the socket is gone.
+            # GOAWAY has been sent, or the socket is closed.
             return
         transport = self._transport
         if chunks:
@@ -320,7 +320,7 @@ class ServerProtocol(asyncio.Protocol):
         self._socket_bytes = count
 
     def _linger(self) -> None:
-        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        """Closes with a delay: a client that still sends would lose GOAWAY by a reset."""
         if not self._ended:
             self._ended = True
             self._transport.pause_reading()
@@ -338,7 +338,7 @@ class ServerProtocol(asyncio.Protocol):
         self._runner.close()
 
     def _on_ping_ack(self, event: PingAcknowledged) -> None:
-        # The client saw the first GOAWAY, so no stream is on its way.
+        # The client has seen the first GOAWAY, so no new stream is in flight.
         if self._drain_at is not None and event.payload == _DRAIN:
             self._core.refuse_streams()
 

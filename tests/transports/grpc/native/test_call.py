@@ -75,8 +75,12 @@ def test_an_error_without_a_message_is_trailers_alone() -> None:
     call = begun(peer)
     call.fail(5, "not here")
     only, _ = peer.received()
-    told = peer.fields(only)
-    assert (told[":status"], told["grpc-status"], told["grpc-message"]) == ("200", "5", "not here")
+    fields = peer.fields(only)
+    assert (fields[":status"], fields["grpc-status"], fields["grpc-message"]) == (
+        "200",
+        "5",
+        "not here",
+    )
     call.fail(6, "again")
     assert peer.received() == []
 
