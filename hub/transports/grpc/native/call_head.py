@@ -51,8 +51,8 @@ class CallHead:
             raise HttpRefused(415, "gRPC calls have the content-type application/grpc")
         self.path = request.path.decode("latin-1")
         self.authority = request.authority.decode("latin-1")
-        self.timeout_s = _timeout_s(fields)
-        """How long the caller waits, or None."""
+        self.timeout_s = timeout_s(_last(fields, b"grpc-timeout"))
+        """How long the caller waits where that is among the fields, or None."""
         encoding = _last(fields, b"grpc-encoding") or b"identity"
         if encoding not in _ENCODINGS:
             raise CallFailed(
@@ -116,8 +116,8 @@ def _last(fields: Fields, name: bytes) -> bytes:
     return found
 
 
-def _timeout_s(fields: Fields) -> float | None:
-    raw = _last(fields, b"grpc-timeout")
+def timeout_s(raw: bytes) -> float | None:
+    """The seconds in a `grpc-timeout`; None where there is none. Raises CallFailed."""
     if not raw:
         return None
     digits, unit_s = raw[:-1], _UNITS_S.get(raw[-1])

@@ -9,7 +9,7 @@ import structlog
 
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
-from hub.transports.grpc.native.call_head import HttpRefused, call_head
+from hub.transports.grpc.native.call_head import HttpRefused, call_head, timeout_s
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
@@ -217,8 +217,7 @@ class CallRunner:
     def _begin_unary(self, call: Call, method: UnaryMethod, event: RequestReceived) -> None:
         call.stream.call = call
         call.stream.payer = call.head.payer
-        if call.head.timeout_s is not None:
-            call.deadline = self.now + call.head.timeout_s
+        self._set_deadline(call, event)
         self._awaiting_message[call] = method
         if event.ended:
             self._on_unary_message(call, method)
@@ -226,9 +225,13 @@ class CallRunner:
     def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
         call.stream.call = call
         call.half_closed = event.ended
-        if call.head.timeout_s is not None:
-            call.deadline = self.now + call.head.timeout_s
+        self._set_deadline(call, event)
         self._start(call, self._answer_stream(call, method))
+
+    def _set_deadline(self, call: Call, event: RequestReceived) -> None:
+        within_s = timeout_s(event.timeout) if event.timeout else call.head.timeout_s
+        if within_s is not None:
+            call.deadline = self.now + within_s
 
     async def _answer_stream(self, call: StreamCall, method: StreamMethod) -> None:
         async with aclosing(method.handler(call)) as messages:

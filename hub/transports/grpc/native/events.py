@@ -9,12 +9,21 @@ from hub.transports.grpc.native.stream import Stream
 class RequestReceived:
     """A client opened a stream with a well-formed request head."""
 
-    __slots__ = ("ended", "headers", "request", "stream")
+    __slots__ = ("ended", "headers", "request", "stream", "timeout")
 
-    def __init__(self, stream: Stream, headers: HeaderList, request: Request, ended: bool) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        stream: Stream,
+        headers: HeaderList,
+        request: Request,
+        timeout: bytes,
+        ended: bool,  # noqa: FBT001
+    ) -> None:
         self.stream = stream
         self.headers = headers
         self.request = request
+        self.timeout = timeout
+        """The field that is not among the headers, since it differs with each call."""
         self.ended = ended
         """Whether nothing follows."""
 

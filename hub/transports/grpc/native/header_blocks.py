@@ -2,21 +2,26 @@
 
 A client that calls the same method again sends the same few indices, which mean the same
 until something is added to the dynamic table. So a block whose decoding added nothing is
-remembered until something is added. In the other direction the server indexes only fields
-that have few values, so that its own table soon stops changing.
+remembered until something is added. A deadline differs from call to call and adds an entry:
+then the block is read, and the result for the other fields is remembered. In the other
+direction the server indexes only fields that have few values, so that its own table soon
+stops changing.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
-from hpack import Decoder, Encoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
+from hpack import Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable, table_entry_size
 
+from hub.transports.grpc.native.hpack_reader import BadBlock, Field, HpackReader
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
-Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # They have few values, so they go into the dynamic table. Other fields never do: a table
 # that changes with each call is useless, and secrets do not belong there (section 7.1).
@@ -26,6 +31,8 @@ _INDEXED: Final = frozenset(
 # The longest encoded block worth a place in memory.
 _REMEMBERED_ENCODED_BYTES: Final = 512
 _TABLE_BYTES: Final = 4_096
+# From here on, what a list takes is checked before anything else is done with it.
+_MANY_FIELDS: Final = 64
 
 
 class _Table(HeaderTable):
@@ -56,38 +63,84 @@ class HeaderList:
 
 
 class HeaderDecoder:
-    """Decodes the header blocks of one connection, in the order in which they arrive."""
+    """Decodes the header blocks of one connection, in the order in which they arrive.
 
-    __slots__ = ("_decoder", "_max_remembered", "_max_remembered_bytes", "_remembered", "_table")
+    One field is kept `apart`, since its value differs with each call. The others are the
+    same again and again, and so are one `HeaderList`.
+    """
+
+    __slots__ = (
+        "_apart",
+        "_blocks",
+        "_changes",
+        "_lists",
+        "_max_list_bytes",
+        "_max_remembered",
+        "_max_remembered_bytes",
+        "_reader",
+    )
 
     def __init__(
-        self, *, max_list_bytes: int, max_remembered: int, max_remembered_bytes: int
+        self, *, max_list_bytes: int, max_remembered: int, max_remembered_bytes: int, apart: bytes
     ) -> None:
-        self._decoder = Decoder(max_list_bytes)
-        self._table = _Table()
-        self._decoder.header_table = self._table
+        self._reader = HpackReader()
+        self._apart = apart
+        self._max_list_bytes = max_list_bytes
         self._max_remembered = max_remembered
         self._max_remembered_bytes = max_remembered_bytes
-        self._remembered: dict[bytes, HeaderList] = {}
+        # By their bytes, while the table stands; and by their fields.
+        self._blocks: dict[bytes, tuple[HeaderList, bytes]] = {}
+        self._changes = 0
+        self._lists: dict[Fields, HeaderList] = {}
 
-    def decode(self, block: bytes) -> HeaderList:
-        """The fields of a block. After ConnectionFault the table is out of step."""
-        found = self._remembered.get(block)
+    def decode(self, block: bytes) -> tuple[HeaderList, bytes]:
+        """The fields of a block, and the value of the one that is kept apart, or b"".
+
+        Raises ConnectionFault: the table is then out of step.
+        """
+        found = self._blocks.get(block)
         if found is not None:
             return found
-        before = self._table.additions
-        resizes = block[:1] and block[0] & 0xE0 == 0x20
         try:
-            decoded = HeaderList(tuple(self._decoder.decode(block, raw=True)))
-        except HPACKError as error:
+            fields = self._reader.read(block)
+        except BadBlock as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"HPACK: {error}") from None
-        if resizes or self._table.additions != before:
-            self._remembered.clear()
-        elif decoded.size <= self._max_remembered_bytes:
-            if len(self._remembered) >= self._max_remembered:
-                self._remembered.clear()
-            self._remembered[block] = decoded
-        return decoded
+        if len(fields) > _MANY_FIELDS:
+            self._require_short(HeaderList(tuple(fields)))
+        apart = self._taken_apart(fields)
+        key = tuple(fields)
+        headers = self._lists.get(key)
+        if headers is None:
+            headers = HeaderList(key)
+            self._require_short(headers)
+            if headers.size <= self._max_remembered_bytes:
+                _remember(self._lists, key, headers, self._max_remembered)
+        changes = self._reader.changes
+        if changes != self._changes:
+            self._changes = changes
+            self._blocks.clear()
+        elif headers.size <= self._max_remembered_bytes:
+            _remember(self._blocks, block, (headers, apart), self._max_remembered)
+        return headers, apart
+
+    def _taken_apart(self, fields: list[Field]) -> bytes:
+        """Removes the field that is kept apart, where nothing is odd about it."""
+        names = [field[0] for field in fields]
+        if self._apart not in names:
+            return b""
+        position = names.index(self._apart)
+        value, after = fields[position][1], names[position + 1 :]
+        # What is malformed or repeated must be seen where it stands.
+        if not value.isalnum() or any(name == self._apart or name[:1] == b":" for name in after):
+            return b""
+        del fields[position]
+        return value
+
+    def _require_short(self, headers: HeaderList) -> None:
+        if headers.size > self._max_list_bytes:
+            raise ConnectionFault(
+                ErrorCode.COMPRESSION_ERROR, f"a header list of {headers.size} bytes"
+            )
 
 
 class HeaderEncoder:
@@ -125,10 +178,14 @@ class HeaderEncoder:
         if resized or self._table.additions != before:
             self._remembered.clear()
         elif len(block) <= _REMEMBERED_ENCODED_BYTES:
-            if len(self._remembered) >= self._max_remembered:
-                self._remembered.clear()
-            self._remembered[fields] = block
+            _remember(self._remembered, fields, block, self._max_remembered)
         return block
+
+
+def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
+    if len(known) >= most:
+        known.clear()
+    known[key] = value
 
 
 def _marked(fields: Fields) -> Iterable[HeaderTuple]:

@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from hub.transports.grpc.native.header_blocks import Field, Fields, HeaderList
+from hub.transports.grpc.native.header_blocks import Fields, HeaderList
+from hub.transports.grpc.native.hpack_reader import Field
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
 # Section 8.2.2: they describe the connection, which HTTP/2 does in other ways.

@@ -26,6 +26,7 @@ class RequestReader:
             max_list_bytes=limits.header_list_hard_bytes,
             max_remembered=limits.remembered_blocks,
             max_remembered_bytes=limits.remembered_block_bytes,
+            apart=b"grpc-timeout",
         )
         self.block = BlockReader(limits)
         """The incomplete header block."""
@@ -60,7 +61,7 @@ class RequestReader:
         self, stream_id: int, block: bytes, flags: int, dependency: int
     ) -> RequestReceived | DataReceived | None:
         # Every block is decoded, even for a refused stream, because later ones build on it.
-        headers = self._decoder.decode(block)
+        headers, timeout = self._decoder.decode(block)
         ended = bool(flags & frames.END_STREAM)
         streams = self._streams
         if stream_id <= streams.highest:
@@ -81,7 +82,7 @@ class RequestReader:
         if ended:
             account_body(stream, 0, ended=True)
         streams.open[stream_id] = stream
-        return RequestReceived(stream, headers, request, ended)
+        return RequestReceived(stream, headers, request, timeout, ended)
 
     def _trailers(self, stream_id: int, headers: HeaderList, *, ended: bool) -> DataReceived | None:
         stream = self._streams.open.get(stream_id)
