@@ -65,8 +65,12 @@ def observe(
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
         changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
-        if seen.models is not None:
+        # A server that wants another key, or still loads, tells its kind all the same.
+        if seen.answered or seen.models is not None:
             changed = _take_facts(endpoint, seen.backend, seen.version, models) or changed
+            if endpoint.backend_detected and seen.backend:
+                _attribute(endpoint.provenance.backend, OBSERVER_PROBE, at)
+        if seen.models is not None:
             _attribute(endpoint.provenance.models, OBSERVER_PROBE, at)
     else:
         changed = _succeeded(endpoint, seen, models, at)

@@ -1,5 +1,6 @@
 """The real engine probes every captured answer of a real server over a socket."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 from tests.support.observing import running_engine
-from tests.support.replay import Replay, replaying
+from tests.support.replay import CAPTURES, Replay, replaying
 
 OLLAMA = "ollama-0.17.4"
 ROUTER = "llama.cpp-router-7e4c0a9"
@@ -62,6 +63,17 @@ SINGLE_FILES = {
     "/lora-adapters": "lora-adapters",
     "/metrics": "metrics",
 }
+
+
+def test_the_manifest_states_version_and_date_of_each_folder():
+    lines = (CAPTURES / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| `")]
+    stated = {folder.strip("`"): (server, date) for _, folder, server, date, *_ in rows}
+    assert set(stated) == {each.name for each in CAPTURES.iterdir() if each.is_dir()}
+    for folder, (server, date) in stated.items():
+        assert folder.rpartition("-")[2] in server
+        assert re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", date), folder
+        assert list((CAPTURES / folder).glob("*.http")), folder
 
 
 @asynccontextmanager

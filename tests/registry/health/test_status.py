@@ -141,6 +141,19 @@ def test_a_detected_backend_may_change_but_a_registered_one_may_not() -> None:
     assert not pinned.backend_detected
 
 
+def test_a_server_that_answers_with_a_fault_reveals_its_kind_and_silence_does_not() -> None:
+    seen = endpoint(STATUS_UNKNOWN)
+    silent = success(error="connection refused", backend=BACKEND_OLLAMA)
+    observe(seen, silent)
+    assert seen.backend == BACKEND_UNSPECIFIED
+    assert observe(seen, success(error="needs an API key", answered=True, backend=BACKEND_VLLM))
+    assert (seen.backend, seen.backend_detected) == (BACKEND_VLLM, True)
+    assert seen.provenance.backend.observer == OBSERVER_PROBE
+    registered = endpoint(backend=BACKEND_OLLAMA)
+    observe(registered, success(error="needs an API key", answered=True, backend=BACKEND_VLLM))
+    assert (registered.backend, registered.backend_detected) == (BACKEND_OLLAMA, False)
+
+
 def test_an_error_is_cut_to_the_limit_of_the_contract() -> None:
     seen = endpoint(STATUS_UNHEALTHY)
     observe(seen, failure("é" * 5_000))
