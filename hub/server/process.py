@@ -14,6 +14,7 @@ from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.tasks import tell_of_end
 from hub.server import logs
+from hub.server.descriptors import allowed, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
@@ -46,7 +47,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        hub = HubServer(settings, SystemClock(), fail, settle_collector)
+        hub = HubServer(shared_out(settings, allowed()), SystemClock(), fail, settle_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
