@@ -126,7 +126,7 @@ class GrpcSettings(Listener):
     """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
     """maximum number of concurrent calls, including streams"""
-    max_connections: Count = 8_000
+    max_connections: Count = 4_000
     """maximum number of open connections; above it, only health checks are answered"""
     engine: Literal["native", "grpcio"] = "native"
     """gRPC server to use: native, the hub's own, or grpcio, from the grpcio library"""

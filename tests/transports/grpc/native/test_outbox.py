@@ -9,6 +9,7 @@ from hub.transports.grpc.native.stream_table import StreamTable
 from tests.support.http2_peer import Frame, cut
 
 _TRAILERS = ((b"grpc-status", b"0"),)
+_HEAD = ((b":status", b"200"),)
 
 
 class Rig:
@@ -116,3 +117,15 @@ def test_a_response_without_trailers_ends_with_data() -> None:
     rig.outbox.end(rig.streams[0], ())
     (last,) = rig.sent()
     assert (last.kind, last.flags, last.payload) == (frames.DATA, frames.END_STREAM, b"")
+
+
+def test_a_whole_reply_is_sent_at_once_or_not_at_all() -> None:
+    rig = Rig(10, 10)
+    first, second = rig.streams
+    assert rig.outbox.whole(first, _HEAD, b"12345678", _TRAILERS)
+    assert [one.kind for one in rig.sent()] == [frames.HEADERS, frames.DATA, frames.HEADERS]
+    assert first.closed
+    assert not rig.outbox.whole(second, _HEAD, b"longer than it", _TRAILERS)
+    rig.outbox.window = 5
+    assert not rig.outbox.whole(second, _HEAD, b"123456", _TRAILERS)
+    assert not rig.sent()
