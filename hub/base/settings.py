@@ -9,7 +9,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,17 +19,9 @@ from pydantic import (
 )
 
 from hub.base.address import join_host_port, parse_listen_address
+from hub.base.data_dir import default_data_dir
 
 Network = IPv4Network | IPv6Network
-
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
-STORE_FILE = "hub.db"
-FACTS_FILE = "facts.bin"
-
-
-def default_data_dir() -> Path:
-    """The platform's directory for this program's user data."""
-    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
 
 
 def _not_a_bool(value: object) -> object:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.base.settings import Settings
 from hub.server import process
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.command import llm_hub

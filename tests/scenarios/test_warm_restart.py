@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from hub.base.settings import FACTS_FILE
+from hub.base.data_dir import FACTS_FILE
 from hub.client import AsyncHub
 from hub.stores.facts_file import FactsFileError, read
 from llmhub.v1.admin_service_pb2 import (

@@ -13,8 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
 from hub.base.clock import SystemClock
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import ConfigError, StartError, load_settings
-from hub.base.settings import ADMIN_TOKEN_FILE, TlsSettings
+from hub.base.settings import TlsSettings
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.connection import find_tls
 from hub.cli.failures import CommandFailed, ExitCode

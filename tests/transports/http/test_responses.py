@@ -6,7 +6,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from hub.base.settings import STORE_FILE
+from hub.base.data_dir import STORE_FILE
 from hub.contract.errors import (
     EndpointNotFound,
     EtagMismatch,
