@@ -2,7 +2,7 @@ from hub.transports.grpc.native.accounts import Account, Ledger, Share
 from hub.transports.grpc.native.limits import Limits
 
 
-def test_an_account_is_bounded_by_address_and_in_all() -> None:
+def test_an_account_is_bounded_per_address_and_in_total() -> None:
     account = Account(per_address=10, in_all=15)
     account.add("a", 8)
     assert account.has_room("a", 2)
@@ -12,7 +12,7 @@ def test_an_account_is_bounded_by_address_and_in_all() -> None:
     assert account.total == 14
 
 
-def test_the_first_of_an_address_always_has_room() -> None:
+def test_an_addresss_first_always_has_room() -> None:
     account = Account(per_address=10, in_all=15)
     assert account.has_room("a", 100)
     account.add("a", 100)
@@ -45,7 +45,7 @@ def test_shares_of_an_address_add_up() -> None:
     assert (ledger.streams.total, ledger.unsent.total, ledger.calls.total) == (0, 0, 0)
 
 
-def test_received_bytes_are_noted_as_they_are_now() -> None:
+def test_noting_received_bytes_replaces_the_earlier_count() -> None:
     ledger = Ledger(Limits(received_bytes_per_address=100))
     share, other = Share(ledger, "a"), Share(ledger, "a")
     share.note_received(70)
