@@ -19,7 +19,7 @@ TRUSTED = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
         ("unix:", "192.0.2.7", "unix:"),
     ],
 )
-def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
+def test_a_trusted_proxys_last_address_counts(peer, forwarded, seen):
     assert peer_address(peer, TRUSTED, forwarded) == seen
     assert peer_address(peer, (), forwarded) == peer
 
@@ -35,16 +35,16 @@ def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
         ("unix:", "unix:"),
     ],
 )
-def test_what_counts_as_one_peer(address, network):
+def test_an_ipv4_address_or_an_ipv6_64_is_one_peer(address, network):
     assert network_of(address) == network
 
 
-def test_who_is_trusted():
+def test_only_configured_networks_are_trusted():
     assert is_trusted("127.0.0.9", TRUSTED)
     assert not is_trusted("fe80::1%lo", TRUSTED)
 
 
-async def test_grpc_and_http_believe_it_too(tmp_path, monkeypatch):
+async def test_grpc_and_http_use_the_forwarded_address_too(tmp_path, monkeypatch):
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1"]}) as hub:
         seen = []
         dispatch = hub.dispatcher.dispatch
