@@ -65,9 +65,10 @@ test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/base/test_load_setti
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: $(DEV) ## Break the HTTP/2 core with a million connections; make fuzz ARGS='COUNT SEED'
+fuzz: $(DEV) ## Break the HTTP/2 and WebSocket cores with a million connections; make fuzz ARGS='COUNT SEED'
 	@$(BIN)/python -m tests.support.http2_fuzz $(or $(ARGS),1000000)
 	@$(BIN)/python -m tests.support.http2_oracle $(or $(ARGS),200000)
+	@$(BIN)/python -m tests.support.websocket_fuzz $(or $(ARGS),200000)
 
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors

@@ -7,11 +7,13 @@ from hub.transports.session.sidecar_session import SidecarSession
 
 
 class SessionDeadlines:
-    """The timers of one session; a session whose token never expires has only the first.
+    """The timers of one session; one that has identified with a lasting token has none.
 
-    Call `update` after a frame that may have changed who the sidecar is, and
-    `cancel` when the connection is gone.
+    Call `update` after a frame that may have changed who the sidecar is, `identified` once
+    it has identified, and `cancel` when the connection is gone.
     """
+
+    __slots__ = ("_clock", "_expires_at_ms", "_expiry", "_identify", "_session")
 
     def __init__(self, session: SidecarSession, clock: Clock, identify_timeout_s: float) -> None:
         self._session = session
@@ -33,6 +35,10 @@ class SessionDeadlines:
             self._expiry = None
         if expires_at_ms is not None:
             self._expiry = Alarm(self._clock, expires_at_ms, self._expired)
+
+    def identified(self) -> None:
+        """The sidecar has identified. Idempotent."""
+        self._identify.cancel()
 
     def cancel(self) -> None:
         """The connection is gone."""
