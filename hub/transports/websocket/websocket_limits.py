@@ -19,7 +19,7 @@ class WebSocketLimits:
     handshakes_per_address: int = 256
     """the same for one address; not counted for a trusted proxy"""
     retry_after_s: int = 5
-    """seconds to wait that a refused connection is told, in Retry-After"""
+    """seconds after which a refused connection may try again, in Retry-After"""
     head_bytes: int = 16_384
     """the request of a handshake with all its headers; a longer one gets HTTP 431"""
     close_s: float = 2.0
