@@ -104,6 +104,10 @@ class WsSettings(Listener):
     """seconds to wait for a pong before the hub closes the connection"""
     max_connections: Count = 20_000
     """maximum number of open connections"""
+    max_connections_per_address: Count = 16_000
+    """maximum number of open connections of one IPv4 address or IPv6 /64"""
+    max_unidentified_per_address: Count = 512
+    """maximum number of connections of one address that have not identified"""
     trusted_proxies: Networks = ()
     """CIDR blocks of proxies whose X-Forwarded-For the hub trusts, on every transport"""
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
+from hub.transports.session.misbehaviour import Allowance, Cooldowns, ViolationWindow
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
@@ -20,6 +20,20 @@ def test_the_window_slides() -> None:
     window = ViolationWindow(limit=3, window_ms=1_000)
     added = [window.add(NOW + at) for at in (0, 600, 1_000, 1_599, 3_000, 3_001, 3_002)]
     assert added == [False, False, False, True, False, False, True]
+
+
+def test_an_allowance_is_a_burst_and_a_rate() -> None:
+    allowance = Allowance(burst=3, each_ms=100)
+    assert [allowance.spend(NOW) for _ in range(4)] == [True] * 3 + [False]
+    assert [allowance.spend(NOW + at) for at in (99, 100, 199, 200)] == [False, True, False, True]
+    # What is not used is kept, up to the burst.
+    assert [allowance.spend(NOW + HOUR) for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_what_was_not_there_to_take_costs_nothing() -> None:
+    allowance = Allowance(burst=1, each_ms=100)
+    taken = [allowance.spend(NOW + at) for at in range(0, 1_000, 10)]
+    assert sum(taken) == 10
 
 
 def test_each_penalty_is_longer() -> None:

@@ -563,6 +563,62 @@ async def test_a_limited_frame_is_dropped(known, rig):
     assert rig.registry.resources.get("node-1").message.ram_used_bytes == 1001
 
 
+async def test_a_sidecar_that_talks_too_much_is_told_and_stays(known, rig):
+    """Ten minutes at twenty frames per second: twenty times what it may."""
+    for number in range(12_000):
+        await known.say({"type": "resource_report", "ram_used_bytes": number})
+        assert known.session.take_pause_ms() == 0
+        rig.clock.advance(50)
+    assert known.closing is None
+    assert rig.context.presence.get("node-1").violations == 0
+
+
+async def test_a_thousand_late_reports_at_once_are_only_refused(known, rig):
+    for number in range(1_050):
+        await known.say({"type": "resource_report", "ram_used_bytes": number})
+    assert known.closing is None
+    assert rig.context.presence.get("node-1").violations == 0
+
+
+async def test_a_flood_of_refused_frames_is_slowed_down_and_then_closed(known, rig):
+    pauses, said = [], 0
+    while known.closing is None:
+        await known.say({"type": "ping"})
+        said += 1
+        if pause_ms := known.session.take_pause_ms():
+            pauses.append(pause_ms)
+            rig.clock.advance(pause_ms)
+    # Ten violations, of which the last closes; what it cost is bounded.
+    assert pauses == [1_000] * 10
+    assert said < 120 + 1_000 + 10 * (20 + 2) + 10
+    assert known.closing == TOO_MANY_VIOLATIONS
+    again = Talk(rig)
+    await again.identify()
+    assert again.closing.reason == "cooldown active: retry in 29s"
+
+
+@pytest.mark.parametrize("frame", [{"type": "ping"}, {"type": "resource_report"}])
+async def test_frames_before_identify_are_violations(rig, frame):
+    talk = Talk(rig)
+    for _ in range(10):
+        assert talk.closing is None
+        assert await talk.say(frame) == [{"type": "error", "error": "not_identified"}]
+    assert talk.closing == TOO_MANY_VIOLATIONS
+    # No agent is punished: none was proved.
+    assert await Talk(rig).identify() == [{"type": "identified", "agent_id": "node-1"}]
+
+
+async def test_claims_of_another_agent_are_bounded_as_refusals_are(known, rig):
+    token = await rig.token(agent_id="node-2")
+    other = {"type": "identify", "agent_id": "node-2", "token": token}
+    for _ in range(1_000):
+        ((error),) = await known.say(other)
+        assert error["error"] == "already_identified"
+    assert known.session.take_pause_ms() == 0
+    await known.say(other)
+    assert known.session.take_pause_ms() == 1_000
+
+
 async def test_identify_is_limited_by_agent_over_all_connections(rig):
     for _ in range(10):
         replies = await Talk(rig).identify("node-1")

@@ -16,7 +16,7 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import running_hub
 from tests.support.waiting import wait_until
 
-CAPTURED = Path(__file__).parents[1] / "support" / "sidecar-frames.jsonl"
+CAPTURED = Path(__file__).parents[2] / "support" / "sidecar-frames.jsonl"
 
 
 async def sidecars(hub):
