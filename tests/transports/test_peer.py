@@ -2,6 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from hub.service.dispatcher import Dispatcher
 from hub.transports.peer import is_trusted, network_of, peer_address
 from tests.support.hub import running_hub
 
@@ -45,15 +46,16 @@ def test_only_configured_networks_are_trusted():
 
 
 async def test_grpc_and_http_use_the_forwarded_address_too(tmp_path, monkeypatch):
+    seen = []
+    dispatch = Dispatcher.dispatch
+
+    def seeing(self, called, credentials, *args, **kwargs):
+        seen.append((credentials.transport, credentials.remote_address))
+        return dispatch(self, called, credentials, *args, **kwargs)
+
+    # The transports bind the method when they start.
+    monkeypatch.setattr(Dispatcher, "dispatch", seeing)
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1"]}) as hub:
-        seen = []
-        dispatch = hub.dispatcher.dispatch
-
-        def seeing(called, credentials, *args, **kwargs):
-            seen.append((credentials.transport, credentials.remote_address))
-            return dispatch(called, credentials, *args, **kwargs)
-
-        monkeypatch.setattr(hub.dispatcher, "dispatch", seeing)
         reported = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
         await hub.http("GET", "/api/models", headers=reported)
         method = hub.channel.unary_unary("/llmhub.v1.RegistryService/ListModels")
