@@ -80,7 +80,7 @@ _COMMANDS = {
     ),
     "check": (
         "hub.cli.commands.endpoint_states:check",
-        "Probe an endpoint now and show what the probe saw.",
+        "Probe an endpoint now and show the result.",
     ),
     "snapshot": (
         "hub.cli.commands.endpoints:snapshot",
