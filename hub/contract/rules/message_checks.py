@@ -6,6 +6,7 @@ not compiled is asked of protovalidate each time; but where it speaks of one tex
 the texts that protovalidate accepted are remembered.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
@@ -37,7 +38,7 @@ class AcceptedTexts:
 
     def __init__(self, field: str) -> None:
         self.field = field
-        self._texts: dict[str, None] = {}
+        self._texts: OrderedDict[str, None] = OrderedDict()
 
     def has(self, message: Message) -> bool:
         """Whether the message's text was accepted before."""
@@ -50,7 +51,7 @@ class AcceptedTexts:
             return
         self._texts[text] = None
         if len(self._texts) > self.MAX_TEXTS:
-            del self._texts[next(iter(self._texts))]
+            self._texts.popitem(last=False)
 
 
 class MessageChecks:
