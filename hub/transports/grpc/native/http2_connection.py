@@ -100,10 +100,10 @@ class Connection:
         """Whether a frame or a header block is incomplete."""
         return self._reader.partial or self._requests.block.stream_id != 0
 
-    # What the layer above does.
+    # Calls from the layer above.
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """The events of these bytes. After ConnectionFailed nothing more is read."""
+        """Returns the events of these bytes; ignores all bytes after ConnectionFailed."""
         if self.failed:
             return []
         self._now = self.outbox.now = now
@@ -309,7 +309,7 @@ class Connection:
                 stream_id, ErrorCode.FLOW_CONTROL_ERROR, "a window above 2^31-1 (section 6.9.1)"
             ) from None
 
-    # What they have in common.
+    # Shared by the frame handlers.
 
     def _on_stream_fault(self, fault: StreamFault) -> None:
         if fault.stream_id > self._streams.highest:
