@@ -153,7 +153,7 @@ class Call:
         return self.half_closed and self._deframer is not None and self._deframer.buffered > 0
 
     def take(self) -> bytes:
-        """Takes the next message, and lets the client send as many bytes again."""
+        """Takes the next message, which may let the client send more."""
         message = self._messages.popleft()
         self._untaken -= len(message) + _MESSAGE_OVERHEAD
         if self._owed and self._untaken <= self._context.high_water:

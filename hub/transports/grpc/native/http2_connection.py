@@ -87,7 +87,7 @@ class Connection:
 
     @property
     def refusing(self) -> bool:
-        """Whether new streams are refused because the server stops."""
+        """Whether new streams are refused because the server is stopping."""
         return self._streams.refusing
 
     @property
@@ -132,7 +132,7 @@ class Connection:
         return events
 
     def release(self, stream: Stream, count: int) -> None:
-        """Notes that body bytes were handled, so that the client may send as many again."""
+        """Records that body bytes were handled, so that the client may send more."""
         stream.held -= count
         self._release_connection(count)
         if stream.remote_open and not stream.closed and stream.receive_window is not None:
