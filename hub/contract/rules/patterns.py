@@ -7,7 +7,7 @@ from typing import Final
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
 """Unicode's category Cc, which is fixed."""
 
-# Each alternative means the same in RE2 and in Python, except those in _TRANSLATED.
+# Each alternative means the same to RE2 as to Python, but for the three of _TRANSLATED.
 _PART: Final = re.compile(
     r"""
       \\P\{Cc\}

@@ -13,7 +13,7 @@ class Limits:
 
     # Connections.
     connections: int = 8_000
-    """connections in total; the ones above it use the reserve"""
+    """connections in all; those above have the reserve"""
     connections_per_address: int = 1_024
     """connections of one address; the ones above it use the reserve"""
     reserved_connections: int = 64
@@ -21,9 +21,9 @@ class Limits:
     reserved_s: float = 5.0
     """from the acceptance of a connection in the reserve to its end"""
     strangers: int = 4_000
-    """connections in total that have shown no valid token; one more ends the oldest of them"""
+    """connections in all that have shown no valid token; one more ends the oldest of them"""
     strangers_per_address: int = 512
-    """the same, per address"""
+    """as many of one address"""
     stranger_idle_s: float = 30.0
     """without an open stream on a connection without a valid token; then GOAWAY and close"""
     handshakes: int = 1_024
@@ -126,5 +126,5 @@ class Limits:
 
     @property
     def descriptors(self) -> int:
-        """The file descriptors that the transport needs if every bound is reached."""
+        """File descriptors that the transport needs where every bound is reached."""
         return self.connections + self.reserved_connections + self.handshakes + 1
