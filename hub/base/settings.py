@@ -66,6 +66,7 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1024, le=1_073_741_824)]
+Memory = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=65_536, le=2**44)]
 Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
@@ -138,7 +139,13 @@ class HttpSettings(Listener):
     max_body_bytes: Bytes = 1_048_576
     """maximum size of a request body, in bytes"""
     max_connections: Count = 2_000
-    """maximum number of open connections; the hub closes any further one immediately"""
+    """maximum number of open connections; on a further one the hub answers only health checks"""
+    max_connections_per_address: Count = 512
+    """maximum number of open connections of one IPv4 address or IPv6 /64, proxies apart"""
+    max_bytes_in_flight: Memory = 268_435_456
+    """maximum size of all responses that are being sent, in bytes; a shared one counts once"""
+    max_bytes_in_flight_per_token: Memory = 67_108_864
+    """maximum size of responses that are being sent to the bearer of one token, in bytes"""
     public_metrics: bool = False
     """whether /metrics is readable without a token"""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVarTuple
 
 from hub.contract.rpcs import FRAMES, FrameKind
+from hub.service.metrics.refusals import Refusals
 
 LATENCY_BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
@@ -90,6 +91,7 @@ class Traffic:
     - `websockets`: open WebSocket connections, identified or not
     - `turned_away`, `http_turned_away`: WebSocket and HTTP connections refused because
       there are too many
+    - `refusals`: what the bounds refused, by transport and bound
     """
 
     def __init__(self) -> None:
@@ -108,6 +110,7 @@ class Traffic:
         self.websockets = 0
         self.turned_away = 0
         self.http_turned_away = 0
+        self.refusals = Refusals()
 
 
 class StoreCounts:

@@ -145,6 +145,12 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
         "HTTP connections refused because there were too many.",
         traffic.http_turned_away,
     )
+    yield _counter(
+        "llmhub_refused",
+        "Connections, calls and bodies refused by a bound, by transport and bound.",
+        ("transport", "bound"),
+        traffic.refusals.counts.items(),
+    )
 
 
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:

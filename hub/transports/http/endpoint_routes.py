@@ -55,16 +55,14 @@ class EndpointRoutes:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_ENDPOINTS_JSON))
+        return await self._calls.read(request, LIST_ENDPOINTS_JSON)
 
     async def _snapshot(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SNAPSHOT_JSON))
+        return await self._calls.read(request, GET_SNAPSHOT_JSON)
 
     async def _get(self, request: web.Request) -> web.Response:
         id_ = request.match_info["id"]
-        return json_response(
-            await self._calls.call(request, GET_ENDPOINT_JSON, lambda: Received(id_))
-        )
+        return await self._calls.read(request, GET_ENDPOINT_JSON, lambda: Received(id_))
 
     async def _register(self, request: web.Request) -> web.Response:
         async def read() -> Request:

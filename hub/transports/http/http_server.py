@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import RETRY_AFTER_MS
 from hub.base.settings import HttpSettings
+from hub.contract.errors import Overloaded
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
@@ -17,11 +19,11 @@ from hub.service.operations import (
 )
 from hub.transports.context import TransportContext
 from hub.transports.http.authentication import HttpCalls
-from hub.transports.http.connections import HttpSite
+from hub.transports.http.connections import Admission, Connections, HttpProtocol, HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
-from hub.transports.http.responses import error_response, json_response, send_copy
+from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,8 +63,7 @@ class HttpServer:
             host,
             port,
             tls.context if tls is not None else None,
-            max_connections=self._settings.max_connections,
-            turned_away=self._context.calls.turned_away,
+            Connections(self._settings, self._context.calls, self._context.trusted_proxies),
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -89,13 +90,13 @@ class HttpServer:
         ]
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_PROMETHEUS_TARGETS))
+        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS)
 
     async def _models(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_OPENAI_MODELS))
+        return await self._calls.read(request, LIST_OPENAI_MODELS)
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SCHEMAS))
+        return await self._calls.read(request, GET_SCHEMAS)
 
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         return await send_copy(request, await self._calls.call(request, COPY_STORE))
@@ -115,26 +116,43 @@ class HttpServer:
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
         if self._settings.public_metrics:
-            anonymous = self._calls.credentials.anonymous(request)
-            body = await self._calls.call(request, GET_PUBLIC_METRICS, credentials=anonymous)
+            called, credentials = GET_PUBLIC_METRICS, self._calls.credentials.anonymous(request)
         else:
-            body = await self._calls.call(request, GET_METRICS)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+            called, credentials = GET_METRICS, self._calls.credentials.of(request)
+        return await self._calls.read(
+            request, called, credentials=credentials, content_type=CONTENT_TYPE
+        )
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         with self._context.calls.http(request.method, _route(request), request.headers) as call:
+            is_extra = _is_extra(request)
             try:
+                if is_extra and _route(request) not in _HEALTH:
+                    raise Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
                 response = await handler(request)
             except web.HTTPException as error:
+                if error.status == 413:
+                    self._context.calls.refusals.note("http", "body", request.remote or "")
                 response = _plain_error(error)
             except Exception as error:
                 if isinstance(error, ConnectionError) and request.transport is None:
                     # The caller has gone: no one reads this, and no part of the hub failed.
                     return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
+            if is_extra:
+                response.force_close()
             call.answer(response.status, response.content_type)
             return response
+
+
+_HEALTH = ("/healthz", "/readyz")
+
+
+def _is_extra(request: web.Request) -> bool:
+    """Whether the request's connection is beyond the bounds, and only for health checks."""
+    protocol = request.protocol
+    return isinstance(protocol, HttpProtocol) and protocol.admission is Admission.EXTRA
 
 
 def _route(request: web.Request) -> str:
@@ -145,6 +163,7 @@ def _route(request: web.Request) -> str:
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
+    response.headers["Server"] = SERVER_NAME
     # A response without its own cache rule is the fleet's state or an error.
     response.headers.setdefault("Cache-Control", "no-store")
 

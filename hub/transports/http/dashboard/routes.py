@@ -6,6 +6,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import SIGN_IN_BODY_BYTES
 from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
 from hub.registry.state import Registry
@@ -35,7 +36,8 @@ class SessionRoutes:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Takes `{"token"}`; sets the cookie. Raises InvalidToken, RoleForbidden."""
         require_own_page(request)
-        token = (await json_body(request)).get("token")
+        # Anyone may send one, so it is short.
+        token = (await json_body(request, SIGN_IN_BODY_BYTES)).get("token")
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         credentials = self._calls.credentials
