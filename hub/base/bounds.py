@@ -30,3 +30,8 @@ EVENT_STREAMS: Final = 256
 
 EVENT_STREAMS_PER_TOKEN: Final = 32
 """Open dashboards of one token, over all its browser sessions."""
+
+# The registry.
+
+MODEL_BYTES_PER_ENDPOINT: Final = 262_144
+"""The encoded models of one endpoint; those on disk are left out before those in memory."""

@@ -198,6 +198,8 @@ class ProbeSettings(Section):
     """maximum number of probes in flight to one host, for each of the three limits above"""
     max_body_bytes: Bytes = 4_194_304
     """maximum size of a response to a probe, in bytes"""
+    model_facts_bytes: Memory = 33_554_432
+    """maximum memory for facts of models that the hub does not ask for again, in bytes"""
     allow: Networks = ()
     """CIDR blocks that the hub may probe; empty: all addresses that are not denied"""
     deny: Networks = ()
@@ -253,6 +255,13 @@ class RateLimitSettings(Section):
     """what the bearer of an admin token may do"""
 
 
+class SidecarRules(Section):
+    """What the hub takes from sidecars."""
+
+    addresses: Literal["any", "own"] = "any"
+    """where the servers that a sidecar reports may be: at any address, or where it connects from"""
+
+
 ActionWord = Literal["load", "unload"]
 
 
@@ -274,6 +283,12 @@ class LimitSettings(Section):
     """maximum number of endpoints"""
     max_tokens: Count = 100_000
     """maximum number of valid tokens"""
+    ring_events: Count = 65_536
+    """maximum number of changes that the hub keeps for watches to resume from"""
+    ring_bytes: Memory = 67_108_864
+    """maximum memory that these changes take, in bytes"""
+    page_cache_bytes: Memory = 16_777_216
+    """maximum memory for encoded pages of ListEndpoints, in bytes"""
 
 
 class StoreSettings(Section):
@@ -351,6 +366,7 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    sidecars: SidecarRules = SidecarRules()
     actions: ActionSettings = ActionSettings()
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()

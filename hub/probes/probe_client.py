@@ -242,7 +242,7 @@ class ProbeClient:
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
         self.policy = AddressPolicy(settings.allow, settings.deny)
-        self.facts = ModelFactsCache()
+        self.facts = ModelFactsCache(max_bytes=settings.model_facts_bytes)
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
         # Those that fail must not hold every permit while those that live wait.

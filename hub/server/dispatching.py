@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from hub.base.clock import Clock
+from hub.base.settings import LimitSettings
 from hub.server.durable_changes import DurableChanges
 from hub.server.fleet import Fleet
 from hub.server.storage import Storage
@@ -18,6 +19,7 @@ from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 
 def make_dispatcher(
+    limits: LimitSettings,
     clock: Clock,
     storage: Storage,
     fleet: Fleet,
@@ -29,7 +31,7 @@ def make_dispatcher(
     registry = fleet.registry
     selection = SelectionHandlers(registry, clock)
     handlers = [
-        RegistryHandlers(registry),
+        RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes),
         selection,
         WatchHandlers(registry, fleet.changes, clock),
         JsonHandlers(registry),

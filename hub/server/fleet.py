@@ -122,6 +122,8 @@ class Fleet:
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
         self.registry = Registry(
+            ring_capacity=settings.limits.ring_events,
+            ring_bytes=settings.limits.ring_bytes,
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),

@@ -99,7 +99,7 @@ class HubServer:
         await self._configured.sync(wanted_endpoints(settings))
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
-            make_dispatcher(clock, storage, fleet, changes, metrics, self.info),
+            make_dispatcher(settings.limits, clock, storage, fleet, changes, metrics, self.info),
             self._observability.calls,
             clock,
             Readiness(self._why_not_ready, fleet.why_mistrusted),

@@ -30,10 +30,10 @@ from llmhub.v1.registry_service_pb2 import (
 class RegistryHandlers:
     """Answers questions about the fleet from the registry, without waiting."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, page_cache_bytes: int = 16_777_216) -> None:
         self._registry = registry
         self._snapshot = listings.SnapshotView(registry)
-        self._pages = listings.PageCache(registry)
+        self._pages = listings.PageCache(registry, max_bytes=page_cache_bytes)
 
     def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises EndpointNotFound."""
