@@ -1,4 +1,4 @@
-"""Bounds what the models of one endpoint take, whoever reports them. Pure.
+"""Bounds what the models of one endpoint take, from probes and sidecars alike. Pure.
 
 One server or sidecar that reports many models with long facts must not make snapshots too
 large for their readers.

@@ -317,7 +317,7 @@ def test_nothing_that_a_sidecar_says_may_change_how_it_is_shown(mark):
     "text",
     [
         "GPU-Knoten 3",
-        "\u06a9\u062a\u0627\u0628\u200c\u062e\u0627\u0646\u0647",
+        "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627",
         "👩\u200d👩\u200d👧",
     ],
 )

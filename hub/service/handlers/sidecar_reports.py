@@ -252,7 +252,7 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
 def _is_own(host: str, caller: Caller) -> bool:
     """Whether `host` is the address that the caller connects from; all loopback is one host.
 
-    A name is not: whoever controls its records decides where it leads.
+    A name is not: its records may lead anywhere.
     """
     named, remote = _ip("127.0.0.1" if host == "localhost" else host), _ip(caller.remote_address)
     if named is None or remote is None:
