@@ -291,6 +291,17 @@ class LimitSettings(Section):
     """maximum memory for encoded pages of ListEndpoints, in bytes"""
 
 
+class OverloadSettings(Section):
+    """When the hub refuses work because it has too much of it, the cheapest first."""
+
+    enabled: bool = True
+    """whether the hub refuses work when it is overloaded"""
+    memory_bytes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=2**50)] = 0
+    """memory that the hub may take, in bytes; 0: three quarters of the machine's or cgroup's"""
+    loop_lag_s: Seconds = 1.0
+    """delay of the event loop at which the hub refuses all that it may, in seconds"""
+
+
 class StoreSettings(Section):
     """Where durable facts are kept."""
 
@@ -368,6 +379,7 @@ class Settings(Section):
     rate_limits: RateLimitSettings = RateLimitSettings()
     sidecars: SidecarRules = SidecarRules()
     actions: ActionSettings = ActionSettings()
+    overload: OverloadSettings = OverloadSettings()
     store: StoreSettings = StoreSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

@@ -15,6 +15,7 @@ from hub.service.handlers.service_discovery import DiscoveryHandlers
 from hub.service.handlers.watch_registry import WatchHandlers
 from hub.service.live_streams import LiveStreams
 from hub.service.metrics.exposition import Metrics
+from hub.service.overload.shedding import Overload
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 
@@ -26,6 +27,7 @@ def make_dispatcher(
     changes: DurableChanges,
     metrics: Metrics,
     server_info: Callable[[], GetServerInfoResponse],
+    overload: Overload,
 ) -> Dispatcher:
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
@@ -40,4 +42,4 @@ def make_dispatcher(
         ObservationHandlers(metrics, storage.backup, storage.directory),
         *changes.handlers(selection.in_flight_now),
     ]
-    return Dispatcher(storage.access, handlers, LiveStreams(clock))
+    return Dispatcher(storage.access, handlers, LiveStreams(clock), overload)

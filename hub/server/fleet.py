@@ -22,6 +22,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
+from hub.service.overload.pressure import Level
 from hub.service.presence import Presence
 from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
@@ -30,6 +31,9 @@ from llmhub.v1.admin_service_pb2 import (
     PreservationState,
     SelfPreservation,
 )
+
+# How much longer changes are collected for watches: 100 ms instead of 10, 2 s for reports.
+_OVERLOADED_WATCHES: Final = 10.0
 
 
 class Expiry:
@@ -158,6 +162,10 @@ class Fleet:
             self._expiry = None
         await self.probes.stop()
         await self._warm_restart.stop()
+
+    def follow_overload(self, level: Level) -> None:
+        """Sends watches fewer and larger responses while the hub is that overloaded."""
+        self.changes.slow_down(_OVERLOADED_WATCHES if level >= Level.WATCHES else 1.0)
 
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts what its probes see, for people; None if it does not."""

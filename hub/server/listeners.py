@@ -85,7 +85,10 @@ class Listeners:
             refusals=traffic.refusals,
         )
         calls = HttpCalls(context.dispatcher, credentials, context.clock, bodies)
-        self.dashboard = Dashboard(calls, fleet.registry, fleet.presence, server_info)
+        self.dashboard = Dashboard(
+            calls, fleet.registry, fleet.presence, server_info, context.overload.why
+        )
+        context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
         engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
         self._grpc = engine(settings.grpc, context, sessions)

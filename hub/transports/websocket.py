@@ -15,6 +15,7 @@ from websockets.protocol import Event
 from hub.base.clock import Clock
 from hub.base.settings import WsSettings
 from hub.contract.dialect.encode import encode_frame
+from hub.contract.errors import Overloaded
 from hub.service.presence import GOING_AWAY, Close
 from hub.transports.context import TransportContext
 from hub.transports.peer import peer_address
@@ -84,6 +85,12 @@ class WebSocketServer:
             return connection.respond(
                 HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n"
             )
+        try:
+            self._context.overload.require_connection("ws", str(connection.remote_address[0]))
+        except Overloaded as error:
+            response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.message}\n")
+            response.headers["Retry-After"] = str((error.retry_after_ms or 0) // 1000)
+            return response
         if self._sessions.traffic.websockets >= self._settings.max_connections:
             self._sessions.traffic.turned_away += 1
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")

@@ -76,6 +76,10 @@ class HttpCredentials:
         require_own_page(request)
         return BrowserCookie(session_id, address)
 
+    def are_given(self, request: web.Request) -> bool:
+        """Whether the request has any credentials, valid or not."""
+        return "Authorization" in request.headers or self.session_id(request) is not None
+
     def anonymous(self, request: web.Request) -> Credentials:
         """The credentials of a call that needs none."""
         return Anonymous(self.address(request), "http")

@@ -26,6 +26,8 @@ from hub.base.bounds import (
 )
 from hub.base.settings import HttpSettings, Network
 from hub.service.metrics.calls import Calls
+from hub.service.overload.pressure import Level
+from hub.service.overload.shedding import Overload
 from hub.transports.http.responses import SERVER_NAME, json_response
 from hub.transports.peer import is_trusted, network_of
 
@@ -45,9 +47,14 @@ class Connections:
     """Counts the connections in all and by address: an IPv4 address, or an IPv6 /64."""
 
     def __init__(
-        self, settings: HttpSettings, calls: Calls, trusted_proxies: Sequence[Network]
+        self,
+        settings: HttpSettings,
+        calls: Calls,
+        trusted_proxies: Sequence[Network],
+        overload: Overload,
     ) -> None:
         """The bound per address does not apply to trusted proxies, which stand for many."""
+        self._overload = overload
         self._most = settings.max_connections
         self._most_per_address = settings.max_connections_per_address
         self._calls = calls
@@ -81,6 +88,11 @@ class Connections:
             oldest.cut()
         self._extra[protocol] = None
         return False
+
+    @property
+    def are_scarce(self) -> bool:
+        """Whether the hub is overloaded, so that new connections must ask soon."""
+        return self._overload.level >= Level.CONNECTIONS
 
     def leave(self, protocol: "HttpProtocol", address: str) -> None:
         """One that entered has ended."""
@@ -138,7 +150,7 @@ class HttpProtocol(web.RequestHandler):
         self._address = str(peer[0]) if peer else ""
         if self._connections.enter(self, self._address):
             self.admission = Admission.WITHIN_BOUNDS
-            head_s = _HEAD_S
+            head_s = HTTP_HEALTH_HEAD_S if self._connections.are_scarce else _HEAD_S
         else:
             self.admission = Admission.EXTRA
             head_s = HTTP_HEALTH_HEAD_S

@@ -63,7 +63,12 @@ class HttpServer:
             host,
             port,
             tls.context if tls is not None else None,
-            Connections(self._settings, self._context.calls, self._context.trusted_proxies),
+            Connections(
+                self._settings,
+                self._context.calls,
+                self._context.trusted_proxies,
+                self._context.overload,
+            ),
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -108,9 +113,13 @@ class HttpServer:
         readiness = self._context.readiness
         reason = readiness.why_not_ready()
         if reason is None:
-            # A hub that doubts its probes still knows the fleet best, so it stays ready.
-            doubt = readiness.why_mistrusted()
-            body = {"status": "ready"} | ({"self_preservation": doubt} if doubt else {})
+            # A hub that doubts its probes still knows the fleet best, so it stays ready; and
+            # one that is overloaded would only burden others if it were not.
+            doubts = {
+                "self_preservation": readiness.why_mistrusted(),
+                "overload": self._context.overload.why(),
+            }
+            body = {"status": "ready"} | {name: doubt for name, doubt in doubts.items() if doubt}
             return json_response(orjson.dumps(body))
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
 
@@ -123,6 +132,20 @@ class HttpServer:
             request, called, credentials=credentials, content_type=CONTENT_TYPE
         )
 
+    def _shed(self, request: web.Request) -> None:
+        """Raises Overloaded for an anonymous request if the hub takes none now.
+
+        The dispatcher sheds the others. A person may still open the page and sign in.
+        """
+        overload, credentials = self._context.overload, self._calls.credentials
+        if (
+            overload.level
+            and _route(request) not in _HEALTH
+            and not self._dashboard.is_for_signing_in(request.path)
+            and not credentials.are_given(request)
+        ):
+            overload.require_connection("http", credentials.address(request))
+
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         with self._context.calls.http(request.method, _route(request), request.headers) as call:
@@ -130,6 +153,7 @@ class HttpServer:
             try:
                 if is_extra and _route(request) not in _HEALTH:
                     raise Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
+                self._shed(request)
                 response = await handler(request)
             except web.HTTPException as error:
                 if error.status == 413:

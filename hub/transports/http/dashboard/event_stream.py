@@ -37,8 +37,10 @@ class DashboardStream:
         updates: LiveUpdates,
         calls: HttpCalls,
         about: Callable[[], dict[str, object]],
+        why_overloaded: Callable[[], str | None],
     ) -> None:
         """`about` returns what the first event says about the hub."""
+        self._why_overloaded = why_overloaded
         self._updates = updates
         self._calls = calls
         self._clock = calls.clock
@@ -48,6 +50,8 @@ class DashboardStream:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Sends `hello`, `state`, then each `update`; `beat` while nothing happens.
+
+        Sends `overload`, with the reason or null, whenever that changes.
 
         Ends with `end` if the caller's token or session ends, or the hub stops.
         """
@@ -92,7 +96,11 @@ class DashboardStream:
             await response.prepare(request)
             await response.write(self._hello(principal))
             await write_shared(response, block)
+        said = None
         while True:
+            if (why := self._why_overloaded()) != said:
+                await response.write(_event("overload", {"why": why}))
+                said = why
             await updates.wait(follower, _BEAT_S)
             if (ending := await self._ending(request)) is not None:
                 await response.write(_event("end", {"reason": ending}))
