@@ -31,6 +31,9 @@ EVENT_STREAMS: Final = 256
 EVENT_STREAMS_PER_TOKEN: Final = 32
 """Open dashboards of one token, over all its browser sessions."""
 
+PAGE_BYTES: Final = 2_097_152
+"""A page of endpoints or of a snapshot; it ends before the entry that would exceed this."""
+
 # The registry.
 
 MODEL_BYTES_PER_ENDPOINT: Final = 262_144

@@ -42,6 +42,11 @@ def get_endpoint(record: EndpointRecord) -> bytes:
     return record.encoded(_endpoint_fragment)
 
 
+def endpoint_bytes(record: EndpointRecord) -> int:
+    """What an endpoint takes in an encoded page."""
+    return len(record.encoded(_endpoint_fragment))
+
+
 def page_of_endpoints(records: Iterable[EndpointRecord], next_page_token: str) -> bytes:
     """An encoded ListEndpointsResponse but for its revision."""
     fragments = [record.encoded(_endpoint_fragment) for record in records]
