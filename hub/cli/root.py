@@ -1,7 +1,7 @@
 """`llm-hub` itself: the group of all commands, and what a failure prints.
 
-A command is imported when it is called. Otherwise every command would load what any of
-them needs: the sidecar would load gRPC, the settings and the tables, and `--version` all of it.
+A command is imported when it is called. Otherwise each would load what all others need:
+the sidecar would load gRPC, settings and tables, and `--version` everything.
 """
 
 import os
@@ -77,7 +77,7 @@ _COMMANDS = {
 def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if not wanted or context.resilient_parsing:
         return
-    # Reading the metadata of packages costs more than most commands' imports.
+    # Reading package metadata takes longer than the imports of most commands.
     from hub.base.version import hub_version
 
     click.echo(f"llm-hub {hub_version()}")
@@ -103,7 +103,7 @@ def llm_hub(context: click.Context, /, **options: object) -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 no hub answers,
     4 not authorised, 5 not found, 6 refused as invalid, 7 replaced by another
-    sidecar, 8 what was checked is not well, 130 interrupted.
+    sidecar, 8 a check failed, 130 interrupted.
     """
     context.obj = options
 
@@ -133,7 +133,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone; the interpreter must not flush into the pipe again.
+        # The reader closed the pipe; the interpreter must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     return code if isinstance(code, int) else 0

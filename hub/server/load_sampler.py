@@ -9,7 +9,7 @@ from typing import Final
 
 from hub.base.clock import Clock
 from hub.base.settings import OverloadSettings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.service.overload.pressure import Load
 from hub.service.overload.shedding import Overload
 from hub.stores.store import Store
@@ -77,7 +77,7 @@ class LoadSampler:
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begins to sample; calls `on_failure` if that ends by itself."""
         self._task = asyncio.create_task(self._run(), name="load sampler")
-        tell_of_end(self._task, on_failure)
+        log_unexpected_end(self._task, on_failure)
 
     async def stop(self) -> None:
         """Ends the sampling. Idempotent."""

@@ -46,7 +46,7 @@ class Observability:
             self._sampler.start(on_failure)
 
     def metrics(self, fleet: Fleet, store: Store, limiters: Mapping[Role, RateLimiter]) -> Metrics:
-        """The metrics of a hub that has this fleet, this store and these rate limiters."""
+        """The metrics of a hub with this fleet, this store and these rate limiters."""
         most = self._settings.ws.max_connections
         registry, traffic = fleet.registry, self.traffic
         return Metrics(
@@ -78,7 +78,7 @@ def _tracer(settings: Settings, version: str) -> "OtelTracer | None":
     if not settings.tracing.otlp_endpoint:
         return None
     try:
-        # An extra: most hubs are not traced.
+        # An optional dependency: most hubs are not traced.
         from hub.server.tracing import otlp_tracer
     except ImportError as error:
         raise StartError(

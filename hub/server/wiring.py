@@ -1,4 +1,4 @@
-"""What the hub's capabilities take from its settings."""
+"""Makes parts of the hub from its settings: the store and the rate limiters."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def make_store(
     if not settings.store.etcd:
         return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
-        # An extra: most hubs store everything in one file.
+        # An optional dependency: most hubs store everything in one file.
         from hub.stores.etcd import EtcdStore
     except ImportError as error:
         raise StartError(

@@ -24,9 +24,9 @@ from hub.transports.session.sidecar_frames import Replies
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 from llmhub.v1.frame_pb2 import HubFrame
 
-# How long a peer may take to answer a close frame before the socket is cut.
+# How long a peer may take to answer a close frame before the socket is closed.
 _CLOSE_TIMEOUT_S = 2.0
-# Frames that wait unread in one connection before the socket is no longer read.
+# Unread frames of one connection above which the socket is not read.
 _MAX_QUEUED_FRAMES = 16
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
@@ -48,7 +48,7 @@ class WebSocketServer:
         self._closers: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         settings, tls = self._settings, self._context.tls
         self._server = await serve(
             self._converse,
@@ -57,8 +57,8 @@ class WebSocketServer:
             process_request=self._admit,
             create_connection=_Connection,
             ssl=tls.context if tls is not None else None,
-            # Deflate would cost some 60 KiB a connection and save nothing on
-            # frames of 200 bytes.
+            # Deflate would cost about 60 KiB per connection and save nothing on frames
+            # of 200 bytes.
             compression=None,
             max_size=settings.max_frame_bytes,
             max_queue=_MAX_QUEUED_FRAMES,
@@ -71,7 +71,7 @@ class WebSocketServer:
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     async def stop(self) -> None:
-        """Stops accepting, tells every sidecar that the hub is stopping, and waits."""
+        """Stops accepting, closes every connection as "going away", and waits."""
         if self._server is None:
             return
         self._server.close(code=GOING_AWAY.code, reason=GOING_AWAY.reason)
@@ -113,11 +113,10 @@ class WebSocketServer:
                 connection.answered()
                 deadlines.update()
                 if session.closing is not None:
-                    # Reading goes on: frames that wait unread would keep the peer's
-                    # own close frame from being seen.
+                    # Keep reading: the peer's close frame comes after its unread frames.
                     handle.close(session.closing)
         except ConnectionClosed:
-            # It is closed, well or badly; no peer is left to answer.
+            # Closed, cleanly or not; there is no peer to answer.
             pass
         finally:
             self._sessions.traffic.websockets -= 1
@@ -126,7 +125,7 @@ class WebSocketServer:
             session.end()
 
     def _remote_address(self, connection: ServerConnection) -> str:
-        """Where the sidecar is: the peer, or the address that a trusted proxy passes on."""
+        """The sidecar's address: the peer's, or the one that a trusted proxy forwards."""
         assert connection.request is not None
         forwarded = connection.request.headers.get_all("X-Forwarded-For")
         return peer_address(
@@ -135,28 +134,28 @@ class WebSocketServer:
 
 
 class _Connection(ServerConnection):
-    """A connection that takes a frame in the callback in which it arrives.
+    """A connection that handles a frame in the callback in which it arrives.
 
-    A task that waits in `recv` for every frame costs more than everything the hub does
-    with a report: the queue, the wake-up, the switch. So a text frame goes to the session
-    at once if none waits before it. It is queued for the task only if the session has
-    replies, which take time to send, or if frames wait already. `recv` then sees to
+    A task that waits in `recv` for every frame costs more (the queue, the wake-up, the
+    switch) than everything the hub does with a report. So a text frame goes to the session
+    at once if no frame waits before it. It is queued for the task only if the session has
+    replies, which take time to send, or if frames already wait. Then `recv` takes care of
     order, bounds, UTF-8 and fragments.
     """
 
     _session: SidecarSession | None = None
     _clock: Clock
-    # What the session made of the one frame that is queued although it is taken.
+    # The replies to the one queued frame that the session has already handled.
     _replies: Replies | Awaitable[Replies] | None = None
     # Messages that are queued or being answered.
     _waiting = 0
 
     def converse(self, session: SidecarSession, clock: Clock) -> None:
-        """From now on messages go to the session."""
+        """Sends messages to the session from now on."""
         self._session, self._clock = session, clock
 
     async def next_replies(self) -> Replies | Awaitable[Replies]:
-        """What the session answers to the next message that must be answered.
+        """The session's replies to the next message that needs one.
 
         Raises ConnectionClosed.
         """
@@ -171,11 +170,11 @@ class _Connection(ServerConnection):
         return session.receive_text(message, self._clock.now_ms())
 
     def answered(self) -> None:
-        """The replies to the last message are sent."""
+        """Notes that the replies to the last message are sent."""
         self._waiting -= 1
 
     def abandon(self) -> None:
-        """The connection is gone: no task waits for replies any more."""
+        """Ends the pending replies of a closed connection."""
         if isinstance(self._replies, Coroutine):
             self._replies.close()
 
@@ -193,7 +192,7 @@ class _Connection(ServerConnection):
 
 
 class _Handle:
-    """Lets the presence use a connection without waiting for the peer."""
+    """Lets `Presence` use a connection without waiting for the peer."""
 
     def __init__(self, connection: ServerConnection, closers: set[asyncio.Task[None]]) -> None:
         self._connection = connection
@@ -204,7 +203,7 @@ class _Handle:
         self._run(self._send(encode_frame(frame)))
 
     async def _send(self, text: str) -> None:
-        # A peer that is gone, or does not read, loses the frame with its connection.
+        # If the connection is closed, the frame is lost with it.
         with contextlib.suppress(ConnectionClosed):
             await self._connection.send(text)
 

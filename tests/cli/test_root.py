@@ -16,7 +16,7 @@ from tests.support.hub_process import HubProcess, hub_environment
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_command_tells_what_it_does() -> None:
+def test_every_command_says_what_it_does() -> None:
     for name in group.commands:
         shown = llm_hub(name, "--help")
         assert (shown.code, shown.err) == (0, "")
@@ -31,7 +31,7 @@ def test_the_help_and_the_documentation_name_every_exit_code() -> None:
         assert f"| {code:d} | " in documented
 
 
-def test_without_a_command_it_says_what_there_is() -> None:
+def test_without_a_command_it_lists_the_commands() -> None:
     shown = llm_hub()
     assert (shown.code, shown.out) == (2, "")
     assert "snapshot" in shown.err
@@ -54,7 +54,7 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], line: str) -> None:
     assert done.err.count("\n") == 1
 
 
-def test_a_reader_that_goes_away_is_no_traceback(hub: HubProcess) -> None:
+def test_a_closed_pipe_causes_no_traceback(hub: HubProcess) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
@@ -98,7 +98,7 @@ def test_a_command_is_imported_when_it_is_looked_up() -> None:
     assert commands["serve"] is commands["serve"]
 
 
-def test_a_command_can_be_added_and_taken_away() -> None:
+def test_a_command_can_be_added_and_removed() -> None:
     commands = LazyCommands({})
     commands["x"] = click.Command("x")
     assert commands["x"].name == "x"

@@ -50,7 +50,7 @@ def test_the_rpcs_that_people_script_against() -> None:
     }
 
 
-def test_what_an_rpc_tells_of_itself() -> None:
+def test_the_fields_of_an_rpc() -> None:
     found = rpc("GetServerInfo")
     assert found.path == "/llmhub.v1.AdminService/GetServerInfo"
     assert found.handler == "get_server_info"

@@ -26,6 +26,8 @@ from tests.support.sidecar_process import sidecar_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama, Fleet
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 SOON_S = 15.0
 
 

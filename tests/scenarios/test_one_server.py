@@ -27,6 +27,8 @@ from tests.support.hub import REGISTRY_PATH, RunningHub, by_id, failure_of, runn
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, FakeServer, Fleet
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:

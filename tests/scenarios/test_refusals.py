@@ -71,7 +71,7 @@ def test_a_port_in_use(tmp_path, refusal, transport):
     assert refused == Refusal(
         1,
         f"llm-hub: {transport}: cannot listen on {address}: Address already in use; stop what "
-        f"listens there, or name another port: --{transport} 127.0.0.1:0 takes a free one",
+        f"listens there, or choose another port: --{transport} 127.0.0.1:0 picks a free one",
     )
 
 

@@ -28,6 +28,8 @@ from tests.support.hub import HubProcess, by_id, failure_of, running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 BOTH = SelectEndpointRequest(model="a", count=2)
 
 

@@ -100,10 +100,10 @@ async def test_an_alarm_goes_by_the_hubs_clock():
     rung.clear()
     alarm = Alarm(clock, clock.now_ms() + 1, rung.set)
     # The loop's time is over, the hub's is not: it waits on.
-    alarm._look()
+    alarm._check()
     assert not rung.is_set()
     clock.advance(1)
-    alarm._look()
+    alarm._check()
     assert rung.is_set()
     alarm.cancel()
 

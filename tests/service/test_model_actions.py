@@ -69,7 +69,7 @@ async def test_a_sidecar_that_leaves_or_returns_leaves_the_outcome_unknown() -> 
     asked.presence.leave(sidecar("node-2"))
     assert not task.done()
     asked.presence.join(sidecar("node-1"))
-    with pytest.raises(ActionOutcomeUnknown, match="left before it reported"):
+    with pytest.raises(ActionOutcomeUnknown, match="disconnected before it reported"):
         await task
 
 

@@ -168,14 +168,14 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
         (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: contains no PEM certificate"),
         (
             own.cert,
             locked,
             "",
-            f"tls.key_file: {locked}: is encrypted; give a key without a password",
+            f"tls.key_file: {locked}: is encrypted; use a key without a password",
         ),
-        (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
+        (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: contains no PEM certificate"),
     ):
         settings = TlsSettings(
             cert_file=str(cert), key_file=str(key), client_ca_file=str(client_ca)
@@ -188,9 +188,9 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("LLM_HUB_TLS__CERT_FILE", "cert_file and key_file go together"),
-        ("LLM_HUB_TLS__KEY_FILE", "cert_file and key_file go together"),
-        ("LLM_HUB_TLS__CLIENT_CA_FILE", "client_ca_file needs cert_file and key_file"),
+        ("LLM_HUB_TLS__CERT_FILE", "cert_file and key_file must be set together"),
+        ("LLM_HUB_TLS__KEY_FILE", "cert_file and key_file must be set together"),
+        ("LLM_HUB_TLS__CLIENT_CA_FILE", "client_ca_file requires cert_file and key_file"),
     ],
 )
 def test_half_of_the_settings(name, why):
@@ -208,7 +208,10 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
         (None, f"--tls-ca: {tmp_path}/missing.pem: No such file or directory"),
-        (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
+        (
+            str(tmp_path / "garbage.pem"),
+            f"--tls-ca: {tmp_path}/garbage.pem: contains no PEM certificate",
+        ),
     ):
         with pytest.raises(CommandFailed) as refused:
             find_tls(TlsFiles.of(file, None, None), tls=False)

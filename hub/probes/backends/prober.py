@@ -1,4 +1,4 @@
-"""What every kind of inference server has in common for a probe."""
+"""The common parts of all probers: their interface, their result, and its bounds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import Backend, Model
 
 PROBES_PER_STATIC_FACT: Final = 10
-"""Facts that do not change while a server runs are asked again every tenth probe."""
+"""Facts that do not change while a server runs are requested in every tenth probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Sighting:
         *,
         has_more: bool = False,
     ) -> "Sighting":
-        """A sighting of models that this probe has parsed, within the bounds."""
+        """The sighting of parsed models, within the bounds."""
         parsed = list(models)
         kept = bounded(parsed)
         shared = json_fields.shared(kept)
@@ -47,10 +47,10 @@ class Sighting:
 
 
 class Prober(ABC):
-    """Probes one endpoint, and remembers what it need not ask every time.
+    """Probes one endpoint, and remembers what need not be requested every time.
 
-    One per endpoint; a new one is made when the endpoint fails to answer or changes
-    its kind. A probe only reads: it runs no inference and makes no model load.
+    Each endpoint has one; a new one is created when the endpoint fails to answer or changes
+    its kind. A probe only reads: it runs no inference and causes no model to be loaded.
     """
 
     kind: ClassVar[Backend]
@@ -60,11 +60,11 @@ class Prober(ABC):
 
     @abstractmethod
     async def probe(self, ask: Asker) -> Sighting:
-        """Asks what there is to know. Raises ProbeError; WrongKind for another kind."""
+        """Requests all facts. Raises ProbeError; WrongKind if the server is of another kind."""
 
 
 class Cadence:
-    """Says for every probe whether the static facts are due: first, and every tenth."""
+    """Decides in which probes static facts are requested: the first, and every tenth."""
 
     __slots__ = ("_left",)
 
@@ -72,7 +72,7 @@ class Cadence:
         self._left = 0
 
     def due(self) -> bool:
-        """Counts one probe; True if its static facts are to be asked."""
+        """Counts one probe; True if it should request the static facts."""
         if self._left == 0:
             self._left = PROBES_PER_STATIC_FACT - 1
             return True

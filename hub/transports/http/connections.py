@@ -33,13 +33,13 @@ from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
 
-# How long a connection may take to its first whole head.
+# How long a connection may take until its first request head is complete.
 _HEAD_S: Final = 10.0
 # Longer than nginx keeps an idle connection to its upstream (60 s), which must be the
 # one that closes: https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout
 _KEEPALIVE_S: Final = 75.0
 _HANDSHAKE_S: Final = 10.0
-# A reader that takes nothing for so long pins what it was sent.
+# A client that reads nothing for this long is cut off, because its replies use memory.
 _STALL_S: Final = 30.0
 
 
@@ -124,7 +124,7 @@ class HttpProtocol(web.RequestHandler):
     def __init__(
         self, server: web.Server, loop: asyncio.AbstractEventLoop, connections: Connections
     ) -> None:
-        # None is no log to aiohttp, which its types do not say.
+        # For aiohttp None means no log, which its types do not allow.
         super().__init__(
             server,
             loop=loop,
@@ -177,7 +177,7 @@ class HttpProtocol(web.RequestHandler):
             self._socket.abort()
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`. The peer has read."""
+        """See `asyncio.Protocol`. The client has read."""
         self._unsent = 0
         super().resume_writing()
 
@@ -209,7 +209,7 @@ class HttpProtocol(web.RequestHandler):
         else:
             log.debug("not HTTP", remote=request.remote, error=message)
         if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer is sent already")
+            raise ConnectionError("part of the response has already been sent")
         code = "internal" if status >= 500 else "bad_request"
         response = json_response(orjson.dumps({"error": code}), status)
         response.headers["Server"] = SERVER_NAME
@@ -218,7 +218,7 @@ class HttpProtocol(web.RequestHandler):
 
 
 class HttpSite(web.BaseSite):
-    """Where the HTTP transport listens."""
+    """The address that the HTTP transport listens at."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class HttpSite(web.BaseSite):
         return f"{scheme}://{join_host_port(*self._address)}"
 
     async def start(self) -> None:
-        """See `BaseSite`. Raises OSError if it cannot listen."""
+        """See `BaseSite`. Raises OSError."""
         await super().start()
         server = self._runner.server
         assert server is not None

@@ -54,5 +54,5 @@ async def test_a_single_write_reports_what_went_wrong(store: SqliteStore) -> Non
         await commits.write([Put("a/1", b"x")], Expect("a/1", 999))
     assert await commits.write([Put("a/1", b"x")])
     await store.close()
-    with pytest.raises(StoreUnavailable, match="did not take the change"):
+    with pytest.raises(StoreUnavailable, match="did not accept the change"):
         await commits.write([Put("a/1", b"x")])

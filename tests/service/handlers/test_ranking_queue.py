@@ -110,7 +110,7 @@ async def test_one_that_is_given_up_leaves_its_work_to_the_others(waiting: Waiti
 async def test_the_wait_is_bounded_and_what_was_judged_is_kept(waiting: Waiting) -> None:
     brief = in_single_steps(CatchingUp(max_wait_s=0))
     current = waiting.current("many")
-    with pytest.raises(LimitReached, match="ask again") as raised:
+    with pytest.raises(LimitReached, match="try again") as raised:
         await brief.wait("t", current)
     assert raised.value.retry_after_ms == 1000
     left = [current().behind()]

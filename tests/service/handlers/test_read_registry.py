@@ -147,6 +147,14 @@ async def test_page_token_of_other_filters_or_unknown_is_refused(core: Core) -> 
         await core.as_reader("ListModels", ListModelsRequest(page_token=page.next_page_token))
 
 
+async def test_a_model_is_found_by_its_name_without_the_tag_latest(core: Core) -> None:
+    core.registry.put_endpoint(registered("d:1"))
+    core.registry.observe("d:1", saw(models=(in_memory("real-chat:latest"),)))
+    assert await ids(core, model="real-chat") == ["d:1"]
+    assert await ids(core, model="real-chat:latest") == ["d:1"]
+    assert await ids(core, model="real-chat:7b") == []
+
+
 @pytest.mark.parametrize(("size", "shown"), [(0, 100), (1000, 130)])
 async def test_the_page_size(core: Core, size: int, shown: int) -> None:
     for n in range(126):

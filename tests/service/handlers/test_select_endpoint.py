@@ -238,14 +238,14 @@ def test_one_whose_last_probe_failed_is_explained(registry: Registry, select: Se
     assert chosen(response) == ["b:1", "a:1"]
     assert [each.detail for each in response.candidates] == [
         "",
-        "ranks last, as its last probe failed: connection refused",
+        "ranks last because its last probe failed: connection refused",
     ]
     registry.report_view("a:1", "", ReportEndpointRequest(url="http://a:1", reachable=False), NOW)
     response = select(explain=True, count=2)
     assert chosen(response) == ["b:1"]
     assert response.candidates[1].rejection == pb.REJECTION_NOT_HEALTHY
     assert response.candidates[1].detail == (
-        "dead, as the hub and its sidecar find: connection refused"
+        "the hub and its sidecar both find it dead: connection refused"
     )
 
 

@@ -112,3 +112,18 @@ def test_the_servicer_alone():
     call.requests_closed()
     _, code, _ = call.termination()
     assert code == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "symbol", ["RegistryService", "RegistryService.GetSnapshot", "Endpoint.id"]
+)
+async def test_the_file_of_a_symbol_is_found(hub, name, symbol):
+    answer = await ask(hub, name, file_containing_symbol=f"llmhub.v1.{symbol}")
+    assert any(file.startswith("llmhub/v1/") for file in files_of(answer))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_unknown_symbol_is_not_found(hub, name):
+    answer = await ask(hub, name, file_containing_symbol="llmhub.v1.RegistryService.None")
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from hub.contract.descriptors import descriptor_set
 from hub.contract.dialect.frames import KNOWN_TYPES
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
@@ -36,6 +37,15 @@ async def test_schemas(hub):
     assert set(registration["json_schema"]["properties"]) == set(
         RegisterEndpointRequest.DESCRIPTOR.fields_by_name
     )
+
+
+async def test_the_contract_as_a_descriptor_set(hub):
+    url = f"http://{hub.http_address}/api/descriptors"
+    headers = {"Authorization": f"Bearer {await hub.token(ROLE_READER)}"}
+    async with hub.session.get(url, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/protobuf")
+        assert await answer.read() == descriptor_set()
+    assert (await hub.http("GET", "/api/descriptors", token="")).status == 401
 
 
 async def test_health_needs_no_token(tmp_path):

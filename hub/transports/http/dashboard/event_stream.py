@@ -1,4 +1,4 @@
-"""The event stream of the dashboards: server-sent events, a follower of `LiveUpdates` each."""
+"""The dashboards' event stream: server-sent events, one `LiveUpdates` follower per stream."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ class DashboardStream:
         self._by_token: Counter[str] = Counter()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Sends `hello`, `state`, then each `update`; `beat` while nothing happens.
+        """Sends `hello`, `state`, then each `update`, and `beat` while nothing changes.
 
         Sends `overload`, with the reason or null, whenever that changes.
 
@@ -68,7 +68,7 @@ class DashboardStream:
             with self._counted(principal.token_id), self._updates.following():
                 await self._follow(request, response, principal)
         except ConnectionResetError:
-            # The browser has left, or stopped reading and was cut off; it reconnects by itself.
+            # The browser has left, or did not read and was cut off; then it reconnects.
             pass
         return response
 

@@ -1,18 +1,23 @@
 import pytest
 
 from hub.transports.grpc.native import http2_frames as frames
-from hub.transports.grpc.native.call import Call, CallContext
+from hub.transports.grpc.native.accounts import Ledger
+from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_head import call_head
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.events import RequestReceived
-from hub.transports.grpc.native.message_framing import FramedOnce, framed_with_gzip
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.message_framing import framed_with_gzip
 from tests.support.http2_peer import REQUEST, Peer, message
+from tests.support.native_server import call_context
 
 
 def begun(peer: Peer, *more: tuple[str, str], high_water: int = 1_000) -> Call:
     (event,) = peer.send(peer.headers(1, (*REQUEST, *more)))
     assert isinstance(event, RequestReceived)
-    context = CallContext(peer.core, "192.0.2.1", FramedOnce(), 100_000, high_water, lambda: None)
+    context = call_context(
+        peer.core, Ledger(Limits()), max_message_bytes=100_000, high_water=high_water
+    )
     peer.received()
     return Call(context, event.stream, call_head(event.headers, event.request))
 
@@ -70,8 +75,12 @@ def test_an_error_without_a_message_is_trailers_alone() -> None:
     call = begun(peer)
     call.fail(5, "not here")
     only, _ = peer.received()
-    told = peer.fields(only)
-    assert (told[":status"], told["grpc-status"], told["grpc-message"]) == ("200", "5", "not here")
+    fields = peer.fields(only)
+    assert (fields[":status"], fields["grpc-status"], fields["grpc-message"]) == (
+        "200",
+        "5",
+        "not here",
+    )
     call.fail(6, "again")
     assert peer.received() == []
 

@@ -78,6 +78,6 @@ def test_encodings() -> None:
     made = head(GRPC, (b"grpc-encoding", b"gzip"), (b"grpc-accept-encoding", b"identity, gzip"))
     assert (made.gzip, made.accepts_gzip) == (True, True)
     assert (head(GRPC).gzip, head(GRPC).accepts_gzip) == (False, False)
-    with pytest.raises(CallFailed, match="gzip is") as caught:
+    with pytest.raises(CallFailed, match="only gzip") as caught:
         head(GRPC, (b"grpc-encoding", b"snappy"))
     assert caught.value.code == StatusCode.UNIMPLEMENTED

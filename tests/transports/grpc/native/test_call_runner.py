@@ -7,15 +7,15 @@ import pytest
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.accounts import Ledger, Share
-from hub.transports.grpc.native.call import Call, CallContext
+from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_runner import CallRunner
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
-from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
 from tests.support.http2_peer import REQUEST, Peer, message, request_with
+from tests.support.native_server import call_context
 from tests.support.waiting import wait_until
 
 
@@ -26,7 +26,7 @@ class Rig(Peer):
         limits = limits or Limits()
         super().__init__(limits)
         self.ledger = Ledger(limits)
-        context = CallContext(self.core, "192.0.2.1", FramedOnce(), 1_000, 1_000, lambda: None)
+        context = call_context(self.core, self.ledger, max_message_bytes=1_000, high_water=1_000)
         self.runner = CallRunner(context, methods, limits, Share(self.ledger, "192.0.2.1"))
 
     def play(self, data: bytes) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_status import CallFailed
-from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
 from tests.support.certificates import Certificate, self_signed
@@ -269,16 +268,3 @@ async def test_stopping_cuts_calls_off_after_the_grace() -> None:
         await began.wait()
         await asyncio.wait_for(server.stop(0.1), 10)
         assert await call.code() == grpc.StatusCode.UNAVAILABLE
-
-
-async def test_connections_are_bounded_by_address() -> None:
-    limits = Limits(connections_per_address=2)
-    async with native_server(METHODS, limits) as (_, port):
-        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        firsts = await asyncio.gather(
-            *(reader.read(9) for reader, _ in streams), return_exceptions=True
-        )
-        served = [first for first in firsts if isinstance(first, bytes) and first]
-        assert len(served) == 2
-        for _, writer in streams:
-            writer.close()

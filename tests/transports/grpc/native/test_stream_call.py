@@ -2,18 +2,19 @@ import asyncio
 
 import pytest
 
-from hub.transports.grpc.native.call import CallContext
+from hub.transports.grpc.native.accounts import Ledger
 from hub.transports.grpc.native.call_head import call_head
 from hub.transports.grpc.native.events import RequestReceived
-from hub.transports.grpc.native.message_framing import FramedOnce
+from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.stream_call import StreamCall
 from tests.support.http2_peer import Peer, message
+from tests.support.native_server import call_context
 
 
 def begun(peer: Peer) -> StreamCall:
     (event,) = peer.send(peer.headers(1))
     assert isinstance(event, RequestReceived)
-    context = CallContext(peer.core, "192.0.2.1", FramedOnce(), 100_000, 1_000, lambda: None)
+    context = call_context(peer.core, Ledger(Limits()), max_message_bytes=100_000, high_water=1_000)
     return StreamCall(context, event.stream, call_head(event.headers, event.request))
 
 
