@@ -9,7 +9,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,17 +19,9 @@ from pydantic import (
 )
 
 from hub.base.address import join_host_port, parse_listen_address
+from hub.base.data_dir import default_data_dir
 
 Network = IPv4Network | IPv6Network
-
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
-STORE_FILE = "hub.db"
-FACTS_FILE = "facts.bin"
-
-
-def default_data_dir() -> Path:
-    """The platform's directory for this program's user data."""
-    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
 
 
 def _not_a_bool(value: object) -> object:
@@ -114,6 +105,10 @@ class WsSettings(Listener):
     """seconds to wait for a pong before the hub closes the connection"""
     max_connections: Count = 20_000
     """maximum number of open connections"""
+    max_connections_per_address: Count = 16_000
+    """maximum number of open connections of one IPv4 address or IPv6 /64"""
+    max_unidentified_per_address: Count = 512
+    """maximum number of connections of one address that have not identified"""
     trusted_proxies: Networks = ()
     """CIDR blocks of proxies whose X-Forwarded-For the hub trusts, on every transport"""
 
@@ -127,7 +122,7 @@ class GrpcSettings(Listener):
     """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
     """maximum number of concurrent calls, including streams"""
-    max_connections: Count = 8_000
+    max_connections: Count = 4_000
     """maximum number of open connections; above it, only health checks are answered"""
     engine: Literal["native", "grpcio"] = "native"
     """gRPC server to use: native, the hub's own, or grpcio, from the grpcio library"""

@@ -99,7 +99,7 @@ class StaticEndpoints:
             _failed("removed", id_, error)
             return
         else:
-            log.info("endpoint removed: the file has it no more", id=id_)
+            log.info("endpoint removed: no longer in the file", id=id_)
         self._listed.difference_update(spellings(id_))
 
     async def _register(self, id_: str, registration: Registration) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import StartError
-from hub.base.settings import ADMIN_TOKEN_FILE
 from hub.service.access.tokens import TokenRegistry
 from hub.stores.store import Store
 from llmhub.v1.resources_pb2 import ROLE_ADMIN

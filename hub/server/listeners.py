@@ -20,7 +20,7 @@ from hub.transports.http.http_server import HttpServer
 from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.session.misbehaviour import Cooldowns
 from hub.transports.session.sidecar_session import SessionContext
-from hub.transports.websocket import WebSocketServer
+from hub.transports.websocket.websocket_server import WebSocketServer
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 

@@ -14,6 +14,7 @@ from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.tasks import log_unexpected_end
 from hub.server import logs
+from hub.server.file_descriptors import allowed, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
@@ -46,6 +47,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
+        settings = shared_out(settings, allowed())
         hub = HubServer(settings, SystemClock(), fail, tune_garbage_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub.base.clock import Clock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings
 from hub.base.timestamps import to_timestamp
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet, self_preservation

@@ -3,8 +3,9 @@
 import structlog
 
 from hub.base.clock import Clock
+from hub.base.data_dir import FACTS_FILE
 from hub.base.moment import SystemTime
-from hub.base.settings import FACTS_FILE, Settings
+from hub.base.settings import Settings
 from hub.base.tasks import log_unexpected_end
 from hub.cluster.learned import LearnedFacts, LearnedLoadTimes, LearnedModelFacts
 from hub.cluster.publisher import FactPublisher

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from hub.base.data_dir import STORE_FILE
 from hub.base.load_settings import StartError
-from hub.base.settings import STORE_FILE, RateLimitSettings, Settings
+from hub.base.settings import RateLimitSettings, Settings
 from hub.contract.rpcs import Tier
 from hub.service.access.rate_limits import RateLimiter
 from hub.stores.sqlite import SqliteStore

@@ -32,7 +32,6 @@ ELSEWHERE = {
         *("_MAX_CHECKS_WAITING", "_MAX_CHECKS_WAITING_PER_PEER"),
         *("_MAX_CHECK_REPLIES", "_MAX_CHECK_REPLIES_PER_CONNECTION"),
     },
-    "hub/transports/grpc/native_rpcs.py": {"_MAX_STREAMS_PER_TOKEN", "_MAX_TOKEN_STREAMS"},
     "hub/transports/http/dashboard/transitions.py": {"_MAX_REASON_CHARACTERS"},
     "hub/transports/http/dashboard/updates.py": {"_MAX_EVENTS"},
 }
@@ -65,9 +64,9 @@ def value_at(place: str) -> object:
     if place in SETTINGS:
         return SETTINGS[place]
     module, _, name = place.rpartition(".")
-    if module.endswith(".Limits"):
-        limits = import_module(module.removesuffix(".Limits")).Limits()
-        return getattr(limits, name)
+    if module.endswith("Limits"):
+        home, _, limits = module.rpartition(".")
+        return getattr(getattr(import_module(home), limits)(), name)
     return getattr(import_module(module), name)
 
 

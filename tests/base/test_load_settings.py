@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.data_dir import default_data_dir
 from hub.base.load_settings import ConfigError, load_settings, setting_paths
-from hub.base.settings import Section, Settings, default_data_dir
+from hub.base.settings import Section, Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -45,7 +45,7 @@ async def test_the_life_of_an_endpoint(process: HubProcess) -> None:
         assert (checked.fault, checked.last_error) == (FAULT_NO_ANSWER, "connection refused")
         updated = (await hub.update(id_, name="two", labels={})).endpoint
         assert (updated.name, dict(updated.labels)) == ("two", {})
-        assert updated.backend == BACKEND_VLLM, "what is not named stays"
+        assert updated.backend == BACKEND_VLLM, "fields that are not named stay"
         tried = await hub.drain(id_, validate_only=True)
         assert tried.endpoint.admin_state == ADMIN_STATE_DRAINING
         assert (await hub.get_endpoint(id_)).admin_state == ADMIN_STATE_ENABLED

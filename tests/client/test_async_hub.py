@@ -109,7 +109,7 @@ async def test_a_watch_and_a_copy_survive_a_restart_of_the_hub_and_catch_up(
         await wait_until(lambda: len(seen) == 2)
         revision = cache.freshness.revision
     await wait_until(lambda: not cache.freshness.connected)
-    assert len(cache.endpoints()) == 2, "what is known can still be asked"
+    assert len(cache.endpoints()) == 2, "the copy can still be read"
 
     async with running_hub(tmp_path, grpc={"address": address}) as running:
         await running.call("RemoveEndpoint", RemoveEndpointRequest(id="127.0.0.1:1"))

@@ -63,7 +63,7 @@ def test_an_address_is_a_url_or_a_host() -> None:
     request = register_request("https://GPU-1/ollama")
     assert (request.scheme, request.host, request.port) == ("https", "gpu-1", 443)
     assert request.base_path == "/ollama"
-    assert not request.HasField("api_key"), "the key that the hub has stays"
+    assert not request.HasField("api_key"), "the hub keeps the stored key"
     assert register_request("gpu-1", api_key="").HasField("api_key")
     with pytest.raises(ClientError, match="port"):
         register_request("gpu-1:x")

@@ -79,7 +79,7 @@ def test_a_watch_requests_the_state_first_and_then_later_changes() -> None:
     watch = Resumption(WatchRegistryRequest(model="m"))
     assert watch.connect() == WatchRegistryRequest(model="m")
     assert watch.receive(response(0, put("a"))) == [put("a")]
-    assert after(watch) is None, "half a state is no state"
+    assert after(watch) is None, "half a state does not count"
     watch.receive(response(7, put("a"), put("b")))
     assert after(watch) == 7
     watch.receive(response(9))

@@ -4,6 +4,7 @@
 
 import inspect
 import json
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -47,7 +48,7 @@ def test_the_life_of_an_endpoint(process: HubProcess) -> None:
         assert (checked.fault, checked.last_error) == (FAULT_NO_ANSWER, "connection refused")
         updated = (hub.update(id_, name="two", labels={})).endpoint
         assert (updated.name, dict(updated.labels)) == ("two", {})
-        assert updated.backend == BACKEND_VLLM, "what is not named stays"
+        assert updated.backend == BACKEND_VLLM, "fields that are not named stay"
         tried = hub.drain(id_, validate_only=True)
         assert tried.endpoint.admin_state == ADMIN_STATE_DRAINING
         assert (hub.get_endpoint(id_)).admin_state == ADMIN_STATE_ENABLED
@@ -137,6 +138,10 @@ def test_sidecars_and_the_hub_itself(process: HubProcess) -> None:
             hub.disconnect_sidecar("node-1", reason="maintenance")
             with pytest.raises(ConnectionClosedOK, match="maintenance"):
                 sidecar.recv(30)
+        # The hub keeps the sidecar until the connection is closed on both sides.
+        deadline = time.monotonic() + 30
+        while hub.list_sidecars() and time.monotonic() < deadline:
+            pass
         with pytest.raises(CallFailed) as raised:
             hub.disconnect_sidecar("node-1")
         assert raised.value.reason == "SIDECAR_NOT_FOUND"

@@ -13,7 +13,7 @@ def test_a_stop_cancels_all_its_parts() -> None:
     whole.cancel()
     assert part.is_set()
     whole.add(later)
-    assert later.is_set(), "what comes too late is stopped at once"
+    assert later.is_set(), "a part that is added too late is stopped at once"
 
 
 def test_a_stop_from_another_thread_ends_a_wait() -> None:

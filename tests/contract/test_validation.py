@@ -57,7 +57,7 @@ def test_only_valid_requests_are_remembered(monkeypatch):
         check(SelectEndpointRequest(model="a"), [FieldViolation("count", "invalid", "is wrong")])
     check(SelectEndpointRequest(model="m" * 200, exclude_ids=["10.0.0.1:1"] * 64))
     check(ReportResourcesRequest(cpu_percent=5))
-    assert len(remembered) == 2, "neither long names nor those seen once"
+    assert len(remembered) == 2, "neither long requests nor those of sidecars"
 
 
 def test_what_the_compiled_rules_refuse_is_for_protovalidate_to_judge(monkeypatch):

@@ -222,7 +222,7 @@ async def test_check_of_an_unknown_a_removed_and_a_slow_endpoint(fleet: Fleet):
     server = await fleet.add(FakeOllama(), Behaviour.HANGING)
     async with running_engine() as (engine, notebook):
         with pytest.raises(EndpointNotFound):
-            await engine.check("nobody:1", 1)
+            await engine.check("unknown:1", 1)
         engine.watch(target_of(server))
         with pytest.raises(TimeoutError):
             await engine.check(server.id, 0.05)
@@ -353,7 +353,7 @@ async def test_a_loading_server_is_probed_again_soon_and_fails_only_once(fleet: 
         ready = await notebook.next_of(server.id)
     assert (ready.error, ready.is_loading) == ("", False)
     assert states(ready) == {"m": MODEL_STATE_LOADED}
-    assert ready.next_check_at_ms - ready.checked_at_ms > 20_000, "back to its interval"
+    assert ready.next_check_at_ms - ready.checked_at_ms > 20_000, "back to the usual interval"
 
 
 async def test_a_server_that_stops_and_returns_is_observed(fleet: Fleet):
@@ -404,7 +404,7 @@ async def test_the_version_is_requested_again_after_a_reset_or_a_bad_answer(
         assert (await engine.check(server.id, 10)).error
         server.behaviour = Behaviour.OK
         server.persona = FakeOllama("a", version="0.13.0")
-        assert (await notebook.next_of(server.id)).version == "0.13.0", "by the repeat"
+        assert (await notebook.next_of(server.id)).version == "0.13.0", "after the repeated probe"
 
 
 async def test_a_failed_probe_is_repeated_within_2_s_with_a_short_timeout(fleet: Fleet):
@@ -419,7 +419,7 @@ async def test_a_failed_probe_is_repeated_within_2_s_with_a_short_timeout(fleet:
         assert 1000 <= miss.next_check_at_ms - miss.checked_at_ms <= 1500
         repeat = await notebook.next_of(server.id)
         assert repeat.error == "no answer to GET /api/version within 1.25 s"
-        assert repeat.next_check_at_ms - repeat.checked_at_ms > 20_000, "back to its interval"
+        assert repeat.next_check_at_ms - repeat.checked_at_ms > 20_000, "back to the usual interval"
         assert not repeat.is_extra
 
 
@@ -438,7 +438,7 @@ async def test_a_repeated_probe_that_begins_to_answer_has_the_whole_timeout(flee
 async def test_a_sidecars_report_causes_an_immediate_probe(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"))
     async with running_engine() as (engine, notebook):
-        engine.hasten("nobody:1", is_doubted=True)
+        engine.hasten("unknown:1", is_doubted=True)
         engine.watch(target_of(server))
         await notebook.next_of(server.id)
         engine.hasten(server.id, is_doubted=False)

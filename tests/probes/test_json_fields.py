@@ -72,7 +72,7 @@ def test_models_are_sorted_unique_and_bounded() -> None:
     kept = json_fields.by_name(models)
     assert len(kept) == json_fields.MAX_MODELS
     assert [model.name for model in kept] == sorted(model.name for model in kept)
-    assert not kept[6].digest, "the first of a name stays"
+    assert not kept[6].digest, "the first model of a name is kept"
 
 
 def test_models_that_many_servers_have_are_stored_once():

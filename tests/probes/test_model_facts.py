@@ -13,7 +13,7 @@ def test_facts_are_kept_by_endpoint_and_digest():
     cache.put("a:1", "d1", CHAT)
     assert cache.get("a:1", "d1") == CHAT
     assert cache.get("a:1", "d2") is None
-    assert cache.get("b:1", "d1") is None, "one server's word is not another's"
+    assert cache.get("b:1", "d1") is None, "facts of one server do not apply to another"
 
 
 def test_unlisted_models_are_forgotten():
@@ -36,7 +36,7 @@ def test_too_many_entries_evict_the_endpoint_unused_for_longest():
     assert kept == ["a:1", "c:1", "d:1"]
 
 
-def test_an_endpoint_that_exceeds_the_bound_alone_keeps_nothing():
+def test_a_single_endpoint_that_exceeds_the_bound_keeps_nothing():
     cache = ModelFactsCache(max_entries=2)
     for number in range(3):
         cache.put("a:1", f"d{number}", CHAT)
@@ -78,7 +78,7 @@ def test_exported_state_is_restored_from_json():
         exported = cache.export(endpoint)
         assert other.restore(orjson.loads(orjson.dumps(exported))) == count
         assert other.export(endpoint) == exported
-    assert other.get("b:1", "d3") == ModelFacts(()), "none is not unknown"
+    assert other.get("b:1", "d3") == ModelFacts(()), "no capabilities are not unknown capabilities"
 
 
 JSON = st.recursive(
@@ -114,7 +114,7 @@ def test_changed_endpoints_are_returned_once():
     assert cache.take_changed() == ["a:1"]
     cache.put("b:1", "d1", CHAT)
     cache.put("c:1", "d1", CHAT)
-    assert set(cache.take_changed()) == {"a:1", "b:1", "c:1"}, "a:1 had to give way"
+    assert set(cache.take_changed()) == {"a:1", "b:1", "c:1"}, "a:1 was evicted"
     cache.forget("b:1")
     cache.forget("b:1")
     assert cache.take_changed() == ["b:1"]

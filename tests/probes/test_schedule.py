@@ -73,7 +73,7 @@ def test_a_fleet_that_was_added_at_once_is_spread_evenly_over_the_next_interval(
         for run in schedule.start(T0 + ms, 10_000):
             schedule.finish(run, T0 + ms, ok=True)
     per_second = started_by_second(schedule)
-    assert sum(per_second) > 2900, "all but those whose random time has passed"
+    assert sum(per_second) > 2900, "all except those whose random time has passed"
     assert max(per_second) < 150
     assert min(per_second) > 60
 
@@ -151,7 +151,7 @@ def test_a_failed_probe_is_repeated_soon_in_its_own_lane_until_unhealthy():
     (run,) = schedule.start(now, 10)
     assert run.lane is Lane.CONFIRM
     due = schedule.finish(run, now + 1, ok=False)
-    assert due == now + INTERVAL, "it is unhealthy now, and comes in its time"
+    assert due == now + INTERVAL, "it is unhealthy now and has its regular time"
     (run,) = schedule.start(due, 10)
     assert run.lane is Lane.DOUBTFUL
     schedule.finish(run, due, ok=True)
@@ -220,7 +220,7 @@ def test_in_a_small_fleet_witnesses_keep_their_own_rhythm():
     schedule.finish(run, T0 + INTERVAL, ok=False)
     for run in others:
         schedule.finish(run, T0 + INTERVAL, ok=False)
-    assert schedule.start(T0 + INTERVAL + 999, 100) == [], "none is left that answered"
+    assert schedule.start(T0 + INTERVAL + 999, 100) == [], "no endpoint that answered is left"
 
 
 def test_a_large_fleet_needs_no_witnesses():

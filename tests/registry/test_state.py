@@ -177,7 +177,7 @@ def test_a_probe_does_not_restore_a_removed_endpoint() -> None:
     assert fleet.fleet_models() == {}
 
 
-def test_a_removed_endpoint_comes_back_unobserved() -> None:
+def test_a_removed_endpoint_returns_without_observed_facts() -> None:
     fleet = registry()
     healthy(fleet)
     fleet.remove_endpoint(ID)

@@ -98,7 +98,7 @@ async def test_a_router_shows_the_model_as_loading_meanwhile(tmp_path: Path) -> 
         assert "gave up" in last.after.model_action.detail
 
 
-async def test_a_sidecar_without_the_option_is_not_asked(tmp_path: Path) -> None:
+async def test_a_sidecar_without_the_option_gets_no_action(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data", actions=ACTIONS) as hub, Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         async with beside(hub, server), client(hub) as admin:
@@ -108,7 +108,7 @@ async def test_a_sidecar_without_the_option_is_not_asked(tmp_path: Path) -> None
         assert "/api/generate" not in server.paths
 
 
-async def test_a_sidecar_that_is_killed_in_the_middle_leaves_the_outcome_unknown(
+async def test_killing_the_sidecar_leaves_the_outcome_unknown(
     tmp_path: Path,
 ) -> None:
     router = FakeLlamaRouter(lists_while_loading=10_000)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import StartError
-from hub.base.settings import ADMIN_TOKEN_FILE
 from hub.contract.errors import InvalidToken
 from hub.server.first_start import ensure_admin_token, prepare_data_dir
 from hub.service.records import token_key

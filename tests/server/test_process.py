@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hub.base.settings import STORE_FILE
+from hub.base.data_dir import STORE_FILE
 from tests.support.hub import ROOT, HubProcess
 from tests.support.waiting import wait_until
 

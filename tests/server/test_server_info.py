@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hub.base.clock import ManualClock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings, TlsSettings, WsSettings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings, TlsSettings, WsSettings
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet
 from hub.server.server_info import ServerInfo, show_banner

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.base.clock import ManualClock
-from hub.base.settings import FACTS_FILE
+from hub.base.data_dir import FACTS_FILE
 from hub.cluster.warm_start import WarmStart
 from hub.probes.model_facts import ModelFacts, ModelFactsCache
 from hub.registry.state import Registry

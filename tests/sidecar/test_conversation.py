@@ -275,7 +275,7 @@ def test_only_changed_servers_are_reported_at_once() -> None:
     talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
     talk.now += 2000
     talk.servers = (OLLAMA, LocalServer(VLLM.url, error="Connection refused"))
-    assert talk.sent() == [], "the same again is no change"
+    assert talk.sent() == [], "the same state again is not a change"
     talk.servers = (OLLAMA, VLLM)
     [frame] = talk.sent()
     assert (frame["url"], frame["reachable"]) == (VLLM.url, True)

@@ -82,7 +82,7 @@ async def test_a_glance_probes_only_servers_that_have_changed() -> None:
     assert gone == (LocalServer(URL, error="Connection refused"),)
     await discovery.glance()
     assert discovery.servers is gone
-    assert server.asked == 1, "one that does not answer is not asked twice"
+    assert server.asked == 1, "a server that does not answer is not probed twice"
     server.status = 200
     await discovery.glance()
     assert discovery.servers == (UP,)

@@ -187,7 +187,7 @@ def test_unusable_files_are_refused(path: Path, spoil: Callable[[Path], None], w
     before = path.read_bytes() if path.is_file() else None
     assert words in refused(path)
     if before is not None:
-        assert path.read_bytes() == before, "a file that is refused must be left as it was"
+        assert path.read_bytes() == before, "a refused file must stay unchanged"
 
 
 def test_a_file_that_other_users_can_read_is_refused(path: Path) -> None:

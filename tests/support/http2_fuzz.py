@@ -219,12 +219,14 @@ class Judge:
     def see(self, output: bytes) -> None:
         """Checks what was sent."""
         seen = list(cut(output))
-        assert sum(9 + len(frame.payload) for frame in seen) == len(output), "a cut frame"
+        assert sum(9 + len(frame.payload) for frame in seen) == len(output), "a truncated frame"
         for frame in seen:
             assert not self.failed, "a frame after the GOAWAY of a fault"
             if frame.kind in (frames.DATA, frames.HEADERS):
                 assert frame.stream_id & 1
-                assert frame.stream_id not in self._ended | self._reset, "after its end"
+                assert frame.stream_id not in self._ended | self._reset, (
+                    "a frame after the stream's end"
+                )
                 if frame.flags & frames.END_STREAM:
                     self._ended.add(frame.stream_id)
             if frame.kind == frames.DATA:

@@ -20,7 +20,8 @@ from grpc_status import rpc_status
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.base.clock import Clock, SystemClock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings
 from hub.contract import rpcs
 from hub.server.hub_server import HubServer
 from hub.service.dispatcher import Called, Dispatcher

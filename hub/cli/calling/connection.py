@@ -14,7 +14,7 @@ import click
 import grpc
 
 from hub.base.address import AddressError, parse_listen_address
-from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
+from hub.base.data_dir import ADMIN_TOKEN_FILE, default_data_dir
 from hub.base.tls_files import TlsFiles, TlsFilesError
 from hub.cli.calling.options import global_options
 from hub.cli.failures import CommandFailed, ExitCode

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hub.base.address import join_host_port, parse_listen_address
-from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.base.settings import Settings
 from hub.base.version import hub_version
 from hub.cli.calling.connection import HubTarget, find_hub, hub_options
 from hub.cli.commands import diagnosis, local_checks

@@ -1,4 +1,4 @@
-"""`llm-hub sidecar`: runs the reference sidecar beside the inference servers of a host."""
+"""`llm-hub sidecar`: runs the reference sidecar next to the inference servers of a host."""
 
 import os
 import shlex

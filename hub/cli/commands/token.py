@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import grpc
 
-from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
+from hub.base.data_dir import ADMIN_TOKEN_FILE, default_data_dir
 from hub.cli.calling.connection import data_dir_option, hub_command
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.grids import (

@@ -139,7 +139,7 @@ class Preservation:
             self._state = state
             self._since_ms = now_ms
         if state is State.FROZEN:
-            # After a freeze, the whole fleet decides and not what they waited for.
+            # The freeze decides about them now, so they no longer wait.
             self._waiting.clear()
             return False
         return is_confirmed or self._hub_works(id_, healthy + len(self._fallen), now_ms)

@@ -2,9 +2,9 @@
 
 One failed probe means little. As many in a row as the settings say mean that the endpoint
 is down, and so does one if the endpoint's sidecar finds it down too. One success means
-that it is up. A sidecar's view of its own host tells a dead server from one that the hub
-cannot reach. It never makes an endpoint healthy, because the hub's callers must be able
-to reach it.
+that it is up. A sidecar's view of its own host distinguishes a dead server from one that
+the hub cannot reach. It never makes an endpoint healthy, because the hub's callers must be
+able to reach it.
 """
 
 from collections.abc import Sequence

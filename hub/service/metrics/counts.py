@@ -89,8 +89,9 @@ class Traffic:
     - `violations`: frames that count against the sidecar, by transport
     - `closes`: sidecar connections that the hub ended, by transport and reason
     - `websockets`: open WebSocket connections, identified or not
-    - `turned_away`, `http_turned_away`: WebSocket and HTTP connections refused because
-      there are too many
+    - `websocket_refusals`: WebSocket connections refused because there are too many, by
+      the bound that was reached
+    - `http_turned_away`: HTTP connections refused because there are too many
     - `refusals`: what the bounds refused, by transport and bound
     """
 
@@ -108,7 +109,7 @@ class Traffic:
         self.violations: Counter[str] = Counter(dict.fromkeys(TRANSPORTS, 0))
         self.closes: Counter[tuple[str, str]] = Counter()
         self.websockets = 0
-        self.turned_away = 0
+        self.websocket_refusals: Counter[str] = Counter()
         self.http_turned_away = 0
         self.refusals = Refusals()
 

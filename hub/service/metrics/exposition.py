@@ -139,7 +139,13 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
     yield _one_counter(
         "llmhub_websocket_turned_away",
         "WebSocket connections refused because there were too many.",
-        traffic.turned_away,
+        traffic.websocket_refusals.total(),
+    )
+    yield _counter(
+        "llmhub_websocket_refusals",
+        "WebSocket connections refused because there were too many, by the bound reached.",
+        ("bound",),
+        _keyed(traffic.websocket_refusals),
     )
     yield _one_counter(
         "llmhub_http_turned_away",

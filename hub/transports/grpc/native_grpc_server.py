@@ -40,6 +40,7 @@ class NativeGrpcServer:
                 calls_in_all=settings.max_concurrent_rpcs,
                 connections=settings.max_connections,
                 strangers=max(1, settings.max_connections // 2),
+                handshakes=max(1, min(1_024, settings.max_connections // 4)),
             ),
             tls=context.tls.http2_context if context.tls is not None else None,
             trusted_proxies=context.trusted_proxies,

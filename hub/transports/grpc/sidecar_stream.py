@@ -91,6 +91,8 @@ async def converse(
                 yield reply
             if session.closing is not None:
                 raise session.closing.as_error()
+            if pause_ms := session.take_pause_ms():
+                await asyncio.wait((handle.news,), timeout=pause_ms / 1000)
     finally:
         if reading is not None and not reading.done():
             reading.cancel()

@@ -7,11 +7,13 @@ from hub.transports.session.sidecar_session import SidecarSession
 
 
 class SessionDeadlines:
-    """The timers of one session; if its token never expires, there is no expiry timer.
+    """The timers of one session. It has none after it identified with a lasting token.
 
-    Call `update` after a frame that may have changed the session's token, and `cancel`
-    when the connection is closed.
+    Call `update` after a frame that may have changed the session's token, `identified`
+    once the sidecar has identified, and `cancel` when the connection is closed.
     """
+
+    __slots__ = ("_clock", "_expires_at_ms", "_expiry", "_identify", "_session")
 
     def __init__(self, session: SidecarSession, clock: Clock, identify_timeout_s: float) -> None:
         self._session = session
@@ -33,6 +35,10 @@ class SessionDeadlines:
             self._expiry = None
         if expires_at_ms is not None:
             self._expiry = Alarm(self._clock, expires_at_ms, self._expired)
+
+    def identified(self) -> None:
+        """The sidecar has identified. Idempotent."""
+        self._identify.cancel()
 
     def cancel(self) -> None:
         """Stops the timers."""

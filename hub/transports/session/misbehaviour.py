@@ -9,6 +9,14 @@ DEFAULT_STEPS_S: Final = (30, 60, 300)
 DEFAULT_FORGET_MS: Final = 3_600_000
 DEFAULT_MAX_AGENTS: Final = 10_000
 
+# Frames over the rate limit, per connection: see docs/decisions/0037.
+REFUSED_BURST: Final = 1_000
+"""refused frames at once that are only answered"""
+REFUSED_EACH_MS: Final = 50
+"""milliseconds until one more of them is only answered"""
+REFUSED_PAUSE_MS: Final = 1_000
+"""milliseconds for which reading pauses after one beyond that"""
+
 
 class ViolationWindow:
     """The violations of one connection, which is closed after too many in a window.
@@ -30,6 +38,25 @@ class ViolationWindow:
         times = self._times
         times.append(now_ms)
         return len(times) == self._limit and now_ms - times[0] < self._window_ms
+
+
+class Allowance:
+    """What a peer may do again and again: `burst` times at once, and once more each `each_ms`."""
+
+    __slots__ = ("_burst_ms", "_each_ms", "_used_until_ms")
+
+    def __init__(self, burst: int, each_ms: int) -> None:
+        self._burst_ms = burst * each_ms
+        self._each_ms = each_ms
+        self._used_until_ms = 0
+
+    def spend(self, now_ms: int) -> bool:
+        """Takes one; returns whether it was there to take."""
+        used_until_ms = max(self._used_until_ms, now_ms) + self._each_ms
+        if used_until_ms > now_ms + self._burst_ms:
+            return False
+        self._used_until_ms = used_until_ms
+        return True
 
 
 class Cooldowns:

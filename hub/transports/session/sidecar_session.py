@@ -43,7 +43,14 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
-from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
+from hub.transports.session.misbehaviour import (
+    REFUSED_BURST,
+    REFUSED_EACH_MS,
+    REFUSED_PAUSE_MS,
+    Allowance,
+    Cooldowns,
+    ViolationWindow,
+)
 from hub.transports.session.sidecar_frames import (
     Frame,
     IdentityClaim,
@@ -60,7 +67,7 @@ log = structlog.get_logger()
 
 NOTHING: Replies = ()
 """No reply is due."""
-_VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
+_VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument, NotIdentified)
 _IDENTIFY = FRAMES["identify"]
 
 
@@ -101,6 +108,8 @@ class SidecarSession:
         # Checked once: a log call that writes nothing costs as much as a frame.
         self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
+        self._refusals: Allowance | None = None
+        self._pause_ms = 0
         self._caller: Caller | None = None
         # Set if the current frame leaves few calls of its rate limit.
         self._low: RateDecision | None = None
@@ -167,6 +176,14 @@ class SidecarSession:
         if not self.identified:
             self.close(IDENTIFY_TIMEOUT)
 
+    def take_pause_ms(self) -> int:
+        """For how many milliseconds the transport must read nothing; 0 as a rule.
+
+        Ask after each frame that is answered.
+        """
+        pause_ms, self._pause_ms = self._pause_ms, 0
+        return pause_ms
+
     @property
     def expires_at_ms(self) -> int | None:
         """When the sidecar's token expires; None if never, or if it is not known yet."""
@@ -215,6 +232,7 @@ class SidecarSession:
                 kind.rpc, caller, frame.decode, now_ms, on_low=self._note_low
             )
         except RateLimited as error:
+            self._count_refusal(now_ms)
             return (rate_limited(error),)
         except InvalidToken:
             # The sidecar was authenticated when it identified, so its token has expired since.
@@ -238,6 +256,7 @@ class SidecarSession:
                 _IDENTIFY.rpc, claim, lambda: payload, now_ms, on_low=self._note_low
             )
         except RateLimited as error:
+            self._count_refusal(now_ms)
             return (rate_limited(error),)
         except CooldownActive:
             return NOTHING
@@ -332,7 +351,22 @@ class SidecarSession:
         self._traffic.errors[self._transport, error.reason_name] += 1
         if isinstance(error, _VIOLATIONS):
             self._count_violation(now_ms)
+        elif isinstance(error, AlreadyIdentified):
+            # Raised before the rate limit is asked.
+            self._count_refusal(now_ms)
         return (error_frame(error, message_type),)
+
+    def _count_refusal(self, now_ms: int) -> None:
+        """A frame is only answered: one that is over the rate limit, as a rule.
+
+        A sidecar that talks too much is told so and stays. One that talks so much that the
+        answers cost the hub is slowed down, and in the end closed.
+        """
+        if self._refusals is None:
+            self._refusals = Allowance(REFUSED_BURST, REFUSED_EACH_MS)
+        if not self._refusals.spend(now_ms):
+            self._pause_ms = REFUSED_PAUSE_MS
+            self._count_violation(now_ms)
 
     def _count_violation(self, now_ms: int) -> None:
         self._traffic.violations[self._transport] += 1

@@ -209,4 +209,4 @@ def test_a_cell_shows_whether_the_hub_knows_the_fact_and_from_which_route(name: 
     text = CELLS[name, backend]
     assert any(map(FACTS[name], seen)) is bool(text)
     for path in re.findall(r"`(/[^` ]+)`", text):
-        assert path in paths, f"{path} is not asked"
+        assert path in paths, f"{path} is not requested"

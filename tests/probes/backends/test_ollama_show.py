@@ -70,7 +70,7 @@ async def test_many_models_are_looked_up_a_few_per_probe_and_soon(fleet: Fleet):
         first = await notebook.next_of(server.id)
         known = [name for name, words in capabilities(first).items() if words is not None]
         assert len(known) == MODELS_PER_PROBE
-        assert names[-1] in known, "what is in memory comes first"
+        assert names[-1] in known, "models in memory come first"
         await notebook.until(
             lambda: None not in capabilities(notebook.of(server.id)[-1]).values(), timeout_s=20
         )

@@ -45,7 +45,7 @@ def test_the_ratio_covers_the_tokens_since_the_last_count():
     assert ratio.count(0, 0) is None
     assert ratio.count(100, 25) == 0.25
     assert ratio.count(200, 125) == 1.0
-    assert ratio.count(200, 125) == 1.0, "it stays while no token comes"
+    assert ratio.count(200, 125) == 1.0, "it stays while there are no tokens"
 
 
 def test_counters_that_went_back_mean_a_restarted_server():

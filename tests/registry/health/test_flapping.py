@@ -68,7 +68,7 @@ def test_endpoints_are_judged_separately_and_can_be_forgotten() -> None:
         unsteady.judge(ID, at * S, changed=True)
         assert unsteady.judge("calm:1", at * S, changed=False) is None
     unsteady.forget(ID)
-    unsteady.forget("nobody:1")
+    unsteady.forget("unknown:1")
     assert unsteady.judge(ID, 91 * S, changed=False) is None
 
 

@@ -179,7 +179,7 @@ def test_reports_of_other_sidecars_are_ignored() -> None:
     registry = fleet()
     before = registry.revision
     registry.report_view(ID, "node-8", view(reachable=True), NOW)
-    registry.report_view("nobody:1", "node-7", view(reachable=True), NOW)
+    registry.report_view("unknown:1", "node-7", view(reachable=True), NOW)
     assert registry.revision == before
 
 
@@ -252,7 +252,7 @@ def test_no_endpoint_becomes_unhealthy_when_all_fail_at_once() -> None:
     assert registry.health.preservation_state is State.TRUSTING
     lose(registry, 2, NOW + 230 * S)
     lose(registry, 2, NOW + 260 * S)
-    assert registry.healthy_count == 8, "few that fail are believed again"
+    assert registry.healthy_count == 8, "a few failures are believed again"
 
 
 def test_a_second_failure_after_2_s_makes_one_of_many_unhealthy() -> None:
@@ -308,7 +308,7 @@ def test_one_failure_is_enough_if_the_sidecar_finds_the_server_down_too() -> Non
     registry = fleet(10)
     well(registry, 10, NOW)
     registry.report_view(ID, "node-7", view(reachable=False, error=REFUSED), NOW + 5 * S)
-    assert current(registry).status == STATUS_HEALTHY, "the hub has yet to see for itself"
+    assert current(registry).status == STATUS_HEALTHY, "the hub has not probed it yet"
     registry.observe(ID, saw(NOW + 5 * S, error="needs an API key", answered=True))
     assert current(registry).status == STATUS_HEALTHY, "a server that answers is not down"
     registry.observe(ID, saw(NOW + 6 * S))
@@ -372,7 +372,7 @@ def test_a_learned_load_time_is_shown_at_the_model_on_every_endpoint() -> None:
     registry.observe(ID, saw(NOW + 4 * S, models=loaded))
     (model,) = current(registry).models
     assert model.expected_load.ToMilliseconds() == 4 * S
-    assert not loaded[0].HasField("expected_load"), "what the probe saw is the probe's"
+    assert not loaded[0].HasField("expected_load"), "the probe's own model is unchanged"
     before = registry.revision
     registry.observe(ID, saw(NOW + 34 * S, models=loaded))
     registry.observe(ID, saw(NOW + 64 * S, models=(Model(name="m", state=MODEL_STATE_LOADED),)))

@@ -21,7 +21,7 @@ def test_a_load_starts_midway_between_the_last_probe_without_it_and_the_first_wi
     assert not seen.observe(ID, [LOADING], 9_000, before_ms=2_000)
     assert seen.observe(ID, [LOADED], 11_000, before_ms=9_000)
     assert seen.expected_ms(ID, "m") == 10_000
-    assert not seen.observe(ID, [LOADED], 12_000, before_ms=11_000), "it has ended once"
+    assert not seen.observe(ID, [LOADED], 12_000, before_ms=11_000), "a load ends only once"
 
 
 def test_a_load_of_a_whole_server_is_attributed_to_the_model_it_lists_afterwards() -> None:
@@ -52,7 +52,7 @@ def test_a_forgotten_endpoint_has_no_load_in_progress() -> None:
     seen = LoadTimes()
     seen.observe(ID, [LOADING], 0, before_ms=None)
     seen.forget(ID)
-    seen.forget("nobody:1")
+    seen.forget("unknown:1")
     assert not seen.observe(ID, [LOADED], 1_000, before_ms=0)
 
 

@@ -79,7 +79,7 @@ def test_reading_the_state_changes_nothing() -> None:
     assert (fleet.state, fleet.freezes) == (State.TRUSTING, 0)
     assert not may_fall(fleet, 20, 0)
     assert fleet.report(20, 300 * S).state is State.CONFIRMED
-    assert fleet.state is State.FROZEN, "the next probe confirms it, and the log says so"
+    assert fleet.state is State.FROZEN, "the next probe confirms it, so that it is logged"
     assert may_fall(fleet, 20, 301 * S)
     assert fleet.state is State.CONFIRMED
     assert fleet.report(20, 302 * S).since_ms == 301 * S
@@ -133,7 +133,7 @@ def test_counts_stay_within_the_base(steps: list[tuple[str, int, int]]) -> None:
                 fleet.fell(id_, now)
         report = fleet.report(len(healthy), now)
         assert 0 <= report.failing <= report.base <= 31
-        late = fleet.may_fall("nobody:1", len(healthy), now)
+        late = fleet.may_fall("unknown:1", len(healthy), now)
         assert late == (report.state is not State.FROZEN)
 
 
@@ -144,7 +144,7 @@ def test_a_repeated_failure_is_not_enough_until_other_probes_succeed() -> None:
     fleet.succeeded("h:1")
     assert fleet.may_fall("h:0", 10, 1 * S)
     fleet.failed("h:2", 2 * S)
-    assert not fleet.may_fall("h:0", 10, 2 * S), "two failed since, and one is well"
+    assert not fleet.may_fall("h:0", 10, 2 * S), "two failed since then, and one succeeded"
     fleet.succeeded("h:3")
     assert fleet.may_fall("h:0", 10, 2 * S)
     assert fleet.may_fall("h:2", 10, 2 * S)
@@ -219,4 +219,4 @@ def test_waiting_endpoints_become_unhealthy_one_by_one_but_not_in_a_freeze() -> 
     assert fleet.next_to_fall(17, 2 * S) is None
     assert fleet.state is State.FROZEN
     fleet.wait("h:7")
-    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe judges it again"
+    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe decides again"

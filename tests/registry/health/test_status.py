@@ -62,7 +62,7 @@ def test_unhealthy_after_the_set_number_of_failures_in_a_row(before: Status) -> 
     seen = endpoint(before)
     for miss in (1, 2):
         observe(seen, failure(), unhealthy_after=3)
-        assert seen.status == before, f"after miss {miss}"
+        assert seen.status == before, f"after failure {miss}"
     assert observe(seen, failure(), unhealthy_after=3)
     assert seen.status == STATUS_UNHEALTHY
     assert seen.consecutive_failures == 3
@@ -85,7 +85,7 @@ def test_the_bookkeeping_of_a_check_is_not_an_event() -> None:
     assert to_ms(seen.next_check_at) == NOW + 30_000
     observe(seen, failure())
     observe(seen, failure())
-    assert not observe(seen, failure()), "the same error of an endpoint that is down already"
+    assert not observe(seen, failure()), "the same error of an endpoint that is already down"
     assert seen.consecutive_failures == 3
 
 
@@ -166,7 +166,7 @@ def test_the_load_is_that_of_the_last_success_within_the_limits_of_the_contract(
     load = Load(
         running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
     )
-    assert not observe(seen, success(load=load)), "load changes all the time, so it is no event"
+    assert not observe(seen, success(load=load)), "load changes all the time, so it is not an event"
     assert seen.load == EndpointLoad(
         running=2, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
     )

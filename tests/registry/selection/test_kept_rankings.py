@@ -65,7 +65,7 @@ def test_the_number_of_rankings_and_of_verdicts_is_bounded(registry: Registry) -
     assert len(kept) == 2
     kept.ranking(Request(model="only-2"), None, 0)
     kept.ranking(Request(model="only-3"), None, 0)
-    assert len(kept) == 3, "the oldest went, the large one is still there"
+    assert len(kept) == 3, "the oldest was evicted, the large one is still there"
 
 
 def test_cheap_rankings_evict_only_each_other(registry: Registry) -> None:

@@ -17,7 +17,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
-async def test_a_lost_race_is_decided_again(store: SqliteStore) -> None:
+async def test_a_lost_race_is_retried(store: SqliteStore) -> None:
     winning = await store.commit([Put("a/1", b"theirs")])
     seen = iter([0, winning])
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
+from hub.transports.session.misbehaviour import Allowance, Cooldowns, ViolationWindow
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
@@ -22,7 +22,21 @@ def test_the_window_slides() -> None:
     assert added == [False, False, False, True, False, False, True]
 
 
-def test_each_back_off_is_longer() -> None:
+def test_an_allowance_is_a_burst_and_a_rate() -> None:
+    allowance = Allowance(burst=3, each_ms=100)
+    assert [allowance.spend(NOW) for _ in range(4)] == [True] * 3 + [False]
+    assert [allowance.spend(NOW + at) for at in (99, 100, 199, 200)] == [False, True, False, True]
+    # What is not used is kept, up to the burst.
+    assert [allowance.spend(NOW + HOUR) for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_what_was_not_there_to_take_costs_nothing() -> None:
+    allowance = Allowance(burst=1, each_ms=100)
+    taken = [allowance.spend(NOW + at) for at in range(0, 1_000, 10)]
+    assert sum(taken) == 10
+
+
+def test_each_penalty_is_longer() -> None:
     cooldowns = Cooldowns()
     now = NOW
     for seconds in (30, 60, 300, 300, 300):
@@ -33,7 +47,7 @@ def test_each_back_off_is_longer() -> None:
         assert cooldowns.remaining_ms("a", now) == 0
 
 
-def test_a_clean_hour_is_counted_from_the_end_of_the_back_off() -> None:
+def test_a_clean_hour_counts_from_the_end_of_the_penalty() -> None:
     cooldowns = Cooldowns()
     cooldowns.penalise("a", NOW)
     assert cooldowns.penalise("a", NOW + 30_000 + HOUR - 1) == 60
@@ -48,7 +62,7 @@ def test_penalties_of_agents_are_independent() -> None:
     assert cooldowns.penalise("b", NOW) == 30
 
 
-def test_it_is_bounded() -> None:
+def test_the_number_of_remembered_agents_is_bounded() -> None:
     cooldowns = Cooldowns(max_agents=100)
     for i in range(1_000):
         cooldowns.penalise(f"agent-{i}", NOW + i)
@@ -57,7 +71,7 @@ def test_it_is_bounded() -> None:
     assert cooldowns.remaining_ms("agent-0", NOW) == 0
 
 
-def test_what_is_forgotten_is_dropped() -> None:
+def test_expired_penalties_are_dropped() -> None:
     cooldowns = Cooldowns()
     for i in range(50):
         cooldowns.penalise(f"agent-{i}", NOW)
@@ -65,7 +79,7 @@ def test_what_is_forgotten_is_dropped() -> None:
     assert len(cooldowns) == 1
 
 
-def test_other_steps() -> None:
+def test_other_penalty_steps_can_be_set() -> None:
     cooldowns = Cooldowns((1, 2), forget_ms=10)
     assert [cooldowns.penalise("a", NOW + i) for i in range(3)] == [1, 2, 2]
     with pytest.raises(ValueError, match="step"):

@@ -24,8 +24,11 @@ class Account:
 
         Of its own bound, an address that holds nothing may pass the first.
         """
-        if self.total and self.total + count > self._in_all - kept_free:
+        total = self.total + count
+        if self.total and total > self._in_all - kept_free:
             return False
+        if total <= self._per_address:
+            return True
         held = self._by_address.get(address, 0)
         return not held or held + count <= self._per_address
 

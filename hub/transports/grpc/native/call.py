@@ -196,6 +196,23 @@ class Call:
             prefix = b"\0" + len(message).to_bytes(4)
             outbox.parts(self.stream, (prefix, message))
 
+    def reply(self, message: bytes) -> None:
+        """Sends the only message, and ends the call with OK."""
+        context, stream = self._context, self.stream
+        if (
+            len(message) < _BY_REFERENCE_BYTES
+            and not (self._answering or self.compress)
+            and not (self.initial_metadata or self.trailing_metadata)
+            and context.connection.outbox.whole(
+                stream, _RESPONSE, context.framing.framed(message), _OK
+            )
+        ):
+            self._answering = self.over = True
+            context.connection.discard(stream)
+            return
+        self.send_message(message)
+        self.finish()
+
     def finish(self) -> None:
         """Ends the call with OK."""
         if not self._answering:

@@ -268,8 +268,7 @@ class CallRunner:
             return
         if not self._fits_unsent(call, message):
             raise self._context.exhausted("too many replies are not read")
-        call.send_message(message)
-        call.finish()
+        call.reply(message)
 
     def _end_failed(self, call: Call, failed: CallFailed) -> None:
         call.fail(failed.code, failed.message, failed.metadata)

@@ -146,9 +146,11 @@ class HeaderDecoder:
 class HeaderEncoder:
     """Encodes the header blocks of one connection, in the order in which they are sent."""
 
-    __slots__ = ("_encoder", "_max_remembered", "_remembered", "_table")
+    __slots__ = ("_encoder", "_max_remembered", "_remembered", "_table", "changes")
 
     def __init__(self, *, max_remembered: int) -> None:
+        self.changes = 0
+        """How often blocks of the same fields have become others."""
         self._encoder = Encoder()
         self._table = _Table()
         self._encoder.header_table = self._table
@@ -161,7 +163,7 @@ class HeaderEncoder:
         # The library loses a pending change if the same size is set again.
         if table_bytes == self._encoder.header_table_size:
             return
-        self._remembered.clear()
+        self._forget()
         self._encoder.header_table_size = table_bytes
         # The peer needs only the smallest and the last change (section 4.2).
         changes = self._encoder.table_size_changes
@@ -176,10 +178,14 @@ class HeaderEncoder:
         resized = self._table.resized
         block = self._encoder.encode(_marked(fields))
         if resized or self._table.additions != before:
-            self._remembered.clear()
+            self._forget()
         elif len(block) <= _REMEMBERED_ENCODED_BYTES:
             _remember(self._remembered, fields, block, self._max_remembered)
         return block
+
+    def _forget(self) -> None:
+        self._remembered.clear()
+        self.changes += 1
 
 
 def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:

@@ -12,7 +12,7 @@ class Limits:
     """Bounds per connection, per address (an IPv4 address or an IPv6 /64), and in total."""
 
     # Connections.
-    connections: int = 8_000
+    connections: int = 4_000
     """connections in all; those above have the reserve"""
     connections_per_address: int = 1_024
     """connections of one address; those above have the reserve"""
@@ -20,7 +20,7 @@ class Limits:
     """connections above a bound, for health checks alone; one more ends the oldest of them"""
     reserved_s: float = 5.0
     """from the acceptance of a connection in the reserve to its end"""
-    strangers: int = 4_000
+    strangers: int = 2_000
     """connections in all that have shown no valid token; one more ends the oldest of them"""
     strangers_per_address: int = 512
     """as many of one address"""
@@ -123,8 +123,3 @@ class Limits:
     def calls_kept_free(self) -> int:
         """Calls in all that streams leave to calls of one message."""
         return self.calls_in_all // 4
-
-    @property
-    def descriptors(self) -> int:
-        """File descriptors that the transport needs where every bound is reached."""
-        return self.connections + self.reserved_connections + self.handshakes + 1

@@ -20,6 +20,7 @@ from hub.transports.grpc.native.http2_frames import (
 )
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_table import StreamTable
+from hub.transports.grpc.native.whole_reply import WholeReply
 
 # A DATA frame that a window forces to be shorter than this counts against the client.
 _DRIBBLE_BYTES: Final = 256
@@ -39,6 +40,7 @@ class Outbox:
         "_out",
         "_ready",
         "_streams",
+        "_usual",
         "drained",
         "initial_window",
         "max_frame",
@@ -71,6 +73,7 @@ class Outbox:
         """On whose accounts they go; a stream may have a payer of its own."""
         self._cut_frames = 0
         self._full_frames = 0
+        self._usual: WholeReply | None = None
 
     def take(self) -> list[bytes | memoryview]:
         """Returns and clears what is to be written now."""
@@ -122,6 +125,30 @@ class Outbox:
             self._out.append(data)
             return
         self._wait(stream, (data,))
+
+    def whole(self, stream: Stream, head: Fields, data: bytes, trailers: Fields) -> bool:
+        """Sends head, DATA and trailers; False, and nothing, where they must wait.
+
+        Fast where head and trailers are the same objects as before.
+        """
+        length = len(data)
+        if (
+            stream.pending is not None
+            or length > self.window
+            or length > stream.window
+            or length > self.max_frame
+            or self.room <= 0
+        ):
+            return False
+        self.room -= length
+        self.window -= length
+        self._full_frames += 1
+        usual = self._usual
+        if usual is None or not usual.is_of(head, trailers, self._encoder.changes):
+            usual = self._usual = WholeReply(head, trailers, self._encoder)
+        self._out += usual.frames(stream.id, data)
+        self._ended(stream)
+        return True
 
     def parts(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
         """Sends DATA of several parts, none of which is copied."""

@@ -73,7 +73,7 @@ async def test_changes_appear_without_a_reload(signed_in, hub, fleet):
     assert await page.evaluate("window.here") == "still"
 
 
-async def test_resources_that_a_sidecar_reports(signed_in, hub, fleet):
+async def test_a_sidecars_resources_are_shown(signed_in, hub, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     gib = 2**30
     async with hub.sidecar("node-1", ollama_url=f"http://{server.id}") as socket:
@@ -208,7 +208,7 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
         await expect(row.locator(".row-reason")).not_to_contain_text("restored")
 
 
-async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_path, fleet):
+async def test_two_addresses_of_one_server_are_shown_as_one_host(browser, tmp_path, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     other = Endpoint(
         id=f"localhost:{server.port}",
