@@ -88,7 +88,9 @@ class HubServer:
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_removed)
         await fleet.restore()
-        self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
+        self._info = ServerInfo(
+            fleet, clock, storage.store.kind, self._started_ms, self._observability.overload
+        )
         self._on_loaded()
         await fleet.start(self._on_failure)
         changes = self._changes = DurableChanges(settings, clock, storage, fleet)
@@ -97,15 +99,20 @@ class HubServer:
             changes.registrar, fleet.registry, clock, is_alone=not settings.store.etcd
         )
         await self._configured.sync(wanted_endpoints(settings))
+        overload = self._observability.overload
+        overload.on_change(fleet.follow_overload)
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
-            make_dispatcher(clock, storage, fleet, changes, metrics, self.info),
+            make_dispatcher(
+                settings.limits, clock, storage, fleet, changes, metrics, self.info, overload
+            ),
             self._observability.calls,
             clock,
             Readiness(self._why_not_ready, fleet.why_mistrusted),
             _GRACE_S,
             settings.ws.trusted_proxies,
             self._tls,
+            overload,
         )
         self._listeners = Listeners(
             settings, context, fleet, self._observability.traffic, self.info
@@ -117,6 +124,7 @@ class HubServer:
         self.new_admin_token = await ensure_admin_token(
             settings.data_dir, storage.store, storage.access.tokens, clock.now_ms()
         )
+        self._observability.start(storage.store, clock, self._on_failure)
         self._ready = True
 
     async def stop(self) -> None:

@@ -1,12 +1,13 @@
 """What every transport needs from the hub that it serves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
 from hub.service.dispatcher import Dispatcher
 from hub.service.metrics.calls import Calls
+from hub.service.overload.shedding import Overload
 from hub.transports.certificate import ServerTls
 
 
@@ -37,3 +38,4 @@ class TransportContext:
     grace_s: float
     trusted_proxies: Sequence[Network] = ()
     tls: ServerTls | None = None
+    overload: Overload = field(default_factory=Overload)

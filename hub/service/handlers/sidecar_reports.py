@@ -13,6 +13,7 @@ from hub.contract.errors import (
     FieldViolation,
     InvalidToken,
     RateLimited,
+    TargetForbidden,
     TokenAgentMismatch,
     ValidationFailed,
 )
@@ -62,8 +63,15 @@ class SidecarHandlers:
         clock: Clock,
         tokens: TokenRegistry,
         limiter: RateLimiter,
+        *,
+        only_own_addresses: bool = False,
     ) -> None:
-        """`limiter` is that of the sidecars."""
+        """`limiter` is that of the sidecars.
+
+        With `only_own_addresses` a sidecar may report only servers at the address that it
+        connects from, its own host, so that one stolen token cannot attract another's clients.
+        """
+        self._only_own_addresses = only_own_addresses
         self._limiter = limiter
         self._tokens = tokens
         self._registry = registry
@@ -74,7 +82,7 @@ class SidecarHandlers:
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
     ) -> IdentifyResponse | Coroutine[Any, Any, IdentifyResponse]:
-        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what registering raises.
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed, TargetForbidden and others.
 
         The token in the request must be the caller's. After a reply the transport may trust
         the connection.
@@ -84,21 +92,21 @@ class SidecarHandlers:
             raise InvalidToken("the token in the request is not the token of the call")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._identify(address, request.token, caller, now_ms)
 
     def report_ollama(
         self, request: ReportOllamaRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportOllamaResponse]:
-        """Raises ValidationFailed and what registering raises."""
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        """Raises ValidationFailed, TargetForbidden and what a registration raises."""
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportEndpointResponse]:
-        """Raises ValidationFailed, RateLimited and what registering raises."""
-        address = _reported_address("url", request.url, caller)
+        """Raises ValidationFailed, TargetForbidden, RateLimited and what a registration does."""
+        address = self._address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
 
     def report_resources(
@@ -114,6 +122,15 @@ class SidecarHandlers:
     def ping(self, _request: PingRequest, _caller: Caller, _now_ms: int) -> PingResponse:
         """Answers with the hub's time."""
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
+
+    def _address(self, field: str, url: str, caller: Caller) -> EndpointAddress:
+        address = _reported_address(field, url, caller)
+        if self._only_own_addresses and not _is_own(address.host, caller):
+            raise TargetForbidden(
+                f"{field}: the hub's setting sidecars.addresses allows this sidecar only servers "
+                f"at {caller.remote_address}, the address that it connects from"
+            )
+        return address
 
     async def _identify(
         self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
@@ -230,6 +247,17 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
         # A wildcard is an address to listen on, not one to connect to.
         return replace(address, host="localhost")
     return address
+
+
+def _is_own(host: str, caller: Caller) -> bool:
+    """Whether `host` is the address that the caller connects from; all loopback is one host.
+
+    A name is not: its records may lead anywhere.
+    """
+    named, remote = _ip("127.0.0.1" if host == "localhost" else host), _ip(caller.remote_address)
+    if named is None or remote is None:
+        return False
+    return named == remote or (named.is_loopback and remote.is_loopback)
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -194,6 +194,7 @@ class GrpcServer:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
+                self._context.overload.require_connection("grpc")
                 async for frame in converse(
                     self._sessions,
                     frames,

@@ -33,6 +33,12 @@ from hub.service.handlers.observe_hub import StoreCopy
 # also the size from which on aiohttp waits for the reader.
 _SLICE_BYTES: Final = 65_536
 
+LONG_BYTES: Final = 65_536
+"""A shorter body fits into a connection's buffer."""
+
+SERVER_NAME: Final = "llm-hub"
+"""The header `Server`, without the versions that aiohttp would name."""
+
 
 class SharedBody(Payload):
     """The body of a response, in memory once for all readers."""
@@ -66,8 +72,6 @@ def _slices(value: bytes) -> Iterator[memoryview]:
         yield view[start : start + _SLICE_BYTES]
 
 
-# Shorter bodies fit into a connection's buffer.
-_LONG_BYTES = 65_536
 # The mapping in google.rpc.Code's comments, except where HTTP has a better status.
 _STATUS = {
     code_pb2.INVALID_ARGUMENT: 400,
@@ -86,8 +90,8 @@ _STATUS = {
 
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
-    """A reply with a JSON body."""
-    if len(body) > _LONG_BYTES:
+    """A reply with a JSON body; see `BodiesInFlight` for those that readers may ask for."""
+    if len(body) > LONG_BYTES:
         return web.Response(body=SharedBody(body, "application/json"), status=status)
     return web.Response(body=body, status=status, content_type="application/json")
 

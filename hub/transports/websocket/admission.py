@@ -4,6 +4,7 @@ A connection is first a handshake, then it is open and has yet to identify, then
 identified. Strangers reach the first two; so these have bounds of their own.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from http import HTTPStatus
 from websockets.http11 import Request
 
 from hub.base.settings import Network, WsSettings
+from hub.contract.errors import Overloaded
 from hub.service.metrics.counts import Traffic
+from hub.service.overload.shedding import Overload
 from hub.transports.peer import is_trusted, network_of, peer_address
 from hub.transports.websocket.websocket_limits import WebSocketLimits
 
@@ -43,7 +46,9 @@ class Admission:
         limits: WebSocketLimits,
         traffic: Traffic,
         trusted_proxies: Sequence[Network],
+        overload: Overload | None = None,
     ) -> None:
+        self.overload = overload or Overload()
         self.settings = settings
         self.limits = limits
         self.traffic = traffic
@@ -70,6 +75,11 @@ class Place:
         # A proxy speaks for many; whom it speaks for is only in the request.
         is_proxy = is_trusted(peer, admission.trusted_proxies)
         self._address = "" if is_proxy else network_of(peer)
+        try:
+            admission.overload.require_connection("ws", peer)
+        except Overloaded as error:
+            wait_s = math.ceil((error.retry_after_ms or 0) / 1000)
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.message}\n", wait_s)
         if admission.handshakes_in_all >= limits.handshakes:
             return self._refuse("handshakes")
         if self._address and admission.handshakes[self._address] >= limits.handshakes_per_address:
@@ -120,7 +130,9 @@ class Place:
                 _take_one(admission.unidentified, self._address)
 
     def _refuse(self, bound: str) -> Refusal:
-        self._admission.traffic.websocket_refusals[bound] += 1
+        traffic = self._admission.traffic
+        traffic.websocket_refusals[bound] += 1
+        traffic.refusals.note("ws", bound, self._address)
         retry_after_s = self._admission.limits.retry_after_s
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", retry_after_s)
 

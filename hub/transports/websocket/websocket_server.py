@@ -32,7 +32,9 @@ class WebSocketServer:
             limits=limits,
             sessions=sessions,
             clock=context.clock,
-            admission=Admission(settings, limits, sessions.traffic, context.trusted_proxies),
+            admission=Admission(
+                settings, limits, sessions.traffic, context.trusted_proxies, context.overload
+            ),
         )
         self._server: asyncio.Server | None = None
 

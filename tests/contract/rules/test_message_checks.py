@@ -87,7 +87,7 @@ def play_all(accepts):
             "lte",
             lambda limit: limit + 1 if isinstance(limit, int | float) else Duration(seconds=9**9),
         ),
-        ("pattern", lambda pattern: pattern.replace("^", "")),
+        ("pattern", lambda pattern: pattern.removeprefix("^")),
         ("in", lambda words: [*words, "ftp"]),
         ("max_items", lambda limit: limit + 1),
         ("min_items", lambda limit: limit - 1),
