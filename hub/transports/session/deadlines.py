@@ -1,4 +1,4 @@
-"""What ends a sidecar's connection by itself: it does not identify, or its token expires."""
+"""The deadlines of a sidecar's connection: to identify, and the expiry of its token."""
 
 import asyncio
 
@@ -7,10 +7,10 @@ from hub.transports.session.sidecar_session import SidecarSession
 
 
 class SessionDeadlines:
-    """The timers of one session; one that has identified with a lasting token has none.
+    """The timers of one session. It has none after it identified with a lasting token.
 
-    Call `update` after a frame that may have changed who the sidecar is, `identified` once
-    it has identified, and `cancel` when the connection is gone.
+    Call `update` after a frame that may have changed the session's token, `identified`
+    once the sidecar has identified, and `cancel` when the connection is closed.
     """
 
     __slots__ = ("_clock", "_expires_at_ms", "_expiry", "_identify", "_session")
@@ -25,7 +25,7 @@ class SessionDeadlines:
         self._expiry: Alarm | None = None
 
     def update(self) -> None:
-        """Follows the token that the session holds now."""
+        """Sets the expiry timer for the session's current token."""
         expires_at_ms = self._session.expires_at_ms
         if expires_at_ms == self._expires_at_ms:
             return
@@ -43,7 +43,7 @@ class SessionDeadlines:
             self._identify = None
 
     def cancel(self) -> None:
-        """The connection is gone."""
+        """Stops the timers."""
         self.identified()
         if self._expiry is not None:
             self._expiry.cancel()

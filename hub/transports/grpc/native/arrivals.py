@@ -1,0 +1,46 @@
+"""A bounded set in order of arrival, with one bound per network and one in total."""
+
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Arrivals(Generic[T]):
+    """Items in the order of their arrival, each from a network (see `network_of`)."""
+
+    __slots__ = ("_by_network", "_in_all", "_networks", "_per_network")
+
+    def __init__(self, *, per_network: int, in_all: int) -> None:
+        self._per_network: Final = per_network
+        self._in_all: Final = in_all
+        self._networks: dict[T, str] = {}
+        self._by_network: dict[str, dict[T, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._networks
+
+    def to_evict(self, network: str) -> T | None:
+        """The item to evict before another one from this network is added, or None."""
+        same = self._by_network.get(network, {})
+        if len(same) >= self._per_network:
+            return next(iter(same))
+        if len(self._networks) >= self._in_all:
+            return next(iter(self._networks))
+        return None
+
+    def add(self, item: T, network: str) -> None:
+        """Adds an item that arrived from this network."""
+        self._networks[item] = network
+        self._by_network.setdefault(network, {})[item] = None
+
+    def discard(self, item: T) -> None:
+        """Removes an item, if it is there."""
+        network = self._networks.pop(item, None)
+        if network is not None:
+            same = self._by_network[network]
+            del same[item]
+            if not same:
+                del self._by_network[network]
