@@ -314,7 +314,7 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note_streams(len(self._core.streams))
         if self._core.failed:
             self._linger()
-        elif self._core.refusing and not self._core.streams and not self._backlog:
+        elif not self._core.streams and not self._backlog and self._core.over_soon:
             transport.close()
 
     def _note_socket(self, count: int) -> None:

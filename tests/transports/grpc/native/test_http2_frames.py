@@ -28,6 +28,6 @@ def test_a_library_reads_every_frame_back(built: bytes, kind: type) -> None:
     assert read.serialize() == built
 
 
-def test_of_a_setting_that_is_repeated_the_last_stands() -> None:
+def test_settings_are_read_in_their_order() -> None:
     payload = frames.settings({4: 1})[9:] + frames.settings({4: 2, 5: 3})[9:]
-    assert frames.read_settings(payload) == {4: 2, 5: 3}
+    assert frames.read_settings(payload) == [(4, 1), (4, 2), (5, 3)]
