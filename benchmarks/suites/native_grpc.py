@@ -1,7 +1,7 @@
 """The hub's own gRPC server: alone, below the hub, and with TLS.
 
-Beside bare grpc.aio, the hub with grpcio's server, and etcd. Every call has a deadline, as
-calls of services have.
+Compared with bare grpc.aio, the hub with grpcio's server, and etcd. Every call has a
+deadline, as calls of services have.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Take = Callable[[], Awaitable[Sample]]
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU and latency a call, and of memory a stream."""
+    """Measures the CPU and the latency per call, and the memory per stream."""
     rounds, count = (2, 2_000) if quick else (7, 8_000)
     async with AsyncExitStack() as stack:
         contenders = await _contenders(stack, count)

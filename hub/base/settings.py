@@ -1,7 +1,7 @@
-"""What can be set, as frozen models: each setting with its default, bounds and meaning.
+"""All settings, as frozen models: each has a default, bounds and a description.
 
-`hub.base.load_settings` reads them from a file, the environment and flags; docs/configuration.md
-lists them, and a test holds it to these models.
+`hub.base.load_settings` reads them from a file, the environment and flags. A test compares
+docs/configuration.md with these models.
 """
 
 import re
@@ -9,7 +9,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,23 +19,15 @@ from pydantic import (
 )
 
 from hub.base.address import join_host_port, parse_listen_address
+from hub.base.data_dir import default_data_dir
 
 Network = IPv4Network | IPv6Network
-
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
-STORE_FILE = "hub.db"
-FACTS_FILE = "facts.bin"
-
-
-def default_data_dir() -> Path:
-    """The platform's place for a user's data of this program."""
-    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
 
 
 def _not_a_bool(value: object) -> object:
     # A bool is an int to Python, but it is not a number in a settings file.
     if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - for pydantic
     return value
 
 
@@ -51,10 +42,10 @@ def _ws_path(text: str) -> str:
 
 
 def _networks(value: object) -> tuple[Network, ...]:
-    """A list of CIDR blocks; from the environment, separated by commas."""
+    """Accepts a list of CIDR blocks, or (from the environment) text with commas between them."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
-        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - pydantic's way
+        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - for pydantic
     networks = []
     for item in items:
         try:
@@ -73,7 +64,7 @@ Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 
 
 class Section(BaseModel):
-    """What all sections are: frozen, and without room for unknown keys."""
+    """The base of all sections: frozen, without unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -81,7 +72,7 @@ class Section(BaseModel):
 
 
 class Listener(Section):
-    """A section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+    """The section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
 
     address: ListenAddress
 
@@ -113,6 +104,10 @@ class WsSettings(Listener):
     """seconds to wait for a pong before the hub closes the connection"""
     max_connections: Count = 20_000
     """maximum number of open connections"""
+    max_connections_per_address: Count = 16_000
+    """maximum number of open connections of one IPv4 address or IPv6 /64"""
+    max_unidentified_per_address: Count = 512
+    """maximum number of connections of one address that have not identified"""
     trusted_proxies: Networks = ()
     """CIDR blocks of proxies whose X-Forwarded-For the hub trusts, on every transport"""
 
@@ -129,7 +124,7 @@ class GrpcSettings(Listener):
     max_connections: Count = 4_000
     """maximum number of open connections; above it, only health checks are answered"""
     engine: Literal["native", "grpcio"] = "native"
-    """server that speaks gRPC: the hub's own, or that of the grpcio library"""
+    """gRPC server to use: native, the hub's own, or grpcio, from the grpcio library"""
 
 
 class HttpSettings(Listener):
@@ -156,21 +151,21 @@ class TlsSettings(Section):
     """PEM file with the CAs of client certificates; empty: clients need no certificate"""
 
     @model_validator(mode="after")
-    def _go_together(self) -> Self:
+    def _check_files(self) -> Self:
         if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file go together")
+            raise ValueError("cert_file and key_file must be set together")
         if self.client_ca_file and not self.cert_file:
-            raise ValueError("client_ca_file needs cert_file and key_file")
+            raise ValueError("client_ca_file requires cert_file and key_file")
         return self
 
 
 class ProbeSettings(Section):
     """Health probes.
 
-    `doubtful_concurrency` is larger than `concurrency` because its probes may each hang
-    for the whole timeout: 5,000 dead endpoints every 30 s at 5 s each are 833 at a time.
-    `per_host` applies to each of the three limits on its own, so that an endpoint that
-    hangs cannot use up the share of its living neighbours.
+    `doubtful_concurrency` is larger than `concurrency` because each of its probes may hang
+    for the whole timeout: 5,000 dead endpoints, probed every 30 s for 5 s each, keep 833
+    probes in flight. `per_host` applies to each of the three limits separately, so that a
+    hanging endpoint cannot use up the share of healthy endpoints on its host.
     """
 
     interval_s: Seconds = 30.0
@@ -211,7 +206,7 @@ class FlappingSettings(Section):
 
 
 class PreservationSettings(Section):
-    """Self-preservation: when mass failure is not taken at face value."""
+    """Self-preservation: when the hub doubts that many endpoints failed at once."""
 
     share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
     """a freeze starts when more than this share of the healthy fleet fails at once; 1: never"""
@@ -222,7 +217,7 @@ class PreservationSettings(Section):
 
 
 class TierLimits(Section):
-    """Calls a minute by tier, for each agent or token."""
+    """Calls per minute by tier, for each agent or token."""
 
     light: Count
     """pings per minute"""
@@ -241,18 +236,18 @@ class RateLimitSettings(Section):
     enabled: bool = True
     """whether the hub applies rate limits"""
     sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
-    """what each agent may do, over all its connections"""
+    """limits for each agent, across all its connections"""
     reader: TierLimits = _GENEROUS
-    """what the bearer of a reader token may do"""
+    """limits for each reader token"""
     admin: TierLimits = _GENEROUS
-    """what the bearer of an admin token may do"""
+    """limits for each admin token"""
 
 
 ActionWord = Literal["load", "unload"]
 
 
 class ActionSettings(Section):
-    """Model actions, which the hub has sidecars carry out for admins."""
+    """Model actions, which sidecars carry out for admins."""
 
     enabled: bool = False
     """whether admins may have sidecars load and unload models"""
@@ -263,7 +258,7 @@ class ActionSettings(Section):
 
 
 class LimitSettings(Section):
-    """How much the registry takes."""
+    """Upper bounds of the registry."""
 
     max_endpoints: Count = 100_000
     """maximum number of endpoints"""
@@ -311,20 +306,20 @@ BackendWord = Literal[
     "docker_model_runner",
     "tei",
 ]
-"""The words for a kind of server; "" to find out by asking."""
+"""The names of server kinds; "" lets the hub detect the kind."""
 
 
 class StaticEndpoint(Section):
-    """One `[[endpoints]]` of the file."""
+    """One `[[endpoints]]` table of the file."""
 
     url: str
-    """where the server answers, as HOST, HOST:PORT or a URL"""
+    """address of the server, as HOST, HOST:PORT or a URL"""
     name: str = ""
-    """what people call it; empty: HOST:PORT"""
+    """display name; empty: HOST:PORT"""
     backend: BackendWord = ""
-    """its kind; empty: the hub asks the server"""
+    """kind of server; empty: the hub detects it"""
     agent_id: str = ""
-    """the sidecar on its host"""
+    """agent id of the sidecar on its host"""
     labels: dict[str, str] = {}
     """free key/value pairs to select by"""
 

@@ -1,4 +1,4 @@
-"""Domain errors, and the one table that says how callers get each of them.
+"""Domain errors, each with the code and the reason that callers see.
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
@@ -81,7 +81,7 @@ class HubError(Exception):
 
 
 class Unauthenticated(HubError):
-    """The caller has not proved who it is."""
+    """The caller has not proved its identity."""
 
     code = code_pb2.UNAUTHENTICATED
 
@@ -99,7 +99,7 @@ class NotIdentified(Unauthenticated):
 
 
 class PermissionDenied(HubError):
-    """The caller is known and may not do this."""
+    """The caller is known but may not do this."""
 
     code = code_pb2.PERMISSION_DENIED
 
@@ -111,13 +111,13 @@ class RoleForbidden(PermissionDenied):
 
 
 class TokenAgentMismatch(PermissionDenied):
-    """The token is bound to another agent than the one named."""
+    """The token is bound to another agent."""
 
     reason = reasons.ERROR_REASON_TOKEN_AGENT_MISMATCH
 
 
 class InvalidArgument(HubError):
-    """The request is wrong whatever the state of the hub."""
+    """The request is invalid, whatever the state of the hub."""
 
     code = code_pb2.INVALID_ARGUMENT
 
@@ -135,13 +135,13 @@ class ValidationFailed(InvalidArgument):
 
 
 class InvalidJson(InvalidArgument):
-    """What came is not JSON."""
+    """The input is not JSON."""
 
     reason = reasons.ERROR_REASON_INVALID_JSON
 
 
 class InvalidPageToken(InvalidArgument):
-    """The page token was not made by this hub for this request."""
+    """The page token was not issued by this hub for this request."""
 
     reason = reasons.ERROR_REASON_INVALID_PAGE_TOKEN
 
@@ -153,31 +153,31 @@ class TargetForbidden(InvalidArgument):
 
 
 class NotFound(HubError):
-    """What the request names is not there."""
+    """Something that the request names does not exist."""
 
     code = code_pb2.NOT_FOUND
 
 
 class EndpointNotFound(NotFound):
-    """There is no endpoint of that id."""
+    """There is no endpoint with that id."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_NOT_FOUND
 
 
 class ResourcesNotFound(NotFound):
-    """The agent has not reported lately."""
+    """The agent has not reported recently."""
 
     reason = reasons.ERROR_REASON_RESOURCES_NOT_FOUND
 
 
 class SidecarNotFound(NotFound):
-    """No sidecar of that agent_id is connected."""
+    """No sidecar with that agent_id is connected."""
 
     reason = reasons.ERROR_REASON_SIDECAR_NOT_FOUND
 
 
 class TokenNotFound(NotFound):
-    """There is no token of that id."""
+    """There is no token with that id."""
 
     reason = reasons.ERROR_REASON_TOKEN_NOT_FOUND
 
@@ -195,25 +195,25 @@ class ModelNotOnEndpoint(NotFound):
 
 
 class LeaseNotFound(NotFound):
-    """The lease has run out or never was."""
+    """The lease has expired or never existed."""
 
     reason = reasons.ERROR_REASON_LEASE_NOT_FOUND
 
 
 class AliasNotFound(NotFound):
-    """There is no model alias of that name."""
+    """There is no model alias with that name."""
 
     reason = reasons.ERROR_REASON_ALIAS_NOT_FOUND
 
 
 class FailedPrecondition(HubError):
-    """The request does not fit the state; the caller must change that first."""
+    """The request does not fit the current state, which the caller must change first."""
 
     code = code_pb2.FAILED_PRECONDITION
 
 
 class AlreadyIdentified(FailedPrecondition):
-    """The connection speaks for another agent already."""
+    """The connection already speaks for another agent."""
 
     reason = reasons.ERROR_REASON_ALREADY_IDENTIFIED
 
@@ -225,7 +225,7 @@ class EndpointDisabled(FailedPrecondition):
 
 
 class EndpointOwned(FailedPrecondition):
-    """Another agent that is there reports the endpoint."""
+    """Another agent, which is connected, reports the endpoint."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_OWNED
 
@@ -285,7 +285,7 @@ class Disconnected(Aborted):
 
 
 class OutOfRange(HubError):
-    """The request points outside what the hub still has."""
+    """The request is outside the range that the hub still has."""
 
     code = code_pb2.OUT_OF_RANGE
 
@@ -303,7 +303,7 @@ class ResourceExhausted(HubError):
 
 
 class RateLimited(ResourceExhausted):
-    """The caller's bucket of that tier is empty; `retry_after_ms` says for how long."""
+    """The caller has used up its limit for that tier; `retry_after_ms` says when to retry."""
 
     reason = reasons.ERROR_REASON_RATE_LIMITED
 
@@ -335,25 +335,25 @@ class LimitReached(ResourceExhausted):
 
 
 class NoCapacity(ResourceExhausted):
-    """Healthy endpoints have the model, and none meets the request's needs."""
+    """Healthy endpoints have the model, but none meets the request's needs."""
 
     reason = reasons.ERROR_REASON_NO_CAPACITY
 
 
 class Unavailable(HubError):
-    """It may work later."""
+    """The same request may succeed later."""
 
     code = code_pb2.UNAVAILABLE
 
 
 class NoHealthyEndpoint(Unavailable):
-    """Endpoints have the model, and none is healthy and enabled."""
+    """Endpoints have the model, but none is healthy and enabled."""
 
     reason = reasons.ERROR_REASON_NO_HEALTHY_ENDPOINT
 
 
 class StoreUnavailable(Unavailable):
-    """The store cannot take the change now."""
+    """The store cannot commit the change now."""
 
     reason = reasons.ERROR_REASON_STORE_UNAVAILABLE
 
@@ -365,25 +365,25 @@ class ShuttingDown(Unavailable):
 
 
 class Unimplemented(HubError):
-    """The hub does not do this."""
+    """The hub does not support this."""
 
     code = code_pb2.UNIMPLEMENTED
 
 
 class NotImplementedYet(Unimplemented):
-    """A later version of the hub will do this."""
+    """A later version of the hub will support this."""
 
     reason = reasons.ERROR_REASON_NOT_IMPLEMENTED
 
 
 class Unknown(HubError):
-    """It may have happened, and may still happen."""
+    """The request may have taken effect, or may still do so."""
 
     code = code_pb2.UNKNOWN
 
 
 class ActionOutcomeUnknown(Unknown):
-    """The sidecar left or did not answer in time; the action may still be carried out."""
+    """The sidecar left or did not answer in time; it may still carry out the action."""
 
     reason = reasons.ERROR_REASON_ACTION_OUTCOME_UNKNOWN
 
@@ -395,6 +395,6 @@ class Internal(HubError):
 
 
 class InternalError(Internal):
-    """An unforeseen error; the log has the details, by request id."""
+    """An unexpected error; the log has the details under the request's id."""
 
     reason = reasons.ERROR_REASON_INTERNAL

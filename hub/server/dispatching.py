@@ -1,4 +1,4 @@
-"""The dispatcher with all its handlers: what the hub answers, over any transport."""
+"""The dispatcher with all its handlers, which answer the requests of every transport."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What changes the store: registrations, aliases, and the handlers that write."""
+"""Assembles what changes the store: the registrar, claims, and the handlers that write."""
 
 from collections.abc import Callable
 
@@ -45,11 +45,11 @@ class DurableChanges:
         self._claims = Claims(self.registrar, owners, clock)
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to take up the claims of sidecars whose turn has come."""
+        """Begins to grant sidecars' claims when the owners leave."""
         self._claims.start(on_failure)
 
     async def stop(self) -> None:
-        """Stops that. Idempotent."""
+        """Stops granting claims. Idempotent."""
         await self._claims.stop()
 
     def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:

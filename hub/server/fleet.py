@@ -1,7 +1,6 @@
 """The fleet in memory: registry, probes, sidecars, the feed of changes.
 
-Also what goes with it: what has expired is dropped at its deadline, and self-preservation
-is shown and logged.
+Also drops what has expired at its deadline, and shows and logs self-preservation.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import structlog
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.base.timestamps import to_timestamp
 from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
@@ -90,13 +89,13 @@ def self_preservation(registry: Registry, now_ms: int) -> SelfPreservation:
 
 
 def mistrust(registry: Registry, now_ms: int) -> str | None:
-    """Why the hub doubts what its probes see, in words for people; None if it does not."""
+    """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     return _sentence(report) if report.state is State.FROZEN else None
 
 
 def log_preservation(registry: Registry, now_ms: int) -> None:
-    """Logs that the hub has changed its judgement of what its probes see."""
+    """Logs that self-preservation has changed its state."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     figures = {"failing": report.failing, "of": report.base}
     match registry.health.preservation_state:
@@ -110,14 +109,14 @@ def log_preservation(registry: Registry, now_ms: int) -> None:
 
 def _sentence(report: PreservationReport) -> str:
     return (
-        f"{report.failing} of {report.base} healthy endpoints fail at once: more likely the "
-        "hub's fault than theirs, so none becomes unhealthy until probes succeed again or "
-        "the failures have lasted"
+        f"{report.failing} of {report.base} healthy endpoints fail at once, which is more likely "
+        "the hub's fault than theirs: none becomes unhealthy until probes succeed again or "
+        "the failures persist"
     )
 
 
 class Fleet:
-    """What the hub knows of its fleet, and what it learns from probes."""
+    """What the hub knows about its fleet and learns from probes."""
 
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
@@ -138,18 +137,18 @@ class Fleet:
         self._expiry: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
-        """Puts into the registry what was known of its endpoints before the start."""
+        """Restores to the registry what was known about its endpoints before the start."""
         await self._warm_restart.restore()
 
     async def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to probe, to keep what is observed, and to drop what has expired."""
+        """Begins to probe, to save observations, and to drop what has expired."""
         self._warm_restart.start()
         await self.probes.start()
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
-        tell_of_end(self._expiry, on_failure)
+        log_unexpected_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
-        """Stops probing, and keeps what was observed last. Idempotent."""
+        """Stops probing, and saves the last observations. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
@@ -158,11 +157,11 @@ class Fleet:
         await self._warm_restart.stop()
 
     def why_mistrusted(self) -> str | None:
-        """Why the hub doubts what its probes see, for people; None if it does not."""
+        """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
         return mistrust(self.registry, self._clock.now_ms())
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
-        """Takes what a probe saw of an endpoint."""
+        """Applies a probe's observation of an endpoint."""
         registry = self.registry
         before = registry.health.preservation_state
         registry.observe(endpoint_id, seen)

@@ -34,7 +34,7 @@ class Observability:
         self.calls = Calls(self.traffic, self._tracer)
 
     def metrics(self, fleet: Fleet, store: Store, limiters: Mapping[Role, RateLimiter]) -> Metrics:
-        """The metrics of a hub that has this fleet, this store and these rate limiters."""
+        """The metrics of a hub with this fleet, this store and these rate limiters."""
         most = self._settings.ws.max_connections
         registry, traffic = fleet.registry, self.traffic
         return Metrics(
@@ -53,7 +53,7 @@ class Observability:
         )
 
     async def close(self) -> None:
-        """Exports the traces that wait. Idempotent."""
+        """Exports the pending traces. Idempotent."""
         if self._tracer is not None:
             tracer, self._tracer = self._tracer, None
             await asyncio.to_thread(tracer.close)
@@ -63,7 +63,7 @@ def _tracer(settings: Settings, version: str) -> "OtelTracer | None":
     if not settings.tracing.otlp_endpoint:
         return None
     try:
-        # An extra: most hubs are not traced.
+        # An optional dependency: most hubs are not traced.
         from hub.server.tracing import otlp_tracer
     except ImportError as error:
         raise StartError(

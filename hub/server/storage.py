@@ -1,4 +1,4 @@
-"""What the hub keeps durably, and everything in memory that follows it."""
+"""The hub's durable state, and everything in memory that follows it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,11 +37,11 @@ class Storage:
 
     @property
     def backup(self) -> Backup | None:
-        """Copies the store to a new file, or None if the store has its own means."""
+        """Copies the store to a new file; None if the store has its own backup tool."""
         return self.store.backup if isinstance(self.store, SqliteStore) else None
 
     def limit_rates(self, limits: RateLimitSettings) -> None:
-        """Applies other rate limits from now on."""
+        """Applies new rate limits from now on."""
         for role, tiers in limits_by_role(limits).items():
             self.access.limiters[role].configure(tiers, enabled=limits.enabled)
 
@@ -49,17 +49,17 @@ class Storage:
         """Opens the store and returns what it holds. Raises StoreError."""
         return await self.store.open(self._changed)
 
-    def load(self, contents: Contents, fleet: Fleet, token_gone: Callable[[str], None]) -> None:
-        """Loads the contents, and from now on applies every change. Raises StoreError.
+    def load(self, contents: Contents, fleet: Fleet, token_removed: Callable[[str], None]) -> None:
+        """Loads the contents, and from then on applies every change. Raises StoreError.
 
-        `token_gone` is called with the id of each token that is revoked or pruned.
+        `token_removed` is called with the id of each token that is revoked or pruned.
         """
         follower = FleetFollower(fleet.registry, fleet.probes)
         self._router = RecordRouter(
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self.access.tokens, Revocations(token_gone)],
+                TOKENS: [self.access.tokens, Revocations(token_removed)],
                 SESSIONS: [self.access.browser_sessions],
                 ALIASES: [AliasFollower(fleet.registry)],
                 AUDIT: [self.trail],

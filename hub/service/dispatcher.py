@@ -1,9 +1,9 @@
-"""The one way in: every request of every transport is one call of `Dispatcher.dispatch`.
+"""The one way in: every request of every transport is one call to `Dispatcher.dispatch`.
 
     authenticate → authorize → rate limit → read → validate → handle → audit → encode
 
-A transport turns bytes into credentials and a request, and the answer or the error into
-bytes. It reaches neither the registry nor the store.
+A transport turns bytes into credentials and a request, and the reply or the error into
+bytes. It does not access the registry or the store.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -32,17 +32,17 @@ from hub.service.operations import OPERATIONS, Operation
 from llmhub.v1.resources_pb2 import Role
 
 Reply = Message | bytes
-"""A response message, or its encoding if the handler has it at hand."""
+"""A response message, or its encoding if the handler has one cached."""
 
 Called = Rpc | Operation
 """What a request calls: an RPC of the contract, or an internal operation."""
 
-# A handler knows its own types of request and reply, the table that holds it does not.
+# A handler has its own types of request and reply, which the table of handlers cannot express.
 Handler = Callable[[Any, Caller, int], Any]
 
 
 class Request(Protocol):
-    """A request as a transport decoded it, and what was wrong with its encoding."""
+    """A request as decoded by a transport, and the errors in its encoding."""
 
     @property
     def message(self) -> Any:
@@ -51,20 +51,20 @@ class Request(Protocol):
 
     @property
     def violations(self) -> Sequence[FieldViolation]:
-        """What the transport found wrong when it decoded the message."""
+        """The errors that the transport found when it decoded the message."""
         ...
 
 
 @dataclass(slots=True)
 class Received:
-    """A `Request` whose encoding had nothing wrong that the transport could see."""
+    """A `Request` that the transport decoded without an error."""
 
     message: Any
     violations: Sequence[FieldViolation] = ()
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
-"""Reads the request, now or once it has arrived. Raises HubError."""
+"""Reads the request, at once or when it has arrived. Raises HubError."""
 
 Encode = Callable[[Any], Any]
 """Turns a reply into what the transport sends."""
@@ -83,18 +83,18 @@ class _Route:
 
 
 class Dispatcher:
-    """Carries requests to the handlers that answer them."""
+    """Passes requests to the handlers that answer them."""
 
     def __init__(
         self, access: AccessControl, handlers: Sequence[object], streams: LiveStreams
     ) -> None:
-        """A handler answers the RPCs and operations that its methods are named after."""
+        """A handler object answers the RPCs and operations that its methods are named after."""
         self._access = access
         self._streams = streams
         calls: Sequence[Called] = (*RPCS, *OPERATIONS)
         self._routes = {called: _route(called, handlers) for called in calls}
 
-    # Any: what `encode` makes of a reply is the transport's.
+    # Any: the transport knows what its `encode` returns.
     def dispatch(
         self,
         called: Called,
@@ -107,13 +107,14 @@ class Dispatcher:
     ) -> Any:
         """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
 
-        A sidecar's connection proves once who it is; then its caller stands for it until
-        the token expires. If the token is revoked, the hub closes the connection.
+        A sidecar's connection is authenticated once; after that, the transport passes the
+        `Caller` until the token expires. If the token is revoked, the hub closes the
+        connection.
 
         Returns the reply of a unary RPC, and for a stream an asynchronous generator of
         replies that ends when the caller's token does. If the request has yet to arrive
-        or the handler waits, returns a coroutine of the same: what needs neither costs no
-        task and no turn of the loop.
+        or the handler waits, returns a coroutine of the same; other calls cost no task and
+        no turn of the loop.
 
         Calls `read` only after the caller is authenticated, authorized and within its
         rate limit. Calls `on_low` if the call leaves at most a fifth of the limit.
@@ -148,7 +149,7 @@ class Dispatcher:
         return self._answer(route, request, caller, now_ms, encode)
 
     def close_token(self, token_id: str) -> None:
-        """Ends the streams that were opened with a token that is gone."""
+        """Ends the streams that were opened with a removed token."""
         self._streams.close_token(token_id)
 
     async def _answer_later(
@@ -207,7 +208,7 @@ def _route(called: Called, handlers: Sequence[object]) -> _Route:
 
 
 def _check_decoded(_message: object, _violations: Sequence[FieldViolation]) -> None:
-    """An operation's request is made by the transport itself, which checks what it read."""
+    """Checks nothing: the transport makes an operation's request and has already checked it."""
 
 
 def _handler(called: Called, handlers: Sequence[object]) -> Handler:

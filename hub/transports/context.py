@@ -12,10 +12,10 @@ from hub.transports.certificate import ServerTls
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What health checks ask. Both return None, or the reason in words for people.
+    """What health checks ask. Both return None, or the reason as a sentence.
 
-    `why_not_ready` says why the hub cannot serve, `why_mistrusted` why it doubts what its
-    probes see; a hub that doubts them still serves.
+    `why_not_ready` says why the hub cannot serve, `why_mistrusted` why it doubts its
+    probes' results; a hub that doubts them still serves.
     """
 
     why_not_ready: Callable[[], str | None]

@@ -1,5 +1,7 @@
+import ipaddress
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.base.address import (
@@ -56,7 +58,7 @@ def test_endpoint_url_forms(text: str, expected: EndpointAddress) -> None:
         ("http://gpu-1/a b", "path"),
         ("http://gpu-1//a", "path"),
         ("[::1", "closing bracket"),
-        ("[::1]x", "where a port should stand"),
+        ("[::1]x", "where a port is expected"),
         ("::1:x:80", "in brackets"),
         ("[fe80::1%eth0]:80", "zone"),
         ("999.1.1.1", "not an IPv4 address"),
@@ -73,7 +75,7 @@ def test_endpoint_url_refusals(text: str, complaint: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\n", " a", "", ".", "[a]", "[1.2.3.4]", "a:80", "1.2.3.4.5"])
-def test_hosts_are_not_trimmed_nor_guessed(text: str) -> None:
+def test_hosts_are_neither_trimmed_nor_guessed(text: str) -> None:
     with pytest.raises(AddressError):
         normalize_host(text)
 
@@ -122,8 +124,8 @@ def test_listen_address_refusals(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/.", "/..", "/a/../b", "/a/.", "/./a", "/a/.."])
-def test_a_path_that_clients_would_rewrite(path: str) -> None:
-    with pytest.raises(AddressError, match="not a path that an endpoint can have"):
+def test_a_path_that_clients_would_rewrite_is_refused(path: str) -> None:
+    with pytest.raises(AddressError, match="not a valid path of an endpoint"):
         parse_endpoint_url(f"http://h{path}")
     request = RegisterEndpointRequest(host="h", base_path=path)
     (violation,) = violations(request)
@@ -131,7 +133,7 @@ def test_a_path_that_clients_would_rewrite(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/...", "/.hidden", "/a.b", "/..a", "/a..", "/.a./b", "/v1"])
-def test_dots_that_mean_nothing(path: str) -> None:
+def test_dots_inside_a_segment_are_allowed(path: str) -> None:
     assert parse_endpoint_url(f"http://h{path}").base_path == path
     assert violations(RegisterEndpointRequest(host="h", base_path=path)) == []
 
@@ -166,3 +168,22 @@ def test_any_text_has_spellings(text: str) -> None:
     found = spellings(text)
     assert found
     assert text in found or found[0] == parse_endpoint_url(found[0]).id or text == found[0]
+
+
+@given(
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){3}", fullmatch=True) | st.ip_addresses(v=4).map(str)
+)
+@example("0.0.0.0")
+@example("255.255.255.255")
+@example("1.2.3.256")
+@example("01.2.3.4")
+@example("1.2.3")
+@example("1.2.3.4.")
+def test_an_ipv4_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    try:
+        expected = str(ipaddress.IPv4Address(text.removesuffix(".")))
+    except ipaddress.AddressValueError:
+        with pytest.raises(AddressError, match="is not an IPv4 address"):
+            normalize_host(text)
+    else:
+        assert normalize_host(text) == expected

@@ -41,7 +41,7 @@ def test_a_valid_message_has_no_violations():
     check(message)
 
 
-def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(monkeypatch):
+def test_only_valid_requests_are_remembered(monkeypatch):
     monkeypatch.setattr(validation, "_MAX_REMEMBERED", 2)
     remembered = validation._valid
     remembered.clear()
@@ -55,7 +55,15 @@ def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(
         check(SelectEndpointRequest(model="a"), [FieldViolation("count", "invalid", "is wrong")])
     check(SelectEndpointRequest(model="m" * 200, exclude_ids=["10.0.0.1:1"] * 64))
     check(ReportResourcesRequest(cpu_percent=5))
-    assert len(remembered) == 2, "neither long names nor those seen once"
+    assert len(remembered) == 2, "neither long requests nor those of sidecars"
+
+
+def test_what_the_compiled_rules_refuse_is_for_protovalidate_to_judge(monkeypatch):
+    monkeypatch.setitem(validation._by_class, IdentifyRequest, lambda _message: False)
+    check(IdentifyRequest(agent_id="a", token="t"))
+    with pytest.raises(ValidationFailed) as refused:
+        check(IdentifyRequest(agent_id="a"))
+    assert [violation.field for violation in refused.value.violations] == ["token"]
 
 
 def test_required():
@@ -95,7 +103,7 @@ def test_out_of_range(message, field, value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_non_finite_number_is_out_of_range(value):
+def test_a_number_that_is_not_finite_is_out_of_range(value):
     found = violations(ReportResourcesRequest(cpu_percent=value))
     assert {(each.field, each.error) for each in found} == {("cpu_percent", "out_of_range")}
 
@@ -157,7 +165,7 @@ def test_invalid(message, field, detail, value):
     assert only(message) == FieldViolation(field, "invalid", detail, value)
 
 
-def test_wrong_map_key_is_reported_as_a_key():
+def test_an_invalid_map_key_is_reported_as_a_key():
     violation = only(RegisterEndpointRequest(host="h", labels={"a b": "x"}))
     assert violation.field == 'labels["a b"]'
     assert violation.detail.startswith("key must consist of letters")
@@ -166,7 +174,7 @@ def test_wrong_map_key_is_reported_as_a_key():
     assert violation.detail == "key exceeds maximum length of 63 characters"
 
 
-def test_a_rule_that_compares_fields_names_the_field_to_mend():
+def test_a_rule_that_compares_fields_names_the_field_to_correct():
     assert only(CreateTokenRequest(role=ROLE_SIDECAR)) == FieldViolation(
         "agent_id", "invalid", "a sidecar token needs one, and no other token has one"
     )
@@ -218,11 +226,11 @@ def checked(message_class, value):
     return [(each.field, each.error) for each in caught.value.violations]
 
 
-def test_required_field_of_the_wrong_type_is_reported_once():
+def test_a_required_field_of_the_wrong_type_is_reported_once():
     assert checked(IdentifyRequest, {"agent_id": 5, "token": "t"}) == [("agent_id", "wrong_type")]
 
 
-def test_what_decoding_found_comes_first_and_rules_of_other_fields_follow():
+def test_decoding_violations_come_before_those_of_rules():
     value = {"token": "t", "status": 5, "name": "n" * 300, "capabilities": ["x", None, "y" * 300]}
     assert checked(IdentifyRequest, value) == [
         ("status", "wrong_type"),
@@ -242,7 +250,7 @@ def test_nothing_is_reported_below_an_undecodable_field():
     assert checked(UpdateEndpointRequest, {"endpoint": []}) == [("endpoint", "wrong_type")]
 
 
-def test_a_field_with_a_like_name_is_another_field():
+def test_a_field_with_a_similar_name_is_another_field():
     value = {"name": 5, "name_too": 1, "host": "h", "base_path": "x"}
     assert checked(RegisterEndpointRequest, value) == [
         ("name", "wrong_type"),
@@ -257,17 +265,18 @@ def test_fields_that_could_not_be_decoded_are_not_compared():
 
 def test_warm_compiles_every_rule(monkeypatch):
     seen = set()
+    protovalidate = validation._validator
 
     class Recorder:
-        def collect_violations(self, message, **_):
+        def collect_violations(self, message, **options):
             seen.add(type(message))
-            return []
+            return protovalidate.collect_violations(message, **options)
 
     monkeypatch.setattr(validation, "_validator", Recorder())
+    monkeypatch.setattr(validation, "_by_class", {})
     warm()
     assert seen >= set(message_classes(responses=True))
-    monkeypatch.undo()
-    warm()
+    assert validation._by_class.keys() == set(message_classes(responses=True))
 
 
 def rules_of(field: FieldDescriptor):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.service.records import durable_endpoint, endpoint_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
@@ -70,7 +70,7 @@ async def test_the_quickstart_registers_one_endpoint(hub: RunningHub, ollama: Fa
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST.", "[0:0::1]"])
-async def test_every_spelling_reads_changes_and_removes_it(
+async def test_every_spelling_reads_changes_and_removes_the_endpoint(
     hub: RunningHub, ollama: FakeServer, host: str
 ) -> None:
     own = f"localhost:{ollama.port}"
@@ -101,7 +101,9 @@ async def test_two_records_of_an_earlier_hub_are_kept_and_count_once(
             id=id_, host=id_.partition(":")[0], port=ollama.port, scheme="http", name=id_
         )
         kept.registered_at.FromSeconds(1_000 + number)
-        await hub.hub._storage.store.commit([Put(endpoint_key(id_), durable_endpoint(kept))])
+        await hub.hub._storage.store.commit(
+            [Put(endpoint_key(id_), encode_endpoint(durable_fields(kept)))]
+        )
     for id_ in ids:
         assert (await checked(hub, id_)).id == id_
     found = await endpoints(hub)
@@ -121,7 +123,7 @@ async def test_two_records_of_an_earlier_hub_are_kept_and_count_once(
     assert (await hub.call("ReportOllama", report, token=token)).endpoint_id == ids[1]
 
 
-async def test_a_refused_claim_is_said_and_taken_up_when_the_owner_leaves(
+async def test_a_refused_claim_is_reported_and_granted_when_the_owner_leaves(
     hub: RunningHub, ollama: FakeServer
 ) -> None:
     url = f"http://127.0.0.1:{ollama.port}"
@@ -167,7 +169,7 @@ async def test_a_report_on_the_endpoint_of_another_agent_is_not_acknowledged(
     assert (await endpoints(hub))[ollama.id].agent_id == "node-1"
 
 
-async def test_the_backend_that_a_sidecar_said_is_attributed_to_it(hub: RunningHub) -> None:
+async def test_a_backend_that_a_sidecar_reported_is_attributed_to_it(hub: RunningHub) -> None:
     async with hub.sidecar("node-1", ollama_url="http://127.0.0.1:9"):
         found = (await endpoints(hub))["127.0.0.1:9"]
         assert found.provenance.backend.observer == OBSERVER_SIDECAR

@@ -7,7 +7,7 @@ from hub.contract.rpcs import Tier
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
 from hub.server.storage import Storage
-from hub.service.records import durable_endpoint, endpoint_key, token_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key, token_key
 from hub.stores.store import Delete, Put
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import ROLE_READER
@@ -19,7 +19,7 @@ def storage_in(directory: Path) -> Storage:
     return Storage(settings, Observability(settings), lambda: None)
 
 
-async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> None:
+async def test_stored_records_are_followed_and_loaded_again(tmp_path: Path) -> None:
     clock = ManualClock()
     gone: list[str] = []
     for found in (0, 1):
@@ -30,7 +30,7 @@ async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> Non
         if not found:
             endpoint = Endpoint(id="a:1", host="a", port=1, scheme="http", name="a:1")
             _, info, token = storage.access.tokens.mint(ROLE_READER, "", None, "", clock.now_ms())
-            stored = Put(endpoint_key("a:1"), durable_endpoint(endpoint))
+            stored = Put(endpoint_key("a:1"), encode_endpoint(durable_fields(endpoint)))
             await storage.store.commit([stored, token])
             assert (len(fleet.registry), len(storage.access.tokens)) == (1, 1)
         else:
@@ -41,7 +41,7 @@ async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> Non
             await storage.store.close()
 
 
-async def test_other_limits_apply_at_once(tmp_path: Path) -> None:
+async def test_new_rate_limits_apply_at_once(tmp_path: Path) -> None:
     storage = storage_in(tmp_path)
     limiter = storage.access.limiters[ROLE_READER]
     storage.limit_rates(RateLimitSettings(reader={"light": 1, "normal": 1, "heavy": 1}))

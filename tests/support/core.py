@@ -1,6 +1,6 @@
 """The hub without transports: real store, tokens, registry and dispatcher in a temporary directory.
 
-The probes are there and not started: nothing is probed, everything else is real.
+The probes are not started, so nothing is probed; everything else is real.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 @dataclass
 class Core:
-    """The parts, and short ways to use them as a caller does."""
+    """The parts, with shortcuts to use them as a caller does."""
 
     clock: ManualClock
     store: SqliteStore

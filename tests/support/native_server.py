@@ -1,4 +1,4 @@
-"""A native gRPC server for the length of a block, and what calls without a server need."""
+"""Runs a native gRPC server until a block ends; what calls without a server need."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

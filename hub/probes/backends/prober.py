@@ -1,4 +1,4 @@
-"""What every kind of inference server has in common for a probe."""
+"""The common parts of all probers: their interface, their result, and its bounds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from hub.registry.observation import Load
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Backend, Model
 
 PROBES_PER_STATIC_FACT: Final = 10
-"""Facts that do not change while a server runs are asked again every tenth probe."""
+"""Facts that do not change while a server runs are requested in every tenth probe."""
 
 MAX_MODELS_BYTES: Final = 256 * 1024
-"""What the models of one endpoint may take on the wire; the rest is left out.
+"""The maximum encoded size of the models of one endpoint; further models are omitted.
 
-A snapshot holds every endpoint, so one server with thousands of rich models would make
+A snapshot contains every endpoint, so one server with thousands of models could make
 the answers to all callers larger than their clients accept.
 """
 
@@ -25,9 +25,9 @@ the answers to all callers larger than their clients accept.
 class Sighting:
     """What one successful probe saw.
 
-    `load` is None where the backend does not tell. `omitted` counts the models that
-    were left out because of MAX_MODELS_BYTES. `has_more` asks for another look soon:
-    the server has facts to tell that this probe had no room for.
+    `load` is None if the backend does not report it. `omitted` counts the models that
+    were left out because of MAX_MODELS_BYTES. `has_more` requests another probe soon: the
+    server has facts that did not fit into this probe.
     """
 
     models: tuple[Model, ...]
@@ -45,7 +45,7 @@ class Sighting:
         *,
         has_more: bool = False,
     ) -> "Sighting":
-        """A sighting of models that this probe has parsed, within the bounds."""
+        """The sighting of parsed models, within the bounds."""
         parsed = list(models)
         kept = bounded(parsed)
         shared = json_fields.shared(kept)
@@ -53,10 +53,10 @@ class Sighting:
 
 
 class Prober(ABC):
-    """Probes one endpoint, and remembers what it need not ask every time.
+    """Probes one endpoint, and remembers what need not be requested every time.
 
-    One per endpoint; a new one is made when the endpoint fails to answer or changes
-    its kind. A probe only reads: it runs no inference and makes no model load.
+    Each endpoint has one; a new one is created when the endpoint fails to answer or changes
+    its kind. A probe only reads: it runs no inference and causes no model to be loaded.
     """
 
     kind: ClassVar[Backend]
@@ -66,11 +66,11 @@ class Prober(ABC):
 
     @abstractmethod
     async def probe(self, ask: Asker) -> Sighting:
-        """Asks what there is to know. Raises ProbeError; WrongKind for another kind."""
+        """Requests all facts. Raises ProbeError; WrongKind if the server is of another kind."""
 
 
 class Cadence:
-    """Says for every probe whether the static facts are due: first, and every tenth."""
+    """Decides in which probes static facts are requested: the first, and every tenth."""
 
     __slots__ = ("_left",)
 
@@ -78,7 +78,7 @@ class Cadence:
         self._left = 0
 
     def due(self) -> bool:
-        """Counts one probe; True if its static facts are to be asked."""
+        """Counts one probe; True if it should request the static facts."""
         if self._left == 0:
             self._left = PROBES_PER_STATIC_FACT - 1
             return True
@@ -87,9 +87,9 @@ class Cadence:
 
 
 def bounded(models: list[Model]) -> list[Model]:
-    """Returns the models, in their order, as far as MAX_MODELS_BYTES reaches.
+    """Returns as many of the models as fit into MAX_MODELS_BYTES, in their order.
 
-    Models in memory, and those on their way there, come before those on disk.
+    Models that are in memory or being loaded take precedence over those on disk.
     """
     sizes = [model.ByteSize() for model in models]
     if sum(sizes) <= MAX_MODELS_BYTES:

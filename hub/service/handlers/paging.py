@@ -1,7 +1,7 @@
-"""Pages: an opaque token says after which key the next page starts.
+"""Pages of listings: an opaque token holds the key after which the next page starts.
 
-A page starts after a key, not at a number, so no entry is skipped or repeated if
-entries before it come or go (https://google.aip.dev/158).
+A page starts after a key, not at an offset, so no entry is skipped or repeated if
+earlier entries come or go (https://google.aip.dev/158).
 """
 
 import base64
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Pager:
-    """One page of a listing: the page that a request with these two fields asks for."""
+    """One page of a listing, for a request with `page_size` and `page_token`."""
 
     def __init__(self, request: Message) -> None:
-        """Raises InvalidPageToken for a token that no listing made, or another request did."""
+        """Raises InvalidPageToken for a token that is malformed or of another request."""
         self._request = request
         self._size: int = request.page_size or DEFAULT_PAGE_SIZE  # type: ignore[attr-defined]
         self.after = self._key_of(request.page_token)  # type: ignore[attr-defined]
@@ -35,8 +35,8 @@ class Pager:
     def cut(self, entries: Iterable[T], key: Callable[[T], str]) -> tuple[list[T], str]:
         """The page, and the token of the next one, or "" for the last page.
 
-        `entries` are those after the key `after`, in the order of the listing; no more
-        than one page and one entry are taken of them.
+        `entries` are those after the key `after`, in the order of the listing; at most one
+        page and one further entry are read.
         """
         page = list(islice(entries, self._size + 1))
         if len(page) <= self._size:
@@ -61,7 +61,7 @@ class Pager:
 
 
 def _fingerprint(request: Message) -> bytes:
-    """Identifies the listing and its filters; the fields of paging do not count."""
+    """Identifies the listing and its filters; ignores the paging fields."""
     filters = type(request)()
     filters.CopyFrom(request)
     filters.ClearField("page_size")

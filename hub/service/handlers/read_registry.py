@@ -1,6 +1,6 @@
-"""Reads the fleet: RegistryService in messages, the HTTP API in the JSON dialect.
+"""Reads the fleet: RegistryService as messages, the HTTP API in the JSON dialect.
 
-Both join answers from cached fragments.
+Both join replies from cached fragments.
 """
 
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from operator import attrgetter
 
 import orjson
 
+from hub.contract.descriptors import descriptor_set
 from hub.contract.dialect.encode import to_json_bytes
 from hub.contract.dialect.schemas import schemas
 from hub.contract.errors import EndpointNotFound, ResourcesNotFound
@@ -28,7 +29,7 @@ from llmhub.v1.registry_service_pb2 import (
 
 
 class RegistryHandlers:
-    """Answers questions about the fleet from the registry, without waiting."""
+    """Answers requests about the fleet from the registry, without waiting."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -100,19 +101,24 @@ _HTTP_BODIES = {
 
 
 class JsonHandlers:
-    """Reads the fleet as JSON; encodes each endpoint once per change of it."""
+    """Reads the fleet as JSON; encodes each endpoint once per change."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._endpoints = b'{"endpoints":[]}'
         self._endpoints_revision: int | None = None
         self._schemas = orjson.dumps(schemas(_HTTP_BODIES))
+        self._descriptors = descriptor_set()
         self._snapshot = b""
         self._snapshot_revision: int | None = None
 
     def get_schemas(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Returns JSON schemas of all frames and of what the HTTP API takes."""
+        """Returns JSON schemas of all frames and of the HTTP API's request bodies."""
         return self._schemas
+
+    def get_descriptors(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
+        """Returns the contract as an encoded FileDescriptorSet."""
+        return self._descriptors
 
     def get_endpoint_json(self, id_: str, _caller: Caller, _now_ms: int) -> bytes:
         """Returns one endpoint. Raises EndpointNotFound."""

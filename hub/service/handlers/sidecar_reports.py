@@ -45,7 +45,7 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesResponse,
 )
 
-# The fields of an endpoint_report that say more than that the server is there.
+# The fields of an endpoint_report that say more than that the server exists.
 _VIEW = ("reachable", "error", "version", "backend", "models")
 
 _TAKEN = ReportResourcesResponse()
@@ -74,14 +74,14 @@ class SidecarHandlers:
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
     ) -> IdentifyResponse | Coroutine[Any, Any, IdentifyResponse]:
-        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what a registration does.
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what registering raises.
 
-        The token in the request must be the one that the caller bears. A transport that gets
-        an answer may trust the connection.
+        The token in the request must be the caller's. After a reply the transport may trust
+        the connection.
         """
         _require_own_agent(request.agent_id, caller)
         if self._tokens.authenticate(request.token, now_ms) != caller.principal:
-            raise InvalidToken("the token in the request is not the one that the call bears")
+            raise InvalidToken("the token in the request is not the token of the call")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
         address = _reported_address("ollama_url", request.ollama_url, caller)
@@ -90,14 +90,14 @@ class SidecarHandlers:
     def report_ollama(
         self, request: ReportOllamaRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportOllamaResponse]:
-        """Raises ValidationFailed and what a registration raises."""
+        """Raises ValidationFailed and what registering raises."""
         address = _reported_address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportEndpointResponse]:
-        """Raises ValidationFailed, RateLimited and what a registration raises."""
+        """Raises ValidationFailed, RateLimited and what registering raises."""
         address = _reported_address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
 
@@ -143,21 +143,21 @@ class SidecarHandlers:
         self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> ReportEndpointResponse:
         def charge() -> None:
-            # The same report comes all the time and is cheap. Only a report that causes a
-            # write and a probe is expensive.
+            # A repeated report is cheap. Only a report that causes a write and a probe is
+            # expensive.
             agent_id = caller.principal.agent_id
             verdict = self._limiter.take(agent_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
                 raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
-        # The backend that the sidecar sees is an observation, not a registration: the hub
-        # would otherwise expect it of another server that takes the port later.
+        # The backend that the sidecar sees is an observation, not a registration. Otherwise
+        # the hub would expect it from another server that uses the port later.
         name = request.name or None
         registered = await self._register(address, caller, now_ms, name=name, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
             if self._registry.report_view(registered.id, agent_id, request, now_ms):
-                # The hub believes its own probes only, so it looks at once.
+                # The hub trusts only its own probes, so it probes at once.
                 is_doubted = request.HasField("reachable") and not request.reachable
                 self._probes.hasten(registered.id, is_doubted=is_doubted)
         return ReportEndpointResponse(status="registered", endpoint_id=registered.id)
@@ -208,8 +208,8 @@ def _require_own_agent(agent_id: str, caller: Caller) -> None:
 def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
     """Returns the address that a sidecar reports, as the hub can reach it.
 
-    A sidecar that says "localhost" means its own host, which is where it connected from.
-    On the hub's own machine the address is right as it is.
+    A sidecar that says "localhost" means its own host, so the result is the address that it
+    connected from. On the hub's own machine the reported address is already right.
     Raises ValidationFailed.
     """
     try:
@@ -233,9 +233,9 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` is, without its zone; None if it is a name.
+    """The IP address that `host` is, without its zone; None if it is a name.
 
-    On a socket for both families an IPv4 peer shows as an IPv4-mapped address.
+    On a dual-stack socket an IPv4 peer has an IPv4-mapped address.
     """
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])

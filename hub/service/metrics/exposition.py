@@ -1,6 +1,6 @@
 """The hub's counts as Prometheus metrics: names, labels and help in one place.
 
-docs/metrics.md lists them; a test holds the two together.
+docs/metrics.md lists them; a test compares the two.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from llmhub.v1.resources_pb2 import Role
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 Source = Callable[[], Iterable[Metric]]
-"""Makes some of the metrics, from what its part counts, at the time of a scrape."""
+"""Makes some of the metrics from current counts, at each scrape."""
 
 
 class Metrics:
-    """All metrics of one hub, and of nothing else in its process."""
+    """All metrics of one hub, without those of other hubs in the process."""
 
     def __init__(self, fleet: FleetCounts, sources: Iterable[Source]) -> None:
         self._fleet = fleet
@@ -49,8 +49,8 @@ class Metrics:
     async def render(self) -> bytes:
         """The exposition, in the text format that `CONTENT_TYPE` names.
 
-        Others get their turn in the loop between the metrics: writing all of them
-        takes some 10 ms.
+        Yields to the event loop between metrics, because writing them all takes about
+        10 ms.
         """
         await self._fleet.catch_up()
         parts = []
@@ -138,7 +138,13 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
     yield _one_counter(
         "llmhub_websocket_turned_away",
         "WebSocket connections refused because there were too many.",
-        traffic.turned_away,
+        traffic.websocket_refusals.total(),
+    )
+    yield _counter(
+        "llmhub_websocket_refusals",
+        "WebSocket connections refused because there were too many, by the bound reached.",
+        ("bound",),
+        _keyed(traffic.websocket_refusals),
     )
     yield _one_counter(
         "llmhub_http_turned_away",
@@ -148,7 +154,7 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
 
 
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:
-    """Who is connected; `websockets` of at most `limit` connections are open."""
+    """Connections and sidecars; `websockets` of at most `limit` connections are open."""
     yield _one("llmhub_websocket_connections", "Open WebSocket connections.", websockets)
     yield _one(
         "llmhub_websocket_connections_max",
@@ -178,7 +184,7 @@ def rate_limit_metrics(limiters: Iterable[tuple[Role, RateLimiter]]) -> Iterator
 
 
 def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
-    """The health engine."""
+    """The probes."""
     yield _one("llmhub_probes_watched", "Endpoints that the hub probes.", stats.watched)
     yield _one_counter("llmhub_probes", "Probes that ended.", stats.probes)
     yield _one_counter("llmhub_probe_failures", "Probes that failed.", stats.failures)
@@ -254,7 +260,7 @@ def history_metrics(registry: Registry) -> Iterator[Metric]:
 
 
 def watch_metrics(lag: Lag) -> Iterator[Metric]:
-    """How far those who watch are behind."""
+    """How far watchers are behind."""
     yield _one(
         "llmhub_watch_lag_events",
         "Changes that the open watch furthest behind has yet to receive.",
@@ -268,7 +274,7 @@ def watch_metrics(lag: Lag) -> Iterator[Metric]:
 
 
 def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
-    """Endpoints by what they are and by model."""
+    """Endpoints by kind and by model."""
     yield _gauge(
         "llmhub_endpoints",
         "Endpoints, by status, backend and admin state.",
@@ -282,7 +288,7 @@ def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
         ("_healthy", "Healthy endpoints that have the model.", {m.name: m.healthy for m in models}),
         (
             "_loaded",
-            "Endpoints that have the model in memory.",
+            "Endpoints that answer and have the model in memory.",
             {m.name: m.loaded for m in models},
         ),
     ):
@@ -290,7 +296,7 @@ def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
 
 
 def build_metrics(version: str, store: str) -> Iterator[Metric]:
-    """What this hub is."""
+    """The hub's version and store."""
     info = InfoMetricFamily("llmhub_build", "The hub's version and the kind of its store.")
     info.add_metric((), {"version": version, "store": store})
     yield info

@@ -1,7 +1,7 @@
 """The gRPC transport: every RPC of the contract, served from its descriptor.
 
-No servicer class is written by hand: a method's path leads to its entry in
-`hub.contract.rpcs`, and each call goes to `hub.service.dispatcher`.
+No servicer class is written by hand: each method's handler is made from its entry in
+`hub.contract.rpcs`, and passes calls to `hub.service.dispatcher`.
 """
 
 import socket
@@ -28,14 +28,14 @@ from hub.transports.grpc.slots import CheckSlots, StreamSlots
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 if TYPE_CHECKING:
-    # grpc's classes take parameters in the type stubs alone.
+    # grpc's classes take parameters only in the type stubs.
     MethodHandler = grpc.RpcMethodHandler[Any, Any]
 else:
     MethodHandler = grpc.RpcMethodHandler
 
 _CONNECT = rpc("Connect")
-# HTTP/2 pings find a dead peer: without them a watcher behind a lost NAT entry would
-# stay for ever.
+# HTTP/2 pings detect a dead peer: without them a watcher behind a lost NAT entry would
+# stay forever.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
@@ -67,7 +67,7 @@ class GrpcServer:
         context: TransportContext,
         sessions: SessionContext,
     ) -> None:
-        """`sessions` is what the sessions of SidecarService.Connect share."""
+        """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._settings = settings
         self._context = context
         self._sessions = sessions
@@ -86,7 +86,7 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         server = grpc.aio.server(
             options=(
                 *_OPTIONS,
@@ -124,7 +124,7 @@ class GrpcServer:
         return int(bound)
 
     async def stop(self) -> None:
-        """Stops accepting, tells sidecars, and gives running calls a few seconds to end."""
+        """Stops accepting, closes sidecars' streams, and gives other calls a few seconds."""
         self._stopping = True
         for session in list(self._streams):
             session.close(GOING_AWAY)
@@ -133,8 +133,8 @@ class GrpcServer:
             await self._server.stop(self._context.grace_s)
 
     def _method_handler(self, called: Rpc) -> MethodHandler:
-        # Requests come as bytes: grpc would log a traceback for bytes that are not a
-        # message and answer UNKNOWN, for any caller.
+        # Requests stay bytes: for bytes that are not a message grpc would log a traceback
+        # and answer UNKNOWN, for any caller.
         if called is _CONNECT:
             return grpc.stream_stream_rpc_method_handler(self._connect, None, _serialize)
         if called.server_streaming:
@@ -176,7 +176,7 @@ class GrpcServer:
     def _dispatch(
         self, called: Rpc, headers: Mapping[str, str], context: Context
     ) -> Coroutine[Any, Any, Any]:
-        """Answers a call. The dispatcher reads its message only after it knows the caller."""
+        """Answers a call. The dispatcher reads the message only after authentication."""
         token = bearer_token(headers.get("authorization", ""))
         if token is None:
             raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
@@ -227,9 +227,9 @@ class GrpcServer:
 
 
 def _require_bindable(host: str, port: int) -> None:
-    """Raises OSError, which says why, if the address cannot be bound.
+    """Raises OSError with the reason if the address cannot be bound.
 
-    grpc itself would not: it writes to stderr and raises an error without a cause.
+    grpc itself gives no reason: it writes to stderr and raises an error without a cause.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -23,7 +23,7 @@ class NativeGrpcServer:
     def __init__(
         self, settings: GrpcSettings, context: TransportContext, sessions: SessionContext
     ) -> None:
-        """`sessions` is what the sessions of SidecarService.Connect share."""
+        """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._grace_s = context.grace_s
         self._open = slots.open_to_all()
         self._rpcs = RpcMethods(context, sessions, slots.unidentified())
@@ -48,11 +48,11 @@ class NativeGrpcServer:
         )
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         return await self._server.start(host, port)
 
     async def stop(self) -> None:
-        """Stops accepting, tells sidecars, and gives running calls a few seconds to end."""
+        """Stops accepting, closes sidecars' streams, and gives other calls a few seconds."""
         self._rpcs.close_sidecars()
         self._health.stop()
         await self._server.stop(self._grace_s)

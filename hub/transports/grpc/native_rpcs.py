@@ -39,7 +39,7 @@ class RpcMethods:
     def __init__(
         self, context: TransportContext, sessions: SessionContext, unidentified: StreamSlots
     ) -> None:
-        """`unidentified` bounds the sidecars' streams that have yet to identify."""
+        """`unidentified` bounds the streams of sidecars that have not identified yet."""
         self._context = context
         self._sessions = sessions
         self._unidentified = unidentified
@@ -51,13 +51,13 @@ class RpcMethods:
         return {one.path: self._method(one) for one in RPCS}
 
     def close_sidecars(self) -> None:
-        """Tells sidecars that the hub stops; new ones are turned away."""
+        """Closes the sidecars' streams because the hub is stopping, and refuses new ones."""
         self._stopping = True
         for session in list(self._streams):
             session.close(GOING_AWAY)
 
     def address(self, call: Call) -> str:
-        """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+        """The caller's address: the peer's, or the one that a trusted proxy forwards."""
         trusted = self._context.trusted_proxies
         if not trusted:
             return call.peer
@@ -136,12 +136,12 @@ class _Unary:
         self._now_ms = context.clock.now_ms
 
     def answer(self, call: Call, message: bytes) -> bytes | Awaitable[bytes]:
-        """Answers a call whose message is there. Raises CallFailed."""
+        """Answers a call whose message has arrived. Raises CallFailed."""
         record = self._calls.rpc(self._called, call.head.text_metadata)
         return self._run(call, record, lambda: _received(self._called, message))
 
     def answer_late(self, call: Call, message: Awaitable[bytes]) -> Coroutine[None, None, bytes]:
-        """Judges the caller, then waits for the message."""
+        """Authenticates the caller, then waits for the message."""
         return self._wait(call, message)
 
     async def _wait(self, call: Call, message: Awaitable[bytes]) -> bytes:

@@ -1,9 +1,9 @@
 """Server reflection under both of its names, v1 and v1alpha.
 
-grpcio-reflection knows v1alpha alone. v1 has the same messages under another
-package (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md), so
-one servicer answers under both names; its descriptor is v1alpha's renamed, so
-that a client can also describe the v1 service itself.
+grpcio-reflection knows only v1alpha. v1 has the same messages in another package
+(https://github.com/grpc/grpc/blob/master/doc/server-reflection.md), so one servicer
+answers under both names. The v1 descriptor is a renamed copy, so that a client can also
+describe the v1 service itself.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-# grpc's own types of requests and contexts are parameters in its stubs alone.
+# grpc's types of requests and contexts take parameters only in its stubs.
 ServerStream = Callable[[Any, Any], AsyncIterator[Any]]
 
 _V1ALPHA_PACKAGE = "grpc.reflection.v1alpha"
@@ -41,7 +41,7 @@ def _pool_with_v1() -> descriptor_pool.DescriptorPool:
 def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
     file.name = _V1_FILE
     file.package = _V1_PACKAGE
-    # They name v1alpha's generated code, and say that it is deprecated.
+    # The options name v1alpha's generated code, and mark it as deprecated.
     file.ClearField("options")
     old, new = f".{_V1ALPHA_PACKAGE}.", f".{_V1_PACKAGE}."
     for message in file.message_type:
@@ -83,7 +83,7 @@ def handlers(
 ) -> list[grpc.GenericRpcHandler]:
     """Handlers that describe the named services, and reflection itself.
 
-    `guard` makes the stream's behaviour one that bounds how many are open.
+    `guard` wraps a stream so that the number of open ones is bounded.
     """
     method = grpc.stream_stream_rpc_method_handler(
         guard(servicer(service_names).ServerReflectionInfo),

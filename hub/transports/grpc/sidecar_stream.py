@@ -15,7 +15,7 @@ from llmhub.v1.frame_pb2 import HubFrame
 
 
 class _Handle:
-    """Uses a stream from outside: the conversation waits for this beside the next frame."""
+    """Lets other parts close a stream or send on it; `converse` waits for `news`."""
 
     def __init__(self) -> None:
         self._close: Close | None = None
@@ -24,14 +24,14 @@ class _Handle:
 
     def close(self, close: Close) -> None:
         self._close = self._close or close
-        self._tell()
+        self._wake()
 
     def send(self, frame: HubFrame) -> None:
         self._frames.append(frame)
-        self._tell()
+        self._wake()
 
     def take(self) -> list[HubFrame]:
-        """The frames to send now. Raises HubError if the stream is closed from outside."""
+        """The frames to send now. Raises HubError if the stream was closed."""
         if self._close is not None:
             raise self._close.as_error()
         if self.news.done():
@@ -40,7 +40,7 @@ class _Handle:
         self._frames.clear()
         return frames
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         if not self.news.done():
             self.news.set_result(None)
 
@@ -54,7 +54,7 @@ async def converse(
     slots: StreamSlots,
     on_identified: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[HubFrame]:
-    """Carries one stream's frames to a session and its replies back.
+    """Passes one stream's frames to a session, and yields the replies.
 
     The session is in `sessions` while the stream lives, and holds one of the `slots` until
     the sidecar is identified; then it calls `on_identified`. Ends when the sidecar ends its
@@ -91,6 +91,8 @@ async def converse(
                 yield reply
             if session.closing is not None:
                 raise session.closing.as_error()
+            if pause_ms := session.take_pause_ms():
+                await asyncio.wait((handle.news,), timeout=pause_ms / 1000)
     finally:
         if reading is not None and not reading.done():
             reading.cancel()

@@ -1,14 +1,14 @@
-"""HTTP requests as calls: credentials and JSON off the wire, then on to the dispatcher.
+"""Turns HTTP requests into calls: reads credentials and JSON, and calls the dispatcher.
 
-A browser sends a cookie whichever page makes the request, so a request with a cookie must
-also prove that the dashboard made it:
+A browser sends a cookie no matter which page makes the request, so a request with a
+cookie must also prove that the dashboard made it:
 
-- It carries the header `X-LLM-Hub`. Another origin's page cannot add it without
-  a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and the
-  hub answers none.
-- `Sec-Fetch-Site`, if the browser sends it, says "same-origin". It is sent over
-  TLS and to loopback only, so without it a changing call's `Origin` must name the
-  host that was called.
+- It has the header `X-LLM-Hub`. A page of another origin cannot add it without a CORS
+  preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), which the hub does not
+  answer.
+- `Sec-Fetch-Site`, if the browser sends it, is "same-origin". Browsers send it only over
+  TLS and to loopback; without it, the `Origin` of a call that changes something must
+  name the host that was called.
 - The cookie itself is SameSite=Strict.
 """
 
@@ -36,7 +36,7 @@ from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.peer import is_trusted, peer_address
 
 PROOF_HEADER: Final = "X-LLM-Hub"
-"""Proves, with any value, that a request with a cookie is the dashboard's own."""
+"""Proves, with any value, that the dashboard made a request with a cookie."""
 
 _NOTHING: Final = Received(None)
 _SAFE: Final = frozenset({"GET", "HEAD"})
@@ -47,7 +47,7 @@ def _no_request() -> Received:
 
 
 class HttpCredentials:
-    """Finds the credentials of a request, and where its caller is."""
+    """Finds the credentials of a request, and its caller's address."""
 
     def __init__(self, trusted_proxies: Sequence[Network] = ()) -> None:
         self._trusted_proxies = trusted_proxies
@@ -56,13 +56,13 @@ class HttpCredentials:
     def use_port(self, port: int) -> None:
         """Names the cookie after the port.
 
-        Cookies do not tell ports apart (RFC 6265, section 8.5): two hubs on one
-        machine would sign each other's users out.
+        Cookies are shared between ports (RFC 6265, section 8.5), so two hubs on one machine
+        would sign each other's users out.
         """
         self.cookie = f"llm_hub_session_{port}"
 
     def of(self, request: web.Request) -> Credentials:
-        """Returns what came with the request. Raises InvalidToken, HTTPForbidden."""
+        """The credentials of the request. Raises InvalidToken, HTTPForbidden."""
         address = self.address(request)
         token = bearer_token(request.headers.get("Authorization", ""))
         if token is not None:
@@ -74,11 +74,11 @@ class HttpCredentials:
         return BrowserCookie(session_id, address)
 
     def anonymous(self, request: web.Request) -> Credentials:
-        """The credentials of a call that needs none."""
+        """Anonymous credentials, for a call that needs no others."""
         return Anonymous(self.address(request), "http")
 
     def address(self, request: web.Request) -> str:
-        """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+        """The caller's address: the peer's, or the one that a trusted proxy forwards."""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         return peer_address(request.remote or "", self._trusted_proxies, forwarded)
 
@@ -91,7 +91,7 @@ class HttpCredentials:
         )
 
     def session_id(self, request: web.Request) -> str | None:
-        """The session's id that the browser sent, valid or not."""
+        """The session id that the browser sent, valid or not."""
         return request.cookies.get(self.cookie)
 
 
@@ -103,7 +103,7 @@ class HttpCalls:
         self.credentials = credentials
         self.clock = clock
 
-    # Any: what the operation's handler answers, or what `encode` makes of it.
+    # Any: the handler's reply, or what `encode` returns for it.
     async def call(
         self,
         request: web.Request,
@@ -128,7 +128,7 @@ class HttpCalls:
 
 
 def require_own_page(request: web.Request) -> None:
-    """Raises HTTPForbidden if a page that is not the hub's own may have made the request."""
+    """Raises HTTPForbidden if a page other than the hub's may have made the request."""
     if PROOF_HEADER not in request.headers:
         raise web.HTTPForbidden
     site = request.headers.get("Sec-Fetch-Site")
@@ -152,7 +152,7 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-# A body of the longest kind at 1 Mbit/s; sign-in reads one from strangers.
+# Enough for the longest body at 1 Mbit/s; sign-in reads a body before authentication.
 _BODY_S: Final = 10.0
 
 

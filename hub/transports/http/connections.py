@@ -1,4 +1,4 @@
-"""HTTP connections, and the JSON answer to bytes that are not HTTP."""
+"""HTTP connections: their limits, and the JSON reply to malformed requests."""
 
 import asyncio
 import ssl
@@ -14,34 +14,34 @@ from hub.transports.http.responses import json_response
 
 log = structlog.get_logger()
 
-# How long a connection may take to its first whole head.
+# How long a connection may take until its first request head is complete.
 _HEAD_S: Final = 10.0
 # Longer than nginx keeps an idle connection to its upstream (60 s), which must be the
 # one that closes: https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout
 _KEEPALIVE_S: Final = 75.0
 _HANDSHAKE_S: Final = 10.0
-# A reader that takes nothing for so long pins what it was sent.
+# A client that reads nothing for this long is cut off, because its replies use memory.
 _STALL_S: Final = 30.0
 
 
 class Connections:
     """Counts the connections and refuses those beyond the limit."""
 
-    def __init__(self, most: int, turned_away: Callable[[], None]) -> None:
-        self._most = most
-        self._turned_away = turned_away
+    def __init__(self, max_connections: int, on_refused: Callable[[], None]) -> None:
+        self._max = max_connections
+        self._on_refused = on_refused
         self._open = 0
 
     def enter(self) -> bool:
         """Counts one more connection and returns True, or False if there is no room."""
-        if self._open >= self._most:
-            self._turned_away()
+        if self._open >= self._max:
+            self._on_refused()
             return False
         self._open += 1
         return True
 
     def leave(self) -> None:
-        """One that entered has ended."""
+        """Counts one connection less."""
         self._open -= 1
 
 
@@ -55,7 +55,7 @@ class HttpProtocol(web.RequestHandler):
     def __init__(
         self, server: web.Server, loop: asyncio.AbstractEventLoop, connections: Connections
     ) -> None:
-        # None is no log to aiohttp, which its types do not say.
+        # For aiohttp None means no log, which its types do not allow.
         super().__init__(
             server,
             loop=loop,
@@ -92,13 +92,13 @@ class HttpProtocol(web.RequestHandler):
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`. The peer has read."""
+        """See `asyncio.Protocol`. The client has read."""
         self._unsent = 0
         super().resume_writing()
 
     def _watch(self, transport: asyncio.Transport) -> None:
-        # Not `self.transport`, which is None once aiohttp has closed it, though a
-        # closed one stays for as long as its buffer is not empty.
+        # Not `self.transport`, which is None once aiohttp has closed it, although a closed
+        # transport remains until its buffer is empty.
         self._stall_check = self._loop.call_later(_STALL_S, self._check_stall, transport)
 
     def _check_stall(self, transport: asyncio.Transport) -> None:
@@ -126,7 +126,7 @@ class HttpProtocol(web.RequestHandler):
         else:
             log.debug("not HTTP", remote=request.remote, error=message)
         if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer is sent already")
+            raise ConnectionError("part of the response has already been sent")
         code = "internal" if status >= 500 else "bad_request"
         response = json_response(orjson.dumps({"error": code}), status)
         response.force_close()
@@ -134,7 +134,7 @@ class HttpProtocol(web.RequestHandler):
 
 
 class HttpSite(web.BaseSite):
-    """Where the HTTP transport listens."""
+    """The address that the HTTP transport listens at."""
 
     def __init__(
         self,
@@ -144,12 +144,12 @@ class HttpSite(web.BaseSite):
         tls: ssl.SSLContext | None,
         *,
         max_connections: int,
-        turned_away: Callable[[], None],
+        on_refused: Callable[[], None],
     ) -> None:
-        """Calls `turned_away` for each connection beyond `max_connections`."""
+        """Calls `on_refused` for each connection beyond `max_connections`."""
         super().__init__(runner, ssl_context=tls)
         self._address = (host, port)
-        self._connections = Connections(max_connections, turned_away)
+        self._connections = Connections(max_connections, on_refused)
 
     @property
     def name(self) -> str:
@@ -158,7 +158,7 @@ class HttpSite(web.BaseSite):
         return f"{scheme}://{join_host_port(*self._address)}"
 
     async def start(self) -> None:
-        """See `BaseSite`. Raises OSError if it cannot listen."""
+        """See `BaseSite`. Raises OSError."""
         await super().start()
         server = self._runner.server
         assert server is not None

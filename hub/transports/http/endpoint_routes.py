@@ -1,4 +1,4 @@
-"""The admin API's routes: the fleet, and its endpoints one by one.
+"""The admin API's routes: the fleet, and its single endpoints.
 
 In the PATCH of an endpoint, the body's keys are the fields to change.
 """
@@ -42,7 +42,7 @@ class EndpointRoutes:
         self._decode_update = compile_decoder(UpdateEndpointRequest).decode
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, of which the more special ones come first."""
+        """The routes, the more specific ones first."""
         one = _BASE + "/{id:.+}"
         return [
             web.get(_BASE, self._list),
@@ -99,7 +99,7 @@ class EndpointRoutes:
 
 
 def _endpoint_json(reply: Message) -> bytes:
-    """The endpoint in a reply: the HTTP API answers changes with what they changed."""
+    """The endpoint in a reply: the HTTP API replies to a change with the changed endpoint."""
     return to_json_bytes(reply.endpoint)  # type: ignore[attr-defined]
 
 
@@ -107,11 +107,10 @@ _PREFIX = "endpoint."
 
 
 def update_of(id_: str, body: dict[str, object]) -> object:
-    """The UpdateEndpointRequest that a body stands for, still as JSON.
+    """The UpdateEndpointRequest for a body, still as JSON.
 
-    A key with null clears its field; "etag" makes the change conditional; unknown
-    keys are ignored, as everywhere. Raises ValidationFailed for fields that cannot be
-    changed.
+    A null clears its field; "etag" makes the change conditional; unknown keys are ignored,
+    as everywhere. Raises ValidationFailed for fields that cannot be changed.
     """
     changeable = ", ".join(UPDATABLE)
     violations = [
@@ -132,7 +131,7 @@ def update_of(id_: str, body: dict[str, object]) -> object:
 
 
 def in_terms_of_body(error: ValidationFailed) -> ValidationFailed:
-    """The same error with the field paths of the body in place of the request's."""
+    """The same error with the body's field paths instead of the request's."""
     return ValidationFailed(
         [
             FieldViolation(

@@ -6,9 +6,11 @@ import orjson
 from aiohttp import web
 
 from hub.base.settings import HttpSettings
+from hub.contract.descriptors import CONTENT_TYPE as CONTRACT_TYPE
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
+    GET_DESCRIPTORS,
     GET_METRICS,
     GET_PUBLIC_METRICS,
     GET_SCHEMAS,
@@ -16,6 +18,7 @@ from hub.service.operations import (
     LIST_PROMETHEUS_TARGETS,
 )
 from hub.transports.context import TransportContext
+from hub.transports.http import openapi
 from hub.transports.http.authentication import HttpCalls
 from hub.transports.http.connections import HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
@@ -41,10 +44,11 @@ class HttpServer:
         self._calls = calls
         self._dashboard = dashboard
         self._endpoints = EndpointRoutes(calls)
+        self._openapi = openapi.openapi(self.routes())
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         app = web.Application(
             middlewares=[self._answer_errors], client_max_size=self._settings.max_body_bytes
         )
@@ -62,7 +66,7 @@ class HttpServer:
             port,
             tls.context if tls is not None else None,
             max_connections=self._settings.max_connections,
-            turned_away=self._context.calls.turned_away,
+            on_refused=self._context.calls.turned_away,
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -75,12 +79,14 @@ class HttpServer:
             await self._runner.cleanup()
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route, for the application and for the test of the documentation."""
+        """Every route, for the application and for the test that compares the docs."""
         return [
             *self._endpoints.routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
+            web.get(openapi.PATH, self._get_openapi),
+            web.get("/api/descriptors", self._get_descriptors),
             web.get("/api/admin/backup", self._backup),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
@@ -97,6 +103,13 @@ class HttpServer:
     async def _get_schemas(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call(request, GET_SCHEMAS))
 
+    async def _get_openapi(self, _request: web.Request) -> web.Response:
+        return json_response(self._openapi)
+
+    async def _get_descriptors(self, request: web.Request) -> web.Response:
+        body = await self._calls.call(request, GET_DESCRIPTORS)
+        return web.Response(body=body, content_type=CONTRACT_TYPE)
+
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         return await send_copy(request, await self._calls.call(request, COPY_STORE))
 
@@ -107,7 +120,7 @@ class HttpServer:
         readiness = self._context.readiness
         reason = readiness.why_not_ready()
         if reason is None:
-            # A hub that doubts its probes still knows the fleet best, so it stays ready.
+            # A hub that doubts its probes still has the best knowledge of the fleet.
             doubt = readiness.why_mistrusted()
             body = {"status": "ready"} | ({"self_preservation": doubt} if doubt else {})
             return json_response(orjson.dumps(body))
@@ -130,7 +143,7 @@ class HttpServer:
                 response = _plain_error(error)
             except Exception as error:
                 if isinstance(error, ConnectionError) and request.transport is None:
-                    # The caller has gone: no one reads this, and no part of the hub failed.
+                    # The caller has left, so this reply is not read; the hub has not failed.
                     return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
             call.answer(response.status, response.content_type)
@@ -138,7 +151,7 @@ class HttpServer:
 
 
 def _route(request: web.Request) -> str:
-    """The route's template: unmatched paths must not each become a label."""
+    """The route's template; unmatched paths share one label, so that labels are bounded."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unmatched"
 

@@ -1,6 +1,6 @@
 """HTTP responses: domain errors, JSON replies, and a copy of the store.
 
-A long body that many readers are sent at a time is in memory once: each reader pins a
+A long body that is sent to many readers is in memory only once: each reader keeps a
 slice, not a copy.
 """
 
@@ -29,13 +29,13 @@ from hub.contract.errors import (
 )
 from hub.service.handlers.observe_hub import StoreCopy
 
-# asyncio copies what the socket does not take at once, so it is given little at a time;
-# it is also from where on aiohttp waits for the reader.
+# asyncio copies what the socket does not accept at once, so each write is small. It is
+# also the size from which on aiohttp waits for the reader.
 _SLICE_BYTES: Final = 65_536
 
 
 class SharedBody(Payload):
-    """The body of a response, in memory once for all who read it."""
+    """The body of a response, in memory once for all readers."""
 
     _value: bytes
 
@@ -140,7 +140,7 @@ _CHUNK_S = 30.0
 
 
 async def send_copy(request: web.Request, copy: StoreCopy) -> web.StreamResponse:
-    """Answers with the copy and closes it."""
+    """Sends the copy and closes it."""
     with copy.file as file:
         response = web.StreamResponse(
             headers={"Content-Disposition": 'attachment; filename="hub.db"'}
@@ -154,7 +154,7 @@ async def send_copy(request: web.Request, copy: StoreCopy) -> web.StreamResponse
                     await response.write(chunk)
             await response.write_eof()
         except (OSError, TimeoutError):
-            # The head is sent, so only a cut connection can still signal failure.
+            # The head has been sent, so only a cut connection can still signal failure.
             if request.transport is not None:
                 request.transport.abort()
     return response

@@ -142,7 +142,7 @@ def bounds():
 
 
 @pytest.mark.parametrize(("message_class", "field", "keyword", "limit"), list(bounds()))
-def test_the_hub_holds_to_the_limits_that_it_publishes(message_class, field, keyword, limit):
+def test_the_hub_enforces_the_limits_that_it_publishes(message_class, field, keyword, limit):
     item = {} if field in {"gpus", "models"} else "x"
     at, beyond, error = {
         "maxLength": lambda: ("x" * limit, "x" * (limit + 1), "too_long"),

@@ -15,12 +15,12 @@ def rich(number: int, state: int = MODEL_STATE_AVAILABLE) -> Model:
     return Model(name=f"{number:0500}", state=state, capabilities=["x" * 100] * 5)
 
 
-def test_few_models_are_all_kept():
+def test_a_few_models_are_all_kept():
     models = [rich(number) for number in range(100)]
     assert bounded(models) == models
 
 
-def test_many_are_cut_to_the_bound_and_those_in_memory_stay():
+def test_many_models_are_cut_to_the_bound_and_those_in_memory_stay():
     models = [rich(number) for number in range(2000)]
     models[-1].state = MODEL_STATE_LOADED
     sighting = Sighting.of(models)

@@ -27,7 +27,7 @@ async def rest(reader):
         return await reader.read()
 
 
-async def test_a_connection_without_a_whole_head_is_closed(hub, monkeypatch):
+async def test_a_connection_without_a_complete_head_is_closed(hub, monkeypatch):
     monkeypatch.setattr(connections, "_HEAD_S", 0.05)
     for sent in (b"", b"GET /heal"):
         reader, writer = await opened(hub, sent)
@@ -42,7 +42,7 @@ async def test_an_idle_connection_is_closed(hub, monkeypatch):
     writer.close()
 
 
-async def test_a_body_that_does_not_come(hub, monkeypatch):
+async def test_a_body_that_does_not_arrive_times_out(hub, monkeypatch):
     monkeypatch.setattr(authentication, "_BODY_S", 0.05)
     reader, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n".encode())
     async with asyncio.timeout(10):
@@ -54,7 +54,7 @@ async def test_a_body_that_does_not_come(hub, monkeypatch):
     writer.close()
 
 
-async def test_one_connection_too_many_is_closed_at_once(tmp_path):
+async def test_connections_beyond_the_limit_are_closed_at_once(tmp_path):
     async with running_hub(tmp_path, http={"max_connections": 1}) as hub:
         traffic = hub.hub._observability.traffic
         reader, writer = await opened(hub, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -75,7 +75,7 @@ async def test_one_connection_too_many_is_closed_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/snapshot", ""])
-async def test_a_reader_that_stalls_is_cut(hub, monkeypatch, path):
+async def test_a_stalled_reader_is_disconnected(hub, monkeypatch, path):
     monkeypatch.setattr(connections, "_STALL_S", 0.05)
     body = b'{"endpoints":[]}' + b" " * 16_000_000
     monkeypatch.setattr(JsonHandlers, "_list_endpoints", lambda _self: body)
@@ -91,7 +91,7 @@ async def test_a_reader_that_stalls_is_cut(hub, monkeypatch, path):
     writer.close()
 
 
-async def test_a_long_body_arrives_whole(hub, monkeypatch):
+async def test_a_long_body_arrives_complete(hub, monkeypatch):
     value = {"endpoints": ["x" * 300_000]}
     encoded = json.dumps(value).encode()
     monkeypatch.setattr(JsonHandlers, "_list_endpoints", lambda _self: encoded)
@@ -100,7 +100,7 @@ async def test_a_long_body_arrives_whole(hub, monkeypatch):
     assert int(answer.headers["Content-Length"]) > 300_000
 
 
-async def test_what_a_stranger_gets_wrong_is_no_failure_of_the_hub(hub):
+async def test_malformed_requests_are_not_internal_errors(hub):
     traffic = hub.hub._observability.traffic
     with capture_logs() as logged:
         _, writer = await opened(hub, f"{SIGN_IN}Content-Length: 9\r\n\r\n{{".encode())

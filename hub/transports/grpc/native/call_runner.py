@@ -1,4 +1,4 @@
-"""Runs the handlers of one connection's calls: at once where they can, else in a task each."""
+"""Runs the handlers of a connection's calls: at once if possible, otherwise in a task each."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -19,7 +19,7 @@ from hub.transports.grpc.native.stream_call import StreamCall
 
 log = structlog.get_logger()
 
-# A reply below this is counted only once it waits.
+# A smaller reply is checked against the bounds only if others are queued.
 _SMALL_REPLY_BYTES: Final = 65_536
 
 Work = Coroutine[None, None, None]
@@ -58,26 +58,26 @@ class CallRunner:
         self._limits = limits
         self._share = share
         self._loop = asyncio.get_running_loop()
-        # Unary calls whose message is not whole, in the order in which they began.
+        # Unary calls whose message is incomplete, oldest first.
         self._awaiting_message: dict[Call, UnaryMethod] = {}
-        # Those of them that `end_turn` let wait.
+        # Those of them that `end_turn` has already checked.
         self._looked_at: set[Call] = set()
-        # The messages for which handlers wait themselves.
+        # The messages that late handlers are waiting for.
         self._late: dict[Call, tuple[UnaryMethod, asyncio.Future[bytes]]] = {}
-        # Requests that are not gRPC and not whole.
+        # Incomplete requests that are not gRPC.
         self._refused: dict[Stream, HttpRefused] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
-        # What each call that holds received bytes counts for.
+        # The received bytes that each call holds.
         self._accounted: dict[Call, int] = {}
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
         self.only_checks = False
-        """Whether only methods that are `always` served are."""
+        """Whether only methods with `always` are served."""
 
-    # What the connection reports.
+    # Events of the connection.
 
     def on_request(self, event: RequestReceived) -> None:
-        """A call begins."""
+        """Begins a call."""
         stream = event.stream
         if stream.closed:
             return
@@ -96,7 +96,7 @@ class CallRunner:
                 self._require_room(kept_free=self._limits.calls_kept_free)
                 self._begin_stream(StreamCall(self._context, stream, head), method, event)
         except HttpRefused as refused:
-            # Answered at its end: the client may still break the protocol, or leave.
+            # Answered when it ends: the client may still break the protocol, or leave.
             self._refused[stream] = refused
             if event.ended or len(self._refused) > self._limits.refused_requests:
                 self._refuse(stream)
@@ -108,7 +108,7 @@ class CallRunner:
                 self._context.connection.outbox.end(stream, (*_TRAILERS_ONLY, *trailers))
 
     def on_data(self, event: DataReceived) -> None:
-        """More of a call's body, or its end."""
+        """Handles more of a call's body, or its end."""
         stream = event.stream
         call = stream.call
         if not isinstance(call, Call) or call.over:
@@ -140,7 +140,7 @@ class CallRunner:
             self._account(call)
 
     def on_stream_ended(self, event: StreamEnded) -> None:
-        """The client cancelled a call, or broke its stream."""
+        """Ends a call whose stream was reset."""
         call = event.stream.call
         self._refused.pop(event.stream, None)
         if isinstance(call, Call):
@@ -148,12 +148,12 @@ class CallRunner:
             self._forget(call)
 
     def on_drained(self, stream: Stream) -> None:
-        """The client reads again what a call sends."""
+        """Lets a call send again after the client has read."""
         if isinstance(stream.call, StreamCall):
             stream.call.on_drained()
 
     def end_turn(self) -> None:
-        """All that arrived was handled: calls whose message is not whole are looked at."""
+        """Starts or bounds calls whose message is incomplete, once all input is handled."""
         for call, method in list(self._awaiting_message.items()):
             if call in self._looked_at:
                 continue
@@ -172,7 +172,7 @@ class CallRunner:
                 self._start(call, self._answer_later(call, method.late_handler(call, message)))
 
     def expire(self, now: float) -> None:
-        """Ends unary calls whose message takes too long, and counts again what is held."""
+        """Ends unary calls whose message takes too long, and checks the bounds on held bytes."""
         for held in list(self._accounted):
             self._account(held)
         within_s = self._limits.half_open_s
@@ -188,15 +188,15 @@ class CallRunner:
             self._end_failed(call, method.missing(f"did not come within {within_s:g} s"))
 
     def close(self) -> None:
-        """The connection is gone: every call ends."""
+        """Ends every call of a closed connection."""
         for call in (*self._awaiting_message, *self._tasks):
             call.abandon()
             self._forget(call)
 
-    # How calls run.
+    # Running calls.
 
     def _on_unary_message(self, call: Call, method: UnaryMethod, message: bytes) -> None:
-        """The client has said all: runs the handler."""
+        """Runs the handler when the request is complete."""
         del self._awaiting_message[call]
         if self._accounted:
             self._set_account(call, 0)
@@ -278,13 +278,13 @@ class CallRunner:
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
-        """Nothing more is done for a call that is over."""
+        """Stops all work for a call that is over."""
         self._awaiting_message.pop(call, None)
         self._looked_at.discard(call)
         self._set_account(call, 0)
         task = self._end_task(call)
         if task is not None:
-            # A task that is cancelled before it begins would leave its coroutine unawaited.
+            # A task that is cancelled before it starts would leave its coroutine unawaited.
             self._loop.call_soon(task.cancel)
 
     def _end_task(self, call: Call) -> asyncio.Task[None] | None:
@@ -295,7 +295,7 @@ class CallRunner:
         return task
 
     def _refuse(self, stream: Stream) -> None:
-        """Answers what is not gRPC in plain HTTP."""
+        """Answers a request that is not gRPC with a plain HTTP response."""
         refused = self._refused.pop(stream)
         outbox = self._context.connection.outbox
         head = (
@@ -309,7 +309,7 @@ class CallRunner:
     # Bounds.
 
     def _require_room(self, *, kept_free: int = 0) -> None:
-        """Raises CallFailed where the peer holds as much as it may."""
+        """Raises CallFailed if a bound leaves no room for another call."""
         connection, share = self._context.connection, self._share
         if self.only_checks:
             raise self._context.exhausted("too many connections are open")
@@ -330,7 +330,7 @@ class CallRunner:
         return (call.stream.payer or outbox.payer).has_room(message)
 
     def _account(self, call: Call) -> None:
-        """Counts what a call holds; ends it where that is too much."""
+        """Updates the bytes that a call holds; ends the call if there are too many."""
         held = call.buffered
         total = self._share.received + held - self._accounted.get(call, 0)
         if total > self._share.received and (
@@ -349,7 +349,7 @@ class CallRunner:
 
 
 def _only_message(call: Call, method: UnaryMethod) -> bytes:
-    """The one message of a unary call. Raises CallFailed."""
+    """The only message of a unary call. Raises CallFailed."""
     if call.cut_short or not call.waiting:
         raise method.missing("is missing")
     if call.waiting > 1:

@@ -1,4 +1,4 @@
-"""What a connection reports of the bytes it received."""
+"""The events that received bytes cause on a connection."""
 
 from hub.transports.grpc.native.header_blocks import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -23,13 +23,13 @@ class RequestReceived:
         self.headers = headers
         self.request = request
         self.timeout = timeout
-        """The field that is not among the headers, since it differs with each call."""
+        """The value of `grpc-timeout`, kept out of the headers because it differs for each call."""
         self.ended = ended
-        """Whether nothing follows."""
+        """Whether the request has no body."""
 
 
 class DataReceived:
-    """Bytes of a request's body. Whoever takes them calls `Connection.release`."""
+    """Bytes of a request's body. The receiver calls `Connection.release` for them."""
 
     __slots__ = ("data", "ended", "stream")
 
@@ -37,11 +37,11 @@ class DataReceived:
         self.stream = stream
         self.data = data
         self.ended = ended
-        """Whether the body is whole."""
+        """Whether the body is complete."""
 
 
 class StreamEnded:
-    """A stream was reset, by the client or because of a fault of the client's."""
+    """A stream was reset, by the client or because of a fault of the client."""
 
     __slots__ = ("by_peer", "code", "stream")
 
@@ -52,7 +52,7 @@ class StreamEnded:
 
 
 class PingAcknowledged:
-    """The client answered a PING of the server's."""
+    """The client acknowledged the server's PING."""
 
     __slots__ = ("payload",)
 
@@ -61,7 +61,7 @@ class PingAcknowledged:
 
 
 class ConnectionFailed:
-    """The client broke the protocol or a bound; GOAWAY is in the output. The last event."""
+    """The client broke the protocol or exceeded a bound. The last event; GOAWAY is queued."""
 
     __slots__ = ("code", "detail")
 

@@ -1,11 +1,11 @@
-"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table stands.
+"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table is unchanged.
 
-A client that calls the same method again sends the same few indices, and these mean
-the same as long as nothing was added to the dynamic table. So a block whose decoding
-added nothing is remembered until something is added. A deadline differs from call to call
-and does add: then the block is read, and what was made of the other fields is remembered.
-The other way round the server indexes only fields that have few values, so that its own
-table soon stands still.
+A client that calls the same method again sends the same few indices, which mean the same
+until something is added to the dynamic table. So a block whose decoding added nothing is
+remembered until something is added. A deadline differs from call to call and adds an entry:
+then the block is read, and the result for the other fields is remembered. In the other
+direction the server indexes only fields that have few values, so that its own table soon
+stops changing.
 """
 
 from collections.abc import Iterable
@@ -23,20 +23,20 @@ Fields = tuple[Field, ...]
 K = TypeVar("K")
 V = TypeVar("V")
 
-# Their values are few, so they go into the dynamic table. Others never do: a table that
-# changes with each call would be of no use, and secrets do not belong there (section 7.1).
+# They have few values, so they go into the dynamic table. Other fields never do: a table
+# that changes with each call is useless, and secrets do not belong there (section 7.1).
 _INDEXED: Final = frozenset(
     (b":status", b"content-type", b"grpc-status", b"grpc-encoding", b"grpc-accept-encoding")
 )
-# The longest encoded block worth a place in memory.
+# Longer encoded blocks are not remembered.
 _REMEMBERED_ENCODED_BYTES: Final = 512
 _TABLE_BYTES: Final = 4_096
-# From here on, what a list takes is checked before anything else is done with it.
+# The size of a list with more fields is checked before anything else is done with it.
 _MANY_FIELDS: Final = 64
 
 
 class _Table(HeaderTable):
-    """A dynamic table that counts what was added."""
+    """A dynamic table that counts additions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _Table(HeaderTable):
 
 
 class HeaderList:
-    """The fields of a header block. Its readers keep what they made of them beside it."""
+    """The fields of a header block, with what its readers have parsed from them."""
 
     __slots__ = ("fields", "meaning", "request", "size")
 
@@ -57,16 +57,16 @@ class HeaderList:
         self.size = sum(table_entry_size(name, value) for name, value in fields)
         """As SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
         self.request: object = None
-        """The request head that they are."""
+        """The request head parsed from the fields."""
         self.meaning: object = None
-        """What gRPC reads of it."""
+        """What gRPC reads from it."""
 
 
 class HeaderDecoder:
     """Decodes the header blocks of one connection, in the order in which they arrive.
 
-    One field is kept `apart`, since its value differs with each call. The others are the
-    same again and again, and so are one `HeaderList`.
+    The field named `apart` is returned separately, because its value differs for each
+    call. The other fields repeat, so calls with the same ones share one `HeaderList`.
     """
 
     __slots__ = (
@@ -88,15 +88,15 @@ class HeaderDecoder:
         self._max_list_bytes = max_list_bytes
         self._max_remembered = max_remembered
         self._max_remembered_bytes = max_remembered_bytes
-        # By their bytes, while the table stands; and by their fields.
+        # Keyed by the block; emptied when the table changes. `_lists` is keyed by the fields.
         self._blocks: dict[bytes, tuple[HeaderList, bytes]] = {}
         self._changes = 0
         self._lists: dict[Fields, HeaderList] = {}
 
     def decode(self, block: bytes) -> tuple[HeaderList, bytes]:
-        """The fields of a block, and the value of the one that is kept apart, or b"".
+        """The fields of a block without the `apart` field, and the value of that field or b"".
 
-        Raises ConnectionFault: the table is then out of step.
+        Raises ConnectionFault; the dynamic table is then out of sync.
         """
         found = self._blocks.get(block)
         if found is not None:
@@ -107,7 +107,7 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"HPACK: {error}") from None
         if len(fields) > _MANY_FIELDS:
             self._require_short(HeaderList(tuple(fields)))
-        apart = self._taken_apart(fields)
+        apart = self._pop_apart(fields)
         key = tuple(fields)
         headers = self._lists.get(key)
         if headers is None:
@@ -123,14 +123,14 @@ class HeaderDecoder:
             _remember(self._blocks, block, (headers, apart), self._max_remembered)
         return headers, apart
 
-    def _taken_apart(self, fields: list[Field]) -> bytes:
-        """Removes the field that is kept apart, where nothing is odd about it."""
+    def _pop_apart(self, fields: list[Field]) -> bytes:
+        """Removes the `apart` field, unless it is malformed, repeated or misplaced."""
         names = [field[0] for field in fields]
         if self._apart not in names:
             return b""
         position = names.index(self._apart)
         value, after = fields[position][1], names[position + 1 :]
-        # What is malformed or repeated must be seen where it stands.
+        # A malformed or repeated field stays in place, so that later checks see it.
         if not value.isalnum() or any(name == self._apart or name[:1] == b":" for name in after):
             return b""
         del fields[position]
@@ -158,19 +158,19 @@ class HeaderEncoder:
         self._remembered: dict[Fields, bytes] = {}
 
     def resize(self, table_bytes: int) -> None:
-        """Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; the server uses 4,096 at most."""
+        """Applies the peer's SETTINGS_HEADER_TABLE_SIZE, of which the server uses up to 4,096."""
         table_bytes = min(table_bytes, _TABLE_BYTES)
-        # The library forgets a change that is due when the same size is set again.
+        # The library loses a pending change if the same size is set again.
         if table_bytes == self._encoder.header_table_size:
             return
         self._forget()
         self._encoder.header_table_size = table_bytes
-        # The smallest and the last are all that the peer must learn (section 4.2).
+        # The peer needs only the smallest and the last change (section 4.2).
         changes = self._encoder.table_size_changes
         self._encoder.table_size_changes = [min(changes), changes[-1]]
 
     def encode(self, fields: Fields) -> bytes:
-        """The block of these fields."""
+        """Encodes fields as a block."""
         found = self._remembered.get(fields)
         if found is not None:
             return found

@@ -1,6 +1,6 @@
-"""HTTP/2 frames: their numbers, and the bytes of those that a server sends (RFC 9113, section 4).
+"""HTTP/2 frames: their numbers, and the encoding of those that a server sends (RFC 9113, 4).
 
-Numbers are plain integers, since one is compared for every frame that arrives.
+Numbers are plain integers, because one is compared for every frame that arrives.
 """
 
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""gRPC's length-prefixed messages, plain or compressed with gzip, out of and into DATA."""
+"""Converts gRPC's length-prefixed messages, plain or gzip, to and from bytes of DATA."""
 
 import zlib
 from struct import Struct
@@ -17,14 +17,14 @@ def framed(message: bytes) -> bytes:
 
 
 def framed_with_gzip(message: bytes) -> bytes:
-    """A message with its prefix, compressed."""
+    """A message with its prefix, compressed with gzip."""
     packer = zlib.compressobj(wbits=_GZIP_WINDOW)
     packed = packer.compress(message) + packer.flush()
     return _PREFIX.pack(1, len(packed)) + packed
 
 
 class FramedOnce:
-    """Frames a message that many streams send one after the other once, and shares the bytes."""
+    """Frames a message once if many streams send it in succession, and shares the bytes."""
 
     __slots__ = ("_framed", "_message")
 
@@ -33,14 +33,14 @@ class FramedOnce:
         self._framed = framed(b"")
 
     def framed(self, message: bytes) -> bytes:
-        """The message with its prefix; the same object while it is the same message."""
+        """The message with its prefix; the same object if the message is the same as last time."""
         if message is not self._message:
             self._message, self._framed = message, framed(message)
         return self._framed
 
 
 def only_message(data: bytes, max_bytes: int) -> bytes | None:
-    """The message where `data` is exactly one, not compressed, as it nearly always is."""
+    """The message if `data` is exactly one uncompressed message, which is the usual case."""
     if len(data) < _PREFIX_BYTES:
         return None
     flag, length = _PREFIX.unpack_from(data)
@@ -50,12 +50,12 @@ def only_message(data: bytes, max_bytes: int) -> bytes | None:
 
 
 class Deframer:
-    """Cuts the body of a request into messages."""
+    """Splits the body of a request into messages."""
 
     __slots__ = ("_buffer", "_gzip", "_max_bytes", "_needed")
 
     def __init__(self, max_bytes: int, *, gzip: bool) -> None:
-        """`gzip` is what the call's `grpc-encoding` says of messages that are compressed."""
+        """`gzip` is whether the call's `grpc-encoding` is gzip; else compressed messages fail."""
         self._max_bytes = max_bytes
         self._gzip = gzip
         self._buffer = bytearray()
@@ -63,11 +63,11 @@ class Deframer:
 
     @property
     def buffered(self) -> int:
-        """Bytes of a message that is not whole."""
+        """Bytes of an incomplete message."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are whole now. Raises CallFailed."""
+        """The messages that are now complete. Raises CallFailed."""
         self._buffer += data
         if len(self._buffer) < self._needed:
             return []
@@ -97,18 +97,18 @@ class Deframer:
     def _unpacked(self, message: bytes) -> bytes:
         if not self._gzip:
             raise CallFailed(
-                StatusCode.INTERNAL, "a compressed message, but grpc-encoding names no compression"
+                StatusCode.INTERNAL, "compressed message, but grpc-encoding names no compression"
             )
         unpacker = zlib.decompressobj(wbits=_GZIP_WINDOW)
         try:
             unpacked = unpacker.decompress(message, self._max_bytes + 1)
         except zlib.error:
-            raise CallFailed(StatusCode.INTERNAL, "a message that is not gzip") from None
+            raise CallFailed(StatusCode.INTERNAL, "compressed message is not gzip") from None
         if len(unpacked) > self._max_bytes:
             raise CallFailed(
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"received message larger than max (above {self._max_bytes} once decompressed)",
             )
         if not unpacker.eof:
-            raise CallFailed(StatusCode.INTERNAL, "a gzip message that is cut short")
+            raise CallFailed(StatusCode.INTERNAL, "gzip message is cut short")
         return unpacked

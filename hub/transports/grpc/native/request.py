@@ -1,4 +1,4 @@
-"""What makes a request head or trailers well-formed (RFC 9113, sections 8.2 and 8.3)."""
+"""Validates request heads and trailers (RFC 9113, sections 8.2 and 8.3)."""
 
 import re
 from typing import Final
@@ -7,7 +7,7 @@ from hub.transports.grpc.native.header_blocks import Fields, HeaderList
 from hub.transports.grpc.native.hpack_reader import Field
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
-# Section 8.2.2: they speak of a connection, which HTTP/2 does by itself.
+# Section 8.2.2: these describe the connection, which HTTP/2 does differently.
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -33,13 +33,13 @@ class Request:
         self.path = pseudo.get(b":path", b"")
         self.authority = pseudo.get(b":authority", b"")
         self.fields = fields
-        """All but the pseudo-header fields."""
+        """All fields except the pseudo-header fields."""
         self.content_length = content_length
-        """-1 where the head has none."""
+        """-1 if the head has none."""
 
 
 def read_request(headers: HeaderList) -> Request:
-    """The request head in a header list, read once. Raises Malformed."""
+    """The request head in a header list, parsed once. Raises Malformed."""
     known = headers.request
     if isinstance(known, Request):
         return known
@@ -56,18 +56,18 @@ def read_request(headers: HeaderList) -> Request:
         if name == b"content-length":
             length = _content_length(value)
             if content_length not in (-1, length):
-                raise Malformed("content-length twice")
+                raise Malformed("two different values of content-length")
             content_length = length
         fields.append((name, value))
         if name == b"host" and value != pseudo.get(b":authority", value):
-            raise Malformed("a Host that is not the :authority (section 8.3.1)")
-    _require_whole(pseudo)
+            raise Malformed("a Host that differs from :authority (section 8.3.1)")
+    _require_complete(pseudo)
     request = headers.request = Request(pseudo, tuple(fields), content_length)
     return request
 
 
 def check_trailers(headers: HeaderList) -> None:
-    """Raises Malformed where the fields cannot be trailers (section 8.1)."""
+    """Raises Malformed if the fields cannot be trailers (section 8.1)."""
     for name, value in headers.fields:
         if name[:1] == b":":
             raise Malformed("a pseudo-header field in trailers")
@@ -80,15 +80,15 @@ def _require_valid(name: bytes, value: bytes) -> None:
     if _BAD_VALUE.search(value):
         raise Malformed(f"the value of {name!r} is not valid")
     if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
-        raise Malformed(f"{name!r} is not for HTTP/2")
+        raise Malformed(f"{name!r} is not allowed in HTTP/2")
 
 
-def _require_whole(pseudo: dict[bytes, bytes]) -> None:
+def _require_complete(pseudo: dict[bytes, bytes]) -> None:
     method = pseudo.get(b":method")
     if not method:
         raise Malformed("no :method")
     if method == b"CONNECT":
-        # Section 8.5; the server refuses it later, as any method but POST.
+        # Section 8.5; the server refuses it later, like every method except POST.
         if b":scheme" in pseudo or b":path" in pseudo or not pseudo.get(b":authority"):
             raise Malformed("CONNECT has an :authority and no :scheme or :path")
     elif not pseudo.get(b":scheme") or not pseudo.get(b":path"):

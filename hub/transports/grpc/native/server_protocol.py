@@ -1,4 +1,4 @@
-"""One connection on asyncio: bytes to the core and back, one write per turn of the loop."""
+"""One connection in asyncio: passes bytes to and from the core, with one write per turn."""
 
 import asyncio
 import ssl
@@ -12,7 +12,6 @@ from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
 from hub.transports.grpc.native.call_status import CallFailed, exhausted
-from hub.transports.grpc.native.connections import Connections
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -26,12 +25,13 @@ from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.peer import network_of
 
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
-# How long a client has to read why it was cut off.
+# How long a client has to read the reason why the connection ends.
 _LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
@@ -46,11 +46,11 @@ class Shared:
     framing: FramedOnce
     connections: Connections
     exhausted: Callable[[str], CallFailed] = exhausted
-    """Makes the error of a call for which there is no room, from what there is too much of."""
+    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
 
 
 class ServerProtocol(asyncio.Protocol):
-    """Feeds one connection's core, runs its calls, and keeps its time limits."""
+    """Feeds one connection's core, runs its calls, and enforces its time limits."""
 
     __slots__ = (
         "_ample_room",
@@ -79,14 +79,14 @@ class ServerProtocol(asyncio.Protocol):
     )
 
     def __init__(self, shared: Shared, peer: str | None = None) -> None:
-        """`peer` is the client's address where a proxy told it."""
+        """`peer` is the client's address if a proxy named it."""
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
         self._core = Connection(shared.limits, now)
         self._peer = peer or ""
         self.network = ""
-        """The address that it counts for; empty while it is not kept."""
+        """The network that it counts towards; empty until the connection is accepted."""
         self._reserved = False
         self._socket_bytes = 0
         self._opened_at = self._last_received = self._idle_since = now
@@ -101,10 +101,10 @@ class ServerProtocol(asyncio.Protocol):
         self._ended = False
         self._backlog: list[Event] = []
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepts the connection, or closes it where there are too many."""
+        """Accepts the connection, or closes it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._peer:
             name = transport.get_extra_info("peername")
@@ -150,35 +150,35 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note_streams(0)
 
     def data_received(self, data: bytes) -> None:
-        """Handles what arrived, and writes the answers at once."""
+        """Handles the received bytes, and writes the replies at once."""
         now = self._loop.time()
         self._last_received = now
         self._pinged_at = None
         self._runner.now = now
         events = self._core.receive(data, now)
         if self._core.failed:
-            # GOAWAY is the last word; no call of a broken connection is begun.
+            # Nothing follows GOAWAY, and a broken connection starts no more calls.
             self._backlog.clear()
             events = events[-1:]
         if self._backlog:
             self._backlog += events
         elif len(events) > self._shared.limits.events_per_turn:
             self._backlog = events
-            self._work_off()
+            self._handle_backlog()
         else:
             self._handle(events)
             self._runner.end_turn()
         self._flush()
 
     def pause_writing(self) -> None:
-        """The peer does not read: nothing more is written, or read from it."""
+        """Pauses writing and reading, because the client does not read."""
         self._paused_since = self._loop.time()
         self._note_socket(self._transport.get_write_buffer_size())
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Resumes writing and reading, because the client reads again."""
         self._paused_since = None
         self._note_socket(0)
         if not self._backlog and not self._ended:
@@ -187,10 +187,10 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> bool:
-        """The client closed its side: there is no answer to wait for."""
+        """Closes the connection when the client has closed its side."""
         return False
 
-    # What the server calls.
+    # Called by the server.
 
     @property
     def known(self) -> bool:
@@ -198,7 +198,7 @@ class ServerProtocol(asyncio.Protocol):
         return self._context.known
 
     def drain(self) -> None:
-        """Accepts no more calls, and closes once those that run have ended."""
+        """Accepts no more calls, and closes once the running ones have ended."""
         if self._drain_at is None:
             self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
             self._core.announce_drain()
@@ -206,11 +206,11 @@ class ServerProtocol(asyncio.Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Cuts the connection."""
+        """Closes the connection at once."""
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Keeps the time limits; called once a second or so."""
+        """Enforces the time limits; called about once per second."""
         limits, core = self._shared.limits, self._core
         if self._ended:
             return
@@ -247,7 +247,7 @@ class ServerProtocol(asyncio.Protocol):
         self._keep_alive(now)
         self._flush()
 
-    # Within a turn of the loop.
+    # In one turn of the loop.
 
     def _handle(self, events: list[Event]) -> None:
         runner = self._runner
@@ -264,27 +264,27 @@ class ServerProtocol(asyncio.Protocol):
             elif kind is PingAcknowledged:
                 self._on_ping_ack(cast("PingAcknowledged", event))
 
-    def _work_off(self) -> None:
-        """Handles a part of what arrived; other connections get their turn before the rest."""
+    def _handle_backlog(self) -> None:
+        """Handles some of the queued events, and lets other connections run before the rest."""
         count = self._shared.limits.events_per_turn
         events, self._backlog = self._backlog[:count], self._backlog[count:]
         self._handle(events)
         if self._backlog:
             self._transport.pause_reading()
-            self._loop.call_soon(self._go_on)
+            self._loop.call_soon(self._continue_backlog)
             return
         self._runner.end_turn()
         if self._paused_since is None and not self._ended:
             self._transport.resume_reading()
 
-    def _go_on(self) -> None:
+    def _continue_backlog(self) -> None:
         if not self._transport.is_closing():
-            self._work_off()
+            self._handle_backlog()
             self._flush()
 
     @property
     def _room(self) -> int:
-        """Bytes that the socket should take now."""
+        """Bytes that the socket accepts now."""
         return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
 
     def _flush_soon(self) -> None:
@@ -293,12 +293,12 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Writes what is due, in one write."""
+        """Writes the pending output, in one write."""
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
         if self._ended:
-            # GOAWAY was the last word, or the socket is gone.
+            # GOAWAY was sent, or the socket is closed.
             return
         transport = self._transport
         if chunks:
@@ -318,12 +318,12 @@ class ServerProtocol(asyncio.Protocol):
             transport.close()
 
     def _note_socket(self, count: int) -> None:
-        """Notes how many bytes the socket has not taken, while that is above its bound."""
+        """Records how many bytes are in the socket's buffer, while that exceeds its bound."""
         self._core.outbox.payer.add(count - self._socket_bytes)
         self._socket_bytes = count
 
     def _linger(self) -> None:
-        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        """Closes after a delay, because a TCP reset could discard an unread GOAWAY."""
         if not self._ended:
             self._ended = True
             self._transport.pause_reading()
@@ -341,7 +341,7 @@ class ServerProtocol(asyncio.Protocol):
         self._runner.close()
 
     def _on_ping_ack(self, event: PingAcknowledged) -> None:
-        # The client saw the first GOAWAY, so no stream is on its way.
+        # The client has seen the first GOAWAY, so no new stream is in flight.
         if self._drain_at is not None and event.payload == _DRAIN:
             self._core.refuse_streams()
 

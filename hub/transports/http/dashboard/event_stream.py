@@ -1,4 +1,4 @@
-"""The event stream of the dashboards: server-sent events, a follower of `LiveUpdates` each."""
+"""The dashboards' event stream: server-sent events, one `LiveUpdates` follower per stream."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ MAX_STREAMS: Final = 256
 """The maximum number of open dashboards."""
 
 MAX_STREAMS_PER_TOKEN: Final = 32
-"""The maximum number per token, over all its sessions."""
+"""The maximum number of open dashboards per token, over all its sessions."""
 
-# Proxies close silent connections, commonly after 30 s or more.
+# Proxies close idle connections, commonly after 30 s or more.
 _BEAT_S: Final = 15.0
 
 _HEADERS: Final = {
@@ -43,7 +43,7 @@ class DashboardStream:
         calls: HttpCalls,
         about: Callable[[], dict[str, object]],
     ) -> None:
-        """`about` returns what the first event says about the hub."""
+        """`about` returns the first event's description of the hub."""
         self._updates = updates
         self._calls = calls
         self._clock = calls.clock
@@ -51,22 +51,22 @@ class DashboardStream:
         self._by_token: Counter[str] = Counter()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Sends `hello`, `state`, then each `update`; `beat` while nothing happens.
+        """Sends `hello`, `state`, then each `update`, and `beat` while nothing changes.
 
-        Ends with `end` if the caller's token or session ends, or the hub stops.
+        Sends `end` when the caller's token or session ends, or the hub stops.
         """
         principal: Principal = await self._calls.call(request, FOLLOW_DASHBOARD)
         if self._updates.followers >= MAX_STREAMS:
-            raise LimitReached(f"{MAX_STREAMS} dashboards are open already")
+            raise LimitReached(f"{MAX_STREAMS} dashboards are already open")
         if self._by_token[principal.token_id] >= MAX_STREAMS_PER_TOKEN:
-            raise LimitReached(f"{MAX_STREAMS_PER_TOKEN} dashboards of this token are open already")
+            raise LimitReached(f"{MAX_STREAMS_PER_TOKEN} dashboards of this token are already open")
         response = web.StreamResponse(headers=_HEADERS)
         try:
             with self._counted(principal.token_id), self._updates.following():
                 await response.prepare(request)
                 await self._follow(request, response, self._hello(principal))
         except ConnectionResetError:
-            # The browser has left, or stopped reading and was cut off; it reconnects by itself.
+            # The browser has left, or did not read and was cut off; then it reconnects.
             pass
         return response
 

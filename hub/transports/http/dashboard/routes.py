@@ -1,4 +1,4 @@
-"""The dashboard's part of the HTTP transport: its files, signing in and out, its stream."""
+"""The dashboard's routes: its files, signing in and out, and its event stream."""
 
 from collections.abc import Callable
 from typing import Final
@@ -57,14 +57,14 @@ class SessionRoutes:
         return response
 
     async def show(self, request: web.Request) -> web.Response:
-        """Says who calls; `role` and `token_id` are null if no one is signed in."""
+        """Shows the caller; `role` and `token_id` are null without a valid session."""
         try:
             return _shown(await self._calls.call(request, SHOW_CALLER))
         except InvalidToken:
             return json_response(_SIGNED_OUT)
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Ends the session if there is one, also one whose token is gone."""
+        """Ends the session if there is one, even if its token is no longer valid."""
         require_own_page(request)
         credentials = self._calls.credentials
         session_id = credentials.session_id(request) or ""
@@ -85,7 +85,7 @@ def _shown(principal: Principal) -> web.Response:
 
 
 class Dashboard:
-    """What a person sees at "/"; it follows the registry from `start` to `stop`."""
+    """The dashboard at "/"; it follows the registry from `start` to `stop`."""
 
     def __init__(
         self,
@@ -114,11 +114,11 @@ class Dashboard:
         self._updates.stop()
 
     def recheck(self) -> None:
-        """Makes every stream check its caller again: a token was revoked."""
+        """Makes every stream check its caller again, after a token was revoked."""
         self._updates.wake()
 
     def routes(self) -> list[web.RouteDef]:
-        """Its routes."""
+        """The dashboard's routes."""
         session = "/api/dashboard/session"
         return [
             *self._static.routes(),

@@ -2,7 +2,7 @@ from hub.transports.grpc.native.accounts import Account, Bodies, Ledger, Share
 from hub.transports.grpc.native.limits import Limits
 
 
-def test_an_account_is_bounded_by_address_and_in_all() -> None:
+def test_an_account_is_bounded_per_address_and_in_total() -> None:
     account = Account(per_address=10, in_all=15)
     account.add("a", 8)
     assert account.has_room("a", 2)
@@ -12,7 +12,7 @@ def test_an_account_is_bounded_by_address_and_in_all() -> None:
     assert account.total == 14
 
 
-def test_the_first_of_an_address_passes_its_own_bound_and_not_the_one_in_all() -> None:
+def test_an_address_may_exceed_its_own_bound_once_but_not_the_total() -> None:
     account = Account(per_address=10, in_all=15)
     assert account.has_room("a", 100)
     account.add("a", 12)
@@ -95,7 +95,7 @@ def test_the_account_of_a_token_lasts_as_long_as_a_call_refers_to_it() -> None:
     assert ledger.token("t").streams == 0
 
 
-def test_received_bytes_are_noted_as_they_are_now() -> None:
+def test_noting_received_bytes_replaces_the_earlier_count() -> None:
     ledger = Ledger(Limits(received_bytes_per_address=100))
     share, other = Share(ledger, "a"), Share(ledger, "a")
     share.note_received(70)

@@ -169,7 +169,7 @@ def _data_on_reset_stream(peer: Builder, number: int) -> bytes:
         *(_padding_alone, _window_updates, _priorities, _unknown_frames, _data_on_reset_stream),
     ],
 )
-async def test_a_flood_ends_its_connection_alone(unit: Callable[[Builder, int], bytes]) -> None:
+async def test_a_flood_ends_only_its_connection(unit: Callable[[Builder, int], bytes]) -> None:
     async with _attacked() as (server, attacker):
 
         async def flood() -> None:
@@ -204,7 +204,7 @@ async def test_an_hpack_bomb_ends_its_connection() -> None:
         assert (last.kind, last.code) == (frames.GOAWAY, ErrorCode.COMPRESSION_ERROR)
 
 
-async def test_too_much_metadata_fails_its_call_alone() -> None:
+async def test_too_much_metadata_fails_only_its_call() -> None:
     async with (
         native_server(METHODS) as (_, port),
         grpc.aio.insecure_channel(
@@ -218,7 +218,7 @@ async def test_too_much_metadata_fails_its_call_alone() -> None:
         assert await echo(b"after") == b"after"
 
 
-async def test_replies_left_unread_are_bounded_in_bytes() -> None:
+async def test_unread_replies_are_bounded_in_bytes() -> None:
     limits = Limits(unsent_bytes=10 * _BIG)
     async with _attacked(limits) as (server, attacker):
         await attacker.send(frames.settings({_INITIAL_WINDOW_SIZE: 0}))
@@ -228,7 +228,7 @@ async def test_replies_left_unread_are_bounded_in_bytes() -> None:
         assert server.ledger.streams.total <= 12
 
 
-async def test_replies_left_unread_are_bounded_by_address() -> None:
+async def test_unread_replies_are_bounded_per_address() -> None:
     limits = Limits(unsent_bytes_per_address=5 * _BIG)
     async with native_server(METHODS, limits) as (server, port):
         peers = [await SocketPeer.connect(port, {_INITIAL_WINDOW_SIZE: 0}) for _ in range(10)]
@@ -300,7 +300,7 @@ async def test_a_reply_that_is_not_read_is_dropped_after_a_while(
         assert not server.ledger.unsent.total
 
 
-async def test_a_socket_that_is_not_read_is_cut_after_a_while() -> None:
+async def test_an_unread_socket_is_closed_after_a_while() -> None:
     limits = Limits(unsent_age_s=0.5)
     window = {_INITIAL_WINDOW_SIZE: 2**31 - 1}
     async with native_server(METHODS, limits) as (server, port):
@@ -312,7 +312,7 @@ async def test_a_socket_that_is_not_read_is_cut_after_a_while() -> None:
         peer.close()
 
 
-async def test_windows_of_one_byte_do_not_make_a_frame_a_byte() -> None:
+async def test_windows_of_one_byte_do_not_cause_a_frame_per_byte() -> None:
     async with _attacked() as (_server, attacker):
         await attacker.send(frames.settings({_INITIAL_WINDOW_SIZE: 0}))
         await attacker.send(attacker.call(1, path="/t/Big"))
@@ -322,7 +322,7 @@ async def test_windows_of_one_byte_do_not_make_a_frame_a_byte() -> None:
         assert (last.kind, last.code) == (frames.GOAWAY, ErrorCode.ENHANCE_YOUR_CALM)
 
 
-async def test_bodies_that_do_not_end_are_bounded_in_bytes() -> None:
+async def test_endless_bodies_are_bounded_in_bytes() -> None:
     limits = Limits(received_bytes=300_000)
     async with _attacked(limits) as (server, attacker):
         begun = message(bytes(200_000))[:100_000]
@@ -336,7 +336,7 @@ async def test_bodies_that_do_not_end_are_bounded_in_bytes() -> None:
         assert server.ledger.received.total <= 300_000
 
 
-async def test_a_message_that_does_not_come_ends_its_call() -> None:
+async def test_a_missing_message_ends_its_call() -> None:
     async with _attacked(Limits(half_open_s=0.3)) as (_server, attacker):
         await attacker.send(attacker.headers(1) + attacker.data(1, b"\0\0", end=False))
         ended = await attacker.wait_for(frames.HEADERS, 1)
@@ -344,7 +344,7 @@ async def test_a_message_that_does_not_come_ends_its_call() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", frames.PREFACE[:10], frames.PREFACE])
-async def test_a_handshake_that_does_not_come_ends_its_connection(sent: bytes) -> None:
+async def test_a_missing_handshake_ends_its_connection(sent: bytes) -> None:
     async with native_server(METHODS, Limits(handshake_s=0.3)) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
@@ -361,14 +361,14 @@ async def test_a_handshake_that_does_not_come_ends_its_connection(sent: bytes) -
         frames.frame(frames.HEADERS, 0, 1, b"\x82"),
     ],
 )
-async def test_a_frame_that_does_not_end_ends_its_connection(partial: bytes) -> None:
+async def test_an_unfinished_frame_ends_its_connection(partial: bytes) -> None:
     async with _attacked(Limits(half_open_s=0.3)) as (_server, attacker):
         await attacker.send(partial)
         last = (await attacker.wait_closed())[-1]
         assert (last.kind, last.code) == (frames.GOAWAY, ErrorCode.ENHANCE_YOUR_CALM)
 
 
-async def test_a_dead_client_is_found_by_pings() -> None:
+async def test_pings_detect_a_dead_client() -> None:
     limits = Limits(keepalive_s=0.2, keepalive_timeout_s=0.2)
     async with _attacked(limits) as (_server, attacker):
         assert frames.PING in {frame.kind for frame in await attacker.wait_closed()}
@@ -378,7 +378,7 @@ async def test_a_dead_client_is_found_by_pings() -> None:
     ("limits", "path"),
     [(Limits(idle_s=0.2), "/t/Stay"), (Limits(stranger_idle_s=0.2), "/t/Echo")],
 )
-async def test_an_idle_connection_is_closed_in_order(limits: Limits, path: str) -> None:
+async def test_an_idle_connection_is_closed_cleanly(limits: Limits, path: str) -> None:
     async with _attacked(replace(limits, drain_ping_s=0.1)) as (_server, attacker):
         await attacker.send(attacker.call(1, path=path))
         received = await attacker.wait_closed()

@@ -32,7 +32,7 @@ def test_a_block_that_adds_nothing_is_decoded_once() -> None:
     assert decoded(blocks, again) is second
 
 
-def test_what_is_remembered_falls_with_the_table() -> None:
+def test_a_table_change_clears_the_remembered_blocks() -> None:
     encoder, blocks = Encoder(), decoder()
     decoded(blocks, encoder.encode(FIELDS))
     again = encoder.encode(FIELDS)
@@ -42,7 +42,7 @@ def test_what_is_remembered_falls_with_the_table() -> None:
     assert decoded(blocks, again).fields == ((b":status", b"200"), (b"x", b"moves every index"))
 
 
-def test_a_change_of_the_tables_size_is_carried_out_each_time() -> None:
+def test_every_change_of_the_table_size_is_applied() -> None:
     encoder, blocks = Encoder(), decoder()
     decoded(blocks, encoder.encode(FIELDS))
     block = b"\x20" + Encoder().encode([(b":status", b"200")])
@@ -80,7 +80,7 @@ def test_what_is_odd_about_it_is_seen_where_it_stands(fields) -> None:
     assert decoded(decoder(), Encoder().encode(fields)).fields == fields
 
 
-def test_too_long_a_list_is_a_fault() -> None:
+def test_a_header_list_that_is_too_long_is_a_fault() -> None:
     with pytest.raises(ConnectionFault) as caught:
         decoder(max_list_bytes=100).decode(Encoder().encode([(b"x", b"v" * 100)]))
     assert caught.value.code == ErrorCode.COMPRESSION_ERROR
@@ -94,7 +94,7 @@ def test_long_lists_are_not_remembered() -> None:
     assert decoded(blocks, block) is not decoded(blocks, block)
 
 
-def test_the_encoder_sends_the_same_fields_in_a_few_bytes() -> None:
+def test_repeated_fields_are_encoded_in_a_few_bytes() -> None:
     encoder = HeaderEncoder(max_remembered=4)
     encoder.encode(FIELDS)
     second = encoder.encode(FIELDS)
@@ -102,7 +102,7 @@ def test_the_encoder_sends_the_same_fields_in_a_few_bytes() -> None:
     assert encoder.encode(FIELDS) is second
 
 
-def test_values_that_change_stay_out_of_the_table() -> None:
+def test_changing_values_stay_out_of_the_table() -> None:
     encoder = HeaderEncoder(max_remembered=4)
     encoder.encode(FIELDS)
     steady = encoder.encode(FIELDS)
@@ -111,7 +111,7 @@ def test_values_that_change_stay_out_of_the_table() -> None:
 
 
 @given(st.lists(st.tuples(LISTS, st.sampled_from([None, None, 0, 64, 4_096, 9_999])), max_size=12))
-def test_a_library_decodes_what_is_encoded(steps) -> None:
+def test_another_library_decodes_the_encoded_blocks(steps) -> None:
     encoder, library = HeaderEncoder(max_remembered=2), Decoder()
     for fields, size in steps:
         if size is not None:
@@ -122,7 +122,7 @@ def test_a_library_decodes_what_is_encoded(steps) -> None:
 
 
 @given(st.lists(LISTS, max_size=12))
-def test_what_a_library_encodes_is_decoded(lists) -> None:
+def test_blocks_of_another_library_are_decoded(lists) -> None:
     encoder, blocks = Encoder(), decoder(max_remembered=2)
     for fields in lists:
         assert decoded(blocks, encoder.encode(fields)).fields == tuple(fields)

@@ -20,7 +20,7 @@ from hub.transports.grpc.native import http2_frames as frames
         ),
     ],
 )
-def test_a_library_reads_every_frame_back(built: bytes, kind: type) -> None:
+def test_another_library_decodes_every_frame(built: bytes, kind: type) -> None:
     read, length = hyperframe.frame.Frame.parse_frame_header(memoryview(built[:9]))
     assert isinstance(read, kind)
     assert length == len(built) - 9

@@ -43,19 +43,19 @@ def test_a_head_is_read_once() -> None:
         ((b":method", b"CONNECT"), *GOOD[1:]),
     ],
 )
-def test_heads_that_are_malformed(fields: tuple[Field, ...]) -> None:
+def test_malformed_request_heads_are_refused(fields: tuple[Field, ...]) -> None:
     with pytest.raises(Malformed):
         read_request(HeaderList(fields))
 
 
-def test_heads_that_are_unusual_and_allowed() -> None:
+def test_unusual_request_heads_are_accepted() -> None:
     options = ((b":method", b"OPTIONS"), GOOD[1], (b":path", b"*"))
     assert read_request(HeaderList(options)).path == b"*"
     assert read_request(HeaderList((*GOOD[:3], (b"host", b"hub")))).authority == b""
     assert read_request(HeaderList((*GOOD, (b"host", b"hub")))).authority == b"hub"
 
 
-def test_connect_has_an_authority_alone() -> None:
+def test_connect_has_only_an_authority() -> None:
     assert read_request(HeaderList(((b":method", b"CONNECT"), GOOD[3]))).path == b""
 
 

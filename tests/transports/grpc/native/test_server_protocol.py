@@ -4,11 +4,11 @@ import asyncio
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.accounts import Ledger
-from hub.transports.grpc.native.connections import Connections
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import UnaryMethod
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
 from tests.support.http2_peer import Builder, cut, message
 

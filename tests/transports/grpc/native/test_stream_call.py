@@ -18,7 +18,7 @@ def begun(peer: Peer) -> StreamCall:
     return StreamCall(context, event.stream, call_head(event.headers, event.request))
 
 
-async def test_a_handler_waits_for_messages_until_the_client_has_said_all() -> None:
+async def test_a_handler_reads_messages_until_the_client_ends() -> None:
     peer = Peer()
     call = begun(peer)
     reading = asyncio.ensure_future(anext(call))
@@ -47,7 +47,7 @@ async def test_small_messages_do_not_wait() -> None:
     await call.send(bytes(100))
 
 
-async def test_a_call_that_is_over_takes_nothing_more() -> None:
+async def test_a_call_that_is_over_neither_sends_nor_receives() -> None:
     call = begun(Peer())
     call.abandon()
     with pytest.raises(asyncio.CancelledError):

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 from playwright.async_api import expect
 
-from hub.service.records import durable_endpoint, endpoint_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -72,7 +72,7 @@ async def test_changes_appear_without_a_reload(signed_in, hub, fleet):
     assert await page.evaluate("window.here") == "still"
 
 
-async def test_resources_that_a_sidecar_reports(signed_in, hub, fleet):
+async def test_a_sidecars_resources_are_shown(signed_in, hub, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     gib = 2**30
     async with hub.sidecar("node-1", ollama_url=f"http://{server.id}") as socket:
@@ -207,7 +207,7 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
         await expect(row.locator(".row-reason")).not_to_contain_text("restored")
 
 
-async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_path, fleet):
+async def test_two_addresses_of_one_server_are_shown_as_one_host(browser, tmp_path, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     other = Endpoint(
         id=f"localhost:{server.port}",
@@ -220,7 +220,7 @@ async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_pa
     other.registered_at.FromSeconds(4_000_000_000)
     async with running_hub(tmp_path) as hub, screen(browser, hub) as shown:
         await register(hub, server, name="atlas")
-        put = Put(endpoint_key(other.id), durable_endpoint(other))
+        put = Put(endpoint_key(other.id), encode_endpoint(durable_fields(other)))
         await hub.hub._storage.store.commit([put])
         await hub.call("CheckEndpoint", CheckEndpointRequest(id=other.id))
         await shown.sign_in()

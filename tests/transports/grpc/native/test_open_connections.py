@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from hub.transports.grpc.native.connections import Connections
 from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.open_connections import Connections
 
 
 class Kept:

@@ -1,0 +1,1 @@
+"""The contract's validation rules as closures, compiled once from the descriptors."""
