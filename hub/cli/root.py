@@ -63,11 +63,11 @@ _COMMANDS = {
     ),
     "remove": (
         "hub.cli.commands.endpoints:remove",
-        "Remove an endpoint; ID is HOST:PORT, or what `register` was given.",
+        "Remove an endpoint; ID is HOST:PORT, or the URL that was registered.",
     ),
     "drain": (
         "hub.cli.commands.endpoint_states:drain",
-        "Stop selecting an endpoint; what runs there goes on, and it stays registered.",
+        "Stop selecting an endpoint; running requests go on, and it stays registered.",
     ),
     "enable": ("hub.cli.commands.endpoint_states:enable", "Let an endpoint be selected again."),
     "disable": (
@@ -76,11 +76,11 @@ _COMMANDS = {
     ),
     "labels": (
         "hub.cli.commands.endpoint_states:labels",
-        "Show an endpoint's labels, or change those that are named.",
+        "Show an endpoint's labels, or change the given ones.",
     ),
     "check": (
         "hub.cli.commands.endpoint_states:check",
-        "Probe an endpoint now and show what the probe saw.",
+        "Probe an endpoint now and show the result.",
     ),
     "snapshot": (
         "hub.cli.commands.endpoints:snapshot",
@@ -88,7 +88,7 @@ _COMMANDS = {
     ),
     "model": (
         "hub.cli.commands.load_and_unload:model",
-        "Load and unload models of an endpoint, through the sidecar on its host.",
+        "Load and unload an endpoint's models through the sidecar on its host.",
     ),
     "models": (
         "hub.cli.commands.inventory:models",
@@ -97,7 +97,7 @@ _COMMANDS = {
     "sidecars": ("hub.cli.commands.inventory:sidecars", "List the sidecars that are connected."),
     "disconnect": (
         "hub.cli.commands.inventory:disconnect",
-        "Close a sidecar's connection; it may come back.",
+        "Close a sidecar's connection; it may reconnect.",
     ),
     "info": (
         "hub.cli.commands.inventory:info",
@@ -105,11 +105,11 @@ _COMMANDS = {
     ),
     "top": (
         "hub.cli.commands.top:top",
-        "Watch the fleet: health, models in memory, and what the hosts have left.",
+        "Watch the fleet: health, models in memory, and the hosts' resources.",
     ),
     "watch": (
         "hub.cli.commands.watch:watch",
-        "Show the fleet and then every change, a line each, until interrupted.",
+        "Show the fleet and then every change, one line each, until interrupted.",
     ),
     "select": (
         "hub.cli.commands.select:select",
@@ -117,7 +117,7 @@ _COMMANDS = {
     ),
     "doctor": (
         "hub.cli.commands.doctor:doctor",
-        "Check everything that has to work, and say what to do about what does not.",
+        "Check everything that has to work, and say how to fix what does not.",
     ),
     "config": ("hub.cli.commands.serve:config", "Check the settings of a hub."),
     "completion": (
