@@ -81,7 +81,7 @@ class HttpServer:
             web.get("/api/discovery/prometheus", self._prometheus),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
-            web.get("/api/admin/backup", self._backup),
+            web.get("/api/admin/backup", self._backup, allow_head=False),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._get_metrics),
