@@ -148,7 +148,7 @@ async def test_the_token_is_in_the_frame_and_not_in_the_metadata(hub):
 
 
 async def test_identify_deadline(tmp_path):
-    async with running_hub(tmp_path, ws={"identify_timeout_s": 0.05}) as hub, stream(hub) as one:
+    async with running_hub(tmp_path, ws={"identify_timeout_s": 0.5}) as hub, stream(hub) as one:
         await one.ask(PING)
         ended = await one.failed()
         assert (ended.code.name, ended.reason) == ("UNAUTHENTICATED", "NOT_IDENTIFIED")
