@@ -12,12 +12,13 @@
     ├── OutOfRange          RevisionCompacted
     ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
     │                       LimitReached, NoCapacity
-    ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown
+    ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown, Overloaded
     ├── Unimplemented       NotImplementedYet
     ├── Unknown             ActionOutcomeUnknown
     └── Internal            InternalError
 
 The middle level is the google.rpc code, the leaves are the reasons of `llmhub.v1.ErrorReason`.
+Those whose names begin with "Action" are in `hub.contract.action_errors`.
 Nothing here knows a transport: each transport renders an error from its code and reason.
 """
 
@@ -230,36 +231,6 @@ class EndpointOwned(FailedPrecondition):
     reason = reasons.ERROR_REASON_ENDPOINT_OWNED
 
 
-class ActionsDisabled(FailedPrecondition):
-    """The hub's settings do not allow this model action."""
-
-    reason = reasons.ERROR_REASON_ACTIONS_DISABLED
-
-
-class ActionUnsupported(FailedPrecondition):
-    """The endpoint's server or its sidecar has no way to carry out the action."""
-
-    reason = reasons.ERROR_REASON_ACTION_UNSUPPORTED
-
-
-class ActionInProgress(FailedPrecondition):
-    """Another model action on the endpoint has not ended yet."""
-
-    reason = reasons.ERROR_REASON_ACTION_IN_PROGRESS
-
-
-class ActionRefused(FailedPrecondition):
-    """The sidecar refused the action, and nothing has changed."""
-
-    reason = reasons.ERROR_REASON_ACTION_REFUSED
-
-
-class ActionFailed(FailedPrecondition):
-    """The endpoint's server could not carry out the action."""
-
-    reason = reasons.ERROR_REASON_ACTION_FAILED
-
-
 class Aborted(HubError):
     """Another call was faster; read again and retry."""
 
@@ -364,6 +335,12 @@ class ShuttingDown(Unavailable):
     reason = reasons.ERROR_REASON_SHUTTING_DOWN
 
 
+class Overloaded(Unavailable):
+    """The hub has no room for this now; `retry_after_ms` says when to try again."""
+
+    reason = reasons.ERROR_REASON_OVERLOADED
+
+
 class Unimplemented(HubError):
     """The hub does not do this."""
 
@@ -380,12 +357,6 @@ class Unknown(HubError):
     """It may have happened, and may still happen."""
 
     code = code_pb2.UNKNOWN
-
-
-class ActionOutcomeUnknown(Unknown):
-    """The sidecar left or did not answer in time; the action may still be carried out."""
-
-    reason = reasons.ERROR_REASON_ACTION_OUTCOME_UNKNOWN
 
 
 class Internal(HubError):
