@@ -5,11 +5,9 @@ hub. The latency of requests is compared with a hub that probes nothing.
 """
 
 import asyncio
-import contextlib
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import grpc
 
@@ -17,6 +15,7 @@ from benchmarks import hubs
 from benchmarks.process import serving
 from benchmarks.rows import Row, at_most, ratio
 from benchmarks.sampling import percentile
+from benchmarks.simulated_servers import simulated_servers
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
 from llmhub.v1.registry_service_pb2 import ListEndpointsRequest
 from llmhub.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -44,7 +43,7 @@ async def run(*, quick: bool) -> list[Row]:
 
 async def _floor(seconds: float) -> float:
     """The CPU microseconds of one probe's requests, without a hub."""
-    async with _fleet(("ok",)) as addresses:
+    async with simulated_servers(_COUNT, ("ok",)) as addresses:
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("\n".join(addresses))
             file.flush()
@@ -64,7 +63,7 @@ async def _probed(
         name += ", half hanging"
     healthy = behaviours.count("ok") * _COUNT // len(behaviours)
     async with (
-        _fleet(behaviours) as addresses,
+        simulated_servers(_COUNT, behaviours) as addresses,
         hubs.running_hub(
             addresses=addresses, settings={"LLM_HUB_PROBES__INTERVAL_S": str(_INTERVAL_S)}
         ) as hub,
@@ -105,26 +104,6 @@ async def _probed(
             for label, point, budget in (("p50", 0.5, None), ("p99", 0.99, ratio(3)))
         ),
     ]
-
-
-@contextlib.asynccontextmanager
-async def _fleet(behaviours: Sequence[str]) -> AsyncIterator[list[str]]:
-    """Runs fake servers in a separate process; yields their addresses."""
-    arguments = [f"--behaviour={behaviour}" for behaviour in behaviours]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tools.fleetsim", "--spread", f"--count={_COUNT}", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        addresses = []
-        async with asyncio.timeout(60):
-            while (line := (await process.stdout.readline()).decode().split()) != ["ready"]:
-                addresses.append(line[0])
-        yield addresses
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def _requests(channel: grpc.aio.Channel, hub: hubs.RunningHub, seconds: float) -> list[float]:

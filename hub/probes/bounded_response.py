@@ -1,77 +1,178 @@
-"""Connections of the probe client that bound what a server sends before its final head.
+"""Reads one HTTP/1.1 response from bytes, within bounds; knows no socket.
 
-aiohttp reads informational responses (1xx) for as long as a server sends them. One that
-never stops costs a whole core until the probe's deadline.
+llhttp, by way of httptools, parses. The bounds are on the bytes before the end of the final
+head, informational responses (1xx) included, and on the body.
 """
 
-import asyncio
-import functools
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+import httptools
 
-from hub.probes.faults import BadAnswer
+from hub.probes.faults import BadAnswer, ProbeError, Unreachable, shown
 
 MAX_HEAD_BYTES: Final = 16_384
 """Most bytes from the request to the end of the final head, informational responses included."""
 
+_KEPT_FIELDS: Final = frozenset(
+    (
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"location",
+        b"retry-after",
+        b"server",
+        b"transfer-encoding",
+    )
+)
+_SWITCHING_PROTOCOLS: Final = 101
 
-class BoundedConnector(aiohttp.TCPConnector):
-    """Makes connections that close if the bytes before a final head exceed the bound."""
 
-    # Any: the arguments are those of TCPConnector.
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # aiohttp has no public way to choose the protocol of a connection.
-        # mypy takes a partial of a subclass for another type.
-        self._factory = functools.partial(  # type: ignore[assignment]
-            BoundedResponses, asyncio.get_running_loop()
-        )
+class BoundedResponse:
+    """One response: bytes in, status, fields and body out.
 
+    `path` is what was asked, for error messages. `on_head` is called once, when the final
+    head is complete. `close` ends it; a response that is complete has closed itself.
+    """
 
-class BoundedResponses(ResponseHandler):
-    """One connection to a probed server."""
-
-    _unbounded = False
-    _room = MAX_HEAD_BYTES
-
-    # Any: the arguments are those of ResponseHandler.
-    def set_response_params(self, **params: Any) -> None:
-        """See `ResponseHandler`. Begins a request."""
+    def __init__(self, path: str, max_body_bytes: int, on_head: Callable[[], None]) -> None:
+        self.status = 0
+        self.is_complete = False
+        self.has_head = False
+        self.body_bytes = 0
+        # Whether the connection may carry another request.
+        self.keeps_alive = False
+        # Whether bytes came that belong to no request.
+        self.has_surplus = False
+        self._path = path
+        self._max_body_bytes = max_body_bytes
+        self._on_head = on_head
         self._room = MAX_HEAD_BYTES
-        self._unbounded = False
-        super().set_response_params(**params)
+        self._fields: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self._fault: ProbeError | None = None
+        parser = httptools.HttpResponseParser(self)
+        # Some servers write so, and every HTTP client reads it.
+        parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._parser: httptools.HttpResponseParser | None = parser
 
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. Only a body that a request waits for is not counted."""
-        if self._unbounded or self.transport is None:
-            super().data_received(data)
+    @property
+    def body(self) -> bytes:
+        """The bytes of the body so far."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def field(self, name: bytes) -> str:
+        """The first value of a header field that a probe uses; "" if it was not sent."""
+        return self._fields.get(name, b"").decode("utf-8", "surrogateescape")
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes. Raises BadAnswer; no further call may follow it."""
+        if not self.has_head:
+            head, data = data[: self._room], data[self._room :]
+            self._room -= len(head)
+            self._parse(head)
+            if not data:
+                return
+            if not self.has_head:
+                raise BadAnswer(
+                    f"sent more than {MAX_HEAD_BYTES:,} bytes before the head of its answer"
+                )
+        self._parse(data)
+
+    def feed_eof(self) -> None:
+        """The server has closed the connection. Raises Unreachable if that is too early.
+
+        A body without a length ends with its connection (RFC 9112, section 6.3).
+        """
+        if self.is_complete:
             return
-        head, rest = data[: self._room], data[self._room :]
-        self._room -= len(head)
-        super().data_received(head)
-        if not rest:
+        if not self.has_head:
+            raise Unreachable(f"closed the connection without an answer to {self._path}")
+        if not self._fields.keys().isdisjoint((b"content-length", b"transfer-encoding")):
+            raise Unreachable(f"broke off in the middle of its answer to {self._path}")
+        self._complete()
+
+    def close(self) -> None:
+        """Lets go of the parser, which holds on to the response."""
+        self._parser = None
+
+    def _complete(self) -> None:
+        self.is_complete = True
+        self.close()
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            self.has_surplus = self.has_surplus or bool(data)
             return
-        if self._unbounded:
-            super().data_received(rest)
-        elif self.transport is not None:
-            self.transport.abort()
-            self.set_exception(
-                BadAnswer(f"sent more than {MAX_HEAD_BYTES:,} bytes before the head of its answer")
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The connection now speaks something else.
+            self.keeps_alive = False
+        except httptools.HttpParserError:
+            # What follows a complete answer is another fault: see `has_surplus`.
+            if not self.is_complete:
+                raise BadAnswer(f"did not answer in HTTP to {self._path}") from None
+            self.has_surplus = True
+        if self._fault is not None:
+            raise self._fault
+
+    # What httptools calls. An exception raised here would come out wrapped.
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        if self.is_complete:
+            self.has_surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools. Drops the fields of trailers, and those that no probe uses."""
+        if not self.has_head:
+            name = name.lower()
+            if name in _KEPT_FIELDS:
+                self._fields.setdefault(name, value)
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        parser = self._parser
+        if self.has_head or parser is None:
+            return
+        status = parser.get_status_code()
+        if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
+            # No request asks for informational responses.
+            self._fields.clear()
+            return
+        self.status = status
+        self.has_head = True
+        self._on_head()
+        encoding = self.field(b"content-encoding").strip().lower()
+        if encoding not in ("", "identity"):
+            self._fault = BadAnswer(
+                f"answered {self._path} compressed ({shown(encoding, 20)}), unasked"
             )
+        length = self._fields.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > self._max_body_bytes:
+            self._fault = self._too_large()
 
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """See `DataQueue`. Drops informational responses, which no request asks for."""
-        message, payload = data
-        if 100 <= message.code < 200 and message.code != 101:
+    def on_body(self, body: bytes) -> None:
+        """See httptools."""
+        if self.is_complete or self._fault is not None:
             return
-        if payload is not EMPTY_PAYLOAD:
-            self._unbounded = True
-            payload.on_eof(self._body_ended)
-        super().feed_data(data, size)
+        self.body_bytes += len(body)
+        if self.body_bytes > self._max_body_bytes:
+            self._fault = self._too_large()
+            return
+        self._chunks.append(body)
 
-    def _body_ended(self) -> None:
-        self._unbounded = False
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        parser = self._parser
+        if not self.has_head or parser is None:
+            return
+        self.keeps_alive = parser.should_keep_alive()
+        self._complete()
+
+    def _too_large(self) -> BadAnswer:
+        return BadAnswer(f"answered more than {self._max_body_bytes:,} bytes to {self._path}")

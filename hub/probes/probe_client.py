@@ -1,80 +1,36 @@
 """The HTTP client of the probes: everything bounded, every fault a sentence.
 
-One connector and session for all endpoints. Redirects are not followed, so that
+The connections are shared by all endpoints. Redirects are not followed, so that
 neither a key nor a request goes where the admin did not send it. Nothing is
 decompressed: no compression is asked for, and an answer that comes compressed
-all the same is a fault, so that there is no bomb to defuse. The address policy
-is enforced where the socket is made, hence on the very address that is
-connected to, however a name was resolved or written.
+all the same is a fault, so that there is no bomb to defuse.
 """
 
 import asyncio
 import errno
+import json
+import re
 import socket
+import ssl
+import time
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
-from typing import Final
+from urllib.parse import quote, urlencode
 
-import aiohttp
-import yarl
-from aiohappyeyeballs import AddrInfoType
-from aiohttp import hdrs
-from aiohttp.connector import Connection
-
+from hub.base.address import SCHEME_PORTS, join_host_port
 from hub.base.settings import Network, ProbeSettings
 from hub.probes.address_policy import AddressPolicy, ForbiddenAddress
 from hub.probes.answer import Answer, JsonValue
 from hub.probes.asker import ProbeTarget
-from hub.probes.bounded_response import BoundedConnector
-from hub.probes.faults import BadAnswer, OwnFault, ProbeError, Unreachable, shown
+from hub.probes.bounded_response import BoundedResponse
+from hub.probes.connection_pool import ConnectionPool, ConnectTimeout
+from hub.probes.faults import OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
-from hub.probes.resolver import ProbeResolver
+from hub.probes.probe_connection import Broken, ProbeConnection
 
-# What one answer may hold without asking; a larger one takes one of few permits.
-_SMALL_BODY = 64 * 1024
+# Bodies beyond 64 KiB that are read at a time.
 _LARGE_BODIES = 16
-_DNS_TTL_S = 60
-# So many hosts of a fleet are looked at once only, not at every request: yarl's default,
-# 512, is a cache that ten thousand hosts in turn always miss.
-_KNOWN_HOSTS = 16_384
-_USER_AGENT = "llm-registry-hub"
-
-KEEPALIVE_S: Final = 45.0
-"""How long an idle connection stays open: longer than the default interval of probes.
-
-That saves a third of the CPU of a large fleet. It costs a file descriptor and some
-16 KiB per endpoint that answers; the process must be allowed that many.
-"""
-
-
-# Who a new socket is made for. aiohttp's own tracing would cost a fifth of each request.
-_asking: ContextVar["SharedAsker | None"] = ContextVar("asking", default=None)
-
-
-class _Response(aiohttp.ClientResponse):
-    """An answer that gives its asker the address that it comes from."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        if (asker := _asking.get()) is not None and not asker.address:
-            asker.address = reached(connection.transport)
-        return await super().start(connection)
-
-
-def reached(transport: asyncio.BaseTransport | None) -> str:
-    """The IP address that a connection leads to; "" if it is not known.
-
-    127.0.0.1 stands for all addresses of this machine, but for the others of
-    127.0.0.0/8, at each of which another server may listen.
-    """
-    if transport is None:
-        return ""
-    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-    if not peer or not own:
-        return ""
-    host = str(peer[0]).removeprefix("::ffff:")
-    if host.startswith("127.") or peer[0] != own[0]:
-        return host
-    return "127.0.0.1"
+_FIELDS = "User-Agent: llm-registry-hub\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
 
 
 class SharedAsker:
@@ -104,7 +60,7 @@ class SharedAsker:
         self.address = ""
         self._client = client
         self._large_bodies = large_bodies
-        self._headers = {hdrs.AUTHORIZATION: f"Bearer {target.api_key}"} if target.api_key else None
+        self._started_s = 0.0
 
     @property
     def facts(self) -> ModelFactsCache:
@@ -117,120 +73,89 @@ class SharedAsker:
         Any status is an answer. Raises Unreachable, BadAnswer for what is not
         HTTP or too large, or OwnFault.
         """
-        return await self._ask(hdrs.METH_GET, path, query=query)
+        return await self._ask("GET", path, _request("GET", self.target, path, query))
 
     async def post(self, path: str, value: JsonValue) -> Answer:
         """Sends a question that a server takes only as POST with JSON; as `get`.
 
         Only for routes that read. Not repeated on a broken connection.
         """
-        return await self._ask(hdrs.METH_POST, path, value=value)
+        body = json.dumps(value).encode()
+        return await self._ask("POST", path, _request("POST", self.target, path, body=body))
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: dict[str, str] | None = None,
-        value: JsonValue = None,
-    ) -> Answer:
-        target = self.target
+    async def _ask(self, method: str, path: str, request: bytes) -> Answer:
         self.asking = f"{method} {path}"
-        _asking.set(self)
+        self._started_s = time.perf_counter()
+        settings = self._client.settings
         try:
-            url = yarl.URL.build(
-                scheme=target.scheme,
-                host=target.host,
-                port=target.port,
-                path=target.base_path + path,
-                query=query,
-            )
-        except ValueError:
-            raise Unreachable(f"has an address that is none: {shown(target.id)}") from None
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        try:
-            async with self._client.session.request(
-                method,
-                url,
-                json=value,
-                allow_redirects=False,
-                headers=self._headers,
-            ) as response:
-                if self.first_answer_ms is None:
-                    self.first_answer_ms = (loop.time() - started_s) * 1000.0
-                    self.on_first_answer()
-                headers = response.headers
-                encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-                if encoding not in ("", "identity"):
-                    raise BadAnswer(f"answered {path} compressed ({shown(encoding, 20)}), unasked")
-                body = await self._read(response, path)
+            async with asyncio.timeout(settings.total_timeout_s):
+                response = await self._exchange(request, path, repeats=method == "GET")
         except ProbeError:
             raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (Broken, ConnectTimeout, OSError) as error:
             _raise_own_fault(error)
             _let_go(error)
             raise self._sentence(error, path) from error
         return Answer(
             path=path,
             status=response.status,
-            content_type=headers.get(hdrs.CONTENT_TYPE, ""),
-            server=headers.get(hdrs.SERVER, ""),
-            retry_after=headers.get(hdrs.RETRY_AFTER, ""),
-            location=headers.get(hdrs.LOCATION, ""),
-            body=body,
-            has_key=target.api_key is not None,
+            content_type=response.field(b"content-type"),
+            server=response.field(b"server"),
+            retry_after=response.field(b"retry-after"),
+            location=response.field(b"location"),
+            body=response.body,
+            has_key=self.target.api_key is not None,
         )
 
-    async def _read(self, response: aiohttp.ClientResponse, path: str) -> bytes:
-        limit = self._client.settings.max_body_bytes
-        too_large = f"answered more than {limit:,} bytes to {path}"
-        length = response.content_length
-        if length is not None and length > limit:
-            raise BadAnswer(too_large)
-        chunks: list[bytes] = []
-        size = 0
-        permitted = False
-        try:
-            while chunk := await response.content.readany():
-                size += len(chunk)
-                if size > limit:
-                    raise BadAnswer(too_large)
-                chunks.append(chunk)
-                if size > _SMALL_BODY and not permitted:
-                    await self._large_bodies.acquire()
-                    permitted = True
-        finally:
-            if permitted:
-                self._large_bodies.release()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    async def _exchange(self, request: bytes, path: str, *, repeats: bool) -> BoundedResponse:
+        pool, target = self._client.pool, self.target
+        kept = pool.take_idle(target)
+        if kept is not None:
+            try:
+                return await self._ask_on(kept, request, path)
+            except Broken:
+                # A server may close an idle connection at any time (RFC 9112, section 9.5).
+                if not repeats:
+                    raise
+        self.has_connected = True
+        return await self._ask_on(await pool.connect(target), request, path)
+
+    async def _ask_on(
+        self, connection: ProbeConnection, request: bytes, path: str
+    ) -> BoundedResponse:
+        client = self._client
+        self.address = self.address or connection.address
+        response = BoundedResponse(path, client.settings.max_body_bytes, self._answers)
+        await connection.exchange(request, response, self._large_bodies)
+        client.pool.put_back(self.target, connection)
+        return response
+
+    def _answers(self) -> None:
+        if self.first_answer_ms is None:
+            # uvloop's clock has steps of a millisecond.
+            self.first_answer_ms = (time.perf_counter() - self._started_s) * 1000.0
+            self.on_first_answer()
 
     def _sentence(self, error: Exception, path: str) -> ProbeError:
         settings = self._client.settings
         match error:
-            case aiohttp.ConnectionTimeoutError():
+            case ConnectTimeout():
                 return Unreachable(f"no connection within {settings.connect_timeout_s:g} s")
-            case TimeoutError():
-                return Unreachable(f"no answer to {path} within {settings.total_timeout_s:g} s")
-            case aiohttp.ClientConnectorDNSError():
-                return Unreachable(f"host name {shown(self.target.host)} does not resolve")
-            case aiohttp.ClientConnectorCertificateError():
-                certificate = error.certificate_error
-                reason = getattr(certificate, "verify_message", "") or str(certificate)
-                return Unreachable(f"TLS certificate is not trusted: {shown(reason)}")
-            case aiohttp.ClientSSLError():
-                return Unreachable(
-                    "TLS handshake failed (is it plain http?): "
-                    + shown(getattr(error.os_error, "reason", None) or str(error.os_error))
-                )
-            case aiohttp.ClientConnectorError():
-                return Unreachable(_why(error.os_error))
-            case aiohttp.ServerDisconnectedError():
+            case Broken():
+                cause = error.__cause__
+                if isinstance(cause, OSError):
+                    return Unreachable(_why(cause))
                 return Unreachable(f"closed the connection without an answer to {path}")
-            case aiohttp.ClientPayloadError():
-                return Unreachable(f"broke off in the middle of its answer to {path}")
-            case aiohttp.ClientResponseError():
-                return BadAnswer(f"did not answer in HTTP to {path}")
+            case TimeoutError() if error.errno is None:
+                return Unreachable(f"no answer to {path} within {settings.total_timeout_s:g} s")
+            case socket.gaierror():
+                return Unreachable(f"host name {shown(self.target.host)} does not resolve")
+            case ssl.SSLCertVerificationError():
+                return Unreachable(f"TLS certificate is not trusted: {shown(error.verify_message)}")
+            case ssl.SSLError():
+                return Unreachable(
+                    f"TLS handshake failed (is it plain http?): {shown(error.reason or str(error))}"
+                )
             case OSError():
                 return Unreachable(_why(error))
         return Unreachable(f"cannot be asked for {path}: {shown(type(error).__name__)}")
@@ -243,45 +168,20 @@ class ProbeClient:
         self.settings = settings
         self.policy = AddressPolicy(settings.allow, settings.deny)
         self.facts = ModelFactsCache()
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: aiohttp.ClientSession | None = None
+        self._pool: ConnectionPool | None = None
         # Those that fail must not hold every permit while those that live wait.
         self._large_bodies = {proven: asyncio.Semaphore(_LARGE_BODIES) for proven in (True, False)}
 
     @property
-    def session(self) -> aiohttp.ClientSession:
-        """The open session."""
-        if self._session is None:
+    def pool(self) -> ConnectionPool:
+        """The connections of the open client."""
+        if self._pool is None:
             raise RuntimeError("the probe client is not open")
-        return self._session
+        return self._pool
 
     async def open(self) -> None:
-        """Makes the session; no network yet."""
-        settings = self.settings
-        yarl.cache_configure(encode_host_size=_KNOWN_HOSTS)
-        connector = BoundedConnector(
-            # The engine bounds the probes in flight, which have one connection each.
-            limit=0,
-            resolver=ProbeResolver(),
-            ttl_dns_cache=_DNS_TTL_S,
-            keepalive_timeout=KEEPALIVE_S,
-            socket_factory=self._socket,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            response_class=_Response,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            headers={
-                hdrs.USER_AGENT: _USER_AGENT,
-                hdrs.ACCEPT: "*/*",
-                hdrs.ACCEPT_ENCODING: "identity",
-            },
-            timeout=aiohttp.ClientTimeout(
-                total=settings.total_timeout_s, connect=settings.connect_timeout_s
-            ),
-        )
+        """Makes the pool of connections; no network yet."""
+        self._pool = ConnectionPool(self.policy, self.settings.connect_timeout_s)
 
     async def set_policy(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
         """Decides by other blocks, also about connections that are open already.
@@ -289,19 +189,14 @@ class ProbeClient:
         Probes in flight end on the connections that they have. Raises ValueError.
         """
         self.policy.replace(allow, deny)
-        if self._session is None:
-            return
-        if self._retired is not None:
-            await self._retired.close()
-        self._retired = self._session
-        await self.open()
+        if self._pool is not None:
+            self._pool.retire()
 
     async def close(self) -> None:
         """Closes all connections. Idempotent."""
-        for session in (self._session, self._retired):
-            if session is not None:
-                await session.close()
-        self._session = self._retired = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     def to(
         self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False
@@ -309,12 +204,29 @@ class ProbeClient:
         """Returns what asks an endpoint during one probe."""
         return SharedAsker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
-    def _socket(self, info: AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, address = info
-        self.policy.require(str(address[0]))
-        if (asker := _asking.get()) is not None:
-            asker.has_connected = True
-        return socket.socket(family, kind, protocol)
+
+def _request(
+    method: str,
+    target: ProbeTarget,
+    path: str,
+    query: dict[str, str] | None = None,
+    body: bytes = b"",
+) -> bytes:
+    """A request as bytes. Keys and addresses have been checked: no control characters."""
+    where = target.base_path + path
+    if not _PLAIN_PATH.fullmatch(where):
+        where = quote(where, safe="/~")
+    if query:
+        where += "?" + urlencode(query)
+    host = join_host_port(target.host, target.port)
+    if target.port == SCHEME_PORTS[target.scheme]:
+        host = host.rpartition(":")[0]
+    head = f"{method} {where} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}"
+    if target.api_key:
+        head += f"Authorization: Bearer {target.api_key}\r\n"
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n".encode() + body
 
 
 # What the system says when it is the hub that has come to a limit.
@@ -332,7 +244,7 @@ def _let_go(error: BaseException) -> None:
 
     A fleet that is down would else leave 80 objects a probe to the garbage collector.
     """
-    pending: list[BaseException | None] = [error, getattr(error, "os_error", None)]
+    pending: list[BaseException | None] = [error]
     while pending:
         each = pending.pop()
         if each is not None and each.__traceback__ is not None:
@@ -341,8 +253,7 @@ def _let_go(error: BaseException) -> None:
 
 
 def _raise_own_fault(error: Exception) -> None:
-    # aiohttp's own classes keep the system's error apart.
-    cause = getattr(error, "os_error", error)
+    cause = error.__cause__ if isinstance(error, Broken) else error
     if isinstance(cause, OSError) and (reason := _OWN.get(cause.errno or 0)):
         raise OwnFault(reason) from error
 
@@ -350,7 +261,6 @@ def _raise_own_fault(error: Exception) -> None:
 def _why(error: OSError) -> str:
     if isinstance(error, ForbiddenAddress):
         return str(error)
-    # aiohttp's own classes keep the errno but not the class of the system's error.
     if error.errno == errno.ECONNREFUSED:
         return "connection refused"
     if error.errno in (errno.ECONNRESET, errno.EPIPE):

@@ -11,11 +11,16 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
+from typing import Final
 
-from aiohttp.abc import AbstractResolver, ResolveResult
+CACHED_S: Final = 60.0
+"""How long an answer holds."""
 
-_MAX_FAILED_NAMES = 16_384
+_MAX_NAMES = 16_384
 _MAX_ADDRESSES = 16
+
+ResolvedAddress = tuple[socket.AddressFamily, str]
+"""A family and a numeric address of it."""
 
 
 class _Pool:
@@ -43,26 +48,49 @@ class _Pool:
             job()
 
 
-class ProbeResolver(AbstractResolver):
-    """Resolves names for aiohttp.
+class ProbeResolver:
+    """Resolves host names, and remembers each answer for `CACHED_S` seconds.
 
-    aiohttp's own cache stands before it and joins look-ups of the same name and
-    port, so that no name has more than one in flight and nothing piles up.
+    Look-ups of one name are joined, so that no name has more than one in flight and
+    nothing piles up.
     """
 
     def __init__(self, threads: int = 16, threads_for_failed: int = 8) -> None:
         self._sound = _Pool(threads, "probe-dns")
         self._failed = _Pool(threads_for_failed, "probe-dns-failed")
         self._failed_names: dict[str, None] = {}
+        self._answers: dict[str, tuple[float, list[ResolvedAddress]]] = {}
+        self._pending: dict[str, asyncio.Future[list[ResolvedAddress]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Returns the addresses of a name. Raises OSError (socket.gaierror)."""
+    async def resolve(self, host: str) -> list[ResolvedAddress]:
+        """Returns the addresses of a name, at least one. Raises OSError (socket.gaierror).
+
+        A numeric address is its own answer.
+        """
+        if (literal := _literal(host)) is not None:
+            return [literal]
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[ResolveResult]] = loop.create_future()
+        answer = self._answers.get(host)
+        if answer is not None and loop.time() < answer[0]:
+            return answer[1]
+        pending = self._pending.get(host)
+        if pending is None:
+            pending = self._pending[host] = self._look_up(host, loop)
+            pending.add_done_callback(lambda done: self._settled(host, done))
+        # One caller who gives up must not take the answer from the others.
+        return await asyncio.shield(pending)
 
-        def settle(found: list[ResolveResult], error: OSError | None) -> None:
+    async def close(self) -> None:
+        """Lets the threads end; one that is stuck in a look-up ends with the process."""
+        self._sound.close()
+        self._failed.close()
+
+    def _look_up(
+        self, host: str, loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Future[list[ResolvedAddress]]:
+        done: asyncio.Future[list[ResolvedAddress]] = loop.create_future()
+
+        def settle(found: list[ResolvedAddress], error: OSError | None) -> None:
             if done.done():
                 return
             if error is None:
@@ -70,11 +98,11 @@ class ProbeResolver(AbstractResolver):
             else:
                 done.set_exception(error)
 
-        def look_up() -> None:
-            found: list[ResolveResult] = []
+        def work() -> None:
+            found: list[ResolvedAddress] = []
             error: OSError | None = None
             try:
-                found = _look_up(host, port, family)
+                found = _look_up(host)
             except OSError as caught:
                 error = caught
             except UnicodeError:
@@ -86,33 +114,38 @@ class ProbeResolver(AbstractResolver):
                 except RuntimeError:
                     return
 
-        (self._failed if host in self._failed_names else self._sound).submit(look_up)
+        (self._failed if host in self._failed_names else self._sound).submit(work)
         # Until it answers it counts as failed: a look-up that hangs never tells.
         self._failed_names[host] = None
-        if len(self._failed_names) > _MAX_FAILED_NAMES:
+        if len(self._failed_names) > _MAX_NAMES:
             del self._failed_names[next(iter(self._failed_names))]
-        addresses = await done
+        return done
+
+    def _settled(self, host: str, done: asyncio.Future[list[ResolvedAddress]]) -> None:
+        self._pending.pop(host, None)
+        # Reading the exception here keeps asyncio from reporting that nothing did.
+        if done.cancelled() or done.exception() is not None:
+            return
         self._failed_names.pop(host, None)
-        return addresses
-
-    async def close(self) -> None:
-        """Lets the threads end; one that is stuck in a look-up ends with the process."""
-        self._sound.close()
-        self._failed.close()
+        self._answers.pop(host, None)
+        self._answers[host] = (done.get_loop().time() + CACHED_S, done.result())
+        if len(self._answers) > _MAX_NAMES:
+            del self._answers[next(iter(self._answers))]
 
 
-def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    found: dict[str, ResolveResult] = {}
-    for info in socket.getaddrinfo(
-        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    ):
+def _literal(host: str) -> ResolvedAddress | None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, UnicodeError, ValueError):
+            continue
+        return family, host
+    return None
+
+
+def _look_up(host: str) -> list[ResolvedAddress]:
+    found: dict[str, ResolvedAddress] = {}
+    for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG):
         numeric, _ = socket.getnameinfo(info[4], socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-        found[numeric] = ResolveResult(
-            hostname=host,
-            host=numeric,
-            port=port,
-            family=info[0],
-            proto=info[2],
-            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-        )
+        found[numeric] = (info[0], numeric)
     return list(found.values())[:_MAX_ADDRESSES]

@@ -7,8 +7,8 @@ import pytest
 
 from hub.base.settings import ProbeSettings
 from hub.probes.asker import Asker, ProbeTarget
-from hub.probes.bounded_response import MAX_HEAD_BYTES
-from hub.probes.faults import BadAnswer
+from hub.probes.bounded_response import MAX_HEAD_BYTES, BoundedResponse
+from hub.probes.faults import BadAnswer, Unreachable
 from hub.probes.probe_client import ProbeClient
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -129,3 +129,95 @@ async def test_what_comes_on_an_idle_connection_is_bounded_too():
         assert (await ask.get("/api/tags")).json() == {}
         async with asyncio.timeout(10):
             await server.gone.wait()
+
+
+def read(*pieces: bytes, max_body_bytes: int = 1000) -> BoundedResponse:
+    response = BoundedResponse("/x", max_body_bytes, lambda: None)
+    for piece in pieces:
+        response.feed(piece)
+    return response
+
+
+CHUNKED = (
+    b"HTTP/1.1 100 Continue\r\nServer: not this\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nServer: this\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3\r\nabc\r\n4;note=x\r\ndefg\r\n0\r\nLocation: no field of the head\r\n\r\n"
+)
+
+
+def test_the_answer_is_the_same_however_its_bytes_are_cut():
+    for cut in range(len(CHUNKED) + 1):
+        for response in (
+            read(CHUNKED[:cut], CHUNKED[cut:]),
+            read(*(CHUNKED[at : at + cut + 1] for at in range(0, len(CHUNKED), cut + 1))),
+        ):
+            assert (response.status, response.body) == (200, b"abcdefg")
+            assert response.field(b"server") == "this"
+            assert response.field(b"location") == ""
+            assert response.is_complete
+            assert response.keeps_alive
+            assert not response.has_surplus
+
+
+def test_lines_that_end_in_a_bare_line_feed_are_read():
+    response = read(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+    assert (response.body, response.is_complete) == (b"ok", True)
+
+
+def test_the_head_is_announced_once_and_before_the_body():
+    announced: list[int] = []
+    response = BoundedResponse("/x", 1000, lambda: announced.append(response.body_bytes))
+    response.feed(CONTINUE)
+    assert announced == []
+    response.feed(CHUNKED)
+    assert announced == [0]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"SSH-2.0-x\r\n", "did not answer in HTTP to /x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: GZip\r\n\r\n", r"compressed \(gzip\), unasked"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "answered more than 1,000 bytes"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001, "answered more than 1,000 bytes to /x"),
+    ],
+)
+def test_what_is_no_answer_within_the_bounds_is_a_fault(data: bytes, sentence: str):
+    with pytest.raises(BadAnswer, match=sentence):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "closed the connection without an answer to /x"),
+        (b"HTTP/1.1 200", "closed the connection without an answer to /x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "broke off in the middle"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+            "broke off in the middle",
+        ),
+    ],
+)
+def test_an_end_that_comes_too_early_is_a_fault(data: bytes, sentence: str):
+    response = read(data)
+    with pytest.raises(Unreachable, match=sentence):
+        response.feed_eof()
+
+
+def test_the_end_of_the_connection_ends_a_body_without_a_length():
+    response = read(b"HTTP/1.1 200 OK\r\n\r\nab")
+    assert not response.is_complete
+    response.feed_eof()
+    assert (response.is_complete, response.body) == (True, b"ab")
+    response.feed_eof()
+
+
+@pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00"])
+@pytest.mark.parametrize("together", [True, False])
+def test_bytes_after_the_answer_are_surplus(surplus: bytes, together: bool):
+    whole = answer(b"{}")
+    response = read(whole + surplus) if together else read(whole, surplus)
+    assert (response.body, response.has_surplus) == (b"{}", True)

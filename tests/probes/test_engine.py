@@ -1,14 +1,13 @@
 import asyncio
 import errno
-import socket
 
 import pytest
-from aiohappyeyeballs import AddrInfoType
 
 from hub.base.settings import ProbeSettings
 from hub.contract.errors import EndpointNotFound, LimitReached, ShuttingDown
 from hub.probes.asker import ProbeTarget
-from hub.probes.probe_client import ProbeClient
+from hub.probes.connection_pool import ConnectionPool
+from hub.probes.probe_connection import ProbeConnection
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_LLAMA_CPP,
@@ -302,17 +301,17 @@ async def test_a_fault_of_the_hubs_own_is_no_observation(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
     server = await fleet.add(FakeOllama("a"))
-    real = ProbeClient._socket
+    real = ConnectionPool.connect
     refused = 0
 
-    def no_more_files(client: ProbeClient, info: AddrInfoType) -> socket.socket:
+    async def no_more_files(pool: ConnectionPool, target: ProbeTarget) -> ProbeConnection:
         nonlocal refused
         if refused < 3:
             refused += 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return real(client, info)
+        return await real(pool, target)
 
-    monkeypatch.setattr(ProbeClient, "_socket", no_more_files)
+    monkeypatch.setattr(ConnectionPool, "connect", no_more_files)
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         with pytest.raises(LimitReached, match="may open no more files"):

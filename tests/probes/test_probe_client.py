@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from hub.base.settings import ProbeSettings
 from hub.probes.asker import ProbeTarget
+from hub.probes.bounded_response import BoundedResponse
 from hub.probes.faults import (
     BadAnswer,
     NeedsApiKey,
@@ -23,7 +23,8 @@ from hub.probes.faults import (
     Unreachable,
     WrongKind,
 )
-from hub.probes.probe_client import KEEPALIVE_S, ProbeClient, SharedAsker, reached
+from hub.probes.probe_client import ProbeClient, SharedAsker
+from hub.probes.probe_connection import ProbeConnection
 from tools.fleetsim import Behaviour, FakeOllama, Fleet, Reply, Request
 
 DEFAULTS = ProbeSettings()
@@ -162,7 +163,9 @@ async def test_a_probe_that_fails_is_gone_when_it_is_over(
             await client.to(at(server.host, server.port)).get("/api/tags")
     left = uncollected()
     await client.close()
-    assert [each for each in left if isinstance(each, SharedAsker | aiohttp.ClientRequest)] == []
+    assert [
+        each for each in left if isinstance(each, SharedAsker | BoundedResponse | ProbeConnection)
+    ] == []
 
 
 async def test_an_oversized_answer_stops_at_the_limit(fleet: Fleet):
@@ -367,39 +370,6 @@ async def test_new_rules_hold_for_connections_that_are_open() -> None:
         finally:
             await client.close()
         await server.wait_until(lambda: server.open_connections == 0)
-
-
-def test_a_connection_outlives_the_longest_interval() -> None:
-    assert DEFAULTS.interval_s * (1 + DEFAULTS.jitter) < KEEPALIVE_S
-
-
-class Wire(asyncio.Transport):
-    """A transport that knows its two ends."""
-
-    def __init__(self, peer: str, own: str) -> None:
-        super().__init__({"peername": (peer, 1, 0, 0), "sockname": (own, 2, 0, 0)})
-
-
-@pytest.mark.parametrize(
-    ("peer", "own", "address"),
-    [
-        ("10.0.0.9", "10.0.0.1", "10.0.0.9"),
-        ("::ffff:10.0.0.9", "::ffff:10.0.0.1", "10.0.0.9"),
-        ("2001:db8::9", "2001:db8::1", "2001:db8::9"),
-        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
-        ("::1", "::1", "127.0.0.1"),
-        ("10.0.0.1", "10.0.0.1", "127.0.0.1"),
-        ("127.0.0.2", "127.0.0.1", "127.0.0.2"),
-        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
-    ],
-)
-def test_an_address_of_this_machine_is_its_loopback(peer: str, own: str, address: str) -> None:
-    assert reached(Wire(peer, own)) == address
-
-
-def test_a_connection_that_is_gone_has_no_address() -> None:
-    assert reached(None) == ""
-    assert reached(asyncio.Transport({})) == ""
 
 
 async def test_the_address_that_answered_is_known_on_a_kept_connection_too(fleet: Fleet):

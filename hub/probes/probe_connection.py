@@ -1,0 +1,150 @@
+"""One HTTP/1.1 connection to a probed server, which carries one exchange at a time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from hub.probes.bounded_response import BoundedResponse
+from hub.probes.faults import ProbeError
+
+# What one answer may hold without a permit; the hub gives out few permits.
+_SMALL_BODY_BYTES = 64 * 1024
+
+
+class Broken(Exception):
+    """The connection ended before the head of an answer. `__cause__` is the reason, if any."""
+
+
+class ProbeConnection(asyncio.Protocol):
+    """See the module. Made by `ConnectionPool`, in the loop that uses it.
+
+    `address` is the numeric address of the server, as `reached` gives it. `on_lost` is
+    called once, when the connection is gone.
+    """
+
+    def __init__(self, on_lost: Callable[["ProbeConnection"], None]) -> None:
+        self.address = ""
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._response: BoundedResponse | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_permitted = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection may carry another exchange."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def exchange(
+        self, request: bytes, response: BoundedResponse, permits: asyncio.Semaphore
+    ) -> None:
+        """Sends a request and returns when its response is complete.
+
+        A body beyond 64 KiB waits for one of `permits`, unread. On any exception, that of a
+        cancelled caller included, the connection is gone. Raises Broken, BadAnswer,
+        Unreachable or OSError. The caller sets the deadline.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise Broken
+        self._response = response
+        self._is_permitted = False
+        try:
+            transport.write(request)
+            await self._wait()
+            if not response.is_complete:
+                async with permits:
+                    self._is_permitted = True
+                    transport.resume_reading()
+                    if not response.is_complete:
+                        await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            response.close()
+            self._response = self._waiter = None
+        if not response.keeps_alive or response.has_surplus:
+            self.abort()
+
+    def abort(self) -> None:
+        """Closes the connection at once. Idempotent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self, error: Exception | None = None) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # uvloop's transports are of no class of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self.address = reached(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. Bytes that no request waits for close the connection."""
+        response, transport = self._response, self._transport
+        if transport is None or transport.is_closing():
+            return
+        if response is None:
+            transport.abort()
+            return
+        try:
+            response.feed(data)
+        except ProbeError as error:
+            transport.abort()
+            self._wake(error)
+            return
+        if response.is_complete:
+            self._wake()
+        elif response.body_bytes > _SMALL_BODY_BYTES and not self._is_permitted:
+            transport.pause_reading()
+            self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = None
+        response = self._response
+        if response is not None:
+            try:
+                response.feed_eof()
+            except ProbeError as early:
+                self._wake(early if response.has_head else _broken(error))
+            else:
+                self._wake()
+        self._on_lost(self)
+
+
+def _broken(cause: Exception | None) -> Broken:
+    broken = Broken()
+    broken.__cause__ = cause
+    return broken
+
+
+def reached(transport: asyncio.BaseTransport | None) -> str:
+    """The IP address that a connection leads to; "" if it is not known.
+
+    127.0.0.1 stands for all addresses of this machine, but for the others of
+    127.0.0.0/8, at each of which another server may listen.
+    """
+    if transport is None:
+        return ""
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    if not peer or not own:
+        return ""
+    host = str(peer[0]).removeprefix("::ffff:")
+    if host.startswith("127.") or peer[0] != own[0]:
+        return host
+    return "127.0.0.1"
