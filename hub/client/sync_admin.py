@@ -38,7 +38,7 @@ from llmhub.v1.endpoint_pb2 import (
     Endpoint,
 )
 from llmhub.v1.model_alias_pb2 import ModelAlias
-from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo
+from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo, TokenScope
 
 # The hub probes the endpoint after an action, and has to say what it waited for.
 _ACTION_GRACE_S = 15.0
@@ -214,15 +214,20 @@ class Admin(Connection):
         agent_id: str = "",
         ttl_s: float | None = None,
         description: str = "",
+        scope: TokenScope | None = None,
     ) -> CreateTokenResponse:
         """Creates a token; `token` of the response is its secret, which is shown this once.
 
         `agent_id` is what a sidecar's token is bound to, and no other's. The token is
-        valid for `ttl_s` seconds (1 s to 10 years), or until it is revoked. Never
-        retried: a second try could create a second token.
+        valid for `ttl_s` seconds (1 s to 10 years), or until it is revoked. `scope` limits
+        it to less than its role. Never retried: a second try could create a second token.
         """
         request = CreateTokenRequest(
-            role=role, agent_id=agent_id, ttl=duration(ttl_s), description=description
+            role=role,
+            agent_id=agent_id,
+            ttl=duration(ttl_s),
+            description=description,
+            scope=scope,
         )
         created: CreateTokenResponse = self.call("CreateToken", request)
         return created

@@ -9,7 +9,9 @@ from hub.server.storage import Storage
 from hub.service.dispatcher import Dispatcher
 from hub.service.handlers.observe_hub import ObservationHandlers, ServerHandlers
 from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
+from hub.service.handlers.read_view import ViewHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.select_in_view import ViewSelectionHandlers
 from hub.service.handlers.service_discovery import DiscoveryHandlers
 from hub.service.handlers.watch_registry import WatchHandlers
 from hub.service.live_streams import LiveStreams
@@ -28,11 +30,14 @@ def make_dispatcher(
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
     selection = SelectionHandlers(registry, clock)
+    whole, json = RegistryHandlers(registry), JsonHandlers(registry)
     handlers = [
-        RegistryHandlers(registry),
+        whole,
         selection,
+        json,
+        ViewHandlers(registry, whole, json),
+        ViewSelectionHandlers(registry, selection),
         WatchHandlers(registry, fleet.changes, clock),
-        JsonHandlers(registry),
         DiscoveryHandlers(registry),
         ServerHandlers(fleet.presence, server_info),
         ObservationHandlers(metrics, storage.backup, storage.directory),

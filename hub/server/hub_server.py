@@ -87,6 +87,7 @@ class HubServer:
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_gone)
+        storage.start(self._on_failure)
         await fleet.restore()
         self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
         self._on_loaded()
@@ -132,7 +133,7 @@ class HubServer:
             await self._changes.stop()
         if self._fleet is not None:
             await self._fleet.stop()
-        await self._storage.store.close()
+        await self._storage.close()
         await self._observability.close()
 
     async def reconfigure(self, settings: Settings) -> None:

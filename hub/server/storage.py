@@ -13,8 +13,18 @@ from hub.service.access.tokens import Revocations, TokenRegistry
 from hub.service.changes.alias_book import AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
 from hub.service.changes.fleet_follower import FleetFollower
+from hub.service.changes.use_recorder import UseRecorder
 from hub.service.handlers.observe_hub import Backup
-from hub.service.records import ALIASES, AUDIT, ENDPOINTS, SECRETS, SESSIONS, TOKENS, RecordRouter
+from hub.service.records import (
+    ALIASES,
+    AUDIT,
+    ENDPOINTS,
+    SECRETS,
+    SESSIONS,
+    TOKENS,
+    USES,
+    RecordRouter,
+)
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Change, Contents
 
@@ -34,6 +44,7 @@ class Storage:
         )
         self.trail = AuditTrail()
         self._router: RecordRouter | None = None
+        self._use_recorder = UseRecorder(self.store, self.access.uses)
 
     @property
     def backup(self) -> Backup | None:
@@ -54,12 +65,14 @@ class Storage:
 
         `token_gone` is called with the id of each token that is revoked or pruned.
         """
+        uses = self.access.uses
         follower = FleetFollower(fleet.registry, fleet.probes)
         self._router = RecordRouter(
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self.access.tokens, Revocations(token_gone)],
+                TOKENS: [self.access.tokens, Revocations(token_gone), Revocations(uses.forget)],
+                USES: [uses],
                 SESSIONS: [self.access.browser_sessions],
                 ALIASES: [AliasFollower(fleet.registry)],
                 AUDIT: [self.trail],
@@ -67,6 +80,15 @@ class Storage:
         )
         self._router.load(contents)
         follower.starting = False
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Begins to write when tokens were used."""
+        self._use_recorder.start(on_failure)
+
+    async def close(self) -> None:
+        """Writes what is pending and closes the store. Idempotent."""
+        await self._use_recorder.stop()
+        await self.store.close()
 
     def _changed(self, change: Change) -> None:
         if self._router is not None:

@@ -23,7 +23,7 @@ from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, PingRequest, SidecarF
 from tests.support.bearers import AGENT, Bearers, make_bearers
 from tests.support.hub import RunningHub, failure, running_hub
 
-OK, ROLE, TOKEN = "allowed", "role_forbidden", "invalid_token"
+OK, ROLE, SCOPE, TOKEN = "allowed", "role_forbidden", "scope_forbidden", "invalid_token"
 
 INVALID = (
     *("none", "garbage", "forged"),
@@ -31,7 +31,15 @@ INVALID = (
     *("expired reader", "expired admin", "expired own sidecar"),
 )
 VALID = ("reader", "admin", "own sidecar", "other sidecar")
-BEARERS = (*INVALID, *VALID)
+# Callers with a scope, and the role that they have less than.
+SCOPED = {
+    "reader out of scope": "reader",
+    "admin out of scope": "admin",
+    "own sidecar out of scope": "own sidecar",
+    "reader of a part": "reader",
+    "read-only admin": "admin",
+}
+BEARERS = (*INVALID, *VALID, *SCOPED)
 
 ALLOWED = {
     "anyone": BEARERS,
@@ -89,6 +97,13 @@ FRAME_ACCESS = {
     "model_action_result": "identified",
 }
 
+# What an identify frame of the agent gets, if it is not "invalid_token".
+IDENTIFY = {
+    "own sidecar": "identified",
+    "own sidecar out of scope": "identified",
+    "other sidecar": "token_agent_mismatch",
+}
+
 _ADMIN_API = "/api/admin/llm-registry"
 _SESSION = "/api/dashboard/session"
 ROUTE_ACCESS = {
@@ -113,6 +128,26 @@ ROUTE_ACCESS = {
     f"POST {_ADMIN_API}/{{id}}/check": "admin",
     "GET /api/admin/backup": "admin",
 }
+IN_SCOPE = {
+    "reader out of scope": {"GET /api/schemas"},
+    "admin out of scope": {"GET /api/schemas"},
+    "own sidecar out of scope": {
+        "llmhub.v1.SidecarService/Identify",
+        "llmhub.v1.SidecarService/Ping",
+    },
+    # The endpoint that the row names is beyond the part, so its route is, too.
+    "reader of a part": {
+        *(row for row in RPC_ACCESS if row.startswith("llmhub.v1.RegistryService/")),
+        *(f"GET {_ADMIN_API}", f"GET {_ADMIN_API}/snapshot", "GET /api/schemas"),
+    },
+    "read-only admin": {
+        *(row for row, who in (RPC_ACCESS | ROUTE_ACCESS).items() if who == "reader"),
+        "llmhub.v1.AdminService/GetServerInfo",
+        "llmhub.v1.AdminService/ListAuditEvents",
+        "llmhub.v1.AdminService/ListSidecars",
+        "llmhub.v1.AdminService/ListTokens",
+    },
+}
 WITHOUT_HEAD = {"GET /api/dashboard/stream", "GET /api/admin/backup"}
 
 _DEADLINE_S = 30.0
@@ -128,9 +163,17 @@ async def hub_and_bearers(tmp_path) -> AsyncIterator[tuple[RunningHub, Bearers]]
         yield hub, bearers
 
 
-def expected(access: str) -> dict[str, str]:
-    row = dict.fromkeys(VALID, ROLE) | dict.fromkeys(INVALID, TOKEN)
-    return row | dict.fromkeys(ALLOWED[access], OK)
+def expected(row: str, access: str) -> dict[str, str]:
+    """The outcome of a row by each caller."""
+    cells = dict.fromkeys(VALID, ROLE) | dict.fromkeys(INVALID, TOKEN)
+    cells |= dict.fromkeys(ALLOWED[access], OK)
+    # A scope takes away; what the role may not do is refused for the role.
+    for name, role in SCOPED.items():
+        is_left = access == "anyone" or row.replace("HEAD ", "GET ") in IN_SCOPE[name]
+        # The response to HEAD has no body that could tell the one from the other.
+        beyond = ROLE if row.startswith("HEAD") else SCOPE
+        cells[name] = beyond if cells[role] == OK and not is_left else cells[role]
+    return cells
 
 
 def different(actual: dict[str, dict[str, str]], rows: dict[str, dict[str, str]]) -> list[str]:
@@ -158,7 +201,7 @@ async def test_every_rpc_by_every_caller(tmp_path):
             }
             for path in RPC_ACCESS
         }
-    assert different(actual, {path: expected(who) for path, who in RPC_ACCESS.items()}) == []
+    assert different(actual, {path: expected(path, who) for path, who in RPC_ACCESS.items()}) == []
 
 
 async def served_rpcs(channel: grpc.aio.Channel) -> set[str]:
@@ -200,7 +243,7 @@ async def rpc_outcome(hub: RunningHub, path: str, token: str) -> str:
         if path.startswith("grpc."):
             # These services are older than the hub's error details.
             return OK if error.code() is grpc.StatusCode.UNIMPLEMENTED else f"{error.code()}"
-        refused = {"INVALID_TOKEN": TOKEN, "ROLE_FORBIDDEN": ROLE}
+        refused = {"INVALID_TOKEN": TOKEN, "ROLE_FORBIDDEN": ROLE, "SCOPE_FORBIDDEN": SCOPE}
         return refused.get(failure(error).reason, OK)
     finally:
         call.cancel()
@@ -218,7 +261,9 @@ async def test_identify_is_for_the_tokens_own_agent(tmp_path):
                 actual[name] = OK
             except grpc.aio.AioRpcError as error:
                 actual[name] = failure(error).reason.lower()
-    wanted = expected("sidecar") | {"other sidecar": "token_agent_mismatch"}
+    wanted = expected("llmhub.v1.SidecarService/Identify", "sidecar") | {
+        "other sidecar": "token_agent_mismatch"
+    }
     assert actual == wanted
 
 
@@ -245,17 +290,18 @@ async def test_every_frame_by_every_caller(tmp_path, transport):
     converse = over_websocket if transport == "ws" else over_grpc
     async with hub_and_bearers(tmp_path) as (hub, bearers):
         for name, token in bearers.tokens.items():
-            outcome = {"own sidecar": "identified", "other sidecar": "token_agent_mismatch"}
             wanted = dict.fromkeys(FRAME_ACCESS, "not_identified")
-            wanted["identify"] = outcome.get(name, "invalid_token")
-            if name == "own sidecar":
+            wanted["identify"] = IDENTIFY.get(name, "invalid_token")
+            if wanted["identify"] == "identified":
                 wanted |= dict.fromkeys(set(FRAME_ACCESS) - {"identify"}, OK)
+            if name == "own sidecar out of scope":
+                wanted |= dict.fromkeys(set(FRAME_ACCESS) - {"identify", "ping"}, SCOPE)
             async with converse(hub) as ask:
                 # An empty token would be an invalid frame, not a wrong token.
                 actual = {"identify": await ask("identify", {"token": token or "none"})}
                 for kind in set(FRAME_ACCESS) - {"identify"}:
                     said = await ask(kind, {})
-                    actual[kind] = said if said == "not_identified" else OK
+                    actual[kind] = said if said in ("not_identified", SCOPE) else OK
             assert actual == wanted, name
 
 
@@ -270,7 +316,7 @@ async def over_websocket(hub: RunningHub) -> AsyncIterator[Any]:
                 await socket.send({"type": kind, **fields})
                 # A frame without an answer is followed by one that has one.
                 said = await socket.ask({"type": "ping"})
-                if said["type"] == "error":
+                if said["type"] != "pong":
                     await socket.receive()
             return said["error"] if said["type"] == "error" else said["type"]
 
@@ -330,7 +376,7 @@ async def test_every_route_by_every_caller(tmp_path):
             }
             for row in rows
         }
-    assert different(actual, {row: expected(who) for row, who in rows.items()}) == []
+    assert different(actual, {row: expected(row, who) for row, who in rows.items()}) == []
 
 
 def served_routes(hub: RunningHub) -> set[str]:
@@ -360,7 +406,10 @@ async def route_outcome(
         timeout=aiohttp.ClientTimeout(total=_DEADLINE_S),
     ) as response:
         hub.session.cookie_jar.clear()
-        return {401: TOKEN, 403: ROLE}.get(response.status, OK)
+        if response.status == 403:
+            body = await response.read()
+            return SCOPE if b"scope" in body or b"read-only" in body else ROLE
+        return TOKEN if response.status == 401 else OK
 
 
 # Browser sessions
@@ -371,6 +420,7 @@ OTHER_PAGE = {"X-LLM-Hub": "1", "Sec-Fetch-Site": "cross-site"}
 SESSIONS = {
     "session of reader": "reader",
     "session of admin": "admin",
+    "session of read-only admin": "read-only admin",
     "session of revoked reader": TOKEN,
     "session of revoked admin": TOKEN,
     "session of expired reader": TOKEN,
@@ -390,7 +440,7 @@ async def test_every_route_by_every_browser_session(tmp_path):
             for name, role in SESSIONS.items():
                 cookie = {"Cookie": bearers.cookies[name]}
                 cell = f"{row} by {name}"
-                as_token = expected(who).get(role, role)
+                as_token = expected(row, who).get(role, role)
                 wanted[cell] = OK if who == "anyone" else as_token
                 actual[cell] = await route_outcome(hub, row, "", cookie | OWN_PAGE)
                 # A page of another origin, or one that cannot set the header, gets nothing.

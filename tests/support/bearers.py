@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hub.base.clock import ManualClock
 from llmhub.v1.admin_service_pb2 import RevokeTokenRequest
-from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, TokenScope
 from tests.support.hub import RunningHub
 
 AGENT = "gpu-1"
@@ -16,6 +16,16 @@ _ROLES = {
     "own sidecar": (ROLE_SIDECAR, AGENT),
     "other sidecar": (ROLE_SIDECAR, OTHER_AGENT),
 }
+# Callers whose token is limited to less than the role. Two of the calls that a sidecar's
+# conversation begins with stay, so that its frames can be judged.
+_SCOPED = {
+    "reader out of scope": ("reader", TokenScope(rpcs=["GetSchemas"])),
+    "admin out of scope": ("admin", TokenScope(rpcs=["GetSchemas"])),
+    "own sidecar out of scope": ("own sidecar", TokenScope(rpcs=["Identify", "Ping"])),
+    "reader of a part": ("reader", TokenScope(labels={"site": "lab"})),
+    "read-only admin": ("admin", TokenScope(read_only=True)),
+}
+_MAY_NOT_SIGN_IN = {"reader out of scope", "admin out of scope", "reader of a part"}
 _SHORT_S = 60
 
 
@@ -33,11 +43,13 @@ async def make_bearers(hub: RunningHub, clock: ManualClock) -> Bearers:
     for name in ("reader", "admin", "own sidecar"):
         created[f"revoked {name}"] = await hub.created_token(*_ROLES[name])
         created[f"expired {name}"] = await hub.created_token(*_ROLES[name], _SHORT_S)
+    for name, (role, scope) in _SCOPED.items():
+        created[name] = await hub.created_token(*_ROLES[role], scope=scope)
     tokens = {name: each.token for name, each in created.items()}
     cookies = {
         f"session of {name}": await _sign_in(hub, token)
         for name, token in tokens.items()
-        if "sidecar" not in name
+        if "sidecar" not in name and name not in _MAY_NOT_SIGN_IN
     }
     for name, each in created.items():
         if name.startswith("revoked"):

@@ -8,6 +8,7 @@ from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
 from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.token_uses import TokenUses
 from hub.service.access.tokens import TokenRegistry
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, ROLE_UNSPECIFIED, Role
 
@@ -19,6 +20,7 @@ class AccessControl:
     tokens: TokenRegistry
     browser_sessions: BrowserSessions
     limiters: Mapping[Role, RateLimiter]
+    uses: TokenUses = field(default_factory=TokenUses)
 
     def authenticate_agent(self, token: str, agent_id: str, now_ms: int) -> Principal:
         """Returns the principal of a sidecar token that is bound to `agent_id`.

@@ -208,14 +208,24 @@ def _require_own_agent(agent_id: str, caller: Caller) -> None:
 def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
     """Returns the address that a sidecar reports, as the hub can reach it.
 
-    A sidecar that says "localhost" means its own host, which is where it connected from.
-    On the hub's own machine the address is right as it is.
-    Raises ValidationFailed.
+    Raises ValidationFailed, ScopeForbidden.
     """
     try:
         address = parse_endpoint_url(url)
     except AddressError as error:
         raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
+    reached = _reachable(address, caller.remote_address)
+    if caller.principal.scope is not None:
+        caller.principal.scope.require_address(reached)
+    return reached
+
+
+def _reachable(address: EndpointAddress, remote_address: str) -> EndpointAddress:
+    """The address for the hub's use.
+
+    A sidecar that says "localhost" means its own host, which is where it connected from.
+    On the hub's own machine the address is right as it is.
+    """
     own = _ip(address.host)
     if not (
         address.host == "localhost"
@@ -223,7 +233,7 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
         or (own is not None and (own.is_loopback or own.is_unspecified))
     ):
         return address
-    remote = _ip(caller.remote_address)
+    remote = _ip(remote_address)
     if remote is not None and not remote.is_loopback:
         return replace(address, host=normalize_host(str(remote)))
     if own is not None and own.is_unspecified:
