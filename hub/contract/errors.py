@@ -116,9 +116,6 @@ class ScopeForbidden(PermissionDenied):
 
     reason = reasons.ERROR_REASON_SCOPE_FORBIDDEN
 
-    def __init__(self, message: str, limit: str = "") -> None:
-        super().__init__(message, metadata={"scope": limit})
-
 
 class TokenAgentMismatch(PermissionDenied):
     """The token is bound to another agent than the one named."""

@@ -144,7 +144,8 @@ class HubServer:
         """
         wanted = wanted_endpoints(settings)
         if self._tls is not None:
-            self._tls.reload()
+            for token_id in self._tls.reload():
+                self._token_gone(token_id)
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes

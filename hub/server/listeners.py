@@ -77,7 +77,7 @@ class Listeners:
             traffic,
             settings.ws.identify_timeout_s,
         )
-        credentials = HttpCredentials(settings.ws.trusted_proxies)
+        credentials = HttpCredentials(settings.ws.trusted_proxies, context.tls)
         calls = HttpCalls(context.dispatcher, credentials, context.clock)
         self.dashboard = Dashboard(calls, fleet.registry, fleet.presence, server_info)
         self._websocket = WebSocketServer(settings.ws, context, sessions)

@@ -6,10 +6,8 @@ from pathlib import Path
 from hub.base.settings import RateLimitSettings, Settings
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
-from hub.server.wiring import limits_by_role, make_limiters, make_store
-from hub.service.access.access_control import AccessControl
-from hub.service.access.browser_sessions import BrowserSessions
-from hub.service.access.tokens import Revocations, TokenRegistry
+from hub.server.wiring import limits_by_role, make_access, make_store
+from hub.service.access.tokens import Revocations
 from hub.service.changes.alias_book import AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
 from hub.service.changes.fleet_follower import FleetFollower
@@ -38,10 +36,7 @@ class Storage:
         """`on_failure` is called if the store's feed of changes has ended for good."""
         self.directory: Path = settings.data_dir
         self.store = make_store(settings, observability.store_counts.add, on_failure)
-        tokens = TokenRegistry()
-        self.access = AccessControl(
-            tokens, BrowserSessions(tokens), make_limiters(settings.rate_limits)
-        )
+        self.access = make_access(settings)
         self.trail = AuditTrail()
         self._router: RecordRouter | None = None
         self._use_recorder = UseRecorder(self.store, self.access.uses)

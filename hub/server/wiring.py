@@ -5,7 +5,11 @@ from collections.abc import Callable
 from hub.base.load_settings import StartError
 from hub.base.settings import STORE_FILE, RateLimitSettings, Settings
 from hub.contract.rpcs import Tier
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
+from hub.service.access.certificates import CertificateIdentities
 from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.tokens import TokenRegistry
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Store, TransactionObserver
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -34,6 +38,17 @@ def make_store(
         prefix=settings.store.etcd_prefix,
         on_transaction=on_transaction,
         on_failure=on_failure,
+    )
+
+
+def make_access(settings: Settings) -> AccessControl:
+    """What callers are checked against; the store fills in tokens and sessions."""
+    tokens = TokenRegistry()
+    return AccessControl(
+        tokens,
+        BrowserSessions(tokens),
+        make_limiters(settings.rate_limits),
+        certificates=CertificateIdentities(settings.tls.identities),
     )
 
 

@@ -136,7 +136,7 @@ class Dispatcher:
         principal = caller.principal
         if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
             raise InvalidToken("the token has expired")
-        if principal.token_id:
+        if principal.token_id and not principal.is_certified:
             access.uses.note(principal.token_id, caller.remote_address, now_ms)
         if called.role is not None:
             if principal.role not in route.roles:

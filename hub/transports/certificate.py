@@ -13,6 +13,7 @@ import grpc
 from hub.base.load_settings import StartError
 from hub.base.settings import TlsSettings
 from hub.base.tls_files import TlsFilesError, certificates, load_chain, read_file
+from hub.transports.peer_certificates import PeerCertificates
 
 _Files = tuple[bytes, bytes, bytes | None]
 
@@ -28,9 +29,13 @@ class ServerTls:
         """For the servers that speak HTTP/1.1 first (RFC 7301)."""
         self.http2_context = _context(settings, "h2")
         """For the native gRPC server."""
+        self.peers = PeerCertificates(settings.crl_file)
+        """For the certificates of clients."""
 
-    def reload(self) -> None:
-        """Reads certificate and key again. Raises StartError, and then has changed nothing.
+    def reload(self) -> list[str]:
+        """Reads certificate, key and CRLs again; returns what `PeerCertificates.reload` does.
+
+        Raises StartError, and then has changed nothing.
 
         The authority of the clients stays: OpenSSL only adds to what a context trusts,
         so a reload could not stop trusting one.
@@ -38,10 +43,12 @@ class ServerTls:
         certificate, key, _ = _read(self._settings)
         # If the files do not fit together, this throw-away context is the only one to load them.
         _context(self._settings, "h2")
+        revoked = self.peers.reload()
         with _start_errors():
             for context in (self.context, self.http2_context):
                 load_chain(context, self._settings.cert_file, self._settings.key_file)
         self._files = certificate, key, self._files[2]
+        return revoked
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which asks for the certificate at every handshake."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
+from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Dispatcher
 from hub.service.metrics.calls import Calls
 from hub.transports.certificate import ServerTls
@@ -37,3 +38,7 @@ class TransportContext:
     grace_s: float
     trusted_proxies: Sequence[Network] = ()
     tls: ServerTls | None = None
+
+    def certificate(self, encoded: bytes | None) -> PeerCertificate | None:
+        """The certificate that a peer has shown. Raises InvalidToken if it is revoked."""
+        return self.tls.peers.read(encoded) if self.tls is not None else None

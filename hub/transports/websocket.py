@@ -15,9 +15,12 @@ from websockets.protocol import Event
 from hub.base.clock import Clock
 from hub.base.settings import WsSettings
 from hub.contract.dialect.encode import encode_frame
+from hub.contract.errors import InvalidToken
+from hub.service.access.certificates import PeerCertificate
 from hub.service.presence import GOING_AWAY, Close
 from hub.transports.context import TransportContext
 from hub.transports.peer import peer_address
+from hub.transports.peer_certificates import shown_certificate
 from hub.transports.session.deadlines import SessionDeadlines
 from hub.transports.session.sidecar_frames import Replies
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
@@ -84,6 +87,10 @@ class WebSocketServer:
             return connection.respond(
                 HTTPStatus.NOT_FOUND, f"sidecars connect to {self._settings.path}\n"
             )
+        try:
+            self._certificate(connection)
+        except InvalidToken as error:
+            return connection.respond(HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
         if self._sessions.traffic.websockets >= self._settings.max_connections:
             self._sessions.traffic.turned_away += 1
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
@@ -92,7 +99,13 @@ class WebSocketServer:
     async def _converse(self, connection: ServerConnection) -> None:
         assert isinstance(connection, _Connection)
         handle = _Handle(connection, self._closers)
-        session = SidecarSession(self._sessions, handle, self._remote_address(connection), "ws")
+        session = SidecarSession(
+            self._sessions,
+            handle,
+            self._remote_address(connection),
+            "ws",
+            self._certificate(connection),
+        )
         deadlines = SessionDeadlines(session, self._clock, self._sessions.identify_timeout_s)
         self._sessions.traffic.websockets += 1
         connection.converse(session, self._clock)
@@ -117,6 +130,10 @@ class WebSocketServer:
             deadlines.cancel()
             connection.abandon()
             session.end()
+
+    def _certificate(self, connection: ServerConnection) -> PeerCertificate | None:
+        """The sidecar's certificate. Raises InvalidToken if it is revoked."""
+        return self._context.certificate(shown_certificate(connection.transport))
 
     def _remote_address(self, connection: ServerConnection) -> str:
         """Where the sidecar is: the peer, or the address that a trusted proxy passes on."""

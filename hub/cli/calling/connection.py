@@ -176,20 +176,25 @@ class HubTarget:
     is_named: bool
     """Whether an option or the environment names the hub; else its address is the usual one."""
 
+    def _token(self) -> str:
+        """The token to call with; "" if a client certificate stands for it."""
+        if self.token:
+            return _checked(self.token, "the token")
+        directory = self.data_dir or default_data_dir()
+        if self.tls_files.cert and not (directory / ADMIN_TOKEN_FILE).exists():
+            return ""
+        return read_token(directory)
+
     @contextmanager
     def connect(self) -> Iterator[Hub]:
         """A client with the token that was given, or the data directory's.
 
-        Raises CommandFailed without a token, and for a CallFailed in the block.
+        Without either, a client certificate may stand for one. Raises CommandFailed
+        without any proof, and for a CallFailed in the block.
         """
-        token = (
-            _checked(self.token, "the token")
-            if self.token
-            else read_token(self.data_dir or default_data_dir())
-        )
         with Hub(
             self.address,
-            token,
+            self._token(),
             tls=self.tls,
             timeout_s=self.timeout_s,
             retry=Retry(attempts=1),

@@ -10,11 +10,11 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The bearer of a valid token.
+    """The bearer of a valid token or certificate.
 
     Only sidecars have an `agent_id`. `expires_at_ms` is when the token ends, or None
     if it never does: a connection must not outlive its token. `scope` is None if the role
-    alone limits it.
+    alone limits it. `is_certified`: a certificate is the proof, and `token_id` names it.
     """
 
     role: Role
@@ -22,6 +22,7 @@ class Principal:
     token_id: str
     expires_at_ms: int | None = None
     scope: Scope | None = None
+    is_certified: bool = False
 
     @property
     def shown_role(self) -> Role:
@@ -47,7 +48,9 @@ class Caller:
         """The error for what the caller may not see, whether it exists or not."""
         view = self.view
         limit = " and ".join(name for name in ("labels", "models") if getattr(view, name))
-        return ScopeForbidden(f"the token's scope ({limit}) does not include {what}", limit)
+        return ScopeForbidden(
+            f"the token's scope ({limit}) does not include {what}", metadata={"scope": limit}
+        )
 
 
 def roles_that_may(needed: Role) -> frozenset[Role]:

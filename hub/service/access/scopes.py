@@ -82,18 +82,18 @@ class Scope:
         """Raises ScopeForbidden if the token may not call that, whatever the request says."""
         name = _SAME_AS.get(called.name, called.name)
         if name == _NEVER_SCOPED:
-            raise ScopeForbidden("a token with a scope cannot create tokens", "create_token")
+            raise _forbidden("a token with a scope cannot create tokens", "create_token")
         if self.rpcs and name not in self.rpcs and name != "Connect":
-            raise ScopeForbidden(f"the token's scope does not include the call {name}", "rpcs")
+            raise _forbidden(f"the token's scope does not include the call {name}", "rpcs")
         if self.read_only and called.role != ROLE_READER and name not in _ADMIN_READS:
-            raise ScopeForbidden(
+            raise _forbidden(
                 f"the token is read-only, and {name} may change something", "read_only"
             )
 
     def require_address(self, address: EndpointAddress) -> None:
         """Raises ScopeForbidden if a sidecar may not register a server at that address."""
         if self.places and not any(place.includes(address) for place in self.places):
-            raise ScopeForbidden(
+            raise _forbidden(
                 f"the token's scope does not include the address {address.id}", "addresses"
             )
 
@@ -117,6 +117,10 @@ def compiled(scope: TokenScope) -> Scope:
         frozenset(scope.rpcs),
         scope.read_only,
     )
+
+
+def _forbidden(message: str, limit: str) -> ScopeForbidden:
+    return ScopeForbidden(message, metadata={"scope": limit})
 
 
 def _place(index: int, text: str) -> Place:

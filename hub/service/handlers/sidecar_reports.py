@@ -8,6 +8,7 @@ from typing import Any
 from hub.base.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.base.clock import Clock
 from hub.base.timestamps import to_timestamp
+from hub.base.tls_files import IN_PLACE_OF_TOKEN
 from hub.contract.errors import (
     EndpointOwned,
     FieldViolation,
@@ -80,7 +81,7 @@ class SidecarHandlers:
         an answer may trust the connection.
         """
         _require_own_agent(request.agent_id, caller)
-        if self._tokens.authenticate(request.token, now_ms) != caller.principal:
+        if not self._bears(caller, request.token, now_ms):
             raise InvalidToken("the token in the request is not the one that the call bears")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
@@ -115,6 +116,12 @@ class SidecarHandlers:
         """Answers with the hub's time."""
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
 
+    def _bears(self, caller: Caller, token: str, now_ms: int) -> bool:
+        """Whether the token in a request is the caller's own. Raises InvalidToken."""
+        if caller.principal.is_certified:
+            return token == IN_PLACE_OF_TOKEN
+        return self._tokens.authenticate(token, now_ms) == caller.principal
+
     async def _identify(
         self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
@@ -130,7 +137,8 @@ class SidecarHandlers:
                 detail=error.message,
             )
         # The token may have been revoked while the registration was written.
-        self._tokens.authenticate(token, now_ms)
+        if not caller.principal.is_certified:
+            self._tokens.authenticate(token, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id, endpoint_refused=refused)
 
     async def _report_ollama(

@@ -44,6 +44,8 @@ class CallContext:
     """Untaken or unread bytes of a call past which the other side waits."""
     flush: Callable[[], None]
     """Has what was sent written in this turn of the loop."""
+    certificate: bytes | None = None
+    """The certificate that the client has shown, in DER."""
 
 
 class Call:
@@ -89,6 +91,11 @@ class Call:
         """Sent with the status."""
 
     # From the client.
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the client has shown, in DER."""
+        return self._context.certificate
 
     @property
     def peer(self) -> str:

@@ -11,7 +11,7 @@ from hub.transports.grpc.native.accounts import Ledger
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
-from hub.transports.grpc.native.proxied_listener import ProxiedListener
+from hub.transports.grpc.native.proxied_listener import SHUTDOWN_S, ProxiedListener
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
 
 _SWEEP_S = 1.0
@@ -72,6 +72,7 @@ class NativeServer:
                 backlog=_BACKLOG,
                 ssl=self._tls,
                 ssl_handshake_timeout=handshake_s if self._tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_S if self._tls else None,
             )
         self._sweep = loop.call_later(_SWEEP_S, self._sweep_all)
         return int(listening.getsockname()[1])

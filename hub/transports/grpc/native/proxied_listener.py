@@ -25,6 +25,8 @@ _LOOK_S: Final = 0.01
 # After the system refused a connection, for lack of descriptors as a rule.
 _PAUSE_S: Final = 0.1
 _MAX_HANDSHAKES: Final = 1_024
+# How long a client may take to end TLS on its side; a stop of the hub waits for that.
+SHUTDOWN_S: Final = 1.0
 
 
 class ProxiedListener:
@@ -82,6 +84,7 @@ class ProxiedListener:
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_s if self._tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_S if self._tls else None,
             )
         except BadProxyHeader as error:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))

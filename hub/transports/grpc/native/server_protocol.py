@@ -108,9 +108,11 @@ class ServerProtocol(asyncio.Protocol):
             self._peer = name[0] if isinstance(name, tuple) else ""
         self._network = network_of(self._peer)
         shared = self._shared
+        tls = transport.get_extra_info("ssl_object")
         context = CallContext(
             connection=self._core,
             peer=self._peer,
+            certificate=tls.getpeercert(binary_form=True) if tls is not None else None,
             framing=shared.framing,
             max_message_bytes=shared.limits.message_bytes,
             high_water=shared.limits.unsent_high_water,
@@ -118,7 +120,6 @@ class ServerProtocol(asyncio.Protocol):
         )
         self._share = Share(shared.ledger, self._network)
         self._runner = CallRunner(context, shared.methods, shared.limits, self._share)
-        tls = transport.get_extra_info("ssl_object")
         if (
             shared.draining
             or not shared.ledger.connections.has_room(self._network, 1)
