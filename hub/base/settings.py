@@ -7,25 +7,25 @@ lists them, and a test holds it to these models.
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    model_validator,
 )
 
 from hub.base.address import join_host_port, parse_listen_address
+from hub.base.section import Section
+from hub.base.security_settings import SecretSettings, TlsSettings
 
 Network = IPv4Network | IPv6Network
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
 FACTS_FILE = "facts.bin"
+KEY_FILE = "secrets.key"
 
 
 def default_data_dir() -> Path:
@@ -70,14 +70,6 @@ Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
-
-
-class Section(BaseModel):
-    """What all sections are: frozen, and without room for unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Listener(Section):
@@ -141,50 +133,6 @@ class HttpSettings(Listener):
     """maximum number of open connections; the hub closes any further one immediately"""
     public_metrics: bool = False
     """whether /metrics is readable without a token"""
-
-
-class CertificateIdentity(Section):
-    """One `[[tls.identities]]`: what the bearer of a client certificate is."""
-
-    san: Annotated[str, Field(pattern=r"^(dns|uri):[^\s*]*\*?[^\s*]*$", max_length=512)]
-    """a SAN of the certificate, as dns:NAME or uri:URI; one * stands for a part without . or /"""
-    role: Literal["admin", "reader", "sidecar"]
-    """what the bearer may do"""
-    agent_id: Annotated[str, Field(max_length=128)] = ""
-    """the agent of a sidecar; * stands for what the one of `san` stands for"""
-
-    @model_validator(mode="after")
-    def _fit(self) -> Self:
-        if (self.role == "sidecar") != bool(self.agent_id):
-            raise ValueError("a sidecar needs an agent_id, and no other role has one")
-        if "*" in self.agent_id and "*" not in self.san:
-            raise ValueError("agent_id has a *, and san has none")
-        return self
-
-
-class TlsSettings(Section):
-    """TLS for all three servers; without a certificate they use plain text."""
-
-    cert_file: str = ""
-    """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""
-    key_file: str = ""
-    """PEM file with the certificate's key, not encrypted"""
-    client_ca_file: str = ""
-    """PEM file with the CAs of client certificates; empty: clients need no certificate"""
-    crl_file: str = ""
-    """PEM file with the revocation lists of those CAs; empty: none is revoked"""
-    identities: tuple[CertificateIdentity, ...] = ()
-    """what client certificates prove, one table each; the first that fits counts"""
-
-    @model_validator(mode="after")
-    def _go_together(self) -> Self:
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file go together")
-        if self.client_ca_file and not self.cert_file:
-            raise ValueError("client_ca_file needs cert_file and key_file")
-        if (self.crl_file or self.identities) and not self.client_ca_file:
-            raise ValueError("crl_file and identities need client_ca_file")
-        return self
 
 
 class ProbeSettings(Section):
@@ -348,7 +296,7 @@ class StaticEndpoint(Section):
     """its kind; empty: the hub asks the server"""
     agent_id: str = ""
     """the sidecar on its host"""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """free key/value pairs to select by"""
 
 
@@ -371,6 +319,7 @@ class Settings(Section):
     rate_limits: RateLimitSettings = RateLimitSettings()
     actions: ActionSettings = ActionSettings()
     store: StoreSettings = StoreSettings()
+    secrets: SecretSettings = SecretSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

@@ -71,6 +71,7 @@ _COMMANDS = {
     "config": "hub.cli.commands.serve:config",
     "completion": "hub.cli.commands.completion:completion",
     "token": "hub.cli.commands.token:token",
+    "secrets": "hub.cli.commands.secrets:secrets",
 }
 
 

@@ -87,6 +87,7 @@ class HubServer:
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_gone)
+        await storage.seal()
         storage.start(self._on_failure)
         await fleet.restore()
         self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
@@ -143,6 +144,7 @@ class HubServer:
         StartError, and then has changed nothing.
         """
         wanted = wanted_endpoints(settings)
+        await self._storage.reload_keys()
         if self._tls is not None:
             for token_id in self._tls.reload():
                 self._token_gone(token_id)

@@ -70,7 +70,8 @@ def show_banner(
             f"  admin token: not on this machine, {token_file} is missing; bring one, or see"
             ' "A lost admin token" in docs/operations.md'
         )
-    if new_admin_token is not None:
+    if new_admin_token is not None and sys.stdout.isatty():
+        # Only a person reads a terminal; what else stdout is may keep it, or others may read it.
         print("It was created just now, and is shown this once:")
         print(f"  {new_admin_token}")
     # A client that trusts the certificate itself need not know who signed it.

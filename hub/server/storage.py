@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from hub.base.load_settings import StartError
 from hub.base.settings import RateLimitSettings, Settings
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
-from hub.server.wiring import limits_by_role, make_access, make_store
+from hub.server.wiring import limits_by_role, make_access, make_key_source, make_store
 from hub.service.access.tokens import Revocations
 from hub.service.changes.alias_book import AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
@@ -23,8 +24,9 @@ from hub.service.records import (
     USES,
     RecordRouter,
 )
+from hub.stores.sealed import SealedStore
 from hub.stores.sqlite import SqliteStore
-from hub.stores.store import Change, Contents
+from hub.stores.store import Change, Contents, StoreError
 
 
 class Storage:
@@ -35,7 +37,8 @@ class Storage:
     ) -> None:
         """`on_failure` is called if the store's feed of changes has ended for good."""
         self.directory: Path = settings.data_dir
-        self.store = make_store(settings, observability.store_counts.add, on_failure)
+        self._engine = make_store(settings, observability.store_counts.add, on_failure)
+        self.store = SealedStore(self._engine, make_key_source(settings))
         self.access = make_access(settings)
         self.trail = AuditTrail()
         self._router: RecordRouter | None = None
@@ -44,7 +47,7 @@ class Storage:
     @property
     def backup(self) -> Backup | None:
         """Copies the store to a new file, or None if the store has its own means."""
-        return self.store.backup if isinstance(self.store, SqliteStore) else None
+        return self._engine.backup if isinstance(self._engine, SqliteStore) else None
 
     def limit_rates(self, limits: RateLimitSettings) -> None:
         """Applies other rate limits from now on."""
@@ -79,6 +82,24 @@ class Storage:
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begins to write when tokens were used."""
         self._use_recorder.start(on_failure)
+
+    async def seal(self) -> None:
+        """Encrypts the secrets that are not encrypted with the current key. Raises StoreError."""
+        were_plain = await self.store.reseal()
+        if were_plain and isinstance(self._engine, SqliteStore):
+            # The plain values are still in pages that are free now.
+            await self._engine.scrub()
+
+    async def reload_keys(self) -> None:
+        """Reads the key ring again, after a rotation.
+
+        Raises StartError, and then all is encrypted as before, or a part with the new key.
+        """
+        try:
+            self.store.reload()
+            await self.seal()
+        except StoreError as error:
+            raise StartError(str(error)) from error
 
     async def close(self) -> None:
         """Writes what is pending and closes the store. Idempotent."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import grpc
 
 from hub.base.load_settings import StartError
-from hub.base.settings import TlsSettings
+from hub.base.security_settings import TlsSettings
 from hub.base.tls_files import TlsFilesError, certificates, load_chain, read_file
 from hub.transports.peer_certificates import PeerCertificates
 

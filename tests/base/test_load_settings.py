@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hub.base.load_settings import ConfigError, load_settings, setting_paths
-from hub.base.settings import Section, Settings, default_data_dir
+from hub.base.section import Section
+from hub.base.settings import Settings, default_data_dir
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hub.base.settings import CertificateIdentity
+from hub.base.security_settings import CertificateIdentity
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.caller import Principal
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR

@@ -1,6 +1,6 @@
 import pytest
 
-from hub.base.settings import CertificateIdentity
+from hub.base.security_settings import CertificateIdentity
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.certificates import CertificateIdentities, PeerCertificate
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
