@@ -18,6 +18,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(PIP) install --quiet --require-hashes --requirement
 PROJECT := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
+# Real servers for `make test-real`, with packages that do not fit beside the hub's.
+REAL := .cache/real
+
 RUNTIME := $(VENV)/.runtime-installed
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
@@ -64,10 +67,22 @@ demo: $(DEMO) ## Run a hub with a simulated fleet; make demo ARGS='--hosts 40'
 test: $(DEV) ## Run the tests; make test PYTEST_ARGS='tests/base/test_load_settings.py -x'
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
+$(REAL)/.installed: requirements/real.lock
+	@echo "installing LiteLLM's proxy into $(REAL)"
+	@$(PYTHON) -m venv $(REAL)
+	@$(REAL)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements/real.lock
+	@touch $@
+
+.PHONY: test-real
+test-real: $(DEV) $(REAL)/.installed ## Run the tests against real servers, LiteLLM's proxy among them
+	@REAL_SERVERS=$(CURDIR)/$(REAL)/bin $(BIN)/python -m pytest -ra tests/scenarios/test_real_servers.py $(PYTEST_ARGS)
+
 .PHONY: fuzz
-fuzz: $(DEV) ## Break the HTTP/2 core with a million connections; make fuzz ARGS='COUNT SEED'
+fuzz: $(DEV) ## A million odd connections, frames, and messages to validate; make fuzz ARGS='COUNT SEED'
 	@$(BIN)/python -m tests.support.http2_fuzz $(or $(ARGS),1000000)
 	@$(BIN)/python -m tests.support.http2_oracle $(or $(ARGS),200000)
+	@$(BIN)/python -m tests.support.websocket_fuzz $(or $(ARGS),200000)
+	@$(BIN)/python -m tests.support.validation_fuzz $(or $(ARGS),1000000)
 
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors

@@ -26,10 +26,12 @@ from benchmarks.suites import (
     registrations,
     services,
     sidecars,
+    validation,
     warm_restart,
 )
 
 SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
+    "validation": validation.run,
     "frames": frames.run,
     "sidecars": sidecars.run,
     "reads": reads.run,

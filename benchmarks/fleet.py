@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub.base.clock import SystemClock
-from hub.base.settings import STORE_FILE
+from hub.base.data_dir import STORE_FILE
 from hub.registry.observation import Observation
 from hub.server.first_start import prepare_data_dir
 from hub.service.access.tokens import TokenRegistry

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 @contextlib.asynccontextmanager
 async def simulated_servers(count: int, behaviours: Sequence[str]) -> AsyncIterator[list[str]]:
-    """Runs `count` servers, the behaviours in turn; yields their addresses."""
+    """Runs `count` servers, which take the behaviours in turn; yields their addresses."""
     arguments = [f"--behaviour={behaviour}" for behaviour in behaviours]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.fleetsim", "--spread", f"--count={count}", *arguments),

@@ -10,11 +10,11 @@ The rooms, from top to bottom. A room imports only those below it, which
     cluster     observed facts beyond one process: published, restored at a start
     sidecar     the reference sidecar
     client      the Python client of a hub
-    probes      asks inference servers how they are
+    probes      asks inference servers for their state
     registry    pure state: health, selection, history, listings
     stores      durable engines: SQLite, etcd
-    contract    what the wire says: RPC table, errors, validation, the JSON dialect
-    base        leaves without a domain: addresses, clock, tasks, settings, version
+    contract    the wire contract: RPC table, errors, validation, the JSON dialect
+    base        shared basics: addresses, clock, tasks, settings, version
 
 docs/architecture.md has a row for each folder below these.
 """

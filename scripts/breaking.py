@@ -1,4 +1,4 @@
-"""Compares the contract with itself before its last change: `buf breaking`, offline.
+"""Compares the contract with its last version: `buf breaking`, offline.
 
 The baseline is the newest `v*` tag that can be reached; before the first
 release it is the last commit if proto/ has uncommitted changes, otherwise the

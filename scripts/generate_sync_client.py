@@ -3,9 +3,9 @@
     python scripts/generate_sync_client.py            write the modules
     python scripts/generate_sync_client.py --check    fail if a module is not up to date
 
-Works on tokens: `async` and `await` go, names get their synchronous counterpart, and
-everything else stays. Ruff then tidies what that leaves: the order of the imports, and
-lines that have become short enough to be joined.
+It works on tokens: it removes `async` and `await`, replaces names by their synchronous
+counterparts, and keeps everything else. Ruff then sorts the imports and joins lines that
+have become short enough.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def sync_source(source: str) -> str:
         copy_up_to(token.start)
         row, column = token.end
         if token.string in {"async", "await"}:
-            # The space behind it goes too.
+            # Also skips the space after it.
             column += 1
         else:
             written.append(sync_name(token.string))

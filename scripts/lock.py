@@ -32,6 +32,9 @@ LOCKS = {
     "runtime.lock": ("sidecar",),
 }
 
+# Dependency groups with an environment of their own: nothing of the hub is in it.
+SEPARATE = {"real.lock": "real"}
+
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (
     ("linux", "Linux", "x86_64"),
@@ -62,7 +65,7 @@ class Pin:
 
 
 def environments() -> Iterator[dict[str, str]]:
-    """The marker variables of every machine that the locks are made for."""
+    """The marker variables of every machine that the locks must work on."""
     for python in PYTHONS:
         for sys_platform, system, machine in PLATFORMS:
             yield {
@@ -78,21 +81,26 @@ def environments() -> Iterator[dict[str, str]]:
 
 
 def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
-    """Whether the requirement holds on such a machine."""
+    """Whether the requirement applies on such a machine."""
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
-def wanted(project: Path, extras: Sequence[str]) -> list[Requirement]:
-    """The requirements that pyproject.toml states: to build, to run, and for `extras`."""
+def wanted(project: Path, lock: str) -> list[Requirement]:
+    """The requirements that pyproject.toml states for a lock.
+
+    They are those to build, to run and for its extras, or those of its group alone.
+    """
     table = tomllib.loads((project / "pyproject.toml").read_text())
+    if lock in SEPARATE:
+        return [Requirement(line) for line in table["dependency-groups"][SEPARATE[lock]]]
     lines = [*table["build-system"]["requires"], *table["project"]["dependencies"]]
-    for extra in extras:
+    for extra in LOCKS[lock]:
         lines += table["project"]["optional-dependencies"][extra]
     return [Requirement(line) for line in lines]
 
 
 def parse(text: str) -> tuple[list[Pin], list[str]]:
-    """The pins of a lock, and a complaint for each line that is none."""
+    """The pins of a lock, and a complaint for each invalid line."""
     pins, complaints = [], []
     for line in text.replace("\\\n", " ").splitlines():
         requirement, *hashes = line.partition("#")[0].split("--hash=")
@@ -112,7 +120,7 @@ def complaints_about(project: Path, name: str) -> list[str]:
         return [f"{name}: missing"]
     pins, found = parse(path.read_text())
     found += [f"{pin.name} has no hash" for pin in pins if not pin.hashes]
-    requirements = wanted(project, LOCKS[name])
+    requirements = wanted(project, name)
     for environment in environments():
         locked: dict[str, Version] = {}
         for pin in pins:
@@ -133,13 +141,13 @@ def complaints_about(project: Path, name: str) -> list[str]:
 
 def check(project: Path) -> list[str]:
     """What is wrong with pyproject.toml's ranges and with the locks, one line each."""
-    every_extra = LOCKS["dev.lock"]
     found = [
         f"pyproject.toml: {requirement.name} has no upper bound"
-        for requirement in wanted(project, every_extra)
+        for lock in ("dev.lock", *SEPARATE)
+        for requirement in wanted(project, lock)
         if not any(each.operator in UPPER_BOUNDS for each in requirement.specifier)
     ]
-    for name in LOCKS:
+    for name in (*LOCKS, *SEPARATE):
         found += complaints_about(project, name)
     return list(dict.fromkeys(found))
 
@@ -155,12 +163,13 @@ def write(project: Path, *, upgrade: bool) -> None:
     if upgrade:
         command.append("--upgrade")
     largest = next(iter(LOCKS))
-    for name, extras in LOCKS.items():
+    for name in (*LOCKS, *SEPARATE):
         output = directory / name
-        constraint = [] if name == largest else ["--constraint", directory / largest]
+        is_alone = name == largest or name in SEPARATE
+        constraint = [] if is_alone else ["--constraint", directory / largest]
         subprocess.run(
             [*command, *constraint, "--output-file", output, "-"],
-            input="\n".join(str(each) for each in wanted(project, extras)),
+            input="\n".join(str(each) for each in wanted(project, name)),
             text=True,
             check=True,
         )

@@ -55,7 +55,7 @@ def test_the_package_and_the_document_name_the_same_rooms():
     assert sorted(listed) == sorted(set(rooms))
 
 
-def test_there_are_at_least_ten_questions_and_each_has_a_file():
+def test_there_are_at_least_ten_questions_and_each_names_a_file():
     rows = table_below("Where to look")
     assert len(rows) >= 10
     assert [row[0] for row in rows if not re.search(r"`hub/[\w/]+\.py`", row[1])] == []
@@ -66,7 +66,7 @@ def test_a_path_in_the_text_exists(path: str):
     assert (ROOT / path).exists()
 
 
-def test_the_three_diagrams_are_there():
+def test_the_document_has_three_diagrams():
     assert sorted(diagrams()) == ["flowchart", "sequenceDiagram", "stateDiagram-v2"]
 
 
@@ -75,7 +75,7 @@ def test_the_three_diagrams_are_there():
     [("status", Status), ("admin_state", AdminState)],
     ids=("status", "admin_state"),
 )
-def test_the_states_of_an_endpoint_are_those_of_the_contract(composite: str, enum: type):
+def test_the_diagrams_states_match_the_contract(composite: str, enum: type):
     text = diagrams()["stateDiagram-v2"]
     (body,) = re.findall(rf"as {composite} {{\n(.*?)^ *}}", text, re.M | re.S)
     drawn = {word for pair in re.findall(r"(\S+) --> (\S+)", body) for word in pair} - {"[*]"}
@@ -84,7 +84,7 @@ def test_the_states_of_an_endpoint_are_those_of_the_contract(composite: str, enu
     assert drawn == known
 
 
-def test_everything_in_the_sequence_is_declared():
+def test_every_participant_of_the_sequence_is_declared():
     text = diagrams()["sequenceDiagram"]
     declared = set(re.findall(r"participant (\w+)", text))
     used = {name for pair in re.findall(r"(\w+)-?->>(\w+):", text) for name in pair}

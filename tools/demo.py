@@ -23,7 +23,7 @@ from typing import Any
 
 import grpc
 
-from hub.base.settings import ADMIN_TOKEN_FILE
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.sidecar.local_server import OLLAMA, LocalServer
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub

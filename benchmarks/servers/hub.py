@@ -20,7 +20,7 @@ from hub.base.load_settings import load_settings
 from hub.base.settings import Settings
 from hub.server import logs
 from hub.server.hub_server import HubServer
-from hub.server.process import settle_collector
+from hub.server.process import tune_garbage_collector
 
 
 class MeasuredHub(HubServer):
@@ -47,11 +47,11 @@ class MeasuredHub(HubServer):
 async def _main(settings: Settings, models: int) -> None:
     ready.prepare()
     clock = SystemClock()
-    hub = MeasuredHub(settings, clock, on_loaded=settle_collector)
+    hub = MeasuredHub(settings, clock, on_loaded=tune_garbage_collector)
     await hub.start()
     if models:
         hub.observe_all(models, clock.now_ms())
-        settle_collector()
+        tune_garbage_collector()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: ready.say(**hub.counted()))
     info = hub.info()

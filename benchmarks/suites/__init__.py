@@ -1,1 +1,1 @@
-"""The measurements, one module a kind of work."""
+"""The measurements, with a module for each kind of work."""

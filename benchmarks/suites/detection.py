@@ -1,12 +1,12 @@
-"""How soon the hub knows that a server has died, hangs, or has returned.
+"""How soon the hub notices that a server has died, hangs, or has returned.
 
-The servers, the sidecar and the hub are processes of their own on loopback; nineteen more
-endpoints are well throughout. Without a sidecar the hub learns of nothing before its next
-probe, so those rows count from the time that the hub itself gave for that probe
-(`next_check_at`, read before the server is killed); the interval is 10 s instead of 30 s,
-which changes only the wait, and five servers are measured at a time. With a sidecar the
-interval is the usual 30 s, and the rows count from the signal itself. A return counts from
-the moment at which the server listens again.
+The servers, the sidecar and the hub are separate processes on loopback. Nineteen more
+endpoints are healthy throughout. Without a sidecar the hub learns nothing before its next
+probe. So those rows count from the announced time of that probe (`next_check_at`, read
+before the server is killed). Their interval is 10 s instead of 30 s, which changes only the
+wait, and five servers are measured at a time. With a sidecar the interval is the usual
+30 s, and the rows count from the signal itself. A return counts from the moment at which
+the server listens again.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ _POLL_S = 0.01
 _DEADLINE_S = 60.0
 _AGENT = "bench-1"
 
-# What happens to the server, in the order in which it happens, and the budgets of the
-# worst without and with a sidecar.
-_KILLED, _BACK, _HUNG, _GOES_ON = "killed", "started again", "stopped (hangs)", "goes on"
+# The events of a server, in order, and the budgets for the worst time without and with a
+# sidecar.
+_KILLED, _BACK, _HUNG, _GOES_ON = "killed", "restarted", "stopped (hangs)", "continued"
 _BUDGETS: dict[str, tuple[Budget, Budget]] = {
     _KILLED: (at_most(3), at_most(5)),
     _BACK: (at_most(3), at_most(3)),
@@ -73,7 +73,7 @@ def _rows(times: dict[str, list[float]], *, has_sidecar: bool) -> list[Row]:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a hub says of one endpoint."""
+    """One endpoint as a hub sees it."""
 
     stub: RegistryServiceStub
     metadata: Sequence[tuple[str, str]]
@@ -86,7 +86,7 @@ class _Seen:
         return reply.endpoint
 
     async def until(self, status: Status) -> float:
-        """Waits for a status; returns the time (epoch seconds) at which it was there."""
+        """Waits for a status; returns the time (epoch seconds) at which it was observed."""
         async with asyncio.timeout(_DEADLINE_S):
             while True:
                 with contextlib.suppress(grpc.aio.AioRpcError):
@@ -96,7 +96,7 @@ class _Seen:
 
 
 class _Server:
-    """A fake server in a process of its own, always on the same port."""
+    """A fake server in a separate process, always on the same port."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -123,7 +123,7 @@ class _Server:
 
 
 async def _alone(rounds: int) -> dict[str, list[float]]:
-    """Several servers at a time, as each mostly waits for its next probe."""
+    """Measures several servers at a time, because each mostly waits for its next probe."""
     async with _hub(_INTERVAL_S) as (hub, channel):
 
         async def one() -> dict[str, list[float]]:
@@ -162,7 +162,7 @@ async def _helped(rounds: int) -> dict[str, list[float]]:
 async def _measure(
     seen: _Seen, server: _Server, rounds: int, since: Callable[[], Awaitable[float]]
 ) -> None:
-    """Kills, starts, stops and continues the server; notes how long the hub took to see it."""
+    """Kills, starts, stops and continues the server; records how soon the hub notices."""
     for _ in range(rounds):
         await _settle(seen)
         began_s = await since()
@@ -180,13 +180,13 @@ async def _measure(
 
 
 async def _settle(seen: _Seen) -> None:
-    """Waits until the endpoint is well, and for a moment more that nothing is in step with."""
+    """Waits until the endpoint is healthy, and then for a random time."""
     await seen.until(STATUS_HEALTHY)
     await asyncio.sleep(random.uniform(0.5, 3.5))
 
 
 async def _note(seen: _Seen, change: str, began_s: float, status: Status) -> None:
-    # A probe that was due while the server started came before it listened.
+    # A probe that was due while the server was starting may have come before it listened.
     seen.times[change].append(max(0.0, await seen.until(status) - began_s))
 
 
@@ -194,7 +194,7 @@ async def _note(seen: _Seen, change: str, began_s: float, status: Status) -> Non
 async def _hub(
     interval_s: float,
 ) -> AsyncIterator[tuple[hubs.RunningHub, grpc.aio.Channel]]:
-    """A hub and its fleet of endpoints that are well."""
+    """Runs a hub with a fleet of healthy endpoints."""
     async with (
         _others() as addresses,
         hubs.running_hub(

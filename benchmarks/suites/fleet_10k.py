@@ -27,7 +27,7 @@ _MIB = 1024 * 1024
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Measures a fleet that answers, and a fleet of which half hangs."""
+    """Measures a fleet that answers, and one in which half of the servers hang."""
     seconds = 20.0 if quick else 60.0
     async with (
         hubs.running_hub(endpoints=_COUNT, models=5) as hub,

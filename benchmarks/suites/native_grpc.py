@@ -1,4 +1,4 @@
-"""The hub's own gRPC server: bare, and below the hub, each beside bare grpc.aio."""
+"""The hub's own gRPC server, alone and below the hub, compared with bare grpc.aio."""
 
 import asyncio
 import tempfile
@@ -20,7 +20,7 @@ _BUDGET_US = 18
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Rows of CPU a call: an echo of the same bytes, and `GetEndpoint`."""
+    """Measures the CPU per call: an echo of the same bytes, and `GetEndpoint`."""
     rounds, count = (2, 2_000) if quick else (7, 8_000)
     settings = {"LLM_HUB_GRPC__ENGINE": "native"}
     async with hubs.running_hub(endpoints=_ENDPOINTS, models=_MODELS, settings=settings) as hub:

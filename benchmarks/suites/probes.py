@@ -1,6 +1,6 @@
-"""What a request of a probe costs, beside the same request by aiohttp's client.
+"""The cost of a probe's request, compared with the same request by aiohttp's client.
 
-Both clients run in this process, which does nothing else, in turns.
+Both clients run alternately in this process, which does nothing else.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Ask = Callable[[ProbeTarget], Awaitable[None]]
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Measures a GET on a kept connection, and a connection that is refused."""
+    """Measures a GET on an open connection, and a refused connection."""
     requests = 200 if quick else 1000
     async with simulated_servers(_SERVERS, ("ok",)) as alive, _clients() as (hub, bare):
         answered = await _in_turns(alive, hub, bare, requests)

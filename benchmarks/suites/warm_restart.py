@@ -1,7 +1,7 @@
-"""What keeping observed facts costs at 10,000 endpoints and hosts, and restoring them.
+"""The cost of storing and restoring observed facts of 10,000 endpoints and hosts.
 
-Measured in this process, with the hub's own registry, publisher and file: in a whole hub,
-their CPU time disappears in the noise.
+It is measured in this process, with the hub's own registry, publisher and file, because
+their CPU time would disappear in the noise of a whole hub.
 """
 
 import tempfile
@@ -25,13 +25,13 @@ _COUNT: Final = 10_000
 _MODELS: Final = 5
 _INTERVAL_MS: Final = 30_000
 _ROUND_MS: Final = 100
-# One endpoint in so many shows other models in each interval.
+# In each interval, one of this many endpoints shows different models.
 _CHANGED: Final = 100
 _MIB: Final = 1024 * 1024
 
 
 class _Fleet:
-    """A registry whose endpoints and hosts report in turn, all of them in an interval."""
+    """A registry whose endpoints and hosts all report once per interval, in turn."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -46,7 +46,7 @@ class _Fleet:
         self._done = 0
 
     def advance(self) -> None:
-        """Lets a round's share of the fleet be probed and report."""
+        """Makes the share of the fleet that is due in a round be probed and report."""
         self.clock.advance(_ROUND_MS)
         share = _COUNT * _ROUND_MS / _INTERVAL_MS
         until = round((self.clock.now_ms() - ManualClock().now_ms()) / _ROUND_MS * share)
@@ -79,7 +79,7 @@ def _models(suffix: str) -> tuple[Model, ...]:
 
 
 async def run(*, quick: bool) -> list[Row]:
-    """Measures the intervals after the first, and a start on what they left."""
+    """Measures the intervals after the first, and a start with the stored facts."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "facts.bin"
         first_s, usual_s = await _publish(path, intervals=1 if quick else 4)
@@ -107,14 +107,14 @@ async def run(*, quick: bool) -> list[Row]:
 
 
 async def _publish(path: Path, *, intervals: int) -> tuple[float, float]:
-    """CPU seconds of the publisher in the first interval, and in one of the others."""
+    """CPU seconds of the publisher in the first interval, and the mean of the others."""
     fleet = _Fleet()
     facts = LocalFacts(path, SystemTime())
     await facts.open()
     learned = {"load_times": LearnedLoadTimes(fleet.registry.health.load_times)}
     publisher = FactPublisher(fleet.registry, facts, fleet.clock, learned, interval_ms=_INTERVAL_MS)
     task = publisher.start(Restored())
-    # Each round is made below, and measured.
+    # The loop below runs and measures the rounds instead.
     task.cancel()
     spent = []
     for _ in range(1 + intervals):
@@ -130,7 +130,7 @@ async def _publish(path: Path, *, intervals: int) -> tuple[float, float]:
 
 
 async def _restore(path: Path) -> tuple[Restored, float]:
-    """What a start takes over, and the seconds it takes."""
+    """What a start restores, and how many seconds it takes."""
     registry = _Fleet().registry
     facts = LocalFacts(path, SystemTime())
     started = time.perf_counter()

@@ -1,9 +1,9 @@
 """Addresses: where an endpoint answers, where a server listens, and how both are written.
 
-One address has one spelling here: host names in lower case and without the
-root's dot, IP addresses in their canonical form (RFC 5952 for IPv6), so that
-one server cannot be registered under two ids. The hub's own loopback has several
-hosts that lead to one server; `spellings` lists them.
+Each address has one spelling: host names are in lower case without the trailing dot,
+IP addresses in their canonical form (RFC 5952 for IPv6). So one server cannot be
+registered under two ids. Loopback is the exception, because several hosts name one
+server there; `spellings` lists them.
 """
 
 import ipaddress
@@ -14,15 +14,15 @@ OLLAMA_PORT = 11434
 SCHEME_PORTS = {"http": 80, "https": 443}
 MAX_HOST_LENGTH = 253
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1", "::ffff:127.0.0.1")
-"""The hosts by which people and programs name one listener on their own machine.
+"""The hosts that people and programs use for a listener on their own machine.
 
-Names below "localhost" are not among them: proxies route by them. The rest of
-127.0.0.0/8 is not either: a server may listen on 127.0.0.2 alone.
+Names below "localhost" are not included, because proxies route by them. Neither is the
+rest of 127.0.0.0/8: a server may listen on 127.0.0.2 only.
 """
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _HOST_NAME = re.compile(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$")
-# Not "." and "..", which clients take out of a path before they send it (RFC 3986, 5.2.4).
+# Excludes the segments "." and "..", which clients remove from a path (RFC 3986, 5.2.4).
 _BASE_PATH = re.compile(r"^(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*$")
 _MAX_BASE_PATH_LENGTH = 256
 
@@ -53,14 +53,14 @@ class EndpointAddress:
 def normalize_host(text: str) -> str:
     """Returns the one spelling of a host name or IP address, without brackets.
 
-    Raises AddressError. A name of digits and dots alone is refused, since
-    resolvers disagree about what it means (RFC 6943, section 3.1.1).
+    Raises AddressError, also for a name that consists of digits and dots only, because
+    resolvers disagree about its meaning (RFC 6943, section 3.1.1).
     """
     host = text
     bracketed = host.startswith("[") or host.endswith("]")
     if bracketed:
         if not (host.startswith("[") and host.endswith("]")):
-            raise AddressError(f"{_shown(text)} has only one of the brackets of an IPv6 address")
+            raise AddressError(f"{_shown(text)} has only one of two brackets")
         host = host[1:-1]
     if bracketed or ":" in host:
         return _normalize_ipv6(host)
@@ -81,7 +81,7 @@ def normalize_host(text: str) -> str:
 
 
 def join_host_port(host: str, port: int) -> str:
-    """Returns "host:port", an IPv6 host in brackets."""
+    """Returns "host:port", with brackets around an IPv6 host."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -91,10 +91,10 @@ def endpoint_id(host: str, port: int) -> str:
 
 
 def spellings(id_: str) -> tuple[str, ...]:
-    """The ids under which the endpoint that `id_` names may be known.
+    """Returns every id that names the same endpoint as `id_`.
 
-    The canonical spelling of `id_` comes first. On the loopback the other ones follow. A
-    text that is not "host:port" has only itself.
+    The canonical spelling of `id_` comes first. On loopback the other spellings follow.
+    Text that is not "host:port" is returned unchanged.
     """
     host, _, port = id_.rpartition(":")
     try:
@@ -108,11 +108,11 @@ def spellings(id_: str) -> tuple[str, ...]:
 
 
 def parse_endpoint_url(text: str) -> EndpointAddress:
-    """Reads "host", "host:port" or a URL, as people write the address of a server.
+    """Reads the address of a server, written as "host", "host:port" or a URL.
 
-    Without a port, no scheme means Ollama's 11434, "http://" means 80 and
-    "https://" means 443, as in Ollama's own OLLAMA_HOST. Raises AddressError,
-    also for what an endpoint cannot have: a user, a query or a fragment.
+    The default port is Ollama's 11434 without a scheme, 80 with "http://" and 443 with
+    "https://", as in Ollama's own OLLAMA_HOST. Raises AddressError, also for a user, a
+    query or a fragment, which an endpoint cannot have.
     """
     stripped = text.strip()
     if not stripped:
@@ -125,11 +125,11 @@ def parse_endpoint_url(text: str) -> EndpointAddress:
         default_port = SCHEME_PORTS[scheme]
     for character, name in (("?", "a query"), ("#", "a fragment"), ("@", "a user")):
         if character in rest:
-            raise AddressError(f"the address has {name}, which an endpoint cannot have")
+            raise AddressError(f"an endpoint's address cannot contain {name}")
     authority, slash, path = rest.partition("/")
     base_path = (slash + path).rstrip("/")
     if len(base_path) > _MAX_BASE_PATH_LENGTH or not _BASE_PATH.fullmatch(base_path):
-        raise AddressError(f"{_shown(base_path)} is not a path that an endpoint can have")
+        raise AddressError(f"{_shown(base_path)} is not a valid path of an endpoint")
     host, port_text = _split_authority(authority)
     port = default_port if port_text is None else _parse_port(port_text, lowest=1)
     return EndpointAddress(scheme, normalize_host(host), port, base_path)
@@ -142,13 +142,13 @@ def parse_listen_address(text: str) -> tuple[str, int]:
     """
     host, port_text = _split_authority(text)
     if port_text is None:
-        raise AddressError(f"{_shown(text)} has no port; give HOST:PORT, as 127.0.0.1:0")
+        raise AddressError(f"{_shown(text)} has no port; use HOST:PORT, such as 127.0.0.1:0")
     return normalize_host(host), _parse_port(port_text, lowest=0)
 
 
 def _normalize_ipv6(host: str) -> str:
     if "%" in host:
-        raise AddressError(f"{_shown(host)} has a zone, which means nothing on another host")
+        raise AddressError(f"{_shown(host)} has a zone, which has no meaning on another host")
     try:
         address = ipaddress.IPv6Address(host)
     except ipaddress.AddressValueError:
@@ -158,7 +158,7 @@ def _normalize_ipv6(host: str) -> str:
 
 
 def _split_authority(text: str) -> tuple[str, str | None]:
-    """Splits host and port; the port is None where there is no colon for it."""
+    """Splits host and port; the port is None if the text has none."""
     if text.startswith("["):
         host, bracket, rest = text.partition("]")
         if not bracket:
@@ -166,10 +166,10 @@ def _split_authority(text: str) -> tuple[str, str | None]:
         if not rest:
             return host + bracket, None
         if not rest.startswith(":"):
-            raise AddressError(f"{_shown(text)} has {_shown(rest)} where a port should stand")
+            raise AddressError(f"{_shown(text)} has {_shown(rest)} where a port is expected")
         return host + bracket, rest[1:]
     if text.count(":") > 1:
-        # "::1" alone is plain; in "::1:80" it is unclear where the port begins.
+        # "::1" is an address; "::1:80" may be one as well, or an address with a port.
         try:
             ipaddress.IPv6Address(text)
         except ipaddress.AddressValueError:
@@ -180,12 +180,12 @@ def _split_authority(text: str) -> tuple[str, str | None]:
 
 
 def _parse_port(text: str, *, lowest: int) -> int:
-    # int() would also take "+80", "8_0" and digits of other scripts.
+    # int() also accepts "+80", "8_0" and digits of other scripts.
     if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
         raise AddressError(f"port {_shown(text)} is not a number from {lowest} to 65535")
     return int(text)
 
 
 def _shown(text: str) -> str:
-    """`text` as an error may repeat it: quoted, printable, not long."""
+    """`text` for an error message: quoted, printable and cut to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

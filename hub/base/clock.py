@@ -5,21 +5,21 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-# The event loop's clock stops while a machine sleeps, the hub's clock does not: after a
-# sleep an alarm is late by at most this time.
+# The event loop's clock stops while the machine sleeps, but the hub's clock does not.
+# After a sleep, an alarm is late by at most this time.
 _LONGEST_WAIT_S: Final = 60.0
 
 
 class Clock(Protocol):
-    """Knows the time."""
+    """A source of the current time."""
 
     def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch; never goes back within a process."""
+        """Milliseconds since the Unix epoch; never goes backwards within a process."""
         ...
 
 
 class SystemClock:
-    """Wall time at the start plus monotonic time since.
+    """The wall time at the start plus the monotonic time since then.
 
     A wall clock that is set back must not stretch a deadline or reorder timestamps, so
     it is read only once. CLOCK_BOOTTIME, if the system has it, also counts the time that
@@ -36,7 +36,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock for tests: it stands still until it is moved."""
+    """A clock for tests, which changes only when `advance` is called."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         self._now_ms = now_ms
@@ -51,7 +51,7 @@ class ManualClock:
 
 
 class Alarm:
-    """Calls back once when the hub's clock has reached a time, unless it is cancelled."""
+    """Calls back once when the hub's clock reaches a time, unless it is cancelled."""
 
     def __init__(self, clock: Clock, at_ms: int, callback: Callable[[], None]) -> None:
         self._clock = clock
@@ -67,9 +67,9 @@ class Alarm:
     def _wait(self) -> None:
         wait_s = max(0.0, (self._at_ms - self._clock.now_ms()) / 1000)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(wait_s, _LONGEST_WAIT_S), self._look)
+        self._timer = loop.call_later(min(wait_s, _LONGEST_WAIT_S), self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._clock.now_ms() >= self._at_ms:
             self._callback()
         else:

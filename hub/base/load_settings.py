@@ -1,9 +1,9 @@
-"""Settings: a TOML file, then the environment, then flags; the later wins.
+"""Loads settings from a TOML file, the environment and flags; later sources win.
 
 A setting's key is its path in the file ("ws.address"). Its environment variable
-is LLM_HUB_ and the path in capitals with two underscores for each dot
-(LLM_HUB_WS__ADDRESS). What is unknown or wrong raises ConfigError, in one line
-that names the place: nothing is guessed and nothing ignored.
+is LLM_HUB_ plus the path in capitals, with two underscores for each dot
+(LLM_HUB_WS__ADDRESS). An unknown or invalid setting raises ConfigError with one line
+that names its source. Nothing is guessed and nothing is ignored.
 """
 
 import difflib
@@ -20,17 +20,17 @@ from hub.base.settings import Settings
 
 
 class StartError(Exception):
-    """The hub cannot start; the message is one line for people."""
+    """The hub cannot start; the message is one readable line."""
 
 
 ENVIRONMENT_PREFIX = "LLM_HUB_"
 
-# Read by the commands themselves, before or beside the settings.
+# The commands read these themselves; they are not settings.
 _COMMAND_VARIABLES = frozenset(
     {"LLM_HUB_ADDRESS", "LLM_HUB_CONFIG", "LLM_HUB_TLS_CA", "LLM_HUB_TOKEN"}
 )
 
-# Kubernetes sets these in every pod beside a Service that is called "llm-hub".
+# Kubernetes sets these in every pod of a namespace with a Service named "llm-hub".
 _SERVICE_LINK = re.compile(r"LLM_HUB_(SERVICE_.*|PORT(_.*)?)")
 
 FLAG_KEYS = {
@@ -44,7 +44,7 @@ _Path = tuple[str, ...]
 
 
 class ConfigError(Exception):
-    """A setting is unknown or wrong, or the file cannot be read; one line for people."""
+    """A setting is unknown or invalid, or the file is unreadable; the message is one line."""
 
 
 def load_settings(
@@ -52,7 +52,7 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, str | None] | None = None,
 ) -> Settings:
-    """Reads the settings from a file, an environment and flags (by FLAG_KEYS).
+    """Reads the settings from a file, an environment and flags (the keys of FLAG_KEYS).
 
     A flag that is None was not given. Raises ConfigError.
     """
@@ -123,7 +123,7 @@ def _nest(values: Mapping[_Path, object]) -> dict[str, object]:
         for key in path[:-1]:
             below = table.setdefault(key, {})
             if not isinstance(below, dict):
-                # A plain value stands where a table belongs; validation says so.
+                # The value here should be a table; validation reports it.
                 break
             table = below
         else:
@@ -132,7 +132,7 @@ def _nest(values: Mapping[_Path, object]) -> dict[str, object]:
 
 
 def _describe(error: ErrorDetails, places: Mapping[_Path, str]) -> str:
-    """One line for an error of pydantic: the place, then what is wrong there."""
+    """Formats a pydantic error as one line: the source of the setting, then the problem."""
     path = tuple(str(part) for part in error["loc"])
     place = _place(path, places)
     kind = error["type"]
@@ -148,7 +148,7 @@ def _describe(error: ErrorDetails, places: Mapping[_Path, str]) -> str:
 
 
 def _place(path: _Path, places: Mapping[_Path, str]) -> str:
-    """Where the setting at `path`, or the list that it is in, was given."""
+    """The source of the setting at `path`, or of the list that contains it."""
     for given, place in places.items():
         if given[: len(path)] == path:
             return place

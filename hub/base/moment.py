@@ -1,6 +1,6 @@
-"""Moments that can be compared across restarts of a process, and of its machine.
+"""Moments that can be compared across restarts of a process and of its machine.
 
-A wall clock can be set between two starts of the hub, so it does not say how much time
+A wall clock can be set between two starts of the hub, so it does not measure how much time
 has passed. The time since the machine booted does, within one boot.
 """
 
@@ -17,8 +17,8 @@ _BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 class Moment:
     """One moment by both clocks of a machine, in milliseconds.
 
-    `boot_id` names the boot that `boot_ms` counts from; it is empty if the system does
-    not name its boots, and then `boot_ms` has no meaning to another process.
+    `boot_id` names the boot that `boot_ms` counts from. It is empty if the system has no
+    boot ids, and then `boot_ms` means nothing to another process.
     """
 
     boot_id: str
@@ -27,14 +27,14 @@ class Moment:
 
 
 def age_ms(then: Moment, now: Moment) -> int | None:
-    """How long ago `then` was, at least; None if nothing is known about it.
+    """How long ago `then` was, at least; None if that is unknown.
 
     Exact within one boot, whatever happened to the wall clock. Across a reboot the wall
     clock decides, and the age is at least the time since that reboot; it is unknown if
     the wall clock was set back beyond `then`.
     """
     is_same_boot = bool(now.boot_id) and then.boot_id == now.boot_id
-    # A container with a time namespace of its own can show less than before.
+    # A container with its own time namespace can show less than before.
     if is_same_boot and now.boot_ms >= then.boot_ms:
         return now.boot_ms - then.boot_ms
     passed_ms = now.wall_ms - then.wall_ms
@@ -47,7 +47,7 @@ class MachineTime(Protocol):
     """Reads both clocks."""
 
     def now(self) -> Moment:
-        """The present moment."""
+        """The current moment."""
         ...
 
 

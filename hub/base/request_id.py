@@ -1,11 +1,11 @@
-"""An id for each request, so that an error that a caller got can be found in the log."""
+"""Request ids, which connect an error that a caller received with the lines of the log."""
 
 import itertools
 import secrets
 from contextvars import ContextVar
 
 _current: ContextVar[str] = ContextVar("request_id", default="")
-# Different for each process, so that ids of a restarted hub are not mistaken for older ones.
+# Differs between processes, so that a restarted hub does not repeat older ids.
 _prefix = secrets.token_hex(4)
 _numbers = itertools.count(1)
 

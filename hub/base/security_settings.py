@@ -43,11 +43,11 @@ class TlsSettings(Section):
     @model_validator(mode="after")
     def _go_together(self) -> Self:
         if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file go together")
+            raise ValueError("cert_file and key_file must be set together")
         if self.client_ca_file and not self.cert_file:
-            raise ValueError("client_ca_file needs cert_file and key_file")
+            raise ValueError("client_ca_file requires cert_file and key_file")
         if (self.crl_file or self.identities) and not self.client_ca_file:
-            raise ValueError("crl_file and identities need client_ca_file")
+            raise ValueError("crl_file and identities require client_ca_file")
         return self
 
 

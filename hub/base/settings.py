@@ -1,7 +1,7 @@
-"""What can be set, as frozen models: each setting with its default, bounds and meaning.
+"""All settings, as frozen models: each has a default, bounds and a description.
 
-`hub.base.load_settings` reads them from a file, the environment and flags; docs/configuration.md
-lists them, and a test holds it to these models.
+`hub.base.load_settings` reads them from a file, the environment and flags. A test compares
+docs/configuration.md with these models.
 """
 
 import re
@@ -9,7 +9,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-import platformdirs
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -17,26 +16,17 @@ from pydantic import (
 )
 
 from hub.base.address import join_host_port, parse_listen_address
+from hub.base.data_dir import default_data_dir
 from hub.base.section import Section
 from hub.base.security_settings import SecretSettings, TlsSettings
 
 Network = IPv4Network | IPv6Network
 
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
-STORE_FILE = "hub.db"
-FACTS_FILE = "facts.bin"
-KEY_FILE = "secrets.key"
-
-
-def default_data_dir() -> Path:
-    """The platform's place for a user's data of this program."""
-    return Path(platformdirs.user_data_dir("llm-hub", appauthor=False))
-
 
 def _not_a_bool(value: object) -> object:
     # A bool is an int to Python, but it is not a number in a settings file.
     if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic's way
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - for pydantic
     return value
 
 
@@ -51,10 +41,10 @@ def _ws_path(text: str) -> str:
 
 
 def _networks(value: object) -> tuple[Network, ...]:
-    """A list of CIDR blocks; from the environment, separated by commas."""
+    """Accepts a list of CIDR blocks, or (from the environment) text with commas between them."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
-        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - pydantic's way
+        raise ValueError("must be a list of CIDR blocks")  # noqa: TRY004 - for pydantic
     networks = []
     for item in items:
         try:
@@ -66,6 +56,7 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1024, le=1_073_741_824)]
+Memory = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=65_536, le=2**44)]
 Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
@@ -73,7 +64,7 @@ Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 
 
 class Listener(Section):
-    """A section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
+    """The section of a listener; `address` is "HOST:PORT" with an IPv6 host in brackets."""
 
     address: ListenAddress
 
@@ -105,6 +96,10 @@ class WsSettings(Listener):
     """seconds to wait for a pong before the hub closes the connection"""
     max_connections: Count = 20_000
     """maximum number of open connections"""
+    max_connections_per_address: Count = 16_000
+    """maximum number of open connections of one IPv4 address or IPv6 /64"""
+    max_unidentified_per_address: Count = 512
+    """maximum number of connections of one address that have not identified"""
     trusted_proxies: Networks = ()
     """CIDR blocks of proxies whose X-Forwarded-For the hub trusts, on every transport"""
 
@@ -118,8 +113,10 @@ class GrpcSettings(Listener):
     """maximum size of a request, in bytes"""
     max_concurrent_rpcs: Count = 20_000
     """maximum number of concurrent calls, including streams"""
-    engine: Literal["grpcio", "native"] = "grpcio"
-    """server that speaks gRPC: that of the grpcio library, or the hub's own"""
+    max_connections: Count = 4_000
+    """maximum number of open connections; above it, only health checks are answered"""
+    engine: Literal["native", "grpcio"] = "native"
+    """gRPC server to use: native, the hub's own, or grpcio, from the grpcio library"""
 
 
 class HttpSettings(Listener):
@@ -130,7 +127,13 @@ class HttpSettings(Listener):
     max_body_bytes: Bytes = 1_048_576
     """maximum size of a request body, in bytes"""
     max_connections: Count = 2_000
-    """maximum number of open connections; the hub closes any further one immediately"""
+    """maximum number of open connections; on a further one the hub answers only health checks"""
+    max_connections_per_address: Count = 512
+    """maximum number of open connections of one IPv4 address or IPv6 /64, proxies apart"""
+    max_bytes_in_flight: Memory = 268_435_456
+    """maximum size of all responses that are being sent, in bytes; a shared one counts once"""
+    max_bytes_in_flight_per_token: Memory = 67_108_864
+    """maximum size of responses that are being sent to the bearer of one token, in bytes"""
     public_metrics: bool = False
     """whether /metrics is readable without a token"""
 
@@ -138,10 +141,10 @@ class HttpSettings(Listener):
 class ProbeSettings(Section):
     """Health probes.
 
-    `doubtful_concurrency` is larger than `concurrency` because its probes may each hang
-    for the whole timeout: 5,000 dead endpoints every 30 s at 5 s each are 833 at a time.
-    `per_host` applies to each of the three limits on its own, so that an endpoint that
-    hangs cannot use up the share of its living neighbours.
+    `doubtful_concurrency` is larger than `concurrency` because each of its probes may hang
+    for the whole timeout: 5,000 dead endpoints, probed every 30 s for 5 s each, keep 833
+    probes in flight. `per_host` applies to each of the three limits separately, so that a
+    hanging endpoint cannot use up the share of healthy endpoints on its host.
     """
 
     interval_s: Seconds = 30.0
@@ -164,6 +167,8 @@ class ProbeSettings(Section):
     """maximum number of probes in flight to one host, for each of the three limits above"""
     max_body_bytes: Bytes = 4_194_304
     """maximum size of a response to a probe, in bytes"""
+    model_facts_bytes: Memory = 33_554_432
+    """maximum memory for facts of models that the hub does not ask for again, in bytes"""
     allow: Networks = ()
     """CIDR blocks that the hub may probe; empty: all addresses that are not denied"""
     deny: Networks = ()
@@ -182,7 +187,7 @@ class FlappingSettings(Section):
 
 
 class PreservationSettings(Section):
-    """Self-preservation: when mass failure is not taken at face value."""
+    """Self-preservation: when the hub doubts that many endpoints failed at once."""
 
     share: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = 0.5
     """a freeze starts when more than this share of the healthy fleet fails at once; 1: never"""
@@ -193,7 +198,7 @@ class PreservationSettings(Section):
 
 
 class TierLimits(Section):
-    """Calls a minute by tier, for each agent or token."""
+    """Calls per minute by tier, for each agent or token."""
 
     light: Count
     """pings per minute"""
@@ -212,18 +217,25 @@ class RateLimitSettings(Section):
     enabled: bool = True
     """whether the hub applies rate limits"""
     sidecar: TierLimits = TierLimits(light=120, normal=60, heavy=10)
-    """what each agent may do, over all its connections"""
+    """limits for each agent, across all its connections"""
     reader: TierLimits = _GENEROUS
-    """what the bearer of a reader token may do"""
+    """limits for each reader token"""
     admin: TierLimits = _GENEROUS
-    """what the bearer of an admin token may do"""
+    """limits for each admin token"""
+
+
+class SidecarRules(Section):
+    """What the hub takes from sidecars."""
+
+    addresses: Literal["any", "own"] = "any"
+    """where the servers that a sidecar reports may be: at any address, or where it connects from"""
 
 
 ActionWord = Literal["load", "unload"]
 
 
 class ActionSettings(Section):
-    """Model actions, which the hub has sidecars carry out for admins."""
+    """Model actions, which sidecars carry out for admins."""
 
     enabled: bool = False
     """whether admins may have sidecars load and unload models"""
@@ -234,12 +246,29 @@ class ActionSettings(Section):
 
 
 class LimitSettings(Section):
-    """How much the registry takes."""
+    """Upper bounds of the registry."""
 
     max_endpoints: Count = 100_000
     """maximum number of endpoints"""
     max_tokens: Count = 100_000
     """maximum number of valid tokens"""
+    ring_events: Count = 65_536
+    """maximum number of changes that the hub keeps for watches to resume from"""
+    ring_bytes: Memory = 67_108_864
+    """maximum memory that these changes take, in bytes"""
+    page_cache_bytes: Memory = 16_777_216
+    """maximum memory for encoded pages of ListEndpoints, in bytes"""
+
+
+class OverloadSettings(Section):
+    """When the hub refuses work because it has too much of it, the cheapest first."""
+
+    enabled: bool = True
+    """whether the hub refuses work when it is overloaded"""
+    memory_bytes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=2**50)] = 0
+    """memory that the hub may take, in bytes; 0: three quarters of the machine's or cgroup's"""
+    loop_lag_s: Seconds = 1.0
+    """delay of the event loop at which the hub refuses all that it may, in seconds"""
 
 
 class StoreSettings(Section):
@@ -282,20 +311,20 @@ BackendWord = Literal[
     "docker_model_runner",
     "tei",
 ]
-"""The words for a kind of server; "" to find out by asking."""
+"""The names of server kinds; "" lets the hub detect the kind."""
 
 
 class StaticEndpoint(Section):
-    """One `[[endpoints]]` of the file."""
+    """One `[[endpoints]]` table of the file."""
 
     url: str
-    """where the server answers, as HOST, HOST:PORT or a URL"""
+    """address of the server, as HOST, HOST:PORT or a URL"""
     name: str = ""
-    """what people call it; empty: HOST:PORT"""
+    """display name; empty: HOST:PORT"""
     backend: BackendWord = ""
-    """its kind; empty: the hub asks the server"""
+    """kind of server; empty: the hub detects it"""
     agent_id: str = ""
-    """the sidecar on its host"""
+    """agent id of the sidecar on its host"""
     labels: dict[str, str] = Field(default_factory=dict)
     """free key/value pairs to select by"""
 
@@ -317,7 +346,9 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    sidecars: SidecarRules = SidecarRules()
     actions: ActionSettings = ActionSettings()
+    overload: OverloadSettings = OverloadSettings()
     store: StoreSettings = StoreSettings()
     secrets: SecretSettings = SecretSettings()
     limits: LimitSettings = LimitSettings()

@@ -1,8 +1,8 @@
-"""Tasks of the event loop: their end is logged, and long work gives way to others.
+"""Tasks of the event loop: logs those that end unexpectedly, and slices long work.
 
-Work that takes some microseconds per endpoint blocks every caller in a large fleet, and
-the state that it reads belongs to the loop's thread. So such work is an iterator of
-small pieces, done in slices (docs/decisions/0030-long-work-in-slices.md).
+Work that takes a few microseconds per endpoint blocks every caller in a large fleet, and
+it cannot leave the loop's thread, which owns the state that it reads. So such work is an
+iterator of small pieces, run in slices (docs/decisions/0030-long-work-in-slices.md).
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import structlog
 log = structlog.get_logger()
 
 
-# Any: what the task returns is of no interest.
-def tell_of_end(task: asyncio.Task[Any], on_end: Callable[[], None]) -> None:
-    """Logs a task that ends without having been cancelled, and calls `on_end`."""
+# Any: the result of the task is not used.
+def log_unexpected_end(task: asyncio.Task[Any], on_end: Callable[[], None]) -> None:
+    """Logs `task` if it ends without having been cancelled, and then calls `on_end`."""
 
     def ended(task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
@@ -29,14 +29,14 @@ def tell_of_end(task: asyncio.Task[Any], on_end: Callable[[], None]) -> None:
 
 
 SLICE_S: Final = 0.005
-"""How long the pieces of one slice may take together; only the last may exceed it."""
+"""The maximum duration of one slice; only its last piece may exceed it."""
 
 
 class Slices:
-    """Runs jobs in slices, one slice in each turn of the loop, however many jobs there are.
+    """Runs jobs in slices, one slice per turn of the event loop, however many jobs there are.
 
-    One job runs at a time, to its end. The jobs of one owner queue among themselves, so
-    that each waits for at most one job of every other owner before its own turn.
+    One job runs at a time, until it ends. Each owner has a queue of jobs, and the owners
+    take turns: the first job in a queue waits for at most one job of every other owner.
     """
 
     def __init__(self, slice_s: float = SLICE_S) -> None:
@@ -46,11 +46,11 @@ class Slices:
         self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, work: Callable[[], Iterator[None]], owner: str = "") -> None:
-        """Calls `work` at the start of each slice and runs pieces of what it returns.
+        """Calls `work` at the start of each slice and runs pieces of the iterator it returns.
 
-        Calling it again lets `work` include what others changed between two slices.
-        Ends with the slice in which an iterator ends; the caller continues in the same
-        turn of the loop, before anything changes. Raises what `work` and its pieces raise.
+        A new iterator for each slice lets `work` include what changed since the last one.
+        Returns when an iterator ends, and the caller continues in the same turn of the
+        loop, before anything changes. Raises what `work` and its pieces raise.
         """
         own = self._owners.setdefault(owner, asyncio.Lock())
         # The locks of asyncio are fair, so the owners take turns.
@@ -61,6 +61,6 @@ class Slices:
                 await asyncio.sleep(0)
 
     def _slice(self, pieces: Iterator[None]) -> bool:
-        """Whether the pieces have ended."""
+        """Runs pieces for one slice. Returns whether the iterator ended."""
         end = time.perf_counter() + self._slice_s
         return all(time.perf_counter() < end for _ in pieces)

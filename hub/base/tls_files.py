@@ -16,7 +16,7 @@ IN_PLACE_OF_TOKEN: Final = "certificate"  # noqa: S105 - a word, no secret
 
 
 class TlsFilesError(Exception):
-    """A file cannot be used: the one of `option`, such as "cert". The message is one line."""
+    """A file cannot be used. `option` says which, such as "cert"; the message is one line."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -25,10 +25,10 @@ class TlsFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The files of a caller, each "" if there is none.
+    """The TLS files of a client; "" means that there is no such file.
 
-    `ca`: the only certificates to trust. `cert`: the caller's own certificate and those
-    between it and its authority. `key`: its key; "" if it is in `cert`.
+    `ca`: the only certificates to trust. `cert`: the client's own certificate and its
+    intermediates. `key`: the private key; "" if it is in `cert`.
     """
 
     ca: str = ""
@@ -43,7 +43,7 @@ class TlsFiles:
         key: str | None,
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
-        """Takes what is None from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
+        """Reads missing options from LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY."""
         given = {"CA": ca, "CERT": cert, "KEY": key}
         return cls(
             *(each or environment.get(f"LLM_HUB_TLS_{name}", "") for name, each in given.items())
@@ -53,9 +53,9 @@ class TlsFiles:
         return bool(self.ca or self.cert or self.key)
 
     def context(self) -> ssl.SSLContext:
-        """A client's context; without `ca` it trusts the system. Raises TlsFilesError."""
+        """Creates a client's context; without `ca` it trusts the system's. Raises TlsFilesError."""
         if self.key and not self.cert:
-            raise TlsFilesError("key", f"{self.key}: without a certificate it is of no use")
+            raise TlsFilesError("key", f"{self.key}: a key requires a certificate")
         cadata = certificates("ca", self.ca) if self.ca else None
         context = ssl.create_default_context(cadata=cadata)
         if self.cert:
@@ -63,9 +63,9 @@ class TlsFiles:
         return context
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Roots, key and certificates as gRPC takes them. Raises TlsFilesError.
+        """Returns roots, key and certificate chain, as gRPC expects. Raises TlsFilesError.
 
-        They are checked, because gRPC would only report later that no hub answers.
+        The files are checked here, because gRPC would only report an unreachable hub.
         """
         self.context()
         return (
@@ -85,38 +85,36 @@ def read_file(option: str, file: str) -> bytes:
 
 def certificates(option: str, file: str) -> str:
     """The certificates in a file, as the `cadata` of a context. Raises TlsFilesError."""
-    # Bundles name authorities in comments, in any encoding; PEM itself is ASCII (RFC 7468).
+    # CA bundles have comments in any encoding; PEM itself is ASCII (RFC 7468).
     text = read_file(option, file).decode("ascii", "ignore")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    # A ValueError if there is no data at all.
+    # ValueError: there is no data at all.
     except (ssl.SSLError, ValueError):
-        raise TlsFilesError(option, f"{file}: no certificate in PEM") from None
+        raise TlsFilesError(option, f"{file}: contains no PEM certificate") from None
     return text
 
 
 def load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
-    """Loads the context's own certificate and its key; "" if the key is in `cert` as well.
+    """Loads a certificate chain and its key into a context; `key` is "" if `cert` contains it.
 
     Raises TlsFilesError.
     """
     option, file = ("key", key) if key else ("cert", cert)
     if b"-----BEGIN CERTIFICATE-----" not in read_file("cert", cert):
-        raise TlsFilesError("cert", f"{cert}: no certificate in PEM")
+        raise TlsFilesError("cert", f"{cert}: contains no PEM certificate")
     if b"PRIVATE KEY-----" not in read_file(option, file):
-        raise TlsFilesError(option, f"{file}: no key in PEM")
+        raise TlsFilesError(option, f"{file}: contains no PEM key")
     try:
         # Without a password callback OpenSSL asks for one on the terminal.
         context.load_cert_chain(_path(cert), _path(file), password=_no_password)
     except _EncryptedKeyError:
-        raise TlsFilesError(
-            option, f"{file}: is encrypted; give a key without a password"
-        ) from None
+        raise TlsFilesError(option, f"{file}: is encrypted; use a key without a password") from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsFilesError(option, f"{file} is not the key of {cert}") from None
         raise TlsFilesError(
-            "cert", f"{cert} and {file} are no certificate and key in PEM"
+            "cert", f"{cert} and {file} are not a PEM certificate and its key"
         ) from None
     except OSError as error:
         raise TlsFilesError("cert", f"{cert}, {file}: {error.strerror or error}") from None

@@ -2,8 +2,8 @@
 
 import os
 
-# gRPC's core writes to stderr beside the errors that it raises. It reads this
-# when it is first imported, so no later place will do.
+# gRPC's core logs to stderr in addition to the errors that it raises. It reads
+# this variable when it is first imported, so it must be set here.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from hub.cli.root import main

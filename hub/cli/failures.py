@@ -20,10 +20,10 @@ class ExitCode(IntEnum):
 
 
 class CommandFailed(click.ClickException):
-    """The command cannot do its work; `message` is one line for people.
+    """The command failed; `message` is one line for the user.
 
-    It is made of what was `found`, the `advice` what to do about it, and the `reason`
-    in brackets if the hub gave one.
+    It consists of what was `found`, the `advice` on what to do, and the `reason` in
+    brackets if the hub gave one.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
 """The Python client: `Hub` and `AsyncHub`, watches that resume, a local copy of the fleet.
 
-`Hub` may be shared by threads; its `FleetCache` follows in a thread. `AsyncHub` has the
-same methods, to be awaited, and belongs to the event loop that it is made in.
+Threads may share a `Hub`; its `FleetCache` runs in a thread. `AsyncHub` has the same
+methods as coroutines and belongs to the event loop in which it is created.
 
-Needs only grpcio and protobuf, none of the server's other dependencies. The modules
-`sync_*` are generated from `async_*` by scripts/generate_sync_client.py; where threads
-and asyncio differ stands in `_async_runtime` and `_sync_runtime`.
+The client needs only grpcio and protobuf, none of the server's other dependencies. The
+modules `sync_*` are generated from `async_*` by scripts/generate_sync_client.py;
+`_async_runtime` and `_sync_runtime` contain what differs between asyncio and threads.
 """
 
 from hub.client.async_hub import AsyncFleetCache, AsyncHub

@@ -1,4 +1,4 @@
-"""What `AsyncHub` needs of asyncio; `_sync_runtime` has the same names for threads."""
+"""What `AsyncHub` needs from asyncio; `_sync_runtime` has the same names for threads."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -18,7 +18,7 @@ class Cancellable(Protocol):
 
 
 class Flag:
-    """An event that happens once and that tasks can wait for."""
+    """An event that happens once; tasks can wait for it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -28,7 +28,7 @@ class Flag:
         return self._event.is_set()
 
     def set(self) -> None:
-        """Wakes everything that waits."""
+        """Wakes all waiting tasks."""
         self._event.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -62,25 +62,25 @@ class Stop(Flag):
 
 
 class Worker:
-    """A task that does some work in the background."""
+    """A task that works in the background."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._task = asyncio.create_task(work(), name=name)
 
     async def join(self) -> None:
-        """Waits for its end."""
+        """Waits until the task ends."""
         await asyncio.wait([self._task])
 
 
 def open_channel(target: Target) -> grpc.aio.Channel:
-    """A channel to the hub; it connects with the first call."""
+    """A channel to the hub, which connects with the first call."""
     if target.tls is None:
         return grpc.aio.insecure_channel(target.address, target.options)
     return grpc.aio.secure_channel(target.address, target.tls.credentials(), target.options)
 
 
 async def responses_of(start: Callable[[], Any], stop: Stop) -> AsyncGenerator[Any, None]:
-    """The responses of the stream that `start` opens, until its end or `stop`.
+    """The responses of the stream that `start` opens, until the stream ends or `stop` is set.
 
     Raises grpc.RpcError if the stream fails.
     """
@@ -90,7 +90,7 @@ async def responses_of(start: Callable[[], Any], stop: Stop) -> AsyncGenerator[A
         async for response in stream:
             yield response
     except asyncio.CancelledError:
-        # A cancelled stream raises this too; it is not the task's own cancellation.
+        # A cancelled stream raises this, too; then the task itself is not cancelled.
         if not stop.is_set() or _is_cancelled():
             raise
     finally:

@@ -1,4 +1,4 @@
-"""What `Hub` needs of threads; `_async_runtime` has the same names for asyncio."""
+"""What `Hub` needs from threads; `_async_runtime` has the same names for asyncio."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -10,7 +10,7 @@ import grpc
 from hub.client.hub_address import Target
 
 Flag = threading.Event
-"""An event that happens once and that threads can wait for."""
+"""An event that happens once; threads can wait for it."""
 
 
 class Cancellable(Protocol):
@@ -48,33 +48,33 @@ class Stop(threading.Event):
 
 
 class Worker:
-    """A thread that does some work in the background."""
+    """A thread that works in the background."""
 
     def __init__(self, work: Callable[[], None], name: str) -> None:
         self._thread = threading.Thread(target=work, name=name, daemon=True)
         self._thread.start()
 
     def join(self) -> None:
-        """Waits for its end."""
+        """Waits until the thread ends."""
         self._thread.join()
 
 
 def open_channel(target: Target) -> grpc.Channel:
-    """A channel to the hub; it connects with the first call."""
+    """A channel to the hub, which connects with the first call."""
     if target.tls is None:
         return grpc.insecure_channel(target.address, target.options)
     return grpc.secure_channel(target.address, target.tls.credentials(), target.options)
 
 
 def responses_of(start: Callable[[], Any], stop: Stop) -> Generator[Any, None, None]:
-    """The responses of the stream that `start` opens, until its end or `stop`.
+    """The responses of the stream that `start` opens, until the stream ends or `stop` is set.
 
     Raises grpc.RpcError if the stream fails.
     """
     try:
         stream = start()
     except ValueError:
-        # Another thread has closed the channel in this moment.
+        # Another thread has just closed the channel.
         if stop.is_set():
             return
         raise

@@ -1,4 +1,4 @@
-"""What an admin does with a hub, a method for each RPC of AdminService."""
+"""The calls of an admin, a method for each RPC of AdminService."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -38,18 +38,18 @@ from llmhub.v1.endpoint_pb2 import (
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo, TokenScope
 
-# The hub probes the endpoint after an action, and has to say what it waited for.
+# After an action the hub probes the endpoint, which must not exceed the call's deadline.
 _ACTION_GRACE_S = 15.0
 
 
 class AsyncAdmin(AsyncConnection):
-    """The admin's calls.
+    """The calls of an admin.
 
-    The hub answers a change once it is on disk. Every call raises CallFailed; its
+    The hub answers a change once it is durable. Every call raises CallFailed. Its
     `reason` is INVALID_TOKEN or ROLE_FORBIDDEN if the token is not an admin's,
-    VALIDATION_FAILED with `violations` if a value is out of bounds, and what the
-    method names. An `etag` that is given must be the one that is stored, else the
-    call fails with ETAG_MISMATCH and changes nothing.
+    VALIDATION_FAILED with `violations` if a value is out of bounds, or one that the
+    method names. If an `etag` is given, it must equal the stored one; otherwise the call
+    fails with ETAG_MISMATCH and changes nothing.
     """
 
     # Endpoints.
@@ -66,11 +66,11 @@ class AsyncAdmin(AsyncConnection):
     ) -> Endpoint:
         """Registers the endpoint at `address`, a URL or HOST[:PORT], or registers it again.
 
-        Without a port, HOST means 11434, http://HOST 80 and https://HOST 443. Without
-        `backend` the hub asks the server. To register it again replaces name, backend,
-        labels and agent; it keeps models, status and, if `api_key` is None, the key.
-        Raises ClientError if `address` is none, CallFailed with TARGET_FORBIDDEN or
-        LIMIT_REACHED.
+        The default port is 11434 for HOST, 80 for http://HOST and 443 for https://HOST.
+        Without `backend` the hub detects the kind of server. Registering an endpoint again
+        replaces name, backend, labels and agent; it keeps models, status and, if `api_key`
+        is None, the key. Raises ClientError if `address` is invalid, CallFailed with
+        TARGET_FORBIDDEN or LIMIT_REACHED.
         """
         request = register_request(
             address, name=name, backend=backend, labels=labels, agent_id=agent_id, api_key=api_key
@@ -90,11 +90,11 @@ class AsyncAdmin(AsyncConnection):
         etag: str = "",
         validate_only: bool = False,
     ) -> UpdateEndpointResponse:
-        """Changes what is not None; `labels` replaces all labels.
+        """Changes the values that are not None; `labels` replaces all labels.
 
         The response has the endpoint and, in `impact`, what the fleet loses by the
-        change. With `validate_only` it says what would be, and nothing changes. Fails
-        with ENDPOINT_NOT_FOUND.
+        change. With `validate_only` the response shows the result, but nothing changes.
+        Fails with ENDPOINT_NOT_FOUND.
         """
         request = update_request(
             endpoint_id,
@@ -112,7 +112,7 @@ class AsyncAdmin(AsyncConnection):
     async def drain(
         self, endpoint_id: str, *, validate_only: bool = False
     ) -> UpdateEndpointResponse:
-        """Selects the endpoint no more; leases that run there go on. See `update`."""
+        """Stops selecting the endpoint; running leases continue. See `update`."""
         return await self.update(
             endpoint_id, admin_state=ADMIN_STATE_DRAINING, validate_only=validate_only
         )
@@ -128,7 +128,7 @@ class AsyncAdmin(AsyncConnection):
     async def disable(
         self, endpoint_id: str, *, validate_only: bool = False
     ) -> UpdateEndpointResponse:
-        """Neither selects nor probes the endpoint any more. See `update`."""
+        """Stops selecting and probing the endpoint. See `update`."""
         return await self.update(
             endpoint_id, admin_state=ADMIN_STATE_DISABLED, validate_only=validate_only
         )
@@ -138,7 +138,7 @@ class AsyncAdmin(AsyncConnection):
         await self.call("RemoveEndpoint", RemoveEndpointRequest(id=endpoint_id, etag=etag))
 
     async def check(self, endpoint_id: str) -> Endpoint:
-        """Probes an endpoint now; returns it as the probe left it.
+        """Probes an endpoint now. Returns it with the result of the probe.
 
         `status`, `fault` and `last_error` say what the probe saw. Fails with
         ENDPOINT_NOT_FOUND, ENDPOINT_DISABLED or LIMIT_REACHED.
@@ -156,13 +156,13 @@ class AsyncAdmin(AsyncConnection):
         timeout_s: float = 300.0,
         validate_only: bool = False,
     ) -> LoadModelResponse:
-        """Has the sidecar on the endpoint's host load a model; returns once it is loaded.
+        """Makes the sidecar on the endpoint's host load a model. Returns once it is loaded.
 
-        `keep_alive_s` is how long it stays without requests (Ollama only). With
-        `validate_only` the hub checks whether it would ask the sidecar, and asks nothing.
+        `keep_alive_s` is how long it stays loaded without requests (Ollama only). With
+        `validate_only` the hub only checks whether it would ask the sidecar.
         Fails with ACTIONS_DISABLED, ENDPOINT_NOT_FOUND, MODEL_NOT_ON_ENDPOINT,
         SIDECAR_NOT_FOUND, ACTION_UNSUPPORTED, ACTION_IN_PROGRESS, ACTION_REFUSED,
-        ACTION_FAILED, LIMIT_REACHED or, if it may still be carried out,
+        ACTION_FAILED, LIMIT_REACHED or, if the action may still be carried out,
         ACTION_OUTCOME_UNKNOWN.
         """
         request = LoadModelRequest(
@@ -185,7 +185,7 @@ class AsyncAdmin(AsyncConnection):
         timeout_s: float = 300.0,
         validate_only: bool = False,
     ) -> UnloadModelResponse:
-        """Has the sidecar on the endpoint's host unload a model. See `load_model`."""
+        """Makes the sidecar on the endpoint's host unload a model. See `load_model`."""
         request = UnloadModelRequest(
             endpoint_id=endpoint_id,
             model=model,
@@ -200,11 +200,11 @@ class AsyncAdmin(AsyncConnection):
     # Sidecars.
 
     def list_sidecars(self) -> AsyncIterator[SidecarInfo]:
-        """The sidecars that are connected, sorted by agent_id, fetched as they are read."""
+        """The connected sidecars, sorted by agent_id, fetched as they are read."""
         return self._items("ListSidecars", ListSidecarsRequest(), "sidecars")
 
     async def disconnect_sidecar(self, agent_id: str, *, reason: str = "") -> None:
-        """Closes a sidecar's connection and tells it `reason`; it may come back.
+        """Closes a sidecar's connection and sends it `reason`; it may reconnect.
 
         Fails with SIDECAR_NOT_FOUND.
         """
@@ -222,11 +222,11 @@ class AsyncAdmin(AsyncConnection):
         description: str = "",
         scope: TokenScope | None = None,
     ) -> CreateTokenResponse:
-        """Creates a token; `token` of the response is its secret, which is shown this once.
+        """Creates a token. The response's `token` is its secret, which is shown only once.
 
-        `agent_id` is what a sidecar's token is bound to, and no other's. The token is
-        valid for `ttl_s` seconds (1 s to 10 years), or until it is revoked. `scope` limits
-        it to less than its role. Never retried: a second try could create a second token.
+        A sidecar's token is bound to `agent_id`. The token is valid for `ttl_s` seconds
+        (1 s to 10 years), or until it is revoked. `scope` limits it to less than its role.
+        The call is never retried, because a second attempt could create a second token.
         """
         request = CreateTokenRequest(
             role=role,
@@ -253,7 +253,7 @@ class AsyncAdmin(AsyncConnection):
     # Model aliases; `list_aliases` is a reader's call.
 
     async def set_alias(self, alias: ModelAlias) -> ModelAlias:
-        """Creates an alias, or replaces the one of its name; an `etag` in it must match."""
+        """Creates an alias, or replaces the one with its name; its `etag`, if set, must match."""
         request = SetModelAliasRequest(alias=alias)
         stored: ModelAlias = (await self.call("SetModelAlias", request)).alias
         return stored
@@ -267,10 +267,10 @@ class AsyncAdmin(AsyncConnection):
     def list_audit_events(
         self, *, resource: str = "", token_id: str = ""
     ) -> AsyncIterator[AuditEvent]:
-        """What admins have changed, newest first, fetched as it is read.
+        """The changes that admins made, newest first, fetched as they are read.
 
-        `resource`, such as "endpoints/10.0.0.1:11434", and `token_id` each keep the
-        events that match. The hub keeps the last 10,000.
+        `resource`, such as "endpoints/10.0.0.1:11434", and `token_id` select matching
+        events. The hub keeps the last 10,000.
         """
         request = ListAuditEventsRequest(resource=resource, token_id=token_id)
         return self._items("ListAuditEvents", request, "events")

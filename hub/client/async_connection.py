@@ -17,11 +17,11 @@ from hub.client.retry import Backoff, Resumption, Retry, ends_a_watch
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 
 PAGE_SIZE: int = 1000
-"""How many items of a listing one call fetches."""
+"""The number of items of a listing that one call fetches."""
 
 
 class AsyncConnection:
-    """A channel to a hub; a context manager."""
+    """A channel to a hub. Use it as a context manager."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class AsyncConnection:
 
     @property
     def address(self) -> str:
-        """Where the hub is, HOST:PORT."""
+        """The hub's address, HOST:PORT."""
         return self._target.address
 
     async def __aenter__(self) -> Self:
@@ -65,9 +65,9 @@ class AsyncConnection:
     async def call(self, name: str, request: Message, timeout_s: float | None = None) -> Any:
         """Calls a unary RPC of RegistryService or AdminService by its name.
 
-        Retries while the hub is UNAVAILABLE, until `timeout_s` seconds are over. The
-        response has the type that the contract gives the RPC, which no annotation
-        knows. Raises CallFailed.
+        Retries while the hub is UNAVAILABLE, for at most `timeout_s` seconds. The
+        response is of the RPC's type in the contract, which the annotation cannot
+        express. Raises CallFailed.
         """
         call = self._calls.get(name)
         if call is None:
@@ -101,7 +101,7 @@ class AsyncConnection:
     async def _responses(
         self, resumption: Resumption, stop: Stop, *, resume: bool = True
     ) -> AsyncGenerator[WatchRegistryResponse | None, None]:
-        """The responses of one connection after another; None stands for a break.
+        """The responses of one connection after another; None marks a lost connection.
 
         Without `resume` the first break ends it. Raises CallFailed.
         """

@@ -1,4 +1,4 @@
-"""`AsyncHub`: what services ask of a hub, and the admin's calls."""
+"""`AsyncHub`: the calls of services, and those of admins."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -36,12 +36,12 @@ _LEASE_TTL_S: float = 60.0
 
 
 class AsyncHub(AsyncAdmin):
-    """A hub, seen by a caller; a context manager.
+    """A hub, as its callers see it. Use it as a context manager.
 
-    Without `address`, `token` and `tls`, LLM_HUB_ADDRESS, LLM_HUB_TOKEN and the files
-    that LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY name are used.
-    `timeout_s` is a call's deadline in seconds, with all its retries. `channel_options`
-    are further channel arguments of gRPC. Calls raise CallFailed.
+    Missing `address`, `token` and `tls` come from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and the
+    files named by LLM_HUB_TLS_CA, LLM_HUB_TLS_CERT and LLM_HUB_TLS_KEY. `timeout_s` is the
+    deadline of a call in seconds, including all its retries. `channel_options` are
+    additional channel arguments of gRPC. Calls raise CallFailed.
     """
 
     # Reads.
@@ -73,7 +73,7 @@ class AsyncHub(AsyncAdmin):
         return self._items("ListModelAliases", ListModelAliasesRequest(), "aliases")
 
     async def get_resources(self, agent_id: str) -> HostResources:
-        """What an agent's host has left. Fails with RESOURCES_NOT_FOUND."""
+        """The last report of an agent's host. Fails with RESOURCES_NOT_FOUND."""
         response = await self.call("GetResources", GetResourcesRequest(agent_id=agent_id))
         found: HostResources = response.resources
         return found
@@ -94,7 +94,7 @@ class AsyncHub(AsyncAdmin):
         return best
 
     async def select_all(self, model: str, **criteria: Any) -> SelectEndpointResponse:
-        """As many endpoints as `count` says, best first; `explain` adds the other candidates."""
+        """At most `count` endpoints, best first; `explain` adds the other candidates."""
         request = select_request(model, **criteria)
         chosen: SelectEndpointResponse = await self.call("SelectEndpoint", request)
         return chosen
@@ -107,9 +107,9 @@ class AsyncHub(AsyncAdmin):
     async def lease(
         self, model: str, *, ttl_s: float = _LEASE_TTL_S, **criteria: Any
     ) -> AsyncIterator[Selection]:
-        """Selects, and counts as load there for the length of the block.
+        """Selects an endpoint and counts as load there until the block ends.
 
-        If the block outlasts `ttl_s` seconds, the lease ends before it.
+        If the block takes longer than `ttl_s` seconds, the lease expires before it ends.
         """
         selection = await self.select(model, lease_ttl_s=ttl_s, **criteria)
         try:
@@ -118,7 +118,7 @@ class AsyncHub(AsyncAdmin):
             try:
                 await self.release(selection.lease_id)
             except CallFailed as failed:
-                # It ends by itself; that it has is no failure of the block.
+                # An expired lease, or an unreachable hub, is not a failure of the block.
                 if failed.reason not in {"LEASE_NOT_FOUND", ""}:
                     raise
 
@@ -129,11 +129,11 @@ class AsyncHub(AsyncAdmin):
     ) -> AsyncGenerator[RegistryEvent, None]:
         """The state, as events, then every change.
 
-        `wanted` is what `requests.watch_request` takes. The watch resumes by itself
-        until it is closed; what was deleted while the hub was away comes as a deletion
-        once it is back. Without `resume` it ends with its connection. Raises CallFailed
-        for what no retry mends, such as a revoked token, and without `resume` for
-        every failure.
+        `wanted` are the arguments of `requests.watch_request`. The watch resumes by itself
+        until it is closed. Objects that were deleted while the hub was unreachable are
+        reported as deleted once it is back. Without `resume` the watch ends with its
+        connection. Raises CallFailed if a retry cannot help, such as for a revoked token,
+        and without `resume` for every failure.
         """
         resumption = Resumption(watch_request(**wanted))
         async with aclosing(self._responses(resumption, Stop(), resume=resume)) as responses:
@@ -143,12 +143,12 @@ class AsyncHub(AsyncAdmin):
                         yield event
 
     def fleet_cache(self) -> "AsyncFleetCache":
-        """A local copy of the fleet, kept current in the background until it is closed."""
+        """A local copy of the fleet, updated in the background until it is closed."""
         return AsyncFleetCache(self)
 
 
 class AsyncFleetCache(FleetCopy):
-    """A `FleetCopy` that is kept current in the background; a context manager."""
+    """A `FleetCopy` that is updated in the background. Use it as a context manager."""
 
     def __init__(self, hub: AsyncHub) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class AsyncFleetCache(FleetCopy):
     async def wait_synced(self, timeout_s: float = 10.0) -> None:
         """Waits for the first whole state, at most `timeout_s` seconds.
 
-        Raises NotSynced, or the failure for which it will never come.
+        Raises NotSynced, or the failure because of which no state will arrive.
         """
         if not await self._settled.wait(timeout_s):
             raise NotSynced(f"no state from the hub within {timeout_s} s")
@@ -184,7 +184,7 @@ class AsyncFleetCache(FleetCopy):
             raise self.failure
 
     async def close(self) -> None:
-        """Stops following; what is known can still be read. Idempotent."""
+        """Stops the updates; the copy can still be read. Idempotent."""
         self._stop.cancel()
         await self._worker.join()
 

@@ -1,12 +1,12 @@
-"""What goes wrong in a call to the hub, in fields that programs can match on.
+"""Errors of calls to the hub, with fields that programs can match on.
 
     ClientError
-    ├── CallFailed     the hub refused, or was not reached; `code` and `reason` say why
-    ├── NotSynced      a local copy of the fleet has no state, or too old a one
+    ├── CallFailed     the hub refused the call or was unreachable; see `code` and `reason`
+    ├── NotSynced      a local copy of the fleet has no state, or one that is too old
     └── NoSelection    a local copy of the fleet has no endpoint for a request
 
-The details of an error come as google.rpc.Status. Its few fields are decoded here,
-so that the client needs no package beyond grpcio and protobuf.
+The details of an error arrive as google.rpc.Status. This module decodes its few fields,
+so that the client needs no package other than grpcio and protobuf.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _TYPE_PREFIX: Final = "type.googleapis.com/google.rpc."
 _DOMAIN: Final = "llmhub"
-# The hub names rejected candidates so in the metadata of an explained selection.
+# The prefix of rejected candidates in the metadata of an explained selection.
 _REJECTED: Final = "rejected "
 
 
@@ -31,14 +31,14 @@ class ClientError(Exception):
 
 
 class NotSynced(ClientError):
-    """The local copy has no state yet, or has not heard from the hub for too long."""
+    """The local copy has no state yet, or the hub has been silent for too long."""
 
 
 class NoSelection(ClientError):
     """No endpoint of the local copy fits.
 
-    `reason` is "MODEL_UNKNOWN", "NO_HEALTHY_ENDPOINT" or "NO_CAPACITY", as the
-    hub's SelectEndpoint has it; `rejections` says why, by endpoint id.
+    `reason` is "MODEL_UNKNOWN", "NO_HEALTHY_ENDPOINT" or "NO_CAPACITY", as in the
+    hub's SelectEndpoint. `rejections` has the reasons by endpoint id.
     """
 
     def __init__(self, reason: str, message: str, rejections: dict[str, str]) -> None:
@@ -51,7 +51,7 @@ class NoSelection(ClientError):
 class Violation:
     """What is wrong with one field of a request.
 
-    `field` is a path such as `labels["zone"]`, `description` a sentence for people,
+    `field` is a path such as `labels["zone"]`, `description` a readable sentence,
     `reason` the kind of fault, such as "TOO_LONG".
     """
 
@@ -64,9 +64,9 @@ class CallFailed(ClientError):
     """A call failed.
 
     `reason` is the name in `llmhub.v1.ErrorReason` without its prefix, such as
-    "MODEL_UNKNOWN"; empty if the hub was not reached. `metadata` has the values that
-    `message` speaks of, `violations` the fields of the request that are wrong.
-    `retry_after_s` is set if the hub says when a retry may work.
+    "MODEL_UNKNOWN"; it is empty if the hub was unreachable. `metadata` has the values
+    that `message` mentions, `violations` the invalid fields of the request.
+    `retry_after_s` is set if the hub says when to retry.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class CallFailed(ClientError):
 
 
 def call_failed(error: grpc.RpcError) -> CallFailed:
-    """The error that a failed call stands for."""
+    """Converts the error of a failed call."""
     code, message = error.code(), error.details() or ""
-    # The type stubs take metadata for what it is not.
+    # The type stubs give the metadata a wrong type.
     trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore
     for key, value in trailing:
         if key == _DETAILS_KEY and isinstance(value, bytes):
@@ -137,7 +137,7 @@ def _text(raw: bytes, number: int) -> str:
 
 def _messages(raw: bytes, number: int) -> Iterator[bytes]:
     """The strings, bytes or messages under a field's number. Raises DecodeError."""
-    # To a message without fields, all fields are unknown ones.
+    # Empty has no fields, so it treats all fields as unknown.
     fields = UnknownFieldSet(Empty.FromString(raw))
     for i in range(len(fields)):
         field = fields[i]

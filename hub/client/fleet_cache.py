@@ -30,7 +30,7 @@ from llmhub.v1.resources_pb2 import EVENT_TYPE_DELETE, HostResources, RegistryEv
 class Choice:
     """An endpoint to send a request to.
 
-    `model` is the name by which the endpoint knows the model. `endpoint` is shared and
+    `model` is the endpoint's own name of the model. `endpoint` is shared and
     must not be changed.
     """
 
@@ -40,7 +40,7 @@ class Choice:
 
     @property
     def base_url(self) -> str:
-        """Where the endpoint answers, such as "http://10.0.0.1:11434"."""
+        """The base URL of the endpoint, such as "http://10.0.0.1:11434"."""
         return base_url(self.endpoint)
 
 
@@ -48,9 +48,9 @@ class Choice:
 class Freshness:
     """How current a copy is.
 
-    `revision` is how far it has come (0: no whole state yet), `age_s` the seconds
-    since the last response of the hub, events or a mark of progress; infinite before
-    the first. `connected` says whether the stream is up, as far as is known.
+    `revision` is the revision that it has reached (0: no whole state yet). `age_s` is the
+    seconds since the hub's last response, with or without events; infinite before the
+    first. `connected` says whether the stream is connected, as far as is known.
     """
 
     revision: int
@@ -59,19 +59,19 @@ class Freshness:
 
     @property
     def synced(self) -> bool:
-        """Whether there has been a whole state."""
+        """Whether a whole state has arrived."""
         return self.revision > 0
 
 
 def base_url(endpoint: Endpoint) -> str:
-    """Where an endpoint answers, such as "http://10.0.0.1:11434"."""
+    """The base URL of an endpoint, such as "http://10.0.0.1:11434"."""
     return f"{endpoint.scheme or 'http'}://{endpoint.id}{endpoint.base_path}"
 
 
 class FleetCopy:
     """The copy itself; `FleetCache` and `AsyncFleetCache` keep it current.
 
-    Any thread may read it, and no read waits for the network. What a read returns is
+    Any thread may read it, and no read waits for the network. Returned objects are
     shared and must not be changed.
     """
 
@@ -102,11 +102,11 @@ class FleetCopy:
 
     @property
     def failure(self) -> ClientError | None:
-        """Why the copy has stopped following for good, such as a revoked token; else None."""
+        """Why the copy no longer follows the hub, such as a revoked token; else None."""
         return self._failure
 
     def get(self, endpoint_id: str) -> Endpoint | None:
-        """The endpoint of that id, or None."""
+        """The endpoint with that id, or None."""
         return self._endpoints.get(endpoint_id)
 
     def endpoints(self) -> list[Endpoint]:
@@ -115,12 +115,12 @@ class FleetCopy:
             return [endpoint for _, endpoint in sorted(self._endpoints.items())]
 
     def resources(self, agent_id: str) -> HostResources | None:
-        """What an agent's host has left, or None."""
+        """The last report of an agent's host, or None."""
         record = self._resources.get(agent_id)
         return record.message if record is not None else None
 
     def all_resources(self) -> dict[str, HostResources]:
-        """What every host has left, by agent_id."""
+        """The last report of every host, by agent_id."""
         with self._lock:
             return {agent_id: record.message for agent_id, record in self._resources.items()}
 
@@ -150,7 +150,7 @@ class FleetCopy:
         """The endpoint that serves a model best, by the hub's own rules, without leases.
 
         `max_staleness_s` is how long the hub may have been silent. Raises NoSelection,
-        and NotSynced if there is no state or too old a one.
+        or NotSynced if there is no state or it is too old.
         """
         request = select_request(
             model,
@@ -191,7 +191,7 @@ class FleetCopy:
         return self._ledger.account(agent_id, self._resources.get(agent_id)).message
 
     def in_flight(self, _id: str) -> int:
-        """See `FleetView`; only the hub knows leases."""
+        """See `FleetView`. Always 0, because only the hub knows the leases."""
         return 0
 
     def _ranking(self, request: SelectEndpointRequest) -> Ranking:
@@ -201,7 +201,7 @@ class FleetCopy:
     def _candidates(self, _model: str | None) -> Collection[str]:
         return self._endpoints.keys()
 
-    # Keeping it current.
+    # Updates.
 
     def apply(self, response: WatchRegistryResponse) -> None:
         """Applies a response of the stream."""
@@ -210,15 +210,15 @@ class FleetCopy:
                 self._apply(event)
             self._heard_at = time.monotonic()
             self._connected = True
-            # While a state is read again, the copy is as old as the last whole one.
+            # While the state is read again, the copy is as old as the last whole state.
             self._revision = self._resumption.revision or self._revision
 
     def disconnected(self) -> None:
-        """The stream broke."""
+        """Records that the stream broke."""
         self._connected = False
 
     def failed(self, failure: ClientError) -> None:
-        """The stream broke for good."""
+        """Records that the stream broke and will not be resumed."""
         self._connected = False
         self._failure = failure
 

@@ -1,4 +1,4 @@
-"""Where the hub is and how to get there: address, token, TLS, and RPCs by name."""
+"""The hub's address and the way to it: token, TLS, channel options, and RPCs by name."""
 
 import os
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from llmhub.v1 import admin_service_pb2, registry_service_pb2
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 
-# Pings find a hub that has gone without a word, while calls are open. The hub
-# allows one per 10 s. The pauses between connections grow, so that a hub that comes
-# back is found soon and not by all clients at once.
+# During calls, pings detect a hub that has silently disappeared. The hub allows one ping
+# per 10 s. The pauses between connection attempts grow, so that clients find a returning
+# hub soon, but not all at once.
 OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -31,11 +31,11 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """TLS to the hub, or to the proxy before it. Everything is PEM.
+    """TLS to the hub, or to the proxy in front of it. Everything is PEM.
 
-    `root_certificates` are trusted; None means those that gRPC brings. A hub that
-    demands a certificate gets `certificate_chain`, to which `private_key` belongs.
-    `server_name` is the name in the hub's certificate if that is not the address.
+    `root_certificates` are trusted; None means those that gRPC includes. A hub that
+    requires a certificate gets `certificate_chain`, whose key is `private_key`.
+    `server_name` is the name in the hub's certificate if it differs from the address.
     """
 
     root_certificates: bytes | None = None
@@ -52,7 +52,7 @@ class Tls:
         *,
         server_name: str | None = None,
     ) -> "Tls":
-        """Reads PEM files once; without `key`, the key is in `cert`.
+        """Reads PEM files once; `key` may be omitted if `cert` contains the key.
 
         Raises ClientError, which names the file.
         """
@@ -64,7 +64,7 @@ class Tls:
 
     @classmethod
     def of(cls, files: TlsFiles, *, server_name: str | None = None) -> "Tls":
-        """Reads the files and checks them. Raises TlsFilesError."""
+        """Reads and checks the files. Raises TlsFilesError."""
         roots, private_key, chain = files.pem()
         return cls(
             root_certificates=roots,
@@ -82,7 +82,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address and what a channel to it takes."""
+    """An address and the options of a channel to it."""
 
     address: str
     token: str = field(repr=False)
@@ -97,9 +97,9 @@ class Target:
         tls: Tls | None,
         channel_options: Sequence[tuple[str, Any]] = (),
     ) -> "Target":
-        """What is None comes from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and LLM_HUB_TLS_….
+        """Reads missing values from LLM_HUB_ADDRESS, LLM_HUB_TOKEN and LLM_HUB_TLS_….
 
-        Raises ClientError for an unusable file that one of the latter names.
+        Raises ClientError if one of the LLM_HUB_TLS_… files is unusable.
         """
         files = TlsFiles.of(None, None, None)
         if tls is None and files:
@@ -118,7 +118,7 @@ class Target:
 
     @property
     def options(self) -> Sequence[tuple[str, Any]]:
-        """The options of a channel; `channel_options` win."""
+        """The options of a channel; `channel_options` take precedence."""
         options: dict[str, Any] = dict(OPTIONS)
         if self.tls is not None and self.tls.server_name is not None:
             options["grpc.ssl_target_name_override"] = self.tls.server_name
@@ -148,4 +148,4 @@ def _methods() -> dict[str, Method]:
 
 
 METHODS: Final = _methods()
-"""The RPCs of RegistryService and AdminService by their names."""
+"""The RPCs of RegistryService and AdminService, by name."""

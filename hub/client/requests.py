@@ -1,4 +1,4 @@
-"""Requests from plain Python values. Times are in seconds."""
+"""Builds requests from plain Python values. Times are in seconds."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -151,7 +151,7 @@ def update_request(
 
 
 def duration(seconds: float | None) -> Duration | None:
-    """A Duration; None stays None."""
+    """Converts seconds to a Duration; None stays None."""
     if seconds is None:
         return None
     nanos = round(seconds * 1_000_000_000)

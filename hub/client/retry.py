@@ -1,9 +1,9 @@
-"""When a call is tried again, and how a watch survives its connections. No I/O.
+"""When a call is retried, and how a watch survives lost connections. No I/O.
 
-A stream resumes after the last revision that was seen. If the hub no longer has the
-history, the state is read again; what was there before and is missing in it was
-deleted meanwhile, and an event says so. A reader of the events therefore never keeps
-what is gone.
+A stream resumes after the last revision that it received. If the hub no longer has the
+history, the state is read again. What was in the old state and is missing in the new one
+was deleted meanwhile, so the watch adds an event for its deletion. Therefore a reader of
+the events never keeps deleted objects.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from llmhub.v1.resources_pb2 import (
     RegistryEvent,
 )
 
-# A second try of these could happen twice.
+# Must not be retried, because both attempts could take effect.
 _ONCE: Final = frozenset({"CreateToken"})
 
-# No retry mends a watch that failed so.
+# A watch that fails with one of these codes cannot be retried.
 _FINAL: Final = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -41,9 +41,9 @@ _FINAL: Final = frozenset(
 class Retry:
     """How often and how soon a call is retried while the hub is UNAVAILABLE.
 
-    `attempts` counts the first try too. The n-th pause, in seconds, is drawn from 0 to
-    `first_s` · 2ⁿ, at most `longest_s`: "full jitter", so that callers that failed
-    together do not come back together.
+    `attempts` includes the first one. The n-th pause, in seconds, is random between 0 and
+    `first_s` · 2ⁿ, at most `longest_s`. This "full jitter" keeps callers that failed
+    together from coming back together.
     """
 
     attempts: int = 10
@@ -60,17 +60,17 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """It worked: the next pause is a first one again."""
+        """Records a success: the next pause is a first one again."""
         self._failures = 0
 
     def pause_s(self) -> float:
-        """How long to wait after one more failure, in seconds."""
+        """The seconds to wait after another failure."""
         longest = min(self._retry.first_s * 2**self._failures, self._retry.longest_s)
         self._failures = min(self._failures + 1, 32)
         return self._random.uniform(0, longest)
 
     def before_retry_s(self, name: str, failed: CallFailed, left_s: float) -> float | None:
-        """Seconds to wait before the RPC is tried again; None if it must not be."""
+        """The seconds to wait before the RPC is retried; None if it must not be retried."""
         if (
             failed.code is not grpc.StatusCode.UNAVAILABLE
             or name in _ONCE
@@ -82,19 +82,19 @@ class Backoff:
 
 
 def ends_a_watch(failed: CallFailed) -> bool:
-    """Whether no retry can mend a watch that failed so."""
+    """Whether a watch that failed this way cannot be retried."""
     return failed.code in _FINAL
 
 
 Subject = tuple[str, str]
-"""What an event is about: the member of `RegistryEvent.subject`, and the id."""
+"""The subject of an event: the member of `RegistryEvent.subject`, and the id."""
 
 
 class Resumption:
     """One watch over any number of connections.
 
-    `revision` is how far it has come: 0 before the first whole state, or what the
-    request resumes after.
+    `revision` is the revision that it has reached: 0 before the first whole state, or
+    the one after which the request resumes.
     """
 
     def __init__(self, request: WatchRegistryRequest) -> None:
@@ -114,11 +114,11 @@ class Resumption:
         return request
 
     def forget(self) -> None:
-        """The hub no longer has the history: the next connection reads the state again."""
+        """Makes the next connection read the state again, because the history is gone."""
         self.revision = 0
 
     def receive(self, response: WatchRegistryResponse) -> list[RegistryEvent]:
-        """The events that a response stands for, with the deletions that were missed."""
+        """The events of a response, with the deletions that were missed."""
         events = list(response.events)
         for event in events:
             subject = subject_of(event)
@@ -140,7 +140,7 @@ class Resumption:
 
 
 def subject_of(event: RegistryEvent) -> Subject:
-    """What an event is about."""
+    """The subject of an event."""
     match event.WhichOneof("subject"):
         case "endpoint":
             return "endpoint", event.endpoint.id
@@ -149,7 +149,7 @@ def subject_of(event: RegistryEvent) -> Subject:
         case "model_alias":
             return "model_alias", event.model_alias.name
         case _:
-            # A hub that is newer than this client knows more subjects.
+            # A newer hub may know more subjects.
             return "", ""
 
 

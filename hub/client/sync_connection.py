@@ -19,11 +19,11 @@ from hub.client.retry import Backoff, Resumption, Retry, ends_a_watch
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 
 PAGE_SIZE: int = 1000
-"""How many items of a listing one call fetches."""
+"""The number of items of a listing that one call fetches."""
 
 
 class Connection:
-    """A channel to a hub; a context manager."""
+    """A channel to a hub. Use it as a context manager."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Connection:
 
     @property
     def address(self) -> str:
-        """Where the hub is, HOST:PORT."""
+        """The hub's address, HOST:PORT."""
         return self._target.address
 
     def __enter__(self) -> Self:
@@ -67,9 +67,9 @@ class Connection:
     def call(self, name: str, request: Message, timeout_s: float | None = None) -> Any:
         """Calls a unary RPC of RegistryService or AdminService by its name.
 
-        Retries while the hub is UNAVAILABLE, until `timeout_s` seconds are over. The
-        response has the type that the contract gives the RPC, which no annotation
-        knows. Raises CallFailed.
+        Retries while the hub is UNAVAILABLE, for at most `timeout_s` seconds. The
+        response is of the RPC's type in the contract, which the annotation cannot
+        express. Raises CallFailed.
         """
         call = self._calls.get(name)
         if call is None:
@@ -102,7 +102,7 @@ class Connection:
     def _responses(
         self, resumption: Resumption, stop: Stop, *, resume: bool = True
     ) -> Generator[WatchRegistryResponse | None, None]:
-        """The responses of one connection after another; None stands for a break.
+        """The responses of one connection after another; None marks a lost connection.
 
         Without `resume` the first break ends it. Raises CallFailed.
         """

@@ -1,1 +1,1 @@
-"""Observed facts beyond one process: what a hub publishes of them, and what it restores."""
+"""Observed facts beyond one process: what a hub publishes, and what it restores at its start."""

@@ -1,12 +1,12 @@
-"""The keys of observed facts and their values, to and from what the registry keeps. Pure.
+"""The keys and values of observed facts, converted to and from registry state. Pure.
 
     health/<endpoint id>       EndpointFacts: status, models, error, provenance
-    checks/<bucket>            EndpointChecks: when each endpoint was checked last
+    checks/<bucket>            EndpointChecks: when each endpoint was last checked
     resources/<agent id>       HostFacts: a host's last report
-    learned/<kind>/<name>      what `LearnedFacts` of that kind makes of it
+    learned/<kind>/<name>      an entry of the `LearnedFacts` of that kind
 
-A value says "so long before it was written" (shared_facts.proto), and the engine says
-how long ago that was: together they give each time by the reader's own clock.
+A value contains times relative to its writing (shared_facts.proto), and the engine reports
+how long ago that was. Together they give each time by the reader's own clock.
 """
 
 from collections.abc import Iterable
@@ -32,22 +32,22 @@ RESOURCES: Final = "resources"
 LEARNED: Final = "learned"
 
 BUCKETS: Final = 256
-"""The number of parts of the fleet whose checks are written together."""
+"""The number of groups of endpoints whose checks are written together."""
 
-# They change with every probe, so they alone make no value worth writing.
+# These change with every probe, so a change of them alone is not worth writing.
 _CHECK_FIELDS: Final = ("last_checked_at", "latency", "consecutive_failures", "provenance")
 _SOURCES: Final = tuple(Provenance.DESCRIPTOR.fields_by_name)
 
 
 def bucket_of(endpoint_id: str) -> int:
-    """The bucket of an endpoint; the same in every process."""
+    """The bucket of an endpoint, which is the same in every process."""
     return crc32(endpoint_id.encode()) % BUCKETS
 
 
 def endpoint_value(endpoint: Endpoint, now_ms: int, known: int | None) -> tuple[int, bytes] | None:
-    """A digest of what is known of an endpoint, and the value; None if it has neither.
+    """A digest of an endpoint's facts, and the value to write; None if there are no facts.
 
-    The value is empty if the digest is `known`: then nothing but check times is new.
+    The value is empty if the digest is `known`: then only check times have changed.
     """
     facts = lasting_facts(endpoint)
     if facts is None:
@@ -96,7 +96,7 @@ def checks_of(fact: Fact, now_ms: int) -> list[EndpointCheck]:
 def add_check(facts: Endpoint, check: EndpointCheck) -> None:
     """Writes a later check into the facts of its endpoint.
 
-    What the earlier check showed was shown again, if the later one succeeded.
+    A later check that succeeded confirms what the earlier one showed.
     """
     earlier_ms = to_ms(facts.last_checked_at)
     if facts.HasField("last_checked_at") and to_ms(check.checked_at) <= earlier_ms:
@@ -115,7 +115,7 @@ def add_check(facts: Endpoint, check: EndpointCheck) -> None:
 
 
 def host_value(record: ResourcesRecord, now_ms: int) -> bytes:
-    """A host's last report."""
+    """The value of a host's last report."""
     return HostFacts(
         as_of=to_timestamp(now_ms),
         agent_id=record.agent_id,
@@ -125,7 +125,7 @@ def host_value(record: ResourcesRecord, now_ms: int) -> bytes:
 
 
 def host_of(fact: Fact, now_ms: int) -> tuple[str, ReportResourcesRequest, int]:
-    """Agent, report, and when it was received by the reader's clock. Raises DecodeError."""
+    """Agent, report, and its time of receipt by the reader's clock. Raises DecodeError."""
     message = HostFacts.FromString(fact.value)
     by_ms = now_ms - fact.age_ms - to_ms(message.as_of)
     return message.agent_id, message.report, to_ms(message.received_at) + by_ms

@@ -1,7 +1,7 @@
-"""Facts that the hub learned and probes do not show again; one protocol for all kinds.
+"""Facts that the hub learned and probes do not show again, with one protocol for all kinds.
 
 A kind is anything whose entries have a name and an encoding. The publisher writes the
-entries that changed, and a start gives back all that were written.
+entries that changed, and a start restores all entries.
 """
 
 from collections.abc import Iterable
@@ -15,18 +15,18 @@ from llmhub.v1.shared_facts_pb2 import LearnedLoads
 
 
 class LearnedFacts(Protocol):
-    """One kind of learned facts, by name. Names may hold any characters."""
+    """One kind of learned facts, by name. Names may contain any characters."""
 
     def take_changed(self) -> Iterable[str]:
-        """The names whose entries changed or went since the last call."""
+        """The names whose entries changed or were removed since the last call."""
         ...
 
     def export(self, name: str) -> bytes | None:
-        """The entry of that name, encoded; None if there is none any more."""
+        """The encoded entry of that name; None if there is no such entry."""
         ...
 
     def restore(self, name: str, value: bytes) -> None:
-        """Takes in what `export` gave before the hub's start.
+        """Restores an entry that `export` returned before the hub's start.
 
         Raises DecodeError or ValueError for a damaged value.
         """
@@ -34,7 +34,7 @@ class LearnedFacts(Protocol):
 
 
 class LearnedLoadTimes:
-    """The learned load times as `LearnedFacts`, an entry for each endpoint and model."""
+    """The learned load times as `LearnedFacts`, with an entry for each endpoint and model."""
 
     def __init__(self, load_times: LoadTimes) -> None:
         self._load_times = load_times
@@ -60,7 +60,7 @@ class LearnedLoadTimes:
 
 
 class LearnedModelFacts:
-    """What servers reported of single models as `LearnedFacts`, an entry per endpoint."""
+    """The reported facts of single models as `LearnedFacts`, with an entry per endpoint."""
 
     def __init__(self, cache: ModelFactsCache) -> None:
         self._cache = cache
@@ -78,9 +78,9 @@ class LearnedModelFacts:
         """See `LearnedFacts`."""
         entries = orjson.loads(value)
         if not isinstance(entries, list):
-            raise ValueError(f"the facts of the models of {name} are no list")  # noqa: TRY004
+            raise ValueError(f"the model facts of {name} are not a list")  # noqa: TRY004
         self._cache.restore(entries)
 
 
-# No endpoint's id has a slash.
+# Ids of endpoints contain no slash.
 _SEPARATOR: Final = "/"

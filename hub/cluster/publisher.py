@@ -1,10 +1,10 @@
 """Publishes what the hub observes: the latest value of each key, in batches.
 
-The registry says only that something changed. A tenth of a second later the publisher
-reads what changed since it looked last, as any other reader of the history does, and
-composes the values then: however often something changed, it is written once. What is
-yet to be written is a set of keys, so nothing queues up if the engine is slow, and
-nothing is lost if it fails.
+The registry only signals that something changed. A tenth of a second later the publisher
+reads the changes since its last look, as any other reader of the history does, and
+composes the values then. So however often something changed, it is written once. Pending
+writes are a set of keys, so nothing queues up if the engine is slow, and nothing is lost
+if it fails.
 """
 
 import asyncio
@@ -37,22 +37,22 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 
 log = structlog.get_logger(__name__)
 
-# How long changes wait for others to join them.
+# How long a change waits for others to be written with it.
 _GAP_S: Final = 0.1
-# How often it looks whether a bucket's turn has come.
+# How often the publisher checks whether a bucket is due.
 _TURN_S: Final = 1.0
 _RETRY_S: Final = 5.0
 _KEYS_PER_BATCH: Final = 100
 _STOP_S: Final = 2.0
-# A report that says nothing new is written that often all the same, for its age.
+# A report without news is still written this often, because of its age.
 _REFRESH_MS: Final = 30_000
 
 
 class FactPublisher:
     """Follows a registry and publishes its observed facts.
 
-    `interval_ms` is that of the probes: within it each bucket of checks is written once
-    at most.
+    `interval_ms` is the interval of the probes. Each bucket of checks is written at most
+    once within it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class FactPublisher:
         self._events = Follower(registry.ring)
         self._checks = Follower(registry.checks)
         self._reports = Follower(registry.resources)
-        # What the engine has, by key; the number is a digest of it, or 0.
+        # The keys that the engine has, each with a digest of its value, or 0.
         self._written: dict[str, int] = {}
         self._dirty: dict[str, None] = {}
         self._hosts: dict[str, tuple[ResourcesRecord, int]] = {}
@@ -84,7 +84,7 @@ class FactPublisher:
         self._has_failed = False
 
     def start(self, restored: Restored) -> asyncio.Task[None]:
-        """Publishes from now on what differs from what was restored."""
+        """Starts to publish what differs from the restored facts."""
         self._written = dict.fromkeys([*restored.current, *restored.outdated], 0)
         self._dirty = dict.fromkeys(restored.outdated)
         self._turn = self._turn_at(self._clock.now_ms())
@@ -100,7 +100,7 @@ class FactPublisher:
         return self._task
 
     async def stop(self) -> None:
-        """Publishes what is left, within a few seconds, and ends. Idempotent."""
+        """Publishes the rest, within a few seconds, and ends. Idempotent."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -139,7 +139,7 @@ class FactPublisher:
                 self._changed.set()
 
     async def _flush(self) -> None:
-        """Writes all that is dirty, batch by batch. Raises FactsUnavailable."""
+        """Writes all dirty keys, batch by batch. Raises FactsUnavailable."""
         while self._dirty:
             keys = [key for key, _ in zip(self._dirty, range(_KEYS_PER_BATCH), strict=False)]
             for key in keys:
@@ -167,7 +167,7 @@ class FactPublisher:
             await asyncio.sleep(0)
 
     def _write_again(self, keys: Iterable[str]) -> None:
-        """Takes back keys that may or may not have been written."""
+        """Marks keys as dirty again that may or may not have been written."""
         for key in keys:
             self._dirty[key] = None
             self._written[key] = 0
@@ -175,10 +175,10 @@ class FactPublisher:
             if kind == RESOURCES:
                 self._hosts.pop(name, None)
 
-    # What has changed.
+    # Which keys have changed.
 
     def _collect(self) -> None:
-        """Notes the keys of all that changed since the last call."""
+        """Marks the keys of everything that changed since the last call."""
         events = self._events.take()
         if events is None:
             self._all_changed()
@@ -225,7 +225,7 @@ class FactPublisher:
         return now_ms * BUCKETS // self._interval_ms
 
     def _take_turns(self) -> None:
-        """Moves the dirty buckets whose turn has come to what is written next."""
+        """Marks the dirty buckets that are due as keys to write next."""
         turn, last = self._turn_at(self._clock.now_ms()), self._turn
         self._turn = turn
         for each in range(max(last, turn - BUCKETS) + 1, turn + 1):
@@ -234,7 +234,7 @@ class FactPublisher:
                 self._dirty_buckets.discard(bucket)
                 self._dirty[f"{CHECKS}/{bucket}"] = None
 
-    # What is written of it.
+    # Which values are written.
 
     def _compose(self, key: str) -> tuple[int, bytes | None] | None:
         """The digest and value of a key, as of now; None if there is nothing to write."""

@@ -1,4 +1,4 @@
-"""Puts into the registry what was known before the hub's start. Pure."""
+"""Restores into the registry what was known before the hub's start. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,16 +24,16 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
 
 MAX_AGE_MS: Final = 24 * 3_600_000
-"""What is known of an endpoint is not restored if its last check is older."""
+"""The facts of an endpoint are not restored if its last check is older than this."""
 
 
 @dataclass(slots=True)
 class Restored:
-    """What a start took over.
+    """The result of a warm start.
 
-    `oldest_ms` is the age of the oldest last check. `current` are the keys of what was
-    taken over, `outdated` those that no longer say anything, `damaged` how many of these
-    could not be read.
+    `oldest_ms` is the age of the oldest last check. `current` are the keys of the restored
+    facts, `outdated` those that are no longer valid. `damaged` counts the outdated keys
+    whose values could not be read.
     """
 
     endpoints: int = 0
@@ -46,7 +46,7 @@ class Restored:
 
 
 class WarmStart:
-    """Restores facts into a registry that has its endpoints and has observed nothing."""
+    """Restores facts into a registry that has endpoints but no observations yet."""
 
     def __init__(self, registry: Registry, learned: Mapping[str, LearnedFacts]) -> None:
         self._registry = registry
@@ -55,7 +55,7 @@ class WarmStart:
         self._hosts: list[tuple[str, str, ReportResourcesRequest, int]] = []
 
     def restore(self, facts: Sequence[Fact], now_ms: int) -> Restored:
-        """Takes over what still holds at `now_ms`."""
+        """Restores the facts that are still valid at `now_ms`."""
         restored = Restored()
         checks = {}
         for fact in facts:
@@ -72,7 +72,7 @@ class WarmStart:
             if endpoint.id in checks:
                 add_check(endpoint, checks[endpoint.id])
             self._restore_endpoint(key, endpoint, now_ms, restored)
-        # Reports end in the order of their arrival.
+        # Reports expire in the order of their arrival.
         for key, agent_id, report, received_ms in sorted(self._hosts, key=lambda host: host[3]):
             self._registry.report_resources(agent_id, report, received_ms)
             restored.current.append(key)
@@ -82,7 +82,7 @@ class WarmStart:
         return restored
 
     def _read(self, fact: Fact, now_ms: int, restored: Restored) -> bool:
-        """Reads a fact; False if this version has no use for it."""
+        """Reads a fact; False if this version has no use for its kind."""
         kind, _, name = fact.key.partition("/")
         if kind == HEALTH:
             self._endpoints.append((fact.key, endpoint_of(fact, now_ms)))

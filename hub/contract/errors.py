@@ -1,4 +1,4 @@
-"""Domain errors, and the one table that says how callers get each of them.
+"""Domain errors, each with the code and the reason that callers see.
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
@@ -82,7 +82,7 @@ class HubError(Exception):
 
 
 class Unauthenticated(HubError):
-    """The caller has not proved who it is."""
+    """The caller has not proved its identity."""
 
     code = code_pb2.UNAUTHENTICATED
 
@@ -100,7 +100,7 @@ class NotIdentified(Unauthenticated):
 
 
 class PermissionDenied(HubError):
-    """The caller is known and may not do this."""
+    """The caller is known but may not do this."""
 
     code = code_pb2.PERMISSION_DENIED
 
@@ -118,13 +118,13 @@ class ScopeForbidden(PermissionDenied):
 
 
 class TokenAgentMismatch(PermissionDenied):
-    """The token is bound to another agent than the one named."""
+    """The token is bound to another agent."""
 
     reason = reasons.ERROR_REASON_TOKEN_AGENT_MISMATCH
 
 
 class InvalidArgument(HubError):
-    """The request is wrong whatever the state of the hub."""
+    """The request is invalid, whatever the state of the hub."""
 
     code = code_pb2.INVALID_ARGUMENT
 
@@ -142,13 +142,13 @@ class ValidationFailed(InvalidArgument):
 
 
 class InvalidJson(InvalidArgument):
-    """What came is not JSON."""
+    """The input is not JSON."""
 
     reason = reasons.ERROR_REASON_INVALID_JSON
 
 
 class InvalidPageToken(InvalidArgument):
-    """The page token was not made by this hub for this request."""
+    """The page token was not issued by this hub for this request."""
 
     reason = reasons.ERROR_REASON_INVALID_PAGE_TOKEN
 
@@ -160,31 +160,31 @@ class TargetForbidden(InvalidArgument):
 
 
 class NotFound(HubError):
-    """What the request names is not there."""
+    """Something that the request names does not exist."""
 
     code = code_pb2.NOT_FOUND
 
 
 class EndpointNotFound(NotFound):
-    """There is no endpoint of that id."""
+    """There is no endpoint with that id."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_NOT_FOUND
 
 
 class ResourcesNotFound(NotFound):
-    """The agent has not reported lately."""
+    """The agent has not reported recently."""
 
     reason = reasons.ERROR_REASON_RESOURCES_NOT_FOUND
 
 
 class SidecarNotFound(NotFound):
-    """No sidecar of that agent_id is connected."""
+    """No sidecar with that agent_id is connected."""
 
     reason = reasons.ERROR_REASON_SIDECAR_NOT_FOUND
 
 
 class TokenNotFound(NotFound):
-    """There is no token of that id."""
+    """There is no token with that id."""
 
     reason = reasons.ERROR_REASON_TOKEN_NOT_FOUND
 
@@ -202,25 +202,25 @@ class ModelNotOnEndpoint(NotFound):
 
 
 class LeaseNotFound(NotFound):
-    """The lease has run out or never was."""
+    """The lease has expired or never existed."""
 
     reason = reasons.ERROR_REASON_LEASE_NOT_FOUND
 
 
 class AliasNotFound(NotFound):
-    """There is no model alias of that name."""
+    """There is no model alias with that name."""
 
     reason = reasons.ERROR_REASON_ALIAS_NOT_FOUND
 
 
 class FailedPrecondition(HubError):
-    """The request does not fit the state; the caller must change that first."""
+    """The request does not fit the current state, which the caller must change first."""
 
     code = code_pb2.FAILED_PRECONDITION
 
 
 class AlreadyIdentified(FailedPrecondition):
-    """The connection speaks for another agent already."""
+    """The connection already speaks for another agent."""
 
     reason = reasons.ERROR_REASON_ALREADY_IDENTIFIED
 
@@ -232,7 +232,7 @@ class EndpointDisabled(FailedPrecondition):
 
 
 class EndpointOwned(FailedPrecondition):
-    """Another agent that is there reports the endpoint."""
+    """Another agent, which is connected, reports the endpoint."""
 
     reason = reasons.ERROR_REASON_ENDPOINT_OWNED
 
@@ -262,7 +262,7 @@ class Disconnected(Aborted):
 
 
 class OutOfRange(HubError):
-    """The request points outside what the hub still has."""
+    """The request is outside the range that the hub still has."""
 
     code = code_pb2.OUT_OF_RANGE
 
@@ -280,7 +280,7 @@ class ResourceExhausted(HubError):
 
 
 class RateLimited(ResourceExhausted):
-    """The caller's bucket of that tier is empty; `retry_after_ms` says for how long."""
+    """The caller has used up its limit for that tier; `retry_after_ms` says when to retry."""
 
     reason = reasons.ERROR_REASON_RATE_LIMITED
 
@@ -312,25 +312,25 @@ class LimitReached(ResourceExhausted):
 
 
 class NoCapacity(ResourceExhausted):
-    """Healthy endpoints have the model, and none meets the request's needs."""
+    """Healthy endpoints have the model, but none meets the request's needs."""
 
     reason = reasons.ERROR_REASON_NO_CAPACITY
 
 
 class Unavailable(HubError):
-    """It may work later."""
+    """The same request may succeed later."""
 
     code = code_pb2.UNAVAILABLE
 
 
 class NoHealthyEndpoint(Unavailable):
-    """Endpoints have the model, and none is healthy and enabled."""
+    """Endpoints have the model, but none is healthy and enabled."""
 
     reason = reasons.ERROR_REASON_NO_HEALTHY_ENDPOINT
 
 
 class StoreUnavailable(Unavailable):
-    """The store cannot take the change now."""
+    """The store cannot commit the change now."""
 
     reason = reasons.ERROR_REASON_STORE_UNAVAILABLE
 
@@ -348,19 +348,19 @@ class Overloaded(Unavailable):
 
 
 class Unimplemented(HubError):
-    """The hub does not do this."""
+    """The hub does not support this."""
 
     code = code_pb2.UNIMPLEMENTED
 
 
 class NotImplementedYet(Unimplemented):
-    """A later version of the hub will do this."""
+    """A later version of the hub will support this."""
 
     reason = reasons.ERROR_REASON_NOT_IMPLEMENTED
 
 
 class Unknown(HubError):
-    """It may have happened, and may still happen."""
+    """The request may have taken effect, or may still do so."""
 
     code = code_pb2.UNKNOWN
 
@@ -372,6 +372,6 @@ class Internal(HubError):
 
 
 class InternalError(Internal):
-    """An unforeseen error; the log has the details, by request id."""
+    """An unexpected error; the log has the details under the request's id."""
 
     reason = reasons.ERROR_REASON_INTERNAL

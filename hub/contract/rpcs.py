@@ -1,4 +1,4 @@
-"""The contract as data: every RPC, its role and tier, and every frame, read off the descriptors.
+"""The contract as data, read from the descriptors: every RPC with its role and tier, every frame.
 
 The transports build their dispatch from these tables, so an RPC or a frame that is added
 to the .proto files is served, authorized and documented without further code.
@@ -37,11 +37,11 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rpc:
-    """One RPC: where it is called, what goes in and out, and who may call it.
+    """One RPC: its path, its messages and who may call it.
 
-    `path` is its HTTP/2 path, such as "/llmhub.v1.SidecarService/Ping", `handler` the
-    name of the method that carries it out ("get_endpoint"). `role` is the least role
-    that may call it. `streams` says whether it is a stream, on either side.
+    `path` is its HTTP/2 path, such as "/llmhub.v1.SidecarService/Ping". `handler` is the
+    name of the method that carries it out ("get_endpoint"). `role` is the lowest role
+    that may call it. `streams` says whether either side streams.
     """
 
     service: str
@@ -110,7 +110,7 @@ _BY_NAME: Final = {rpc.name: rpc for rpc in RPCS}
 
 
 def rpc(name: str) -> Rpc:
-    """The RPC of that name; names are unique over the services. Raises KeyError."""
+    """The RPC of that name; names are unique across services. Raises KeyError."""
     return _BY_NAME[name]
 
 
@@ -118,9 +118,9 @@ def rpc(name: str) -> Rpc:
 class FrameKind:
     """One kind of sidecar frame.
 
-    `type` is the JSON "type" and the oneof field's name; `rpc` the RPC whose
-    request its payload is; `reply` the `HubFrame` member that carries the RPC's
-    response, or None where the frame is not answered.
+    `type` is the JSON "type" and the oneof field's name. `rpc` is the RPC whose request
+    is the payload. `reply` is the `HubFrame` member that carries the RPC's response, or
+    None if the frame is not answered.
     """
 
     type: str

@@ -1,8 +1,8 @@
-"""The one chokepoint around protovalidate: rules of the contract to field violations.
+"""The only use of protovalidate: turns broken rules of the contract into field violations.
 
-Every request, whatever its transport, passes `check` before a handler sees it.
-protovalidate's violations are objects of another protobuf runtime; nothing outside this
-module sees them.
+Every request, whatever its transport, passes `check` before a handler sees it. The
+compiled rules accept what is valid; protovalidate judges and words the rest. Its
+violations are objects of another protobuf runtime; nothing outside this module sees them.
 """
 
 from collections import OrderedDict
@@ -16,21 +16,27 @@ from protovalidate import FieldPathElementPb, Validator, Violation
 from hub.contract.dialect.names import MAX_VIOLATIONS, is_secret, map_path, shown, too_many_items
 from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.contract.rpcs import RPCS
+from hub.contract.rules.message_checks import MessageChecks
+from hub.contract.rules.value_checks import Check
 from llmhub.v1.resources_pb2 import ROLE_READER
 
+# No control characters; no line separators and none that change the direction of text, which
+# make a terminal or a page show something else than there is.
+_TEXT: Final = r"[^\p{Cc}\x{2028}-\x{202E}\x{2066}-\x{2069}]"
+
 _PATTERNS_IN_WORDS: Final = {
-    r"^\P{Cc}*$": "must not contain control characters",
-    r"^\P{Cc}+$": "must not be empty or contain control characters",
+    rf"^{_TEXT}*$": "must not contain control characters",
+    rf"^{_TEXT}+$": "must not be empty or contain control characters",
     r"^[\x21-\x7e]*$": "must be printable ASCII without spaces",
     r"^(/(\.?[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.\.[A-Za-z0-9._~-]+))*$": (
-        'must be a path such as "/ollama", without a slash at its end or segments of dots'
+        'must be a path such as "/ollama", without a trailing slash or segments of dots'
     ),
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$": (
         "must consist of letters, digits, '.', '_', '/' and '-', "
         "and begin and end with a letter or a digit"
     ),
 }
-"""The contract's patterns for people; a test demands that none is missing."""
+"""The contract's patterns in words; a test checks that none is missing."""
 
 _NUMERIC_RULES: Final = frozenset(
     {"double", "float", "duration", "timestamp"}
@@ -46,34 +52,62 @@ would keep the hub busy for a minute.
 
 _validator: Final = Validator()
 
+
+def _ask(message: Message) -> bool:
+    """Whether protovalidate finds the message valid."""
+    return not _validator.collect_violations(message, fail_fast=True)
+
+
 _MAX_REMEMBERED: Final = 1024
 _MAX_REMEMBERED_BYTES: Final = 512
-# Services ask for the same few things again and again.
+_MANY_FIELDS: Final = 10
+# Services repeat the same few requests. To look one up takes longer than to check a request
+# of few fields.
 _REPEATED: Final = frozenset(
-    rpc.request for rpc in RPCS if rpc.role == ROLE_READER and not rpc.streams
+    rpc.request
+    for rpc in RPCS
+    if rpc.role == ROLE_READER
+    and not rpc.streams
+    and len(rpc.request.DESCRIPTOR.fields) >= _MANY_FIELDS
 )
 _valid: OrderedDict[tuple[type[Message], bytes], None] = OrderedDict()
 
+_checks: Final = MessageChecks(_ask)
+_by_class: Final[dict[type[Message], Check]] = {}
+
+
+def accepts(message: Message) -> bool:
+    """Whether the compiled rules find the message valid, without protovalidate.
+
+    False means that it has to be asked.
+    """
+    check = _by_class.get(type(message))
+    if check is None:
+        check = _by_class[type(message)] = _checks.of(cast(Descriptor, message.DESCRIPTOR))
+    return check(message)
+
 
 def violations(message: Message) -> list[FieldViolation]:
-    """What is wrong with a message by the rules beside its fields; [] when valid."""
+    """The violations of the rules beside the message's fields; [] if it is valid."""
     found = _collect(message)
     return [_field_violation(message, each) for each in found[:MAX_VIOLATIONS]]
 
 
 def check(message: Message, decode_violations: Sequence[FieldViolation] = ()) -> None:
-    """Raises ValidationFailed where decoding or a rule found something wrong.
+    """Raises ValidationFailed if decoding or a rule found a violation.
 
-    A field that could not be decoded is unset or partly filled, so what a rule says
-    of it or of a field below it, and of fields compared with each other, is dropped.
+    A field that could not be decoded is unset or partly filled. So violations found by
+    the rules of that field or of fields below it, or by comparing fields, are dropped.
     """
     if not decode_violations:
-        if type(message) in _REPEATED and _was_valid(message):
+        if type(message) in _REPEATED and _is_known_valid(message):
             return
-        # The common case first: every frame comes through here.
-        if not _validator.collect_violations(message, fail_fast=True):
+        # The common case comes first: every frame is checked here.
+        if accepts(message):
             return
     found = _collect(message)
+    if not decode_violations and not found:
+        return
     if decode_violations:
         found = [each for each in found if each.proto.field is not None]
     by_rules = [_field_violation(message, each) for each in found[:MAX_VIOLATIONS]]
@@ -83,39 +117,38 @@ def check(message: Message, decode_violations: Sequence[FieldViolation] = ()) ->
 
 
 def warm() -> None:
-    """Compiles the rules of every message a caller can send or get.
+    """Compiles the rules of every message that a caller can send or receive.
 
-    The first message of a type costs milliseconds otherwise, paid by its caller.
-    Raises protovalidate.CompilationError where a rule of the contract is wrong.
+    Otherwise the first caller that sends a type of message waits for it, milliseconds.
+    Raises protovalidate.CompilationError if a rule of the contract is invalid.
     """
     for rpc in RPCS:
         for message_class in (rpc.request, rpc.response):
-            _validator.collect_violations(message_class())
+            message = message_class()
+            accepts(message)
+            _validator.collect_violations(message)
 
 
 def _collect(message: Message) -> list[Violation]:
-    # A valid message, the common case, takes one pass either way.
-    found = _validator.collect_violations(message, fail_fast=True)
-    if not found or message.ByteSize() > MAX_FULL_REPORT_BYTES:
-        return found
-    return _validator.collect_violations(message)
+    long = message.ByteSize() > MAX_FULL_REPORT_BYTES
+    return _validator.collect_violations(message, fail_fast=long)
 
 
-def _was_valid(message: Message) -> bool:
-    """Whether it is a question that was valid before; if it is valid now, that is remembered.
+def _is_known_valid(message: Message) -> bool:
+    """Whether a request is valid; a short valid one is remembered.
 
-    A rule says the same of the same message each time, at a third of the time where it
-    need not be asked.
+    False also if the request is too long to be remembered. Equal messages always get the
+    same result.
     """
     if message.ByteSize() > _MAX_REMEMBERED_BYTES:
         return False
-    question = type(message), message.SerializeToString()
-    if question in _valid:
-        _valid.move_to_end(question)
+    request = type(message), message.SerializeToString()
+    if request in _valid:
+        _valid.move_to_end(request)
         return True
-    if _validator.collect_violations(message, fail_fast=True):
+    if not accepts(message):
         return False
-    _valid[question] = None
+    _valid[request] = None
     if len(_valid) > _MAX_REMEMBERED:
         _valid.popitem(last=False)
     return True
@@ -129,8 +162,8 @@ def _field_violation(message: Message, violation: Violation) -> FieldViolation:
     proto = violation.proto
     kind, detail = _kind_and_detail(violation)
     if proto.field is None:
-        # A rule that compares fields has no field of its own; in the contract its
-        # message begins with the one to mend.
+        # A rule that compares fields has no field of its own. Its message in the contract
+        # begins with the field to correct.
         field, separator, text = detail.partition(": ")
         return FieldViolation(field, kind, text) if separator else FieldViolation("", kind, detail)
     path = _path(proto.field.elements)
@@ -180,7 +213,7 @@ def _subscript(element: FieldPathElementPb) -> str:
 
 
 def _has_secret(message: Message, elements: Iterable[FieldPathElementPb]) -> bool:
-    """Whether the path leads through a field that must not be shown."""
+    """Whether the path contains a secret field."""
     level = cast("Descriptor | None", message.DESCRIPTOR)
     for element in elements:
         field = level.fields_by_name.get(element.field_name) if level else None

@@ -1,1 +1,1 @@
-"""Health probes: when to ask an inference server, how, and what its answers mean."""
+"""Health probes: when and how to query an inference server, and what its answers mean."""

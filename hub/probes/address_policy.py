@@ -1,10 +1,10 @@
 """Which addresses the hub may connect to.
 
-Anyone who may register an endpoint makes the hub send requests, so the hub must not
-open a way to services that only its own host can reach. Link-local addresses, where
-clouds serve instance metadata, are never probed, whatever the settings say. Loopback
-and private addresses are where inference servers run, so they are allowed unless
-`deny` contains them.
+Any caller that may register an endpoint makes the hub send requests, so the hub must not
+give access to services that only its own host can reach. Link-local addresses, where
+clouds serve instance metadata, are never probed, whatever the settings say. Inference
+servers run on loopback and private addresses, so these are allowed unless `deny`
+contains them.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from hub.contract.errors import TargetForbidden
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Instance metadata that does not lie in 169.254/16 or fe80::/10:
+# Metadata addresses outside 169.254/16 and fe80::/10:
 # Google (IPv6), Alibaba, Azure's wire server, Oracle (first generation).
 _METADATA = tuple(
     ipaddress.ip_address(address)
@@ -28,9 +28,9 @@ _METADATA = tuple(
 )
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-# AWS serves metadata, credentials, time and DNS of an instance there.
+# AWS serves an instance's metadata, credentials, time and DNS there.
 _AWS_SERVICES = ipaddress.IPv6Network("fd00:ec2::/32")
-# Local-use NAT64 (RFC 8215): each site decides where the IPv4 address stands in it.
+# Local-use NAT64 (RFC 8215): each site decides where the address contains the IPv4 address.
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 # The IPv4 address is the last 32 bits: NAT64 (RFC 6052), IPv4-translated (RFC 2765).
 _V4_AT_THE_END = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
@@ -40,7 +40,7 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 class ForbiddenAddress(OSError):
-    """The address may not be probed; an OSError, so that connecting treats it as failed."""
+    """The address may not be probed. An OSError, so that connecting treats it as a failure."""
 
 
 class AddressPolicy:
@@ -54,7 +54,7 @@ class AddressPolicy:
         self._allow, self._deny = tuple(allow), tuple(deny)
 
     def refusal(self, address: str) -> str:
-        """Why the numeric address may not be probed; "" if it may."""
+        """The reason why the numeric address may not be probed; "" if it may."""
         parsed = _parsed(address)
         return self._refusal(parsed) if parsed is not None else "is not a numeric address"
 
@@ -66,7 +66,7 @@ class AddressPolicy:
                 return reason
         if any(_is_in(candidate, self._deny) for candidate in judged):
             return "is in probes.deny"
-        # The IPv4 addresses are where the packets go.
+        # Packets go to the IPv4 addresses.
         goals = carried or (parsed,)
         if self._allow and not all(_is_in(goal, self._allow) for goal in goals):
             return "is not in probes.allow"
@@ -80,7 +80,7 @@ class AddressPolicy:
     def require_host(self, host: str) -> None:
         """Raises TargetForbidden for a literal IP address that may not be probed.
 
-        A DNS name passes: what it resolves to is checked at every connection.
+        A DNS name is accepted here: its addresses are checked for every connection.
         """
         parsed = _parsed(host)
         if parsed is not None and (reason := self._refusal(parsed)):
@@ -90,7 +90,7 @@ class AddressPolicy:
 
 
 def _parsed(address: str) -> Address | None:
-    """The numeric address without its zone; None for what is none."""
+    """The numeric address without its zone; None if the text is not an address."""
     try:
         return ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -114,7 +114,7 @@ def _never(address: Address) -> str:
 
 
 def _carried(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address carries; of Teredo, the server and the client."""
+    """The IPv4 addresses inside an IPv6 address; for Teredo, those of server and client."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address.teredo is not None:

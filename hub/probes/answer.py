@@ -1,4 +1,4 @@
-"""One HTTP answer to a probe, and what its status means."""
+"""An HTTP answer to a probe, and the meaning of its status."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,8 +23,8 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 class Answer:
     """One HTTP answer.
 
-    `path` is what was asked, for the error messages; `has_key` tells whether the
-    request carried the endpoint's API key.
+    `path` is the requested path, for error messages. `has_key`: the request carried the
+    endpoint's API key.
     """
 
     path: str
@@ -44,15 +44,15 @@ class Answer:
     def require_ok(self) -> "Answer":
         """Returns the answer if its status is 2xx.
 
-        Raises NeedsApiKey, Busy, NotReady, WrongKind (404, 405, 501: no server of
-        the kind asked for), BadAnswer (3xx) or Refused (any other status).
+        Raises NeedsApiKey, Busy, NotReady, WrongKind (404, 405, 501: not a server of
+        the expected kind), BadAnswer (3xx) or Refused (any other status).
         """
         if self.ok:
             return self
         raise self._fault()
 
     def json(self) -> JsonValue:
-        """Returns the body of a 2xx answer as JSON. Raises as `require_ok`, and BadAnswer."""
+        """Returns the body of a 2xx answer as JSON. Raises BadAnswer and see `require_ok`."""
         self.require_ok()
         try:
             value: JsonValue = orjson.loads(self.body)
@@ -61,7 +61,7 @@ class Answer:
         return value
 
     def json_or_none(self) -> JsonValue:
-        """Returns the body as JSON whatever the status; None if it is not JSON."""
+        """Returns the body as JSON, whatever the status; None if it is not JSON."""
         try:
             value: JsonValue = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -90,7 +90,7 @@ class Answer:
                 retry_after_s = _seconds(self.retry_after)
                 until = "" if retry_after_s is None else f"; asks to wait {retry_after_s:.0f} s"
                 return Busy(
-                    f"refuses for too many requests (429 to {self.path}){until}", retry_after_s
+                    f"receives too many requests (429 to {self.path}){until}", retry_after_s
                 )
             case 503:
                 return NotReady(f"is not ready (503 to {self.path}){detail}")
@@ -105,7 +105,7 @@ class Answer:
         return Refused(f"answered {self.status} to {self.path}{detail}")
 
     def _detail(self) -> str:
-        """What the server says of its error: the usual shapes of JSON, or plain text."""
+        """The server's error text: from the usual shapes of JSON, or from plain text."""
         value = self.json_or_none()
         if isinstance(value, dict):
             error = value.get("error", value.get("detail", value.get("message")))
@@ -118,7 +118,7 @@ class Answer:
 
 
 def _seconds(retry_after: str) -> float | None:
-    """Parses Retry-After in its form of seconds (RFC 9110, 10.2.3); a date is not used."""
+    """Parses a Retry-After given in seconds (RFC 9110, 10.2.3); a date is ignored."""
     digits = retry_after.strip()
     if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
         return None

@@ -1,7 +1,7 @@
-"""How a prober asks a server: which endpoint, and what its clients have in common.
+"""What a prober uses to query a server: the endpoint's address and an HTTP client.
 
-The hub asks by its shared connections (`hub.probes.probe_client`). A sidecar asks the
-servers on its own host by a client that costs less memory (`hub.sidecar.local_probes`).
+The hub uses its shared connections (`hub.probes.probe_client`). A sidecar queries the
+servers on its own host with a client that needs less memory (`hub.sidecar.local_probes`).
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend
 
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """One endpoint as a probe must address it.
+    """The address of one endpoint, its registered kind, and its API key.
 
-    `backend` is what the admin registered, or BACKEND_UNSPECIFIED to find out.
-    `api_key` is the endpoint's own bearer key; the repr shows only the id, so
-    that the key is in no log.
+    `backend` is the kind that the admin registered, or BACKEND_UNSPECIFIED to detect it.
+    `api_key` is the endpoint's own bearer key. The repr shows only the id, so that no log
+    contains the key.
     """
 
     id: str
@@ -34,7 +34,7 @@ class ProbeTarget:
 
 
 class Asker(Protocol):
-    """Asks one endpoint during one probe."""
+    """Sends the requests of one probe to one endpoint."""
 
     @property
     def target(self) -> ProbeTarget:
@@ -43,33 +43,33 @@ class Asker(Protocol):
 
     @property
     def is_asked(self) -> bool:
-        """Whether a caller waits for the outcome of this probe."""
+        """Whether a caller waits for the result of this probe."""
         ...
 
     @property
     def has_connected(self) -> bool:
         """Whether this probe has opened a new connection.
 
-        The server may then be another one than in the probe before.
+        If so, the server may have been replaced since the last probe.
         """
         ...
 
     @property
     def facts(self) -> ModelFactsCache:
-        """The facts of models that servers have reported, over all probes."""
+        """The facts of models that servers have reported, kept across probes."""
         ...
 
     async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:
         """Sends GET for a path under the endpoint's base path and returns the answer.
 
-        Any status is an answer. Raises Unreachable, BadAnswer for what is not
-        HTTP or too large, or OwnFault.
+        Returns an answer of any status. Raises Unreachable, BadAnswer if the answer is
+        not HTTP or too large, or OwnFault.
         """
         ...
 
     async def post(self, path: str, value: JsonValue) -> Answer:
-        """Sends a question that a server takes only as POST with JSON; as `get`.
+        """Sends POST with JSON, for a read-only route that does not accept GET. See `get`.
 
-        Only for routes that read. Not repeated on a broken connection.
+        The request is not repeated on a broken connection.
         """
         ...

@@ -1,7 +1,7 @@
-"""Reads one HTTP/1.1 response from bytes, within bounds; knows no socket.
+"""Parses one HTTP/1.1 response from bytes, within bounds, without a socket.
 
-llhttp, by way of httptools, parses. The bounds are on the bytes before the end of the final
-head, informational responses (1xx) included, and on the body.
+llhttp, through httptools, does the parsing. The bounds apply to the bytes up to the end of
+the final head, including informational responses (1xx), and to the body.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import httptools
 from hub.probes.faults import BadAnswer, ProbeError, Unreachable, shown
 
 MAX_HEAD_BYTES: Final = 16_384
-"""Most bytes from the request to the end of the final head, informational responses included."""
+"""Maximum bytes from the request to the end of the final head, with informational responses."""
 
 _KEPT_FIELDS: Final = frozenset(
     (
@@ -29,10 +29,10 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 
 class BoundedResponse:
-    """One response: bytes in, status, fields and body out.
+    """One response: takes bytes, provides status, fields and body.
 
-    `path` is what was asked, for error messages. `on_head` is called once, when the final
-    head is complete. `close` ends it; a response that is complete has closed itself.
+    `path` is the requested path, for error messages. `on_head` is called once, when the
+    final head is complete. `close` ends the response; a complete one closes itself.
     """
 
     def __init__(self, path: str, max_body_bytes: int, on_head: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class BoundedResponse:
         self.body_bytes = 0
         # Whether the connection may carry another request.
         self.keeps_alive = False
-        # Whether bytes came that belong to no request.
+        # Whether bytes arrived that belong to no request.
         self.has_surplus = False
         self._path = path
         self._max_body_bytes = max_body_bytes
@@ -52,7 +52,7 @@ class BoundedResponse:
         self._chunks: list[bytes] = []
         self._fault: ProbeError | None = None
         parser = httptools.HttpResponseParser(self)
-        # Some servers write so, and every HTTP client reads it.
+        # Some servers send these, and every HTTP client accepts them.
         parser.set_dangerous_leniencies(
             lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -60,15 +60,15 @@ class BoundedResponse:
 
     @property
     def body(self) -> bytes:
-        """The bytes of the body so far."""
+        """The body received so far."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def field(self, name: bytes) -> str:
-        """The first value of a header field that a probe uses; "" if it was not sent."""
+        """The first value of one of the kept header fields; "" if it was not sent."""
         return self._fields.get(name, b"").decode("utf-8", "surrogateescape")
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes. Raises BadAnswer; no further call may follow it."""
+        """Processes bytes. Raises BadAnswer, and must not be called again after it."""
         if not self.has_head:
             head, data = data[: self._room], data[self._room :]
             self._room -= len(head)
@@ -82,7 +82,7 @@ class BoundedResponse:
         self._parse(data)
 
     def feed_eof(self) -> None:
-        """The server has closed the connection. Raises Unreachable if that is too early.
+        """Processes the end of the connection. Raises Unreachable if it is too early.
 
         A body without a length ends with its connection (RFC 9112, section 6.3).
         """
@@ -95,7 +95,7 @@ class BoundedResponse:
         self._complete()
 
     def close(self) -> None:
-        """Lets go of the parser, which holds on to the response."""
+        """Releases the parser, which refers to the response in turn."""
         self._parser = None
 
     def _complete(self) -> None:
@@ -110,17 +110,17 @@ class BoundedResponse:
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The connection now speaks something else.
+            # The connection has switched to another protocol.
             self.keeps_alive = False
         except httptools.HttpParserError:
-            # What follows a complete answer is another fault: see `has_surplus`.
+            # Bytes after a complete answer are a different fault: see `has_surplus`.
             if not self.is_complete:
                 raise BadAnswer(f"did not answer in HTTP to {self._path}") from None
             self.has_surplus = True
         if self._fault is not None:
             raise self._fault
 
-    # What httptools calls. An exception raised here would come out wrapped.
+    # Callbacks of httptools, which wraps any exception that they raise.
 
     def on_message_begin(self) -> None:
         """See httptools."""
@@ -128,7 +128,7 @@ class BoundedResponse:
             self.has_surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools. Drops the fields of trailers, and those that no probe uses."""
+        """See httptools. Drops trailers and the fields that no probe uses."""
         if not self.has_head:
             name = name.lower()
             if name in _KEPT_FIELDS:
@@ -141,7 +141,7 @@ class BoundedResponse:
             return
         status = parser.get_status_code()
         if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
-            # No request asks for informational responses.
+            # No request expects informational responses.
             self._fields.clear()
             return
         self.status = status
@@ -150,7 +150,7 @@ class BoundedResponse:
         encoding = self.field(b"content-encoding").strip().lower()
         if encoding not in ("", "identity"):
             self._fault = BadAnswer(
-                f"answered {self._path} compressed ({shown(encoding, 20)}), unasked"
+                f"compressed its answer to {self._path} ({shown(encoding, 20)})"
             )
         length = self._fields.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._max_body_bytes:

@@ -1,7 +1,7 @@
 """The connections of the probes: opened within the address policy, kept between probes.
 
-The policy is enforced where the socket is made, hence on the very address that is
-connected to, however a name was resolved or written.
+The policy is enforced where the connection is made. So it applies to the very address of
+the connection, however a name was written or resolved.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from hub.probes.resolver import ProbeResolver, ResolvedAddress
 KEEPALIVE_S: Final = 45.0
 """How long an idle connection stays open: longer than the default interval of probes.
 
-It costs a file descriptor and memory per endpoint that answers; the process must be
+Each endpoint that answers costs a file descriptor and memory, and the process must be
 allowed that many.
 """
 
-# When the next address of a name is tried while the first one does not answer.
+# How long to wait for one address of a name before trying the next one as well.
 _NEXT_ADDRESS_S = 0.25
 
 _Key = tuple[str, str, int]
 
 
 class ConnectTimeout(Exception):
-    """No connection within the time allowed."""
+    """No connection was established in time."""
 
 
 class ConnectionPool:
-    """Opens connections and keeps those that are idle; belongs to one loop."""
+    """Opens connections and keeps idle ones. Belongs to one event loop."""
 
     def __init__(self, policy: AddressPolicy, connect_timeout_s: float) -> None:
         self._policy = policy
@@ -44,14 +44,14 @@ class ConnectionPool:
         self._resolver = ProbeResolver()
         self._open: set[ProbeConnection] = set()
         self._idle: dict[_Key, list[ProbeConnection]] = {}
-        # When each idle connection came back, in this order.
+        # When each idle connection was put back, oldest first.
         self._idle_since: dict[ProbeConnection, tuple[_Key, float]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        # Those that may be kept after their exchange.
+        # The connections that may be kept after their exchange.
         self._keepable: set[ProbeConnection] = set()
 
     def take_idle(self, target: ProbeTarget) -> ProbeConnection | None:
-        """Returns a connection that was kept, None if there is none."""
+        """Returns an idle connection to the target; None if there is none."""
         key = _key(target)
         while kept := self._idle.get(key):
             connection = kept[-1]
@@ -74,7 +74,7 @@ class ConnectionPool:
             raise
 
     def put_back(self, target: ProbeTarget, connection: ProbeConnection) -> None:
-        """Keeps a connection whose exchange is complete, if it may carry another."""
+        """Keeps a connection after its exchange, if it may be used again."""
         if not connection.is_open:
             return
         if connection not in self._keepable:
@@ -110,7 +110,7 @@ class ConnectionPool:
         tls = _tls() if target.scheme == "https" else None
         server_name = target.host if tls is not None else None
         if len(addresses) == 1:
-            # uvloop connects by a numeric address at a fifth of the cost of a socket of ours.
+            # With a numeric address, uvloop connects at a fifth of the cost of our own socket.
             ((_, host),) = addresses
             self._policy.require(host)
             _, connection = await loop.create_connection(

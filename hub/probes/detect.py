@@ -1,11 +1,11 @@
-"""Finds out what kind of inference server answers, by asking, never by port number.
+"""Detects the kind of an inference server from its answers, never from its port.
 
 Some servers imitate others: Lemonade, Docker Model Runner and llama-swap answer Ollama's
-`/api/version`, Lemonade answers LM Studio's list. So a version alone makes no Ollama: its
-root says "Ollama is running", or no list names another owner. The questions go from the
-most telling to the most common, so that a server of a known kind costs few requests:
-`/api/version`, `/`, then `/v1/models`, whose `owned_by` names most kinds, then the routes
-that only one kind has. No question runs inference or loads a model.
+`/api/version`, and Lemonade answers LM Studio's list. So a version alone does not prove an
+Ollama: its root must say "Ollama is running", or no list may name another owner. The most
+conclusive requests come first, so that a server of a known kind needs few of them:
+`/api/version`, `/`, then `/v1/models`, whose `owned_by` identifies most kinds, then the
+routes that only one kind has. No request runs inference or loads a model.
 """
 
 from hub.probes import json_fields
@@ -47,8 +47,8 @@ _UNKNOWN_ROUTE = (404, 405, 501)
 async def detect(ask: Asker) -> Prober:
     """Returns a new prober for the kind of server that answers.
 
-    Raises WrongKind where it is none that the hub knows, NeedsApiKey, Busy or
-    NotReady where it will not say, and what else asking raises.
+    Raises WrongKind if the hub does not know the kind, NeedsApiKey, Busy or NotReady if
+    the server refuses to answer, and the errors of `Asker.get`.
     """
     version = await ask.get("/api/version")
     if _is_llama_cpp(version):
@@ -74,19 +74,19 @@ async def detect(ask: Asker) -> Prober:
         return PROBERS[BACKEND_OLLAMA]()
     if models.status in _UNKNOWN_ROUTE:
         raise WrongKind(
-            "is no inference server that the hub knows: it has neither /api/version "
+            "is not an inference server that the hub knows: it has neither /api/version "
             f"nor /v1/models ({models.status})"
         )
     models.json()
     if entries is None:
-        raise WrongKind("is no inference server that the hub knows: /v1/models has no list")
+        raise WrongKind("is not an inference server that the hub knows: /v1/models has no list")
     return PROBERS[BACKEND_OPENAI]()
 
 
 async def _by_list(ask: Asker, *, may_be_ollama: bool) -> Prober:
-    """Tells servers apart that list models under owners of their own choice."""
+    """Distinguishes servers that list models under owners of their own choice."""
     if may_be_ollama:
-        # Behind a proxy that passes on the API alone, the root says nothing.
+        # Behind a proxy that forwards only the API, the root says nothing.
         return PROBERS[BACKEND_OLLAMA]()
     if await _is_lm_studio(ask):
         return PROBERS[BACKEND_LM_STUDIO]()
@@ -96,7 +96,7 @@ async def _by_list(ask: Asker, *, may_be_ollama: bool) -> Prober:
 
 
 async def _without_models(ask: Asker) -> Prober | None:
-    """Tells servers apart that list no model, or have no `/v1/models`."""
+    """Distinguishes servers that list no models or have no `/v1/models`."""
     if lemonade.is_lemonade((await ask.get(lemonade.HEALTH)).json_or_none()):
         return PROBERS[BACKEND_LEMONADE]()
     value = (await ask.get(docker_model_runner.LIST)).json_or_none()
@@ -127,12 +127,12 @@ def _is_ollama(root: Answer) -> bool:
 
 
 def _is_llama_swap(version: Answer) -> bool:
-    """llama-swap tells more of its build than Ollama does."""
+    """Whether it is llama-swap, which reports more about its build than Ollama does."""
     return bool(version_of(version) and json_fields.text(version.json_or_none(), "build_date"))
 
 
 def _is_llama_cpp(answer: Answer) -> bool:
-    """llama-server names itself in every answer, also while it loads its model."""
+    """Whether it is llama-server, which names itself in every answer, even while loading."""
     return answer.server.lower().startswith("llama.cpp")
 
 

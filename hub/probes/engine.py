@@ -1,8 +1,8 @@
-"""The health engine: probes every endpoint in its time and reports what it saw.
+"""The health engine: probes every endpoint at its time and reports the observations.
 
-One task walks the schedule; each probe in flight is a task, of which the lanes
-of `hub.probes.schedule` bound the number. The engine owns all of them. It does
-not judge: it reports every observation, and the registry counts the misses.
+One task follows the schedule. Each probe in flight is a task of its own; the lanes of
+`hub.probes.schedule` bound their number. The engine owns all of these tasks. It does
+not judge: it reports every observation, and the registry counts failures.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ Report = Callable[[str, Observation], None]
 # caller of the hub waits for a few milliseconds at most.
 _TICK_S = 0.005
 _STARTS_PER_TICK = 8
-# Of endpoints that were never asked: a thousand within 3 s of a start, fewer of those that
-# are registered meanwhile, since the registrations need the loop too. More where the fleet
-# is so large that this would take longer than an interval.
+# The pace of endpoints that were never probed: a thousand within 3 s of a start, and fewer
+# of those registered later, because the registrations need the loop as well. Faster if the
+# fleet is so large that this would take longer than an interval.
 _START_PER_S = 500
 _FRESH_PER_S = 200
 _STOP_S = 2.0
-# Until a server that has more to tell is asked for the rest.
+# The wait before a server with more facts to report is probed again.
 _SOON_MS = 2000
-# A probe of an endpoint that answered the last time moves to the doubtful lane after
-# this time in flight, so that one that hangs does not block those that answer.
+# After this time in flight, a probe of an endpoint that answered the last time moves to the
+# doubtful lane, so that a hanging endpoint does not block those that answer.
 _DEMOTE_AFTER_MS = 500
 # The longest pause that a busy server may ask for.
 _MAX_RETRY_AFTER_S = 900.0
@@ -60,7 +60,7 @@ class ProbeEngine:
     ) -> None:
         """`report` is called in the event loop with the endpoint's id and the observation.
 
-        What it raises is logged.
+        Exceptions that it raises are logged.
         """
         self._settings = settings
         self._interval_ms = round(settings.interval_s * 1000)
@@ -87,16 +87,16 @@ class ProbeEngine:
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._probes = 0
         self._failures = 0
         self._own_faults = 0
-        self._own_fault_told_ms: int | None = None
+        self._fault_logged_ms: int | None = None
         self._lateness = WorstOf(self._interval_ms)
 
     @property
     def stats(self) -> EngineStats:
-        """The figures as of now."""
+        """The current figures."""
         return EngineStats(
             watched=len(self._watched),
             active={lane.value: self._schedule.running(lane) for lane in Lane},
@@ -109,17 +109,17 @@ class ProbeEngine:
 
     @property
     def active(self) -> int:
-        """How many probes are in flight."""
+        """The number of probes in flight."""
         return sum(self._schedule.running(lane) for lane in Lane)
 
     @property
     def facts(self) -> ModelFactsCache:
-        """The facts of models that servers have reported, to keep across a restart."""
+        """The reported facts of models, to be kept across a restart."""
         return self._client.facts
 
     @property
     def policy(self) -> AddressPolicy:
-        """Which addresses may be probed, as it stands now."""
+        """The addresses that may be probed at present."""
         return self._client.policy
 
     async def set_policy(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
@@ -127,14 +127,14 @@ class ProbeEngine:
         await self._client.set_policy(allow, deny)
 
     async def start(self) -> None:
-        """Opens the connections and starts probing what is watched."""
+        """Opens the connections and starts probing the watched endpoints."""
         await self._client.open()
         self._scheduler = asyncio.create_task(self._run(), name="probe-scheduler")
 
     async def stop(self) -> None:
         """Cancels all probes and closes all connections, within a few seconds. Idempotent.
 
-        Who waits in `check` gets ShuttingDown.
+        Pending calls of `check` raise ShuttingDown.
         """
         scheduler, self._scheduler = self._scheduler, None
         tasks = [*self._tasks, scheduler] if scheduler is not None else [*self._tasks]
@@ -147,12 +147,12 @@ class ProbeEngine:
         await self._client.close()
 
     def watch(self, target: ProbeTarget, *, spread: bool = False) -> None:
-        """Adds an endpoint or replaces what is known of how to ask it.
+        """Adds an endpoint, or replaces its target.
 
-        A new one, or one that is asked differently from now on, is probed at
-        once, or at a steady pace if there are many. With `spread`, its second probe
-        comes at a random time within the interval, as is right for a whole fleet at
-        the hub's start. An unchanged one stays as it is.
+        An endpoint that is new, or whose target has changed, is probed at once, or at a
+        steady pace if there are many. With `spread`, its second probe comes at a random
+        time within the interval, which suits a whole fleet at the hub's start. If the
+        target is unchanged, nothing happens.
         """
         old = self._watched.get(target.id)
         if old is not None and old.target == target:
@@ -163,7 +163,7 @@ class ProbeEngine:
             old.cancel()
         self._watched[target.id] = watched
         self._schedule.add(target.id, target.host.lower(), self._clock.now_ms(), spread=spread)
-        self._news.set()
+        self._wake.set()
 
     def unwatch(self, id_: str) -> None:
         """Forgets an endpoint; its probe in flight is cancelled and not reported."""
@@ -176,22 +176,22 @@ class ProbeEngine:
         watched.refuse(EndpointNotFound(f"endpoint {id_} was removed"))
 
     def hasten(self, id_: str, *, is_doubted: bool) -> None:
-        """Probes an endpoint as soon as its lane allows, and waits for nothing.
+        """Schedules a probe as soon as the lane allows, and returns at once.
 
-        Its sidecar reports a change; `is_doubted` if the change is that the server is
-        down. Nothing happens if the endpoint is not watched.
+        The endpoint's sidecar has reported a change; `is_doubted`: it reported that the
+        server is down. Does nothing if the endpoint is not watched.
         """
         watched = self._watched.get(id_)
         if watched is not None:
             watched.is_doubted = watched.is_doubted or is_doubted
             self._schedule.hasten(id_, self._clock.now_ms())
-            self._news.set()
+            self._wake.set()
 
     async def check(self, id_: str, timeout_s: float) -> Observation:
-        """Probes an endpoint now, or joins its probe in flight, and returns what it saw.
+        """Probes an endpoint now, or joins its probe in flight, and returns the observation.
 
-        The observation is reported as well. The probe goes on when the caller is
-        cancelled. Raises EndpointNotFound (also if it is removed meanwhile),
+        The observation is also reported. The probe continues if the caller is
+        cancelled. Raises EndpointNotFound (also if the endpoint is removed meanwhile),
         ShuttingDown, or TimeoutError after `timeout_s`.
         """
         watched = self._watched.get(id_)
@@ -200,10 +200,10 @@ class ProbeEngine:
         if self._scheduler is None:
             raise ShuttingDown("the probes are not running")
         waiter: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
-        # Only the first to ask moves the probe forward; the others join it.
+        # Only the first caller moves the probe forward; the others join it.
         if not watched.waiters:
             self._schedule.ask(id_, self._clock.now_ms())
-            self._news.set()
+            self._wake.set()
         watched.waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
@@ -224,7 +224,7 @@ class ProbeEngine:
             await self._until_due()
 
     def _start_due(self) -> None:
-        self._news.clear()
+        self._wake.clear()
         now_ms = self._clock.now_ms()
         runs = self._schedule.start(now_ms, _STARTS_PER_TICK)
         for run in runs:
@@ -236,7 +236,7 @@ class ProbeEngine:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if len(runs) == _STARTS_PER_TICK:
-            self._news.set()
+            self._wake.set()
 
     async def _until_due(self) -> None:
         now_ms = self._clock.now_ms()
@@ -246,9 +246,9 @@ class ProbeEngine:
         loop = asyncio.get_running_loop()
         timer = None
         if wake_ms is not None:
-            timer = loop.call_later((wake_ms - now_ms) / 1000, self._news.set)
+            timer = loop.call_later((wake_ms - now_ms) / 1000, self._wake.set)
         try:
-            await self._news.wait()
+            await self._wake.wait()
         finally:
             if timer is not None:
                 timer.cancel()
@@ -257,7 +257,7 @@ class ProbeEngine:
         lane = run.lane
         finished = False
         try:
-            # Who waits for this probe, or reports a change, wants all of it.
+            # A caller that waits, or a sidecar that reports a change, needs all facts.
             is_asked = lane in (Lane.ASKED, Lane.CONFIRM)
             ask = self._client.to(watched.target, proven=lane is Lane.LIVE, is_asked=is_asked)
             is_brief = lane is Lane.CONFIRM and watched.is_doubted
@@ -270,22 +270,22 @@ class ProbeEngine:
             finished = True
             return
         finally:
-            # A cancelled probe gives its slot back too.
+            # A cancelled probe must release its slot, too.
             if not finished:
                 self._schedule.finish(run, self._clock.now_ms(), ok=None)
-                self._news.set()
+                self._wake.set()
         now_ms = self._clock.now_ms()
         is_loading = _is_loading(sighting, error)
         due_ms = self._schedule.finish(
             run,
             now_ms,
             ok=error is None,
-            # These say what is the matter; to ask again would tell nothing more.
+            # These explain the failure; another probe would not add anything.
             repeat=not is_loading and not isinstance(error, Busy),
             not_before_ms=now_ms + self._pause_ms(error),
             not_after_ms=_again_ms(watched, sighting, now_ms, is_loading=is_loading),
         )
-        self._news.set()
+        self._wake.set()
         self._probes += 1
         self._failures += error is not None
         if due_ms is None or self._watched.get(run.id) is not watched:
@@ -312,29 +312,29 @@ class ProbeEngine:
             address=ask.address if sighting is not None else "",
         )
         if isinstance(error, Unreachable | BadAnswer):
-            # What comes back may be another server.
+            # The next server at this address may be another one.
             watched.prober = None
         try:
             self._report(run.id, observation)
         except Exception:
             _log.exception("probe_report_failed", endpoint=run.id)
-        watched.tell(observation)
+        watched.deliver(observation)
 
     def _could_not_ask(self, run: Run, watched: Watched, fault: OwnFault) -> None:
-        """Leaves the endpoint as it is and tries again in its time."""
+        """Leaves the endpoint as it is; the next probe comes at the usual time."""
         now_ms = self._clock.now_ms()
         self._schedule.finish(run, now_ms, ok=None)
-        self._news.set()
+        self._wake.set()
         self._own_faults += 1
         watched.task = None
-        # A limit that is reached is reached by every probe: one line an interval.
-        if self._own_fault_told_ms is None or now_ms >= self._own_fault_told_ms + self._interval_ms:
-            self._own_fault_told_ms = now_ms
+        # Every probe hits such a limit, so the log gets one line per interval.
+        if self._fault_logged_ms is None or now_ms >= self._fault_logged_ms + self._interval_ms:
+            self._fault_logged_ms = now_ms
             _log.error("probes_impossible", why=str(fault), probes_lost=self._own_faults)
         watched.refuse(LimitReached(f"the hub cannot probe: {fault}"))
 
     def _is_extra(self, run: Run, watched: Watched, lane: Lane) -> bool:
-        """Whether it was made before its time, to see how loading gets on."""
+        """Whether the probe came before its time, to follow the loading of a model."""
         if (
             lane is not Lane.CONFIRM
             and watched.loading_since_ms is not None
@@ -354,7 +354,7 @@ class ProbeEngine:
         try:
             async with asyncio.timeout(patience_s) as deadline:
                 ask.on_first_answer = lambda: deadline.reschedule(ends_s)
-                return await watched.sight(ask), None
+                return await watched.probe(ask), None
         except ProbeError as error:
             return None, error
         except OwnFault:
@@ -364,7 +364,7 @@ class ProbeEngine:
                 return None, Unreachable(f"no answer to {ask.asking} within {patience_s:g} s")
             return None, Unreachable(f"too slow: {ask.asking} not complete within {timeout_s:g} s")
         except Exception as error:
-            # Once per endpoint: a fault of the hub's own recurs with every probe.
+            # Logged once per endpoint, because the hub's own fault recurs with every probe.
             if not watched.has_crashed:
                 watched.has_crashed = True
                 _log.exception("probe_failed_unexpectedly", endpoint=watched.target.id)
@@ -379,7 +379,7 @@ class ProbeEngine:
 def _again_ms(
     watched: Watched, sighting: Sighting | None, now_ms: int, *, is_loading: bool
 ) -> int | None:
-    """When the endpoint is looked at again at the latest; None for the usual time."""
+    """The latest time of the next probe; None for the usual time."""
     if is_loading:
         return watched.again_ms(now_ms)
     has_more = sighting is not None and sighting.has_more

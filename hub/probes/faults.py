@@ -1,19 +1,19 @@
-"""What can be wrong with an endpoint, as sentences for people.
+"""What can be wrong with an endpoint, as readable sentences.
 
     ProbeError
-    ├── Unreachable       no connection, or none that held
-    ├── Refused           answered that it will not answer
+    ├── Unreachable       no connection, or one that broke
+    ├── Refused           the server refuses to answer
     │   ├── NeedsApiKey   401, 403
-    │   ├── Busy          429, with the time to come back
+    │   ├── Busy          429, with the time to wait
     │   └── NotReady      503: starting, loading, asleep, or its engine is dead
-    ├── BadAnswer         answered what its kind of server never answers
-    └── WrongKind         is not the kind of server that it was taken for
+    ├── BadAnswer         an answer that its kind of server never gives
+    └── WrongKind         not the expected kind of server
 
-    OwnFault              the hub could not ask; says nothing of the endpoint
+    OwnFault              the hub could not send the request; no fact about the endpoint
 
-The message completes "The endpoint …" or names the fault; it goes to
-`Observation.error` as it is. Text that came from the endpoint is cut and
-cleaned before it gets into one.
+The message completes "The endpoint …" or names the fault. It goes into
+`Observation.error` unchanged. Text from the endpoint is shortened and cleaned before it
+becomes part of a message.
 """
 
 from llmhub.v1.endpoint_pb2 import Model
@@ -24,8 +24,7 @@ _SHOWN = 200
 class ProbeError(Exception):
     """The probe failed for a reason that lies with the endpoint.
 
-    `answered` is True where the server did answer: it lives, and its set-up or
-    its software is at fault.
+    `answered`: the server did answer. So it is running, but misconfigured or faulty.
     """
 
     answered = True
@@ -46,7 +45,7 @@ class NeedsApiKey(Refused):
 
 
 class Busy(Refused):
-    """429: the server wants to be left alone for `retry_after_s` seconds."""
+    """429: the server asks to be left alone for `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float | None) -> None:
         super().__init__(message)
@@ -54,9 +53,9 @@ class Busy(Refused):
 
 
 class NotReady(Refused):
-    """503: the server starts, loads its model, sleeps, or its engine has died.
+    """503: the server is starting, loading its model or asleep, or its engine has died.
 
-    `models` are those that a server lists while it loads; None where it lists none.
+    `models` are those that a server lists while it loads; None if it lists none.
     """
 
     def __init__(
@@ -72,18 +71,18 @@ class NotReady(Refused):
 
 
 class BadAnswer(ProbeError):
-    """The answer is not what a server of its kind gives."""
+    """The answer is not one that a server of its kind gives."""
 
 
 class WrongKind(ProbeError):
-    """The server is of another kind than the one asked for."""
+    """The server is of a different kind than expected."""
 
 
 class OwnFault(Exception):
-    """The hub lacks what it needs to ask: it says nothing of the endpoint."""
+    """The hub lacks a resource that it needs for a request; no fact about the endpoint."""
 
 
 def shown(text: str, limit: int = _SHOWN) -> str:
-    """Returns foreign text fit for an error message: one line, printable, cut."""
+    """Returns untrusted text for an error message: one line, printable, shortened."""
     line = "".join(c if c.isprintable() else " " for c in text[: limit + 1]).strip()
     return line if len(line) <= limit else line[:limit] + "..."

@@ -1,8 +1,7 @@
 """Type-checked access to JSON from servers that the hub does not trust.
 
-Odd values read as absent.
-
-Lengths and counts are cut to what `Endpoint` may hold (endpoint.proto).
+Values of an unexpected type are treated as absent. Lengths and counts are cut to the
+limits of `Endpoint` (endpoint.proto).
 """
 
 from collections.abc import Iterable
@@ -18,12 +17,12 @@ MAX_TEXT = 256
 MAX_WORD = 64
 MAX_CAPABILITIES = 64
 MAX_CAPABILITY = 128
-# The largest whole number that every JSON reader keeps exact.
+# The largest integer that every JSON reader represents exactly.
 MAX_WHOLE = 9_007_199_254_740_991
 
 
 def member(value: JsonValue, *path: str) -> JsonValue:
-    """Returns the value at a path of object members; None where there is none."""
+    """Returns the value at a path of object members; None if there is none."""
     for key in path:
         if not isinstance(value, dict):
             return None
@@ -32,13 +31,13 @@ def member(value: JsonValue, *path: str) -> JsonValue:
 
 
 def items(value: JsonValue, *path: str) -> list[JsonValue] | None:
-    """Returns the list at a path, cut to MAX_MODELS items; None where there is none."""
+    """Returns the list at a path, cut to MAX_MODELS items; None if there is none."""
     found = member(value, *path)
     return found[:MAX_MODELS] if isinstance(found, list) else None
 
 
 def text(value: JsonValue, *path: str, limit: int = MAX_TEXT) -> str:
-    """Returns the text at a path, cut, without control characters; "" where there is none."""
+    """Returns the text at a path, cut, without control characters; "" if there is none."""
     found = member(value, *path)
     if not isinstance(found, str):
         return ""
@@ -74,17 +73,17 @@ def truth(value: JsonValue, *path: str) -> bool | None:
 
 
 def words(value: JsonValue, *path: str) -> list[str]:
-    """Returns the list of short texts at a path as capabilities, without repetition."""
+    """Returns the list of short texts at a path, as capabilities without duplicates."""
     found = items(value, *path) or []
     cut = (text(word, limit=MAX_CAPABILITY) for word in found[:MAX_CAPABILITIES])
     return list(dict.fromkeys(word for word in cut if word))
 
 
 def model_name(value: JsonValue, *keys: str) -> str:
-    """Returns the first usable name among the members; "" where there is none.
+    """Returns the first usable name among the members; "" if there is none.
 
-    A name that is too long or holds control characters is not cut but refused:
-    the rest would name another model.
+    A name that is too long or contains control characters is rejected instead of cut,
+    because the rest would name another model.
     """
     for key in keys:
         name = text(value, key, limit=MAX_NAME + 1)
@@ -109,7 +108,7 @@ def model(
     absent_capabilities: Iterable[str] = (),
     base: str = "",
 ) -> Model:
-    """Builds a Model in which what is empty or None is absent."""
+    """Builds a Model; empty and None arguments leave their fields absent."""
     return Model(
         name=name,
         state=state,
@@ -128,7 +127,7 @@ def model(
 
 
 def by_name(models: list[Model]) -> list[Model]:
-    """Returns the models sorted by name, the first of each name, at most MAX_MODELS."""
+    """Returns the models sorted by name, without duplicate names, at most MAX_MODELS."""
     first: dict[str, Model] = {}
     for entry in models:
         first.setdefault(entry.name, entry)
@@ -136,10 +135,10 @@ def by_name(models: list[Model]) -> list[Model]:
 
 
 def shared(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Returns the models; identical models of several servers are one object.
+    """Returns the models, with one shared object for identical models of several servers.
 
-    A model takes about a kilobyte, and ten thousand servers have the same few. The caller
-    must not change the models.
+    A model takes about a kilobyte, and ten thousand servers have the same few models.
+    The caller must not change them.
     """
     return tuple(_one_of(model.SerializeToString(deterministic=True)) for model in models)
 

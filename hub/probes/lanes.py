@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Lane(Enum):
-    """A queue of due probes with a limit of its own; in the order they are served."""
+    """A queue of due probes with a limit of its own; lanes are served in this order."""
 
     ASKED = "asked"
     CONFIRM = "confirm"
@@ -28,7 +28,7 @@ class Run:
 
     @property
     def lateness_ms(self) -> int:
-        """How long after its time the probe started."""
+        """How many milliseconds after its time the probe started."""
         return max(0, self.started_ms - self.due_ms)
 
 
@@ -45,29 +45,29 @@ class LaneQueue:
     running: int = 0
     ready: deque[Waiting] = field(default_factory=deque)
     _host_running: dict[str, int] = field(default_factory=dict)
-    # Due, but the host has its fill: they wait apart, so that nobody scans them.
+    # Due, but the host has no free slot. They wait apart, so that they need not be scanned.
     _parked: dict[str, deque[Waiting]] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
-        """Whether as many are in flight as may be."""
+        """Whether no slot of the lane is free."""
         return self.running >= self.limit
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether a due probe waits for a slot of the lane or of its host."""
+        """Whether a due probe is waiting for a slot of the lane or of its host."""
         return bool(self.ready or self._parked)
 
     def waiting(self) -> int:
-        """How many due probes wait; what was removed since may still be counted."""
+        """The number of waiting probes; removed ones may still be counted."""
         return len(self.ready) + sum(map(len, self._parked.values()))
 
     def has_room_for(self, host: str) -> bool:
-        """Whether the host has a slot left."""
+        """Whether the host has a free slot."""
         return self._host_running.get(host, 0) < self.per_host
 
     def park(self, item: Waiting) -> None:
-        """Sets a due probe aside until its host has a slot."""
+        """Sets a due probe aside until its host has a free slot."""
         self._parked.setdefault(item[2], deque()).append(item)
 
     def occupy(self, host: str) -> None:
@@ -76,7 +76,7 @@ class LaneQueue:
         self._host_running[host] = self._host_running.get(host, 0) + 1
 
     def vacate(self, host: str, is_current: Callable[[Waiting], bool]) -> None:
-        """Gives a slot back; one that waits for its host is ready then."""
+        """Releases a slot; a probe that waits for the host becomes ready."""
         self.running -= 1
         left = self._host_running[host] - 1
         if left:
@@ -86,7 +86,7 @@ class LaneQueue:
         self.unpark(host, is_current)
 
     def unpark(self, host: str, is_current: Callable[[Waiting], bool]) -> None:
-        """Makes the first of a host's parked probes that still counts ready."""
+        """Makes a host's first parked probe ready that is still current."""
         parked = self._parked.get(host)
         while parked:
             item = parked.popleft()

@@ -1,13 +1,13 @@
 """Facts of single models, as servers report them, kept between probes and across restarts.
 
-Some facts of a model (its capabilities, the context it was trained for) cost a
-request per model, and never change while the model's digest stays the same. So a
-server is asked once per digest, a few models per probe.
+Some facts of a model (its capabilities, the context that it was trained for) cost one
+request per model and never change while the model's digest stays the same. So the hub
+queries each digest of a server once, a few models per probe.
 
-The key is the endpoint and the digest, not the digest alone: a server that lies
-about a digest would otherwise change what the hub says of honest servers. Bounded
-by entries and by bytes; the endpoint that was not probed for longest is dropped
-first. Pure: the time is an argument.
+The key is the endpoint and the digest, not the digest alone. Otherwise a server that lies
+about a digest would change what the hub says about honest servers. Entries and bytes are
+bounded; the endpoint that was probed longest ago is evicted first. Pure: the time is an
+argument.
 """
 
 import sys
@@ -22,19 +22,19 @@ from hub.probes.answer import JsonValue
 MAX_DIGEST: Final = json_fields.MAX_TEXT
 """The longest digest in characters; a model with a longer one is never looked up."""
 
-# Over all endpoints: questions per second, and how many may come at once. A fleet of
-# ten thousand servers that starts cold is asked within minutes, without a burst.
+# For all endpoints together: requests per second, and the maximum burst. A fleet of ten
+# thousand servers that starts cold is queried within minutes, without a burst.
 _ASKED_PER_S = 200.0
 _ASKED_AT_ONCE = 400.0
-# About what an entry takes beside its texts.
+# The approximate size of an entry without its texts.
 _ENTRY_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a server reports of one model.
+    """What a server reports about one model.
 
-    `capabilities` is None where the server does not tell; an empty tuple says that
+    `capabilities` is None if the server does not report any; an empty tuple means that
     the model has none. `context_length` is the one that the model was trained for, in
     tokens.
     """
@@ -51,7 +51,7 @@ class ModelFactsCache:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._by_endpoint: OrderedDict[str, dict[str, ModelFacts]] = OrderedDict()
-        # A fleet has few distinct facts; each is held once.
+        # A fleet has few distinct facts; each is stored once.
         self._distinct: dict[ModelFacts, ModelFacts] = {}
         self._entries = 0
         self._bytes = 0
@@ -66,7 +66,7 @@ class ModelFactsCache:
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory the entries take."""
+        """The approximate memory of the entries."""
         return self._bytes
 
     def get(self, endpoint_id: str, digest: str) -> ModelFacts | None:
@@ -74,7 +74,7 @@ class ModelFactsCache:
         return self._by_endpoint.get(endpoint_id, {}).get(digest)
 
     def put(self, endpoint_id: str, digest: str, facts: ModelFacts) -> None:
-        """Keeps an endpoint's facts. A full cache evicts the endpoints unused for longest."""
+        """Stores an endpoint's facts. A full cache evicts the endpoints unused for longest."""
         if not digest or len(digest) > MAX_DIGEST:
             return
         if len(self._distinct) > 4096:
@@ -95,7 +95,7 @@ class ModelFactsCache:
             self.forget(endpoint_id)
 
     def keep_only(self, endpoint_id: str, digests: Collection[str]) -> None:
-        """Forgets the endpoint's models that it does not list any more."""
+        """Forgets the endpoint's models that it no longer lists."""
         entries = self._by_endpoint.get(endpoint_id)
         if entries is None:
             return
@@ -116,7 +116,7 @@ class ModelFactsCache:
         self._bytes -= sum(_size(digest, facts) for digest, facts in entries.items())
 
     def may_ask(self, now_s: float) -> bool:
-        """Whether one more question may be asked now; counts it if so."""
+        """Whether one more request may be sent now. If so, it is counted."""
         if self._credited_s is not None:
             earned = max(0.0, now_s - self._credited_s) * _ASKED_PER_S
             self._credit = min(_ASKED_AT_ONCE, self._credit + earned)
@@ -127,7 +127,7 @@ class ModelFactsCache:
         return True
 
     def take_changed(self) -> list[str]:
-        """The endpoints whose facts changed or went since the last call."""
+        """The endpoints whose facts changed or were removed since the last call."""
         changed, self._changed = list(self._changed), {}
         return changed
 
@@ -145,9 +145,9 @@ class ModelFactsCache:
         ]
 
     def restore(self, entries: Iterable[JsonValue]) -> int:
-        """Takes in what `export` gave, and returns how many entries it took.
+        """Restores entries that `export` returned. Returns how many were restored.
 
-        A damaged entry is left out.
+        Skips damaged entries.
         """
         taken = 0
         for entry in entries:
@@ -161,7 +161,7 @@ class ModelFactsCache:
 
     def _note_change(self, endpoint_id: str) -> None:
         self._changed[endpoint_id] = None
-        # Endpoints that had to give way are among them.
+        # Evicted endpoints are among them.
         if len(self._changed) > 2 * self._max_entries:
             del self._changed[next(iter(self._changed))]
 
@@ -170,7 +170,7 @@ class ModelFactsCache:
 
 
 def facts_of(value: JsonValue) -> ModelFacts:
-    """Reads facts from an object with the members of ModelFacts; odd values are unknown."""
+    """Reads facts from an object with the members of ModelFacts; invalid values are unknown."""
     has_capabilities = json_fields.items(value, "capabilities") is not None
     return ModelFacts(
         capabilities=tuple(json_fields.words(value, "capabilities")) if has_capabilities else None,

@@ -1,10 +1,10 @@
-"""A pace that is kept on average: credit grows with time, and each start takes one. Pure."""
+"""An average pace: credit grows with time, and each start uses one unit of it. Pure."""
 
 import math
 
 
 class Pace:
-    """Credit of at most `burst` starts; it begins full. The rate is an argument.
+    """Credit for at most `burst` starts, initially full. The rate is an argument.
 
     Times are epoch milliseconds, rates are starts per millisecond.
     """
@@ -15,7 +15,7 @@ class Pace:
         self._earned_ms = 0
 
     def earn(self, now_ms: int, per_ms: float) -> None:
-        """Adds what has been earned since the last call."""
+        """Adds the credit earned since the last call."""
         earned = max(0, now_ms - self._earned_ms) * per_ms
         self._credit = min(self._burst, self._credit + earned)
         self._earned_ms = now_ms
@@ -26,13 +26,13 @@ class Pace:
         return self._credit >= 1
 
     def take(self) -> bool:
-        """Takes one; False if there is no credit for it."""
+        """Uses one unit of credit; False if there is none."""
         if not self.is_ready:
             return False
         self._credit -= 1
         return True
 
     def ready_ms(self, per_ms: float) -> int:
-        """When there will be credit for a start."""
+        """When there will be credit for a start, in epoch milliseconds."""
         missing = max(0.0, 1.0 - self._credit)
         return self._earned_ms + math.ceil(missing / per_ms)

@@ -1,9 +1,9 @@
-"""The HTTP client of the probes: everything bounded, every fault a sentence.
+"""The HTTP client of the probes: everything is bounded, and every fault is a sentence.
 
-The connections are shared by all endpoints. Redirects are not followed, so that
-neither a key nor a request goes where the admin did not send it. Nothing is
-decompressed: no compression is asked for, and an answer that comes compressed
-all the same is a fault, so that there is no bomb to defuse.
+All endpoints share the connections. Redirects are not followed, so that no key and no
+request goes where the admin did not send it. Nothing is decompressed: the client requests
+no compression and treats a compressed answer as a fault, so it cannot meet a
+decompression bomb.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from hub.probes.faults import OwnFault, ProbeError, Unreachable, shown
 from hub.probes.model_facts import ModelFactsCache
 from hub.probes.probe_connection import Broken, ProbeConnection
 
-# Bodies beyond 64 KiB that are read at a time.
+# The number of bodies beyond 64 KiB that are read at a time.
 _LARGE_BODIES = 16
 _FIELDS = "User-Agent: llm-registry-hub\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
 
 
 class SharedAsker:
-    """Asks one endpoint during one probe, by the shared connections; an `Asker`.
+    """Sends the requests of one probe over the shared connections; an `Asker`.
 
-    `first_answer_ms` is how long the first answer took, None before it;
-    `on_first_answer` is called with it. `is_asked`: a caller waits for the outcome of this
-    probe. `has_connected` becomes True when a request of this probe opens a new
-    connection: the server may have been replaced since the probe before. `address` is
-    the one that answered, as `reached` gives it.
+    `first_answer_ms` is the time of the first answer, None before it;
+    `on_first_answer` is called when it arrives. `is_asked`: a caller waits for the result
+    of this probe. `has_connected` becomes True when a request opens a new connection: the
+    server may have been replaced since the last probe. `address` is the one that
+    answered, as returned by `reached`.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class SharedAsker:
 
     @property
     def facts(self) -> ModelFactsCache:
-        """The facts of models that servers have reported, over all probes."""
+        """The facts of models that servers have reported, kept across probes."""
         return self._client.facts
 
     async def get(self, path: str, query: dict[str, str] | None = None) -> Answer:
         """Sends GET for a path under the endpoint's base path and returns the answer.
 
-        Any status is an answer. Raises Unreachable, BadAnswer for what is not
-        HTTP or too large, or OwnFault.
+        Returns an answer of any status. Raises Unreachable, BadAnswer if the answer is
+        not HTTP or too large, or OwnFault.
         """
         return await self._ask("GET", path, _request("GET", self.target, path, query))
 
     async def post(self, path: str, value: JsonValue) -> Answer:
-        """Sends a question that a server takes only as POST with JSON; as `get`.
+        """Sends POST with JSON, for a read-only route that does not accept GET. See `get`.
 
-        Only for routes that read. Not repeated on a broken connection.
+        The request is not repeated on a broken connection.
         """
         body = json.dumps(value).encode()
         return await self._ask("POST", path, _request("POST", self.target, path, body=body))
@@ -94,7 +94,7 @@ class SharedAsker:
             raise
         except (Broken, ConnectTimeout, OSError) as error:
             _raise_own_fault(error)
-            _let_go(error)
+            _release_frames(error)
             raise self._sentence(error, path) from error
         return Answer(
             path=path,
@@ -132,7 +132,7 @@ class SharedAsker:
 
     def _answers(self) -> None:
         if self.first_answer_ms is None:
-            # uvloop's clock has steps of a millisecond.
+            # uvloop's clock has a resolution of only a millisecond.
             self.first_answer_ms = (time.perf_counter() - self._started_s) * 1000.0
             self.on_first_answer()
 
@@ -158,7 +158,7 @@ class SharedAsker:
                 )
             case OSError():
                 return Unreachable(_why(error))
-        return Unreachable(f"cannot be asked for {path}: {shown(type(error).__name__)}")
+        return Unreachable(f"request for {path} failed: {shown(type(error).__name__)}")
 
 
 class ProbeClient:
@@ -167,9 +167,9 @@ class ProbeClient:
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
         self.policy = AddressPolicy(settings.allow, settings.deny)
-        self.facts = ModelFactsCache()
+        self.facts = ModelFactsCache(max_bytes=settings.model_facts_bytes)
         self._pool: ConnectionPool | None = None
-        # Those that fail must not hold every permit while those that live wait.
+        # Failing endpoints must not hold all permits while healthy ones wait.
         self._large_bodies = {proven: asyncio.Semaphore(_LARGE_BODIES) for proven in (True, False)}
 
     @property
@@ -180,13 +180,13 @@ class ProbeClient:
         return self._pool
 
     async def open(self) -> None:
-        """Makes the pool of connections; no network yet."""
+        """Creates the pool of connections, without any network traffic."""
         self._pool = ConnectionPool(self.policy, self.settings.connect_timeout_s)
 
     async def set_policy(self, allow: Iterable[Network], deny: Iterable[Network]) -> None:
-        """Decides by other blocks, also about connections that are open already.
+        """Applies other CIDR blocks, also to connections that are already open.
 
-        Probes in flight end on the connections that they have. Raises ValueError.
+        Probes in flight finish on their existing connections. Raises ValueError.
         """
         self.policy.replace(allow, deny)
         if self._pool is not None:
@@ -201,7 +201,7 @@ class ProbeClient:
     def to(
         self, target: ProbeTarget, *, proven: bool = False, is_asked: bool = False
     ) -> SharedAsker:
-        """Returns what asks an endpoint during one probe."""
+        """Returns the asker for one probe of an endpoint."""
         return SharedAsker(self, target, self._large_bodies[proven], is_asked=is_asked)
 
 
@@ -212,7 +212,7 @@ def _request(
     query: dict[str, str] | None = None,
     body: bytes = b"",
 ) -> bytes:
-    """A request as bytes. Keys and addresses have been checked: no control characters."""
+    """A request as bytes. Keys and addresses are already free of control characters."""
     where = target.base_path + path
     if not _PLAIN_PATH.fullmatch(where):
         where = quote(where, safe="/~")
@@ -229,7 +229,7 @@ def _request(
     return f"{head}\r\n".encode() + body
 
 
-# What the system says when it is the hub that has come to a limit.
+# The system's errors which mean that the hub itself has reached a limit.
 _OWN = {
     errno.EMFILE: "it may open no more files (ulimit -n)",
     errno.ENFILE: "the system has no more files to open",
@@ -239,10 +239,10 @@ _OWN = {
 }
 
 
-def _let_go(error: BaseException) -> None:
-    """Cuts an error off from the frames that it came through, which hold on to the error.
+def _release_frames(error: BaseException) -> None:
+    """Releases the frames of an error's traceback, which refer to the error in turn.
 
-    A fleet that is down would else leave 80 objects a probe to the garbage collector.
+    Otherwise a fleet that is down would leave 80 objects per probe to the garbage collector.
     """
     pending: list[BaseException | None] = [error]
     while pending:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a probed server, which carries one exchange at a time."""
+"""One HTTP/1.1 connection to a probed server, with one exchange at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,19 +7,19 @@ from typing import cast
 from hub.probes.bounded_response import BoundedResponse
 from hub.probes.faults import ProbeError
 
-# What one answer may hold without a permit; the hub gives out few permits.
+# The largest body that needs no permit; the hub has only a few permits.
 _SMALL_BODY_BYTES = 64 * 1024
 
 
 class Broken(Exception):
-    """The connection ended before the head of an answer. `__cause__` is the reason, if any."""
+    """The connection ended before the head of an answer. `__cause__` is the reason, if known."""
 
 
 class ProbeConnection(asyncio.Protocol):
-    """See the module. Made by `ConnectionPool`, in the loop that uses it.
+    """A connection that `ConnectionPool` creates, in the loop that uses it.
 
-    `address` is the numeric address of the server, as `reached` gives it. `on_lost` is
-    called once, when the connection is gone.
+    `address` is the numeric address of the server, as returned by `reached`. `on_lost` is
+    called once, when the connection is closed.
     """
 
     def __init__(self, on_lost: Callable[["ProbeConnection"], None]) -> None:
@@ -32,17 +32,17 @@ class ProbeConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection may carry another exchange."""
+        """Whether the connection can be used for another exchange."""
         return self._transport is not None and not self._transport.is_closing()
 
     async def exchange(
         self, request: bytes, response: BoundedResponse, permits: asyncio.Semaphore
     ) -> None:
-        """Sends a request and returns when its response is complete.
+        """Sends a request, and returns when its response is complete.
 
-        A body beyond 64 KiB waits for one of `permits`, unread. On any exception, that of a
-        cancelled caller included, the connection is gone. Raises Broken, BadAnswer,
-        Unreachable or OSError. The caller sets the deadline.
+        The rest of a body beyond 64 KiB is read only with one of the `permits`. After any
+        exception, including cancellation, the connection is closed. Raises Broken,
+        BadAnswer, Unreachable or OSError. The caller sets the deadline.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -68,7 +68,7 @@ class ProbeConnection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Closes the connection at once. Idempotent."""
+        """Closes the connection immediately. Idempotent."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -85,11 +85,11 @@ class ProbeConnection(asyncio.Protocol):
         else:
             waiter.set_exception(error)
 
-    # What the event loop calls.
+    # Callbacks of the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        # uvloop's transports are of no class of asyncio's.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self.address = reached(transport)
 
@@ -134,10 +134,10 @@ def _broken(cause: Exception | None) -> Broken:
 
 
 def reached(transport: asyncio.BaseTransport | None) -> str:
-    """The IP address that a connection leads to; "" if it is not known.
+    """The IP address of a connection's peer; "" if it is unknown.
 
-    127.0.0.1 stands for all addresses of this machine, but for the others of
-    127.0.0.0/8, at each of which another server may listen.
+    127.0.0.1 stands for all addresses of this machine, except the rest of 127.0.0.0/8,
+    where each address may have another server.
     """
     if transport is None:
         return ""

@@ -1,9 +1,9 @@
-"""DNS look-ups for probes, in threads of their own.
+"""DNS lookups for probes, in threads of their own.
 
-The system's resolver blocks, for as long as a dead name server lets it, and
-cannot be cancelled. In the loop's shared thread pool a few dead names would stop
-every look-up, and at exit the interpreter would wait for them. So: daemon
-threads, and names that failed the last time queue apart from the others.
+The system's resolver blocks for as long as a dead name server makes it wait, and cannot
+be cancelled. In the loop's shared thread pool a few dead names would stop every lookup,
+and at exit the interpreter would wait for them. So lookups run in daemon threads, and
+names that failed the last time have a queue of their own.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from collections.abc import Callable
 from typing import Final
 
 CACHED_S: Final = 60.0
-"""How long an answer holds."""
+"""How long an answer is cached."""
 
 _MAX_NAMES = 16_384
 _MAX_ADDRESSES = 16
 
 ResolvedAddress = tuple[socket.AddressFamily, str]
-"""A family and a numeric address of it."""
+"""A family and a numeric address of that family."""
 
 
 class _Pool:
-    """Daemon threads that make blocking look-ups, started as they are needed."""
+    """Daemon threads for blocking lookups, started as needed."""
 
     def __init__(self, size: int, name: str) -> None:
         self._size = size
@@ -49,10 +49,10 @@ class _Pool:
 
 
 class ProbeResolver:
-    """Resolves host names, and remembers each answer for `CACHED_S` seconds.
+    """Resolves host names, and caches each answer for `CACHED_S` seconds.
 
-    Look-ups of one name are joined, so that no name has more than one in flight and
-    nothing piles up.
+    Lookups of the same name are joined, so that no name has more than one in flight and
+    nothing accumulates.
     """
 
     def __init__(self, threads: int = 16, threads_for_failed: int = 8) -> None:
@@ -65,7 +65,7 @@ class ProbeResolver:
     async def resolve(self, host: str) -> list[ResolvedAddress]:
         """Returns the addresses of a name, at least one. Raises OSError (socket.gaierror).
 
-        A numeric address is its own answer.
+        A numeric address is returned unchanged.
         """
         if (literal := _literal(host)) is not None:
             return [literal]
@@ -77,11 +77,11 @@ class ProbeResolver:
         if pending is None:
             pending = self._pending[host] = self._look_up(host, loop)
             pending.add_done_callback(lambda done: self._settled(host, done))
-        # One caller who gives up must not take the answer from the others.
+        # A caller that gives up must not cancel the lookup for the others.
         return await asyncio.shield(pending)
 
     async def close(self) -> None:
-        """Lets the threads end; one that is stuck in a look-up ends with the process."""
+        """Ends the threads; one that is stuck in a lookup ends with the process."""
         self._sound.close()
         self._failed.close()
 
@@ -107,7 +107,7 @@ class ProbeResolver:
                 error = caught
             except UnicodeError:
                 error = socket.gaierror(socket.EAI_NONAME, "not a host name")
-            # The loop may be closed by the time that a dead name server gives up.
+            # The loop may be closed by the time that the lookup gives up.
             if not loop.is_closed():
                 try:
                     loop.call_soon_threadsafe(settle, found, error)
@@ -115,7 +115,7 @@ class ProbeResolver:
                     return
 
         (self._failed if host in self._failed_names else self._sound).submit(work)
-        # Until it answers it counts as failed: a look-up that hangs never tells.
+        # A name counts as failed until it resolves, because a hanging lookup never returns.
         self._failed_names[host] = None
         if len(self._failed_names) > _MAX_NAMES:
             del self._failed_names[next(iter(self._failed_names))]
@@ -123,7 +123,7 @@ class ProbeResolver:
 
     def _settled(self, host: str, done: asyncio.Future[list[ResolvedAddress]]) -> None:
         self._pending.pop(host, None)
-        # Reading the exception here keeps asyncio from reporting that nothing did.
+        # Reading the exception here keeps asyncio from logging that it was never retrieved.
         if done.cancelled() or done.exception() is not None:
             return
         self._failed_names.pop(host, None)

@@ -1,25 +1,24 @@
 """When each endpoint is probed next, and which of the due ones may start now.
 
-Pure: no loop, no clock; the time is an argument, in epoch milliseconds. One heap
-orders what is to come. What is due queues in a lane, each with a limit of its own:
+Pure: no loop, no clock; the time is an argument, in epoch milliseconds. A heap orders
+future probes. Due probes queue in lanes, each with a limit of its own:
 
-    ASKED     a caller waits for this one probe
+    ASKED     a caller waits for this probe
     CONFIRM   the last probe failed and is repeated, or a sidecar reports a change
     LIVE      the last probe succeeded
     DOUBTFUL  the last probe failed, or there was none
 
-so that endpoints that hang queue among themselves and take no slot from those
-that answer. Endpoints that were never asked come to their lane at a steady pace, at
-which the whole fleet is asked within an interval: registering thousands at once
-makes no burst of probes. An endpoint that begins to hang is noticed by the time its probe
-takes: after `demote_after_ms` the probe is counted as DOUBTFUL.
+Endpoints that hang queue among themselves and take no slots from those that answer.
+Endpoints that were never probed enter their lane at a steady pace, at which the whole
+fleet is probed within an interval: registering thousands at once causes no burst of
+probes. An endpoint that begins to hang shows by the duration of its probe: after
+`demote_after_ms` the probe counts as DOUBTFUL.
 
-A failed probe is repeated after 1 to 1.5 s until the endpoint has missed as often as
-makes it unhealthy. The repeats of the whole fleet have a pace of their own, at most a
-quarter of its regular probes: if everything fails at once, most endpoints wait for
-their regular time. In a small fleet a first miss also brings some of the other
-endpoints forward, the witnesses: only their answers tell whether the server is down
-or the hub's own network.
+A failed probe is repeated after 1 to 1.5 s until the endpoint has failed often enough to
+be unhealthy. The repeats of the whole fleet have a pace of their own, at most a quarter of
+its regular probes: if everything fails at once, most endpoints wait for their regular
+time. In a small fleet a first failure also brings some other endpoints forward, called
+witnesses: only their answers show whether the server is down or the hub's own network is.
 """
 
 import heapq
@@ -36,9 +35,9 @@ from hub.probes.pace import Pace
 class _Entry:
     host: str
     due_ms: int
-    # The ticket of the one heap or queue item that counts; all others are stale.
+    # The ticket of its only valid item in the heap or a queue; all others are stale.
     ticket: int
-    # Its next probe comes at a random time, as it was first probed with many others.
+    # Its next probe comes at a random time, because it was first probed with many others.
     spread: bool
     proven: bool = False
     asked: bool = False
@@ -47,34 +46,34 @@ class _Entry:
     confirming: bool = False
     # A sidecar has reported a change while the probe was in flight.
     hastened: bool = False
-    # When a witness would have been due: it keeps its place among the others.
+    # When a witness would have been due; its later probes keep to that rhythm.
     resume_ms: int = 0
     started_ms: int = 0
     run: Run | None = None
 
 
-# So many that were never asked come at once, after a time without any.
+# The maximum burst of endpoints that were never probed, after a pause.
 _FRESH_AT_ONCE = 32
-# More than the whole fleet in an interval, so that those who wait get fewer.
+# More than the whole fleet per interval, so that the number of waiting endpoints shrinks.
 _FRESH_SURPLUS = 1.25
-# One that waited longer than this for its first probe came with many others.
+# An endpoint that waited longer than this for its first probe was added with many others.
 _HAS_WAITED_MS = 100
 
 _REPEAT_AFTER_MS = 1_000
 _REPEAT_JITTER_MS = 500
 _REPEATS_AT_ONCE = 32
-# Repeats of the whole fleet: a share of its regular probes, or this many per second.
+# The pace of repeats: a share of the fleet's regular probes, or this many per second.
 _REPEAT_SHARE = 0.25
 _REPEATS_PER_S = 8
 
-# A round of witnesses comes after the miss and before its repeat.
+# A round of witnesses is probed after the failure and before its repeat.
 _WITNESSES = 4
 _WITNESS_WITHIN_MS = 250
 _WITNESS_ROUND_MS = 500
 
 
 class Schedule:
-    """The order of probes; see the module."""
+    """The order of probes; see the docstring of the module."""
 
     def __init__(
         self,
@@ -89,10 +88,10 @@ class Schedule:
         start_per_s: float,
         unhealthy_after: int,
     ) -> None:
-        """`fresh_per_s` never probed endpoints start per second, or more in a large fleet.
+        """`fresh_per_s` never-probed endpoints start per second, or more in a large fleet.
 
         `start_per_s` is the pace of those that were added with `spread`.
-        `unhealthy_after` is how many failures in a row make an endpoint unhealthy.
+        `unhealthy_after` is the number of failures in a row that make an endpoint unhealthy.
         """
         self._interval_ms = interval_ms
         self._jitter = jitter
@@ -102,7 +101,7 @@ class Schedule:
         self._heap: list[tuple[int, int, str]] = []
         self._queues = {lane: LaneQueue(limits[lane], per_host) for lane in Lane}
         self._live_runs: dict[Run, None] = {}
-        # Due and never asked: they come to the lane a few at a time.
+        # Due but never probed: they enter the lane a few at a time.
         self._fresh: deque[Waiting] = deque()
         self._fresh_per_s = fresh_per_s
         self._start_per_s = start_per_s
@@ -114,51 +113,51 @@ class Schedule:
         self._tickets = 0
 
     def __len__(self) -> int:
-        """How many endpoints are scheduled."""
+        """The number of scheduled endpoints."""
         return len(self._entries)
 
     def running(self, lane: Lane) -> int:
-        """How many probes of the lane are in flight."""
+        """The number of the lane's probes in flight."""
         return self._queues[lane].running
 
     def queued(self, lane: Lane) -> int:
-        """How many due probes wait for a slot of the lane or of their host.
+        """The number of due probes that wait for a slot of the lane or of their host.
 
-        An upper bound: what was removed since may still be counted.
+        It is an upper bound: removed endpoints may still be counted.
         """
         fresh = len(self._fresh) if lane is Lane.DOUBTFUL else 0
         return fresh + self._queues[lane].waiting()
 
     def add(self, id_: str, host: str, now_ms: int, *, spread: bool) -> None:
-        """Schedules an endpoint again, at the pace of those that were never probed.
+        """Schedules an endpoint, or schedules it again, at the pace of those never probed.
 
-        With `spread`, the probe after its first success comes at a random time within
-        the interval, so that those that were added together part. A run of it that is in flight is
-        forgotten: its `finish` returns None.
+        With `spread`, the probe after its first success comes at a random time within the
+        interval, so that endpoints that were added together are spread out. Its probe in
+        flight, if any, is forgotten: `finish` then returns None.
         """
         self._entries[id_] = _Entry(host, now_ms, ticket=0, spread=spread)
         self._push(id_)
 
     def remove(self, id_: str) -> None:
-        """Forgets an endpoint; one in flight keeps its slot until `finish`."""
+        """Forgets an endpoint; its probe in flight keeps the slot until `finish`."""
         self._entries.pop(id_, None)
 
     def ask(self, id_: str, now_ms: int) -> None:
-        """Makes an endpoint due now on the ASKED lane, unless it is in flight."""
+        """Makes an endpoint due now in the ASKED lane, unless it is in flight."""
         entry = self._entries[id_]
         if entry.run is None:
             entry.due_ms = now_ms
             self._queues[Lane.ASKED].ready.append((self._new_ticket(entry), id_, entry.host))
 
     def hasten(self, id_: str, now_ms: int) -> None:
-        """Makes an endpoint due now on the CONFIRM lane.
+        """Makes an endpoint due now in the CONFIRM lane.
 
-        One that is in flight is probed once more: its probe may have begun before the
-        change that a sidecar reports.
+        If it is in flight, it is probed once more afterwards: the probe may have begun
+        before the change that a sidecar reports.
         """
         entry = self._entries[id_]
         if not entry.asked:
-            # It is about to be probed, at the pace of those that were never asked.
+            # It is about to be probed anyway, at the pace of those never probed.
             return
         if entry.run is not None:
             entry.hastened = True
@@ -191,7 +190,7 @@ class Schedule:
                 item = queue.ready.popleft()
                 ticket, id_, host = item
                 if (entry := self._current(id_, ticket)) is None:
-                    # Another of its host may have been left parked for its sake.
+                    # Another endpoint of the host may be parked because of this one.
                     queue.unpark(host, self._is_current)
                     continue
                 if not queue.has_room_for(host):
@@ -215,11 +214,11 @@ class Schedule:
     ) -> int | None:
         """Frees the run's slot and returns when the endpoint is due next.
 
-        `ok` is None if the probe could not be made: what was known stays. A failed one
-        is repeated soon if `repeat` and the pace allow it. Returns None if the endpoint
-        was removed or scheduled again meanwhile. The next time counts from the start of
-        this run, so that slow answers do not stretch the interval; what is late is not
-        caught up.
+        `ok` is None if the probe could not be made, and then nothing else changes. A failed
+        probe is repeated soon if `repeat` and the pace allow it. Returns None if the
+        endpoint was removed or scheduled again meanwhile. The interval counts from the
+        start of this run, so that slow answers do not stretch it. Late probes are not
+        made up for.
         """
         self._vacate(run)
         entry = self._entries.get(run.id)
@@ -255,7 +254,7 @@ class Schedule:
         return entry.due_ms
 
     def next_wake_ms(self, now_ms: int) -> int | None:
-        """When `start` may next have something to return, if nothing else happens.
+        """When `start` may next return something, if nothing else happens.
 
         None: only after a `finish`, `add` or `ask`.
         """
@@ -286,11 +285,11 @@ class Schedule:
         return self._repeat_pace.take()
 
     def _has_many_probes(self) -> bool:
-        """Whether as many are due in the time of a round anyway."""
+        """Whether as many probes are due within a round anyway."""
         return len(self._entries) * _WITNESS_ROUND_MS >= _WITNESSES * self._interval_ms
 
     def _call_witnesses(self, now_ms: int) -> None:
-        """Brings some endpoints that answered forward."""
+        """Brings forward some endpoints that answered."""
         self._witnesses_wanted = False
         self._witnessed_ms = now_ms
         able = [
@@ -308,7 +307,7 @@ class Schedule:
             self._push(id_)
 
     def _fresh_per_ms(self) -> float:
-        """How many endpoints that were never asked come in a millisecond."""
+        """How many never-probed endpoints start per millisecond."""
         whole_fleet = len(self._entries) / self._interval_ms * _FRESH_SURPLUS
         first = self._entries.get(self._fresh[0][1]) if self._fresh else None
         is_start = first is not None and first.spread
@@ -360,7 +359,7 @@ class Schedule:
     def _push(self, id_: str) -> None:
         entry = self._entries[id_]
         heapq.heappush(self._heap, (entry.due_ms, self._new_ticket(entry), id_))
-        # Stale items stay until their time comes; churn must not let them pile up.
+        # Stale items stay until their time comes, so frequent changes could accumulate them.
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [item for item in self._heap if self._current(item[2], item[1])]
             heapq.heapify(self._heap)

@@ -1,4 +1,4 @@
-"""Figures of the probes."""
+"""Statistics of the probes."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ class EngineStats:
     """Figures for metrics. Counts are of endpoints or probes, times are milliseconds.
 
     `own_faults` counts the probes that the hub could not make; they are neither
-    among `probes` nor reported.
-    `worst_lateness_ms` is the longest that a probe of an endpoint that answered
-    the last time started after its time, in the current and the last interval.
+    counted in `probes` nor reported. `worst_lateness_ms` is the greatest delay of a
+    probe of an endpoint that answered the last time, in the current and the last
+    interval.
     """
 
     watched: int
@@ -23,7 +23,7 @@ class EngineStats:
 
 
 class WorstOf:
-    """The greatest value of the current and the last period, each so many milliseconds."""
+    """The greatest value of the current and the last period, each `period_ms` long."""
 
     def __init__(self, period_ms: int) -> None:
         self._period_ms = period_ms
@@ -32,12 +32,12 @@ class WorstOf:
         self._last = 0
 
     def add(self, now_ms: int, value: int) -> None:
-        """Takes in a value."""
+        """Adds a value."""
         self._turn(now_ms)
         self._now = max(self._now, value)
 
     def worst(self, now_ms: int) -> int:
-        """The greatest; 0 where there was none."""
+        """The greatest value; 0 if there is none."""
         self._turn(now_ms)
         return max(self._now, self._last)
 

@@ -1,13 +1,14 @@
-"""One endpoint that is probed: how it is asked, and what is known of it between probes."""
+"""One probed endpoint: its target, its prober, and what the hub remembers between probes."""
 
 import asyncio
 from dataclasses import dataclass, field
 
 import structlog
 
+from hub.base.bounds import MODEL_BYTES_PER_ENDPOINT
 from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.backends.kinds import PROBERS
-from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
+from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
 from hub.registry.observation import Observation
@@ -15,26 +16,26 @@ from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED
 
 _log = structlog.get_logger(__name__)
 
-# A server that loads a model is looked at again after a quarter of the time that it
-# has been loading, so that the hub knows to a quarter how long loading takes.
+# A server that is loading a model is probed again after a quarter of the time that it has
+# been loading, so that the hub knows the load time to within a quarter.
 _SOONEST_AGAIN_MS = 1000
 _AGAIN_AFTER_SHARE = 4
 
-# An endpoint that answered before and is in doubt now gets less than the whole timeout,
-# but a multiple of the time that it took.
+# An endpoint that answered before but is in doubt now gets less than the whole timeout:
+# a multiple of its usual latency.
 CONFIRM_TIMEOUT_S = 1.25
 _PATIENCE_FACTOR = 4
 
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """An endpoint, its prober once that is known, its probe in flight and who waits for it.
+    """An endpoint, its prober if known, its probe in flight, and the waiting callers.
 
     `counted_ms` is when its last regular probe started, `loading_since_ms` when it
-    was first found loading; `omitted` is how many models the last probe left out.
-    `latency_ms` is how long the first answer took in the last probe that succeeded, None
-    before that. `is_doubted`: the last probe failed, or a sidecar reports that the server
-    is down.
+    was first found loading. `omitted` is how many models the last probe left out.
+    `latency_ms` is the time of the first answer in the last successful probe, None if
+    there was none. `is_doubted`: the last probe failed, or a sidecar reported that the
+    server is down.
     """
 
     target: ProbeTarget
@@ -48,8 +49,8 @@ class Watched:
     omitted: int = 0
     waiters: list[asyncio.Future[Observation]] = field(default_factory=list)
 
-    async def sight(self, ask: Asker) -> Sighting:
-        """Probes by the kind that is pinned, remembered or detected, in this order.
+    async def probe(self, ask: Asker) -> Sighting:
+        """Probes with the registered kind, the remembered one or a detected one.
 
         Raises ProbeError, OwnFault.
         """
@@ -61,7 +62,7 @@ class Watched:
         try:
             return await prober.probe(ask)
         except WrongKind as error:
-            # The port has changed hands, or the admin is mistaken: say who is there.
+            # Another server has taken over the port, or the admin is mistaken: detect it.
             self.prober = None
             found = await _detect_or_raise(ask, error)
             if pinned != BACKEND_UNSPECIFIED:
@@ -76,34 +77,34 @@ class Watched:
             return await found.probe(ask)
 
     def patience_s(self, total_timeout_s: float) -> float:
-        """How long to wait for the first answer of an endpoint that is in doubt."""
+        """The seconds to wait for the first answer of an endpoint that is in doubt."""
         if self.latency_ms is None:
             return total_timeout_s
         usual_s = self.latency_ms / 1000 * _PATIENCE_FACTOR
         return min(max(CONFIRM_TIMEOUT_S, usual_s), total_timeout_s)
 
     def settle(self, first_answer_ms: float | None, *, has_failed: bool) -> None:
-        """Remembers how a probe went."""
+        """Records the result of a probe."""
         if not has_failed and not self.is_doubted:
-            # What came after a doubt took as long as the server hung.
+            # After a doubt, the time includes how long the server was hanging.
             self.latency_ms = first_answer_ms
         self.is_doubted = has_failed
 
     def again_ms(self, now_ms: int) -> int:
-        """When a server that was found loading now is looked at again."""
+        """When to probe a server again that was found loading now."""
         if self.loading_since_ms is None:
             self.loading_since_ms = now_ms
         loading_ms = now_ms - self.loading_since_ms
         return now_ms + max(_SOONEST_AGAIN_MS, loading_ms // _AGAIN_AFTER_SHARE)
 
     def note_omitted(self, count: int) -> None:
-        """Logs once that so many models are left out, and when none is any more."""
+        """Logs when the probes begin to omit models, and when they no longer do."""
         if bool(count) != bool(self.omitted):
             _log.warning(
                 "models_omitted",
                 endpoint=self.target.id,
                 omitted=count,
-                max_bytes=MAX_MODELS_BYTES,
+                max_bytes=MODEL_BYTES_PER_ENDPOINT,
             )
         self.omitted = count
 
@@ -112,15 +113,15 @@ class Watched:
         if self.task is not None:
             self.task.cancel()
 
-    def tell(self, seen: Observation) -> None:
-        """Gives those who wait what the probe saw."""
+    def deliver(self, seen: Observation) -> None:
+        """Gives the observation to the waiting callers."""
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(seen)
         self.waiters.clear()
 
     def refuse(self, error: Exception) -> None:
-        """Gives those who wait an error."""
+        """Gives an error to the waiting callers."""
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_exception(error)

@@ -1,16 +1,16 @@
-"""Which endpoints a listing or a watch is about."""
+"""Filters that decide which endpoints a listing or a watch includes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llmhub.v1.endpoint_pb2 import Backend, Endpoint, Status
+from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, Backend, Endpoint, Status
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """What an endpoint must have; an empty or unspecified field requires nothing.
+    """The requirements on an endpoint; an empty or unspecified field requires nothing.
 
-    `labels` are pairs, all of which the endpoint must have.
+    `labels` are (key, value) pairs; the endpoint must have all of them.
     """
 
     model: str = ""
@@ -22,14 +22,14 @@ class EndpointFilter:
     def of(
         cls, model: str, backend: Backend, status: Status, labels: Mapping[str, str]
     ) -> "EndpointFilter":
-        """The filter that a request's fields describe."""
+        """The filter for the fields of a request."""
         return cls(model, backend, status, frozenset(labels.items()))
 
     def __bool__(self) -> bool:
         return bool(self.model or self.backend or self.status or self.labels)
 
     def matches(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint meets the filter."""
+        """Whether the endpoint passes the filter."""
         return (
             (not self.backend or endpoint.backend == self.backend)
             and (not self.status or endpoint.status == self.status)
@@ -54,12 +54,20 @@ def has_labels(endpoint: Endpoint, labels: frozenset[tuple[str, str]]) -> bool:
     return True
 
 
+def answers(endpoint: Endpoint) -> bool:
+    """Whether the endpoint is healthy and its last probe succeeded.
+
+    What any other endpoint had in memory when it last answered is no fact about now.
+    """
+    return endpoint.status == STATUS_HEALTHY and not endpoint.last_error
+
+
 def tagged(name: str) -> str:
-    """The full name that a name without a tag stands for, as in Ollama; "" if it has a tag."""
-    # The colon of a port, as in "registry.lan:5000/model", begins no tag.
+    """The full name of a model that is named without a tag, as in Ollama; "" if it has a tag."""
+    # The colon before a port, as in "registry.lan:5000/model", does not begin a tag.
     return f"{name}:latest" if name and ":" not in name.rpartition("/")[2] else ""
 
 
 def names_model(name: str, model: str) -> bool:
-    """Whether a name means a model: its own name, or the same without the tag `latest`."""
+    """Whether a name means a model: the model's own name, or that name without `:latest`."""
     return name == model or (model.endswith(":latest") and tagged(name) == model)

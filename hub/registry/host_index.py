@@ -1,6 +1,6 @@
-"""The endpoints of each host, and what they claim of its accelerator memory. Pure.
+"""The endpoints of each host, and their claims on its accelerator memory. Pure.
 
-A host is known by its agent.
+A host is identified by its agent.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,8 +13,8 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 class HostIndex:
     """Hosts by agent_id.
 
-    `claims` holds the claim on each host's memory, at the revision of its last change:
-    what one endpoint loads or unloads changes what its neighbours on the host have left.
+    `claims` holds the claim on each host's memory, at the revision of its last change.
+    When one endpoint loads a model, its neighbours on the host have less memory left.
     """
 
     def __init__(self, *, tombstones: int, floor: int) -> None:
@@ -29,7 +29,7 @@ class HostIndex:
         return self._ids.get(agent_id, ())
 
     def claimants(self) -> Iterator[str]:
-        """The agents on whose hosts something is claimed."""
+        """The agents whose hosts have claims."""
         return self._ledger.agents()
 
     def account(self, agent_id: str, report: HostReport | None) -> VramRecord:
@@ -41,7 +41,7 @@ class HostIndex:
         self._ledger.drop(agent_id)
 
     def change(self, before: Endpoint | None, after: Endpoint | None, revision: int) -> None:
-        """An endpoint has changed from `before` to `after`; None: it is not there."""
+        """Records that an endpoint changed from `before` to `after`; None means absent."""
         for agent_id in self._ledger.change(before, after):
             claim = self._ledger.claim(agent_id)
             if claim == NO_CLAIM:

@@ -1,4 +1,4 @@
-"""One host's last report, as the registry keeps it."""
+"""A host's last report, as the registry stores it."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from llmhub.v1.resources_pb2 import HostResources
 class ResourcesRecord:
     """A report with the hub's receipt time, at a revision.
 
-    Reports come a thousand times more often than they are read, so the report is stored
-    as it came and converted to HostResources on the first read.
+    Reports arrive a thousand times more often than they are read, so a report is stored
+    as received and converted to HostResources on the first read.
     """
 
     __slots__ = ("_report", "_versioned", "agent_id", "received_ms", "revision")
@@ -28,12 +28,12 @@ class ResourcesRecord:
 
     @property
     def report(self) -> ReportResourcesRequest:
-        """The report as it came; it must not be changed."""
+        """The report as received; it must not be changed."""
         return self._report
 
     @property
     def message(self) -> HostResources:
-        """The report as HostResources; must not be changed."""
+        """The report as HostResources; it must not be changed."""
         return self._seen().message
 
     def encoded(self, encode: Callable[[HostResources], bytes]) -> bytes:

@@ -1,5 +1,6 @@
-"""What the fleet loses if an endpoint is no longer selected. Pure."""
+"""What the fleet loses when an endpoint can no longer be selected. Pure."""
 
+from hub.registry.filters import names_model
 from hub.registry.same_server import server_id
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -12,17 +13,17 @@ from llmhub.v1.endpoint_pb2 import (
 
 
 def may_be_selected(endpoint: Endpoint) -> bool:
-    """Whether the admin state allows that the endpoint is selected."""
+    """Whether the admin state allows the endpoint to be selected."""
     return endpoint.admin_state in (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)
 
 
 def lost_models(
     registry: Registry, before: Endpoint, after: Endpoint
 ) -> tuple[list[str], list[str]]:
-    """The models that no other healthy, enabled server has in memory, and has at all.
+    """The models that only `before` had in memory, and those that only it had at all.
 
-    Both lists are empty if the change removes nothing: the endpoint can still be
-    selected after it, or could not be before.
+    Only other servers that are healthy and enabled count. Both lists are empty if the
+    change removes nothing: the endpoint can still be selected, or could not be before.
     """
     if not _serves(before) or may_be_selected(after):
         return [], []
@@ -34,7 +35,7 @@ def lost_models(
             for record in registry.with_model(model.name)
             if server_id(record.message) != server and _serves(record.message)
             for each in record.message.models
-            if each.name == model.name
+            if names_model(model.name, each.name)
         ]
         if not others:
             last_available.append(model.name)

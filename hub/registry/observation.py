@@ -1,4 +1,4 @@
-"""What a probe saw: the words in which probes speak to the registry."""
+"""What a probe saw, in the form that the registry takes."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from llmhub.v1.endpoint_pb2 import BACKEND_UNSPECIFIED, Backend, Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How busy a server says it is; None where it does not tell.
+    """How busy a server says it is; None if it does not say.
 
-    `running` and `waiting` count requests, `slots` is how many it serves at
+    `running` and `waiting` count requests, `slots` is how many requests it can serve at
     once, `kv_cache_used_ratio` and `prefix_cache_hit_ratio` lie in 0..1.
     """
 
@@ -24,16 +24,15 @@ class Load:
 class Observation:
     """The outcome of one probe.
 
-    `error` is empty after a success; else one clear sentence for people, and
-    the other facts are as far as the probe came. `models` is None where the
-    probe learned nothing about models, so that those known stay; a server that
-    loads may list them beside its `error`. The same tuple may come again and must
-    not be changed. `answered` is
-    True where the server answered anything: after an error it then lives, and
-    is misconfigured, busy or not ready rather than dead. `is_loading` is True
-    where it loads its model meanwhile, and `is_extra` where it was asked for that
-    alone, before its time: such a probe is no further miss. `address` is the IP address
-    that answered: one for all addresses of the hub's own machine, "" if unknown.
+    `error` is empty after a success. Otherwise it is one clear sentence, and the other
+    facts are those that the probe obtained before it failed. `models` is None if the probe
+    learned nothing about models, so that the known ones stay; a server that is loading may
+    list them beside its `error`. Probes may return the same tuple again; it must not be
+    changed. `answered`: the server answered at all, so after an error it is not dead, but
+    misconfigured, busy or not ready. `is_loading`: the server is loading its model.
+    `is_extra`: the probe came before its time, only because the server was loading; its
+    failure does not count again. `address` is the IP address that answered: the same one
+    for all addresses of the hub's own machine, "" if unknown.
     """
 
     checked_at_ms: int

@@ -1,11 +1,11 @@
 """Which endpoints are addresses of one server. Pure.
 
 Two endpoints are one server if probes of both reached the same IP address and port, and
-both gave the same answers: scheme, base path, kind, version and models. Neither alone is
-proof: a proxy serves many servers at one address, and replicas give equal answers.
+both gave the same answers: scheme, base path, kind, version and models. Neither is proof on
+its own: a proxy serves many servers at one address, and replicas give equal answers.
 
-Proxies tell servers apart by name where they usually listen: with TLS, on port 80 or
-443, or under a base path. There two endpoints are one only if neither has a name.
+Proxies route by name where they usually listen: with TLS, on port 80 or 443, or under a
+base path. There, two endpoints are the same server only if neither has a host name.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MAX_ADDRESSES: Final = 32
-"""How many endpoints at one place are compared. More names than this are a proxy's."""
+"""How many endpoints at one place are compared; only a proxy has more names than this."""
 
 _PROXY_PORTS: Final = (80, 443)
 _ABLE: Final = (ADMIN_STATE_ENABLED, ADMIN_STATE_UNSPECIFIED)
@@ -40,53 +40,53 @@ def server_id(endpoint: Endpoint) -> str:
 
 
 class SameServers:
-    """Where the probes of each endpoint arrive, and which others arrive there."""
+    """The place that the probes of each endpoint reach, and the other endpoints there."""
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
         self._at: dict[Place, dict[str, None]] = {}
 
     def move(self, id_: str, place: Place | None) -> Collection[str]:
-        """Notes where the probe of an endpoint arrived; None forgets it.
+        """Records the place that the probe of an endpoint reached; None forgets it.
 
-        Returns one endpoint of each place at which something is different now.
+        Returns one endpoint of each place whose endpoints have changed.
         """
         before = self._places.get(id_)
         if before == place:
             return ()
-        concerned = []
+        affected = []
         if before is not None:
             del self._places[id_]
             left = self._at[before]
             del left[id_]
             if left:
-                concerned.append(next(iter(left)))
+                affected.append(next(iter(left)))
             else:
                 del self._at[before]
         if place is not None:
-            concerned.append(id_)
+            affected.append(id_)
             there = self._at.setdefault(place, {})
             if len(there) < MAX_ADDRESSES:
                 there[id_] = None
                 self._places[id_] = place
-        return concerned
+        return affected
 
     def neighbours(self, id_: str) -> Collection[str]:
-        """The endpoints at the place of an endpoint, itself included."""
+        """The endpoints at the place of an endpoint, including itself."""
         place = self._places.get(id_)
         return (id_,) if place is None else tuple(self._at[place])
 
 
 def primaries(endpoints: Iterable[Endpoint]) -> dict[str, str]:
-    """For each endpoint of one place, the `same_server_as` that it has to show.
+    """The `same_server_as` of each endpoint of one place.
 
-    The endpoint that stands for a server is healthy and enabled if one is, and among
-    those the one that was registered first.
+    The primary endpoint of a server is healthy and enabled if any of its endpoints is, and
+    among those the one that was registered first.
     """
     shown: dict[str, str] = {}
-    standing: dict[object, str] = {}
+    primary_of: dict[object, str] = {}
     for endpoint in sorted(endpoints, key=_rank):
-        primary = standing.setdefault(_identity(endpoint), endpoint.id)
+        primary = primary_of.setdefault(_identity(endpoint), endpoint.id)
         shown[endpoint.id] = primary if primary != endpoint.id else ""
     return shown
 
@@ -98,9 +98,9 @@ def _rank(endpoint: Endpoint) -> tuple[bool, int, int, str]:
 
 
 def _identity(endpoint: Endpoint) -> object:
-    """What two addresses of one server have in common."""
+    """A value that is equal for two addresses of one server."""
     if not endpoint.models:
-        # Nothing tells it from another new server.
+        # Without models, nothing distinguishes it from another new server.
         return endpoint.id
     is_behind_proxy = (
         endpoint.scheme == "https" or endpoint.port in _PROXY_PORTS or bool(endpoint.base_path)

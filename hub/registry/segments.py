@@ -1,9 +1,9 @@
 """What changed after a revision, as encoded responses of WatchRegistry. Pure.
 
-A watcher is only a cursor. What it gets depends on the registry and the cursor alone, so
+A watcher is only a cursor. What it receives depends only on the registry and the cursor, so
 nothing is stored per watcher, and watchers with the same interest and the same cursor
-get the same bytes. Protobuf encodings can be concatenated (see `hub.registry.listings`):
-each event is encoded once, kept with the state that it made, and joined into responses.
+receive the same bytes. Protobuf encodings can be concatenated (see `hub.registry.listings`):
+each event is encoded once, stored with the state that it made, and joined into responses.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from llmhub.v1.resources_pb2 import (
 )
 
 MAX_EVENTS: Final = 1000
-"""The most endpoint events, and the most events in all, that one `changes` reads."""
+"""The maximum number of endpoint events, and of all events, that one call of `changes` reads."""
 
 MAX_RESPONSE_BYTES: Final = 1_048_576
 """A response ends once it is this long; gRPC clients accept 4 MiB by default."""
@@ -37,7 +37,7 @@ MAX_RESPONSE_BYTES: Final = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a watcher asked for; hashable, so that watchers with equal interests share work."""
+    """What a watcher requested; hashable, so that watchers with equal interests share work."""
 
     endpoints: EndpointFilter = field(default_factory=EndpointFilter)
     resources: bool = False
@@ -59,7 +59,7 @@ class Interest:
 class Segment:
     """Encoded responses, and the revision that a watcher reaches with the last of them.
 
-    `more`: the history goes on after it.
+    `more`: the history continues after it.
     """
 
     responses: tuple[bytes, ...]
@@ -111,7 +111,7 @@ def changes(registry: Registry, interest: Interest, after: int) -> Segment:
 
 
 def state(registry: Registry, interest: Interest, now_ms: int) -> tuple[int, Iterator[bytes]]:
-    """The registry's revision and, as responses, its whole state at that revision.
+    """The registry's revision, and its whole state at that revision as responses.
 
     The responses are encoded lazily from the records as of this call. Only the last
     response carries the revision; an empty registry makes one response too.
@@ -149,7 +149,7 @@ def progress(revision: int) -> bytes:
 def _endpoint_events(
     events: Iterable[EndpointEvent], wanted: Interest
 ) -> Iterator[tuple[int, bytes]]:
-    """An endpoint that starts to match is put, one that stops matching is deleted."""
+    """An endpoint that starts to match is put; one that stops matching is deleted."""
     for event in events:
         before, after = event.before, event.after
         if after is not None and wanted.matches(after.message):
@@ -192,8 +192,8 @@ def _responses(
 ) -> Iterator[bytes]:
     """Joins events into responses.
 
-    If the events are `complete`, so that nothing is missing before any of them, each
-    response carries the revision of its last event; else only the last response does.
+    If the events are `complete`, so that none is missing before any of them, each response
+    carries the revision of its last event. Otherwise only the last response carries one.
     """
     fragments: list[bytes] = []
     size, last = 0, 0
@@ -215,8 +215,8 @@ def _revision(event: tuple[int, bytes]) -> int:
 
 
 def _fragment(event: RegistryEvent) -> bytes:
-    # Events stand under field 1 of the response, and a message field and a
-    # bytes field of one number look the same on the wire.
+    # Events are field 1 of the response. A message field and a bytes field with the same
+    # number look the same on the wire.
     return BytesValue(value=event.SerializeToString()).SerializeToString()
 
 

@@ -1,8 +1,8 @@
-"""The registry's state: every endpoint and every host's resources, at a revision.
+"""The registry's state: every endpoint and every host's resources, each at a revision.
 
-Pure: state + command + now → state + events. The store's change feed fills it with what
-is registered, probes and reports with what is observed. All questions about the fleet
-are answered from here.
+Pure: state + command + now → state + events. The store's change feed supplies what is
+registered; probes and reports supply what is observed. All questions about the fleet are
+answered from here.
 
 Every change takes the next revision. Changes that watchers care about also go into the
 ring. The bookkeeping of checks and the resource reports change all the time and do not.
@@ -50,16 +50,16 @@ class EndpointEvent:
 
 
 class Registry:
-    """All that the hub knows about the fleet.
+    """Everything that the hub knows about the fleet.
 
-    `first_revision` is where this incarnation starts to count; it must be greater than 0
-    and than every revision of an earlier one. The ring keeps the last `ring_capacity`
-    changes, as long as their endpoints take at most `ring_bytes` of memory: an endpoint
-    that shows other models at every probe must not fill the memory.
+    `first_revision` is where this incarnation starts to count. It must be greater than 0
+    and than every revision of an earlier incarnation. The ring keeps the last
+    `ring_capacity` changes, as long as their endpoints take at most `ring_bytes` of memory,
+    because an endpoint could show different models at every probe.
 
     `endpoints_revision` is the revision of the last change of any endpoint. Resource
-    reports, which come all the time, do not change it, so listings can be cached by it.
-    `event_revision` leaves out the bookkeeping of checks too, and includes the aliases.
+    reports, which arrive all the time, do not change it, so it can serve as a cache key of
+    listings. `event_revision` excludes the bookkeeping of checks too, but includes aliases.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Registry:
         )
         self._hosts = HostIndex(tombstones=ring_capacity, floor=first_revision)
         self.claims = self._hosts.claims
-        # The endpoints of which a check changed the bookkeeping alone, each as it stands.
-        # One that has an event since its check is not here: the event carries the same
-        # and more.
+        # The endpoints whose last change was only the bookkeeping of a check, each in its
+        # current state. An event after the check removes the endpoint from here, because
+        # the event carries the bookkeeping as well.
         self.checks: LatestLog[EndpointRecord] = LatestLog(
             ttl_ms=FOREVER_MS, tombstones=0, floor=first_revision
         )
@@ -94,7 +94,7 @@ class Registry:
         self.reports_ttl_ms = resources_ttl_ms
         self._same_servers = SameServers()
         self._unloads = Unloads()
-        # When each sidecar's view of an endpoint expires, the next one first.
+        # When each sidecar's view of an endpoint expires, the earliest first.
         self._views: OrderedDict[str, int] = OrderedDict()
         self._endpoints: dict[str, EndpointRecord] = {}
         self._ids: list[str] = []
@@ -139,15 +139,15 @@ class Registry:
         return (self._endpoints[self._ids[i]] for i in range(start, len(self._ids)))
 
     def with_model(self, model: str) -> list[EndpointRecord]:
-        """The endpoints that have a model with that name, sorted by id."""
-        return [self._endpoints[id_] for id_ in self.model_index.ids(model)]
+        """The endpoints that have a model which the name means, sorted by id."""
+        return [self._endpoints[id_] for id_ in self.model_index.ids_meant(model)]
 
     def of_agent(self, agent_id: str) -> Collection[str]:
         """The ids of the endpoints whose host an agent reports on, in no order."""
         return self._hosts.ids(agent_id)
 
     def addresses_of_server(self, endpoint_id: str) -> list[str]:
-        """The ids of all endpoints that are the same server, itself included."""
+        """The ids of all endpoints that are the same server, including this one."""
         ids = self._same_servers.neighbours(endpoint_id)
         if len(ids) == 1 or endpoint_id not in self._endpoints:
             return [endpoint_id]
@@ -163,7 +163,7 @@ class Registry:
         return self.model_index.counts()
 
     def vram(self, agent_id: str) -> VramRecord:
-        """What is measured and what is claimed in a host's accelerator memory."""
+        """The measured use of, and the claims on, a host's accelerator memory."""
         return self._hosts.account(agent_id, self.resources.get(agent_id))
 
     def vram_accounts(self) -> list[VramRecord]:
@@ -188,10 +188,10 @@ class Registry:
         self._notify()
 
     def put_endpoint(self, registered: Endpoint) -> None:
-        """Sets what is registered of an endpoint; what was observed stays.
+        """Sets what is registered of an endpoint; its observed facts stay.
 
         If the same id now means another server (another scheme, base path or registered
-        backend), what was observed is forgotten. The status of a disabled endpoint
+        backend), the observed facts are forgotten. The status of a disabled endpoint
         becomes unknown.
         """
         before = self._endpoints.get(registered.id)
@@ -219,10 +219,10 @@ class Registry:
     # What is observed: from probes, from reports, and from before the hub's start.
 
     def restore_endpoint(self, facts: Endpoint) -> bool:
-        """Takes over what was known of an endpoint before the start, marked as restored.
+        """Restores the facts that an earlier start observed, marked as restored.
 
-        `facts` are its `lasting_facts`, with times by the hub's present clock. False if
-        they are not about the endpoint as it is registered now.
+        `facts` are the endpoint's `lasting_facts`, with times by the hub's current clock.
+        Returns False if they are not about the endpoint as it is registered now.
         """
         before = self._endpoints.get(facts.id)
         if before is None:
@@ -260,15 +260,15 @@ class Registry:
         before = self._endpoints.get(endpoint_id)
         if before is None or before.message.agent_id != agent_id:
             return False
-        is_news = self.health.is_news(endpoint_id, report)
+        is_new = self.health.is_new_report(endpoint_id, report)
         ends_ms = now_ms + self.reports_ttl_ms
         after = Endpoint()
         after.CopyFrom(before.message)
-        event = self.health.see(after, agent_id, report, ends_ms, now_ms)
+        event = self.health.apply_report(after, agent_id, report, ends_ms, now_ms)
         self._views[endpoint_id] = ends_ms
         self._views.move_to_end(endpoint_id)
         self._set(endpoint_id, before, after, event=event)
-        return is_news
+        return is_new
 
     def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
         """Adds a host's report, received now. The caller must not change `report` afterwards."""
@@ -278,7 +278,7 @@ class Registry:
         self._notify()
 
     def expire(self, now_ms: int) -> None:
-        """Drops expired reports, and unloads the models whose time is over."""
+        """Drops expired reports, and marks models as unloaded whose keep-alive time is over."""
         expired = False
         while (agent_id := self.resources.pop_expired(now_ms)) is not None:
             self._hosts.drop_report(agent_id)
@@ -294,7 +294,7 @@ class Registry:
             before = self._endpoints[endpoint_id]
             after = Endpoint()
             after.CopyFrom(before.message)
-            status.lose_sight(after)
+            status.remove_view(after)
             self.health.forget_report(endpoint_id)
             self._set(endpoint_id, before, after, event=True)
         while (id_ := self._unloads.pop_due(now_ms)) is not None:
@@ -332,7 +332,7 @@ class Registry:
             self._compare_servers(each)
 
     def _compare_servers(self, id_: str) -> None:
-        """Has the endpoints at one place show which of them are the same server."""
+        """Updates which of the endpoints at one place are the same server."""
         found = [self._endpoints[each].message for each in self._same_servers.neighbours(id_)]
         for each, primary in primaries(found).items():
             before = self._endpoints[each]
@@ -371,7 +371,7 @@ class Registry:
             self._index(id_, before, record)
             self.event_revision = revision
             size = _memory_of(record)
-            # The record before a check belongs to no other event, so it counts here.
+            # The record before a check belongs to no other event, so it is counted here.
             if self.checks.drop(id_):
                 size += _memory_of(before)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
@@ -395,5 +395,5 @@ class Registry:
 
 
 def _memory_of(record: EndpointRecord | None) -> int:
-    """About how many bytes a message takes in memory, as measured with 0 to 20 models."""
+    """The approximate bytes that a message takes in memory, measured with 0 to 20 models."""
     return 1200 + 4 * record.message.ByteSize() if record is not None else 0

@@ -1,9 +1,9 @@
-"""When models leave their server's memory by the time that the server itself gave. Pure.
+"""When models leave their server's memory, by the time that the server announced. Pure.
 
 A server says until when it keeps a model (`Model.expires_at`). If that time comes before
-the next probe, the model is on disk only and no longer loaded. A time that had passed
-when the server was asked says nothing: the server has just shown the model as loaded,
-because a request still uses it or because its clock is slow.
+the next probe, the model is only on disk and no longer loaded. A time that had already
+passed at the probe means nothing: the server has just shown the model as loaded, because
+a request still uses it or because its clock is slow.
 """
 
 import heapq
@@ -18,11 +18,11 @@ class Unloads:
 
     def __init__(self) -> None:
         self._next_ms: dict[str, int] = {}
-        # May hold items that no longer count, until their time comes.
+        # May hold outdated items until their time comes.
         self._heap: list[tuple[int, str]] = []
 
     def change(self, id_: str, endpoint: Endpoint | None) -> None:
-        """Takes notice that an endpoint has come, changed or gone."""
+        """Records that an endpoint was added, changed or removed."""
         ends = [ends_ms for _, ends_ms in _ends(endpoint)] if endpoint is not None else []
         next_ms = min(ends, default=None)
         if next_ms is None:
@@ -41,7 +41,7 @@ class Unloads:
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now_ms: int) -> str | None:
-        """The id of an endpoint with a model whose time is over, or None."""
+        """The id of an endpoint with a model whose time has come, or None."""
         next_ms = self.next_ms()
         if next_ms is None or next_ms > now_ms:
             return None
@@ -51,7 +51,7 @@ class Unloads:
 
 
 def unload(endpoint: Endpoint, now_ms: int) -> bool:
-    """Writes into an endpoint that the models whose time is over are on disk only.
+    """Marks the models whose time has come as being only on disk.
 
     Returns whether there are any.
     """
@@ -66,7 +66,7 @@ def unload(endpoint: Endpoint, now_ms: int) -> bool:
 
 
 def _ends(endpoint: Endpoint) -> Iterator[tuple[Model, int]]:
-    """The loaded models that leave memory after the last probe, each with its time."""
+    """The loaded models that leave memory after the last probe, each with that time."""
     checked_ms = to_ms(endpoint.last_checked_at)
     for model in endpoint.models:
         if model.state == MODEL_STATE_LOADED and model.HasField("expires_at"):

@@ -1,4 +1,4 @@
-"""Accelerator memory: what a host measures next to what backends claim. Pure.
+"""Accelerator memory: what a host measures and what backends claim. Pure.
 
 A backend's figure for a model is its own estimate, and many backends have none. So the
 free memory comes from the measurement alone or is unknown: the hub never promises that a
@@ -18,7 +18,7 @@ from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed for loaded models, and the number of those without a figure."""
+    """The claim for loaded models, and the number of models without a figure."""
 
     claimed_bytes: int = 0
     untold_models: int = 0
@@ -28,10 +28,10 @@ NO_CLAIM = Claim()
 
 
 def claim_of(endpoint: Endpoint) -> Claim:
-    """What an endpoint claims; nothing while neither the hub nor a sidecar reaches it.
+    """The claim of an endpoint; nothing while neither the hub nor a sidecar reaches it.
 
-    The claim of a server that has stopped is no longer true, and the memory of one that
-    hangs is still in the measurement.
+    A stopped server's claim is no longer true. A hanging server's memory is still part of
+    the measurement.
     """
     if endpoint.status != STATUS_HEALTHY and not endpoint.sidecar_view.reachable:
         return NO_CLAIM
@@ -56,7 +56,7 @@ def add_up(claims: Iterable[Claim]) -> Claim:
 
 
 def account(agent_id: str, claim: Claim, host: HostResources | None) -> VramAccount:
-    """Both sides of one host's memory; what the host does not report is absent."""
+    """Both figures of one host's memory; a figure that the host does not report is absent."""
     made = VramAccount(
         agent_id=agent_id, claimed_bytes=claim.claimed_bytes, untold_models=claim.untold_models
     )
@@ -84,7 +84,7 @@ class HostReport(Protocol):
 
     @property
     def message(self) -> HostResources:
-        """What it tells."""
+        """The reported resources."""
         ...
 
 
@@ -92,14 +92,14 @@ class VramLedger:
     """The claims of all endpoints by agent, and each host's account, made on request."""
 
     def __init__(self) -> None:
-        # Each claim with the server that makes it: a server that the hub reaches at two
-        # addresses claims its memory once.
+        # Each claim with its server, because a server with two addresses claims its memory
+        # only once.
         self._claims: dict[str, dict[str, tuple[str, Claim]]] = {}
-        # An account is valid while both sides of it are unchanged.
+        # An account is valid while the report and the claim are unchanged.
         self._accounts: dict[str, tuple[HostReport | None, VramRecord]] = {}
 
     def agents(self) -> Iterator[str]:
-        """The agents on whose hosts something is claimed."""
+        """The agents whose hosts have claims."""
         return iter(self._claims)
 
     def claim(self, agent_id: str) -> Claim:
@@ -111,18 +111,18 @@ class VramLedger:
         return add_up(by_server.values())
 
     def change(self, before: Endpoint | None, after: Endpoint | None) -> list[str]:
-        """Updates the claims after an endpoint has come, changed or gone.
+        """Updates the claims after an endpoint was added, changed or removed.
 
-        Returns the agents on whose hosts the claims are different now.
+        Returns the agents of the hosts whose claims have changed.
         """
-        concerned = []
+        affected = []
         old = before.agent_id if before is not None else ""
         new = after.agent_id if after is not None else ""
         if before is not None and old and old != new:
-            concerned += self._set(old, before.id, "", NO_CLAIM)
+            affected += self._set(old, before.id, "", NO_CLAIM)
         if after is not None and new:
-            concerned += self._set(new, after.id, server_id(after), claim_of(after))
-        return concerned
+            affected += self._set(new, after.id, server_id(after), claim_of(after))
+        return affected
 
     def account(self, agent_id: str, host: HostReport | None) -> VramRecord:
         """The account of a host, given its last report."""
@@ -133,7 +133,7 @@ class VramLedger:
         message = account(agent_id, claim, host.message if host is not None else None)
         record = Versioned(message, host.revision if host is not None else 0)
         if host is not None or claim != NO_CLAIM:
-            # No event would ever remove any other account.
+            # No event would ever remove an account without a report and a claim.
             self._accounts[agent_id] = (host, record)
         return record
 

@@ -1,7 +1,7 @@
 """The endpoints that the configuration file lists: registered from it, and removed with it.
 
-The file overrides what was registered of an endpoint before. Its models, status, admin
-state and time of registration stay.
+The file overrides an endpoint's earlier registration. The endpoint keeps its models,
+status, admin state and time of registration.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ log = structlog.get_logger()
 _BACKENDS = cast(dict[str, Backend], {"": BACKEND_UNSPECIFIED} | enum_words(Backend.DESCRIPTOR))
 
 AT_ONCE: Final = 64
-"""How many endpoints are registered together, so that one write to the disk serves them."""
+"""How many endpoints are registered together, so that they share one write to the disk."""
 
 Wanted = Mapping[str, Registration]
 """Registrations by the endpoint's id."""
 
 
 def wanted_endpoints(settings: Settings) -> Wanted:
-    """What the settings want registered. Raises ConfigError, in one line."""
+    """The endpoints that the settings list. Raises ConfigError, whose message is one line."""
     policy = AddressPolicy(settings.probes.allow, settings.probes.deny)
     wanted: dict[str, Registration] = {}
     for number, entry in enumerate(settings.endpoints):
@@ -57,9 +57,9 @@ def wanted_endpoints(settings: Settings) -> Wanted:
 class StaticEndpoints:
     """Keeps the registry in step with the file.
 
-    `is_alone` says that no other hub writes to the store: then this hub's file listed every
-    endpoint that came from a file. Otherwise another hub's file may list it, and this hub
-    removes only what it has read from its own file.
+    `is_alone` says that no other hub writes to the store: then every endpoint from a file
+    came from this hub's file. Otherwise it may come from another hub's file, and this hub
+    removes only the endpoints that it has read from its own.
     """
 
     registrar: Registrar
@@ -69,9 +69,9 @@ class StaticEndpoints:
     _listed: set[str] = field(default_factory=set, init=False)
 
     async def sync(self, wanted: Wanted) -> None:
-        """Registers what is wanted, and removes what an earlier file had.
+        """Registers the wanted endpoints, and removes those that only an earlier file had.
 
-        Logs an endpoint that cannot be registered or removed, and goes on with the others:
+        Logs an endpoint that cannot be registered or removed, and goes on with the others;
         the next reload tries again.
         """
         gone = [
@@ -99,7 +99,7 @@ class StaticEndpoints:
             _failed("removed", id_, error)
             return
         else:
-            log.info("endpoint removed: the file has it no more", id=id_)
+            log.info("endpoint removed: no longer in the file", id=id_)
         self._listed.difference_update(spellings(id_))
 
     async def _register(self, id_: str, registration: Registration) -> None:

@@ -1,4 +1,4 @@
-"""What changes the store: registrations, aliases, and the handlers that write."""
+"""Assembles what changes the store: the registrar, claims, and the handlers that write."""
 
 from collections.abc import Callable
 
@@ -29,6 +29,7 @@ class DurableChanges:
         self._fleet = fleet
         self._max_tokens = settings.limits.max_tokens
         self._actions = settings.actions
+        self._only_own_addresses = settings.sidecars.addresses == "own"
         self._commits = Commits(storage.store)
         owners = Owners(
             fleet.registry,
@@ -45,11 +46,11 @@ class DurableChanges:
         self._claims = Claims(self.registrar, owners, clock)
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to take up the claims of sidecars whose turn has come."""
+        """Begins to grant sidecars' claims when the owners leave."""
         self._claims.start(on_failure)
 
     async def stop(self) -> None:
-        """Stops that. Idempotent."""
+        """Stops granting claims. Idempotent."""
         await self._claims.stop()
 
     def handlers(self, in_flight: Callable[[str, int], int]) -> list[object]:
@@ -74,6 +75,7 @@ class DurableChanges:
                 self._clock,
                 access.tokens,
                 access.limiters[ROLE_SIDECAR],
+                only_own_addresses=self._only_own_addresses,
             ),
             ModelActionHandlers(
                 self._actions,

@@ -1,7 +1,6 @@
 """The fleet in memory: registry, probes, sidecars, the feed of changes.
 
-Also what goes with it: what has expired is dropped at its deadline, and self-preservation
-is shown and logged.
+Also drops what has expired at its deadline, and shows and logs self-preservation.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import structlog
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.base.timestamps import to_timestamp
 from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
@@ -22,6 +21,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
+from hub.service.overload.pressure import Level
 from hub.service.presence import Presence
 from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
@@ -30,6 +30,9 @@ from llmhub.v1.admin_service_pb2 import (
     PreservationState,
     SelfPreservation,
 )
+
+# How much longer changes are collected for watches: 100 ms instead of 10, 2 s for reports.
+_OVERLOADED_WATCHES: Final = 10.0
 
 
 class Expiry:
@@ -90,13 +93,13 @@ def self_preservation(registry: Registry, now_ms: int) -> SelfPreservation:
 
 
 def mistrust(registry: Registry, now_ms: int) -> str | None:
-    """Why the hub doubts what its probes see, in words for people; None if it does not."""
+    """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     return _sentence(report) if report.state is State.FROZEN else None
 
 
 def log_preservation(registry: Registry, now_ms: int) -> None:
-    """Logs that the hub has changed its judgement of what its probes see."""
+    """Logs that self-preservation has changed its state."""
     report = registry.health.preservation(registry.healthy_count, now_ms)
     figures = {"failing": report.failing, "of": report.base}
     match registry.health.preservation_state:
@@ -110,18 +113,20 @@ def log_preservation(registry: Registry, now_ms: int) -> None:
 
 def _sentence(report: PreservationReport) -> str:
     return (
-        f"{report.failing} of {report.base} healthy endpoints fail at once: more likely the "
-        "hub's fault than theirs, so none becomes unhealthy until probes succeed again or "
-        "the failures have lasted"
+        f"{report.failing} of {report.base} healthy endpoints fail at once, which is more likely "
+        "the hub's fault than theirs: none becomes unhealthy until probes succeed again or "
+        "the failures persist"
     )
 
 
 class Fleet:
-    """What the hub knows of its fleet, and what it learns from probes."""
+    """What the hub knows about its fleet and learns from probes."""
 
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
         self.registry = Registry(
+            ring_capacity=settings.limits.ring_events,
+            ring_bytes=settings.limits.ring_bytes,
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
@@ -138,18 +143,18 @@ class Fleet:
         self._expiry: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
-        """Puts into the registry what was known of its endpoints before the start."""
+        """Restores to the registry what was known about its endpoints before the start."""
         await self._warm_restart.restore()
 
     async def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to probe, to keep what is observed, and to drop what has expired."""
+        """Begins to probe, to save observations, and to drop what has expired."""
         self._warm_restart.start()
         await self.probes.start()
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
-        tell_of_end(self._expiry, on_failure)
+        log_unexpected_end(self._expiry, on_failure)
 
     async def stop(self) -> None:
-        """Stops probing, and keeps what was observed last. Idempotent."""
+        """Stops probing, and saves the last observations. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
@@ -157,12 +162,16 @@ class Fleet:
         await self.probes.stop()
         await self._warm_restart.stop()
 
+    def follow_overload(self, level: Level) -> None:
+        """Sends watches fewer and larger responses while the hub is that overloaded."""
+        self.changes.slow_down(_OVERLOADED_WATCHES if level >= Level.WATCHES else 1.0)
+
     def why_mistrusted(self) -> str | None:
-        """Why the hub doubts what its probes see, for people; None if it does not."""
+        """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
         return mistrust(self.registry, self._clock.now_ms())
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
-        """Takes what a probe saw of an endpoint."""
+        """Applies a probe's observation of an endpoint."""
         registry = self.registry
         before = registry.health.preservation_state
         registry.observe(endpoint_id, seen)

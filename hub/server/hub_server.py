@@ -1,6 +1,6 @@
 """The hub as a whole: makes the capabilities, opens the transports, stops all in order.
 
-Start reading here. Each capability is one object, made in the module of its name:
+Start reading here. Each capability is one object, made in the module with its name:
 
     storage          the store, tokens, browser sessions, audit trail
     fleet            registry, probes, presence, change feed, warm restarts
@@ -29,9 +29,9 @@ from hub.transports.certificate import ServerTls
 from hub.transports.context import Readiness, TransportContext
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
-# A stop takes at most 5 s: 3 s for what is in flight, the rest to flush.
+# A stop takes at most 5 s: 3 s for requests in flight, the rest to flush.
 _GRACE_S = 3.0
-# A store that restarts or elects a leader is back sooner.
+# A store that restarts or elects a leader is back earlier.
 _OUT_OF_TOUCH_S = 10.0
 
 
@@ -47,8 +47,8 @@ class HubServer:
     ) -> None:
         """Opens nothing yet.
 
-        `on_failure` is called when a part has died that the hub cannot go on without,
-        `on_loaded` after the fleet is loaded and before the hub serves anyone.
+        `on_failure` is called when a task that the hub cannot do without has died,
+        `on_loaded` after the fleet is loaded and before the hub serves any request.
         """
         self._settings = settings
         self._clock = clock
@@ -86,11 +86,13 @@ class HubServer:
         contents = await storage.open()
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
-        storage.load(contents, fleet, self._token_gone)
+        storage.load(contents, fleet, self._token_removed)
         await storage.seal()
         storage.start(self._on_failure)
         await fleet.restore()
-        self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
+        self._info = ServerInfo(
+            fleet, clock, storage.store.kind, self._started_ms, self._observability.overload
+        )
         self._on_loaded()
         await fleet.start(self._on_failure)
         changes = self._changes = DurableChanges(settings, clock, storage, fleet)
@@ -99,33 +101,39 @@ class HubServer:
             changes.registrar, fleet.registry, clock, is_alone=not settings.store.etcd
         )
         await self._configured.sync(wanted_endpoints(settings))
+        overload = self._observability.overload
+        overload.on_change(fleet.follow_overload)
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
-            make_dispatcher(clock, storage, fleet, changes, metrics, self.info),
+            make_dispatcher(
+                settings.limits, clock, storage, fleet, changes, metrics, self.info, overload
+            ),
             self._observability.calls,
             clock,
             Readiness(self._why_not_ready, fleet.why_mistrusted),
             _GRACE_S,
             settings.ws.trusted_proxies,
             self._tls,
+            overload,
         )
         self._listeners = Listeners(
             settings, context, fleet, self._observability.traffic, self.info
         )
         self._info.addresses = self._listeners.addresses
         await self._listeners.start()
-        # Last, when nothing is left that may fail: a failed start must not leave behind a
-        # token that was never shown.
+        # Last, when nothing else can fail: a failed start must not leave behind a token
+        # that was never shown.
         self.new_admin_token = await ensure_admin_token(
             settings.data_dir, storage.store, storage.access.tokens, clock.now_ms()
         )
+        self._observability.start(storage.store, clock, self._on_failure)
         self._ready = True
 
     async def stop(self) -> None:
         """Stops accepting, ends what is in flight, flushes. Idempotent."""
         self._ready = False
         if self._fleet is not None:
-            # Watches never end by themselves; they must not use up the grace.
+            # Watches never end by themselves; they must not use up the grace period.
             self._fleet.changes.close()
         if self._listeners is not None:
             listeners, self._listeners = self._listeners, None
@@ -138,16 +146,16 @@ class HubServer:
         await self._observability.close()
 
     async def reconfigure(self, settings: Settings) -> None:
-        """Takes over the settings that are RELOADABLE, and leaves the others.
+        """Applies the settings that are RELOADABLE, and ignores the others.
 
-        Also reads the certificate again from the same place. Raises ConfigError or
-        StartError, and then has changed nothing.
+        Also reads the certificate again from the same files. If it raises ConfigError or
+        StartError, nothing has changed.
         """
         wanted = wanted_endpoints(settings)
         await self._storage.reload_keys()
         if self._tls is not None:
             for token_id in self._tls.reload():
-                self._token_gone(token_id)
+                self._token_removed(token_id)
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes
@@ -161,7 +169,7 @@ class HubServer:
             raise RuntimeError("the hub has not started")
         return self._info.get()
 
-    def _token_gone(self, token_id: str) -> None:
+    def _token_removed(self, token_id: str) -> None:
         self._require_fleet().presence.close_token(token_id, self._clock.now_ms())
         if self._listeners is not None:
             self._listeners.close_token(token_id)

@@ -17,9 +17,10 @@ from hub.transports.grpc.native_grpc_server import NativeGrpcServer
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
+from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.session.misbehaviour import Cooldowns
 from hub.transports.session.sidecar_session import SessionContext
-from hub.transports.websocket import WebSocketServer
+from hub.transports.websocket.websocket_server import WebSocketServer
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 
 
@@ -27,12 +28,12 @@ class Server(Protocol):
     """Listens at an address of its own."""
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         ...
 
 
 async def listen(name: str, server: Server, host: str, port: int) -> str:
-    """Makes a server listen; returns its address, with the port that the system chose for 0.
+    """Makes a server listen; returns its address, with the chosen port instead of 0.
 
     `name` is the option that changes the address. Raises StartError.
     """
@@ -43,7 +44,8 @@ async def listen(name: str, server: Server, host: str, port: int) -> str:
         if error.errno == errno.EADDRINUSE:
             free = join_host_port(host, 0)
             why += (
-                f"; stop what listens there, or name another port: --{name} {free} takes a free one"
+                "; stop what listens there, or choose another port: "
+                f"--{name} {free} picks a free one"
             )
         address = join_host_port(host, port)
         raise StartError(f"{name}: cannot listen on {address}: {why}") from error
@@ -51,7 +53,7 @@ async def listen(name: str, server: Server, host: str, port: int) -> str:
 
 
 def _why(error: OSError) -> str:
-    """The system's message; asyncio's own repeats the address."""
+    """The system's message, because asyncio's own repeats the address."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
@@ -78,8 +80,16 @@ class Listeners:
             settings.ws.identify_timeout_s,
         )
         credentials = HttpCredentials(settings.ws.trusted_proxies, context.tls)
-        calls = HttpCalls(context.dispatcher, credentials, context.clock)
-        self.dashboard = Dashboard(calls, fleet.registry, fleet.presence, server_info)
+        bodies = BodiesInFlight(
+            per_token=settings.http.max_bytes_in_flight_per_token,
+            in_all=settings.http.max_bytes_in_flight,
+            refusals=traffic.refusals,
+        )
+        calls = HttpCalls(context.dispatcher, credentials, context.clock, bodies)
+        self.dashboard = Dashboard(
+            calls, fleet.registry, fleet.presence, server_info, context.overload.why
+        )
+        context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
         engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
         self._grpc = engine(settings.grpc, context, sessions)
@@ -87,7 +97,7 @@ class Listeners:
         self.addresses = {"ws": "", "grpc": "", "http": ""}
 
     async def start(self) -> None:
-        """Listens everywhere. Raises StartError."""
+        """Starts all servers. Raises StartError."""
         for name, server, listener in (
             ("ws", self._websocket, self._settings.ws),
             ("grpc", self._grpc, self._settings.grpc),
@@ -96,10 +106,10 @@ class Listeners:
             self.addresses[name] = await listen(name, server, listener.host, listener.port)
 
     def close_token(self, token_id: str) -> None:
-        """Ends the streams and dashboards that were opened with a token that is gone."""
+        """Ends the streams and dashboards that were opened with a revoked or expired token."""
         self.dispatcher.close_token(token_id)
         self.dashboard.recheck()
 
     async def stop(self) -> None:
-        """Stops accepting, and gives what is in flight a few seconds to end."""
+        """Stops accepting, and gives requests in flight a few seconds to end."""
         await asyncio.gather(self._websocket.stop(), self._grpc.stop(), self._http.stop())

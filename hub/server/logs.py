@@ -1,8 +1,8 @@
-"""The log: structured events on stderr, for people on a terminal, else JSON.
+"""The log: structured events on stderr, readable on a terminal, otherwise JSON.
 
 A module logs with `structlog.get_logger().info("event", key=value)`; standard
-library loggers come out in the same form. Secrets are taken out at the end of
-the line of processors, so that no caller can forget to.
+library loggers produce the same form. The last processor removes secrets, so that
+no caller can forget to.
 """
 
 import logging
@@ -23,14 +23,14 @@ _SECRET_NAMES = re.compile(r"(?i)(^|[_-])(token|api_?key|authorization|password|
 _HUB_TOKEN = re.compile(r"llmhub_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _BEARER = re.compile(r"(?i)\b(bearer)\s+[^\s\"',]+")
 
-# Nesting deeper than this is shown as text: an event is no place for trees.
+# Values nested deeper than this are logged as text.
 _MAX_DEPTH = 6
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Sends structlog and the standard library's loggers to `stream` (stderr).
 
-    May be called again; the last call holds.
+    May be called again; the last call takes effect.
     """
     out = stream if stream is not None else sys.stderr
     on_terminal = out.isatty()
@@ -65,7 +65,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    # A line for every request is the caller's traffic, not the hub's log.
+    # A line for every request would drown the hub's own events.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("websockets").setLevel(logging.WARNING)
     structlog.configure(
@@ -81,14 +81,14 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: names the request or connection that the event belongs to."""
+    """A structlog processor: adds the id of the request or connection of the event."""
     if id_ := request_id.current():
         event.setdefault("request_id", id_)
     return event
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: takes secrets out of names, values and the event's text."""
+    """A structlog processor: removes secrets from values and from the event's text."""
     return {
         key: REDACTED if _is_secret(key, value) else _clean(value) for key, value in event.items()
     }
@@ -96,7 +96,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def redact_text(text: str) -> str:
     """`text` without the hub's tokens and bearer credentials."""
-    # What is nearly never there is searched for first: the expressions were a third of an event.
+    # The substring tests come first: the expressions took a third of an event's time.
     if "llmhub_" in text:
         text = _HUB_TOKEN.sub(REDACTED, text)
     if "bearer" in text.lower():
@@ -105,7 +105,7 @@ def redact_text(text: str) -> str:
 
 
 def _is_secret(name: object, value: object) -> bool:
-    # None and booleans tell whether there is a secret, never which.
+    # None and booleans say whether there is a secret, never which.
     if value is None or isinstance(value, bool):
         return False
     return isinstance(name, str) and _SECRET_NAMES.search(name) is not None

@@ -12,8 +12,9 @@ import uvloop
 from hub.base.clock import SystemClock
 from hub.base.load_settings import StartError
 from hub.base.settings import Settings
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.server import logs
+from hub.server.file_descriptors import allowed, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
@@ -26,8 +27,8 @@ log = structlog.get_logger()
 def run(settings: Settings, load: Load | None = None, config_file: Path | None = None) -> int:
     """Runs a hub until a signal stops it; returns the process's exit code.
 
-    `load` reads the settings again; if there is a file, SIGHUP or a change of
-    it makes the hub do so.
+    `load` reads the settings again. If there is a file, the hub calls it on SIGHUP and
+    when the file changes.
     """
     logs.configure(settings.log)
     raise_open_files()
@@ -46,22 +47,23 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        hub = HubServer(settings, SystemClock(), fail, settle_collector)
+        settings = shared_out(settings, allowed())
+        hub = HubServer(settings, SystemClock(), fail, tune_garbage_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
     if is_started:
         reloader = Reloader(settings, load, hub.reconfigure, config_file)
-        # Without a file there is nothing new to read, and the terminal that hung up
-        # was the hub's own, unless the signal is ignored (nohup): then the hub outlives it.
+        # Without a file there is nothing to reload, so SIGHUP means that the hub's terminal
+        # closed. Under nohup the signal is ignored and the hub goes on.
         if config_file is not None or settings.tls.cert_file:
             loop.add_signal_handler(signal.SIGHUP, reloader.request)
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, stop.set)
         try:
             reloading = asyncio.create_task(reloader.run(), name="reload")
-            tell_of_end(reloading, fail)
+            log_unexpected_end(reloading, fail)
             show_banner(hub.info(), settings, hub.new_admin_token)
             await stop.wait()
             log.info("stopping")
@@ -74,7 +76,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
 
 
 async def _start(hub: HubServer, stop: asyncio.Event) -> bool:
-    """Starts the hub; returns False if a signal came before, and then the hub has stopped."""
+    """Starts the hub; returns False if a signal has stopped it meanwhile."""
     starting = asyncio.create_task(hub.start(), name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -88,17 +90,17 @@ async def _start(hub: HubServer, stop: asyncio.Event) -> bool:
     return True
 
 
-def settle_collector() -> None:
-    """Makes the garbage collector ignore what exists now, and look at the rest seldom.
+def tune_garbage_collector() -> None:
+    """Makes the garbage collector ignore all objects that exist now, and run rarely.
 
-    Called after the fleet is loaded and before the hub listens. A full collection need not
-    walk what lives as long as the process: with ten thousand endpoints that walk takes a
-    third of a second, during which the hub answers no request.
+    Called after the fleet is loaded and before the hub listens. Otherwise every full
+    collection walks the objects that live as long as the process: with ten thousand
+    endpoints that takes a third of a second, during which the hub answers no request.
 
-    A pass takes about a microsecond for each object made since the last one that still
-    lives. Hundreds of probes in flight come and go, and a threshold that their number
-    crosses by chance makes passes that find nothing; cycles, which are what the collector
-    is for, are rare here (6 objects a gRPC call, none a probe).
+    A pass takes about a microsecond for each surviving object made since the last pass.
+    With hundreds of probes in flight, a low threshold triggers passes that find nothing.
+    Cycles, which only the collector frees, are rare here: 6 objects per gRPC call and
+    none per probe.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
 """Reads the settings again while the hub runs: on SIGHUP, or when the file has changed.
 
-The hub takes over what can change without closing a listener or a connection, and logs
-which other changes need a restart. It takes over nothing if the settings have an error.
+The hub applies what can change without closing a listener or a connection, and logs
+which other changes need a restart. It applies nothing if the settings have an error.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from hub.base.settings import Settings
 log = structlog.get_logger()
 
 RELOADABLE = ("endpoints", "rate_limits", "probes.allow", "probes.deny", "log")
-"""The settings, or sections, that are taken over without a restart."""
+"""The settings and sections that take effect without a restart."""
 
-# A poll costs one stat; it also works where notifications do not, as on a mounted
+# A poll costs one stat. It also works where notifications do not, such as for a mounted
 # Kubernetes ConfigMap, whose file is a link that is swapped.
 POLL_S = 2.0
 
@@ -29,10 +29,10 @@ Apply = Callable[[Settings], Awaitable[None]]
 
 
 class Reloader:
-    """Takes over new settings; the owner of the hub runs `run` as a task.
+    """Applies new settings; the owner of the hub runs `run` as a task.
 
-    `load` reads all sources again and raises ConfigError. `apply` takes over what is
-    RELOADABLE; before it has changed anything, it may raise ConfigError or StartError.
+    `load` reads all sources again and may raise ConfigError. `apply` applies what is
+    RELOADABLE; it may raise ConfigError or StartError before it has changed anything.
     """
 
     def __init__(self, settings: Settings, load: Load, apply: Apply, file: Path | None) -> None:
@@ -45,11 +45,11 @@ class Reloader:
         self._requested = asyncio.Event()
 
     def request(self) -> None:
-        """Asks for a reload soon; safe in a signal handler of the loop."""
+        """Requests a reload soon; safe in a signal handler of the loop."""
         self._requested.set()
 
     async def run(self) -> None:
-        """Reloads whenever that is asked for or the file has changed; never returns."""
+        """Reloads on request and whenever the file has changed; never returns."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
@@ -60,7 +60,7 @@ class Reloader:
                 await self.reload()
 
     async def reload(self) -> bool:
-        """Reads and takes over the settings; returns False if they have an error."""
+        """Reads and applies the settings; returns False if they have an error."""
         self._seen = _fingerprint(self._file)
         try:
             settings = self._load()
@@ -81,7 +81,7 @@ class Reloader:
 
 
 def is_reloadable(path: str) -> bool:
-    """Whether a setting is taken over without a restart."""
+    """Whether a setting takes effect without a restart."""
     return any(path == each or path.startswith(f"{each}.") for each in RELOADABLE)
 
 
@@ -100,7 +100,7 @@ def _value(settings: Settings, path: tuple[str, ...]) -> object:
 
 
 def _fingerprint(file: Path | None) -> tuple[int, int, int] | None:
-    """What changes when the file does; None if there is no file."""
+    """A value that changes with the file; None if there is no file."""
     if file is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""What a hub says of itself: over GetServerInfo, on its dashboard, and in the banner of `serve`.
+"""How a hub describes itself: in GetServerInfo, on its dashboard, and in the banner of `serve`.
 
-The banner's lines work when they are pasted into a shell.
+The commands in the banner work when they are pasted into a shell.
 """
 
 import shlex
@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub.base.clock import Clock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings
 from hub.base.timestamps import to_timestamp
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet, self_preservation
-from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from hub.service.overload.shedding import Overload
+from llmhub.v1.admin_service_pb2 import (
+    GetServerInfoResponse,
+    OverloadLevel,
+    OverloadState,
+)
 
 
 @dataclass
@@ -29,6 +35,7 @@ class ServerInfo:
     clock: Clock
     store: str
     started_ms: int
+    overload: Overload = field(default_factory=Overload)
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     def get(self) -> GetServerInfoResponse:
@@ -47,7 +54,21 @@ class ServerInfo:
             grpc_address=self.addresses.get("grpc", ""),
             http_address=self.addresses.get("http", ""),
             self_preservation=self_preservation(registry, self.clock.now_ms()),
+            overload=_overload_state(self.overload),
         )
+
+
+def _overload_state(overload: Overload) -> OverloadState:
+    pressure = overload.pressure
+    state = OverloadState(
+        level=OverloadLevel.Name(overload.level),
+        cause=pressure.cause if overload.level else "",
+        pressure=pressure.by_resource,
+        shed_count=overload.shed.total(),
+    )
+    if pressure.since_ms is not None:
+        state.since.CopyFrom(to_timestamp(pressure.since_ms))
+    return state
 
 
 def show_banner(
@@ -62,26 +83,26 @@ def show_banner(
     print(f"  gRPC       {info.grpc_address}{' (TLS)' if cert_file else ''}")
     print(f"  dashboard  http{s}://{info.http_address}/ (and the HTTP API)")
     if (settings.data_dir / ADMIN_TOKEN_FILE).exists():
-        # Always: a user who missed the first start's banner finds it here.
+        # Always shown, for users who missed the banner of the first start.
         print(f"  admin token: kept in {token_file}")
     else:
-        # It was made by another hub of this store, or was lost.
+        # Another hub of this store made it, or it was lost.
         print(
-            f"  admin token: not on this machine, {token_file} is missing; bring one, or see"
+            f"  admin token: not on this machine, {token_file} is missing; copy it there, or see"
             ' "A lost admin token" in docs/operations.md'
         )
     if new_admin_token is not None and sys.stdout.isatty():
-        # Only a person reads a terminal; what else stdout is may keep it, or others may read it.
-        print("It was created just now, and is shown this once:")
+        # Only a person reads a terminal; a pipe or a log may keep what it gets.
+        print("It was created just now and is shown only once:")
         print(f"  {new_admin_token}")
-    # A client that trusts the certificate itself need not know who signed it.
+    # A client that trusts the certificate itself does not need its authority.
     trusted = shlex.quote(str(Path(cert_file).expanduser().absolute()))
     trust = f"-cacert {trusted}" if cert_file else "-plaintext"
     command = f"{_command()} --hub {info.grpc_address}"
     if cert_file:
         command += f" --tls-ca {trusted}"
     environment = f"LLM_HUB_TOKEN=$(cat {token_file})"
-    print("Paste in another terminal, to register an endpoint (an Ollama on this machine):")
+    print("Paste into another terminal to register an endpoint (an Ollama on this machine):")
     print(
         f'  grpcurl {trust} -H "authorization: Bearer $(cat {token_file})" '
         f'-d \'{{"host": "127.0.0.1"}}\' {info.grpc_address} '
@@ -90,7 +111,7 @@ def show_banner(
     print("to see the fleet:")
     print(f"  {environment} {command} snapshot")
     token = f"{environment} {command} token create --role sidecar --agent node-1"
-    print("to make a token for a sidecar, or to make one and start the sidecar of this machine:")
+    print("to create a token for a sidecar, or to create one and start a sidecar here:")
     print(f"  {token}")
     print(
         f"  LLM_HUB_TOKEN=$({token}) {_command()} sidecar "
@@ -102,8 +123,8 @@ def show_banner(
 
 
 def _command() -> str:
-    """How to call this very installation's `llm-hub` from another shell."""
-    beside = Path(sys.executable).with_name("llm-hub")
-    if shutil.which("llm-hub") is None and beside.exists():
-        return shlex.quote(str(beside))
+    """The command that runs this installation's `llm-hub` from another shell."""
+    installed = Path(sys.executable).with_name("llm-hub")
+    if shutil.which("llm-hub") is None and installed.exists():
+        return shlex.quote(str(installed))
     return "llm-hub"

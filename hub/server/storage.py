@@ -1,4 +1,4 @@
-"""What the hub keeps durably, and everything in memory that follows it."""
+"""The hub's durable state, and everything in memory that follows it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +46,11 @@ class Storage:
 
     @property
     def backup(self) -> Backup | None:
-        """Copies the store to a new file, or None if the store has its own means."""
+        """Copies the store to a new file; None if the store has its own backup tool."""
         return self._engine.backup if isinstance(self._engine, SqliteStore) else None
 
     def limit_rates(self, limits: RateLimitSettings) -> None:
-        """Applies other rate limits from now on."""
+        """Applies new rate limits from now on."""
         for role, tiers in limits_by_role(limits).items():
             self.access.limiters[role].configure(tiers, enabled=limits.enabled)
 
@@ -58,10 +58,10 @@ class Storage:
         """Opens the store and returns what it holds. Raises StoreError."""
         return await self.store.open(self._changed)
 
-    def load(self, contents: Contents, fleet: Fleet, token_gone: Callable[[str], None]) -> None:
-        """Loads the contents, and from now on applies every change. Raises StoreError.
+    def load(self, contents: Contents, fleet: Fleet, token_removed: Callable[[str], None]) -> None:
+        """Loads the contents, and from then on applies every change. Raises StoreError.
 
-        `token_gone` is called with the id of each token that is revoked or pruned.
+        `token_removed` is called with the id of each token that is revoked or pruned.
         """
         uses = self.access.uses
         follower = FleetFollower(fleet.registry, fleet.probes)
@@ -69,7 +69,7 @@ class Storage:
             {
                 ENDPOINTS: [follower],
                 SECRETS: [follower],
-                TOKENS: [self.access.tokens, Revocations(token_gone), Revocations(uses.forget)],
+                TOKENS: [self.access.tokens, Revocations(token_removed), Revocations(uses.forget)],
                 USES: [uses],
                 SESSIONS: [self.access.browser_sessions],
                 ALIASES: [AliasFollower(fleet.registry)],

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, for hubs that have the extra `otel` and a collector.
+"""OpenTelemetry traces, for hubs that have the extra `otel` and a collector.
 
 Nothing imports this module unless `tracing.otlp_endpoint` is set.
 """
@@ -13,7 +13,7 @@ from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-# A collector that hangs must neither fill the memory nor delay the hub's end.
+# A collector that hangs must neither fill the memory nor delay the hub's stop.
 _MAX_WAITING = 2048
 _EXPORT_TIMEOUT_S = 2
 
@@ -21,9 +21,9 @@ _EXPORT_TIMEOUT_S = 2
 class OtelTracer:
     """A `hub.service.metrics.calls.Tracer` that exports to an OpenTelemetry collector.
 
-    Spans go out in batches from a thread of the SDK's own; what a collector does
-    not take in time is dropped. The trace is the caller's if it sends
-    `traceparent` (https://www.w3.org/TR/trace-context/).
+    A thread of the SDK sends spans in batches, and drops those that a collector does not
+    accept in time. A span joins the caller's trace if the caller sends `traceparent`
+    (https://www.w3.org/TR/trace-context/).
     """
 
     def __init__(self, exporter: SpanExporter, version: str) -> None:
@@ -45,7 +45,7 @@ class OtelTracer:
         return _OtelSpan(self._tracer.start_span(name, parent, SpanKind.SERVER))
 
     def close(self) -> None:
-        """Exports what waits and ends; blocks for a few seconds at most."""
+        """Exports the pending spans and stops; blocks for a few seconds at most."""
         self._provider.shutdown()
 
 

@@ -1,11 +1,12 @@
-"""Warm restarts: the hub begins with what it knew before, and keeps what it observes."""
+"""Warm restarts: the hub starts with what it knew before, and saves what it observes."""
 
 import structlog
 
 from hub.base.clock import Clock
+from hub.base.data_dir import FACTS_FILE
 from hub.base.moment import SystemTime
-from hub.base.settings import FACTS_FILE, Settings
-from hub.base.tasks import tell_of_end
+from hub.base.settings import Settings
+from hub.base.tasks import log_unexpected_end
 from hub.cluster.learned import LearnedFacts, LearnedLoadTimes, LearnedModelFacts
 from hub.cluster.publisher import FactPublisher
 from hub.cluster.warm_start import Restored, WarmStart
@@ -43,13 +44,13 @@ class WarmRestart:
         self._restored = Restored()
 
     async def restore(self) -> None:
-        """Puts what was known into the registry, which must have its endpoints."""
+        """Restores the facts to the registry, which must already have its endpoints."""
         facts = await self._facts.open()
         warm_start = WarmStart(self._registry, self._learned)
         try:
             restored = self._restored = warm_start.restore(facts, self._clock.now_ms())
         except Exception:
-            # Whatever it is: what probes find out again must not keep a hub from starting.
+            # Any error: probes find these facts again, so they must not prevent a start.
             log.exception("facts_not_restored")
             self._restored = Restored(outdated=[fact.key for fact in facts])
             return
@@ -63,8 +64,8 @@ class WarmRestart:
             )
 
     def start(self) -> None:
-        """Publishes what changes from now on. A hub goes on without it if it fails."""
-        tell_of_end(self._publisher.start(self._restored), lambda: None)
+        """Publishes changes from now on. If publishing fails, the hub goes on without it."""
+        log_unexpected_end(self._publisher.start(self._restored), lambda: None)
         self._restored = Restored()
 
     async def stop(self) -> None:

@@ -1,9 +1,10 @@
-"""What the hub's capabilities take from its settings."""
+"""Makes parts of the hub from its settings: the store and the rate limiters."""
 
 from collections.abc import Callable
 
+from hub.base.data_dir import KEY_FILE, STORE_FILE
 from hub.base.load_settings import StartError
-from hub.base.settings import KEY_FILE, STORE_FILE, RateLimitSettings, Settings
+from hub.base.settings import RateLimitSettings, Settings
 from hub.contract.rpcs import Tier
 from hub.service.access.access_control import AccessControl
 from hub.service.access.browser_sessions import BrowserSessions
@@ -28,7 +29,7 @@ def make_store(
     if not settings.store.etcd:
         return SqliteStore(settings.data_dir / STORE_FILE, on_transaction=on_transaction)
     try:
-        # An extra: most hubs store everything in one file.
+        # An optional dependency: most hubs store everything in one file.
         from hub.stores.etcd import EtcdStore
     except ImportError as error:
         raise StartError(

@@ -1,9 +1,9 @@
 """Wakes watchers when the registry has changed; the asyncio side of `hub.registry.segments`.
 
 The registry calls one listener, however many watchers there are. Resource reports may
-come 20,000 times per second, so the listener does next to nothing: it makes sure that a
-wake-up is scheduled. Watchers that wake together read the same segment, which the first
-of them leaves in a small cache.
+arrive 20,000 times per second, so the listener only makes sure that a wake-up is
+scheduled. Watchers that wake together read the same segment, which the first of them
+puts into a small cache.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from hub.registry.history.ring import Compacted
 from hub.registry.segments import Interest, Segment, changes
 from hub.registry.state import Registry
 
-# The first change wakes watchers at once; in a storm they wake once in this time.
+# The first change wakes watchers at once; in a storm they wake at most once in this time.
 _GAP_S: Final = 0.01
-# Reports and the bookkeeping of checks are collected for so long before they wake.
+# Reports and records of checks are collected for this long before they wake watchers.
 _WINDOW_S: Final = 0.2
 # The precision of timeouts.
 _TICK_S: Final = 0.1
@@ -38,8 +38,8 @@ class _Waiter:
 class Watcher:
     """One watcher of a feed.
 
-    Everything up to `revision` has been sent to it; the caller moves `revision` on.
-    `behind_since` is the loop's time since which there is something to send, or None.
+    Everything up to `revision` has been sent to it; the caller advances `revision`.
+    `behind_since` is the loop's time since when there has been something to send, or None.
     """
 
     feed: "ChangeFeed"
@@ -60,9 +60,9 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far the slowest watchers are behind; the two numbers may be of two watchers.
+    """How far the slowest watchers are behind; the numbers may come from different watchers.
 
-    One watcher has not been sent the last `events`, one has been behind for `seconds`.
+    One watcher has yet to be sent `events` events, one has been behind for `seconds`.
     """
 
     events: int
@@ -77,20 +77,25 @@ class ChangeFeed:
         self._waiters: set[_Waiter] = set()
         self._watchers: set[Watcher] = set()
         self._segments: OrderedDict[tuple[Interest, int, int], Segment] = OrderedDict()
-        self._rung_at = 0.0
-        self._rung_event_revision = registry.event_revision
+        self._woken_at = 0.0
+        self._woken_event_revision = registry.event_revision
         self._prompt: asyncio.Handle | None = None
         self._relaxed: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._closed = False
+        self._slowness = 1.0
         registry.on_change(self._changed)
 
     def __len__(self) -> int:
         """The number of watchers that wait."""
         return len(self._waiters)
 
+    def slow_down(self, factor: float) -> None:
+        """Collects changes for that many times as long as usual before watchers wake."""
+        self._slowness = factor
+
     def close(self) -> None:
-        """Ends every watch with ShuttingDown, now and from now on."""
+        """Ends every open watch, and every later one, with ShuttingDown."""
         self._closed = True
         for timer in (self._prompt, self._relaxed, self._tick):
             if timer is not None:
@@ -99,7 +104,7 @@ class ChangeFeed:
 
     @contextmanager
     def watching(self, interest: Interest, revision: int) -> Iterator[Watcher]:
-        """A watcher that starts at a revision; it counts in the `lag` inside this block."""
+        """A watcher that starts at a revision; it counts for `lag` inside this block."""
         watcher = Watcher(self, interest, revision, asyncio.get_running_loop().time())
         self._watchers.add(watcher)
         try:
@@ -110,7 +115,7 @@ class ChangeFeed:
     def lag(self) -> Lag:
         """How far the slowest watchers are behind; looks at every watcher.
 
-        Counting as events happen would cost more: each event passes every watcher.
+        Counting at each event would cost more, because each event affects every watcher.
         """
         if not self._watchers:
             return Lag(0, 0.0)
@@ -159,7 +164,7 @@ class ChangeFeed:
         waiter = _Waiter(loop.create_future(), interest.frequent, loop.time() + timeout_s)
         self._waiters.add(waiter)
         if interest.frequent and registry.revision > after:
-            self._ring_later()
+            self._wake_later()
         if self._tick is None:
             self._tick = loop.call_later(_TICK_S, self._wake_overdue)
         try:
@@ -170,25 +175,25 @@ class ChangeFeed:
     def _changed(self) -> None:
         if not self._waiters or self._prompt is not None:
             return
-        if self._registry.event_revision != self._rung_event_revision:
+        if self._registry.event_revision != self._woken_event_revision:
             loop = asyncio.get_running_loop()
-            due = max(loop.time(), self._rung_at + _GAP_S)
-            self._prompt = loop.call_at(due, self._ring_promptly)
+            due = max(loop.time(), self._woken_at + _GAP_S * self._slowness)
+            self._prompt = loop.call_at(due, self._wake_all)
         else:
-            self._ring_later()
+            self._wake_later()
 
-    def _ring_later(self) -> None:
+    def _wake_later(self) -> None:
         if self._relaxed is None:
             loop = asyncio.get_running_loop()
-            self._relaxed = loop.call_later(_WINDOW_S, self._ring_relaxed)
+            self._relaxed = loop.call_later(_WINDOW_S * self._slowness, self._wake_frequent)
 
-    def _ring_promptly(self) -> None:
+    def _wake_all(self) -> None:
         self._prompt = None
-        self._rung_at = asyncio.get_running_loop().time()
-        self._rung_event_revision = self._registry.event_revision
+        self._woken_at = asyncio.get_running_loop().time()
+        self._woken_event_revision = self._registry.event_revision
         self._wake(lambda _: True)
 
-    def _ring_relaxed(self) -> None:
+    def _wake_frequent(self) -> None:
         self._relaxed = None
         self._wake(lambda waiter: waiter.frequent)
 

@@ -1,4 +1,4 @@
-"""The log of changes: one event for each change that an admin made, with who made it."""
+"""The log of changes: one event for each change by an admin, with the admin's token id."""
 
 import logging
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ AUDITED: Final[Mapping[str, str]] = MappingProxyType(
         "RemoveModelAlias": "model alias removed",
     }
 )
-"""The event of each RPC that changes something."""
+"""The log event of each RPC that changes something."""
 
 UNAUDITED: Final = frozenset(
     {
@@ -36,7 +36,7 @@ UNAUDITED: Final = frozenset(
         *("LoadModel", "UnloadModel"),
     }
 )
-"""The RPCs of admins that change nothing, or write their own audit event as model actions do."""
+"""Admin RPCs that change nothing, or write their own audit event as model actions do."""
 
 # The fields of a request or reply that identify what was changed. Nothing else is logged.
 _NAMES: Final = ("id", "agent_id")
@@ -44,11 +44,11 @@ _PARTS: Final = ("endpoint", "token_info", "alias")
 
 
 def record(name: str, request: Message, reply: Message | bytes, caller: Caller) -> None:
-    """Logs what a call of the RPC `name`, one of AUDITED, has changed."""
+    """Logs the change that a call of the RPC `name`, one of AUDITED, has made."""
     if getattr(request, "validate_only", False):
         return
-    # Fleets are registered by the thousand, and a line costs more than the change.
-    # The audit trail keeps each of them anyway.
+    # Endpoints are registered by the thousand, and a log line costs more than the change.
+    # The audit trail has each of them anyway.
     level = logging.DEBUG if name == "RegisterEndpoint" else logging.INFO
     if not _level.isEnabledFor(level):
         return

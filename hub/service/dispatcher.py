@@ -1,15 +1,15 @@
-"""The one way in: every request of every transport is one call of `Dispatcher.dispatch`.
+"""The one way in: every request of every transport is one call to `Dispatcher.dispatch`.
 
-    authenticate → authorize → rate limit → read → validate → handle → audit → encode
+    authenticate → authorize → rate limit → overload → read → validate → handle → audit → encode
 
-A transport turns bytes into credentials and a request, and the answer or the error into
-bytes. It reaches neither the registry nor the store.
+A transport turns bytes into credentials and a request, and the reply or the error into
+bytes. It does not access the registry or the store.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.message import Message
 
@@ -22,7 +22,7 @@ from hub.contract.errors import (
     RateLimited,
     RoleForbidden,
 )
-from hub.contract.rpcs import RPCS, Rpc
+from hub.contract.rpcs import RPCS, Rpc, rpc
 from hub.service import change_log
 from hub.service.access.access_control import AccessControl, Credentials
 from hub.service.access.caller import Caller, roles_that_may
@@ -30,20 +30,25 @@ from hub.service.access.rate_limits import ALLOWED, RateDecision
 from hub.service.access.scopes import Scope
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import OPERATIONS, Operation
-from llmhub.v1.resources_pb2 import Role
+from hub.service.overload.pressure import Level
+from hub.service.overload.shedding import Overload, refused_at
+from llmhub.v1.frame_pb2 import ReportResourcesResponse
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, Role
+
+_REPORT: Final = rpc("ReportResources")
 
 Reply = Message | bytes
-"""A response message, or its encoding if the handler has it at hand."""
+"""A response message, or its encoding if the handler has one cached."""
 
 Called = Rpc | Operation
 """What a request calls: an RPC of the contract, or an internal operation."""
 
-# A handler knows its own types of request and reply, the table that holds it does not.
+# A handler has its own types of request and reply, which the table of handlers cannot express.
 Handler = Callable[[Any, Caller, int], Any]
 
 
 class Request(Protocol):
-    """A request as a transport decoded it, and what was wrong with its encoding."""
+    """A request as decoded by a transport, and the errors in its encoding."""
 
     @property
     def message(self) -> Any:
@@ -52,20 +57,20 @@ class Request(Protocol):
 
     @property
     def violations(self) -> Sequence[FieldViolation]:
-        """What the transport found wrong when it decoded the message."""
+        """The errors that the transport found when it decoded the message."""
         ...
 
 
 @dataclass(slots=True)
 class Received:
-    """A `Request` whose encoding had nothing wrong that the transport could see."""
+    """A `Request` that the transport decoded without an error."""
 
     message: Any
     violations: Sequence[FieldViolation] = ()
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
-"""Reads the request, now or once it has arrived. Raises HubError."""
+"""Reads the request, at once or when it has arrived. Raises HubError."""
 
 Encode = Callable[[Any], Any]
 """Turns a reply into what the transport sends."""
@@ -81,27 +86,33 @@ class _Route:
     check: Callable[[Any, Sequence[FieldViolation]], None]
     streams: bool
     audited: bool
+    refused_at: Level | None
     # How it answers callers whose token is limited to a part of the fleet; None: it does not.
     in_view: "_Route | None" = None
 
 
 class Dispatcher:
-    """Carries requests to the handlers that answer them."""
+    """Passes requests to the handlers that answer them."""
 
     def __init__(
-        self, access: AccessControl, handlers: Sequence[object], streams: LiveStreams
+        self,
+        access: AccessControl,
+        handlers: Sequence[object],
+        streams: LiveStreams,
+        overload: Overload | None = None,
     ) -> None:
-        """A handler answers the RPCs and operations that its methods are named after.
+        """A handler object answers the RPCs and operations that its methods are named after.
 
         A method with the suffix `_in_view` answers callers whose token is limited to a
         part of the fleet; without one, they are refused.
         """
         self._access = access
         self._streams = streams
+        self._overload = overload or Overload()
         calls: Sequence[Called] = (*RPCS, *OPERATIONS)
         self._routes = {called: _route(called, handlers) for called in calls}
 
-    # Any: what `encode` makes of a reply is the transport's.
+    # Any: the transport knows what its `encode` returns.
     def dispatch(
         self,
         called: Called,
@@ -114,18 +125,19 @@ class Dispatcher:
     ) -> Any:
         """Answers one request. `now_ms` is when it arrived, in epoch milliseconds.
 
-        A sidecar's connection proves once who it is; then its caller stands for it until
-        the token expires. If the token is revoked, the hub closes the connection.
+        A sidecar's connection is authenticated once; after that, the transport passes the
+        `Caller` until the token expires. If the token is revoked, the hub closes the
+        connection.
 
         Returns the reply of a unary RPC, and for a stream an asynchronous generator of
         replies that ends when the caller's token does. If the request has yet to arrive
-        or the handler waits, returns a coroutine of the same: what needs neither costs no
-        task and no turn of the loop.
+        or the handler waits, returns a coroutine of the same; other calls cost no task and
+        no turn of the loop.
 
         Calls `read` only after the caller is authenticated, authorized and within its
         rate limit. Calls `on_low` if the call leaves at most a fifth of the limit.
-        Raises InvalidToken, RoleForbidden, ScopeForbidden, RateLimited, ValidationFailed
-        and what the handler raises.
+        Raises InvalidToken, RoleForbidden, ScopeForbidden, RateLimited, Overloaded,
+        ValidationFailed and what the handler raises.
         """
         route = self._routes[called]
         access = self._access
@@ -136,8 +148,7 @@ class Dispatcher:
         principal = caller.principal
         if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
             raise InvalidToken("the token has expired")
-        if principal.token_id and not principal.is_certified:
-            access.uses.note(principal.token_id, caller.remote_address, now_ms)
+        access.uses.note(principal, caller.remote_address, now_ms)
         if called.role is not None:
             if principal.role not in route.roles:
                 raise _forbidden(called.name, called.role)
@@ -152,6 +163,11 @@ class Dispatcher:
                     raise RateLimited(called.tier.wire_name, verdict.retry_after_ms)
                 if on_low is not None:
                     on_low(verdict)
+        overload = self._overload
+        if overload.level and principal.role != ROLE_ADMIN:
+            overload.require(route.refused_at, caller.transport, caller.remote_address)
+            if called is _REPORT and overload.drops_report(principal.agent_id):
+                return _drop(read(), encode)
         # Any: mypy does not see that only a coroutine function returns a coroutine.
         request: Any = read()
         if isinstance(request, CoroutineType):
@@ -159,7 +175,7 @@ class Dispatcher:
         return self._answer(route, request, caller, now_ms, encode)
 
     def close_token(self, token_id: str) -> None:
-        """Ends the streams that were opened with a token that is gone."""
+        """Ends the streams that were opened with a removed token."""
         self._streams.close_token(token_id)
 
     async def _answer_later(
@@ -201,6 +217,19 @@ async def _finish(
     return reply if encode is None else encode(reply)
 
 
+# Any: as `dispatch` returns it.
+def _drop(request: Any, encode: Encode | None) -> Any:
+    """Answers a report that is not looked at, once it has arrived."""
+    reply = ReportResourcesResponse()
+    answer = reply if encode is None else encode(reply)
+
+    async def later() -> Any:
+        await request
+        return answer
+
+    return later() if isinstance(request, CoroutineType) else answer
+
+
 def _forbidden(name: str, needed: Role) -> RoleForbidden:
     role = enum_word(Role.DESCRIPTOR, needed)
     return RoleForbidden(f"{name} needs the role {role}")
@@ -226,6 +255,7 @@ def _route(called: Called, handlers: Sequence[object]) -> _Route:
         validation.check if isinstance(called, Rpc) else _check_decoded,
         streams=isinstance(called, Rpc) and called.streams,
         audited=called.name in change_log.AUDITED,
+        refused_at=refused_at(called),
     )
     if in_view is not None:
         route.in_view = replace(route, handler=in_view)
@@ -233,7 +263,7 @@ def _route(called: Called, handlers: Sequence[object]) -> _Route:
 
 
 def _check_decoded(_message: object, _violations: Sequence[FieldViolation]) -> None:
-    """An operation's request is made by the transport itself, which checks what it read."""
+    """Checks nothing: the transport makes an operation's request and has already checked it."""
 
 
 def _method(name: str, handlers: Sequence[object]) -> Handler | None:

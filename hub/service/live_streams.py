@@ -1,4 +1,4 @@
-"""Server streams, which must not outlive their callers' tokens."""
+"""Open server streams, which must not outlive their callers' tokens."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -22,7 +22,7 @@ class _Stream:
 
     def end(self) -> None:
         self.is_over = True
-        # A stream that is sending ends when that is done: a reply is whole or not there.
+        # A stream that is sending ends after that reply, so that no reply is cut off.
         if self.waiting is not None:
             self.waiting.reschedule(0)
 
@@ -35,15 +35,15 @@ class LiveStreams:
         self._by_token: dict[str, set[_Stream]] = {}
 
     def close_token(self, token_id: str) -> None:
-        """Ends all streams of a token that is gone."""
+        """Ends all streams of a removed token."""
         for stream in self._by_token.get(token_id, ()):
             stream.end()
 
     async def guard(self, principal: Principal, replies: AsyncIterator[T]) -> AsyncGenerator[T]:
         """Yields the replies while the caller's token is valid.
 
-        Raises InvalidToken if it is revoked or expires before they end, also while this
-        waits for the next reply.
+        Raises InvalidToken if the token is revoked or expires before the replies end, even
+        while it waits for the next reply.
         """
         stream = _Stream()
         streams = self._by_token.setdefault(principal.token_id, set())

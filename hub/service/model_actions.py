@@ -1,4 +1,4 @@
-"""Model actions under way: sent to sidecars, each awaited until its result or its deadline."""
+"""Model actions in progress: sent to sidecars, each awaited until its result or deadline."""
 
 import asyncio
 import secrets
@@ -13,10 +13,10 @@ from hub.service.presence import Presence, Sidecar
 from llmhub.v1.frame_pb2 import HubFrame, ModelAction, ReportModelActionRequest
 
 CAPABILITY: Final = "model-actions"
-"""What a sidecar says in `identify` if it carries out model actions."""
+"""The capability that a sidecar lists in `identify` if it carries out model actions."""
 
 MAX_ACTIONS: Final = 256
-"""How many actions may be under way in the whole fleet."""
+"""How many actions may be in progress in the whole fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class _Pending:
 
 
 class ModelActions:
-    """Sends actions and hands each result to the call that waits for it."""
+    """Sends actions and passes each result to the call that waits for it."""
 
     def __init__(self, presence: Presence) -> None:
         self._presence = presence
         self._pending: dict[str, _Pending] = {}
         self._busy: set[str] = set()
-        presence.on_change(self._follow)
+        presence.on_change(self._on_presence_change)
 
     def __len__(self) -> int:
-        """How many actions are under way."""
+        """How many actions are in progress."""
         return len(self._busy)
 
     @contextmanager
@@ -47,7 +47,7 @@ class ModelActions:
                 metadata={"id": endpoint_id},
             )
         if len(self._busy) >= MAX_ACTIONS:
-            raise LimitReached(f"{MAX_ACTIONS} model actions are under way already")
+            raise LimitReached(f"{MAX_ACTIONS} model actions are already in progress")
         self._busy.add(endpoint_id)
         try:
             yield
@@ -59,7 +59,7 @@ class ModelActions:
     ) -> ReportModelActionRequest:
         """Sends an action, which gets its id here, and returns its result.
 
-        Raises ActionOutcomeUnknown if the sidecar leaves or reports nothing in time.
+        Raises ActionOutcomeUnknown if the sidecar disconnects or reports nothing in time.
         """
         action.action_id = secrets.token_hex(8)
         action.timeout.FromMilliseconds(round(timeout_s * 1000))
@@ -80,21 +80,21 @@ class ModelActions:
             del self._pending[action.action_id]
 
     def report(self, agent_id: str, result: ReportModelActionRequest) -> None:
-        """Takes a result; one of another agent's action, or of none, changes nothing."""
+        """Takes a result; ignores one for an unknown action or for another agent's."""
         pending = self._pending.get(result.action_id)
         if pending is None or pending.sidecar.agent_id != agent_id or pending.result.done():
             return
         pending.result.set_result(result)
 
-    def _follow(self, agent_id: str) -> None:
-        """The agent has come or gone: results come only over the connection that was asked."""
-        now_there = self._presence.get(agent_id)
+    def _on_presence_change(self, agent_id: str) -> None:
+        """Fails the actions of connections that ended: no other connection brings the result."""
+        connected = self._presence.get(agent_id)
         for pending in self._pending.values():
             sidecar, result = pending.sidecar, pending.result
-            if sidecar.agent_id == agent_id and sidecar is not now_there and not result.done():
+            if sidecar.agent_id == agent_id and sidecar is not connected and not result.done():
                 result.set_exception(
                     ActionOutcomeUnknown(
-                        f"the sidecar {agent_id} left before it reported a result; "
+                        f"the sidecar {agent_id} disconnected before it reported a result; "
                         "the action may still be carried out"
                     )
                 )

@@ -1,6 +1,6 @@
-"""The calls that only the HTTP API has: each with its handler, role and tier, as an RPC has.
+"""The calls that only the HTTP API has: each with its handler, role and tier, like an RPC.
 
-The public contract does not list them: they answer in JSON or are the dashboard's own.
+The public contract does not list them: they reply in JSON or serve only the dashboard.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 class Operation:
     """One internal call. `handler` is the name of the method that answers it.
 
-    `role` is the least role that may call it. None: whatever credentials come with the
-    call suffice, and it takes nothing from a rate limit.
+    `role` is the role that it needs. With None any credentials suffice, and the call does
+    not count against a rate limit.
     """
 
     name: str
@@ -28,6 +28,7 @@ LIST_ENDPOINTS_JSON: Final = Operation("ListEndpointsJson", "list_endpoints_json
 GET_ENDPOINT_JSON: Final = Operation("GetEndpointJson", "get_endpoint_json", ROLE_READER)
 GET_SNAPSHOT_JSON: Final = Operation("GetSnapshotJson", "get_snapshot_json", ROLE_READER)
 GET_SCHEMAS: Final = Operation("GetSchemas", "get_schemas", ROLE_READER)
+GET_DESCRIPTORS: Final = Operation("GetDescriptors", "get_descriptors", ROLE_READER)
 GET_METRICS: Final = Operation("GetMetrics", "get_metrics", ROLE_READER)
 GET_PUBLIC_METRICS: Final = Operation("GetPublicMetrics", "get_metrics", None)
 LIST_PROMETHEUS_TARGETS: Final = Operation(
@@ -42,7 +43,8 @@ SHOW_CALLER: Final = Operation("ShowCaller", "show_caller", None)
 FOLLOW_DASHBOARD: Final = Operation("FollowDashboard", "show_caller", ROLE_READER)
 
 OPERATIONS: Final = (
-    *(LIST_ENDPOINTS_JSON, GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, GET_SCHEMAS, GET_METRICS),
+    *(LIST_ENDPOINTS_JSON, GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, GET_SCHEMAS),
+    *(GET_DESCRIPTORS, GET_METRICS),
     *(GET_PUBLIC_METRICS, LIST_PROMETHEUS_TARGETS, LIST_OPENAI_MODELS, COPY_STORE),
     *(OPEN_BROWSER_SESSION, CLOSE_BROWSER_SESSION, SHOW_CALLER, FOLLOW_DASHBOARD),
 )

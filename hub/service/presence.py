@@ -51,12 +51,12 @@ REPLACED = Close(4001, "replaced", ConnectionReplaced)
 
 
 def cooldown(seconds: int) -> Close:
-    """The agent may identify again in that many seconds."""
+    """Closes the connection of an agent that may identify again in that many seconds."""
     return Close(1008, f"cooldown active: retry in {seconds}s", CooldownActive)
 
 
 def disconnected(reason: str) -> Close:
-    """An admin ended it."""
+    """Closes a connection because an admin ended it."""
     return Close(1000, reason or "disconnected by an admin", Disconnected)
 
 
@@ -68,7 +68,7 @@ class Connection(Protocol):
         ...
 
     def send(self, frame: HubFrame) -> None:
-        """Begins to send a frame that answers none; returns at once and never raises."""
+        """Begins to send a frame that is not a reply; returns at once and never raises."""
         ...
 
 
@@ -119,14 +119,14 @@ class Presence:
         return len(self._by_agent)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener` with each agent that comes or goes; it must not raise."""
+        """Calls `listener` with each agent that connects or disconnects; it must not raise."""
         self._listeners.append(listener)
 
     def join(self, sidecar: Sidecar) -> None:
-        """Enters a sidecar; an older connection of the same agent is closed.
+        """Adds a sidecar; closes an older connection of the same agent.
 
-        A host that lost its network comes back before the hub has noticed that
-        it was gone, so the newer connection is the live one.
+        A host that lost its network may reconnect before the hub has noticed, so the newer
+        connection is the live one.
         """
         replaced = self._by_agent.get(sidecar.agent_id)
         self._by_agent[sidecar.agent_id] = sidecar
@@ -153,13 +153,13 @@ class Presence:
         return [self._by_agent[agent_id] for agent_id in sorted(self._by_agent)]
 
     def by_transport(self) -> dict[str, int]:
-        """How many there are, by transport."""
+        """How many sidecars are connected, by transport."""
         return Counter(sidecar.transport for sidecar in self._by_agent.values())
 
     def close_token(self, token_id: str, now_ms: int) -> None:
-        """Closes every connection that uses this token, which is gone.
+        """Closes every connection that uses this token, which has been removed.
 
-        The hub prunes the record of an expired token only some time later.
+        The token may have expired earlier, because the hub prunes expired tokens late.
         """
         for sidecar in list(self._by_agent.values()):
             if sidecar.token_id == token_id:

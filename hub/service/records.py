@@ -1,4 +1,4 @@
-"""What the hub keeps in a store: keys, values, and who follows their changes.
+"""What the hub keeps in a store: keys, values, and the consumers of their changes.
 
 endpoints/<endpoint id>   the durable fields of an llmhub.v1.Endpoint
 secrets/<endpoint id>     the endpoint's own API key, UTF-8
@@ -25,7 +25,7 @@ AUDIT: Final = "audit"
 SESSIONS: Final = "sessions"
 USES: Final = "uses"
 
-# What a person or a sidecar has registered. The hub observes everything else again.
+# What an admin or a sidecar has registered. The hub observes everything else again.
 _DURABLE_FIELDS: Final = (
     "id",
     "host",
@@ -104,7 +104,7 @@ def decode_endpoint(entry: Entry) -> Endpoint:
 
 
 def etag_of(revision: int) -> str:
-    """The etag of what was written at `revision`."""
+    """The etag of a record that was written at `revision`."""
     return f"{revision:x}"
 
 
@@ -138,7 +138,7 @@ def damaged_record(key: str) -> StoreError:
 
 
 class RecordConsumer(Protocol):
-    """Keeps something in memory that follows the store."""
+    """Keeps part of the hub's memory in step with the store."""
 
     def apply_put(self, entry: Entry) -> None:
         """Takes a new or changed record. Raises StoreError for a damaged one."""
@@ -150,11 +150,11 @@ class RecordConsumer(Protocol):
 
 
 class RecordRouter:
-    """Routes what a store holds, and each change of it, to those who follow it.
+    """Routes a store's records, and their changes, to the consumers.
 
-    `routes` names the consumers by the first part of the key ("endpoints"); each gets
-    every record in turn. `apply` is a `hub.stores.store.ChangeListener`. Keys without a
-    route, which a later version may write, are skipped and counted in `unrouted`.
+    `routes` maps the first part of a key ("endpoints") to its consumers; each gets every
+    record in turn. `apply` is a `hub.stores.store.ChangeListener`. Keys without a route,
+    which a later version may write, are skipped and counted in `unrouted`.
     """
 
     def __init__(self, routes: Mapping[str, Sequence[RecordConsumer]]) -> None:
@@ -167,10 +167,10 @@ class RecordRouter:
             self._put(entry)
 
     def apply(self, change: Change) -> None:
-        """Applies one change: its deletions, then its puts, which name other keys.
+        """Applies one change: its deletions, then its puts, which have other keys.
 
-        A damaged record does not keep the others from their consumers. Raises the first
-        StoreError after all records are applied.
+        A damaged record does not stop the others: the first StoreError is raised after all
+        records are applied.
         """
         for key in change.deletes:
             for consumer in self._consumers(key):

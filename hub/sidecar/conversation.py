@@ -1,9 +1,9 @@
 """One connection's conversation with the hub: frames in, frames out, no sockets.
 
-Identify, then the host's resources and every server at each interval, and a server
-at once when something of it has changed. A frame
-that the hub answers is followed by its answer before the next one goes out, so
-that an answer always belongs to the one frame that waits for it.
+It identifies first. Then it reports the host's resources and every server at each
+interval, and a server immediately when something about it has changed. After a frame
+that the hub answers, it waits for the answer before it sends the next one, so that an
+answer always belongs to the one frame that waits for it.
 """
 
 import json
@@ -21,11 +21,11 @@ log = logging.getLogger("llm-hub.sidecar")
 Frame = dict[str, object]
 
 ANSWER_TIMEOUT_MS = 15_000
-# A frame that the hub calls invalid stays invalid; ten a minute end the connection.
+# A frame that the hub rejects as invalid stays invalid; ten per minute end the connection.
 INVALID_PAUSE_MS = 60_000
 # The hub accepts 65,536 bytes.
 MAX_FRAME_BYTES = 60_000
-# The hub takes 60 reports per minute. Changes have what the regular ones leave of this.
+# The hub accepts 60 reports per minute. Changes may use what regular reports leave of this.
 MAX_REPORTS_PER_MINUTE = 54
 MIN_CHANGES_PER_MINUTE = 6
 
@@ -46,7 +46,7 @@ _REPORTED = _ANSWERS["endpoint_report"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the sidecar is."""
+    """The identity of the sidecar."""
 
     agent_id: str
     token: str = field(repr=False)
@@ -55,10 +55,10 @@ class Identity:
 
 
 class Conversation:
-    """Give it every text with the time of its arrival, send what `next_frame` returns.
+    """Pass it every text with the time of its arrival, and send what `next_frame` returns.
 
-    Call `next_frame` until it returns None, then again when a text has come or
-    at `wake_ms`. Once `ending` is set, close the connection.
+    Call `next_frame` until it returns None, then again when a text has arrived or
+    at `wake_ms`. Close the connection once `ending` is set.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Conversation:
         self._announced: set[str] = set()
         self._takes_endpoints = True
         self._allows_actions = identity.allows_actions
-        # The URL that was reported, by the id that the hub has acknowledged for it.
+        # The reported URL, by the endpoint id that the hub acknowledged for it.
         self._urls: dict[str, str] = {}
         self._actions: list[LocalAction] = []
         self._results: deque[Frame] = deque()
@@ -91,7 +91,7 @@ class Conversation:
 
     @property
     def wake_ms(self) -> int:
-        """When `next_frame` must be called again, whatever comes."""
+        """When `next_frame` must be called again, even if no text arrives."""
         if self._awaited is not None:
             return self._answer_by_ms
         if self._results:
@@ -103,7 +103,7 @@ class Conversation:
     def next_frame(
         self, host: Mapping[str, object] | None, servers: Sequence[LocalServer], now_ms: int
     ) -> Frame | None:
-        """The frame to send now, or None. `host` is a fresh sample, None where there is none."""
+        """The frame to send now, or None. `host` is a fresh sample, or None."""
         if self.ending is not None:
             return None
         if self._awaited is not None:
@@ -111,8 +111,8 @@ class Conversation:
                 self.ending = Ending(f"the hub did not answer {self._awaited['type']}")
             return None
         if self.identified_at_ms is not None and now_ms >= self._tick_ms:
-            # Counted from the last tick, so that the interval does not drift; from
-            # now, where the machine slept through some.
+            # Counted from the last tick, so that the interval does not drift; or from now,
+            # if the machine slept through some ticks.
             self._tick_ms = max(self._tick_ms + self._interval_ms, now_ms + 1)
             self._enqueue(host, servers)
         elif self.identified_at_ms is not None and servers is not self._servers:
@@ -128,11 +128,11 @@ class Conversation:
         return frame
 
     def receive(self, text: str | bytes, now_ms: int) -> None:
-        """Takes what the hub says."""
+        """Processes a frame from the hub."""
         try:
             frame = json.loads(text)
         except ValueError:
-            log.warning("the hub sent what is not JSON")
+            log.warning("the hub sent invalid JSON")
             return
         kind = frame.get("type") if isinstance(frame, dict) else None
         match kind:
@@ -158,12 +158,12 @@ class Conversation:
                 log.debug("the hub sent a frame of type %r", kind)
 
     def take_actions(self) -> list[LocalAction]:
-        """The actions that the hub has asked for since the last call."""
+        """The actions that the hub has requested since the last call."""
         actions, self._actions = self._actions, []
         return actions
 
     def add_result(self, result: Frame) -> None:
-        """Sends how an action ended, as soon as the hub owes no answer."""
+        """Queues the result of an action, to be sent as soon as no answer is pending."""
         self._results.append(result)
 
     def _take_action(self, frame: Frame) -> None:
@@ -200,7 +200,7 @@ class Conversation:
         return frame
 
     def _enqueue(self, host: Mapping[str, object] | None, servers: Sequence[LocalServer]) -> None:
-        # What could not be sent since the last tick is out of date.
+        # Frames that could not be sent since the last tick are outdated.
         self._queue.clear()
         self._servers = servers
         self._reported.clear()
@@ -210,7 +210,7 @@ class Conversation:
             self._enqueue_server(server)
 
     def _enqueue_changes(self, servers: Sequence[LocalServer], now_ms: int) -> None:
-        """Reports what is other than at the last report; what is too much waits for the tick."""
+        """Reports the servers that have changed; those beyond the limit wait for the tick."""
         self._servers = servers
         for server in servers:
             if self._reported.get(server.url) == server:
@@ -262,7 +262,7 @@ class Conversation:
         if kind == "endpoint_report" and code == "not_implemented":
             self._takes_endpoints = False
             self._queue = deque(each for each in self._queue if each["type"] != kind)
-            log.warning("this hub takes no endpoint reports: it learns of Ollama servers only")
+            log.warning("this hub accepts no endpoint reports: it only learns of Ollama servers")
             return
         log.warning("the hub refused %s: %s", kind, detail)
         if code == "validation_failed":
@@ -281,7 +281,7 @@ class Conversation:
 
     def _warned(self, frame: Frame, now_ms: int) -> None:
         capacity = max(1, _count(frame.get("capacity"), 60))
-        # A bucket refills evenly over a minute: half its speed lets it recover.
+        # A bucket refills evenly over a minute; half of that speed lets it recover.
         pause_ms = 2 * 60_000 // capacity
         log.info("%s frames left (%s): slowing down", frame.get("remaining"), frame.get("tier"))
         self._hold(str(frame.get("tier")), now_ms + pause_ms)
@@ -298,7 +298,7 @@ def _count(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise
 
 
-# What an admin has to know of a refused token; the hub's own words tell a stranger little.
+# What an admin needs to know about a refused token; the hub's own text is less specific.
 _REFUSALS = {
     "invalid_token": "this token is not a sidecar token, or it was revoked or has expired",
     "token_agent_mismatch": "this token is bound to another agent",
@@ -306,7 +306,7 @@ _REFUSALS = {
 
 
 def _detail(frame: Frame) -> str:
-    """What an error frame says, in one line."""
+    """The text of an error frame, in one line."""
     text = str(frame.get("detail") or frame.get("error"))
     errors = frame.get("errors")
     if isinstance(errors, list):

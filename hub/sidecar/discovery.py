@@ -1,7 +1,7 @@
-"""Finds the inference servers of this host, and asks known ones whether they still answer.
+"""Finds the inference servers of this host, and checks that known ones still answer.
 
-It looks at the usual ports, and at what was named. The routes of a glance at a known server
-cost it next to nothing, run no inference and wake no model.
+It checks the usual ports and the configured URLs. A glance at a known server uses routes
+that cost it almost nothing, run no inference and wake no model.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ async def glance_at_server(server: LocalServer) -> int:
 
 
 # The default ports of Ollama, vLLM, llama.cpp, LM Studio and SGLang. A server there is
-# asked what it is, because a port proves nothing.
+# probed for its kind, because a port proves nothing.
 USUAL_PORTS = (11434, 8000, 8080, 1234, 30000)
 
-# How long a server that was found and has gone is still reported as gone.
+# How long a server that was found and then disappeared is still reported.
 FORGET_MS = 600_000
 
 
 class Discovery:
-    """Looks again whenever `look` is called; `servers` is what it knows.
+    """Probes the servers whenever `look` is called; `servers` are the known ones.
 
-    `glance`, which costs little, only finds out whether the known servers still answer as
-    they did; one that does not is looked at again. Named servers are always reported,
-    found ones from their first answer on.
+    `glance` is cheap: it only checks whether the known servers still answer as before,
+    and probes those that do not. Named servers are always reported, found ones from
+    their first answer on.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Discovery:
         self._usual = tuple(f"http://127.0.0.1:{port}" for port in ports)
         self._ask = ask if ask is not None else LocalProbes().look
         self._glance_at = glance_at
-        # The HTTP status of each server's last glance, since the last look.
+        # The HTTP status of each server's last glance since the last look.
         self._statuses: dict[str, int] = {}
         self._last_answer_ms: dict[str, int] = {}
         self.servers: tuple[LocalServer, ...] = ()
 
     async def look(self, now_ms: int) -> None:
-        """Asks every server once, all at the same time."""
+        """Probes every server once, all at the same time."""
         urls = tuple(dict.fromkeys((*self._named, *self._usual)))
         seen = await asyncio.gather(*(self._ask(url) for url in urls))
         self._statuses.clear()
@@ -66,7 +66,7 @@ class Discovery:
         self.servers = tuple(each for each in seen if self._is_known(each.url, now_ms))
 
     async def look_at(self, url: str) -> None:
-        """Asks one known server again, as after an action on it."""
+        """Probes one known server again, such as after an action on it."""
         seen = await self._ask(url)
         self.servers = tuple(seen if each.url == url else each for each in self.servers)
 
@@ -78,7 +78,7 @@ class Discovery:
             self.servers = tuple(seen)
 
     async def _again(self, server: LocalServer) -> LocalServer:
-        """The same object, or another if the server does not answer as it did."""
+        """The same object, or another one if the server does not answer as before."""
         url = server.url
         before = self._statuses.pop(url, None)
         try:

@@ -1,7 +1,7 @@
-"""Why a connection to the hub ended, and when to come back. Pure.
+"""Why a connection to the hub ended, and when to reconnect. Pure.
 
-Full jitter draws from the whole span, so that ten thousand sidecars that lost
-their hub in the same moment come back evenly instead of in waves.
+The delay has full jitter: it is random over the whole span, so that ten thousand
+sidecars that lost their hub at the same moment reconnect evenly instead of in waves.
 """
 
 import re
@@ -18,8 +18,8 @@ REFUSED_WAIT_MS = 30_000
 class Ending:
     """How a connection ended.
 
-    `reason` is for the log. `wait_ms` is how long to stay away at the least.
-    `is_soon`: the hub said that it will be back. `is_replaced`: another
+    `reason` is for the log. `wait_ms` is the minimum time before reconnecting.
+    `is_soon`: the hub announced that it will be back. `is_replaced`: another
     connection has taken this agent's place.
     """
 
@@ -30,11 +30,11 @@ class Ending:
 
 
 def ending_of_close(code: int | None, reason: str) -> Ending:
-    """Reads a close frame of the hub: code and reason as RFC 6455, section 7.1.5 has them."""
+    """Interprets a close frame from the hub: its code and reason (RFC 6455, section 7.1.5)."""
     said = f"{reason} ({code})" if reason else f"code {code}"
     match code:
         case 1001:
-            return Ending(f"the hub goes away: {said}", is_soon=True)
+            return Ending(f"the hub is stopping: {said}", is_soon=True)
         case 1008:
             cooldown = _COOLDOWN.search(reason)
             wait_ms = int(cooldown[1]) * 1000 if cooldown else REFUSED_WAIT_MS
@@ -48,24 +48,24 @@ def ending_of_close(code: int | None, reason: str) -> Ending:
 
 BASE_MS = 1_000
 CAP_MS = 60_000
-# After a restart that the hub announced, within this time.
+# The maximum delay after a restart that the hub announced.
 SOON_MS = 3_000
-# A connection that lasted this long was a good one.
+# A connection that lasted this long resets the delay.
 STABLE_MS = 60_000
 
 
 class ReconnectDelay:
-    """Counts the failures in a row; `draw` returns a number in [0, 1)."""
+    """Counts consecutive failures; `draw` returns a number in [0, 1)."""
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
         self._failures = 0
 
     def delay_ms(self, ending: Ending, identified_for_ms: int | None) -> int:
-        """How long to wait after a connection that was identified for so long, or never."""
+        """The delay after a connection that was identified for so long; None if never."""
         if ending.is_soon or (identified_for_ms is not None and identified_for_ms >= STABLE_MS):
             self._failures = 0
-        # 2**16 seconds are beyond the cap; the exponent itself needs a bound too.
+        # 2**16 seconds exceed the cap; the exponent itself must be bounded, too.
         span_ms = min(CAP_MS, BASE_MS << min(self._failures, 16))
         if ending.is_soon:
             span_ms = SOON_MS

@@ -1,7 +1,7 @@
-"""The host's resources as the hub wants them: all collectors, sampled in a thread of its own.
+"""The host's resources in the hub's format: all collectors, sampled in a separate thread.
 
 A driver that hangs blocks its caller without any deadline, so it must never run in the
-thread that talks to the hub.
+thread that communicates with the hub.
 """
 
 import logging
@@ -15,12 +15,12 @@ from hub.sidecar.collectors.gpu import Gpu, ReadGpus, total
 from hub.sidecar.collectors.nvidia import Nvidia
 from hub.sidecar.collectors.processor import Processor, memory
 
-# What a frame may hold.
+# The maximum that a frame may contain.
 _MAX_GPUS = 64
 
 
 def this_hosts_gpus() -> tuple[ReadGpus, ...]:
-    """The collectors in the order in which they are asked."""
+    """The collectors in the order in which they are read."""
     amd, rocm = Amd(), Rocm(time.monotonic)
 
     def any_amd() -> Sequence[Gpu]:
@@ -30,7 +30,7 @@ def this_hosts_gpus() -> tuple[ReadGpus, ...]:
 
 
 class Host:
-    """Reads all collectors at once; a figure that none of them has is None."""
+    """Reads all collectors at once; a figure that none of them provides is None."""
 
     def __init__(self, gpus: Sequence[ReadGpus]) -> None:
         self._processor = Processor()
@@ -62,7 +62,7 @@ _SETTLE_S = 0.25
 
 
 class Sampler:
-    """Calls `read` every `interval_s` seconds; `fresh` is the last sample that is young enough."""
+    """Calls `read` every `interval_s` seconds; `fresh` returns the last sample if recent."""
 
     def __init__(self, read: Callable[[], dict[str, object]], interval_s: float) -> None:
         self._read = read
@@ -70,27 +70,27 @@ class Sampler:
         self._sample: tuple[float, dict[str, object]] | None = None
         self._on_sample: Callable[[], object] = lambda: None
         self._stop = threading.Event()
-        # A daemon: one that hangs in a driver must not keep the process alive.
+        # A daemon, so that a hanging driver does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def start(self, on_sample: Callable[[], object]) -> None:
-        """Begins to sample; calls `on_sample`, in that thread, after every sample."""
+        """Starts sampling; calls `on_sample` in the thread after every sample."""
         self._on_sample = on_sample
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the sample that is being taken."""
+        """Stops after the current sample."""
         self._stop.set()
 
     def fresh(self) -> dict[str, object] | None:
-        """The last sample, or None where it is older than two intervals."""
+        """The last sample, or None if it is older than two intervals."""
         sample = self._sample
         if sample is None or time.monotonic() - sample[0] > 2 * self._interval_s + 1:
             return None
         return sample[1]
 
     def _run(self) -> None:
-        # The share of busy time means nothing over a shorter time.
+        # The busy share is meaningless over a shorter time.
         self._stop.wait(min(_SETTLE_S, self._interval_s))
         while not self._stop.is_set():
             try:

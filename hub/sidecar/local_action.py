@@ -1,10 +1,10 @@
-"""A model action as the hub asks for it."""
+"""A model action that the hub requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 CAPABILITY = "model-actions"
-"""What the sidecar says in `identify` if it carries out model actions."""
+"""The capability in `identify` of a sidecar that carries out model actions."""
 
 _MAX_TIMEOUT_MS = 86_400_000
 
@@ -26,7 +26,7 @@ class LocalAction:
 
 
 def action_of(frame: Mapping[str, object], url: str | None) -> LocalAction | None:
-    """Reads a `model_action` frame; None if it does not say what to do."""
+    """Reads a `model_action` frame; None if it is incomplete or invalid."""
     match frame:
         case {
             "action_id": str(action_id),

@@ -1,7 +1,7 @@
-"""Loads and unloads models by the APIs of this host's servers, when the hub asks for it.
+"""Loads and unloads models with the APIs of this host's servers, when the hub requests it.
 
-Only what this sidecar itself reports and reaches over loopback is acted on: the hub names
-one of the reported endpoints, never an address.
+An action applies only to a server that this sidecar reports and reaches over loopback: the
+hub names one of the reported endpoints, never an address.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from llmhub.v1.endpoint_pb2 import (
     ModelState,
 )
 
-# How often a server is asked whether an action that it has accepted is done.
+# How often a server is probed to see whether an accepted action is done.
 _POLL_S = 0.5
 _UNKNOWN_ROUTE = (404, 405, 501)
 _MAX_DETAIL = 500
@@ -37,7 +37,7 @@ class _Call:
 
 
 class ActionError(Exception):
-    """The action is not done; `outcome` is a word of the frames."""
+    """The action is not done; `outcome` is a value of the frame's field."""
 
     def __init__(self, outcome: str, detail: str) -> None:
         super().__init__(detail)
@@ -47,8 +47,8 @@ class ActionError(Exception):
 class LocalActions:
     """Carries out one action per server at a time.
 
-    `on_look` is called after every look at the server, so that what it shows meanwhile,
-    such as that the model is loading, is reported at once.
+    `on_look` is called after every probe of the server, so that changes meanwhile, such
+    as a model that is loading, are reported at once.
     """
 
     def __init__(self, discovery: Discovery, on_look: Callable[[], None] = lambda: None) -> None:
@@ -57,7 +57,7 @@ class LocalActions:
         self._busy: set[str] = set()
 
     async def run(self, action: LocalAction) -> dict[str, object]:
-        """Carries out an action; returns the `model_action_result` frame."""
+        """Carries out an action. Returns the `model_action_result` frame."""
         frame: dict[str, object] = {
             "type": "model_action_result",
             "action_id": action.action_id,
@@ -66,7 +66,7 @@ class LocalActions:
         try:
             await self._carry_out(action)
         except ActionError as error:
-            frame |= {"outcome": error.outcome, "detail": str(error)[:_MAX_DETAIL]}
+            frame |= {"outcome": error.outcome, "detail": _one_line(str(error))}
         return frame
 
     async def _carry_out(self, action: LocalAction) -> None:
@@ -89,7 +89,7 @@ class LocalActions:
                 await self._settle(server.url, action)
         except TimeoutError:
             raise ActionError(
-                "unknown", f"not done within {action.timeout_s:g} s; it may still be done"
+                "unknown", f"not done within {action.timeout_s:g} s, but it may still complete"
             ) from None
         finally:
             self._busy.discard(server.url)
@@ -111,7 +111,7 @@ class LocalActions:
         raise ActionError("failed", said)
 
     async def _settle(self, url: str, action: LocalAction) -> None:
-        """Waits until the server shows the model as it is to be."""
+        """Waits until the server shows the model in the requested state."""
         has_begun = False
         while True:
             await self._discovery.look_at(url)
@@ -130,14 +130,14 @@ class LocalActions:
         return next((each for each in self._discovery.servers if each.url == url), None)
 
     def _state(self, url: str, name: str) -> ModelState | None:
-        """Where the model is; None if the server does not show it."""
+        """The state of the model; None if the server does not show it."""
         server = self._server(url)
         models = (server.models if server is not None else None) or ()
         return next((model.state for model in models if model.name == name), None)
 
 
 def _call(server: LocalServer, action: LocalAction) -> _Call | None:
-    """What to send to a server of that kind; None if it offers nothing."""
+    """The request for a server of that kind; None if it has no such API."""
     model = action.model
     match server.backend, action.is_load:
         case "ollama", True:
@@ -164,7 +164,7 @@ def _ollama_load(server: LocalServer, action: LocalAction) -> _Call:
         body["keep_alive"] = action.keep_alive_s
     model = next((each for each in server.models or () if each.name == action.model), None)
     capabilities = model.capabilities if model is not None else ()
-    # A model that only embeds is refused by the other route.
+    # The other route refuses a model that only embeds.
     if "embedding" in capabilities and "completion" not in capabilities:
         return _Call("POST", "/api/embed", {**body, "input": ""})
     return _Call("POST", "/api/generate", body)
@@ -180,8 +180,13 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
+def _one_line(text: str) -> str:
+    """The text as the hub takes it: servers write what they like into their errors."""
+    return "".join(c if c.isprintable() else " " for c in text[:_MAX_DETAIL])
+
+
 def _detail(answer: LocalAnswer) -> str:
-    """What the server says of its error, in the usual shapes of JSON."""
+    """The server's error text, in the usual shapes of JSON."""
     try:
         value = json.loads(answer.body)
     except ValueError:

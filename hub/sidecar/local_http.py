@@ -1,7 +1,7 @@
-"""A request and its answer, for asking the servers on this host: small and bounded.
+"""A small, bounded HTTP client for the servers on this host.
 
-HTTP/1.0 on purpose: a server must not answer it in chunks (RFC 9112, section
-6.1) and closes when it is done, so the body is what comes until the end.
+It uses HTTP/1.0 on purpose: a server must not send such an answer in chunks (RFC 9112,
+section 6.1) and closes the connection after it, so the body is everything up to the end.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ MAX_BYTES = 1_048_576
 
 
 class AskError(Exception):
-    """There is no usable answer; the message is one line for people.
+    """There is no usable answer; the message is one readable line.
 
-    `answered` tells whether the server sent one that is not HTTP or too large,
-    `connected` whether it may have received the request.
+    `answered`: the server sent an answer that is not HTTP or too large. `connected`: it
+    may have received the request.
     """
 
     def __init__(self, message: str, *, answered: bool = False, connected: bool = True) -> None:
@@ -30,33 +30,33 @@ class AskError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LocalAnswer:
-    """A status, the head as it came, and the body."""
+    """A status, the unparsed head, and the body."""
 
     status: int
     head: bytes
     body: bytes
 
     def header(self, name: str) -> str:
-        """The first header of that name, "" without one."""
+        """The first header with that name, or ""."""
         return _header(self.head, name.lower().encode("ascii")).decode("latin-1")
 
 
 def why(error: OSError) -> str:
-    """The system's own words; asyncio's name the call that failed and not the reason."""
+    """The system's error text; asyncio's names the failed call instead of the reason."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
 
 
 async def get(base_url: str, path: str, timeout_s: float = TIMEOUT_S) -> LocalAnswer:
-    """Asks for a path below `base_url`. Raises AskError, at the latest after `timeout_s`."""
+    """Requests a path below `base_url`. Raises AskError, after `timeout_s` at the latest."""
     return await send("GET", base_url, path, timeout_s=timeout_s)
 
 
 async def send(
     method: str, base_url: str, path: str, body: bytes = b"", *, timeout_s: float = TIMEOUT_S
 ) -> LocalAnswer:
-    """Sends a request, with `body` as its JSON, for a path below `base_url`; as `get`."""
+    """Sends a request to a path below `base_url`, with `body` as JSON. See `get`."""
     try:
         async with asyncio.timeout(timeout_s):
             return _parse(await _exchange(method, base_url, path, body))
@@ -76,7 +76,7 @@ async def _exchange(method: str, base_url: str, path: str, body: bytes) -> bytes
     host = parts.hostname or ""
     is_tls = parts.scheme == "https"
     port = parts.port or (443 if is_tls else 80)
-    # The contexts that ssl makes cost megabytes; most hosts never need one.
+    # An SSL context takes megabytes, and most hosts never need one.
     context = ssl.create_default_context() if is_tls else None
     reader, writer = await asyncio.open_connection(host, port, ssl=context)
     try:
@@ -95,7 +95,7 @@ async def _exchange(method: str, base_url: str, path: str, body: bytes) -> bytes
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
-    """Head and body: to the announced length, else to the end."""
+    """Reads head and body, up to the announced length or else to the end."""
     received = bytearray()
     wanted = MAX_BYTES
     while part := await reader.read(min(65_536, wanted - len(received))):

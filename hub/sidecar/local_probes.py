@@ -1,4 +1,4 @@
-"""Looks at the servers of this host with the hub's own probers; only reads, never infers."""
+"""Probes the servers of this host with the hub's own probers, without running inference."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from llmhub.v1.endpoint_pb2 import Backend
 
 log = logging.getLogger("llm-hub.sidecar")
 
-# For all questions of one look together.
+# The time limit for all requests of one probe together.
 TIMEOUT_S = 8.0
 
 # A host has few servers.
@@ -29,16 +29,16 @@ _MAX_FACTS_BYTES = 2 * 1024 * 1024
 
 
 class LocalProbes:
-    """Looks at servers, and remembers of each what it is and what its models are."""
+    """Probes servers, and remembers the kind and the models of each."""
 
     def __init__(self) -> None:
         self._probers: dict[str, Prober] = {}
         self._facts = ModelFactsCache(max_entries=_MAX_FACTS, max_bytes=_MAX_FACTS_BYTES)
 
     async def look(self, url: str) -> LocalServer:
-        """Asks the server at `url` for all that it tells; never raises.
+        """Probes the server at `url`; never raises.
 
-        A server that cannot be reached, wants a key, is starting or is no inference
+        A server that is unreachable, requires a key, is starting or is not an inference
         server has an `error`.
         """
         address = parse_endpoint_url(url)
@@ -48,27 +48,27 @@ class LocalProbes:
         ask = LocalAsker(url, target, self._facts)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                sighting = await self._sight(url, ask)
+                sighting = await self._probe(url, ask)
         except ProbeError as error:
             server = self._failed(url, error)
             if not error.answered:
                 self._probers.pop(url, None)
             return server
         except TimeoutError:
-            return LocalServer(url, error=f"did not tell all within {TIMEOUT_S:g} s")
+            return LocalServer(url, error=f"did not answer all requests within {TIMEOUT_S:g} s")
         except Exception as error:
-            log.exception("the server at %s could not be looked at", url)
+            log.exception("the server at %s could not be probed", url)
             what = type(error).__name__
-            return LocalServer(url, error=f"the sidecar failed on its answers ({what})")
+            return LocalServer(url, error=f"the sidecar could not process its answers ({what})")
         return LocalServer(url, self._backend(url), sighting.version or None, sighting.models)
 
-    async def _sight(self, url: str, ask: Asker) -> Sighting:
+    async def _probe(self, url: str, ask: Asker) -> Sighting:
         known = self._probers.get(url)
         if known is not None:
             try:
                 return await known.probe(ask)
             except WrongKind:
-                # Another server has taken the port.
+                # Another server has taken over the port.
                 del self._probers[url]
         prober = self._probers[url] = await detect(ask)
         try:
@@ -93,10 +93,10 @@ class LocalProbes:
 
 
 class LocalAsker:
-    """Asks one server during one look; a `hub.probes.asker.Asker`.
+    """Sends the requests of one probe to one server; a `hub.probes.asker.Asker`.
 
-    The hub's HTTP client would take more memory than all else in a sidecar. Each request
-    here opens its own connection, so a server that was replaced is noticed at once.
+    The hub's HTTP client would take more memory than the rest of the sidecar. Each request
+    opens its own connection, so a replaced server is noticed at once.
     """
 
     is_asked = False

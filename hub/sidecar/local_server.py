@@ -1,4 +1,4 @@
-"""What a sidecar sees of one inference server on its host, and the frame that reports it."""
+"""What a sidecar knows about one inference server on its host, and the frame to report it."""
 
 import json
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Mode
 
 OLLAMA = "ollama"
 
-# What a frame that is too large tells of a model that is not in memory.
+# The fields that a truncated frame keeps for a model that is not in memory.
 _LEAST = ("name", "state", "digest")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """One server as it was last asked.
+    """One server as of its last probe.
 
-    `backend` is a word of the frames ("ollama", "llama_cpp", …), or None while it is not
-    known. `error` says what is wrong with it; `answered` tells that it lives all the
-    same, as one that wants an API key does.
+    `backend` is its kind in the frames ("ollama", "llama_cpp", …), or None if unknown.
+    `error` says what is wrong with it. `answered`: it answers in spite of the error, such
+    as a server that requires an API key.
     """
 
     url: str
@@ -35,11 +35,11 @@ class LocalServer:
 
     @property
     def is_inference_server(self) -> bool:
-        """Whether its answers have shown that it is one."""
+        """Whether its answers have shown that it is an inference server."""
         return self.reachable and (self.error is None or self.backend is not None)
 
     def report(self, max_bytes: int) -> dict[str, object]:
-        """The `endpoint_report` frame, with as much of the models as `max_bytes` hold."""
+        """The `endpoint_report` frame, with as many models as fit into `max_bytes`."""
         frame: dict[str, object] = {
             "type": "endpoint_report",
             "url": self.url,
@@ -60,7 +60,7 @@ class LocalServer:
 
 
 def _fitting(models: tuple[Model, ...], max_bytes: int) -> list[dict[str, object]]:
-    """The models as far as they fit: those in memory first, the rest with less detail."""
+    """The models that fit: those in memory first, the others with less detail."""
     entries: list[dict[str, object]] = [dict(to_sparse_json(model)) for model in models]
     if _size(entries) <= max_bytes:
         return entries

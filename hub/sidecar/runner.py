@@ -1,4 +1,4 @@
-"""The sidecar's shell: sockets, signals, the clock and the log around the parts without them."""
+"""Runs the sidecar: sockets, signals, clock and log around the parts that do no I/O."""
 
 import asyncio
 import contextlib
@@ -33,21 +33,21 @@ from hub.sidecar.sidecar_settings import SettingsError, SidecarSettings
 
 log = logging.getLogger("llm-hub.sidecar")
 
-# A service manager must not start it again: see packaging.
+# The exit code with which a service manager must not restart it: see packaging.
 REPLACED_EXIT = 7
 
 _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2.0
 _KEEPALIVE_S = 20.0
 _MAX_FRAME_BYTES = 65_536
-# How long the first look and the first sample may take before the sidecar connects without.
+# How long to wait for the first look and the first sample before connecting without them.
 _FIRST_LOOK_S = 5.0
-# How often the known servers are glanced at between two looks.
+# The interval of glances at the known servers between two looks.
 _GLANCE_S = 2.0
 
 
 def run(settings: SidecarSettings, log_level: str) -> int:
-    """Runs a sidecar until a signal stops it; returns the exit code of the process."""
+    """Runs a sidecar until a signal stops it. Returns the exit code of the process."""
     configure_log(log_level, lambda: settings.token_source.secret)
     return asyncio.run(_until_stopped(settings))
 
@@ -84,7 +84,7 @@ class SidecarRunner:
         self._acting: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Connects again and again until `stop`; returns an exit code."""
+        """Connects again and again until `stop` is set. Returns an exit code."""
         loop = asyncio.get_running_loop()
         self._sampler.start(lambda: loop.call_soon_threadsafe(self._has_sampled.set))
         looking = asyncio.create_task(self._look(), name="discovery")
@@ -100,7 +100,7 @@ class SidecarRunner:
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending)
-        # A failed task must not go unnoticed.
+        # Raises the exception of a task that failed.
         if not looking.cancelled():
             looking.result()
         return 0 if talking.cancelled() else talking.result()
@@ -123,12 +123,12 @@ class SidecarRunner:
             await asyncio.sleep(max(0.0, next_s - loop.time()))
 
     def _wake(self) -> None:
-        """Has the conversation report what has changed instead of waiting for the hub."""
+        """Makes the conversation report changes now instead of waiting for the hub."""
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     def _act(self, conversation: Conversation) -> None:
-        """Carries out what the hub has asked for, beside the conversation."""
+        """Carries out the requested actions in tasks beside the conversation."""
         for action in conversation.take_actions():
             task = asyncio.create_task(
                 self._carry_out(action, conversation), name=f"action {action.action_id}"
@@ -151,7 +151,8 @@ class SidecarRunner:
             ending, identified_for_ms = await self._connect()
             if ending.is_replaced and not self._settings.keeps_trying_when_replaced:
                 log.error(
-                    "%s: two sidecars share one token, or one is left over; stopping", ending.reason
+                    "%s: two sidecars share one token, or an old one is running; stopping",
+                    ending.reason,
                 )
                 return REPLACED_EXIT
             delay_ms = self._backoff.delay_ms(ending, identified_for_ms)
@@ -159,14 +160,14 @@ class SidecarRunner:
             await asyncio.sleep(delay_ms / 1000)
 
     async def _connect(self) -> tuple[Ending, int | None]:
-        """One connection from its opening to its end, and how long it was identified."""
+        """Opens one connection; returns how it ended and for how long it was identified."""
         settings, url = self._settings, self._settings.hub_url
         is_tls = url.startswith("wss:")
         try:
             token = settings.token_source.read()
             async with connect(
                 url,
-                # Certificates are renewed while a sidecar runs.
+                # Read for every connection, because certificates are renewed meanwhile.
                 ssl=settings.tls_files.context() if is_tls else None,
                 compression=None,
                 max_size=_MAX_FRAME_BYTES,
@@ -222,7 +223,7 @@ class SidecarRunner:
 
 
 def _why_no_hub(error: OSError | InvalidHandshake, cert: str, *, is_tls: bool) -> str:
-    """What a person can make of an attempt that failed; `cert` is the certificate's file."""
+    """Explains a failed attempt to connect; `cert` is the file of the own certificate."""
     match error:
         case TimeoutError():
             return f"no answer within {_OPEN_TIMEOUT_S:g} s"
@@ -233,15 +234,15 @@ def _why_no_hub(error: OSError | InvalidHandshake, cert: str, *, is_tls: bool) -
             )
         case ssl.SSLError():
             return f"TLS failed: {error.reason or error}"
-        # With TLS 1.3 a server looks at the caller's certificate after the handshake.
+        # With TLS 1.3 a server checks the client's certificate after the handshake.
         case InvalidMessage() if is_tls and isinstance(error.__cause__, EOFError):
             if cert:
-                return f"it ends the TLS connection, as if it did not accept {cert}"
-            return "it ends the TLS connection, as if it demanded a certificate (--tls-cert)"
+                return f"it closes the TLS connection; it may not accept {cert}"
+            return "it closes the TLS connection; it may require a certificate (--tls-cert)"
         case InvalidMessage() if not is_tls:
-            return f"{error}; where it speaks TLS, it is wss://"
+            return f"{error}; if it uses TLS, write wss://"
         case ConnectionResetError() if is_tls:
-            return "connection reset; where it speaks no TLS, it is ws://"
+            return "connection reset; if it does not use TLS, write ws://"
         case OSError():
             return why(error)
     return str(error)
@@ -260,7 +261,7 @@ class _Formatter(logging.Formatter):
         self._secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
-        # The whole line with its traceback, so that no caller can forget to redact.
+        # Redacts the whole line with its traceback, so that no caller can forget it.
         line = super().format(record)
         secret = self._secret()
         return line.replace(secret, REDACTED) if secret else line
@@ -269,11 +270,11 @@ class _Formatter(logging.Formatter):
 def configure_log(
     level: str, secret: Callable[[], str | None], stream: TextIO | None = None
 ) -> None:
-    """Logs to `stream` (stderr); `secret` tells what must never stand there."""
+    """Logs to `stream` (stderr by default), without the text that `secret` returns."""
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(_Formatter(secret))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # At "debug" it shows whole frames, the token among them.
+    # At level "debug" it logs whole frames, including the token.
     logging.getLogger("websockets").setLevel(logging.WARNING)

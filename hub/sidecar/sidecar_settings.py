@@ -16,16 +16,16 @@ _USUAL_PORT = 4000
 
 
 class SettingsError(Exception):
-    """A setting of the sidecar is wrong; the message is one line for people."""
+    """A setting of the sidecar is invalid; the message is one readable line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarSettings:
-    """Where the hub is, who the sidecar is, and what it looks after.
+    """The address of the hub, the identity of the sidecar, and the servers that it watches.
 
-    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, read again
-    before every connection, or the secret itself. `tls_files` are read again as well;
-    a ws:// URL does not use them.
+    `hub_url` and `endpoints` are complete URLs. `token_source` is a file, which is read
+    before every connection, or the secret itself. `tls_files` are also read before every
+    connection; a ws:// URL does not use them.
     """
 
     hub_url: str
@@ -41,7 +41,7 @@ class SidecarSettings:
 
 
 class TokenSource:
-    """Where the token comes from; `current` is the last one read."""
+    """The source of the token; `current` is the last one that was read."""
 
     def __init__(self, *, file: Path | None = None, text: str | None = None) -> None:
         self._file = file
@@ -53,24 +53,24 @@ class TokenSource:
         return None if self.current == IN_PLACE_OF_TOKEN else self.current
 
     def read(self) -> str:
-        """The token. Raises SettingsError."""
+        """Returns the token. Raises SettingsError."""
         if self._file is not None:
             try:
                 self.current = self._file.read_text(encoding="ascii").strip()
             except OSError as error:
                 raise SettingsError(f"{self._file}: cannot be read: {error.strerror}") from None
             except UnicodeDecodeError:
-                raise SettingsError(f"{self._file}: holds no token") from None
+                raise SettingsError(f"{self._file}: contains no token") from None
         token = self.current or ""
         if not 0 < len(token) <= MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
-            raise SettingsError(f"{self._file or 'the token'}: holds no token")
+            raise SettingsError(f"{self._file or 'the token'}: contains no token")
         return token
 
 
 def hub_url(text: str, *, tls: bool = False) -> str:
-    """A ws:// or wss:// URL; without a path it gets "/ws". Raises SettingsError.
+    """Returns a ws:// or wss:// URL; the default path is "/ws". Raises SettingsError.
 
-    HOST[:PORT] alone gets the hub's usual port, and wss:// where `tls` is so.
+    Plain HOST[:PORT] gets the hub's usual port, and wss:// if `tls` is true.
     """
     text = text.strip()
     is_bare = "://" not in text
@@ -82,7 +82,7 @@ def hub_url(text: str, *, tls: bool = False) -> str:
     if parts.scheme not in ("ws", "wss"):
         raise SettingsError(
             f"{text!r}: a sidecar speaks WebSocket, ws:// or wss://, not {parts.scheme}://; "
-            f"give the address of the hub's WebSocket server, as {_EXAMPLE}"
+            f"use the address of the hub's WebSocket server, such as {_EXAMPLE}"
         )
     if not parts.hostname or not port_is_valid:
         raise SettingsError(f"{text!r} is not a URL such as {_EXAMPLE}")
@@ -96,7 +96,7 @@ def hub_url(text: str, *, tls: bool = False) -> str:
 
 
 def endpoint_url(text: str) -> str:
-    """A server's URL in one spelling, port and all. Raises SettingsError."""
+    """Returns the canonical URL of a server, including the port. Raises SettingsError."""
     try:
         address = parse_endpoint_url(text)
     except AddressError as error:

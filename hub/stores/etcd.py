@@ -1,9 +1,9 @@
-"""The distributed store: an etcd cluster, spoken to with aetcd's messages and stubs.
+"""The distributed store: an etcd cluster, accessed with aetcd's messages and stubs.
 
-Keys live under `<prefix>data/`. Every transaction also writes that very key, the
-marker, so that a batch which only deletes what is not there has a revision too.
-aetcd's own watcher hands out single events and does not say where a revision
-ends, so the watch here is on the stub: etcd answers with whole revisions
+Keys are under `<prefix>data/`. Every transaction also writes that key itself, the
+marker, so that a batch which only deletes missing keys has a revision too.
+aetcd's own watcher hands out single events and does not show where a revision
+ends, so this module uses the watch stub directly: etcd sends whole revisions
 (https://etcd.io/docs/v3.4/learning/api/, "Watch streams").
 """
 
@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.stores.store import (
     Batch,
     Change,
@@ -39,22 +39,22 @@ DEFAULT_MAX_WAITING: Final = 10_000
 _PAGE: Final = 1_000
 _RECONNECT_S: Final = (0.05, 0.2, 1.0)
 _CHANNEL_OPTIONS: Final = (
-    # A half-open connection is noticed within 15 s; the watch has no deadline.
+    # Detects a half-open connection within 15 s; the watch itself has no deadline.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 64 << 20),
 )
 _ADVICE: Final = MappingProxyType(
     {
-        grpc.StatusCode.UNAVAILABLE: "check that it runs and can be reached",
+        grpc.StatusCode.UNAVAILABLE: "check that it is running and reachable",
         grpc.StatusCode.DEADLINE_EXCEEDED: "check that it has a leader and a fast disk",
-        grpc.StatusCode.INVALID_ARGUMENT: "the change goes beyond the limits that etcd is set to",
+        grpc.StatusCode.INVALID_ARGUMENT: "the change exceeds the limits set for etcd",
         grpc.StatusCode.RESOURCE_EXHAUSTED: "the change is too large, or its quota is used up",
         grpc.StatusCode.UNAUTHENTICATED: "check the credentials",
-        grpc.StatusCode.PERMISSION_DENIED: "check what its user may do",
+        grpc.StatusCode.PERMISSION_DENIED: "check the permissions of its user",
     }
 )
-# etcd ends the stream when its member loses the leader, rather than going quiet.
+# With this, etcd ends the stream if its member loses the leader, instead of going silent.
 _WATCH_METADATA: Final = (("hasleader", "true"),)
 
 
@@ -62,13 +62,13 @@ class EtcdStore:
     """A `Store` in an etcd cluster, for any number of hubs.
 
     `target` is a gRPC target, such as "127.0.0.1:2379" or a list of members
-    ("ipv4:10.0.0.1:2379,10.0.0.2:2379"); `prefix` keeps the hub's keys apart
-    from others'. Every call has a deadline of `timeout_s` seconds. etcd takes at
-    most 128 operations a batch (its --max-txn-ops).
+    ("ipv4:10.0.0.1:2379,10.0.0.2:2379"). `prefix` separates the hub's keys from those of
+    other programs. Every call has a deadline of `timeout_s` seconds. etcd accepts at
+    most 128 operations per batch (its --max-txn-ops).
 
-    The watch reconnects by itself, from the revision after the last it has
-    delivered. If that has been compacted meanwhile, the store is read again
-    and the difference is delivered as one change.
+    The watch reconnects by itself and continues after the last delivered revision. If
+    the following revisions have been compacted, the store is read again and the
+    difference is delivered as one change.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class EtcdStore:
         on_transaction: TransactionObserver | None = None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_failure` is called where the watch has died and does not come back."""
+        """`on_failure` is called if the watch has ended and does not restart."""
         self._target = target
         self._data = f"{prefix}data/".encode()
         self._data_end = self._data[:-1] + b"0"
@@ -100,7 +100,7 @@ class EtcdStore:
         self._revisions: dict[str, int] = {}
         self._commits: set[asyncio.Task[int]] = set()
         self._arrivals: dict[asyncio.Future[None], int] = {}
-        # On the loop's clock; None while the watch's stream is up.
+        # By the loop's clock; None while the watch's stream is connected.
         self._lost_at: float | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -136,19 +136,19 @@ class EtcdStore:
         self._revisions = {entry.key: entry.revision for entry in contents.entries}
         self._delivered = contents.revision
         self._watcher = asyncio.create_task(self._watch(listener), name="etcd-watch")
-        tell_of_end(self._watcher, self._on_failure)
+        log_unexpected_end(self._watcher, self._on_failure)
         self._accepting = True
         return contents
 
     async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
-        """See `Store`. Raises StoreError at once where too many batches wait."""
+        """See `Store`. Raises StoreError at once if too many batches are waiting."""
         batch = Batch(tuple(operations), tuple(expect))
         self._check_open()
         if len(self._commits) >= self._max_waiting:
             raise StoreError(
                 f"the store is overloaded: {len(self._commits)} changes wait for etcd; try later"
             )
-        # A task of the store's own: a caller that gives up must not cut it off half-way.
+        # The store owns the task: a caller that gives up must not interrupt it.
         task = asyncio.create_task(self._commit(batch))
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
@@ -168,7 +168,7 @@ class EtcdStore:
                 compare=[_mod_revision_is(self._incarnation, revision)],
                 success=[rpc.RequestOp(request_put=put)],
             )
-            # Another hub may have been faster; each round one of them wins.
+            # If another hub was faster, this one tries again; each round has one winner.
             if (await self._call(self._kv.Txn, request)).succeeded:
                 return incarnation
 
@@ -176,7 +176,7 @@ class EtcdStore:
         """See `Store`."""
         self._accepting = False
         if self._commits:
-            # Each of them has deadlines of its own.
+            # Each commit has its own deadlines.
             await asyncio.wait(self._commits)
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
@@ -193,8 +193,8 @@ class EtcdStore:
         request = rpc.TxnRequest(
             compare=[_mod_revision_is(self._key(each.key), each.revision) for each in batch.expect],
             success=[self._request(operation) for operation in batch.operations],
-            # To say which of the preconditions failed, and against which revision: the
-            # marker has it also where the winner has deleted the key.
+            # These show which precondition failed, and at which revision. The marker has
+            # that revision even if the winning write deleted the key.
             failure=[
                 rpc.RequestOp(request_range=rpc.RangeRequest(key=key, keys_only=True))
                 for key in (*(self._key(each.key) for each in batch.expect), self._data)
@@ -204,7 +204,7 @@ class EtcdStore:
         started = time.perf_counter()
         answer = await self._call(self._kv.Txn, request)
         if not answer.succeeded:
-            # A retry must see the write that won, not the one that has just lost.
+            # A retry must see the write that won, not the state before it.
             await self._until_delivered(_latest(answer.responses))
             raise PreconditionFailed(_failed(batch.expect, answer.responses))
         if self._on_transaction is not None:
@@ -214,7 +214,7 @@ class EtcdStore:
         return revision
 
     async def _until_delivered(self, revision: int) -> None:
-        """Waits until the listener has been called with it. Raises StoreError."""
+        """Waits until the listener has received `revision`. Raises StoreError."""
         if self._delivered >= revision:
             return
         arrival = asyncio.get_running_loop().create_future()
@@ -223,7 +223,7 @@ class EtcdStore:
             await asyncio.wait_for(arrival, self._timeout_s)
         except TimeoutError:
             raise StoreError(
-                f"etcd at {self._target} has the change and its watch does not tell: check"
+                f"etcd at {self._target} has the change, but its watch does not deliver it: check"
                 " the connection"
             ) from None
         finally:
@@ -251,9 +251,9 @@ class EtcdStore:
             before = self._delivered
             try:
                 if await self._watch_stream(listener):
-                    await self._read_anew(listener)
+                    await self._read_again(listener)
             except (grpc.aio.AioRpcError, StoreError):
-                # Commits tell their callers; the watch only has to come back.
+                # Commits report errors to their callers; the watch only reconnects.
                 pass
             if self._lost_at is None:
                 self._lost_at = asyncio.get_running_loop().time()
@@ -261,7 +261,7 @@ class EtcdStore:
             await asyncio.sleep(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
 
     async def _watch_stream(self, listener: ChangeListener) -> bool:
-        """Delivers from one stream until it ends; True where history was compacted."""
+        """Delivers from one stream until it ends. Returns whether history was compacted."""
         create = rpc.WatchRequest(
             create_request=rpc.WatchCreateRequest(
                 key=self._data, range_end=self._data_end, start_revision=self._delivered + 1
@@ -270,7 +270,7 @@ class EtcdStore:
 
         async def requests() -> AsyncIterator[Any]:
             yield create
-            # A stream whose requests end is closed by etcd.
+            # etcd closes a stream whose requests have ended.
             await asyncio.Event().wait()
 
         stream = rpc.WatchStub(self._channel).Watch(requests(), metadata=_WATCH_METADATA)
@@ -287,7 +287,7 @@ class EtcdStore:
             stream.cancel()
         return False
 
-    async def _read_anew(self, listener: ChangeListener) -> None:
+    async def _read_again(self, listener: ChangeListener) -> None:
         contents = await self._read()
         present = {entry.key for entry in contents.entries}
         puts = tuple(
@@ -316,12 +316,12 @@ class EtcdStore:
         self._revisions.update((entry.key, entry.revision) for entry in change.puts)
         try:
             listener(change)
-        except Exception as error:  # one bad change must not stop the feed
+        except Exception as error:  # one failing change must not stop the feed
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the store's listener failed", "exception": error}
             )
         self._delivered = change.revision
-        # After a compaction one change stands for many revisions.
+        # After a compaction, one change covers many revisions.
         for arrival, revision in self._arrivals.items():
             if revision <= change.revision and not arrival.done():
                 arrival.set_result(None)
@@ -348,7 +348,7 @@ class EtcdStore:
             raise StoreError(f"{name!r} is not a key: {error}") from error
 
     def _name(self, key: bytes) -> str:
-        # Another program's key may be any bytes; it must not stop the watch.
+        # Another program's key may contain any bytes, which must not stop the watch.
         return key[len(self._data) :].decode(errors="backslashreplace")
 
     def _entry(self, pair: Any) -> Entry:
@@ -356,7 +356,7 @@ class EtcdStore:
 
 
 def _mod_revision_is(key: bytes, revision: int) -> Any:
-    # A key that is not there compares as revision 0.
+    # A missing key compares as revision 0.
     return rpc.Compare(
         result=rpc.Compare.CompareResult.EQUAL,
         target=rpc.Compare.CompareTarget.MOD,
@@ -369,7 +369,7 @@ def _number(pair: Any) -> int:
     try:
         return int(pair.value)
     except ValueError:
-        raise StoreError(f"the key {pair.key!r} in etcd is damaged: remove it") from None
+        raise StoreError(f"the key {pair.key!r} in etcd is damaged; remove it") from None
 
 
 def _failed(expect: Sequence[Expect], responses: Sequence[Any]) -> str:
@@ -381,7 +381,7 @@ def _failed(expect: Sequence[Expect], responses: Sequence[Any]) -> str:
 
 
 def _latest(responses: Sequence[Any]) -> int:
-    """The last revision of all keys that were read."""
+    """The highest revision of the keys that were read."""
     return max(
         (int(pair.mod_revision) for each in responses for pair in each.response_range.kvs),
         default=0,

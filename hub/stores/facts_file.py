@@ -4,11 +4,11 @@
     frame    length, CRC-32 of the payload, payload
     payload  boot ms, wall ms, then records: key length, value length, key, value
 
-Each frame is one write and carries the moment of it. Nothing is synced: after a crash of
-the process all is there, after one of the machine the tail may be missing. A file that
-was cut off counts as far as it goes; a file that is damaged otherwise is not used.
+Each frame is one write and carries its time. Nothing is synced: all data survives a crash
+of the process, but a crash of the machine may lose the tail. If a file was truncated, the
+part before that is used; a file that is damaged in any other way is not used at all.
 
-The log is rewritten when more than half of it is outdated, and at every open.
+The log is rewritten when more than half of it is outdated, and every time it is opened.
 """
 
 import fcntl
@@ -34,18 +34,18 @@ _MOMENT: Final = struct.Struct(">qq")
 _RECORD: Final = struct.Struct(">HI")
 _REMOVED: Final = 0xFFFFFFFF
 _MAX_KEY: Final = 4096
-# A log that is shorter is not worth rewriting.
+# A shorter log is not worth rewriting.
 _WORTH_REWRITING: Final = 1024 * 1024
 _FRAME_TARGET: Final = 256 * 1024
 
 
 class FactsFileError(Exception):
-    """The file cannot be read or used; the message says why."""
+    """The file cannot be read or used; the message explains why."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """A value, and when it was written."""
+    """A value, and the time at which it was written."""
 
     value: bytes
     written: Moment
@@ -53,7 +53,7 @@ class StoredFact:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a value is in the file."""
+    """The position of a value in the file."""
 
     offset: int
     length: int
@@ -82,11 +82,11 @@ def read(path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, StoredFact
 
 
 class FactsFile:
-    """An open log. Not for two threads at a time.
+    """An open log. Must not be used by two threads at once.
 
-    `max_bytes` bounds the latest values, and with them the file to twice as much: a value
-    that does not fit is not kept, and neither is the older one of its key. `dropped`
-    counts such values.
+    `max_bytes` bounds the latest values, and the file to twice as much. A value that does
+    not fit is not kept, and neither is the older value of its key. `dropped` counts such
+    values.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class FactsFile:
         boot_id: str,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        """Writes a new file with `values` in place of any at `path`. Raises OSError.
+        """Writes a new file with `values`, which replaces any file at `path`. Raises OSError.
 
-        All that is written must carry moments of the boot `boot_id`.
+        All values must have been written in the boot `boot_id`.
         """
         self._path = path
         self._boot_id = boot_id
@@ -112,7 +112,7 @@ class FactsFile:
         self._replace((key, fact.value, fact.written) for key, fact in values)
 
     def write(self, values: Mapping[str, bytes | None], now: Moment) -> None:
-        """Appends one frame. Raises OSError, and then has written nothing."""
+        """Appends one frame. Raises OSError if nothing was written."""
         if self._size > max(_WORTH_REWRITING, 2 * self._live_bytes):
             self._rewrite()
         records: list[tuple[str, bytes | None]] = []
@@ -146,7 +146,7 @@ class FactsFile:
         try:
             _write_all(self._file, frame)
         except OSError:
-            # Half a frame would make all that follows unreadable.
+            # Half a frame would make everything after it unreadable.
             with suppress(OSError):
                 os.ftruncate(self._file, self._size)
                 os.lseek(self._file, self._size, os.SEEK_SET)
@@ -163,7 +163,7 @@ class FactsFile:
                 self._live_bytes += _size_of(key, place.length)
 
     def _rewrite(self) -> None:
-        # One read: many small ones would each wait for the interpreter's lock.
+        # One read, because many small ones would each wait for the interpreter's lock.
         data = os.pread(self._file, self._size, 0)
         latest = sorted(self._places.items(), key=lambda item: item[1].offset)
         self._replace(
@@ -209,14 +209,14 @@ def is_in_use(path: Path) -> bool:
 
 def _content(path: Path, max_bytes: int) -> bytes:
     """The whole file. Raises OSError, FactsFileError."""
-    # Nonblocking, so that a pipe by that name cannot hold up the start.
+    # Non-blocking, so that a pipe with that name cannot delay the start.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise FactsFileError("it is not a regular file")
         if found.st_size > max_bytes:
-            raise FactsFileError(f"it is {found.st_size} bytes long, more than a hub writes")
+            raise FactsFileError(f"it is {found.st_size} bytes long, larger than a hub writes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -236,7 +236,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _write_log(
     descriptor: int, boot_id: str, values: Iterable[tuple[str, bytes, Moment]]
 ) -> tuple[int, list[tuple[str, _Place | None]]]:
-    """Writes a whole log; returns its size and where the values are."""
+    """Writes a whole log. Returns its size and the positions of the values."""
     header = _HEADER.pack(_MAGIC, _VERSION, boot_id.encode("ascii", "replace"))
     _write_all(descriptor, header)
     size = len(header)
@@ -252,7 +252,7 @@ def _write_log(
 def _grouped(
     values: Iterable[tuple[str, bytes, Moment]],
 ) -> Iterator[tuple[Moment, list[tuple[str, bytes | None]]]]:
-    """Neighbours of the same moment, as many as make a frame."""
+    """Groups adjacent values of the same time, as many as fit into a frame."""
     records: list[tuple[str, bytes | None]] = []
     size = 0
     last: Moment | None = None
@@ -270,7 +270,7 @@ def _grouped(
 def _frame(
     records: Iterable[tuple[str, bytes | None]], written: Moment, offset: int
 ) -> tuple[bytes, list[tuple[str, _Place | None]]]:
-    """A frame that begins at `offset`, and where its values are."""
+    """A frame that begins at `offset`, and the positions of its values."""
     parts = [_MOMENT.pack(written.boot_ms, written.wall_ms)]
     places: list[tuple[str, _Place | None]] = []
     at = offset + _FRAME.size + _MOMENT.size
@@ -292,12 +292,12 @@ def _frame(
 def _scan(data: bytes) -> Iterator[tuple[str, _Place | None]]:
     """The records of a log in order. Raises FactsFileError."""
     if len(data) < _HEADER.size:
-        raise FactsFileError("it is cut off in its header")
+        raise FactsFileError("its header is truncated")
     magic, version, boot_name = _HEADER.unpack_from(data)
     if magic != _MAGIC:
-        raise FactsFileError("it is no file of a hub's facts")
+        raise FactsFileError("it does not contain a hub's facts")
     if version != _VERSION:
-        raise FactsFileError(f"it has format version {version}, this hub reads {_VERSION}")
+        raise FactsFileError(f"it has format version {version}, but this hub reads {_VERSION}")
     boot_id = boot_name.rstrip(b"\0").decode("ascii", "replace")
     at = _HEADER.size
     while at + _FRAME.size + _MOMENT.size <= len(data):

@@ -19,10 +19,10 @@ _T = TypeVar("_T")
 
 
 class LocalFacts:
-    """Keeps the facts of one hub for its own next start.
+    """Keeps the facts of one hub for its next start.
 
-    One call at a time runs in the thread; the event loop never waits for the disk. All
-    methods must be called in one event loop.
+    The thread runs one call at a time; the event loop never waits for the disk. All
+    methods must be called in the same event loop.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LocalFacts:
     async def _call(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
-    # In the thread.
+    # Methods that run in the thread.
 
     def _open(self) -> list[Fact]:
         now = self._machine.now()
@@ -75,26 +75,26 @@ class LocalFacts:
                 return []
             stored = facts_file.read(self._path, self._max_bytes)
         except (OSError, FactsFileError) as error:
-            lost = _words(error)
+            lost = _explain(error)
         facts: list[Fact] = []
         kept: list[tuple[str, StoredFact]] = []
         for key, fact in stored.items():
             age = age_ms(fact.written, now)
             if age is None:
                 continue
-            # The new file counts from this boot.
+            # The new file uses times of this boot.
             written = Moment(now.boot_id, now.boot_ms - age, now.wall_ms - age)
             kept.append((key, StoredFact(fact.value, written)))
             facts.append(Fact(key, fact.value, age))
         try:
             self._file = FactsFile(self._path, kept, boot_id=now.boot_id, max_bytes=self._max_bytes)
         except OSError as error:
-            log.warning("facts_not_kept", path=str(self._path), why=lost or _words(error))
+            log.warning("facts_not_kept", path=str(self._path), why=lost or _explain(error))
         else:
             if lost:
                 log.warning("facts_lost", path=str(self._path), why=lost, start="cold")
         return facts
 
 
-def _words(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,8 +1,8 @@
-"""What the hub asks of an engine for observed facts: the latest value of each key.
+"""What the hub requires of an engine for observed facts: the latest value of each key.
 
 A `Store` keeps what was decided and must not be lost. `SharedFacts` keeps what was
-observed: a lost write is repeated by the next observation, so nothing waits for a disk.
-A value comes back with its age, which never rests on the clock of another machine.
+observed: the next observation repeats a lost write, so nothing waits for a disk.
+A value is returned with its age, which never depends on the clock of another machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """The latest value of a key; `age_ms` is how long ago it was published, at least."""
+    """The latest value of a key; it was published at least `age_ms` ago."""
 
     key: str
     value: bytes
@@ -20,26 +20,26 @@ class Fact:
 
 
 class FactsUnavailable(Exception):
-    """The engine did not take the facts; the message says why."""
+    """The engine did not accept the facts; the message explains why."""
 
 
 class SharedFacts(Protocol):
     """The latest value of each key. Keys are paths, such as "health/10.0.0.1:11434"."""
 
     async def open(self) -> Sequence[Fact]:
-        """Opens the engine and returns all it holds.
+        """Opens the engine and returns all its facts.
 
-        An engine that cannot read what it held logs the reason, once, and begins empty:
-        it never keeps a hub from starting.
+        An engine that cannot read its data logs the reason once and begins empty. It never
+        prevents a hub from starting.
         """
         ...
 
     async def publish(self, values: Mapping[str, bytes | None]) -> None:
         """Replaces the values of these keys; None removes a key.
 
-        Returns once the engine has taken them, which does not mean that they would
-        survive the machine. Raises FactsUnavailable: then the caller publishes the
-        latest values of these keys again, later.
+        Returns once the engine has accepted them, which does not guarantee that they
+        survive a crash of the machine. If it raises FactsUnavailable, the caller must
+        publish the latest values of these keys again later.
         """
         ...
 

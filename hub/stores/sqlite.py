@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, one writer thread, one fsync for all that waits."""
+"""The embedded store: one SQLite file, one writer thread, one fsync for all waiting batches."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """Anything else that the writer thread does with the file."""
+    """Any other work that the writer thread does with the file."""
 
     function: Callable[[SqliteFile], int]
     future: asyncio.Future[int]
@@ -51,10 +51,10 @@ class _Close:
 class SqliteStore:
     """A `Store` in one file, for one hub.
 
-    Batches that wait while a transaction is written go together into the next
-    one: under load the cost of an fsync is shared by all callers. `commits`,
-    `batches` and `last_batch_size` count the transactions on disk and the
-    batches in them. `max_waiting` bounds the batches that wait, `max_bytes` the
+    Batches that wait while a transaction is being written go into the next one
+    together, so that under load all callers share the cost of an fsync. `commits`,
+    `batches` and `last_batch_size` count the durable transactions and the
+    batches in them. `max_waiting` bounds the waiting batches, `max_bytes` the
     file. All methods must be called in the event loop that called `open`.
     """
 
@@ -101,7 +101,7 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[Contents] = loop.create_future()
         self._closed = loop.create_future()
-        # A daemon: an event loop that died without close() must not keep the process.
+        # A daemon, so that an event loop that ended without close() does not keep the process.
         self._thread = threading.Thread(
             target=self._run,
             args=(loop, listener, opened, self._closed),
@@ -114,7 +114,7 @@ class SqliteStore:
         return contents
 
     async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
-        """See `Store`. Raises StoreError at once where too many batches wait."""
+        """See `Store`. Raises StoreError at once if too many batches are waiting."""
         batch = Batch(tuple(operations), tuple(expect))
         if self._waiting >= self._max_waiting:
             raise StoreError(
@@ -130,9 +130,9 @@ class SqliteStore:
         return await self._call(lambda file: file.next_incarnation(at_least))
 
     async def backup(self, target: Path) -> int:
-        """Copies the store, as it stands, to a new file; returns its size in bytes.
+        """Copies the current contents to a new file. Returns its size in bytes.
 
-        Commits wait meanwhile. Raises StoreError.
+        Commits wait during the copy. Raises StoreError.
         """
         return await self._call(lambda file: file.backup(target))
 
@@ -150,7 +150,7 @@ class SqliteStore:
         if not self._closed.done():
             self._accepting = False
             self._queue.put(_Close())
-            # Shielded: a caller that gives up must not spoil it for the others.
+            # Shielded, because a caller that gives up must not cancel it for the others.
             await asyncio.shield(self._closed)
         self._thread.join()
 
@@ -164,7 +164,7 @@ class SqliteStore:
         self._queue.put(_Call(function, future))
         return await future
 
-    # From here to _deliver: in the writer thread.
+    # Methods that run in the writer thread, up to _deliver.
 
     def _run(
         self,
@@ -175,7 +175,7 @@ class SqliteStore:
     ) -> None:
         try:
             file = SqliteFile(self._path, max_bytes=self._max_bytes)
-        except Exception as error:  # whatever it is, open() must return
+        except Exception as error:  # open() must return, whatever the error is
             _post(loop, _fail, opened, error)
             _post(loop, _resolve, closed, None)
             return
@@ -190,9 +190,9 @@ class SqliteStore:
     def _work(
         self, loop: asyncio.AbstractEventLoop, listener: ChangeListener, file: SqliteFile
     ) -> bool:
-        """Does all that waits, batches first; False after the last."""
+        """Handles all waiting items, batches first. Returns False after the last one."""
         items = [self._queue.get()]
-        # No other thread takes from the queue, so what is there stays there.
+        # No other thread removes items, so a queue that is not empty stays so.
         while not self._queue.empty():
             items.append(self._queue.get_nowait())
         group = [item for item in items if isinstance(item, _Waiting)]
@@ -201,7 +201,7 @@ class SqliteStore:
             outcomes: list[Change | PreconditionFailed] | Exception
             try:
                 outcomes = file.commit([waiting.batch for waiting in group])
-            except Exception as error:  # the thread must outlive any batch
+            except Exception as error:  # the thread must survive any batch
                 outcomes = error
             seconds = time.perf_counter() - started
             _post(loop, self._deliver, listener, group, outcomes, seconds)
@@ -209,11 +209,11 @@ class SqliteStore:
             if isinstance(item, _Call):
                 try:
                     _post(loop, _resolve, item.future, item.function(file))
-                except Exception as error:  # as above
+                except Exception as error:  # the same here
                     _post(loop, _fail, item.future, error)
         return not any(isinstance(item, _Close) for item in items)
 
-    # From here on: in the event loop.
+    # Methods that run in the event loop.
 
     def _deliver(
         self,
@@ -225,7 +225,7 @@ class SqliteStore:
         self._waiting -= len(group)
         if isinstance(outcomes, Exception):
             for waiting in group:
-                # An exception object of its own: a traceback grows where it is raised.
+                # Each gets its own exception, because raising one extends its traceback.
                 _fail(waiting.future, StoreError(str(outcomes)))
             return
         changes = [outcome for outcome in outcomes if isinstance(outcome, Change)]
@@ -238,7 +238,7 @@ class SqliteStore:
         for change in changes:
             try:
                 listener(change)
-            except Exception as error:  # one bad change must not stop the feed
+            except Exception as error:  # one failing change must not stop the feed
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "the store's listener failed", "exception": error}
                 )

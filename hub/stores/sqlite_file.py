@@ -1,9 +1,9 @@
-"""The SQLite file behind the embedded store: blocking, for one thread alone.
+"""The SQLite file behind the embedded store: blocking, used by a single thread.
 
-One transaction takes any number of batches. Preconditions are evaluated in
-memory, against the revisions of all keys, and the rows of all batches go in as
-one statement: each call into SQLite gives up the interpreter's lock, and beside
-a busy event loop a whole switch interval (5 ms) may pass until it comes back.
+One transaction takes any number of batches. Preconditions are evaluated in memory,
+against the revisions of all keys, and the rows of all batches are written by one
+statement: each call into SQLite releases the interpreter's lock, and with a busy event
+loop it may take a whole switch interval (5 ms) to get it back.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4C4C4D48
 DEFAULT_MAX_BYTES: Final = 1 << 30
 
-# SQLite takes 32,766 parameters a statement; fewer rows keep the statement cache small.
+# SQLite allows 32,766 parameters per statement; fewer rows keep the statement cache small.
 _ROWS_PER_STATEMENT: Final = 512
-# Long enough for a predecessor that is just closing, short enough for a person to wait.
+# Long enough for a predecessor that is closing, short enough for a person to wait.
 _LOCK_TIMEOUT_S: Final = 0.5
 
 _SCHEMA: Final = (
@@ -33,8 +33,8 @@ _SCHEMA: Final = (
     " WITHOUT ROWID",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO meta VALUES ('revision', 0), ('incarnation', 0)",
-    # What a transaction does, as rows of one INSERT: (key, value, revision) writes,
-    # (key, NULL, revision) removes, (NULL, NULL, revision) sets the store's revision.
+    # A transaction is the rows of one INSERT: (key, value, revision) writes a key,
+    # (key, NULL, revision) removes it, (NULL, NULL, revision) sets the store's revision.
     "CREATE VIEW transactions AS SELECT key, value, revision FROM entries",
     "CREATE TRIGGER puts INSTEAD OF INSERT ON transactions WHEN new.value IS NOT NULL BEGIN"
     " INSERT OR REPLACE INTO entries VALUES (new.key, new.value, new.revision); END",
@@ -50,7 +50,7 @@ _SCHEMA: Final = (
 # By primary result code: https://sqlite.org/rescode.html
 _ADVICE: Final = MappingProxyType(
     {
-        sqlite3.SQLITE_BUSY: "{path} is in use by another hub: stop that one, or give this one"
+        sqlite3.SQLITE_BUSY: "{path} is in use by another hub: stop that hub, or give this one"
         " another data directory",
         sqlite3.SQLITE_NOTADB: "{path} is not a database of the hub: move it away, or restore a"
         " backup",
@@ -60,31 +60,31 @@ _ADVICE: Final = MappingProxyType(
         " this user may write to",
         sqlite3.SQLITE_READONLY: "{path} cannot be written: check the owner and the mode of the"
         " file and its directory, and that the disk is not mounted read-only",
-        sqlite3.SQLITE_FULL: "there is no room left for {path}: free some disk space or remove"
-        " what is not needed; the next change is tried again",
+        sqlite3.SQLITE_FULL: "there is no space left for {path}: free some disk space, or remove"
+        " entries that are not needed; the hub retries with the next change",
         sqlite3.SQLITE_IOERR: "reading or writing {path} failed: check the disk ({error})",
     }
 )
 
 
 def explain(error: Exception, path: Path) -> StoreError:
-    """Says in one line what went wrong with the file and what to do."""
+    """An error that says in one line what is wrong with the file and what to do."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    # The low byte is the primary code; the rest tells variants of it apart.
+    # The low byte is the primary code; the other bits are variants of it.
     advice = _ADVICE.get(code & 0xFF, "{path} cannot be used: {error}")
     return StoreError(advice.format(path=path, error=error))
 
 
 @functools.lru_cache(maxsize=64)
 def _insert(rows: int) -> str:
-    # Only question marks are put in.
+    # The text contains only question marks, no values.
     return f"INSERT INTO transactions VALUES {','.join(['(?,?,?)'] * rows)}"  # noqa: S608
 
 
 class SqliteFile:
     """An open database file, locked against every other process.
 
-    Must be made and used in one thread. Raises StoreError if the file cannot
+    Must be created and used in one thread. Raises StoreError if the file cannot
     be opened, belongs to another program, is damaged, or is readable by other users.
     """
 
@@ -113,7 +113,7 @@ class SqliteFile:
         self._revisions: dict[str, int] = {key: revision for key, _, revision in rows}
 
     def take_contents(self) -> Contents:
-        """Returns, once, all that the file held when it was opened."""
+        """Returns the contents of the file when it was opened. Can be called only once."""
         contents, self._contents = self._contents, None
         if contents is None:
             raise RuntimeError("the contents have been taken")
@@ -122,8 +122,8 @@ class SqliteFile:
     def commit(self, batches: Sequence[Batch]) -> list[Change | PreconditionFailed]:
         """Commits the batches in one transaction, with one fsync.
 
-        Each batch sees the earlier ones; one whose precondition fails leaves the
-        others alone. Raises StoreError: then none of them is in the file.
+        Each batch sees the earlier ones. A batch whose precondition fails does not
+        affect the others. If it raises StoreError, none of them was committed.
         """
         written: dict[str, Entry | None] = {}
         revision = self._revision
@@ -163,10 +163,10 @@ class SqliteFile:
         return incarnation
 
     def backup(self, target: Path) -> int:
-        """Copies the whole database to a new file (0600); returns its size in bytes.
+        """Copies the whole database to a new file (0600). Returns its size in bytes.
 
-        Raises StoreError where the target exists or cannot be written; nothing
-        of a failed copy is left.
+        Raises StoreError if the target exists or cannot be written; a failed copy
+        leaves no file behind.
         """
         try:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -193,23 +193,23 @@ class SqliteFile:
         return 0
 
     def close(self) -> None:
-        """Closes the file. What was committed is safe whether or not this succeeds."""
+        """Closes the file. Committed data is safe whether or not this succeeds."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
     def _set_up(self, max_bytes: int) -> None:
         execute = self._connection.execute
-        # Exclusive also means that the WAL's index needs no shared memory file.
+        # With an exclusive lock, the WAL's index needs no shared memory file.
         execute("PRAGMA locking_mode = EXCLUSIVE")
         fresh = execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not fresh:
             self._check()
         if execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StoreError(f"{self._path} is on a file system that SQLite's WAL cannot use")
+            raise StoreError(f"{self._path} is on a file system that does not support SQLite's WAL")
         execute("PRAGMA synchronous = FULL")
         page_size = execute("PRAGMA page_size").fetchone()[0]
         execute(f"PRAGMA max_page_count = {max(max_bytes // page_size, 1)}")
-        # Taken once, the exclusive lock stays until the file is closed.
+        # Once taken, the exclusive lock is held until the file is closed.
         execute("BEGIN IMMEDIATE")
         if fresh:
             for statement in _SCHEMA:
@@ -226,7 +226,7 @@ class SqliteFile:
         version = execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreError(
-                f"{self._path} was written by a newer hub (schema {version}, this one knows"
+                f"{self._path} was written by a newer hub (schema {version}, but this one knows"
                 f" {SCHEMA_VERSION}): update the hub"
             )
         if execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
@@ -288,17 +288,17 @@ class SqliteFile:
             self._connection.execute("COMMIT")
 
     def _roll_back(self) -> None:
-        # SQLite has rolled back by itself after some errors: https://sqlite.org/lang_transaction.html
+        # After some errors SQLite has already rolled back: https://sqlite.org/lang_transaction.html
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
 
 def _prepare(path: Path) -> None:
-    """Creates the file for this user alone, or checks that it is so.
+    """Creates the file, private to this user, or checks that an existing one is private.
 
     An existing file is never opened here: closing any descriptor of it would
-    drop the POSIX locks that another store of this process has on it.
+    drop the POSIX locks that another store of this process holds on it.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

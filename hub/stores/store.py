@@ -1,8 +1,8 @@
-"""What the hub asks of a store: ordered, revisioned, durable key/value batches.
+"""What the hub requires of a store: ordered, revisioned, durable key/value batches.
 
-A store keeps bytes under string keys and knows nothing of endpoints or tokens
-(`hub.service.records` does). Every committed batch has a revision, greater than every
-earlier one; an entry remembers the revision that wrote it last.
+A store keeps bytes under string keys and knows nothing about endpoints or tokens
+(`hub.service.records` does). Every committed batch has a revision greater than every
+earlier one; an entry remembers the revision that last wrote it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes `key`; nothing happens where it is not there."""
+    """Removes `key`; does nothing if there is no such key."""
 
     key: str
 
@@ -30,7 +30,7 @@ Operation = Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """Demands that `key` was last written at `revision`; 0: that it is not there."""
+    """Requires that `key` was last written at `revision`; 0 requires that it does not exist."""
 
     key: str
     revision: int
@@ -38,7 +38,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Operations that are committed together, and what they demand.
+    """Operations that are committed together, and their preconditions.
 
     Raises ValueError for an empty batch, and for one that names a key twice or
     has an empty key: engines disagree on what these mean.
@@ -49,11 +49,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not self.operations:
-            raise ValueError("a batch needs at least one operation")
+            raise ValueError("a batch must have at least one operation")
         if len({operation.key for operation in self.operations}) < len(self.operations):
-            raise ValueError("a batch may name a key once only")
+            raise ValueError("a batch must not name a key twice")
         if not all(operation.key for operation in self.operations):
-            raise ValueError("a batch may not have an empty key")
+            raise ValueError("a batch must not have an empty key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Entry:
 class Change:
     """One committed batch: what it wrote and removed, at one revision.
 
-    `deletes` are the keys that were there; a batch that only deleted what was
-    not there has neither puts nor deletes.
+    `deletes` are the removed keys. A batch that only deleted missing keys has
+    neither puts nor deletes.
     """
 
     revision: int
@@ -89,11 +89,11 @@ class Contents:
 ChangeListener = Callable[[Change], None]
 
 TransactionObserver = Callable[[int, float], None]
-"""Told, in the event loop, the batches of a transaction and the seconds until it was durable."""
+"""Called in the event loop with a transaction's batches and the seconds until it was durable."""
 
 
 class PreconditionFailed(Exception):
-    """An `Expect` did not hold: nothing of the batch was written."""
+    """An `Expect` was not met: nothing of the batch was written."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"{key!r} is not at the expected revision")
@@ -114,43 +114,43 @@ class Store(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many batches are on their way to the disk."""
+        """The number of batches that are not durable yet."""
         ...
 
     @property
     def out_of_touch_s(self) -> float:
-        """For how many seconds changes may have been missed; 0 while all is well.
+        """For how many seconds the store may have missed changes; 0 while it is connected.
 
         A store in this process is never out of touch.
         """
         ...
 
     async def open(self, listener: ChangeListener) -> Contents:
-        """Opens the store and returns all it holds.
+        """Opens the store and returns all its contents.
 
         From then on `listener` is called in the event loop, once for every
         change after the returned revision, in the order of revisions, without
-        gap or repetition. Raises StoreError.
+        gaps or repetitions. Raises StoreError.
         """
         ...
 
     async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
         """Commits all operations or none, and returns their revision.
 
-        Returns only after the batch is durable and the listener has been called
-        with it. Cancelled, the batch may be committed all the same. Raises
-        PreconditionFailed (nothing was written), StoreError (unknown: it may or
-        may not have been) or ValueError (see `Batch`).
+        Returns only after the batch is durable and the listener has received it.
+        If the call is cancelled, the batch may still be committed. Raises
+        PreconditionFailed (nothing was written), StoreError (the batch may or may
+        not have been written) or ValueError (see `Batch`).
         """
         ...
 
     async def next_incarnation(self, at_least: int) -> int:
-        """Returns the number of a new incarnation of this hub, and remembers it.
+        """Returns and stores the number of a new incarnation of this hub.
 
-        It is greater than every one returned before, and not less than `at_least`.
+        It is greater than every earlier number, and at least `at_least`.
         """
         ...
 
     async def close(self) -> None:
-        """Commits what is pending and closes the store. Idempotent."""
+        """Commits pending batches and closes the store. Idempotent."""
         ...

@@ -1,7 +1,7 @@
-"""The hub's certificate, for its three servers.
+"""The hub's certificate, which its three servers share.
 
-One certificate serves all of them. It can be read again while the hub runs: new
-connections get the new one, open connections keep theirs.
+It can be read again while the hub runs: new connections use the new certificate, open
+connections keep the old one.
 """
 
 import ssl
@@ -19,14 +19,14 @@ _Files = tuple[bytes, bytes, bytes | None]
 
 
 class ServerTls:
-    """Certificate, key and, if clients need certificates too, the authority of theirs."""
+    """The certificate, its key and, if clients need certificates, their authority."""
 
     def __init__(self, settings: TlsSettings) -> None:
-        """Reads the files. Raises StartError, in one line that names the file."""
+        """Reads the files. Raises StartError, whose one-line message names the file."""
         self._settings = settings
         self._files = _read(settings)
         self.context = _context(settings, "http/1.1")
-        """For the servers that speak HTTP/1.1 first (RFC 7301)."""
+        """For the servers whose protocol starts as HTTP/1.1 (RFC 7301)."""
         self.http2_context = _context(settings, "h2")
         """For the native gRPC server."""
         self.peers = PeerCertificates(settings.crl_file)
@@ -35,13 +35,13 @@ class ServerTls:
     def reload(self) -> list[str]:
         """Reads certificate, key and CRLs again; returns what `PeerCertificates.reload` does.
 
-        Raises StartError, and then has changed nothing.
+        If it raises StartError, nothing has changed.
 
-        The authority of the clients stays: OpenSSL only adds to what a context trusts,
-        so a reload could not stop trusting one.
+        The clients' authority stays: OpenSSL only adds to the authorities that a context
+        trusts, so a reload could not remove one.
         """
         certificate, key, _ = _read(self._settings)
-        # If the files do not fit together, this throw-away context is the only one to load them.
+        # If the files do not match, only this temporary context has loaded them.
         _context(self._settings, "h2")
         revoked = self.peers.reload()
         with _start_errors():
@@ -51,7 +51,7 @@ class ServerTls:
         return revoked
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
-        """For gRPC, which asks for the certificate at every handshake."""
+        """For gRPC, which reads the certificate at every handshake."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._files),
             lambda: _configuration(self._files),

@@ -11,12 +11,12 @@ log = structlog.get_logger()
 
 
 def peer_address(address: str, trusted: Sequence[Network], forwarded: str) -> str:
-    """The IP address of the peer, or what it says of its own peer if it is a trusted proxy.
+    """The IP address of the peer, or the one that it forwards if it is a trusted proxy.
 
-    `forwarded` is the X-Forwarded-For that came with the call, "" for none.
+    `forwarded` is the call's X-Forwarded-For, "" if it has none.
     """
     if is_trusted(address, trusted):
-        # The proxy appends the address it saw, so only the last one is its own word.
+        # The proxy appends the address that it saw, so only the last one is trustworthy.
         try:
             return str(ipaddress.ip_address(forwarded.rpartition(",")[2].strip()))
         except ValueError:
@@ -25,10 +25,10 @@ def peer_address(address: str, trusted: Sequence[Network], forwarded: str) -> st
 
 
 def network_of(address: str) -> str:
-    """What counts as one peer: an IPv4 address, or the /64 of an IPv6 address.
+    """The network that counts as one peer: an IPv4 address, or the /64 of an IPv6 address.
 
-    A /64 is the least that a host on a link is given (RFC 4291, section 2.5.4), so one
-    caller has 2**64 addresses there.
+    A host on a link has at least a /64 (RFC 4291, section 2.5.4), so one caller may use
+    2**64 addresses.
     """
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
@@ -42,12 +42,12 @@ def network_of(address: str) -> str:
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether that is the address of a trusted proxy."""
+    """Whether the address is that of a trusted proxy."""
     if not trusted:
         return False
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        # Not all that grpc calls a peer has one.
+        # Not every peer that grpc names has an IP address.
         return False
     return any(ip in network for network in trusted if network.version == ip.version)

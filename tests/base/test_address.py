@@ -56,7 +56,7 @@ def test_endpoint_url_forms(text: str, expected: EndpointAddress) -> None:
         ("http://gpu-1/a b", "path"),
         ("http://gpu-1//a", "path"),
         ("[::1", "closing bracket"),
-        ("[::1]x", "where a port should stand"),
+        ("[::1]x", "where a port is expected"),
         ("::1:x:80", "in brackets"),
         ("[fe80::1%eth0]:80", "zone"),
         ("999.1.1.1", "not an IPv4 address"),
@@ -73,7 +73,7 @@ def test_endpoint_url_refusals(text: str, complaint: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\n", " a", "", ".", "[a]", "[1.2.3.4]", "a:80", "1.2.3.4.5"])
-def test_hosts_are_not_trimmed_nor_guessed(text: str) -> None:
+def test_hosts_are_neither_trimmed_nor_guessed(text: str) -> None:
     with pytest.raises(AddressError):
         normalize_host(text)
 
@@ -122,8 +122,8 @@ def test_listen_address_refusals(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/.", "/..", "/a/../b", "/a/.", "/./a", "/a/.."])
-def test_a_path_that_clients_would_rewrite(path: str) -> None:
-    with pytest.raises(AddressError, match="not a path that an endpoint can have"):
+def test_a_path_that_clients_would_rewrite_is_refused(path: str) -> None:
+    with pytest.raises(AddressError, match="not a valid path of an endpoint"):
         parse_endpoint_url(f"http://h{path}")
     request = RegisterEndpointRequest(host="h", base_path=path)
     (violation,) = violations(request)
@@ -131,7 +131,7 @@ def test_a_path_that_clients_would_rewrite(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/...", "/.hidden", "/a.b", "/..a", "/a..", "/.a./b", "/v1"])
-def test_dots_that_mean_nothing(path: str) -> None:
+def test_dots_inside_a_segment_are_allowed(path: str) -> None:
     assert parse_endpoint_url(f"http://h{path}").base_path == path
     assert violations(RegisterEndpointRequest(host="h", base_path=path)) == []
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hub.base.data_dir import default_data_dir
 from hub.base.load_settings import ConfigError, load_settings, setting_paths
 from hub.base.section import Section
-from hub.base.settings import Settings, default_data_dir
+from hub.base.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -17,7 +18,7 @@ def write(directory: Path, text: str) -> Path:
     return file
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_the_defaults() -> None:
     settings = load_settings()
     assert settings == Settings()
     assert settings.data_dir == default_data_dir()
@@ -67,7 +68,7 @@ def test_the_environment_reaches_every_kind_of_setting() -> None:
             "LLM_HUB_PROBES__INTERVAL_S": "7.5",
             "LLM_HUB_PROBES__DENY": "10.0.0.0/8, fd00::/8",
             "LLM_HUB_LOG__LEVEL": "debug",
-            # The commands' own, and what Kubernetes adds beside a Service.
+            # Variables of the commands, and those that Kubernetes adds for a Service.
             "LLM_HUB_TOKEN": "secret",
             "LLM_HUB_ADDRESS": "127.0.0.1:1",
             "LLM_HUB_SERVICE_HOST": "10.0.0.1",
@@ -134,7 +135,7 @@ def test_a_missing_file_gets_one_clear_line(tmp_path: Path) -> None:
         ({"LLM_HUB_WS__ADDRESS": "x"}, {"--ws": "y"}, r"^--ws: 'y' has no port"),
     ],
 )
-def test_environment_and_flags_are_named(
+def test_an_error_names_the_variable_or_the_flag(
     environment: dict[str, str], flags: dict[str, str | None], complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
@@ -162,6 +163,6 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
         description = type(section).model_fields[path[-1]].description
         default = f"`{documented_default(getattr(section, path[-1]))}`"
         expected.append((".".join(path), default, description))
-    # This default alone differs from one machine to the next.
+    # Only this default differs between machines.
     expected[0] = ("data_dir", "the platform's user data directory", expected[0][2])
     assert rows == expected

@@ -1,4 +1,4 @@
-"""Ages by two clocks: what counts within one boot, and what across a reboot."""
+"""Ages by two clocks, within one boot and across a reboot."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_the_wall_clock_decides_across_a_reboot():
 
 
 def test_an_age_across_a_reboot_is_at_least_the_time_since_it():
-    """As of a machine without a battery that starts with the time of its shutdown."""
+    """A machine without a clock battery can start with the time of its shutdown."""
     rebooted = Moment("b", 20_000, THEN.wall_ms + 5)
     assert age_ms(THEN, rebooted) == 20_000
 
@@ -39,7 +39,7 @@ def test_the_wall_clock_decides_if_the_system_does_not_name_its_boots():
 
 
 def test_the_wall_clock_decides_if_the_boot_clock_went_back():
-    """As in a container that was started again in a time namespace of its own."""
+    """This happens to a container that restarts in its own time namespace."""
     assert age_ms(THEN, Moment("a", 10, THEN.wall_ms + 4_000)) == 4_000
 
 

@@ -20,6 +20,6 @@ def test_keys_are_not_shown():
     ],
 )
 def test_what_says_who_clients_are_needs_their_authority(fields):
-    with pytest.raises(ValueError, match="crl_file and identities need client_ca_file"):
+    with pytest.raises(ValueError, match="crl_file and identities require client_ca_file"):
         TlsSettings(cert_file="a", key_file="b", **fields)
     assert TlsSettings(cert_file="a", key_file="b", client_ca_file="c", **fields)

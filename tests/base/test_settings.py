@@ -11,28 +11,28 @@ def test_settings_are_frozen() -> None:
         settings.max_connections = 1  # type: ignore[misc]
 
 
-def test_unknown_key_is_refused() -> None:
+def test_an_unknown_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_conections"):
         Settings.model_validate({"ws": {"max_conections": 1}})
 
 
-def test_bool_is_no_number() -> None:
+def test_a_bool_is_not_a_number() -> None:
     with pytest.raises(ValidationError, match="must be a number, not true or false"):
         WsSettings.model_validate({"max_connections": True})
 
 
-def test_address_is_split_into_host_and_port() -> None:
+def test_an_address_is_split_into_host_and_port() -> None:
     settings = WsSettings(address="[::1]:0")
     assert (settings.host, settings.port) == ("::1", 0)
 
 
 @pytest.mark.parametrize("path", ["ws", "/ws/", "/a b", "/ws?x=1", ""])
-def test_invalid_path_is_refused(path: str) -> None:
+def test_an_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(ValidationError, match="is not a path such as /ws"):
         WsSettings(path=path)
 
 
-def test_networks_come_as_a_list_or_as_text_with_commas() -> None:
+def test_networks_are_a_list_or_text_with_commas() -> None:
     as_list = ProbeSettings.model_validate({"allow": ["127.0.0.0/8", "::1/128"]})
     as_text = ProbeSettings.model_validate({"allow": "127.0.0.0/8, ::1/128"})
     assert as_list.allow == as_text.allow
@@ -48,9 +48,9 @@ def test_invalid_networks_are_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"cert_file": "a.pem"}, "cert_file and key_file go together"),
-        ({"key_file": "a.pem"}, "cert_file and key_file go together"),
-        ({"client_ca_file": "a.pem"}, "client_ca_file needs cert_file and key_file"),
+        ({"cert_file": "a.pem"}, "cert_file and key_file must be set together"),
+        ({"key_file": "a.pem"}, "cert_file and key_file must be set together"),
+        ({"client_ca_file": "a.pem"}, "client_ca_file requires cert_file and key_file"),
     ],
 )
 def test_incomplete_tls_settings_are_refused(fields: dict[str, str], message: str) -> None:

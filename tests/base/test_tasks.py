@@ -4,28 +4,28 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from hub.base.tasks import Slices, tell_of_end
+from hub.base.tasks import Slices, log_unexpected_end
 
 
 async def fail() -> None:
     raise RuntimeError("unforeseen")
 
 
-async def test_failed_task_is_logged_and_reported() -> None:
+async def test_a_failed_task_is_logged_and_reported() -> None:
     ended = asyncio.Event()
     with capture_logs() as logged:
-        tell_of_end(asyncio.create_task(fail(), name="expiry"), ended.set)
+        log_unexpected_end(asyncio.create_task(fail(), name="expiry"), ended.set)
         await asyncio.wait_for(ended.wait(), 10)
     (line,) = logged
     assert (line["log_level"], line["task"]) == ("error", "expiry")
     assert isinstance(line["exc_info"], RuntimeError)
 
 
-async def test_a_task_that_was_cancelled_is_none_of_ours() -> None:
+async def test_a_cancelled_task_is_not_logged() -> None:
     ended = asyncio.Event()
     task = asyncio.create_task(asyncio.Event().wait())
     with capture_logs() as logged:
-        tell_of_end(task, ended.set)
+        log_unexpected_end(task, ended.set)
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
@@ -35,7 +35,7 @@ async def test_a_task_that_was_cancelled_is_none_of_ours() -> None:
 
 
 class Work:
-    """A number of steps, each of which notes how often others had a turn before it."""
+    """A number of steps, each of which records how many turns others had before it."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -82,7 +82,7 @@ async def test_small_work_is_done_in_one_slice(work: Work) -> None:
     assert work.begun == 1
 
 
-async def test_two_at_once_have_one_slice_a_turn_between_them() -> None:
+async def test_two_jobs_share_one_slice_per_turn() -> None:
     slices, works = Slices(slice_s=0), [Work(3), Work(3)]
     clock = works[0]
     works[1]._steps = lambda: steps(clock, works[1])
@@ -113,7 +113,7 @@ async def test_owners_take_turns() -> None:
     assert not slices._owners
 
 
-async def test_work_that_fails_or_is_given_up_leaves_the_way_free(work: Work) -> None:
+async def test_failed_or_cancelled_work_does_not_block_later_work(work: Work) -> None:
     slices = Slices(slice_s=0)
 
     def failing() -> Iterator[None]:

@@ -5,17 +5,17 @@ from hypothesis import strategies as st
 
 from hub.base.timestamps import to_ms, to_timestamp
 
-# What a Timestamp may hold: years 1 to 9999.
+# The range of a Timestamp: the years 1 to 9999.
 MILLISECONDS = st.integers(-62_135_596_800_000, 253_402_300_799_999)
 
 
 @given(MILLISECONDS)
-def test_there_and_back(milliseconds: int) -> None:
+def test_milliseconds_survive_a_round_trip(milliseconds: int) -> None:
     assert to_ms(to_timestamp(milliseconds)) == milliseconds
 
 
 @given(MILLISECONDS)
-def test_as_protobuf_itself_has_it(milliseconds: int) -> None:
+def test_timestamps_agree_with_protobuf(milliseconds: int) -> None:
     timestamp = to_timestamp(milliseconds)
     assert timestamp.ToMilliseconds() == milliseconds
     assert 0 <= timestamp.nanos < 1_000_000_000
@@ -26,7 +26,7 @@ def test_a_known_date() -> None:
     assert to_timestamp(1_800_000_000_250).ToDatetime(UTC) == moment
 
 
-def test_rounded_down() -> None:
+def test_nanoseconds_are_rounded_down() -> None:
     timestamp = to_timestamp(1_999)
     timestamp.nanos += 999_999
     assert to_ms(timestamp) == 1_999

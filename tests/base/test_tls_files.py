@@ -21,14 +21,14 @@ def test_missing_options_come_from_the_environment() -> None:
     assert TlsFiles(cert="b")
 
 
-def test_what_grpc_takes(own: Certificate) -> None:
+def test_pem_returns_roots_key_and_chain(own: Certificate) -> None:
     cert, key = own.cert.read_bytes(), own.key.read_bytes()
     assert TlsFiles().pem() == (None, None, None)
     assert TlsFiles(str(own.cert)).pem() == (cert, None, None)
     assert TlsFiles("", str(own.cert), str(own.key)).pem() == (None, key, cert)
 
 
-def test_without_an_authority_of_its_own_the_systems_are_trusted(own: Certificate) -> None:
+def test_the_system_authorities_are_trusted_by_default(own: Certificate) -> None:
     assert TlsFiles(str(own.cert)).context().cert_store_stats()["x509"] == 1
     shown = TlsFiles("", str(own.cert), str(own.key)).context()
     assert shown.check_hostname
@@ -45,26 +45,26 @@ def test_a_bundle_may_have_comments_in_any_encoding(
     assert TlsFiles(str(bundle)).pem()[0] == bundle.read_bytes()
 
 
-def test_encrypted_key_never_prompts(own: Certificate, tmp_path: Path) -> None:
+def test_an_encrypted_key_never_prompts(own: Certificate, tmp_path: Path) -> None:
     locked = encrypted_key(own)
     with pytest.raises(
-        TlsFilesError, match="is encrypted; give a key without a password"
+        TlsFilesError, match="is encrypted; use a key without a password"
     ) as refused:
         TlsFiles("", str(own.cert), str(locked)).context()
     assert refused.value.option == "key"
 
 
 @pytest.mark.parametrize("content", ["", "no certificate\n", "ä"])
-def test_a_file_without_an_authority(tmp_path: Path, content: str) -> None:
+def test_a_file_without_a_certificate_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(content)
-    with pytest.raises(TlsFilesError, match="no certificate in PEM") as refused:
+    with pytest.raises(TlsFilesError, match="contains no PEM certificate") as refused:
         TlsFiles(str(file)).context()
     assert refused.value.option == "ca"
 
 
-def test_a_certificate_that_only_looks_like_one(own: Certificate, tmp_path: Path) -> None:
+def test_a_malformed_certificate_is_refused(own: Certificate, tmp_path: Path) -> None:
     file = tmp_path / "cert.pem"
     file.write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
-    with pytest.raises(TlsFilesError, match="are no certificate and key in PEM"):
+    with pytest.raises(TlsFilesError, match="are not a PEM certificate and its key"):
         TlsFiles("", str(file), str(own.key)).context()

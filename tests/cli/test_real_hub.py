@@ -18,7 +18,7 @@ def test_the_first_token_is_kept_for_the_command(hub: HubProcess) -> None:
     assert stat.S_IMODE(hub.data_dir.stat().st_mode) == 0o700
 
 
-def test_register_see_remove(hub: HubProcess) -> None:
+def test_an_endpoint_is_registered_listed_and_removed(hub: HubProcess) -> None:
     done = ask(hub, "register", "[::1]:1", "--name", "one", "--label", "zone=a", "-o", "json")
     assert (done.code, done.err) == (0, "")
     endpoint = json.loads(done.out)
@@ -52,7 +52,7 @@ def test_the_hubs_violations_are_named(hub: HubProcess) -> None:
     assert done.err.count("\n") == 1
 
 
-def test_a_tokens_life(hub: HubProcess) -> None:
+def test_a_token_is_created_used_and_revoked(hub: HubProcess) -> None:
     made = ask(hub, "token", "create", "--role", "reader", "--ttl", "1h")
     secret = made.out.strip()
     assert ask(hub, "snapshot", "--token", secret).code == 0
@@ -64,7 +64,7 @@ def test_a_tokens_life(hub: HubProcess) -> None:
     assert ask(hub, "token", "revoke", reader).code == 5
 
 
-def test_an_interrupt_stops_it_cleanly_and_registrations_stay(tmp_path: Path) -> None:
+def test_an_interrupt_stops_the_hub_cleanly_and_keeps_registrations(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as first:
         assert ask(first, "register", "127.0.0.1:1").code == 0
         assert first.stop() == 0

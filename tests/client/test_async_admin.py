@@ -1,4 +1,4 @@
-"""The admin's calls against a real hub in a process of its own."""
+"""The calls of an admin, with a real hub in a separate process."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ def hub_of(process: HubProcess, token: str | None = None) -> AsyncHub:
     return AsyncHub(process.grpc, token or process.admin_token)
 
 
-async def test_an_endpoints_life(process: HubProcess) -> None:
+async def test_the_life_of_an_endpoint(process: HubProcess) -> None:
     async with hub_of(process) as hub:
         registered = await hub.register(
             "http://127.0.0.1:1/base", name="one", backend=BACKEND_VLLM, labels={"zone": "a"}
@@ -45,7 +45,7 @@ async def test_an_endpoints_life(process: HubProcess) -> None:
         assert (checked.fault, checked.last_error) == (FAULT_NO_ANSWER, "connection refused")
         updated = (await hub.update(id_, name="two", labels={})).endpoint
         assert (updated.name, dict(updated.labels)) == ("two", {})
-        assert updated.backend == BACKEND_VLLM, "what is not named stays"
+        assert updated.backend == BACKEND_VLLM, "fields that are not named stay"
         tried = await hub.drain(id_, validate_only=True)
         assert tried.endpoint.admin_state == ADMIN_STATE_DRAINING
         assert (await hub.get_endpoint(id_)).admin_state == ADMIN_STATE_ENABLED
@@ -64,7 +64,7 @@ async def test_an_endpoints_life(process: HubProcess) -> None:
         assert raised.value.reason == "ENDPOINT_NOT_FOUND"
 
 
-async def test_what_is_wrong_with_a_request_is_in_fields(process: HubProcess) -> None:
+async def test_errors_of_a_request_are_in_fields(process: HubProcess) -> None:
     async with hub_of(process) as hub:
         with pytest.raises(ClientError, match="scheme"):
             await hub.register("ftp://127.0.0.1")
@@ -145,7 +145,7 @@ def test_every_rpc_has_a_method_of_its_own() -> None:
     assert set(METHODS) <= {constant for each in methods for constant in each.__code__.co_consts}
 
 
-async def test_an_action_that_the_hub_does_not_allow_is_named(process: HubProcess) -> None:
+async def test_a_disallowed_action_fails_with_its_reason(process: HubProcess) -> None:
     async with hub_of(process) as hub:
         for act in (hub.load_model, hub.unload_model):
             with pytest.raises(CallFailed) as raised:

@@ -1,4 +1,4 @@
-"""The channel to a hub: deadlines, pages, streams, against a real hub in a process of its own."""
+"""The channel to a hub: deadlines, pages and streams, with a real hub in a separate process."""
 
 from collections.abc import Iterator
 from contextlib import aclosing

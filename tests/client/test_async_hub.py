@@ -1,4 +1,4 @@
-"""AsyncHub against a real hub."""
+"""AsyncHub with a real hub."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def with_fleet(
             yield running, hub
 
 
-async def test_questions(tmp_path: Path) -> None:
+async def test_reads_and_selections(tmp_path: Path) -> None:
     async with with_fleet(tmp_path) as (_, hub):
         endpoints = [endpoint async for endpoint in hub.list_endpoints(status=STATUS_HEALTHY)]
         assert len(endpoints) == 2
@@ -56,7 +56,7 @@ async def test_questions(tmp_path: Path) -> None:
         assert raised.value.metadata == {"model": "llama3.2", "near_1": MODEL}
 
 
-async def test_leases_end_with_their_block(tmp_path: Path) -> None:
+async def test_a_lease_ends_with_its_block(tmp_path: Path) -> None:
     async with with_fleet(tmp_path) as (_, hub):
         async with hub.lease(MODEL) as first, hub.lease(MODEL) as second:
             assert {first.endpoint.id, second.endpoint.id} == {
@@ -73,7 +73,7 @@ async def test_leases_end_with_their_block(tmp_path: Path) -> None:
         assert raised.value.reason == "LEASE_NOT_FOUND"
 
 
-async def test_a_watch_tells_the_state_and_what_follows(tmp_path: Path) -> None:
+async def test_a_watch_reports_the_state_and_later_changes(tmp_path: Path) -> None:
     async with with_fleet(tmp_path, 1) as (running, hub):
         (id_,) = [endpoint.id async for endpoint in hub.list_endpoints()]
         async with asyncio.timeout(10), aclosing(hub.watch(model=MODEL)) as events:
@@ -86,7 +86,7 @@ async def test_a_watch_tells_the_state_and_what_follows(tmp_path: Path) -> None:
             assert event.endpoint.id == id_
 
 
-async def test_a_watch_and_a_copy_outlive_the_hub_and_learn_what_they_missed(
+async def test_a_watch_and_a_copy_survive_a_restart_of_the_hub_and_catch_up(
     tmp_path: Path,
 ) -> None:
     seen: dict[str, int] = {}
@@ -109,7 +109,7 @@ async def test_a_watch_and_a_copy_outlive_the_hub_and_learn_what_they_missed(
         await wait_until(lambda: len(seen) == 2)
         revision = cache.freshness.revision
     await wait_until(lambda: not cache.freshness.connected)
-    assert len(cache.endpoints()) == 2, "what is known can still be asked"
+    assert len(cache.endpoints()) == 2, "the copy can still be read"
 
     async with running_hub(tmp_path, grpc={"address": address}) as running:
         await running.call("RemoveEndpoint", RemoveEndpointRequest(id="127.0.0.1:1"))
@@ -127,7 +127,7 @@ async def test_a_watch_and_a_copy_outlive_the_hub_and_learn_what_they_missed(
         await hub.close()
 
 
-async def test_what_does_not_pass_ends_watch_and_copy(tmp_path: Path) -> None:
+async def test_a_permanent_failure_ends_watch_and_copy(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as running:
         async with AsyncHub(running.grpc_address, "wrong") as hub:
             with pytest.raises(CallFailed) as raised:
@@ -148,7 +148,7 @@ async def test_what_does_not_pass_ends_watch_and_copy(tmp_path: Path) -> None:
             assert not cache.freshness.connected
 
 
-async def test_a_hub_that_is_not_there_is_tried_until_the_deadline() -> None:
+async def test_calls_to_an_unreachable_hub_are_retried_until_the_deadline() -> None:
     retry = Retry(first_s=0.001, longest_s=0.002, attempts=4)
     async with AsyncHub("127.0.0.1:1", "t", retry=retry, timeout_s=5) as hub:
         with pytest.raises(CallFailed) as raised:

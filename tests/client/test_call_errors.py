@@ -15,7 +15,7 @@ from hub.transports.grpc.call_context import to_status
 
 
 class Failed(grpc.RpcError):
-    """What grpc raises, with the parts that are read of it."""
+    """An error as grpc raises it, with the parts that the client reads."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailing) -> None:
         self._given = (code, details, trailing)
@@ -46,7 +46,7 @@ def test_reason_metadata_and_retry_are_read() -> None:
     assert str(failed) == "NO_HEALTHY_ENDPOINT: none"
 
 
-def test_what_is_not_there_is_none() -> None:
+def test_missing_details_are_empty() -> None:
     failed = failed_call(ModelUnknown("no"), grpc.StatusCode.NOT_FOUND)
     assert (failed.reason, failed.metadata, failed.retry_after_s) == ("MODEL_UNKNOWN", {}, None)
     invalid = failed_call(
@@ -57,13 +57,13 @@ def test_what_is_not_there_is_none() -> None:
     assert invalid.violations == (Violation("model", "is required", "REQUIRED"),)
 
 
-def test_rejected_candidates_are_read_off_the_metadata() -> None:
+def test_rejected_candidates_are_read_from_the_metadata() -> None:
     error = NoCapacity("no", metadata={"model": "m", "labels": "1", "rejected h:1": "no zone"})
     failed = failed_call(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert failed.rejections == {"h:1": "no zone"}
 
 
-def test_the_reason_of_another_service_is_none_of_the_hubs() -> None:
+def test_the_reason_of_another_service_is_ignored() -> None:
     info = error_details_pb2.ErrorInfo(reason="QUOTA", domain="proxy.example")
     status = status_pb2.Status(code=14, message="no")
     status.details.add().Pack(info)
@@ -75,7 +75,7 @@ def test_the_reason_of_another_service_is_none_of_the_hubs() -> None:
 @pytest.mark.parametrize(
     "trailing", [None, (), (("grpc-status-details-bin", b"\xff\xff\xff"),), (("a", "b"),)]
 )
-def test_an_error_without_details_is_one_too(trailing) -> None:
+def test_an_error_without_details_is_converted_too(trailing) -> None:
     failed = call_failed(Failed(grpc.StatusCode.UNAVAILABLE, "refused", trailing))
     assert (failed.reason, failed.message) == ("", "refused")
     assert str(failed) == "UNAVAILABLE: refused"

@@ -1,4 +1,4 @@
-"""The local copy alone: fed by responses that the hub's own feed makes."""
+"""The local copy alone, fed with responses from the hub's own code."""
 
 import contextlib
 import math
@@ -31,7 +31,7 @@ ALL = Interest(resources=True, checks=True, aliases=True)
 
 
 class Following:
-    """A registry, and a copy that follows it with `sync`."""
+    """A registry, and a copy that `sync` updates."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1000)
@@ -54,7 +54,7 @@ def following() -> Following:
     return Following()
 
 
-def test_before_the_first_state_there_is_nothing_to_say(following: Following) -> None:
+def test_reads_before_the_first_state_are_empty(following: Following) -> None:
     copy = following.copy
     assert copy.freshness.revision == 0
     assert copy.freshness.age_s == math.inf
@@ -69,7 +69,7 @@ def test_before_the_first_state_there_is_nothing_to_say(following: Following) ->
     assert copy.freshness.revision == following.registry.revision
 
 
-def test_it_holds_what_the_hub_holds(following: Following) -> None:
+def test_a_copy_has_the_same_contents_as_the_hub(following: Following) -> None:
     registry = following.registry
     add(registry, "b:1", loaded(), agent_id="n")
     add(registry, "a:1")
@@ -91,7 +91,7 @@ def test_it_holds_what_the_hub_holds(following: Following) -> None:
     assert copy.aliases() == {}
 
 
-def test_it_selects_as_the_hub_does_and_follows(following: Following) -> None:
+def test_a_copy_selects_like_the_hub_and_follows_changes(following: Following) -> None:
     registry = following.registry
     add(registry, "cold:1", on_disk(), scheme="https", base_path="/v")
     add(registry, "warm:1", loaded(), agent_id="n", name="W")
@@ -116,7 +116,7 @@ def test_it_selects_as_the_hub_does_and_follows(following: Following) -> None:
         copy.select("small")
 
 
-def test_it_scores_as_the_hub_does(following: Following) -> None:
+def test_a_copy_scores_like_the_hub(following: Following) -> None:
     rng = random.Random(5)
     answered = 0
     for _ in range(200):
@@ -147,7 +147,7 @@ def test_equals_take_turns(following: Following) -> None:
     assert [copy.select("m").endpoint.id for _ in range(6)] == ["h0:1", "h1:1", "h2:1"] * 2
 
 
-def test_why_there_is_none(following: Following) -> None:
+def test_a_failed_selection_explains_itself(following: Following) -> None:
     add(following.registry, "a:1", loaded(), error="down")
     copy = following.sync()
     for request, reason in (
@@ -165,7 +165,7 @@ def test_why_there_is_none(following: Following) -> None:
     assert raised.value.reason == "NO_CAPACITY"
 
 
-def test_silent_cache_reports_itself_stale(following: Following) -> None:
+def test_a_copy_without_news_reports_itself_stale(following: Following) -> None:
     add(following.registry, "a:1", loaded())
     copy = following.sync()
     assert copy.select("m", max_staleness_s=60).endpoint.id == "a:1"
@@ -176,7 +176,7 @@ def test_silent_cache_reports_itself_stale(following: Following) -> None:
     assert copy.select("m").endpoint.id == "a:1"
 
 
-def test_an_agent_that_moves_takes_its_resources_along(following: Following) -> None:
+def test_resources_follow_an_endpoint_to_another_agent(following: Following) -> None:
     registry = following.registry
     add(registry, "a:1", loaded(), agent_id="n")
     add(registry, "b:1", loaded(), agent_id="m")
@@ -193,5 +193,5 @@ def test_an_agent_that_moves_takes_its_resources_along(following: Following) -> 
     assert copy.select("m").endpoint.id == "b:1"
 
 
-def test_base_url_of_an_ipv6_host() -> None:
+def test_the_base_url_of_an_ipv6_host() -> None:
     assert base_url(Endpoint(id="[::1]:80", scheme="http")) == "http://[::1]:80"

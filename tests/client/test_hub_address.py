@@ -24,7 +24,7 @@ def test_secrets_are_not_shown() -> None:
     assert "key" not in shown.replace("private_key", "")
 
 
-def test_the_server_name_is_an_option() -> None:
+def test_the_server_name_is_a_channel_option() -> None:
     assert Target("h:1", "").options == OPTIONS
     assert Target("h:1", "", Tls()).options == OPTIONS
     own = Target("h:1", "", channel_options=[("grpc.keepalive_time_ms", 1)]).options

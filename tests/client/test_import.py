@@ -1,4 +1,4 @@
-"""The client must import where nothing of the server's dependencies is installed."""
+"""The client can be imported without the server's dependencies."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ print("ok")
 """
 
 
-def test_the_client_needs_grpc_and_protobuf_alone() -> None:
+def test_the_client_needs_only_grpc_and_protobuf() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", "PATH": ""},

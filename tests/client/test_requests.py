@@ -41,7 +41,7 @@ def test_missing_options_are_absent() -> None:
     assert watch_request() == WatchRegistryRequest()
 
 
-def test_what_is_given_is_valid_and_in_seconds() -> None:
+def test_given_values_are_valid_and_in_seconds() -> None:
     request = select_request(
         "m",
         labels={"a": "b"},
@@ -63,13 +63,13 @@ def test_an_address_is_a_url_or_a_host() -> None:
     request = register_request("https://GPU-1/ollama")
     assert (request.scheme, request.host, request.port) == ("https", "gpu-1", 443)
     assert request.base_path == "/ollama"
-    assert not request.HasField("api_key"), "the key that the hub has stays"
+    assert not request.HasField("api_key"), "the hub keeps the stored key"
     assert register_request("gpu-1", api_key="").HasField("api_key")
     with pytest.raises(ClientError, match="port"):
         register_request("gpu-1:x")
 
 
-def test_an_update_names_what_is_given() -> None:
+def test_an_update_mask_names_the_given_fields() -> None:
     request = update_request("h:1", labels={}, admin_state=ADMIN_STATE_DRAINING)
     assert request.update_mask.paths == ["labels", "admin_state"]
     assert update_request("h:1", name="").update_mask.paths == ["name"]

@@ -35,13 +35,13 @@ def test_pauses_grow_to_a_bound_and_restart() -> None:
         backoff.pause_s()
 
 
-def test_pauses_are_spread_from_nothing() -> None:
+def test_pauses_are_spread_from_zero() -> None:
     pauses = [Backoff(Retry(first_s=1), Random(seed)).pause_s() for seed in range(50)]
     assert min(pauses) < 0.1
     assert max(pauses) > 0.9
 
 
-def test_only_what_is_unavailable_is_tried_again_and_not_for_ever() -> None:
+def test_only_unavailable_is_retried_and_not_forever() -> None:
     backoff = Backoff(Retry(attempts=3), Random(1))
     assert backoff.before_retry_s("GetEndpoint", failed(grpc.StatusCode.NOT_FOUND), 9) is None
     assert backoff.before_retry_s("CreateToken", failed(), 9) is None
@@ -50,13 +50,13 @@ def test_only_what_is_unavailable_is_tried_again_and_not_for_ever() -> None:
     assert backoff.before_retry_s("GetEndpoint", failed(), 9) is None
 
 
-def test_the_hub_s_word_on_when_is_kept_where_the_deadline_allows() -> None:
+def test_the_hubs_retry_delay_is_kept_if_the_deadline_allows() -> None:
     backoff = Backoff(Retry(first_s=0.001), Random(1))
     assert backoff.before_retry_s("GetEndpoint", failed(retry_after_s=2.0), 3.0) == 2.0
     assert backoff.before_retry_s("GetEndpoint", failed(retry_after_s=20.0), 3.0) is None
 
 
-def test_what_a_watch_does_not_come_back_from() -> None:
+def test_failures_that_end_a_watch() -> None:
     assert ends_a_watch(failed(grpc.StatusCode.UNAUTHENTICATED))
     assert not ends_a_watch(failed())
     assert not ends_a_watch(failed(grpc.StatusCode.OUT_OF_RANGE))
@@ -75,18 +75,18 @@ def after(watch: Resumption) -> int | None:
     return request.after_revision if request.HasField("after_revision") else None
 
 
-def test_it_asks_for_the_state_first_and_then_for_what_came_after() -> None:
+def test_a_watch_requests_the_state_first_and_then_later_changes() -> None:
     watch = Resumption(WatchRegistryRequest(model="m"))
     assert watch.connect() == WatchRegistryRequest(model="m")
     assert watch.receive(response(0, put("a"))) == [put("a")]
-    assert after(watch) is None, "half a state is no state"
+    assert after(watch) is None, "half a state does not count"
     watch.receive(response(7, put("a"), put("b")))
     assert after(watch) == 7
     watch.receive(response(9))
     assert after(watch) == 9
 
 
-def test_endpoint_missing_from_a_new_state_is_deleted() -> None:
+def test_an_endpoint_missing_from_a_new_state_is_deleted() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     others = [
@@ -109,7 +109,7 @@ def test_endpoint_missing_from_a_new_state_is_deleted() -> None:
     assert watch.receive(response(21, put("d", 21))) == [put("d", 21)]
 
 
-def test_endpoint_known_from_a_partial_state_is_deleted_too() -> None:
+def test_an_endpoint_known_from_a_partial_state_is_deleted_too() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     watch.receive(response(0, put("a")))
@@ -121,7 +121,7 @@ def test_endpoint_known_from_a_partial_state_is_deleted_too() -> None:
     ]
 
 
-def test_deleted_endpoint_is_not_deleted_again() -> None:
+def test_a_deleted_endpoint_is_not_deleted_again() -> None:
     watch = Resumption(WatchRegistryRequest())
     watch.connect()
     watch.receive(response(7, put("a")))

@@ -1,4 +1,4 @@
-"""Hub, the client without an event loop, against a real hub in a process of its own."""
+"""Hub, the client without an event loop, with a real hub in a separate process."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ async def process(tmp_path: Path) -> AsyncIterator[HubProcess]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedHub]:
-    """One hub for all tests that leave it running."""
+    """One hub for all tests that do not stop it."""
     with running_hub(tmp_path_factory.mktemp("hub") / "data") as running:
         yield running
 
@@ -43,7 +43,7 @@ def hub_of(process: HubProcess | SharedHub) -> Hub:
     return Hub(address, token, retry=Retry(attempts=1000, first_s=0.02, longest_s=0.1))
 
 
-async def test_questions_selections_and_a_copy(shared: SharedHub) -> None:
+async def test_reads_selections_and_a_copy(shared: SharedHub) -> None:
     async with Fleet() as fleet:
         servers = [await fleet.add(FakeOllama(MODEL)) for _ in range(2)]
 
@@ -80,12 +80,12 @@ async def test_questions_selections_and_a_copy(shared: SharedHub) -> None:
         await asyncio.to_thread(use)
 
 
-async def test_a_copy_outlives_kill_9_and_learns_what_it_missed(tmp_path: Path) -> None:
+async def test_a_copy_survives_a_kill_of_the_hub_and_catches_up(tmp_path: Path) -> None:
     async with hub_process(tmp_path, "--grpc", lasting_address()) as process:
-        await outlive_kill_9(process)
+        await survive_a_kill(process)
 
 
-async def outlive_kill_9(process: HubProcess) -> None:
+async def survive_a_kill(process: HubProcess) -> None:
     hub = hub_of(process)
     register = lambda port: hub.call(  # noqa: E731
         "RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=port)
@@ -102,7 +102,7 @@ async def outlive_kill_9(process: HubProcess) -> None:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    # Only what a watch has seen can it see go.
+    # A watch reports only the deletion of objects that it has seen.
     await wait_until(seen.is_set)
     await process.kill()
     await wait_until(lambda: not cache.freshness.connected)
@@ -118,7 +118,7 @@ async def outlive_kill_9(process: HubProcess) -> None:
     cache.close()
 
 
-async def test_what_will_not_work_says_so_at_once(shared: SharedHub) -> None:
+async def test_permanent_failures_are_raised_at_once(shared: SharedHub) -> None:
     def use() -> None:
         with Hub(shared.grpc, "wrong") as hub:
             with pytest.raises(CallFailed) as raised:
@@ -137,7 +137,7 @@ async def test_what_will_not_work_says_so_at_once(shared: SharedHub) -> None:
     await asyncio.to_thread(use)
 
 
-async def test_a_token_is_made_once_however_it_fails(shared: SharedHub) -> None:
+async def test_creating_a_token_is_never_retried(shared: SharedHub) -> None:
     def use() -> None:
         with hub_of(shared) as hub:
             made = hub.call("CreateToken", CreateTokenRequest(role=ROLE_READER))

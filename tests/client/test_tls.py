@@ -1,4 +1,4 @@
-"""Both clients, against a real hub that demands certificates."""
+"""Both clients, with a real hub that requires certificates."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MutualTls]:
         yield running
 
 
-async def test_a_certificate_from_files(mutual: MutualTls) -> None:
+async def test_a_certificate_from_files_is_accepted(mutual: MutualTls) -> None:
     tls = Tls.from_files(mutual.own.cert, mutual.client.cert, mutual.client.key)
     with Hub(mutual.hub.grpc, mutual.hub.admin_token, tls=tls) as hub:
         revision = hub.snapshot().revision
@@ -34,7 +34,7 @@ async def test_a_certificate_from_the_environment(
         assert (await hub.snapshot()).revision > 0
 
 
-async def test_missing_or_foreign_client_certificate_is_refused(mutual: MutualTls) -> None:
+async def test_a_missing_or_foreign_client_certificate_is_refused(mutual: MutualTls) -> None:
     for tls in (
         Tls.from_files(mutual.own.cert),
         Tls.from_files(mutual.own.cert, mutual.stranger.cert, mutual.stranger.key),
@@ -46,7 +46,7 @@ async def test_missing_or_foreign_client_certificate_is_refused(mutual: MutualTl
             hub.snapshot()
 
 
-def test_a_file_that_does_not_do_is_named(mutual: MutualTls) -> None:
+def test_an_unusable_file_is_named(mutual: MutualTls) -> None:
     with pytest.raises(ClientError) as refused:
         Tls.from_files(mutual.own.cert, mutual.client.cert, mutual.stranger.key)
     assert (

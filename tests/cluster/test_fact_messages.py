@@ -1,4 +1,4 @@
-"""Values of facts: times that survive a change of clocks, and what is worth writing."""
+"""Values of facts: times survive a change of clocks, and only news is written."""
 
 import pytest
 
@@ -40,14 +40,14 @@ def value_of(known_endpoint, now_ms=NOW, known=None):
     return found
 
 
-def test_an_age_is_what_passed_before_and_since_the_value_was_written():
+def test_an_age_includes_the_time_before_and_after_the_value_was_written():
     _, value = value_of(observed(success(NOW - 700)))
     facts = endpoint_of(Fact("", value, AGE), READ)
     assert to_ms(facts.last_checked_at) == READ - AGE - 700
     assert to_ms(facts.provenance.models.observed_at) == READ - AGE - 700
 
 
-def test_another_check_alone_is_nothing_to_write():
+def test_a_new_check_alone_is_not_written():
     digest, value = value_of(observed(success(NOW)))
     assert value
     again = observed(success(NOW), success(NOW + 30_000))
@@ -59,14 +59,14 @@ def test_another_check_alone_is_nothing_to_write():
     [success(NOW + 1, "m", "n"), success(NOW + 1, error="no answer")],
     ids=["models", "error"],
 )
-def test_another_fact_is_written(later):
+def test_a_changed_fact_is_written(later):
     digest, _ = value_of(observed(success(NOW)))
     changed, value = value_of(observed(success(NOW), later), NOW + 1, digest)
     assert changed != digest
     assert value
 
 
-def test_checks_of_a_bucket_come_back_by_the_reader_s_clock():
+def test_checks_of_a_bucket_are_read_by_the_readers_clock():
     seen = observed(success(NOW - 700))
     value = checks_value([seen, endpoint(2)], NOW)
     assert value is not None
@@ -77,7 +77,7 @@ def test_checks_of_a_bucket_come_back_by_the_reader_s_clock():
     assert checks_value([endpoint(2)], NOW) is None
 
 
-def test_a_later_check_makes_facts_as_young_as_it_is():
+def test_a_later_check_gives_facts_its_own_age():
     facts = observed(success(NOW))
     later = observed(success(NOW), success(NOW + 30_000))
     value = checks_value([later], NOW + 30_000)
@@ -110,7 +110,7 @@ def test_an_earlier_check_changes_nothing():
     assert (to_ms(facts.last_checked_at), facts.consecutive_failures) == (NOW, 0)
 
 
-def test_a_report_comes_back_with_its_age():
+def test_a_report_is_read_with_its_age():
     record = ResourcesRecord("node-1", ReportResourcesRequest(cpu_percent=7), 3, NOW - 700)
     agent_id, report, received_ms = host_of(Fact("", host_value(record, NOW), AGE), READ)
     assert (agent_id, report.cpu_percent) == ("node-1", 7)
@@ -135,7 +135,7 @@ def test_a_report_is_news_if_a_figure_moved_by_more_than_one_percent(change, new
     assert is_news(before, ReportResourcesRequest(**(figures | change))) is news
 
 
-def test_buckets_are_spread_and_lasting():
+def test_buckets_are_evenly_spread_and_stable():
     filled = {bucket_of(f"10.0.{n // 250}.{n % 250}:11434") for n in range(5000)}
     assert filled == set(range(BUCKETS))
     # Another hub, or the next start, reads the same bucket.

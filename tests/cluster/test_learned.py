@@ -19,12 +19,12 @@ def test_load_times_are_known_after_a_restart():
     after = LoadTimes()
     LearnedLoadTimes(after).restore(name, value)
     assert after.expected_ms("10.0.0.1:11434", "org/model:8b") == 2000
-    # What is known of the model holds for other endpoints, too.
+    # The load times of a model apply to other endpoints, too.
     assert after.expected_ms("10.0.0.2:11434", "org/model:8b") == 2000
     assert list(learned.take_changed()) == []
 
 
-def test_what_gave_way_is_not_kept():
+def test_evicted_load_times_are_not_kept():
     times = LoadTimes(capacity=1)
     learned = LearnedLoadTimes(times)
     times.measured("a:1", "m", 10)

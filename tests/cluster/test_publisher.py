@@ -1,4 +1,4 @@
-"""What is published, when, and how seldom; and what a start makes of it."""
+"""What is published and how often, and what a start restores from it."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -59,7 +59,7 @@ def clock():
     return ManualClock(NOW)
 
 
-async def test_what_a_hub_observed_is_known_to_its_next_start(facts, clock):
+async def test_the_next_start_knows_what_a_hub_observed(facts, clock):
     registry = registry_of(endpoint())
     async with publishing(registry, facts, clock):
         registry.observe(ID, success(NOW))
@@ -80,7 +80,7 @@ async def test_what_a_hub_observed_is_known_to_its_next_start(facts, clock):
     assert after.health.load_times.expected_ms(ID, "m") == 4000
 
 
-async def test_checks_that_show_nothing_new_are_written_once_an_interval(facts, clock):
+async def test_checks_without_news_are_written_once_per_interval(facts, clock):
     registry = registry_of(endpoint())
     async with publishing(registry, facts, clock) as running:
         for _ in range(90):
@@ -92,7 +92,7 @@ async def test_checks_that_show_nothing_new_are_written_once_an_interval(facts, 
     assert written.count(CHECKS_KEY) == 3
 
 
-async def test_changes_of_one_endpoint_in_a_row_are_written_as_one(facts, clock):
+async def test_successive_changes_of_one_endpoint_are_written_once(facts, clock):
     registry = registry_of(endpoint())
     async with publishing(registry, facts, clock):
         for number in range(50):
@@ -101,7 +101,7 @@ async def test_changes_of_one_endpoint_in_a_row_are_written_as_one(facts, clock)
     assert [key for batch in facts.batches for key in batch].count(KEY) == 1
 
 
-async def test_large_changes_go_in_batches(facts, clock):
+async def test_large_changes_are_written_in_batches(facts, clock):
     endpoints = [endpoint(number) for number in range(350)]
     registry = registry_of(*endpoints)
     async with publishing(registry, facts, clock):
@@ -112,7 +112,7 @@ async def test_large_changes_go_in_batches(facts, clock):
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
-async def test_an_endpoint_that_is_removed_or_disabled_is_withdrawn(facts, clock, how):
+async def test_the_facts_of_a_removed_or_disabled_endpoint_are_withdrawn(facts, clock, how):
     registry = registry_of(endpoint())
     async with publishing(registry, facts, clock):
         registry.observe(ID, success(NOW))
@@ -124,7 +124,7 @@ async def test_an_endpoint_that_is_removed_or_disabled_is_withdrawn(facts, clock
         await wait_until(lambda: KEY not in facts.values)
 
 
-async def test_a_report_that_ended_is_withdrawn(facts, clock):
+async def test_an_expired_report_is_withdrawn(facts, clock):
     registry = registry_of()
     async with publishing(registry, facts, clock):
         registry.report_resources("node-1", ReportResourcesRequest(cpu_percent=7), NOW)
@@ -133,7 +133,7 @@ async def test_a_report_that_ended_is_withdrawn(facts, clock):
         await wait_until(lambda: "resources/node-1" not in facts.values)
 
 
-async def test_a_report_that_says_nothing_new_is_written_for_its_age_alone(facts, clock):
+async def test_a_report_without_news_is_still_written_for_its_age(facts, clock):
     registry = registry_of()
     async with publishing(registry, facts, clock) as running:
 
@@ -152,7 +152,7 @@ async def test_a_report_that_says_nothing_new_is_written_for_its_age_alone(facts
         assert await report(60) == 3
 
 
-async def test_a_failure_is_one_log_line_and_the_latest_values_are_written_later(facts, clock):
+async def test_a_failure_is_logged_once_and_the_latest_values_are_written_later(facts, clock):
     registry = registry_of(endpoint())
     facts.fails = True
     with capture_logs() as logs:
@@ -170,7 +170,7 @@ async def test_a_failure_is_one_log_line_and_the_latest_values_are_written_later
     assert after.fleet_models() == {"newer": 1}
 
 
-async def test_a_history_that_was_too_short_is_made_good(facts, clock, monkeypatch):
+async def test_changes_beyond_a_short_history_are_still_written(facts, clock, monkeypatch):
     endpoints = [endpoint(number) for number in range(30)]
     registry = Registry(first_revision=1, ring_capacity=8)
     for each in endpoints:
@@ -187,7 +187,7 @@ async def test_a_history_that_was_too_short_is_made_good(facts, clock, monkeypat
         )
 
 
-async def test_what_the_start_found_outdated_is_withdrawn_and_the_rest_left_alone(facts, clock):
+async def test_outdated_facts_are_withdrawn_after_the_start_and_others_left_alone(facts, clock):
     registry = registry_of(endpoint(1), endpoint(2))
     async with publishing(registry, facts, clock):
         registry.observe(endpoint(1).id, success(NOW))
@@ -203,7 +203,7 @@ async def test_what_the_start_found_outdated_is_withdrawn_and_the_rest_left_alon
     assert all(value is None for batch in facts.batches for value in batch.values())
 
 
-async def test_a_stop_writes_what_is_left_and_does_not_wait_for_a_failing_engine(facts, clock):
+async def test_a_stop_writes_pending_values_but_does_not_wait_for_a_failing_engine(facts, clock):
     registry = registry_of(endpoint())
     async with publishing(registry, facts, clock):
         registry.observe(ID, success(NOW))

@@ -1,4 +1,4 @@
-"""What a start takes over: how old it may be, and what damage does."""
+"""What a start restores: its maximum age, and the effect of damage."""
 
 import pytest
 
@@ -33,22 +33,22 @@ def host_fact(agent_id: str, received_ms: int, age_ms: int) -> Fact:
     return Fact(f"resources/{agent_id}", host_value(record, NOW), age_ms)
 
 
-def stands(registry):
+def current(registry):
     record = registry.get(ID)
     assert record is not None
     return record.message
 
 
 @pytest.mark.parametrize("jump_ms", [-86_400_000, 0, 86_400_000])
-def test_ages_are_true_by_whatever_clock_the_hub_now_has(jump_ms):
+def test_ages_are_right_whatever_the_hubs_clock_is(jump_ms):
     registry = registry_of(endpoint())
     now_ms = NOW + jump_ms
     restored = WarmStart(registry, {}).restore([health_fact(8_000)], now_ms)
-    assert to_ms(stands(registry).last_checked_at) == now_ms - 8_000
+    assert to_ms(current(registry).last_checked_at) == now_ms - 8_000
     assert restored.oldest_ms == 8_000
 
 
-def test_a_selection_may_ask_for_the_true_age():
+def test_a_selection_can_limit_the_age_of_restored_facts():
     registry = registry_of(endpoint())
     WarmStart(registry, {}).restore([health_fact(8_000)], NOW)
 
@@ -75,24 +75,24 @@ def test_a_selection_may_ask_for_the_true_age():
         assert len(pick(ranking, Limits.of(request), 1, NOW)) == found
 
 
-def test_outdated_observation_is_not_restored():
+def test_an_outdated_observation_is_not_restored():
     registry = registry_of(endpoint())
     restored = WarmStart(registry, {}).restore([health_fact(MAX_AGE_MS + 1000)], NOW)
-    assert stands(registry).status == STATUS_UNKNOWN
+    assert current(registry).status == STATUS_UNKNOWN
     assert restored.outdated == [f"health/{ID}"]
 
 
-def test_a_later_check_makes_the_facts_younger():
+def test_a_later_check_reduces_the_age_of_the_facts():
     registry = registry_of(endpoint())
     checked = registry_of(endpoint())
     checked.observe(ID, success(NOW + 60_000))
-    checks = Fact("checks/202", checks_value([stands(checked)], NOW + 60_000) or b"", 5_000)
+    checks = Fact("checks/202", checks_value([current(checked)], NOW + 60_000) or b"", 5_000)
     restored = WarmStart(registry, {}).restore([health_fact(65_000), checks], NOW + 65_000)
-    assert to_ms(stands(registry).last_checked_at) == NOW + 60_000
+    assert to_ms(current(registry).last_checked_at) == NOW + 60_000
     assert restored.current == ["checks/202", f"health/{ID}"]
 
 
-def test_reports_live_for_the_rest_of_their_time():
+def test_restored_reports_expire_at_their_original_time():
     registry = registry_of()
     facts = [
         host_fact("young", NOW - 10_000, 20_000),
@@ -107,7 +107,7 @@ def test_reports_live_for_the_rest_of_their_time():
     assert [agent for agent, _ in registry.resources.items()] == ["young"]
 
 
-def test_a_damaged_value_costs_that_value_alone():
+def test_a_damaged_value_affects_no_other_value():
     registry = registry_of(endpoint(1), endpoint(2))
     facts = [
         Fact(f"health/{endpoint(2).id}", b"\xff\xff", 0),
@@ -118,5 +118,5 @@ def test_a_damaged_value_costs_that_value_alone():
         Fact("nonsense", b"", 0),
     ]
     restored = WarmStart(registry, {}).restore(facts, NOW)
-    assert stands(registry).status == STATUS_HEALTHY
+    assert current(registry).status == STATUS_HEALTHY
     assert (restored.endpoints, restored.damaged, len(restored.outdated)) == (1, 3, 5)

@@ -28,7 +28,7 @@ def test_every_reason_is_one_leaf_of_the_tree() -> None:
     assert set(reasons) == set(ErrorReason.values()) - {ERROR_REASON_UNSPECIFIED}
 
 
-def test_every_leaf_hangs_under_its_code() -> None:
+def test_every_leaf_is_below_its_code() -> None:
     for leaf in LEAVES:
         (middle,) = leaf.__bases__
         assert middle.__bases__ == (HubError,), leaf
@@ -67,7 +67,7 @@ def test_the_codes_that_clients_in_the_field_match_on() -> None:
     }
 
 
-def test_an_error_says_its_message_and_shares_no_metadata() -> None:
+def test_errors_have_a_message_and_metadata_of_their_own() -> None:
     first, second = errors.EndpointNotFound("no such"), errors.EndpointNotFound("nor this")
     assert str(first) == first.message == "no such"
     assert first.metadata == {}
@@ -85,7 +85,7 @@ def test_a_failed_validation_names_the_first_field_and_counts_the_rest() -> None
     assert both.violations == [host, port]
 
 
-def test_a_rate_limit_says_when_to_come_back() -> None:
+def test_a_rate_limit_error_says_when_to_retry() -> None:
     error = RateLimited("heavy", 1_500)
     assert error.retry_after_ms == 1_500
     assert error.metadata == {"tier": "heavy"}

@@ -6,7 +6,9 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 def test_every_rpc_of_every_service_is_there_once() -> None:
     described = {f"/{s.full_name}/{m.name}" for s in SERVICES for m in s.methods}
     assert {each.path for each in RPCS} == described
-    assert len({each.name for each in RPCS}) == len(RPCS), "frames and rpc() go by the name alone"
+    assert len({each.name for each in RPCS}) == len(RPCS), (
+        "frames and rpc() look RPCs up by name only"
+    )
     assert len({each.handler for each in RPCS}) == len(RPCS)
 
 
@@ -50,7 +52,7 @@ def test_the_rpcs_that_people_script_against() -> None:
     }
 
 
-def test_what_an_rpc_tells_of_itself() -> None:
+def test_the_fields_of_an_rpc() -> None:
     found = rpc("GetServerInfo")
     assert found.path == "/llmhub.v1.AdminService/GetServerInfo"
     assert found.handler == "get_server_info"

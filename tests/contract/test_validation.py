@@ -1,4 +1,5 @@
 import pytest
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hub.contract import validation
 from hub.contract.dialect.decode import compile_decoder
 from hub.contract.dialect.names import MAX_VIOLATIONS
 from hub.contract.errors import FieldViolation, ValidationFailed
+from hub.contract.rpcs import FRAMES
 from hub.contract.validation import check, violations, warm
 from llmhub.v1.admin_service_pb2 import (
     CreateTokenRequest,
@@ -41,7 +43,7 @@ def test_a_valid_message_has_no_violations():
     check(message)
 
 
-def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(monkeypatch):
+def test_only_valid_requests_are_remembered(monkeypatch):
     monkeypatch.setattr(validation, "_MAX_REMEMBERED", 2)
     remembered = validation._valid
     remembered.clear()
@@ -55,7 +57,15 @@ def test_a_question_asked_again_is_not_judged_again_and_what_is_wrong_always_is(
         check(SelectEndpointRequest(model="a"), [FieldViolation("count", "invalid", "is wrong")])
     check(SelectEndpointRequest(model="m" * 200, exclude_ids=["10.0.0.1:1"] * 64))
     check(ReportResourcesRequest(cpu_percent=5))
-    assert len(remembered) == 2, "neither long names nor those seen once"
+    assert len(remembered) == 2, "neither long requests nor those of sidecars"
+
+
+def test_what_the_compiled_rules_refuse_is_for_protovalidate_to_judge(monkeypatch):
+    monkeypatch.setitem(validation._by_class, IdentifyRequest, lambda _message: False)
+    check(IdentifyRequest(agent_id="a", token="t"))
+    with pytest.raises(ValidationFailed) as refused:
+        check(IdentifyRequest(agent_id="a"))
+    assert [violation.field for violation in refused.value.violations] == ["token"]
 
 
 def test_required():
@@ -95,7 +105,7 @@ def test_out_of_range(message, field, value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_non_finite_number_is_out_of_range(value):
+def test_a_number_that_is_not_finite_is_out_of_range(value):
     found = violations(ReportResourcesRequest(cpu_percent=value))
     assert {(each.field, each.error) for each in found} == {("cpu_percent", "out_of_range")}
 
@@ -157,7 +167,7 @@ def test_invalid(message, field, detail, value):
     assert only(message) == FieldViolation(field, "invalid", detail, value)
 
 
-def test_wrong_map_key_is_reported_as_a_key():
+def test_an_invalid_map_key_is_reported_as_a_key():
     violation = only(RegisterEndpointRequest(host="h", labels={"a b": "x"}))
     assert violation.field == 'labels["a b"]'
     assert violation.detail.startswith("key must consist of letters")
@@ -166,7 +176,7 @@ def test_wrong_map_key_is_reported_as_a_key():
     assert violation.detail == "key exceeds maximum length of 63 characters"
 
 
-def test_a_rule_that_compares_fields_names_the_field_to_mend():
+def test_a_rule_that_compares_fields_names_the_field_to_correct():
     assert only(CreateTokenRequest(role=ROLE_SIDECAR)) == FieldViolation(
         "agent_id", "invalid", "a sidecar token needs one, and no other token has one"
     )
@@ -218,11 +228,11 @@ def checked(message_class, value):
     return [(each.field, each.error) for each in caught.value.violations]
 
 
-def test_required_field_of_the_wrong_type_is_reported_once():
+def test_a_required_field_of_the_wrong_type_is_reported_once():
     assert checked(IdentifyRequest, {"agent_id": 5, "token": "t"}) == [("agent_id", "wrong_type")]
 
 
-def test_what_decoding_found_comes_first_and_rules_of_other_fields_follow():
+def test_decoding_violations_come_before_those_of_rules():
     value = {"token": "t", "status": 5, "name": "n" * 300, "capabilities": ["x", None, "y" * 300]}
     assert checked(IdentifyRequest, value) == [
         ("status", "wrong_type"),
@@ -242,7 +252,7 @@ def test_nothing_is_reported_below_an_undecodable_field():
     assert checked(UpdateEndpointRequest, {"endpoint": []}) == [("endpoint", "wrong_type")]
 
 
-def test_a_field_with_a_like_name_is_another_field():
+def test_a_field_with_a_similar_name_is_another_field():
     value = {"name": 5, "name_too": 1, "host": "h", "base_path": "x"}
     assert checked(RegisterEndpointRequest, value) == [
         ("name", "wrong_type"),
@@ -257,22 +267,71 @@ def test_fields_that_could_not_be_decoded_are_not_compared():
 
 def test_warm_compiles_every_rule(monkeypatch):
     seen = set()
+    protovalidate = validation._validator
 
     class Recorder:
-        def collect_violations(self, message, **_):
+        def collect_violations(self, message, **options):
             seen.add(type(message))
-            return []
+            return protovalidate.collect_violations(message, **options)
 
     monkeypatch.setattr(validation, "_validator", Recorder())
+    monkeypatch.setattr(validation, "_by_class", {})
     warm()
     assert seen >= set(message_classes(responses=True))
-    monkeypatch.undo()
-    warm()
+    assert validation._by_class.keys() == set(message_classes(responses=True))
 
 
 def rules_of(field: FieldDescriptor):
     rules = field.GetOptions().Extensions[validate_pb2.field]
     return [rules, rules.repeated.items, rules.map.keys, rules.map.values]
+
+
+# Addresses are parsed; tokens and ids of actions must be those that the hub gave out.
+PARSED = {"url", "ollama_url", "token", "action_id"}
+
+
+def texts_below(message_class, path=()):
+    """The text fields of a message and of those in it, each as the path that leads to it."""
+    for field in message_class.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_STRING and field.name not in PARSED:
+            yield (*path, field)
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            inner = message_factory.GetMessageClass(field.message_type)
+            if field.message_type.full_name.startswith("llmhub."):
+                yield from texts_below(inner, (*path, field))
+
+
+@pytest.mark.parametrize("mark", ["\x1b", "\n", "\x9b", "\u202e", "\u2066", "\u2028"])
+def test_nothing_that_a_sidecar_says_may_change_how_it_is_shown(mark):
+    """L14: what a sidecar says is shown on terminals and pages, as what a server says is."""
+    seen = set()
+    for kind in FRAMES.values():
+        for path in texts_below(kind.rpc.request):
+            message = level = kind.rpc.request()
+            for field in path[:-1]:
+                below = getattr(level, field.name)
+                level = below.add() if field.is_repeated else below
+            last = path[-1]
+            if last.is_repeated:
+                getattr(level, last.name).append(f"a{mark}b")
+            else:
+                setattr(level, last.name, f"a{mark}b")
+            named = [each for each in violations(message) if last.name in each.field]
+            assert named, (kind.type, [field.name for field in path])
+            seen.add(last.name)
+    assert {"status", "error", "digest", "adapters", "uuid", "detail"} <= seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GPU-Knoten 3",
+        "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627",
+        "👩\u200d👩\u200d👧",
+    ],
+)
+def test_text_of_every_language_is_text(text):
+    assert not violations(ReportEndpointRequest(url="http://a", name=text))
 
 
 def test_every_pattern_of_the_contract_has_words():

@@ -1,5 +1,6 @@
 """The documented metrics, the dashboard and the alerts are about metrics that there are."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -7,19 +8,24 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import ROOT, running_hub
 from tests.support.metrics import MetricFacts, metric_facts
 from tests.support.scrape import scrape
+from tests.support.waiting import wait_until
+from tools.fleetsim import FakeOllama, FakeVllm, Fleet
 
 PACKAGING = ROOT / "packaging"
 DASHBOARD = PACKAGING / "grafana-dashboard.json"
 ALERTS = PACKAGING / "prometheus-alerts.yml"
 SCRAPE = PACKAGING / "prometheus-scrape.yml"
 
+_YAML_BLOCK = re.compile(r"^```yaml[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _METRIC = re.compile(r"\b(?:llmhub|process|python)_[a-z_]+\b")
 _SELECTOR = re.compile(r"\b((?:llmhub|process)_[a-z_]+)\{([^}]*)\}")
 _GROUPED = re.compile(r"\b(?:by|without) \(([^)]*)\)")
@@ -158,3 +164,53 @@ def test_prometheus_takes_the_rules_and_the_configuration(tmp_path: Path):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def service_discovery() -> dict[str, Any]:
+    """The scrape configuration in the documentation of service discovery."""
+    text = (ROOT / "docs" / "for-services.md").read_text()
+    [block] = [each for each in _YAML_BLOCK.findall(text) if "http_sd_configs" in each]
+    configuration: dict[str, Any] = yaml.safe_load(block)
+    return configuration
+
+
+def test_the_documented_configurations_name_the_type_of_their_credentials():
+    """Service discovery of Prometheus 2.42 sends the token without a type if none is named."""
+    [discovered] = service_discovery()["scrape_configs"]
+    [discovery] = discovered["http_sd_configs"]
+    [scraped] = yaml.safe_load(SCRAPE.read_text())["scrape_configs"]
+    for each in (discovery, scraped):
+        assert each["authorization"]["type"] == "Bearer"
+        assert set(each["authorization"]) == {"type", "credentials_file"}
+
+
+async def test_prometheus_discovers_servers_by_the_documented_configuration(tmp_path: Path):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on PATH (Debian: the package prometheus)")
+    async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
+        vllm, ollama = await fleet.add(FakeVllm()), await fleet.add(FakeOllama())
+        for server, name in ((vllm, "with-metrics"), (ollama, "without")):
+            body = {"host": server.host, "port": server.port, "name": name}
+            assert (await hub.http("POST", "/api/admin/llm-registry", body=body)).status == 201
+        await wait_until(lambda: hub.hub.info().healthy_count == 2)
+        configuration = service_discovery()
+        [job] = configuration["scrape_configs"]
+        [discovery] = job["http_sd_configs"]
+        token, file = tmp_path / "token", tmp_path / "prometheus.yml"
+        token.write_text(await hub.token(ROLE_READER) + "\n")
+        path = urlsplit(discovery["url"]).path
+        discovery["url"] = f"http://{hub.http_address}{path}"
+        discovery["authorization"]["credentials_file"] = str(token)
+        file.write_text(yaml.safe_dump(configuration))
+        arguments = ("check", "service-discovery", "--timeout=5s", str(file), job["job_name"])
+        process = await asyncio.create_subprocess_exec(
+            promtool, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            out, errors = await process.communicate()
+    assert process.returncode == 0, errors
+    found = json.loads(out)
+    assert len(found) == 2, "it lists what it drops too, without labels"
+    [kept] = [each["labels"] for each in found if each.get("labels")]
+    assert (kept["__address__"], kept["endpoint"]) == (vllm.id, "with-metrics")

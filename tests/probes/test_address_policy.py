@@ -66,7 +66,7 @@ def test_deny_wins_over_allow():
     assert policy.refusal("192.168.0.1") == "is not in probes.allow"
 
 
-def test_an_ipv4_block_holds_for_mapped_addresses_too():
+def test_an_ipv4_block_applies_to_mapped_addresses_too():
     assert policy_of(deny=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == "is in probes.deny"
     assert policy_of(allow=["10.0.0.0/8"]).refusal("::ffff:10.0.0.1") == ""
 
@@ -83,7 +83,7 @@ def test_an_ipv4_block_holds_for_mapped_addresses_too():
         "2001:0:a00:1::f5ff:fffe",
     ],
 )
-def test_an_address_that_carries_an_ipv4_address_is_judged_by_it(address):
+def test_an_address_that_contains_an_ipv4_address_is_judged_by_it(address):
     policy = AddressPolicy()
     assert policy.refusal(address) == ""
     assert policy_of(deny=["10.0.0.0/8"]).refusal(address) == "is in probes.deny"
@@ -97,7 +97,7 @@ def test_both_addresses_of_teredo_must_be_allowed():
     assert policy.refusal("2001:0:a00:1::f7f7:f7f7") == "is not in probes.allow"
 
 
-def test_a_literal_host_is_refused_at_registration_and_a_name_later():
+def test_a_forbidden_ip_address_is_refused_at_registration_but_a_name_later():
     policy = AddressPolicy()
     with pytest.raises(TargetForbidden, match="link-local") as caught:
         policy.require_host("169.254.169.254")

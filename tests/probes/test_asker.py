@@ -1,4 +1,4 @@
-"""The two askers give a prober the same answers: the hub's and the sidecar's."""
+"""The hub's and the sidecar's asker give a prober the same answers."""
 
 from hub.base.settings import ProbeSettings
 from hub.probes.asker import Asker, ProbeTarget
@@ -9,7 +9,7 @@ from hub.sidecar.local_probes import LocalAsker
 from tools.fleetsim import FakeOllama, Fleet
 
 
-async def test_a_prober_sees_the_same_through_each_asker() -> None:
+async def test_a_prober_gets_the_same_facts_through_each_asker() -> None:
     ollama = FakeOllama("a:1", "b:2")
     ollama.load("a:1")
     async with Fleet() as fleet:

@@ -17,7 +17,7 @@ SETTINGS = ProbeSettings(total_timeout_s=30, allow=(ip_network("127.0.0.0/8"),))
 
 
 class Raw:
-    """A server that answers every request with bytes; `gone` is set when the hub cuts it off."""
+    """A server that answers requests with bytes; `gone` is set when the hub disconnects it."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -78,7 +78,7 @@ def answer(body: bytes, *, before: bytes = b"") -> bytes:
     ],
     ids=["continue", "early hints", "fields"],
 )
-async def test_a_server_that_never_sends_its_final_head_is_cut_off(chunk: bytes):
+async def test_a_server_that_never_sends_its_final_head_is_disconnected(chunk: bytes):
     honest = Raw(once(answer(b"{}")))
     endless = Raw(endlessly(chunk))
     async with probing(endless) as ask, probing(honest) as ask_honest:
@@ -93,7 +93,7 @@ async def test_a_server_that_never_sends_its_final_head_is_cut_off(chunk: bytes)
         )
 
 
-async def test_a_few_informational_responses_and_a_long_body_are_an_answer():
+async def test_an_answer_may_have_a_few_informational_responses_and_a_long_body():
     body = b'"' + b"x" * (20 * MAX_HEAD_BYTES) + b'"'
     server = Raw(once(answer(body, before=CONTINUE * 20)))
     async with probing(server) as ask:
@@ -106,7 +106,7 @@ async def test_the_bound_is_exact():
     def headed(length: int) -> bytes:
         begin = answer(b"{}").removesuffix(b"\r\n{}")
         missing = length - len(begin) - len(b"\r\n")
-        # Fields of 4,000 bytes: aiohttp takes no longer ones than 8,190.
+        # Fields of 4,000 bytes, because aiohttp accepts at most 8,190.
         sizes = [4000] * ((missing - 100) // 4000)
         sizes.append(missing - sum(sizes))
         fields = b"".join(b"X: " + b"y" * (size - 5) + b"\r\n" for size in sizes)
@@ -119,7 +119,7 @@ async def test_the_bound_is_exact():
         assert (await ask.get("/api/tags")).json() == {}
 
 
-async def test_what_comes_on_an_idle_connection_is_bounded_too():
+async def test_data_on_an_idle_connection_is_bounded_too():
     async def answer_then_flood(writer: asyncio.StreamWriter) -> None:
         writer.write(answer(b"{}"))
         await endlessly(CONTINUE * 100)(writer)
@@ -145,7 +145,7 @@ CHUNKED = (
 )
 
 
-def test_the_answer_is_the_same_however_its_bytes_are_cut():
+def test_the_answer_is_the_same_however_its_bytes_are_split():
     for cut in range(len(CHUNKED) + 1):
         for response in (
             read(CHUNKED[:cut], CHUNKED[cut:]),
@@ -179,12 +179,15 @@ def test_the_head_is_announced_once_and_before_the_body():
         (b"SSH-2.0-x\r\n", "did not answer in HTTP to /x"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "in HTTP"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "in HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: GZip\r\n\r\n", r"compressed \(gzip\), unasked"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: GZip\r\n\r\n",
+            r"compressed its answer to /x \(gzip\)",
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "answered more than 1,000 bytes"),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001, "answered more than 1,000 bytes to /x"),
     ],
 )
-def test_what_is_no_answer_within_the_bounds_is_a_fault(data: bytes, sentence: str):
+def test_an_invalid_or_too_large_answer_is_a_fault(data: bytes, sentence: str):
     with pytest.raises(BadAnswer, match=sentence):
         read(data)
 
@@ -201,7 +204,7 @@ def test_what_is_no_answer_within_the_bounds_is_a_fault(data: bytes, sentence: s
         ),
     ],
 )
-def test_an_end_that_comes_too_early_is_a_fault(data: bytes, sentence: str):
+def test_an_early_end_of_the_connection_is_a_fault(data: bytes, sentence: str):
     response = read(data)
     with pytest.raises(Unreachable, match=sentence):
         response.feed_eof()

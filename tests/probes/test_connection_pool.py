@@ -42,7 +42,7 @@ async def ask(pool: ConnectionPool, target: ProbeTarget, connection: ProbeConnec
     pool.put_back(target, connection)
 
 
-async def test_a_connection_is_kept_for_its_own_address_alone(fleet: Fleet):
+async def test_a_connection_is_kept_only_for_its_own_address(fleet: Fleet):
     one, other = await fleet.add(FakeOllama()), await fleet.add(FakeOllama())
     target = at(one.host, one.port)
     async with pooling() as pool:
@@ -55,7 +55,7 @@ async def test_a_connection_is_kept_for_its_own_address_alone(fleet: Fleet):
         assert pool.take_idle(target) is None
 
 
-async def test_a_connection_that_the_server_closed_is_not_taken(fleet: Fleet):
+async def test_a_connection_that_the_server_closed_is_not_used(fleet: Fleet):
     server = await fleet.add(FakeOllama())
     target = at(server.host, server.port)
     async with pooling() as pool:
@@ -104,7 +104,7 @@ async def test_closing_ends_idle_and_busy_connections(fleet: Fleet):
     await server.wait_until(lambda: server.open_connections == 0)
 
 
-async def test_the_policy_is_asked_about_the_address_that_is_connected_to(fleet: Fleet):
+async def test_the_policy_checks_the_address_of_the_connection(fleet: Fleet):
     server = await fleet.add(FakeOllama())
     denied = AddressPolicy(deny=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
     async with pooling(denied) as pool:
@@ -114,7 +114,7 @@ async def test_the_policy_is_asked_about_the_address_that_is_connected_to(fleet:
     assert server.connections == 0
 
 
-async def test_the_first_address_of_a_name_that_answers_is_taken(
+async def test_the_first_address_of_a_name_that_answers_is_used(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
     async def two_addresses(_: object, host: str) -> list[tuple[socket.AddressFamily, str]]:
@@ -130,7 +130,9 @@ async def test_the_first_address_of_a_name_that_answers_is_taken(
         assert connection.address == server.host
 
 
-async def test_a_connection_that_does_not_come_about_in_time(monkeypatch: pytest.MonkeyPatch):
+async def test_a_connection_that_is_not_established_in_time_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+):
     async def never(_: object, __: str) -> list[tuple[socket.AddressFamily, str]]:
         await asyncio.get_running_loop().create_future()
         return []

@@ -72,13 +72,13 @@ async def kind_of(server: FakeServer, api_key: str | None = None) -> type:
         (FakeOpenAi([]), OpenAiProber, 10),
     ],
 )
-async def test_every_kind_is_known_in_few_questions(fleet: Fleet, persona, kind, most_requests):
+async def test_every_kind_is_detected_with_few_requests(fleet: Fleet, persona, kind, most_requests):
     server = await fleet.add(persona)
     assert await kind_of(server) is kind
     assert server.requests <= most_requests
 
 
-async def test_a_key_is_asked_for_where_it_is_needed(fleet: Fleet):
+async def test_a_missing_key_is_reported(fleet: Fleet):
     server = await fleet.add(FakeVllm(), api_key="k")
     with pytest.raises(NeedsApiKey):
         await kind_of(server)
@@ -86,14 +86,14 @@ async def test_a_key_is_asked_for_where_it_is_needed(fleet: Fleet):
 
 
 class Loading:
-    """A llama-server that has not loaded its model yet."""
+    """A llama-server that is still loading its model."""
 
     def answer(self, request: Request) -> Reply:
         body = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
         return Reply(503, body, headers=(("Server", "llama.cpp"),))
 
 
-async def test_a_llama_server_that_loads_is_known_and_not_ready(fleet: Fleet):
+async def test_a_loading_llama_server_is_detected_but_not_ready(fleet: Fleet):
     server = await fleet.add(Loading())
     assert await kind_of(server) is LlamaCppProber
     client = ProbeClient(ProbeSettings())
@@ -105,8 +105,8 @@ async def test_a_llama_server_that_loads_is_known_and_not_ready(fleet: Fleet):
         await client.close()
 
 
-class ApiAlone:
-    """An Ollama behind a proxy that passes on /api and /v1 only."""
+class ApiOnly:
+    """An Ollama behind a proxy that forwards only /api and /v1."""
 
     def __init__(self) -> None:
         self.ollama = FakeOllama("a")
@@ -116,8 +116,8 @@ class ApiAlone:
         return self.ollama.answer(request) if is_passed_on else Reply(200, b"<html>", "text/html")
 
 
-async def test_an_ollama_whose_root_is_hidden_is_an_ollama(fleet: Fleet):
-    assert await kind_of(await fleet.add(ApiAlone())) is OllamaProber
+async def test_an_ollama_with_a_hidden_root_is_detected(fleet: Fleet):
+    assert await kind_of(await fleet.add(ApiOnly())) is OllamaProber
 
 
 async def test_detection_neither_infers_nor_loads(fleet: Fleet):
@@ -130,7 +130,9 @@ async def test_detection_neither_infers_nor_loads(fleet: Fleet):
 
 
 @pytest.mark.parametrize(("status", "fault"), [(401, NeedsApiKey), (503, NotReady), (429, Busy)])
-async def test_a_server_that_will_not_say_is_not_asked_on(fleet: Fleet, status: int, fault: type):
+async def test_a_server_that_refuses_to_answer_gets_no_further_requests(
+    fleet: Fleet, status: int, fault: type
+):
     server = await fleet.add(Refusing(status))
     with pytest.raises(fault):
         await kind_of(server)

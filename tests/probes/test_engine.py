@@ -32,7 +32,7 @@ def states(observation: Observation) -> dict[str, int]:
     return {model.name: model.state for model in observation.models}
 
 
-async def test_a_new_endpoint_is_probed_at_once_and_what_is_seen_is_reported(fleet: Fleet):
+async def test_a_new_endpoint_is_probed_at_once_and_reported(fleet: Fleet):
     fake = FakeOllama("llama3:8b", "qwen3:latest")
     fake.load("qwen3:latest", size_vram=123)
     server = await fleet.add(fake)
@@ -49,7 +49,7 @@ async def test_a_new_endpoint_is_probed_at_once_and_what_is_seen_is_reported(fle
     assert seen.next_check_at_ms - seen.checked_at_ms <= 33_000
 
 
-async def test_probes_repeat_and_see_what_changes(fleet: Fleet):
+async def test_probes_repeat_and_see_changes(fleet: Fleet):
     fake = FakeOllama("a:latest")
     server = await fleet.add(fake)
     async with running_engine(FAST) as (engine, notebook):
@@ -61,14 +61,14 @@ async def test_probes_repeat_and_see_what_changes(fleet: Fleet):
         assert states(notebook.of(server.id)[-1])["a:latest"] == MODEL_STATE_LOADED
 
 
-async def test_awkward_endpoints_fail_clearly_and_delay_no_other(fleet: Fleet):
+async def test_faulty_endpoints_fail_clearly_and_delay_no_others(fleet: Fleet):
     good = [await fleet.add(FakeOllama("a:latest")) for _ in range(5)]
     awkward = [await fleet.add(FakeOllama("a"), b, delay_s=5.0) for b in AWKWARD for _ in range(3)]
     async with running_engine(FAST) as (engine, notebook):
         for server in awkward + good:
             engine.watch(target_of(server))
         await notebook.until(lambda: all(notebook.of(server.id) for server in awkward + good))
-        # Every good one goes on in its own rhythm while the others hang again.
+        # Good endpoints keep their rhythm while the others hang again.
         rounds = {server.id: len(notebook.of(server.id)) for server in good}
         await notebook.until(
             lambda: all(len(notebook.of(id_)) >= seen + 3 for id_, seen in rounds.items())
@@ -82,7 +82,7 @@ async def test_awkward_endpoints_fail_clearly_and_delay_no_other(fleet: Fleet):
         assert all(len(notebook.of(server.id)) >= slowest / 4 for server in good)
 
 
-async def test_hanging_endpoints_come_after_good_ones_that_were_due_later(fleet: Fleet):
+async def test_good_endpoints_overtake_hanging_ones_that_were_due_earlier(fleet: Fleet):
     hanging = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(20)]
     good = await fleet.add(FakeOllama("a"))
     async with running_engine(ProbeSettings(per_host=64, total_timeout_s=5)) as (engine, notebook):
@@ -94,7 +94,7 @@ async def test_hanging_endpoints_come_after_good_ones_that_were_due_later(fleet:
         assert engine.stats.active["doubtful"] == 20
 
 
-async def test_nothing_piles_up_when_everything_hangs(fleet: Fleet):
+async def test_nothing_accumulates_when_everything_hangs(fleet: Fleet):
     servers = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(30)]
     settings = ProbeSettings(
         interval_s=0.2, total_timeout_s=0.3, concurrency=4, doubtful_concurrency=8, per_host=64
@@ -130,19 +130,19 @@ async def test_one_host_gets_no_more_than_its_share(fleet: Fleet):
         assert most <= 3
 
 
-async def test_detection_is_remembered_and_static_facts_are_asked_rarely(fleet: Fleet):
+async def test_the_kind_is_remembered_and_static_facts_are_rarely_requested(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest"))
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.until(lambda: len(notebook.of(server.id)) == 5)
-        # Two to detect; the version and the one model, once; then two and one in turn.
+        # Two requests to detect it, one for the version and one for the model; then 2 and 1.
         assert server.paths[:2] == ["/api/version", "/"]
         assert server.paths[2:6] == ["/api/ps", "/api/version", "/api/tags", "/api/show"]
         assert server.paths[6:11] == ["/api/ps", "/api/ps", "/api/tags", "/api/ps", "/api/ps"]
         assert server.connections == 1
 
 
-async def test_port_with_a_new_server_is_detected_again(fleet: Fleet):
+async def test_a_port_with_a_new_server_is_detected_again(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest"))
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
@@ -152,7 +152,7 @@ async def test_port_with_a_new_server_is_detected_again(fleet: Fleet):
     assert {o.error for o in notebook.of(server.id)} == {""}
 
 
-async def test_a_pinned_kind_that_is_wrong_is_said_to_be(fleet: Fleet):
+async def test_a_wrongly_registered_kind_is_reported(fleet: Fleet):
     server = await fleet.add(FakeVllm())
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server, BACKEND_OLLAMA))
@@ -165,7 +165,7 @@ async def test_a_pinned_kind_that_is_wrong_is_said_to_be(fleet: Fleet):
         assert seen.error == "is vLLM, not llama.cpp server as registered"
 
 
-async def test_the_api_key_is_missing_then_given(fleet: Fleet):
+async def test_an_endpoint_works_once_its_missing_key_is_given(fleet: Fleet):
     server = await fleet.add(FakeVllm(), api_key="k", open_paths=frozenset({"/health"}))
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server))
@@ -176,7 +176,7 @@ async def test_the_api_key_is_missing_then_given(fleet: Fleet):
         assert (await notebook.next_of(server.id)).backend == BACKEND_VLLM
 
 
-async def test_too_many_requests_are_answered_with_patience(fleet: Fleet):
+async def test_a_server_with_too_many_requests_is_left_alone_for_a_while(fleet: Fleet):
     server = await fleet.add(FakeOpenAi(retry_after="120"))
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server))
@@ -185,7 +185,7 @@ async def test_too_many_requests_are_answered_with_patience(fleet: Fleet):
     assert seen.next_check_at_ms == seen.checked_at_ms + 120_000
 
 
-async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alone(fleet: Fleet):
+async def test_only_a_changed_address_is_probed_at_once(fleet: Fleet):
     first, second = await fleet.add(FakeOllama("a")), await fleet.add(FakeOllama("b"))
     async with running_engine() as (engine, notebook):
         engine.watch(ProbeTarget("x", "http", first.host, first.port))
@@ -196,7 +196,7 @@ async def test_a_changed_address_is_probed_at_once_and_an_unchanged_one_left_alo
     assert first.requests == second.requests == 6
 
 
-async def test_check_probes_now_and_joins_what_is_in_flight(fleet: Fleet):
+async def test_check_probes_now_or_joins_the_probe_in_flight(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"), Behaviour.SLOW, delay_s=0.05)
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server), spread=True)
@@ -218,11 +218,11 @@ async def test_check_does_not_wait_behind_hanging_endpoints(fleet: Fleet):
         assert len(notebook.entries) == 1
 
 
-async def test_check_of_the_unknown_the_removed_and_the_slow(fleet: Fleet):
+async def test_check_of_an_unknown_a_removed_and_a_slow_endpoint(fleet: Fleet):
     server = await fleet.add(FakeOllama(), Behaviour.HANGING)
     async with running_engine() as (engine, notebook):
         with pytest.raises(EndpointNotFound):
-            await engine.check("nobody:1", 1)
+            await engine.check("unknown:1", 1)
         engine.watch(target_of(server))
         with pytest.raises(TimeoutError):
             await engine.check(server.id, 0.05)
@@ -247,7 +247,7 @@ async def test_a_cancelled_check_does_not_cancel_the_probe(fleet: Fleet):
         assert (await notebook.next_of(server.id)).error == ""
 
 
-async def test_stop_is_prompt_and_leaves_nothing_behind(fleet: Fleet):
+async def test_stop_is_fast_and_leaves_nothing_behind(fleet: Fleet):
     servers = [await fleet.add(FakeOllama(), Behaviour.HANGING) for _ in range(10)]
     settings = ProbeSettings(per_host=64, total_timeout_s=600)
     async with running_engine(settings) as (engine, notebook):
@@ -270,7 +270,7 @@ async def test_stop_is_prompt_and_leaves_nothing_behind(fleet: Fleet):
     assert notebook.entries == []
 
 
-async def test_an_exception_in_a_probe_or_in_the_report_does_not_kill_the_engine(
+async def test_an_exception_in_a_probe_or_a_report_does_not_stop_the_engine(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
     good, other = await fleet.add(FakeOllama("a")), await fleet.add(FakeVllm())
@@ -297,7 +297,7 @@ async def test_an_exception_in_a_probe_or_in_the_report_does_not_kill_the_engine
     assert seen.error == "the hub could not probe it (ZeroDivisionError, see log)"
 
 
-async def test_a_fault_of_the_hubs_own_is_no_observation(
+async def test_a_fault_of_the_hub_is_not_an_observation(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
     server = await fleet.add(FakeOllama("a"))
@@ -322,7 +322,7 @@ async def test_a_fault_of_the_hubs_own_is_no_observation(
 
 
 class LoadingLlama:
-    """A llama-server that says that it is loading until the test ends that."""
+    """A llama-server that is loading until the test ends the load."""
 
     def __init__(self) -> None:
         self.is_loading = True
@@ -337,7 +337,7 @@ class LoadingLlama:
         return Reply(404, headers=named)
 
 
-async def test_a_server_that_loads_is_looked_at_again_soon_and_misses_once(fleet: Fleet):
+async def test_a_loading_server_is_probed_again_soon_and_fails_only_once(fleet: Fleet):
     persona = LoadingLlama()
     server = await fleet.add(persona)
     async with running_engine() as (engine, notebook):
@@ -353,10 +353,10 @@ async def test_a_server_that_loads_is_looked_at_again_soon_and_misses_once(fleet
         ready = await notebook.next_of(server.id)
     assert (ready.error, ready.is_loading) == ("", False)
     assert states(ready) == {"m": MODEL_STATE_LOADED}
-    assert ready.next_check_at_ms - ready.checked_at_ms > 20_000, "back to its interval"
+    assert ready.next_check_at_ms - ready.checked_at_ms > 20_000, "back to the usual interval"
 
 
-async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):
+async def test_a_server_that_stops_and_returns_is_observed(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"), port=lasting_port())
     async with running_engine(FAST) as (engine, notebook):
         engine.watch(target_of(server))
@@ -370,8 +370,8 @@ async def test_a_server_that_stops_and_returns_is_seen_to(fleet: Fleet):
         assert list(states(notebook.of(server.id)[-1])) == ["b"]
 
 
-async def test_a_server_that_was_replaced_between_two_probes_is_seen_whole_at_once(fleet: Fleet):
-    """Its version is asked every tenth probe only, but its kept connection is gone."""
+async def test_all_facts_of_a_server_replaced_between_probes_are_updated_at_once(fleet: Fleet):
+    """The version is requested only in every tenth probe or after a lost connection."""
     server = await fleet.add(FakeOllama("a", version="0.12.6"))
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server))
@@ -393,7 +393,7 @@ async def test_a_server_that_was_replaced_between_two_probes_is_seen_whole_at_on
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.HALF_OPEN, Behaviour.MALFORMED])
-async def test_after_a_reset_or_a_bad_answer_the_version_is_asked_again(
+async def test_the_version_is_requested_again_after_a_reset_or_a_bad_answer(
     fleet: Fleet, behaviour: Behaviour
 ):
     server = await fleet.add(FakeOllama("a", version="0.12.6"))
@@ -404,10 +404,10 @@ async def test_after_a_reset_or_a_bad_answer_the_version_is_asked_again(
         assert (await engine.check(server.id, 10)).error
         server.behaviour = Behaviour.OK
         server.persona = FakeOllama("a", version="0.13.0")
-        assert (await notebook.next_of(server.id)).version == "0.13.0", "by the repeat"
+        assert (await notebook.next_of(server.id)).version == "0.13.0", "after the repeated probe"
 
 
-async def test_a_miss_is_repeated_within_2_s_and_briefly_where_it_answered_before(fleet: Fleet):
+async def test_a_failed_probe_is_repeated_within_2_s_with_a_short_timeout(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"))
     settings = ProbeSettings(total_timeout_s=2)
     async with running_engine(settings) as (engine, notebook):
@@ -419,26 +419,26 @@ async def test_a_miss_is_repeated_within_2_s_and_briefly_where_it_answered_befor
         assert 1000 <= miss.next_check_at_ms - miss.checked_at_ms <= 1500
         repeat = await notebook.next_of(server.id)
         assert repeat.error == "no answer to GET /api/version within 1.25 s"
-        assert repeat.next_check_at_ms - repeat.checked_at_ms > 20_000, "back to its interval"
+        assert repeat.next_check_at_ms - repeat.checked_at_ms > 20_000, "back to the usual interval"
         assert not repeat.is_extra
 
 
-async def test_a_repeat_that_begins_to_answer_has_the_whole_timeout(fleet: Fleet):
+async def test_a_repeated_probe_that_begins_to_answer_has_the_whole_timeout(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"))
     async with running_engine() as (engine, notebook):
         engine.watch(target_of(server))
         await notebook.next_of(server.id)
         server.behaviour = Behaviour.MALFORMED
         await engine.check(server.id, 10)
-        # Each of the requests takes less than the time of a first answer, all take more.
+        # Each request takes less than the time of a first answer; together they take more.
         server.behaviour, server.delay_s = Behaviour.SLOW, 0.5
         assert (await notebook.next_of(server.id)).error == ""
 
 
-async def test_a_sidecars_word_has_an_endpoint_probed_at_once(fleet: Fleet):
+async def test_a_sidecars_report_causes_an_immediate_probe(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"))
     async with running_engine() as (engine, notebook):
-        engine.hasten("nobody:1", is_doubted=True)
+        engine.hasten("unknown:1", is_doubted=True)
         engine.watch(target_of(server))
         await notebook.next_of(server.id)
         engine.hasten(server.id, is_doubted=False)
@@ -447,11 +447,11 @@ async def test_a_sidecars_word_has_an_endpoint_probed_at_once(fleet: Fleet):
     assert len(notebook.entries) == 2
 
 
-async def test_1000_endpoints_are_probed_within_seconds_and_the_loop_goes_on(fleet: Fleet):
+async def test_1000_endpoints_are_probed_within_seconds_without_blocking_the_loop(fleet: Fleet):
     servers = await fleet.add_spread([FakeOllama("a") for _ in range(1000)], [Behaviour.OK] * 1000)
     async with running_engine() as (engine, notebook):
         for server in servers:
             engine.watch(target_of(server), spread=True)
-        # 3 s on a machine that does nothing else, and servers and hub share a loop here.
+        # It takes 3 s on an idle machine; here, servers and hub share a loop.
         await notebook.until(lambda: len(notebook.entries) >= 1000, 20)
     assert {each.error for _, each in notebook.entries} == {""}

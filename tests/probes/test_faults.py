@@ -16,16 +16,16 @@ from hub.probes.faults import (
 @pytest.mark.parametrize(
     "error", [NeedsApiKey("x"), Busy("x", None), NotReady("x"), BadAnswer("x"), WrongKind("x")]
 )
-def test_all_but_the_unreachable_have_answered(error: ProbeError) -> None:
+def test_only_unreachable_servers_have_not_answered(error: ProbeError) -> None:
     assert error.answered
     assert not Unreachable("x").answered
 
 
-def test_an_own_fault_says_nothing_of_the_endpoint() -> None:
+def test_an_own_fault_is_not_a_probe_error() -> None:
     assert not issubclass(OwnFault, ProbeError)
 
 
-def test_loading_is_distinguished_from_other_reasons_not_to_be_ready() -> None:
+def test_loading_is_distinguished_from_other_reasons_for_not_being_ready() -> None:
     assert NotReady("is loading its model", is_loading=True).is_loading
     assert not NotReady("its engine is dead").is_loading
 
@@ -40,9 +40,9 @@ def test_loading_is_distinguished_from_other_reasons_not_to_be_ready() -> None:
         ("", ""),
     ],
 )
-def test_foreign_text_is_one_printable_line_and_cut(text: str, expected: str) -> None:
+def test_untrusted_text_becomes_one_short_printable_line(text: str, expected: str) -> None:
     assert shown(text) == expected
 
 
-def test_the_limit_may_be_given() -> None:
+def test_the_limit_can_be_given() -> None:
     assert shown("gzip, deflate", 4) == "gzip..."

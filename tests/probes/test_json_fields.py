@@ -13,7 +13,7 @@ ODD: list[JsonValue] = [None, True, 1, 2.5, "text", [1], {"other": 1}]
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_missing_key_reads_as_absent(value: JsonValue) -> None:
+def test_a_missing_key_is_absent(value: JsonValue) -> None:
     assert json_fields.member(value, "a", "b") is None
     assert json_fields.items(value, "a") is None
     assert json_fields.text(value, "a") == ""
@@ -33,7 +33,7 @@ def test_a_path_leads_through_objects() -> None:
     assert json_fields.member(value) is value
 
 
-def test_lists_texts_and_words_are_cut_to_what_the_contract_holds() -> None:
+def test_lists_texts_and_words_are_cut_to_the_limits_of_the_contract() -> None:
     value: JsonValue = {"a": list(range(9_999)), "t": "x" * 9_999, "w": ["y" * 999, "", 5, "z"]}
     assert len(json_fields.items(value, "a") or ()) == json_fields.MAX_MODELS
     assert len(json_fields.text(value, "t")) == json_fields.MAX_TEXT
@@ -42,17 +42,17 @@ def test_lists_texts_and_words_are_cut_to_what_the_contract_holds() -> None:
 
 
 @pytest.mark.parametrize("number", [-0.1, 1.1, True, "0.5", float("nan")])
-def test_invalid_ratio_is_absent(number: JsonValue) -> None:
+def test_an_invalid_ratio_is_absent(number: JsonValue) -> None:
     assert json_fields.ratio({"r": number}, "r") is None
 
 
 @pytest.mark.parametrize("name", ["", "x" * 513, "a\nb", 7, None])
-def test_a_name_that_would_name_another_model_is_refused(name: JsonValue) -> None:
+def test_a_name_that_cannot_be_used_whole_is_refused(name: JsonValue) -> None:
     assert json_fields.model_name({"name": name}, "name") == ""
     assert json_fields.model_name({"name": name, "id": "good"}, "name", "id") == "good"
 
 
-def test_a_model_has_no_field_for_what_is_unknown() -> None:
+def test_unknown_facts_are_absent_from_a_model() -> None:
     assert json_fields.model("m") == Model(name="m", state=MODEL_STATE_UNSPECIFIED)
     full = json_fields.model(
         "m",
@@ -66,16 +66,16 @@ def test_a_model_has_no_field_for_what_is_unknown() -> None:
     assert list(full.capabilities) == ["tools"]
 
 
-def test_models_are_sorted_named_once_and_bounded() -> None:
+def test_models_are_sorted_unique_and_bounded() -> None:
     models = [Model(name=f"m{number:05d}") for number in range(5_000, 0, -1)]
     models.append(Model(name="m00007", digest="another"))
     kept = json_fields.by_name(models)
     assert len(kept) == json_fields.MAX_MODELS
     assert [model.name for model in kept] == sorted(model.name for model in kept)
-    assert not kept[6].digest, "the first of a name stays"
+    assert not kept[6].digest, "the first model of a name is kept"
 
 
-def test_models_that_many_servers_have_are_kept_once():
+def test_models_that_many_servers_have_are_stored_once():
     models = [json_fields.model(name, state=MODEL_STATE_AVAILABLE, digest="d") for name in "ab"]
     again = [json_fields.model(name, state=MODEL_STATE_AVAILABLE, digest="d") for name in "ab"]
     loaded = json_fields.model("a", state=MODEL_STATE_LOADED, digest="d")

@@ -13,7 +13,7 @@ def test_facts_are_kept_by_endpoint_and_digest():
     cache.put("a:1", "d1", CHAT)
     assert cache.get("a:1", "d1") == CHAT
     assert cache.get("a:1", "d2") is None
-    assert cache.get("b:1", "d1") is None, "one server's word is not another's"
+    assert cache.get("b:1", "d1") is None, "facts of one server do not apply to another"
 
 
 def test_unlisted_models_are_forgotten():
@@ -26,7 +26,7 @@ def test_unlisted_models_are_forgotten():
     assert (len(cache), cache.size_bytes) == (0, 0)
 
 
-def test_where_there_are_too_many_entries_the_endpoint_unused_for_longest_goes():
+def test_too_many_entries_evict_the_endpoint_unused_for_longest():
     cache = ModelFactsCache(max_entries=3)
     for endpoint in ("a:1", "b:1", "c:1"):
         cache.put(endpoint, "d", CHAT)
@@ -36,7 +36,7 @@ def test_where_there_are_too_many_entries_the_endpoint_unused_for_longest_goes()
     assert kept == ["a:1", "c:1", "d:1"]
 
 
-def test_an_endpoint_alone_past_the_bound_keeps_nothing():
+def test_a_single_endpoint_that_exceeds_the_bound_keeps_nothing():
     cache = ModelFactsCache(max_entries=2)
     for number in range(3):
         cache.put("a:1", f"d{number}", CHAT)
@@ -52,14 +52,14 @@ def test_bytes_are_bounded_too():
     assert len(cache) == 1
 
 
-def test_a_digest_that_is_none_or_too_long_is_not_kept():
+def test_an_empty_or_too_long_digest_is_not_stored():
     cache = ModelFactsCache()
     cache.put("a:1", "", CHAT)
     cache.put("a:1", "d" * (MAX_DIGEST + 1), CHAT)
     assert len(cache) == 0
 
 
-def test_an_entry_that_is_replaced_counts_once():
+def test_a_replaced_entry_counts_once():
     cache = ModelFactsCache()
     cache.put("a:1", "d", CHAT)
     cache.put("a:1", "d", EMBED)
@@ -78,7 +78,7 @@ def test_exported_state_is_restored_from_json():
         exported = cache.export(endpoint)
         assert other.restore(orjson.loads(orjson.dumps(exported))) == count
         assert other.export(endpoint) == exported
-    assert other.get("b:1", "d3") == ModelFacts(()), "none is not unknown"
+    assert other.get("b:1", "d3") == ModelFacts(()), "no capabilities are not unknown capabilities"
 
 
 JSON = st.recursive(
@@ -95,7 +95,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=5))
-def test_damaged_entries_are_left_out(entries):
+def test_damaged_entries_are_skipped(entries):
     cache = ModelFactsCache()
     assert cache.restore(entries) >= len(cache)
     for endpoint in cache.take_changed():
@@ -103,7 +103,7 @@ def test_damaged_entries_are_left_out(entries):
             assert facts_of(entry) == cache.get(endpoint, entry["digest"])
 
 
-def test_endpoints_whose_facts_changed_are_named_once():
+def test_changed_endpoints_are_returned_once():
     cache = ModelFactsCache(max_entries=2)
     cache.put("a:1", "d1", CHAT)
     cache.put("a:1", "d2", CHAT)
@@ -114,13 +114,13 @@ def test_endpoints_whose_facts_changed_are_named_once():
     assert cache.take_changed() == ["a:1"]
     cache.put("b:1", "d1", CHAT)
     cache.put("c:1", "d1", CHAT)
-    assert set(cache.take_changed()) == {"a:1", "b:1", "c:1"}, "a:1 had to give way"
+    assert set(cache.take_changed()) == {"a:1", "b:1", "c:1"}, "a:1 was evicted"
     cache.forget("b:1")
     cache.forget("b:1")
     assert cache.take_changed() == ["b:1"]
 
 
-def test_questions_come_at_a_pace_over_the_whole_fleet():
+def test_lookups_of_the_whole_fleet_keep_a_pace():
     cache = ModelFactsCache()
     at_once = sum(cache.may_ask(1000.0) for _ in range(1000))
     assert at_once == 400

@@ -1,7 +1,7 @@
 from hub.probes.pace import Pace
 
 
-def test_a_burst_then_the_rate():
+def test_a_burst_is_followed_by_the_rate():
     pace = Pace(3)
     pace.earn(1000, 0.01)
     assert [pace.take() for _ in range(4)] == [True, True, True, False]
@@ -12,7 +12,7 @@ def test_a_burst_then_the_rate():
     assert pace.take()
 
 
-def test_credit_has_a_bound_and_time_that_goes_back_earns_nothing():
+def test_credit_is_bounded_and_time_that_goes_back_earns_nothing():
     pace = Pace(2)
     pace.earn(1_000_000, 1.0)
     pace.earn(0, 1.0)

@@ -56,7 +56,7 @@ async def fault(target: ProbeTarget, settings: ProbeSettings = DEFAULTS) -> Prob
 
 
 class Fixed:
-    """Answers every request the same."""
+    """Answers every request in the same way."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
@@ -65,7 +65,7 @@ class Fixed:
         return self.reply
 
 
-async def test_json_is_answered_with_the_time_it_took(fleet: Fleet):
+async def test_an_answer_has_json_and_its_latency(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest"))
     async with asking(at(server.host, server.port)) as ask:
         assert ask.first_answer_ms is None
@@ -86,7 +86,7 @@ async def test_one_connection_serves_all_requests_of_an_endpoint(fleet: Fleet):
     assert (server.requests, server.connections) == (5, 1)
 
 
-async def test_key_base_path_query_and_headers_are_sent(fleet: Fleet):
+async def test_the_key_base_path_query_and_headers_are_sent(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(body=b"{}")))
     target = ProbeTarget(
         "x", "http", server.host, server.port, base_path="/gpu/1", api_key="s3cret"
@@ -102,7 +102,7 @@ async def test_key_base_path_query_and_headers_are_sent(fleet: Fleet):
     assert "s3cret" not in repr(target)
 
 
-async def test_proxy_settings_of_the_environment_are_not_used(
+async def test_proxy_settings_of_the_environment_are_ignored(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -124,7 +124,7 @@ async def test_proxy_settings_of_the_environment_are_not_used(
         (Behaviour.DRIP, Unreachable, "no answer to /api/tags within 0.5 s"),
     ],
 )
-async def test_every_misbehaviour_is_a_clear_sentence(
+async def test_every_misbehaviour_gives_a_clear_error(
     fleet: Fleet, behaviour: Behaviour, kind: type[ProbeError], sentence: str
 ):
     server = await fleet.add(FakeOllama("a:latest"), behaviour)
@@ -136,7 +136,7 @@ async def test_every_misbehaviour_is_a_clear_sentence(
 
 @pytest.fixture
 def uncollected() -> Iterator[Callable[[], list[object]]]:
-    """What only the garbage collector would find; it finds nothing by itself meanwhile."""
+    """The objects that only the garbage collector would find; it is off meanwhile."""
     gc.collect()
     gc.disable()
 
@@ -152,7 +152,7 @@ def uncollected() -> Iterator[Callable[[], list[object]]]:
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.REFUSED, Behaviour.HALF_OPEN, Behaviour.HANGING])
-async def test_a_probe_that_fails_is_gone_when_it_is_over(
+async def test_a_failed_probe_leaves_nothing_to_the_garbage_collector(
     fleet: Fleet, uncollected: Callable[[], list[object]], behaviour: Behaviour
 ):
     server = await fleet.add(FakeOllama("a:latest"), behaviour)
@@ -175,7 +175,7 @@ async def test_an_oversized_answer_stops_at_the_limit(fleet: Fleet):
     await server.wait_until(lambda: server.open_connections == 0)
 
 
-async def test_an_announced_length_over_the_limit_is_not_even_read(fleet: Fleet):
+async def test_a_body_whose_announced_length_exceeds_the_limit_is_not_read(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(body=b"[" + b"1," * 60_000 + b"1]")))
     error = await fault(at(server.host, server.port), ProbeSettings(max_body_bytes=100_000))
     assert str(error) == "answered more than 100,000 bytes to /api/tags"
@@ -187,11 +187,11 @@ async def test_a_large_answer_within_the_limit_is_read_whole(fleet: Fleet):
         assert len((await ask.get("/x")).body) == 2_000_003
 
 
-async def test_a_compressed_answer_is_refused_unread(fleet: Fleet):
+async def test_a_compressed_answer_is_refused_without_reading_it(fleet: Fleet):
     bomb = gzip.compress(b" " * 10_000_000)
     server = await fleet.add(Fixed(Reply(body=bomb, headers=(("Content-Encoding", "gzip"),))))
     error = await fault(at(server.host, server.port))
-    assert str(error) == "answered /api/tags compressed (gzip), unasked"
+    assert str(error) == "compressed its answer to /api/tags (gzip)"
 
 
 async def test_a_redirect_is_not_followed(fleet: Fleet):
@@ -239,7 +239,7 @@ async def test_every_status_is_distinguished(
     assert str(error) == sentence
 
 
-async def test_a_key_that_is_refused_is_not_called_missing(fleet: Fleet):
+async def test_a_refused_key_is_not_reported_as_missing(fleet: Fleet):
     server = await fleet.add(FakeOllama(), api_key="new")
     target = ProbeTarget(server.id, "http", server.host, server.port, api_key="old")
     error = await fault(target)
@@ -250,7 +250,7 @@ async def test_a_key_that_is_refused_is_not_called_missing(fleet: Fleet):
     assert "old" not in str(error)
 
 
-async def test_a_question_with_a_body_is_posted_as_json(fleet: Fleet):
+async def test_a_request_with_a_body_is_posted_as_json(fleet: Fleet):
     server = await fleet.add(FakeOllama("a"))
     async with asking(at(server.host, server.port, base_path="")) as ask:
         answer = await ask.post("/api/show", {"model": "a"})
@@ -276,7 +276,7 @@ async def test_a_new_connection_is_noticed(fleet: Fleet):
     assert noticed == [True, False, True]
 
 
-async def test_non_http_server_is_reported():
+async def test_a_server_that_does_not_speak_http_is_reported():
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         await writer.drain()
@@ -302,18 +302,18 @@ async def test_a_name_that_resolves_to_a_forbidden_address_is_not_connected_to(f
     assert server.connections == 0
 
 
-async def test_a_name_that_resolves_to_an_allowed_address_is_asked(fleet: Fleet):
+async def test_a_name_that_resolves_to_an_allowed_address_is_used(fleet: Fleet):
     server = await fleet.add(FakeOllama())
     async with asking(at("localhost", server.port)) as ask:
         assert (await ask.get("/api/version")).ok
 
 
-async def test_a_name_that_does_not_resolve():
+async def test_a_name_that_does_not_resolve_is_reported():
     error = await fault(at("no-such-host.invalid", 80))
     assert str(error) == "host name no-such-host.invalid does not resolve"
 
 
-async def test_ipv6_literals_are_asked():
+async def test_ipv6_addresses_are_used():
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     async with Fleet() as fleet:
@@ -325,7 +325,7 @@ async def test_ipv6_literals_are_asked():
             assert (await ask.get("/api/version")).ok
 
 
-async def test_plain_http_behind_an_https_address(fleet: Fleet):
+async def test_plain_http_behind_an_https_address_is_reported(fleet: Fleet):
     server = await fleet.add(Fixed(Reply(400)))
     error = await fault(at(server.host, server.port, "https"), FAST)
     assert isinstance(error, Unreachable)
@@ -353,7 +353,7 @@ async def test_an_untrusted_certificate_is_named(tmp_path: Path):
     assert str(error).startswith("TLS certificate is not trusted: self")
 
 
-async def test_new_rules_hold_for_connections_that_are_open() -> None:
+async def test_a_new_policy_applies_to_open_connections() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         target = ProbeTarget(id=server.id, scheme="http", host=server.host, port=server.port)

@@ -1,4 +1,4 @@
-"""Connections to raw servers; the faults of whole servers are in test_probe_client.py."""
+"""Connections to raw servers; test_probe_client.py tests faults of whole servers."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ PERMITS = 1
 
 
 class Lost:
-    """Counts the connections that are gone."""
+    """Counts the lost connections."""
 
     def __init__(self) -> None:
         self.connections: list[ProbeConnection] = []
@@ -91,7 +91,7 @@ async def test_one_connection_carries_one_exchange_after_another():
     ],
     ids=["closes", "1.0", "surplus", "upgrade"],
 )
-async def test_a_connection_that_may_not_carry_another_is_closed(data: bytes):
+async def test_a_connection_that_cannot_be_used_again_is_closed(data: bytes):
     lost = Lost()
     async with connected(answering(data), lost) as one:
         assert (await exchange(one)).is_complete
@@ -124,7 +124,7 @@ async def test_a_body_without_a_length_ends_with_the_connection():
         assert not one.is_open
 
 
-async def test_a_body_that_is_cut_short_is_a_fault():
+async def test_a_truncated_body_is_a_fault():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -135,7 +135,7 @@ async def test_a_body_that_is_cut_short_is_a_fault():
             await exchange(one)
 
 
-async def test_a_large_body_waits_for_a_permit_unread():
+async def test_a_large_body_is_not_read_without_a_permit():
     body = b"x" * 900_000
     sent = asyncio.Event()
 
@@ -165,7 +165,7 @@ async def test_a_large_body_waits_for_a_permit_unread():
         assert not permits.locked()
 
 
-async def test_a_caller_who_gives_up_closes_the_connection():
+async def test_a_caller_that_gives_up_closes_the_connection():
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -203,6 +203,6 @@ def test_an_address_of_this_machine_is_its_loopback(peer: str, own: str, address
     assert reached(Wire(peer, own)) == address
 
 
-def test_a_connection_that_is_gone_has_no_address() -> None:
+def test_a_closed_connection_has_no_address() -> None:
     assert reached(None) == ""
     assert reached(asyncio.Transport({})) == ""

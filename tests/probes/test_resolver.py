@@ -17,14 +17,14 @@ async def test_a_name_resolves_to_numeric_addresses():
 
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 300, "bad\udc80name"])
-async def test_a_name_that_is_none_is_an_os_error(name: str):
+async def test_an_invalid_name_raises_os_error(name: str):
     names = ProbeResolver()
     with pytest.raises(OSError, match=r"."):
         await names.resolve(name)
     await names.close()
 
 
-async def test_names_that_hang_do_not_stop_others(monkeypatch: pytest.MonkeyPatch):
+async def test_hanging_names_do_not_block_others(monkeypatch: pytest.MonkeyPatch):
     release = threading.Event()
     look_up = resolver._look_up
 
@@ -36,7 +36,7 @@ async def test_names_that_hang_do_not_stop_others(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(resolver, "_look_up", hang_on_dead)
     names = ProbeResolver(threads=4, threads_for_failed=1)
-    # The first look-ups of three dead names hang, and their repetitions as well.
+    # The first lookups of three dead names hang, and so do their repetitions.
     hanging = [asyncio.create_task(names.resolve(f"dead{n}")) for n in range(3)]
     await asyncio.sleep(0)
     hanging += [asyncio.create_task(names.resolve(f"dead{n}")) for n in range(3)]
@@ -57,7 +57,7 @@ async def test_a_numeric_address_is_its_own_answer():
     await names.close()
 
 
-async def test_look_ups_of_one_name_are_joined_and_their_answer_is_kept(
+async def test_lookups_of_one_name_are_joined_and_their_answer_is_cached(
     monkeypatch: pytest.MonkeyPatch,
 ):
     looked_up: list[str] = []
@@ -81,14 +81,14 @@ async def test_look_ups_of_one_name_are_joined_and_their_answer_is_kept(
     await names.close()
 
 
-async def test_an_answer_is_asked_for_again_after_its_time(monkeypatch: pytest.MonkeyPatch):
+async def test_an_expired_answer_is_looked_up_again(monkeypatch: pytest.MonkeyPatch):
     looked_up: list[str] = []
 
-    def once_more(host: str) -> list[resolver.ResolvedAddress]:
+    def again(host: str) -> list[resolver.ResolvedAddress]:
         looked_up.append(host)
         return [(socket.AF_INET, f"127.0.0.{len(looked_up)}")]
 
-    monkeypatch.setattr(resolver, "_look_up", once_more)
+    monkeypatch.setattr(resolver, "_look_up", again)
     monkeypatch.setattr(resolver, "CACHED_S", 0.0)
     names = ProbeResolver()
     assert await names.resolve("one.example") == [(socket.AF_INET, "127.0.0.1")]

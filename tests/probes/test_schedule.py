@@ -49,7 +49,7 @@ def started(schedule: Schedule, now_ms: int, limit: int = 1000) -> list[str]:
 
 
 def started_by_second(schedule: Schedule) -> list[int]:
-    """How many are started in each second of an interval, at a tick of 10 ms."""
+    """The number of starts in each second of an interval, at a tick of 10 ms."""
     seconds = [0] * (INTERVAL // 1000)
     for passed_ms in range(10, INTERVAL + 10, 10):
         seconds[(passed_ms - 10) // 1000] += len(schedule.start(T0 + passed_ms, 10_000))
@@ -65,7 +65,7 @@ def test_a_new_endpoint_is_due_at_once():
     assert schedule.start(T0 + 60_000, 10) == []
 
 
-def test_a_fleet_that_came_at_once_is_spread_evenly_over_the_next_interval():
+def test_a_fleet_that_was_added_at_once_is_spread_evenly_over_the_next_interval():
     schedule = make(live=10_000)
     for number in range(3000):
         schedule.add(f"h{number}:1", f"h{number}", T0 - 100, spread=True)
@@ -73,7 +73,7 @@ def test_a_fleet_that_came_at_once_is_spread_evenly_over_the_next_interval():
         for run in schedule.start(T0 + ms, 10_000):
             schedule.finish(run, T0 + ms, ok=True)
     per_second = started_by_second(schedule)
-    assert sum(per_second) > 2900, "all but those whose random time has passed"
+    assert sum(per_second) > 2900, "all except those whose random time has passed"
     assert max(per_second) < 150
     assert min(per_second) > 60
 
@@ -93,7 +93,7 @@ def test_a_thousand_are_probed_within_3_s_of_a_start_at_a_steady_pace():
     assert not schedule.queued(Lane.DOUBTFUL)
 
 
-def test_those_that_are_registered_later_come_more_slowly_than_at_the_start():
+def test_endpoints_registered_later_are_probed_at_a_slower_pace():
     schedule = make(fresh_per_s=100, start_per_s=1000)
     for number in range(132):
         schedule.add(f"h{number}:1", f"h{number}", T0, spread=number < 82)
@@ -138,7 +138,7 @@ def proven(schedule: Schedule, *ids: str, at: int = T0) -> None:
             schedule.finish(run, at, ok=True)
 
 
-def test_a_miss_is_repeated_soon_in_a_lane_of_its_own_until_it_is_unhealthy():
+def test_a_failed_probe_is_repeated_soon_in_its_own_lane_until_unhealthy():
     schedule = make(jitter=0.0, doubtful=0 + 1, unhealthy_after=3)
     proven(schedule, "a:1")
     now = T0 + INTERVAL
@@ -151,7 +151,7 @@ def test_a_miss_is_repeated_soon_in_a_lane_of_its_own_until_it_is_unhealthy():
     (run,) = schedule.start(now, 10)
     assert run.lane is Lane.CONFIRM
     due = schedule.finish(run, now + 1, ok=False)
-    assert due == now + INTERVAL, "it is unhealthy now, and comes in its time"
+    assert due == now + INTERVAL, "it is unhealthy now and has its regular time"
     (run,) = schedule.start(due, 10)
     assert run.lane is Lane.DOUBTFUL
     schedule.finish(run, due, ok=True)
@@ -160,12 +160,12 @@ def test_a_miss_is_repeated_soon_in_a_lane_of_its_own_until_it_is_unhealthy():
     assert schedule.finish(run, due + INTERVAL, ok=False) <= due + INTERVAL + 1500
 
 
-def test_a_repeat_passes_those_that_hang_and_never_comes_after_the_regular_time():
+def test_a_repeated_probe_overtakes_hanging_ones_and_is_never_later_than_the_regular_one():
     schedule = make(jitter=0.0, doubtful=1)
     schedule.add("hangs:1", "hangs", T0, spread=False)
     schedule.start(T0, 10)
     proven(schedule, "a:1", at=T0)
-    # No slot was free for it in the lane of those that were never asked.
+    # No slot was free for it in the lane of never-probed endpoints.
     schedule.ask("a:1", T0)
     (run,) = schedule.start(T0, 10)
     due = schedule.finish(run, T0 + INTERVAL - 100, ok=False)
@@ -174,14 +174,14 @@ def test_a_repeat_passes_those_that_hang_and_never_comes_after_the_regular_time(
     assert (run.id, run.lane) == ("a:1", Lane.CONFIRM)
 
 
-def test_what_says_what_is_the_matter_is_not_repeated():
+def test_a_failure_that_explains_itself_is_not_repeated():
     schedule = make(jitter=0.0)
     proven(schedule, "a:1")
     (run,) = schedule.start(T0 + INTERVAL, 10)
     assert schedule.finish(run, T0 + INTERVAL, ok=False, repeat=False) == T0 + 2 * INTERVAL
 
 
-def test_a_probe_that_could_not_be_made_is_no_miss():
+def test_a_probe_that_could_not_be_made_is_not_a_failure():
     schedule = make(jitter=0.0)
     proven(schedule, "a:1")
     (run,) = schedule.start(T0 + INTERVAL, 10)
@@ -190,7 +190,7 @@ def test_a_probe_that_could_not_be_made_is_no_miss():
     assert run.lane is Lane.LIVE
 
 
-def test_when_everything_fails_repeats_add_at_most_a_quarter_to_the_probes():
+def test_repeats_add_at_most_a_quarter_to_the_probes_when_everything_fails():
     hosts = fleet_of(10_000)
     simulation = Simulation(make(fresh_per_s=400), hosts, set())
     simulation.run(66)
@@ -200,7 +200,7 @@ def test_when_everything_fails_repeats_add_at_most_a_quarter_to_the_probes():
     assert simulation.most_started_in_a_tick <= 32
 
 
-def test_a_small_fleet_gives_witnesses_that_keep_their_own_time():
+def test_in_a_small_fleet_witnesses_keep_their_own_rhythm():
     schedule = make(jitter=0.0)
     proven(schedule, "dead:1", at=T0 - 5_000)
     proven(schedule, *(f"h{n}:1" for n in range(20)), at=T0)
@@ -214,13 +214,13 @@ def test_a_small_fleet_gives_witnesses_that_keep_their_own_time():
     assert {run.lane for run in witnesses} == {Lane.LIVE}
     for run in witnesses:
         assert schedule.finish(run, now + 251, ok=True) == T0 + INTERVAL
-    # However many fail, there is one round every half second.
+    # However many fail, there is only one round every half second.
     (run, *others) = schedule.start(T0 + INTERVAL, 100)
     assert len(others) >= 19
     schedule.finish(run, T0 + INTERVAL, ok=False)
     for run in others:
         schedule.finish(run, T0 + INTERVAL, ok=False)
-    assert schedule.start(T0 + INTERVAL + 999, 100) == [], "none is left that answered"
+    assert schedule.start(T0 + INTERVAL + 999, 100) == [], "no endpoint that answered is left"
 
 
 def test_a_large_fleet_needs_no_witnesses():
@@ -233,14 +233,14 @@ def test_a_large_fleet_needs_no_witnesses():
     assert schedule.start(T0 + 10_999, 10) == []
 
 
-def test_a_sidecars_word_makes_an_endpoint_due_now_and_once():
+def test_a_sidecars_report_makes_an_endpoint_due_now_and_only_once():
     schedule = make(jitter=0.0)
     proven(schedule, "a:1")
     schedule.hasten("a:1", T0 + 10_000)
     schedule.hasten("a:1", T0 + 10_000)
     (run,) = schedule.start(T0 + 10_000, 10)
     assert (run.id, run.lane) == ("a:1", Lane.CONFIRM)
-    # What is in flight began before the news, so it is probed once more.
+    # The probe in flight began before the report, so the endpoint is probed once more.
     schedule.hasten("a:1", T0 + 10_001)
     schedule.hasten("a:1", T0 + 10_002)
     assert schedule.finish(run, T0 + 10_003, ok=False) == T0 + 10_003
@@ -248,7 +248,7 @@ def test_a_sidecars_word_makes_an_endpoint_due_now_and_once():
     assert schedule.finish(run, T0 + 10_004, ok=True) == T0 + 10_003 + INTERVAL
 
 
-def test_a_sidecars_word_does_not_pass_the_pace_of_those_never_asked():
+def test_a_sidecars_report_does_not_bypass_the_pace_of_first_probes():
     schedule = make(fresh_per_s=1)
     for n in range(100):
         schedule.add(f"h{n}:1", f"h{n}", T0, spread=False)
@@ -256,7 +256,7 @@ def test_a_sidecars_word_does_not_pass_the_pace_of_those_never_asked():
     assert len(schedule.start(T0, 1000)) == 32
 
 
-def test_not_before_defers_and_lateness_is_not_caught_up():
+def test_not_before_defers_a_probe_and_lateness_is_not_made_up_for():
     schedule = make(jitter=0.0)
     schedule.add("a:1", "a", T0, spread=False)
     (run,) = schedule.start(T0, 1)
@@ -266,7 +266,7 @@ def test_not_before_defers_and_lateness_is_not_caught_up():
     assert schedule.finish(run, T0 + 200_005, ok=True) == T0 + 230_000
 
 
-def test_not_after_is_sooner_and_never_before_what_it_must_wait_for():
+def test_not_after_advances_a_probe_but_never_beyond_not_before():
     schedule = make(jitter=0.0)
     schedule.add("a:1", "a", T0, spread=False)
     (run,) = schedule.start(T0, 1)
@@ -278,7 +278,7 @@ def test_not_after_is_sooner_and_never_before_what_it_must_wait_for():
     assert due == T0 + 90_000
 
 
-def test_a_lane_starts_no_more_than_its_limit_and_goes_on_as_slots_free():
+def test_a_lane_keeps_its_limit_and_continues_as_slots_become_free():
     schedule = make(doubtful=3)
     for number in range(5):
         schedule.add(f"h{number}:1", f"h{number}", T0, spread=False)
@@ -290,7 +290,7 @@ def test_a_lane_starts_no_more_than_its_limit_and_goes_on_as_slots_free():
     assert started(schedule, T0 + 2) == ["h3:1"]
 
 
-def test_a_host_has_no_more_than_its_share_and_others_pass_by():
+def test_a_host_keeps_its_share_and_others_overtake_it():
     schedule = make(per_host=2)
     for port in range(4):
         schedule.add(f"busy:{port}", "busy", T0, spread=False)
@@ -301,7 +301,7 @@ def test_a_host_has_no_more_than_its_share_and_others_pass_by():
     assert started(schedule, T0 + 1) == ["busy:2"]
 
 
-def test_removing_what_waits_for_its_host_does_not_strand_the_rest():
+def test_removing_a_probe_that_waits_for_its_host_does_not_strand_the_rest():
     schedule = make(per_host=1)
     for port in range(4):
         schedule.add(f"h:{port}", "h", T0, spread=False)
@@ -328,7 +328,7 @@ def test_a_removed_or_replaced_run_frees_its_slot_and_is_not_scheduled():
     assert schedule.running(Lane.DOUBTFUL) == 0
 
 
-def test_asking_passes_full_lanes_and_does_not_probe_twice():
+def test_ask_bypasses_full_lanes_and_does_not_probe_twice():
     schedule = make(doubtful=1)
     schedule.add("a:1", "a", T0, spread=False)
     schedule.add("b:1", "b", T0, spread=True)
@@ -343,7 +343,7 @@ def test_asking_passes_full_lanes_and_does_not_probe_twice():
     assert started(schedule, due) == ["b:1"]
 
 
-def test_a_live_probe_that_takes_long_gives_its_slot_to_the_next():
+def test_a_slow_live_probe_gives_its_slot_to_the_next():
     schedule = make(live=1, jitter=0.0)
     for name in "ab":
         schedule.add(f"{name}:1", name, T0, spread=False)
@@ -368,7 +368,7 @@ def test_churn_does_not_grow_the_heap():
 
 
 class Simulation:
-    """Drives a schedule by ticks of 10 ms: some endpoints answer at once, some hang for 5 s."""
+    """Drives a schedule in ticks of 10 ms: some endpoints answer at once, some hang for 5 s."""
 
     def __init__(self, schedule: Schedule, hosts: dict[str, str], hanging: set[str]) -> None:
         self.schedule = schedule
@@ -409,11 +409,11 @@ def fleet_of(count: int) -> dict[str, str]:
     return {f"h{n}:1": f"h{n}" for n in range(count)}
 
 
-def test_half_of_ten_thousand_hanging_delays_no_living_one():
+def test_5000_hanging_endpoints_of_10000_do_not_delay_healthy_ones():
     hosts = fleet_of(10_000)
     hanging = set(list(hosts)[::2])
     simulation = Simulation(make(fresh_per_s=400), hosts, hanging)
-    # In the first round each comes in its turn, and 833 hang at a time.
+    # In the first round each endpoint has its turn, and 833 hang at a time.
     simulation.run(33)
     assert all(simulation.probed[id_] >= 1 for id_ in hosts)
     simulation.run(66)
@@ -422,7 +422,7 @@ def test_half_of_ten_thousand_hanging_delays_no_living_one():
     assert simulation.most_running <= 256 + 256 + 1024
 
 
-def test_half_of_a_proven_fleet_beginning_to_hang_delays_no_living_one():
+def test_half_of_a_fleet_beginning_to_hang_does_not_delay_the_rest():
     hosts = fleet_of(10_000)
     simulation = Simulation(make(), hosts, set())
     simulation.run(33)
@@ -431,7 +431,7 @@ def test_half_of_a_proven_fleet_beginning_to_hang_delays_no_living_one():
     assert simulation.live_lateness <= 50
 
 
-def test_when_everything_hangs_nothing_piles_up_and_recovery_takes_two_intervals():
+def test_nothing_accumulates_when_everything_hangs_and_recovery_takes_two_intervals():
     hosts = fleet_of(10_000)
     simulation = Simulation(make(), hosts, set(hosts))
     simulation.run(120)
@@ -443,11 +443,11 @@ def test_when_everything_hangs_nothing_piles_up_and_recovery_takes_two_intervals
     assert simulation.most_started_in_a_tick <= 32
 
 
-def test_hanging_neighbours_on_one_host_do_not_delay_a_living_one():
+def test_hanging_neighbours_on_one_host_do_not_delay_a_healthy_endpoint():
     hosts = {f"h:{port}": "h" for port in range(40)}
     living = {"h:0", "h:20", "h:39"}
     simulation = Simulation(make(), hosts, set(hosts) - living)
-    # Unproven, the living ones queue with the others: let them be found out first.
+    # Before their first success the healthy endpoints queue with the others.
     simulation.run(120)
     simulation.run(120)
     assert simulation.live_lateness <= 50
@@ -490,7 +490,7 @@ def test_slots_are_neither_lost_nor_exceeded_whatever_happens(steps):
         assert schedule.running(Lane.CONFIRM) <= 2
     for run in flights:
         schedule.finish(run, now, ok=True)
-    # Nothing is stranded: everyone scheduled comes around again.
+    # Nothing is stranded: every scheduled endpoint is probed again.
     seen: set[str] = set()
     for _ in range(60):
         now += 1000
@@ -500,12 +500,12 @@ def test_slots_are_neither_lost_nor_exceeded_whatever_happens(steps):
     assert len(seen) == len(schedule)
 
 
-def test_asking_for_the_unknown_is_a_key_error():
+def test_ask_for_an_unknown_endpoint_raises_key_error():
     with pytest.raises(KeyError):
         make().ask("a:1", T0)
 
 
-def test_first_probes_come_at_a_steady_pace_and_delay_no_other():
+def test_first_probes_come_at_a_steady_pace_and_delay_no_others():
     schedule = make(jitter=0.0, fresh_per_s=10)
     schedule.add("old:1", "old", T0, spread=False)
     (run,) = schedule.start(T0, 1000)
@@ -519,13 +519,13 @@ def test_first_probes_come_at_a_steady_pace_and_delay_no_other():
     assert schedule.start(due - 901, 1000) == []
     assert started(schedule, due - 900) == ["new-32:1"]
     schedule.remove("new-33:1")
-    # Who has been asked before goes first; the others come at their pace meanwhile.
+    # Endpoints that were probed before go first; the others come at their own pace.
     assert started(schedule, due) == ["old:1", *(f"new-{n}:1" for n in range(34, 43))]
     assert len(schedule.start(due + 100_000, 1000)) == 32
     assert len(schedule.start(due + 102_000, 1000)) == 20
 
 
-def test_a_fleet_however_large_is_asked_within_an_interval_and_in_no_burst():
+def test_a_fleet_of_any_size_is_probed_within_an_interval_without_bursts():
     schedule = make(doubtful=30_000, fresh_per_s=10)
     for n in range(30_000):
         schedule.add(f"h{n}:1", f"h{n}", T0, spread=False)

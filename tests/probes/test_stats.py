@@ -1,7 +1,7 @@
 from hub.probes.stats import WorstOf
 
 
-def test_the_worst_of_this_and_the_last_period_counts() -> None:
+def test_the_worst_value_of_this_and_the_last_period_counts() -> None:
     late = WorstOf(100)
     assert late.worst(0) == 0
     late.add(10, 7)

@@ -25,7 +25,7 @@ def wanted(model="", backend=BACKEND_UNSPECIFIED, status=STATUS_UNSPECIFIED, lab
     return EndpointFilter.of(model, backend, status, dict(labels))
 
 
-def test_a_filter_that_asks_for_nothing_is_false_and_matches_all() -> None:
+def test_an_empty_filter_is_false_and_matches_everything() -> None:
     assert not wanted()
     assert wanted().matches(ENDPOINT)
     assert wanted().matches(Endpoint())
@@ -47,24 +47,26 @@ def test_a_filter_that_asks_for_nothing_is_false_and_matches_all() -> None:
         (wanted(model="a", backend=BACKEND_VLLM), False),
     ],
 )
-def test_all_that_is_asked_for_must_be_there(filter_: EndpointFilter, matches: bool) -> None:
+def test_an_endpoint_must_meet_every_field_of_the_filter(
+    filter_: EndpointFilter, matches: bool
+) -> None:
     assert filter_
     assert filter_.matches(ENDPOINT) is matches
 
 
-def test_asking_for_a_label_does_not_add_it() -> None:
+def test_checking_a_label_does_not_add_it() -> None:
     endpoint = Endpoint()
     assert not has_labels(endpoint, frozenset({("zone", "x")}))
     assert not endpoint.labels
 
 
-def test_equal_filters_are_one_key() -> None:
+def test_equal_filters_are_the_same_key() -> None:
     assert hash(wanted(labels={"a": "1", "b": "2"}.items())) == hash(
         wanted(labels={"b": "2", "a": "1"}.items())
     )
 
 
-def test_asking_for_labels_leaves_the_endpoint_as_it_was() -> None:
+def test_checking_labels_does_not_change_the_endpoint() -> None:
     endpoint = Endpoint(labels={"zone": "x", "empty": ""})
     assert has_labels(endpoint, frozenset())
     assert has_labels(endpoint, frozenset({("zone", "x"), ("empty", "")}))
@@ -73,7 +75,7 @@ def test_asking_for_labels_leaves_the_endpoint_as_it_was() -> None:
     assert dict(endpoint.labels) == {"zone": "x", "empty": ""}
 
 
-def test_a_model_filter_takes_a_name_without_the_tag_latest():
+def test_a_model_filter_accepts_a_name_without_the_tag_latest():
     endpoint = Endpoint(models=[Model(name="real-chat:latest")])
     assert EndpointFilter(model="real-chat").matches(endpoint)
     assert EndpointFilter(model="real-chat:latest").matches(endpoint)
@@ -81,7 +83,7 @@ def test_a_model_filter_takes_a_name_without_the_tag_latest():
     assert not EndpointFilter(model="real").matches(endpoint)
 
 
-def test_the_port_of_a_registry_is_no_tag():
+def test_the_port_of_a_registry_is_not_a_tag():
     endpoint = Endpoint(models=[Model(name="models.lan:5000/chat:latest")])
     assert EndpointFilter(model="models.lan:5000/chat").matches(endpoint)
     assert not EndpointFilter(model="models.lan").matches(endpoint)

@@ -7,7 +7,7 @@ def endpoint(id_: str, agent_id: str, vram_bytes: int = 7) -> Endpoint:
     return Endpoint(id=id_, agent_id=agent_id, status=STATUS_HEALTHY, models=[model])
 
 
-def test_an_endpoint_is_on_the_host_of_its_agent_until_it_moves_or_goes() -> None:
+def test_an_endpoint_is_on_its_agents_host_until_it_moves_or_is_removed() -> None:
     hosts = HostIndex(tombstones=8, floor=1)
     one, moved = endpoint("a:1", "node-1"), endpoint("a:1", "node-2")
     hosts.change(None, one, 2)

@@ -6,7 +6,7 @@ from llmhub.v1.resources_pb2 import Gpu, HostResources
 NOW = 1_800_000_000_000
 
 
-def test_every_figure_of_the_report_is_taken_over() -> None:
+def test_every_figure_of_the_report_is_copied() -> None:
     report = ReportResourcesRequest(
         cpu_percent=12.5,
         ram_used_bytes=1,
@@ -32,7 +32,7 @@ def test_the_report_and_the_resources_have_the_same_figures() -> None:
     assert reported - {"timestamp"} == kept - {"reported_at", "sidecar_timestamp"}
 
 
-def test_absent_stays_unknown_and_zero_stays_zero() -> None:
+def test_an_absent_figure_stays_absent_and_a_zero_stays_zero() -> None:
     report = ReportResourcesRequest(vram_used_bytes=0)
     resources = ResourcesRecord("gpu-1", report, 9, NOW).message
     assert resources.HasField("vram_used_bytes")
@@ -41,12 +41,12 @@ def test_absent_stays_unknown_and_zero_stays_zero() -> None:
     assert not resources.HasField("sidecar_timestamp")
 
 
-def test_the_agent_named_inside_the_report_does_not_count() -> None:
+def test_the_agent_named_inside_the_report_is_ignored() -> None:
     report = ReportResourcesRequest(agent_id="somebody else")
     assert ResourcesRecord("gpu-1", report, 9, NOW).message.agent_id == "gpu-1"
 
 
-def test_it_is_made_and_encoded_once() -> None:
+def test_the_message_is_made_and_encoded_once() -> None:
     record = ResourcesRecord("gpu-1", ReportResourcesRequest(), 9, NOW)
     calls = 0
 

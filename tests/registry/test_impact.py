@@ -29,7 +29,7 @@ def losses(
     return lost_models(registry, record.message, after)
 
 
-def test_who_may_be_selected() -> None:
+def test_only_enabled_endpoints_may_be_selected() -> None:
     states = AdminState.values()
     assert {state for state in states if may_be_selected(Endpoint(admin_state=state))} == {
         ADMIN_STATE_ENABLED,
@@ -37,7 +37,7 @@ def test_who_may_be_selected() -> None:
     }
 
 
-def test_the_last_copy_in_memory_and_the_last_copy_at_all(registry: Registry) -> None:
+def test_losing_the_last_copy_in_memory_or_the_last_copy_at_all(registry: Registry) -> None:
     add(registry, "a:1", loaded("both"), loaded("warm"), on_disk("cold"), loaded("only"))
     add(registry, "b:1", loaded("both"), on_disk("warm"), on_disk("cold"))
     assert losses(registry, "a:1") == (["warm", "only"], ["only"])
@@ -54,6 +54,13 @@ def test_copies_that_cannot_be_selected_do_not_count(registry: Registry) -> None
     assert losses(registry, "drained:1", ADMIN_STATE_DISABLED) == ([], [])
 
 
-def test_a_change_that_leaves_it_in_use_loses_nothing(registry: Registry) -> None:
+def test_a_change_that_keeps_the_endpoint_in_use_loses_nothing(registry: Registry) -> None:
     add(registry, "a:1", loaded())
     assert losses(registry, "a:1", ADMIN_STATE_ENABLED) == ([], [])
+
+
+def test_a_copy_with_the_tag_latest_serves_the_name_without_a_tag(registry: Registry) -> None:
+    add(registry, "a:1", loaded("m"))
+    add(registry, "b:1", loaded("m:latest"))
+    assert losses(registry, "a:1") == ([], [])
+    assert losses(registry, "b:1") == (["m:latest"], ["m:latest"])

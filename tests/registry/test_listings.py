@@ -43,7 +43,7 @@ def plain_snapshot(registry: Registry) -> Snapshot:
     return snapshot
 
 
-def test_the_contract_has_the_field_numbers_that_fragments_rely_on() -> None:
+def test_the_field_numbers_are_those_that_fragments_rely_on() -> None:
     for message in (GetEndpointResponse, ListEndpointsResponse, Snapshot):
         field = message.DESCRIPTOR.fields_by_number[1]
         assert field.message_type is Endpoint.DESCRIPTOR, message
@@ -52,7 +52,7 @@ def test_the_contract_has_the_field_numbers_that_fragments_rely_on() -> None:
 
 @SOME
 @given(fleets())
-def test_one_endpoint_is_the_plain_encoding(registry: Registry) -> None:
+def test_an_endpoint_equals_its_plain_encoding(registry: Registry) -> None:
     for record in registry.endpoints():
         encoded = listings.get_endpoint(record)
         plain = GetEndpointResponse(endpoint=record.message)
@@ -64,7 +64,7 @@ def test_one_endpoint_is_the_plain_encoding(registry: Registry) -> None:
 
 @SOME
 @given(fleets(), st.text(max_size=5))
-def test_a_listing_is_the_plain_encoding(registry: Registry, token: str) -> None:
+def test_a_listing_equals_its_plain_encoding(registry: Registry, token: str) -> None:
     records = list(registry.endpoints())
     encoded = listings.PageCache(registry).encoded(
         ListEndpointsRequest(), lambda: listings.page_of_endpoints(records, token)
@@ -82,7 +82,7 @@ def test_a_listing_is_the_plain_encoding(registry: Registry, token: str) -> None
 
 @SOME
 @given(fleets())
-def test_a_snapshot_is_the_plain_encoding(registry: Registry) -> None:
+def test_a_snapshot_equals_its_plain_encoding(registry: Registry) -> None:
     encoded = SnapshotView(registry).encoded(NOW)
     plain = GetSnapshotResponse(snapshot=plain_snapshot(registry))
     parsed = GetSnapshotResponse.FromString(encoded)
@@ -139,9 +139,9 @@ def test_a_snapshot_holds_resources_up_to_their_deadline() -> None:
 class Pages:
     """Pages of a registry's endpoints, counting how often one was made."""
 
-    def __init__(self, registry: Registry, capacity: int = 16) -> None:
+    def __init__(self, registry: Registry, capacity: int = 16, **bounds: int) -> None:
         self.registry = registry
-        self.cache = listings.PageCache(registry, capacity)
+        self.cache = listings.PageCache(registry, capacity, **bounds)
         self.made = 0
 
     def ask(self, **request: object) -> ListEndpointsResponse:
@@ -153,7 +153,20 @@ class Pages:
         return listings.page_of_endpoints(self.registry.endpoints(), "next")
 
 
-def test_a_page_is_made_once_though_hosts_report() -> None:
+def test_the_memory_for_pages_is_bounded() -> None:
+    """L15: a page has up to a thousand endpoints, of up to 256 KiB each."""
+    registry = Registry(first_revision=3)
+    registry.put_endpoint(registered("gpu-1:11434", labels={"a": "x" * 200}))
+    pages = Pages(registry, max_bytes=700)
+    for size in (1, 2, 3, 3, 1):
+        assert len(pages.ask(page_size=size).endpoints) == 1
+    assert pages.made == 4
+    tiny = Pages(registry, max_bytes=1)
+    assert [len(tiny.ask(page_size=1).endpoints) for _ in range(2)] == [1, 1]
+    assert tiny.made == 2
+
+
+def test_a_page_is_made_once_although_hosts_report() -> None:
     registry = Registry(first_revision=3)
     registry.put_endpoint(registered("gpu-1:11434"))
     pages = Pages(registry)
@@ -166,7 +179,7 @@ def test_a_page_is_made_once_though_hosts_report() -> None:
     assert second.next_page_token == "next"
 
 
-def test_page_is_rebuilt_after_an_endpoint_changed() -> None:
+def test_a_page_is_rebuilt_after_an_endpoint_changed() -> None:
     registry = Registry(first_revision=3)
     pages = Pages(registry)
     assert not pages.ask().endpoints

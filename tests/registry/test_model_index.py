@@ -5,6 +5,7 @@ from hub.registry.model_index import ModelIndex
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
@@ -13,36 +14,40 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.resources_pb2 import ModelSummary
 
-# Names may come twice in one list: a server may say so.
+# A name may occur twice in one list, because a server may list a model twice.
 MODELS = st.builds(
     Model,
     name=st.sampled_from("abcd"),
-    state=st.sampled_from([MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED]),
+    state=st.sampled_from([MODEL_STATE_UNSPECIFIED, MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED]),
 )
 CHANGES = st.tuples(
     st.sampled_from(["x:1", "y:1", "z:1"]),
     st.none()
     | st.tuples(
         st.sampled_from([STATUS_UNKNOWN, STATUS_HEALTHY, STATUS_UNHEALTHY]),
+        st.sampled_from(["", "connection refused"]),
         st.lists(MODELS, max_size=5),
     ),
 )
 
 
 def recount(fleet: dict[str, Endpoint]) -> list[ModelSummary]:
-    """What the index should say, counted by looking at everything."""
+    """The expected summaries, counted from the whole fleet."""
     summaries = []
     for name in sorted({model.name for each in fleet.values() for model in each.models}):
         having = [each for each in fleet.values() if any(m.name == name for m in each.models)]
+        states = [
+            {model.state for model in each.models if model.name == name}
+            for each in having
+            if each.status == STATUS_HEALTHY and not each.last_error
+        ]
         summaries.append(
             ModelSummary(
                 name=name,
                 endpoint_count=len(having),
                 healthy_count=sum(each.status == STATUS_HEALTHY for each in having),
-                loaded_count=sum(
-                    any(m.name == name and m.state == MODEL_STATE_LOADED for m in each.models)
-                    for each in having
-                ),
+                loaded_count=sum(MODEL_STATE_LOADED in each for each in states),
+                unknown_count=sum(each == {MODEL_STATE_UNSPECIFIED} for each in states),
                 endpoint_ids=sorted(each.id for each in having),
             )
         )
@@ -50,14 +55,14 @@ def recount(fleet: dict[str, Endpoint]) -> list[ModelSummary]:
 
 
 @given(st.lists(CHANGES, max_size=30))
-def test_it_says_what_a_recount_says_after_every_change(changes):
+def test_the_index_equals_a_recount_after_every_change(changes):
     index, fleet = ModelIndex(), {}
     for id_, to in changes:
         before = fleet.pop(id_, None)
         after = None
         if to is not None:
-            status, models = to
-            after = fleet[id_] = Endpoint(id=id_, status=status, models=models)
+            status, error, models = to
+            after = fleet[id_] = Endpoint(id=id_, status=status, last_error=error, models=models)
         index.change(before, after)
         expected = recount(fleet)
         names = [each.name for each in expected]
@@ -72,7 +77,27 @@ def test_it_says_what_a_recount_says_after_every_change(changes):
             assert index.ids(name) == ids
 
 
-def test_names_after_one_that_need_not_be_there():
+def test_a_server_that_is_down_has_nothing_in_memory() -> None:
+    index = ModelIndex()
+    up = Endpoint(
+        id="a:1", status=STATUS_HEALTHY, models=[Model(name="m", state=MODEL_STATE_LOADED)]
+    )
+    index.change(None, up)
+    assert (index.summary("m").healthy_count, index.summary("m").loaded_count) == (1, 1)
+    failing = Endpoint()
+    failing.CopyFrom(up)
+    failing.last_error = "connection refused"
+    index.change(up, failing)
+    assert (index.summary("m").healthy_count, index.summary("m").loaded_count) == (1, 0)
+    dead = Endpoint()
+    dead.CopyFrom(failing)
+    dead.status = STATUS_UNHEALTHY
+    index.change(failing, dead)
+    summary = index.summary("m")
+    assert (summary.endpoint_count, summary.healthy_count, summary.loaded_count) == (1, 0, 0)
+
+
+def test_names_after_a_name_that_may_be_missing():
     index = ModelIndex()
     index.change(None, Endpoint(id="x:1", models=[Model(name=name) for name in "acd"]))
     assert list(index.names("b")) == ["c", "d"]
@@ -80,7 +105,7 @@ def test_names_after_one_that_need_not_be_there():
     assert list(index.names("d")) == []
 
 
-def test_names_around_a_place() -> None:
+def test_names_around_a_position() -> None:
     index = ModelIndex()
     names = [f"m{n}" for n in range(10)]
     index.change(None, Endpoint(id="a:1", models=[Model(name=name) for name in names]))

@@ -1,4 +1,4 @@
-"""Endpoints that are one server: recognized by place and answers, and counted once."""
+"""Endpoints of one server are recognised by place and answers, and counted once."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ QWEN = Model(name="qwen3", digest="d1", size_bytes=5, state=MODEL_STATE_LOADED, 
 
 
 class Fleet:
-    """A registry that is filled with endpoints and with what probes saw of them."""
+    """A registry to fill with endpoints and observations."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1)
@@ -62,14 +62,14 @@ class Fleet:
         return self.get(id_).same_server_as
 
     def pair(self) -> None:
-        """One server at two addresses."""
+        """Registers one server at two addresses."""
         self.register("10.0.0.9:8000", at=2)
         self.register("gpu-1:8000", at=1)
         self.saw("10.0.0.9:8000")
         self.saw("gpu-1:8000")
 
 
-def test_the_endpoint_that_was_registered_first_stands_for_the_server() -> None:
+def test_the_endpoint_that_was_registered_first_is_the_primary_one() -> None:
     fleet = Fleet()
     fleet.pair()
     assert fleet.same("gpu-1:8000") == ""
@@ -77,7 +77,7 @@ def test_the_endpoint_that_was_registered_first_stands_for_the_server() -> None:
     assert fleet.registry.addresses_of_server("gpu-1:8000") == ["10.0.0.9:8000", "gpu-1:8000"]
 
 
-def test_watchers_see_it() -> None:
+def test_watchers_see_the_mark() -> None:
     fleet = Fleet()
     fleet.pair()
     before = fleet.registry.event_revision
@@ -96,14 +96,14 @@ def test_watchers_see_it() -> None:
         {"models": []},
     ],
 )
-def test_a_place_or_answers_alone_are_no_proof(other: dict[str, object]) -> None:
+def test_a_place_or_answers_alone_do_not_prove_the_same_server(other: dict[str, object]) -> None:
     fleet = Fleet()
     fleet.pair()
     fleet.saw("gpu-1:8000", **other)
     assert fleet.same("10.0.0.9:8000") == fleet.same("gpu-1:8000") == ""
 
 
-def test_two_new_servers_without_models_are_not_taken_for_one() -> None:
+def test_two_new_servers_without_models_are_not_the_same_server() -> None:
     fleet = Fleet()
     fleet.register("10.0.0.9:8000")
     fleet.register("gpu-1:8000")
@@ -112,7 +112,7 @@ def test_two_new_servers_without_models_are_not_taken_for_one() -> None:
     assert fleet.same("10.0.0.9:8000") == fleet.same("gpu-1:8000") == ""
 
 
-def test_whether_a_model_is_in_memory_makes_no_difference() -> None:
+def test_the_state_of_a_model_makes_no_difference() -> None:
     fleet = Fleet()
     fleet.pair()
     fleet.saw("gpu-1:8000", models=[Model(name="qwen3", digest="d1", size_bytes=5)])
@@ -131,7 +131,7 @@ def test_names_at_a_proxy_are_different_servers(port: int, fields: dict[str, str
     assert [fleet.same(id_) for id_ in ids] == ["", "", ""]
 
 
-def test_an_ip_address_has_no_name_that_a_proxy_could_route_by() -> None:
+def test_a_proxy_cannot_route_by_name_to_an_ip_address() -> None:
     fleet = Fleet()
     for id_ in ("127.0.0.1:80", "localhost:80", "10.0.0.9:80"):
         fleet.register(id_)
@@ -148,7 +148,7 @@ def test_the_same_server_under_two_base_paths_is_two_endpoints() -> None:
     assert fleet.same("10.0.0.9:8000") == fleet.same("gpu-1:8000") == ""
 
 
-def test_a_healthy_and_enabled_address_stands_for_the_server() -> None:
+def test_a_healthy_and_enabled_endpoint_is_the_primary_one() -> None:
     fleet = Fleet()
     fleet.pair()
     for _ in range(2):
@@ -161,7 +161,7 @@ def test_a_healthy_and_enabled_address_stands_for_the_server() -> None:
     assert fleet.same("gpu-1:8000") == "10.0.0.9:8000"
 
 
-def test_an_address_that_is_removed_or_means_another_server_leaves() -> None:
+def test_a_removed_or_changed_endpoint_is_no_longer_the_same_server() -> None:
     fleet = Fleet()
     fleet.pair()
     fleet.registry.remove_endpoint("gpu-1:8000")
@@ -200,7 +200,7 @@ def test_models_and_memory_of_one_server_count_once() -> None:
     assert registry.vram("node-1").message.claimed_bytes == 7
 
 
-def test_the_number_of_addresses_that_are_compared_is_bounded() -> None:
+def test_the_number_of_compared_addresses_is_bounded() -> None:
     servers = SameServers()
     place = Place("10.0.0.9", 8000)
     for n in range(MAX_ADDRESSES + 5):

@@ -59,13 +59,13 @@ def test_the_state_of_an_empty_registry_is_one_response_with_the_revision() -> N
     assert responses == [WatchRegistryResponse(revision=1000)]
 
 
-def test_the_state_has_what_was_asked_for_and_is_as_of_its_revision() -> None:
+def test_the_state_has_what_was_requested_as_of_its_revision() -> None:
     registry = new_registry()
     registry.put_endpoint(endpoint("a:1"))
     registry.put_alias(ModelAlias(name="small"))
     registry.report_resources("n", ReportResourcesRequest(cpu_percent=5), NOW)
     revision, responses = state(registry, ALL, NOW)
-    # What happens after the call is no part of it, however late it is read.
+    # Changes after the call are not part of it, however late it is read.
     registry.remove_endpoint("a:1")
     copy = Copy()
     for raw in responses:
@@ -81,7 +81,7 @@ def test_the_state_has_what_was_asked_for_and_is_as_of_its_revision() -> None:
     assert bare == [WatchRegistryResponse(revision=registry.revision)]
 
 
-def test_a_long_state_comes_in_parts_of_which_the_last_has_the_revision(
+def test_only_the_last_part_of_a_long_state_has_the_revision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(segments, "MAX_RESPONSE_BYTES", 200)
@@ -97,7 +97,7 @@ def test_a_long_state_comes_in_parts_of_which_the_last_has_the_revision(
     assert sorted(ids) == sorted(f"a:{i}" for i in range(20))
 
 
-def test_changes_come_in_order_each_once_deletions_too() -> None:
+def test_changes_including_deletions_come_once_and_in_order() -> None:
     registry = new_registry()
     registry.put_endpoint(endpoint("a:1"))
     registry.put_endpoint(endpoint("b:1"))
@@ -114,7 +114,7 @@ def test_changes_come_in_order_each_once_deletions_too() -> None:
     assert [event.revision for event in resumed.events] == [1003]
 
 
-def test_of_resources_the_latest_of_each_host_comes() -> None:
+def test_only_the_latest_resources_of_each_host_come() -> None:
     registry = new_registry()
     for cpu in (1, 2, 3):
         registry.report_resources("n", ReportResourcesRequest(cpu_percent=cpu), NOW)
@@ -131,7 +131,7 @@ def test_of_resources_the_latest_of_each_host_comes() -> None:
     assert read(registry, Interest(), 1000) == []
 
 
-def test_aliases_come_and_go() -> None:
+def test_puts_and_deletions_of_aliases_come() -> None:
     registry = new_registry()
     registry.put_alias(ModelAlias(name="small"))
     registry.put_alias(ModelAlias(name="large"))
@@ -144,7 +144,7 @@ def test_aliases_come_and_go() -> None:
     ]
 
 
-def test_the_bookkeeping_of_checks_comes_to_those_who_ask() -> None:
+def test_the_bookkeeping_of_checks_comes_on_request() -> None:
     registry = new_registry()
     registry.put_endpoint(endpoint("a:1"))
     registry.observe("a:1", seen())
@@ -158,7 +158,7 @@ def test_the_bookkeeping_of_checks_comes_to_those_who_ask() -> None:
     assert event.endpoint.latency.ToMicroseconds() == 8000
     assert event.endpoint.load.waiting == 4
 
-    # An event that follows carries the bookkeeping with it.
+    # A later event includes the bookkeeping.
     registry.observe("a:1", seen(NOW + 3, models=(Model(name="m"),)))
     (response,) = read(registry, Interest(checks=True), after)
     assert len(response.events) == 1
@@ -167,7 +167,7 @@ def test_the_bookkeeping_of_checks_comes_to_those_who_ask() -> None:
     assert [event.type for event in response.events] == [EVENT_TYPE_PUT, EVENT_TYPE_DELETE]
 
 
-def test_an_endpoint_that_ceases_to_match_is_deleted_and_one_that_begins_is_put() -> None:
+def test_an_endpoint_that_stops_matching_is_deleted_and_one_that_starts_is_put() -> None:
     registry = new_registry()
     wanted = EndpointFilter.of("m", BACKEND_UNSPECIFIED, STATUS_UNSPECIFIED, {})
     registry.put_endpoint(endpoint("a:1"))
@@ -184,7 +184,7 @@ def test_an_endpoint_that_ceases_to_match_is_deleted_and_one_that_begins_is_put(
     ]
 
 
-def test_a_status_is_followed_too() -> None:
+def test_a_status_filter_follows_changes_of_status() -> None:
     registry = new_registry()
     wanted = EndpointFilter.of("", BACKEND_UNSPECIFIED, STATUS_HEALTHY, {})
     registry.put_endpoint(endpoint("a:1"))
@@ -206,7 +206,7 @@ def test_a_revision_that_is_not_in_the_history_is_refused(after: int) -> None:
         changes(registry, Interest(), after)
 
 
-def test_a_cursor_behind_the_ring_is_refused_and_one_at_its_floor_is_not() -> None:
+def test_a_cursor_behind_the_ring_is_refused_but_one_at_its_floor_is_not() -> None:
     registry = new_registry(ring_capacity=3)
     for i in range(5):
         registry.put_endpoint(endpoint(f"a:{i}"))
@@ -216,7 +216,7 @@ def test_a_cursor_behind_the_ring_is_refused_and_one_at_its_floor_is_not() -> No
     assert [event.revision for event in response.events] == [1003, 1004, 1005]
 
 
-def test_a_long_history_is_read_in_parts_without_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_is_read_in_parts_without_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "MAX_EVENTS", 7)
     registry = new_registry()
     for i in range(20):
@@ -234,7 +234,7 @@ def test_a_long_history_is_read_in_parts_without_gap(monkeypatch: pytest.MonkeyP
     assert copy.revision == registry.revision
 
 
-def test_event_is_encoded_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_is_encoded_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     encode = segments._put_endpoint
 
@@ -252,7 +252,7 @@ def test_event_is_encoded_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) 
     assert calls == ["a:1"]
 
 
-def test_responses_are_cut_at_their_bytes_and_each_is_resumable(
+def test_responses_are_cut_by_size_and_each_is_resumable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(segments, "MAX_RESPONSE_BYTES", 100)
@@ -266,7 +266,7 @@ def test_responses_are_cut_at_their_bytes_and_each_is_resumable(
         assert later.events[0].revision == earlier.revision + 1
 
 
-def test_interests_share_by_equality() -> None:
+def test_equal_interests_are_the_same_key() -> None:
     make: Callable[[], Interest] = lambda: Interest(  # noqa: E731
         EndpointFilter.of("m", BACKEND_UNSPECIFIED, STATUS_UNSPECIFIED, {"a": "b"}), resources=True
     )

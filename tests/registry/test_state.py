@@ -1,4 +1,4 @@
-"""The registry against single rules, and against a naive model of itself."""
+"""Single rules of the registry, and a comparison with a naive model of it."""
 
 import pytest
 from hypothesis import settings
@@ -35,7 +35,7 @@ def registry(**settings_: int) -> Registry:
     return Registry(first_revision=1_000, **settings_)
 
 
-def stands(of: Registry, id_: str = ID) -> Endpoint:
+def current(of: Registry, id_: str = ID) -> Endpoint:
     record = of.get(id_)
     assert record is not None
     return record.message
@@ -44,23 +44,23 @@ def stands(of: Registry, id_: str = ID) -> Endpoint:
 def healthy(of: Registry, **fields: object) -> Endpoint:
     of.put_endpoint(registered(ID, **fields))
     of.observe(ID, saw(models=(LLAMA,), version="0.5.1", backend=BACKEND_OLLAMA, latency_ms=3.0))
-    return stands(of)
+    return current(of)
 
 
-def test_a_new_endpoint_is_unknown_and_an_event() -> None:
+def test_a_new_endpoint_has_an_unknown_status_and_makes_an_event() -> None:
     fleet = registry()
     fleet.put_endpoint(registered(ID))
-    assert stands(fleet).status == STATUS_UNKNOWN
+    assert current(fleet).status == STATUS_UNKNOWN
     (event,) = fleet.ring.after(1_000, 10)
     assert (event.id, event.before, event.after) == (ID, None, fleet.get(ID))
     assert event.revision == fleet.revision == 1_001
 
 
-def test_re_registration_keeps_what_was_observed() -> None:
+def test_registering_again_keeps_observed_facts() -> None:
     fleet = registry()
     before = healthy(fleet, registered_at=to_timestamp(NOW - 5))
     fleet.put_endpoint(registered(ID, name="renamed", registered_at=to_timestamp(NOW - 5)))
-    after = stands(fleet)
+    after = current(fleet)
     assert after.name == "renamed"
     assert after.status == STATUS_HEALTHY
     assert list(after.models) == [LLAMA]
@@ -73,13 +73,13 @@ def test_re_registration_keeps_what_was_observed() -> None:
     assert fleet.healthy_count == 1
 
 
-def test_re_registration_keeps_failures_too() -> None:
+def test_registering_again_keeps_failures_too() -> None:
     fleet = registry()
     healthy(fleet)
     for _ in range(2):
         fleet.observe(ID, saw(error="refused"))
     fleet.put_endpoint(registered(ID, name="renamed"))
-    after = stands(fleet)
+    after = current(fleet)
     assert after.status == STATUS_UNHEALTHY
     assert (after.consecutive_failures, after.last_error) == (2, "refused")
 
@@ -89,7 +89,7 @@ def test_re_registration_keeps_failures_too() -> None:
     [{"scheme": "https"}, {"base_path": "/v2"}, {"backend": BACKEND_VLLM}],
     ids=lambda change: next(iter(change)),
 )
-def test_new_server_under_the_same_id_loses_the_old_observation(change: dict[str, object]) -> None:
+def test_a_new_server_under_the_same_id_has_no_observed_facts(change: dict[str, object]) -> None:
     fleet = registry()
     healthy(fleet)
     wanted = registered(ID, **change)
@@ -97,29 +97,29 @@ def test_new_server_under_the_same_id_loses_the_old_observation(change: dict[str
     wanted.status = STATUS_UNKNOWN
     if wanted.backend:
         wanted.provenance.backend.observer = OBSERVER_MANUAL
-    assert stands(fleet) == wanted
+    assert current(fleet) == wanted
     assert fleet.fleet_models() == {}
     assert fleet.healthy_count == 0
 
 
-def test_pinning_the_detected_backend_changes_no_observation() -> None:
+def test_registering_the_detected_backend_keeps_observed_facts() -> None:
     fleet = registry()
     healthy(fleet)
     fleet.put_endpoint(registered(ID, backend=BACKEND_OLLAMA))
-    after = stands(fleet)
+    after = current(fleet)
     assert after.status == STATUS_HEALTHY
     assert not after.backend_detected
 
 
-def test_stored_message_is_a_copy() -> None:
+def test_the_stored_message_is_a_copy() -> None:
     fleet = registry()
     mine = registered(ID)
     fleet.put_endpoint(mine)
     mine.name = "changed behind its back"
-    assert stands(fleet).name == ID
+    assert current(fleet).name == ID
 
 
-def test_a_changed_model_list_is_an_event_although_health_stays() -> None:
+def test_a_changed_model_list_is_an_event_although_the_health_stays() -> None:
     fleet = registry()
     healthy(fleet)
     seen = fleet.revision
@@ -130,17 +130,17 @@ def test_a_changed_model_list_is_an_event_although_health_stays() -> None:
     assert fleet.models() == ["llama3.2:3b", "qwen3:8b"]
 
 
-def test_an_unchanged_probe_is_a_revision_and_no_event() -> None:
+def test_an_unchanged_probe_makes_a_revision_but_no_event() -> None:
     fleet = registry()
     healthy(fleet)
     seen = fleet.revision
     fleet.observe(ID, saw(NOW + 30_000, models=(LLAMA,)))
     assert fleet.ring.after(seen, 10) == []
     assert fleet.revision == seen + 1
-    assert to_ms(stands(fleet).last_checked_at) == NOW + 30_000
+    assert to_ms(current(fleet).last_checked_at) == NOW + 30_000
 
 
-def test_an_endpoint_that_shows_ever_other_models_fills_no_memory() -> None:
+def test_an_endpoint_that_always_shows_different_models_does_not_fill_the_memory() -> None:
     fleet = registry(ring_bytes=50_000)
     fleet.put_endpoint(registered(ID))
     for n in range(100):
@@ -149,7 +149,7 @@ def test_an_endpoint_that_shows_ever_other_models_fills_no_memory() -> None:
     assert fleet.ring.after(fleet.revision - 1, 10)[0].after is fleet.get(ID)
 
 
-def test_what_only_a_check_made_is_counted_with_the_change_that_followed() -> None:
+def test_a_record_made_by_a_check_counts_with_the_next_event() -> None:
     held = []
     for checks in (0, 1):
         fleet = registry(ring_bytes=50_000)
@@ -164,7 +164,7 @@ def test_what_only_a_check_made_is_counted_with_the_change_that_followed() -> No
     assert held[1] <= held[0] + 1
 
 
-def test_a_probe_of_a_removed_endpoint_does_not_bring_it_back() -> None:
+def test_a_probe_does_not_restore_a_removed_endpoint() -> None:
     fleet = registry()
     healthy(fleet)
     fleet.remove_endpoint(ID)
@@ -177,20 +177,20 @@ def test_a_probe_of_a_removed_endpoint_does_not_bring_it_back() -> None:
     assert fleet.fleet_models() == {}
 
 
-def test_a_removed_endpoint_comes_back_unobserved() -> None:
+def test_a_removed_endpoint_returns_without_observed_facts() -> None:
     fleet = registry()
     healthy(fleet)
     fleet.remove_endpoint(ID)
     fleet.put_endpoint(registered(ID))
-    assert stands(fleet).status == STATUS_UNKNOWN
-    assert not stands(fleet).models
+    assert current(fleet).status == STATUS_UNKNOWN
+    assert not current(fleet).models
 
 
-def test_resources_meet_their_endpoint_by_agent() -> None:
+def test_resources_are_found_by_the_agent_of_an_endpoint() -> None:
     fleet = registry()
     fleet.put_endpoint(registered("10.0.0.7:11434", agent_id="node-7"))
     fleet.report_resources("node-7", ReportResourcesRequest(vram_total_bytes=24 << 30), NOW)
-    record = fleet.resources.get(stands(fleet, "10.0.0.7:11434").agent_id)
+    record = fleet.resources.get(current(fleet, "10.0.0.7:11434").agent_id)
     assert record is not None
     assert record.message.vram_total_bytes == 24 << 30
 
@@ -207,7 +207,7 @@ def test_resources_vanish_exactly_at_their_deadline() -> None:
     assert fleet.revision == reported + 1
 
 
-def test_listeners_hear_of_every_change_and_of_nothing_else() -> None:
+def test_listeners_are_called_for_every_change_and_nothing_else() -> None:
     fleet = registry()
     heard: list[int] = []
     fleet.on_change(lambda: heard.append(fleet.revision))
@@ -234,12 +234,12 @@ def test_endpoints_after_an_id() -> None:
 IDS = ["a:1", "a:10", "b:1", "[::1]:2"]
 AGENTS = ["node-1", "node-2", "node-3"]
 TTL_MS = 1_000
-# What a check writes besides its findings; it changes without an event.
+# The bookkeeping of a check, which changes without an event.
 BOOKKEEPING = ("last_checked_at", "next_check_at", "consecutive_failures", "latency", "provenance")
 
 
 def findings(endpoint: Endpoint) -> bytes:
-    """An endpoint as watchers know it."""
+    """An endpoint as watchers see it."""
     shown = Endpoint()
     shown.CopyFrom(endpoint)
     for field in BOOKKEEPING:
@@ -291,7 +291,7 @@ def naive_observe(old: Endpoint, seen: Observation, unhealthy_after: int) -> End
 
 
 def judged(endpoint: Endpoint) -> Endpoint:
-    """Without what tests/registry/health/test_judgement.py is about."""
+    """The endpoint without the fields that tests/registry/health/test_judgement.py checks."""
     plain = Endpoint()
     plain.CopyFrom(endpoint)
     plain.ClearField("provenance")
@@ -300,7 +300,7 @@ def judged(endpoint: Endpoint) -> Endpoint:
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """The registry beside dictionaries, with every state that there ever was."""
+    """Compares the registry with dictionaries, and remembers every state."""
 
     ids = Bundle("ids")
 
@@ -362,7 +362,7 @@ class RegistryMachine(RuleBasedStateMachine):
         }
 
     @invariant()
-    def the_present_is_right(self) -> None:
+    def the_current_state_is_right(self) -> None:
         registry = self.registry
         assert [judged(record.message) for record in registry.endpoints()] == [
             self.endpoints[id_] for id_ in sorted(self.endpoints)
@@ -385,7 +385,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert {agent_id for agent_id, _ in registry.resources.items()} == set(self.resources)
 
     @invariant()
-    def every_cursor_of_the_ring_leads_to_the_present(self) -> None:
+    def every_cursor_of_the_ring_leads_to_the_current_state(self) -> None:
         present = self.past_endpoints[self.registry.revision]
         for revision, past in self.past_endpoints.items():
             if revision < self.registry.ring.floor:
@@ -404,7 +404,7 @@ class RegistryMachine(RuleBasedStateMachine):
             assert state == present
 
     @invariant()
-    def every_cursor_of_the_resources_leads_to_the_present(self) -> None:
+    def every_cursor_of_the_resources_leads_to_the_current_state(self) -> None:
         present = self.past_resources[self.registry.revision]
         for revision, past in self.past_resources.items():
             try:
@@ -425,15 +425,15 @@ TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
-def test_llama_cpp_may_take_over_the_port_of_a_detected_ollama() -> None:
+def test_llama_cpp_may_replace_a_detected_ollama_on_its_port() -> None:
     fleet = registry()
     healthy(fleet)
     fleet.observe(ID, saw(backend=BACKEND_LLAMA_CPP, models=()))
-    assert stands(fleet).backend == BACKEND_LLAMA_CPP
+    assert current(fleet).backend == BACKEND_LLAMA_CPP
     assert fleet.fleet_models() == {}
 
 
-def test_a_disabled_endpoint_is_not_known_to_be_healthy() -> None:
+def test_the_health_of_a_disabled_endpoint_is_unknown() -> None:
     fleet = Registry(first_revision=1)
     fleet.put_endpoint(registered(ID))
     fleet.observe(ID, saw(models=(LLAMA,)))
@@ -447,7 +447,7 @@ def test_a_disabled_endpoint_is_not_known_to_be_healthy() -> None:
     assert fleet.model_index.summary(LLAMA.name).healthy_count == 0
     (event,) = fleet.ring.after(since, 10)
     assert event.after.message.status == STATUS_UNKNOWN
-    # A probe that was in flight changes nothing any more.
+    # A probe that was already in flight no longer changes anything.
     fleet.observe(ID, saw())
     assert fleet.get(ID).message == disabled
     fleet.put_endpoint(registered(ID))

@@ -34,7 +34,7 @@ def states(registry: Registry) -> dict[str, int]:
     return {model.name: model.state for model in record.message.models}
 
 
-def test_a_model_is_unloaded_at_its_own_deadline_and_watchers_see_it():
+def test_a_model_is_unloaded_at_its_deadline_and_watchers_see_it():
     registry = fleet()
     registry.observe(ID, saw(models=(warm("a", NOW + 4 * S), warm("b", NOW + 9 * S))))
     assert registry.next_deadline_ms() == NOW + 4 * S
@@ -51,8 +51,8 @@ def test_a_model_is_unloaded_at_its_own_deadline_and_watchers_see_it():
     assert registry.next_deadline_ms() == NOW + 9 * S
 
 
-def test_a_probe_that_shows_it_loaded_after_its_time_is_believed():
-    """A request that runs on keeps a model in memory past its time."""
+def test_a_probe_that_shows_a_model_loaded_after_its_deadline_is_believed():
+    """A running request keeps a model in memory past its time."""
     registry = fleet()
     seen = (warm("a", NOW + 4 * S),)
     registry.observe(ID, saw(models=seen))
@@ -78,7 +78,7 @@ def test_a_probe_between_the_deadline_and_its_turn_makes_no_event():
     assert registry.revision == before
 
 
-def test_one_that_is_gone_or_warm_for_longer_has_no_deadline_any_more():
+def test_a_removed_or_extended_model_no_longer_has_its_old_deadline():
     registry = fleet()
     registry.observe(ID, saw(models=(warm("a", NOW + 4 * S),)))
     registry.observe(ID, saw(NOW + 1 * S, models=(warm("a", NOW + 50 * S),)))
@@ -88,7 +88,9 @@ def test_one_that_is_gone_or_warm_for_longer_has_no_deadline_any_more():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(1, 1_000)), max_size=200))
-def test_it_holds_the_earliest_of_each_and_little_more(steps: list[tuple[int, int | None]]):
+def test_unloads_store_little_more_than_the_earliest_of_each_endpoint(
+    steps: list[tuple[int, int | None]],
+):
     unloads, wanted = Unloads(), {}
     for number, ends_ms in steps:
         id_ = f"h:{number}"

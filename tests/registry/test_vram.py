@@ -33,13 +33,13 @@ def test_only_loaded_models_claim_and_unknown_sizes_are_counted() -> None:
     assert claim_of(endpoint(models=[ON_DISK])) is NO_CLAIM
 
 
-def test_unreachable_server_claims_nothing() -> None:
+def test_an_unreachable_server_claims_nothing() -> None:
     assert claim_of(endpoint(status=STATUS_UNHEALTHY)) is NO_CLAIM
     seen = SidecarView(reachable=True)
     assert claim_of(endpoint(status=STATUS_UNHEALTHY, sidecar_view=seen)) == Claim(7 * GIB, 1)
 
 
-def test_what_is_in_use_and_not_claimed_is_unattributed() -> None:
+def test_memory_in_use_that_is_not_claimed_is_unattributed() -> None:
     reported = HostResources(vram_used_bytes=10 * GIB, vram_total_bytes=24 * GIB)
     assert account("gpu-1", Claim(7 * GIB, 1), reported) == VramAccount(
         agent_id="gpu-1",
@@ -52,14 +52,14 @@ def test_what_is_in_use_and_not_claimed_is_unattributed() -> None:
     )
 
 
-def test_a_claim_beyond_the_measurement_leaves_less_and_never_below_nothing() -> None:
+def test_a_claim_beyond_the_measurement_reduces_free_memory_but_never_below_zero() -> None:
     reported = HostResources(vram_used_bytes=1 * GIB, vram_total_bytes=8 * GIB)
     made = account("gpu-1", Claim(7 * GIB, 0), reported)
     assert (made.unattributed_bytes, made.free_bytes) == (0, 1 * GIB)
     assert account("gpu-1", Claim(9 * GIB, 0), reported).free_bytes == 0
 
 
-def test_no_fit_is_promised_where_the_host_does_not_measure() -> None:
+def test_free_memory_is_unknown_if_the_host_does_not_measure() -> None:
     for reported in (None, HostResources(), HostResources(vram_total_bytes=24 * GIB)):
         made = account("gpu-1", Claim(7 * GIB, 0), reported)
         assert made.claimed_bytes == 7 * GIB
@@ -85,7 +85,7 @@ def test_the_ledger_adds_up_a_host_and_follows_its_endpoints() -> None:
     assert ledger.account("gpu-1", None).message == VramAccount(agent_id="gpu-1")
 
 
-def test_a_change_tells_on_whose_hosts_the_claim_is_another() -> None:
+def test_a_change_returns_the_hosts_whose_claims_changed() -> None:
     ledger = VramLedger()
     one, moved, idle = endpoint(), endpoint(agent_id="gpu-2"), endpoint(models=[])
     assert ledger.change(None, one) == ["gpu-1"]
@@ -99,7 +99,7 @@ def test_a_change_tells_on_whose_hosts_the_claim_is_another() -> None:
     assert ledger.claim("gpu-2") == NO_CLAIM
 
 
-def test_an_account_lasts_while_both_sides_are_as_they_were() -> None:
+def test_an_account_is_cached_while_claim_and_report_are_unchanged() -> None:
     ledger = VramLedger()
     ledger.change(None, endpoint())
     report = host(10 * GIB, 24 * GIB)

@@ -118,6 +118,8 @@ ROUTE_ACCESS = {
     "GET /metrics": "reader",
     "GET /api/models": "reader",
     "GET /api/schemas": "reader",
+    "GET /api/descriptors": "reader",
+    "GET /api/openapi.json": "anyone",
     "GET /api/discovery/prometheus": "reader",
     f"GET {_ADMIN_API}": "reader",
     f"GET {_ADMIN_API}/snapshot": "reader",
@@ -139,6 +141,7 @@ IN_SCOPE = {
     "reader of a part": {
         *(row for row in RPC_ACCESS if row.startswith("llmhub.v1.RegistryService/")),
         *(f"GET {_ADMIN_API}", f"GET {_ADMIN_API}/snapshot", "GET /api/schemas"),
+        "GET /api/descriptors",
     },
     "read-only admin": {
         *(row for row, who in (RPC_ACCESS | ROUTE_ACCESS).items() if who == "reader"),

@@ -15,7 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from hub.base.clock import SystemClock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings
 from hub.contract import rpcs
 from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import GetServerInfoRequest, ListAuditEventsRequest

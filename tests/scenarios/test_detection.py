@@ -26,6 +26,8 @@ from tests.support.sidecar_process import sidecar_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama, Fleet
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 SOON_S = 15.0
 
 
@@ -43,7 +45,9 @@ async def until(hub: HubClient, id_: str, status: Status) -> Endpoint:
 
 
 @pytest.mark.parametrize("kind", ["killed", "hung"])
-async def test_a_miss_is_confirmed_within_seconds(tmp_path: Path, fleet: Fleet, kind: str) -> None:
+async def test_a_failure_is_confirmed_within_seconds(
+    tmp_path: Path, fleet: Fleet, kind: str
+) -> None:
     async with running_hub(tmp_path, probes={"total_timeout_s": 2}) as hub:
         server = await fleet.add(FakeOllama("m"), port=lasting_port())
         await hub.call(
@@ -61,7 +65,7 @@ async def test_a_miss_is_confirmed_within_seconds(tmp_path: Path, fleet: Fleet, 
         assert found.consecutive_failures == 2
 
 
-async def test_with_a_sidecar_death_and_return_are_known_at_once(
+async def test_a_sidecar_makes_failure_and_recovery_known_at_once(
     tmp_path: Path, fleet: Fleet
 ) -> None:
     async with running_hub(tmp_path / "data") as hub:
@@ -90,7 +94,7 @@ async def selectable(hub: RunningHub, *, is_so: bool) -> None:
             await hub.call("SelectEndpoint", request)
 
 
-async def test_a_sidecars_word_has_the_hub_look_and_not_believe(
+async def test_a_sidecars_report_triggers_a_probe_but_is_not_trusted(
     tmp_path: Path, fleet: Fleet
 ) -> None:
     async with running_hub(tmp_path) as hub:

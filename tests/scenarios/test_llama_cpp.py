@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from hub.base.settings import ProbeSettings
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub_process import HubProcess, running_hub
 from tests.support.llama import running_llama, tiny_model, write_model
 from tests.support.ports import lasting_port
+from tests.support.sidecar_process import sidecar_process
 
 pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 __all__ = ["tiny_model"]
 
 DEADLINE_S = 30.0
+INTERVAL_S = ProbeSettings().interval_s
 
 
 def ask(hub: HubProcess, *arguments: str) -> Outcome:
@@ -84,3 +87,33 @@ async def test_a_llama_cpp_server_and_its_failure_are_shown(
             back = await endpoint(hub, lambda each: each["status"] == "healthy")
             assert [each["name"] for each in back["models"]] == ["other"]
             assert back["load"]["slots"] == 1
+
+
+async def test_a_fresh_hub_beside_it_selects_it_by_capability_until_it_dies(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    # Only the sidecar can know of its death before the next regular probe.
+    with running_hub(tmp_path / "data") as hub:
+        port = lasting_port()
+        role = ("--role", "sidecar", "--agent", "node-1")
+        token = (await asyncio.to_thread(ask, hub, "token", "create", *role)).out.strip()
+        arguments = ("--no-discover", "--endpoint", f"127.0.0.1:{port}")
+        async with sidecar_process(hub.ws, "node-1", token, *arguments):
+            async with running_llama(tiny_model, alias="tiny", port=port):
+                chosen = await select(hub, "completion", lambda done: done.code == 0)
+                assert f"127.0.0.1:{port}" in chosen.out
+                lacking = await select(hub, "tools", lambda done: done.code != 0)
+                assert "NO_CAPACITY" in lacking.err
+            died_at = asyncio.get_running_loop().time()
+            gone = await select(hub, "completion", lambda done: done.code != 0)
+            assert "NO_HEALTHY_ENDPOINT" in gone.err
+            assert asyncio.get_running_loop().time() - died_at < INTERVAL_S / 2
+
+
+async def select(hub: HubProcess, capability: str, until: Callable[[Outcome], bool]) -> Outcome:
+    """What `llm-hub select` says once it meets the condition."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            done = await asyncio.to_thread(ask, hub, "select", "tiny", "--capability", capability)
+            if until(done):
+                return done

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from hub.client import AsyncHub, CallFailed
 from llmhub.v1.admin_service_pb2 import ListAuditEventsRequest
 from llmhub.v1.audit_pb2 import AuditEvent
@@ -15,6 +17,8 @@ from tests.support.hub import RunningHub, by_id, running_hub
 from tests.support.sidecar_process import SidecarProcess, sidecar_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeLlamaRouter, FakeOllama, FakeServer, Fleet
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 ACTIONS = {"enabled": True, "timeout_s": 20}
 
@@ -94,7 +98,7 @@ async def test_a_router_shows_the_model_as_loading_meanwhile(tmp_path: Path) -> 
         assert "gave up" in last.after.model_action.detail
 
 
-async def test_a_sidecar_without_the_option_is_not_asked(tmp_path: Path) -> None:
+async def test_a_sidecar_without_the_option_gets_no_action(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data", actions=ACTIONS) as hub, Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         async with beside(hub, server), client(hub) as admin:
@@ -104,7 +108,7 @@ async def test_a_sidecar_without_the_option_is_not_asked(tmp_path: Path) -> None
         assert "/api/generate" not in server.paths
 
 
-async def test_a_sidecar_that_is_killed_in_the_middle_leaves_the_outcome_unknown(
+async def test_killing_the_sidecar_leaves_the_outcome_unknown(
     tmp_path: Path,
 ) -> None:
     router = FakeLlamaRouter(lists_while_loading=10_000)
@@ -120,7 +124,7 @@ async def test_a_sidecar_that_is_killed_in_the_middle_leaves_the_outcome_unknown
 
 
 async def collect(admin: AsyncHub, endpoint_id: str, name: str, seen: set[int]) -> None:
-    """Notes every state of a model that a watcher is told."""
+    """Notes every state of a model that a watcher receives."""
     async for event in admin.watch():
         if event.HasField("endpoint") and event.endpoint.id == endpoint_id:
             seen.update(model.state for model in event.endpoint.models if model.name == name)

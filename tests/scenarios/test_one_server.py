@@ -27,6 +27,8 @@ from tests.support.hub import REGISTRY_PATH, RunningHub, by_id, failure_of, runn
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, FakeServer, Fleet
 
+pytestmark = pytest.mark.usefixtures("grpc_engine")
+
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:
@@ -68,7 +70,7 @@ async def test_the_quickstart_registers_one_endpoint(hub: RunningHub, ollama: Fa
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST.", "[0:0::1]"])
-async def test_every_spelling_reads_changes_and_removes_it(
+async def test_every_spelling_reads_changes_and_removes_the_endpoint(
     hub: RunningHub, ollama: FakeServer, host: str
 ) -> None:
     own = f"localhost:{ollama.port}"
@@ -119,7 +121,7 @@ async def test_two_records_of_an_earlier_hub_are_kept_and_count_once(
     assert (await hub.call("ReportOllama", report, token=token)).endpoint_id == ids[1]
 
 
-async def test_a_refused_claim_is_said_and_taken_up_when_the_owner_leaves(
+async def test_a_refused_claim_is_reported_and_granted_when_the_owner_leaves(
     hub: RunningHub, ollama: FakeServer
 ) -> None:
     url = f"http://127.0.0.1:{ollama.port}"
@@ -165,7 +167,7 @@ async def test_a_report_on_the_endpoint_of_another_agent_is_not_acknowledged(
     assert (await endpoints(hub))[ollama.id].agent_id == "node-1"
 
 
-async def test_the_backend_that_a_sidecar_said_is_attributed_to_it(hub: RunningHub) -> None:
+async def test_a_backend_that_a_sidecar_reported_is_attributed_to_it(hub: RunningHub) -> None:
     async with hub.sidecar("node-1", ollama_url="http://127.0.0.1:9"):
         found = (await endpoints(hub))["127.0.0.1:9"]
         assert found.provenance.backend.observer == OBSERVER_SIDECAR

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.base.settings import Settings
 from hub.server import process
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from tests.support.command import llm_hub
@@ -47,7 +48,7 @@ def refusal(capfd) -> Iterator[Callable[[Settings], Refusal]]:
     structlog.reset_defaults()
 
 
-async def test_a_second_hub_on_the_same_data_directory(tmp_path):
+async def test_a_second_hub_on_the_same_data_directory_is_refused(tmp_path):
     async with running_hub(tmp_path) as first:
         second = HubProcess(tmp_path)
         try:
@@ -64,19 +65,19 @@ async def test_a_second_hub_on_the_same_data_directory(tmp_path):
 
 
 @pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
-def test_a_port_in_use(tmp_path, refusal, transport):
+def test_a_port_in_use_is_reported(tmp_path, refusal, transport):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         refused = refusal(settings_for(tmp_path, **{transport: {"address": address}}))
     assert refused == Refusal(
         1,
         f"llm-hub: {transport}: cannot listen on {address}: Address already in use; stop what "
-        f"listens there, or name another port: --{transport} 127.0.0.1:0 takes a free one",
+        f"listens there, or choose another port: --{transport} 127.0.0.1:0 picks a free one",
     )
 
 
 @pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
-def test_an_address_of_another_machine(tmp_path, refusal, transport):
+def test_an_address_of_another_machine_is_refused(tmp_path, refusal, transport):
     refused = refusal(settings_for(tmp_path, **{transport: {"address": "192.0.2.1:0"}}))
     assert refused == Refusal(
         1, f"llm-hub: {transport}: cannot listen on 192.0.2.1:0: Cannot assign requested address"
@@ -84,7 +85,7 @@ def test_an_address_of_another_machine(tmp_path, refusal, transport):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "[::1:80"])
-def test_an_invalid_address(tmp_path, address):
+def test_an_invalid_address_is_reported(tmp_path, address):
     refused = llm_hub("serve", "--data-dir", str(tmp_path), "--ws", address)
     assert refused.code == 2
     (line,) = refused.err.splitlines()
@@ -93,7 +94,7 @@ def test_an_invalid_address(tmp_path, address):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros", "foreign"])
-def test_a_file_that_is_not_a_store(tmp_path, refusal, damage):
+def test_a_file_that_is_not_a_store_is_reported(tmp_path, refusal, damage):
     file = tmp_path / STORE_FILE
     match damage:
         case "garbage":
@@ -114,7 +115,7 @@ def test_a_file_that_is_not_a_store(tmp_path, refusal, damage):
     assert file.read_bytes() == before
 
 
-def test_a_damaged_record(tmp_path, refusal):
+def test_a_damaged_record_is_reported(tmp_path, refusal):
     settings = settings_for(tmp_path)
 
     async def fill() -> None:
@@ -141,7 +142,7 @@ def test_a_damaged_record(tmp_path, refusal):
 
 
 @pytest.mark.parametrize("below", [False, True])
-def test_a_data_directory_that_cannot_be_created(tmp_path, refusal, below):
+def test_a_data_directory_that_cannot_be_created_is_reported(tmp_path, refusal, below):
     (tmp_path / "file").write_text("")
     directory = tmp_path / "file" / "data" if below else tmp_path / "file"
     refused = refusal(settings_for(directory))
@@ -150,14 +151,14 @@ def test_a_data_directory_that_cannot_be_created(tmp_path, refusal, below):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_data_directory_that_cannot_be_written(tmp_path, refusal):
+def test_a_data_directory_that_cannot_be_written_is_reported(tmp_path, refusal):
     tmp_path.chmod(0o500)
     refused = refusal(settings_for(tmp_path))
     assert refused.code == 1
     assert refused.line.startswith(f"llm-hub: data directory {tmp_path}: not writable")
 
 
-def test_a_store_that_other_users_may_read(tmp_path, refusal):
+def test_a_store_that_other_users_may_read_is_refused(tmp_path, refusal):
     file = Path(tmp_path / STORE_FILE)
     file.write_bytes(b"")
     file.chmod(0o644)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from hub.base.settings import ADMIN_TOKEN_FILE, KEY_FILE, STORE_FILE
+from hub.base.data_dir import ADMIN_TOKEN_FILE, KEY_FILE, STORE_FILE
 from hub.stores.keyring import Key, read_keys, write_keys
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Put

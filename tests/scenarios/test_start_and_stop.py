@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.base.data_dir import ADMIN_TOKEN_FILE, STORE_FILE
 from hub.contract import rpcs
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest, RegisterEndpointRequest
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, SidecarFrame

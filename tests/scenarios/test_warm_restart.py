@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from hub.base.settings import FACTS_FILE
+from hub.base.data_dir import FACTS_FILE
 from hub.client import AsyncHub
 from hub.stores.facts_file import FactsFileError, read
 from llmhub.v1.admin_service_pb2 import (
@@ -27,6 +27,8 @@ from llmhub.v1.registry_service_pb2 import ListEndpointsRequest, SelectEndpointR
 from tests.support.hub import HubProcess, by_id, failure_of, running_hub
 from tests.support.waiting import wait_until
 from tools.fleetsim import Behaviour, FakeOllama
+
+pytestmark = pytest.mark.usefixtures("grpc_engine")
 
 BOTH = SelectEndpointRequest(model="a", count=2)
 
@@ -93,7 +95,7 @@ async def test_a_hub_that_was_killed_selects_at_once(process, servers):
         assert shown.json["provenance"]["status"]["restored"] is True
 
 
-async def test_probes_confirm_what_was_restored_or_contradict_it(process, servers):
+async def test_probes_confirm_or_contradict_restored_facts(process, servers):
     await learn(process, servers)
     alive, dead = servers
     dead.behaviour = Behaviour.HALF_OPEN
@@ -111,7 +113,7 @@ async def test_probes_confirm_what_was_restored_or_contradict_it(process, server
         assert [each.endpoint.id for each in answer.selections] == [alive.id]
 
 
-async def test_another_restart_before_any_probe_makes_facts_no_younger(process, servers):
+async def test_a_restart_before_any_probe_keeps_the_facts_age(process, servers):
     await learn(process, servers)
     for server in servers:
         server.behaviour = Behaviour.HANGING
@@ -126,7 +128,7 @@ async def test_another_restart_before_any_probe_makes_facts_no_younger(process, 
     assert abs(seen[1] - seen[0]) < 1000
 
 
-async def test_what_was_removed_disabled_or_changed_is_not_restored(tmp_path, fleet):
+async def test_facts_of_removed_disabled_or_changed_endpoints_are_not_restored(tmp_path, fleet):
     servers = [await fleet.add(FakeOllama("a")) for _ in range(4)]
     removed, disabled, changed, again = servers
     async with running_hub(tmp_path) as hub:
@@ -187,7 +189,7 @@ def replace_by_directory(path) -> None:
     ],
     ids=["garbled", "cut off", "noise", "a directory"],
 )
-async def test_a_damaged_file_is_a_cold_start_and_one_log_line(tmp_path, fleet, damage, event):
+async def test_a_damaged_file_causes_a_cold_start_and_one_log_line(tmp_path, fleet, damage, event):
     server = await fleet.add(FakeOllama("a"))
     process = HubProcess(tmp_path / "data")
     await process.start()

@@ -95,10 +95,19 @@ def test_a_lock_that_is_missing_is_named(project: Path) -> None:
     assert check(project).stderr.splitlines()[0] == "demo.lock: missing"
 
 
-def test_the_locks_agree_with_each_other() -> None:
+def test_the_lock_of_another_environment_is_checked_against_its_group(project: Path) -> None:
+    change(project / "pyproject.toml", "litellm[proxy]>=1.108,<2", "litellm[proxy]>=2,<3")
+    first, advice = check(project).stderr.splitlines()
+    assert first.startswith("real.lock: litellm 1.")
+    assert "make lock" in advice
+    change(project / "pyproject.toml", "litellm[proxy]>=2,<3", "litellm[proxy]>=1")
+    assert "litellm has no upper bound" in check(project).stderr
+
+
+def test_the_locks_of_one_environment_agree_with_each_other() -> None:
     versions: dict[str, set[str]] = {}
-    for file in (ROOT / "requirements").glob("*.lock"):
-        for line in file.read_text().splitlines():
+    for lock in ("dev.lock", "demo.lock", "runtime.lock"):
+        for line in (ROOT / "requirements" / lock).read_text().splitlines():
             if "==" in line and not line.startswith(("#", " ")):
                 pin, _, marker = line.removesuffix("\\").partition(";")
                 name, _, version = pin.strip().partition("==")

@@ -40,7 +40,7 @@ def settings(*entries: dict[str, object], **sections: object) -> Settings:
         ([{"url": "h", "name": "a\nb"}], "endpoints[0].name: must not contain control"),
     ],
 )
-def test_what_the_contract_forbids_is_one_line(entries: list[dict[str, object]], said: str) -> None:
+def test_an_invalid_entry_is_one_line(entries: list[dict[str, object]], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         wanted_endpoints(settings(*entries))
     assert said in str(caught.value)
@@ -52,7 +52,7 @@ def test_a_denied_network_is_refused_by_the_same_settings() -> None:
         wanted_endpoints(settings({"url": "10.0.0.1:1"}, probes={"deny": ["10.0.0.0/8"]}))
 
 
-def test_an_entry_in_full() -> None:
+def test_a_full_entry_becomes_a_registration() -> None:
     wanted = wanted_endpoints(
         settings(
             {
@@ -70,7 +70,7 @@ def test_an_entry_in_full() -> None:
     assert entry.labels == {"zone": "a"}
 
 
-async def test_the_file_is_the_last_word_on_its_endpoints_and_on_no_others(tmp_path: Path) -> None:
+async def test_the_file_overrides_only_its_own_endpoints(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as hub:
 
         async def reload(*entries: dict[str, object]) -> None:
@@ -99,7 +99,9 @@ async def test_the_file_is_the_last_word_on_its_endpoints_and_on_no_others(tmp_p
         assert set(by_id(await hub.snapshot())) == {"by-hand:1", "h2:1"}
 
 
-async def test_an_endpoint_goes_that_left_the_file_while_the_hub_was_down(tmp_path: Path) -> None:
+async def test_a_start_removes_endpoints_that_left_the_file(
+    tmp_path: Path,
+) -> None:
     async with running_hub(tmp_path) as hub:
         await hub.hub.reconfigure(
             settings_for(tmp_path).model_copy(
@@ -111,7 +113,7 @@ async def test_an_endpoint_goes_that_left_the_file_while_the_hub_was_down(tmp_pa
         assert by_id(await hub.snapshot()) == {}
 
 
-async def test_the_whole_life_of_a_file_without_a_connection_dropped(tmp_path: Path) -> None:
+async def test_reloads_follow_the_file_without_dropping_a_connection(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     async with Fleet() as fleet:
         ollama, vllm = await fleet.add(FakeOllama("a:1")), await fleet.add(FakeVllm())
@@ -168,7 +170,7 @@ async def test_each_hub_on_one_store_removes_only_its_own_configured_endpoints(
         assert set(core.ids()) == {"a:1", "d:1"}
 
 
-async def test_many_endpoints_share_their_writes_to_the_disk(tmp_path: Path) -> None:
+async def test_many_endpoints_share_writes_to_the_disk(tmp_path: Path) -> None:
     async with running_core(tmp_path) as core:
         before = core.store.commits
         await _file(core, is_alone=True).sync(_wanted(*(f"h{n}:1" for n in range(200))))
@@ -176,11 +178,11 @@ async def test_many_endpoints_share_their_writes_to_the_disk(tmp_path: Path) -> 
         assert core.store.commits - before <= 40
 
 
-def test_the_words_of_the_settings_are_those_of_the_contract():
+def test_backend_words_in_settings_match_the_contract():
     assert set(get_args(BackendWord)) == {"", *enum_words(Backend.DESCRIPTOR)}
 
 
-async def test_the_file_means_an_endpoint_that_is_known_under_another_spelling(
+async def test_an_entry_matches_an_endpoint_known_under_another_spelling(
     tmp_path: Path,
 ) -> None:
     async with running_core(tmp_path) as core:

@@ -18,7 +18,9 @@ def reported_by(agent_id: str) -> Registration:
     return Registration(host="127.0.0.1", port=1, source=SOURCE_AUTO, agent_id=agent_id)
 
 
-async def test_owners_count_as_present_for_one_lifetime_of_reports(tmp_path: Path) -> None:
+async def test_owners_are_presumed_present_after_a_start(
+    tmp_path: Path,
+) -> None:
     """A hub that has just started has not heard from the owners of its endpoints yet."""
     clock = ManualClock()
     settings = settings_for(tmp_path).model_copy(update={"resources_ttl_s": 90.0})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import StartError
-from hub.base.settings import ADMIN_TOKEN_FILE
 from hub.contract.errors import InvalidToken
 from hub.server.first_start import ensure_admin_token, prepare_data_dir
 from hub.service.records import token_key
@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_new_data_directory_is_private_to_its_owner(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         prepare_data_dir(tmp_path / "a" / "b")
@@ -41,7 +41,7 @@ def test_the_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     prepare_data_dir(tmp_path / "a" / "b")
 
 
-def test_a_file_in_its_place_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_directory_is_reported_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "hub"
     file.write_text("")
     for directory in (file, file / "below"):
@@ -52,7 +52,7 @@ def test_a_file_in_its_place_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @not_root
-def test_an_unwritable_directory_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_reported_in_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StartError, match="not writable"):
         prepare_data_dir(tmp_path)
@@ -60,7 +60,7 @@ def test_an_unwritable_directory_is_one_clear_line(tmp_path: Path) -> None:
         prepare_data_dir(tmp_path / "below")
 
 
-async def test_the_first_run_makes_an_admin_token_and_keeps_it(core: Core, tmp_path: Path) -> None:
+async def test_the_first_start_creates_and_saves_an_admin_token(core: Core, tmp_path: Path) -> None:
     secret = await ensure_admin_token(tmp_path, core.store, core.tokens, NOW)
     assert secret is not None
     assert core.tokens.authenticate(secret, NOW).role == ROLE_ADMIN
@@ -69,21 +69,21 @@ async def test_the_first_run_makes_an_admin_token_and_keeps_it(core: Core, tmp_p
     assert mode(file) == 0o600
 
 
-async def test_a_later_run_makes_none(core: Core, tmp_path: Path) -> None:
+async def test_a_later_start_creates_no_token(core: Core, tmp_path: Path) -> None:
     await ensure_admin_token(tmp_path, core.store, core.tokens, NOW)
     kept = (tmp_path / ADMIN_TOKEN_FILE).read_text()
     assert await ensure_admin_token(tmp_path, core.store, core.tokens, NOW + 1) is None
     assert (tmp_path / ADMIN_TOKEN_FILE).read_text() == kept
 
 
-async def test_other_tokens_do_not_stand_in_for_it(core: Core, tmp_path: Path) -> None:
+async def test_only_a_valid_admin_token_prevents_a_new_one(core: Core, tmp_path: Path) -> None:
     await core.token(ROLE_READER)
     await core.token(ROLE_ADMIN, ttl_ms=1)
     core.clock.advance(1)
     assert await ensure_admin_token(tmp_path, core.store, core.tokens, core.clock.now_ms())
 
 
-async def test_after_the_last_was_revoked_the_file_has_the_new_one(
+async def test_a_start_after_the_last_admin_token_was_revoked_creates_a_new_one(
     core: Core, tmp_path: Path
 ) -> None:
     old = await ensure_admin_token(tmp_path, core.store, core.tokens, NOW)
@@ -97,7 +97,7 @@ async def test_after_the_last_was_revoked_the_file_has_the_new_one(
         core.tokens.authenticate(old, NOW)
 
 
-async def test_a_file_that_others_may_read_is_closed_to_them(core: Core, tmp_path: Path) -> None:
+async def test_a_readable_token_file_becomes_private(core: Core, tmp_path: Path) -> None:
     file = tmp_path / ADMIN_TOKEN_FILE
     file.write_text("a much longer line than a token has, from somebody else\n" * 3)
     file.chmod(0o644)
@@ -106,7 +106,7 @@ async def test_a_file_that_others_may_read_is_closed_to_them(core: Core, tmp_pat
     assert mode(file) == 0o600
 
 
-async def test_where_the_file_cannot_be_written_no_token_is_made(
+async def test_no_token_is_created_if_the_file_cannot_be_written(
     core: Core, tmp_path: Path
 ) -> None:
     (tmp_path / ADMIN_TOKEN_FILE).mkdir()
@@ -115,7 +115,7 @@ async def test_where_the_file_cannot_be_written_no_token_is_made(
     assert core.tokens.list(NOW) == ()
 
 
-def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+def test_the_limit_of_open_files_is_raised_to_the_maximum() -> None:
     """In a process of its own: a limit that is lowered cannot be trusted to come back."""
     script = (
         "import resource\n"
@@ -134,7 +134,7 @@ def test_as_many_files_may_be_open_as_the_system_allows() -> None:
     assert done.stdout == "(1024, 1024)\n"
 
 
-def test_a_directory_that_others_can_reach_is_closed_to_them(tmp_path: Path) -> None:
+def test_an_existing_directory_becomes_private(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(0o755)
@@ -145,7 +145,7 @@ def test_a_directory_that_others_can_reach_is_closed_to_them(tmp_path: Path) -> 
     assert [(each["log_level"], each["mode"]) for each in logged] == [("info", "0755")]
 
 
-def test_deliberately_shared_directory_is_kept_with_a_warning(tmp_path: Path) -> None:
+def test_a_shared_directory_stays_shared_with_a_warning(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(0o1777)
@@ -158,7 +158,7 @@ def test_deliberately_shared_directory_is_kept_with_a_warning(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
-def test_directory_of_another_user_is_reported(tmp_path: Path) -> None:
+def test_a_directory_of_another_user_is_reported(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     directory.chmod(0o755)

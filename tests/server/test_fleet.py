@@ -57,21 +57,21 @@ def fleet() -> Registry:
     return registry
 
 
-def test_a_hub_that_trusts_its_probes_says_so() -> None:
-    told = self_preservation(fleet(), NOW)
-    assert told == SelfPreservation(state=PRESERVATION_STATE_TRUSTING, base_count=8)
+def test_a_trusting_hub_reports_the_trusting_state() -> None:
+    reported = self_preservation(fleet(), NOW)
+    assert reported == SelfPreservation(state=PRESERVATION_STATE_TRUSTING, base_count=8)
     assert mistrust(fleet(), NOW) is None
 
 
-def test_frozen_fleet_is_reported_in_figures_and_in_a_sentence() -> None:
+def test_a_frozen_fleet_is_reported_in_figures_and_in_a_sentence() -> None:
     registry = fleet()
     for id_ in IDS[:5]:
         registry.observe(id_, saw(NOW + 30 * S, error="connection refused"))
-    told = self_preservation(registry, NOW + 31 * S)
-    assert told.state == PRESERVATION_STATE_FROZEN
-    assert (told.failing_count, told.base_count, told.freeze_count) == (5, 8, 1)
-    assert to_ms(told.since) == NOW + 30 * S
-    assert to_ms(told.confirmed_at) == NOW + 90 * S
+    reported = self_preservation(registry, NOW + 31 * S)
+    assert reported.state == PRESERVATION_STATE_FROZEN
+    assert (reported.failing_count, reported.base_count, reported.freeze_count) == (5, 8, 1)
+    assert to_ms(reported.since) == NOW + 30 * S
+    assert to_ms(reported.confirmed_at) == NOW + 90 * S
     sentence = mistrust(registry, NOW + 31 * S)
     assert sentence is not None
     assert sentence.startswith("5 of 8 healthy endpoints fail at once")
@@ -81,7 +81,7 @@ def test_frozen_fleet_is_reported_in_figures_and_in_a_sentence() -> None:
     assert mistrust(registry, NOW + 90 * S) is None
 
 
-async def test_readiness_server_info_and_the_log_tell_of_it(
+async def test_readiness_server_info_and_log_report_self_preservation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Everything a probe shows comes in through the hub's own report."""
@@ -118,7 +118,7 @@ async def test_readiness_server_info_and_the_log_tell_of_it(
 ID = "10.0.0.7:11434"
 
 
-async def test_a_deadline_that_comes_before_the_one_it_sleeps_until_wakes_it():
+async def test_an_earlier_deadline_wakes_the_expiry_task():
     clock = SystemClock()
     registry = Registry(first_revision=1)
     expiry = asyncio.create_task(Expiry(registry, clock).run())

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 SERVING = HealthCheckResponse.SERVING
 
 
-async def test_a_hub_whose_reports_expire_no_more_says_so(
+async def test_a_dead_expiry_task_is_reported_as_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unforeseen(_self: Registry, _now_ms: int) -> None:
@@ -35,7 +35,7 @@ async def test_a_hub_whose_reports_expire_no_more_says_so(
 
 
 @pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
-async def test_a_hub_without_its_etcd_is_not_ready(
+async def test_a_hub_that_lost_etcd_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_server, "_OUT_OF_TOUCH_S", 0.0)

@@ -11,7 +11,7 @@ from hub.server.listeners import listen
 from tests.support.hub import running_hub, settings_for
 
 
-async def test_every_transport_listens_where_the_hub_says(tmp_path: Path) -> None:
+async def test_every_transport_listens_at_its_address(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as hub:
         assert (await hub.http("GET", "/healthz", token="")).status == 200
         assert len((await hub.snapshot()).endpoints) == 0
@@ -20,7 +20,7 @@ async def test_every_transport_listens_where_the_hub_says(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
-async def test_a_taken_port_closes_what_is_open_already(tmp_path: Path, transport: str) -> None:
+async def test_a_port_in_use_closes_the_other_servers(tmp_path: Path, transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = settings_for(tmp_path, **{transport: {"address": f"127.0.0.1:{port}"}})
@@ -32,7 +32,7 @@ async def test_a_taken_port_closes_what_is_open_already(tmp_path: Path, transpor
 
 
 class Listener:
-    """A door that says nothing."""
+    """A server that sends nothing."""
 
     server: asyncio.Server
 
@@ -42,23 +42,23 @@ class Listener:
         return bound
 
 
-async def test_the_address_has_the_port_that_the_system_picked() -> None:
-    door = Listener()
-    host, _, port = (await listen("ws", door, "127.0.0.1", 0)).rpartition(":")
+async def test_the_address_has_the_port_that_the_system_chose() -> None:
+    server = Listener()
+    host, _, port = (await listen("ws", server, "127.0.0.1", 0)).rpartition(":")
     assert host == "127.0.0.1"
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
-    door.server.close()
+    server.server.close()
 
 
-async def test_a_port_in_use_names_the_way_out() -> None:
+async def test_a_port_in_use_is_reported_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError) as refused:
             await listen("grpc", Listener(), "127.0.0.1", port)
     assert str(refused.value) == (
         f"grpc: cannot listen on 127.0.0.1:{port}: Address already in use; stop what listens "
-        "there, or name another port: --grpc 127.0.0.1:0 takes a free one"
+        "there, or choose another port: --grpc 127.0.0.1:0 picks a free one"
     )
 
 
@@ -70,7 +70,7 @@ async def test_a_port_in_use_names_the_way_out() -> None:
         (OSError("no reason given"), "no reason given"),
     ],
 )
-async def test_every_other_reason_is_the_systems(error: OSError, why: str) -> None:
+async def test_other_errors_have_the_systems_message(error: OSError, why: str) -> None:
     class Shut:
         async def start(self, host: str, port: int) -> int:
             raise error

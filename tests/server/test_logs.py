@@ -28,7 +28,7 @@ def no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_id, "_current", ContextVar("request", default=""))
 
 
-def test_events_are_json_where_there_is_no_terminal() -> None:
+def test_events_are_json_without_a_terminal() -> None:
     stream = io.StringIO()
     logs.configure(LogSettings(), stream)
     structlog.get_logger("hub.test").info("endpoint registered", id="a:1", models=3)
@@ -43,7 +43,7 @@ def test_events_are_json_where_there_is_no_terminal() -> None:
     }
 
 
-def test_standard_loggers_come_out_in_the_same_form() -> None:
+def test_standard_loggers_produce_the_same_form() -> None:
     stream = io.StringIO()
     logs.configure(LogSettings(format="json"), stream)
     logging.getLogger("some.library").warning("%s of %d", "one", 2, extra={"peer": "b:2"})
@@ -56,7 +56,7 @@ def test_standard_loggers_come_out_in_the_same_form() -> None:
     assert line["peer"] == "b:2"
 
 
-def test_colours_only_on_a_terminal() -> None:
+def test_colours_are_used_only_on_a_terminal() -> None:
     plain, terminal, json_on_terminal = io.StringIO(), Terminal(), Terminal()
     for settings, stream in (
         (LogSettings(format="console"), plain),
@@ -71,7 +71,7 @@ def test_colours_only_on_a_terminal() -> None:
     assert lines(json_on_terminal)[0]["event"] == "started"
 
 
-def test_the_level_is_a_floor_for_both() -> None:
+def test_the_level_applies_to_structlog_and_standard_loggers() -> None:
     stream = io.StringIO()
     logs.configure(LogSettings(level="warning"), stream)
     structlog.get_logger().info("quiet")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hub.base.settings import STORE_FILE
+from hub.base.data_dir import STORE_FILE
 from tests.support.hub import ROOT, HubProcess
 from tests.support.waiting import wait_until
 
@@ -58,7 +58,7 @@ async def ready_script(script: str, data_dir: Path) -> AsyncIterator[asyncio.sub
         await process.communicate()
 
 
-async def test_a_reload_that_dies_stops_the_hub_in_order(tmp_path: Path) -> None:
+async def test_a_dead_reload_task_stops_the_hub_cleanly(tmp_path: Path) -> None:
     async with ready_script(_DYING_RELOAD, tmp_path) as process:
         process.send_signal(signal.SIGHUP)
         _, errors = await process.communicate()
@@ -67,7 +67,7 @@ async def test_a_reload_that_dies_stops_the_hub_in_order(tmp_path: Path) -> None
         assert b'"stopped"' in errors
 
 
-async def test_a_hub_under_nohup_leaves_the_hangup_ignored(tmp_path: Path) -> None:
+async def test_a_hub_under_nohup_ignores_the_hangup(tmp_path: Path) -> None:
     async with ready_script(_NOHUP, tmp_path) as process:
         status = await asyncio.to_thread(Path(f"/proc/{process.pid}/status").read_text)
         ignored = next(line.split()[1] for line in status.splitlines() if "SigIgn" in line)
@@ -77,7 +77,7 @@ async def test_a_hub_under_nohup_leaves_the_hangup_ignored(tmp_path: Path) -> No
         assert process.returncode == 0
 
 
-async def test_hub_obeys_a_stop_signal_during_its_start(tmp_path: Path) -> None:
+async def test_a_signal_during_the_start_stops_the_hub(tmp_path: Path) -> None:
     file, data_dir = tmp_path / "hub.toml", tmp_path / "data"
     file.write_text(
         "".join(f"[[endpoints]]\nurl = '127.9.{n // 250}.{n % 250 + 1}:9'\n" for n in range(5000))

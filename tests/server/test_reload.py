@@ -32,7 +32,7 @@ def reloader(file: Path, applied: Applied) -> Reloader:
     return Reloader(load(), load, applied, file)
 
 
-async def test_what_can_change_changes_and_what_cannot_is_named(tmp_path: Path) -> None:
+async def test_reloadable_changes_apply_and_others_are_logged(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("[log]\nlevel = 'info'\n")
     applied = Applied()
@@ -64,7 +64,7 @@ async def test_what_can_change_changes_and_what_cannot_is_named(tmp_path: Path) 
         ("[[endpoints]]\nname = 'x'\n", r"hub.toml: endpoints[0].url"),
     ],
 )
-async def test_an_error_keeps_the_old_settings_and_is_one_line(
+async def test_an_error_keeps_the_old_settings_and_is_logged_in_one_line(
     tmp_path: Path, text: str, said: str
 ) -> None:
     file = tmp_path / "hub.toml"
@@ -81,7 +81,7 @@ async def test_an_error_keeps_the_old_settings_and_is_one_line(
     assert "\n" not in line["reason"]
 
 
-async def test_settings_that_are_refused_are_not_the_current_ones(tmp_path: Path) -> None:
+async def test_rejected_settings_do_not_become_current(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("")
     applied = Applied()
@@ -118,7 +118,7 @@ async def test_a_changed_file_and_a_signal_are_noticed(
             await task
 
 
-def test_every_setting_is_reloadable_or_not_by_its_path() -> None:
+def test_is_reloadable_matches_paths_and_sections() -> None:
     assert is_reloadable("log.level")
     assert is_reloadable("endpoints")
     assert is_reloadable("rate_limits.sidecar.heavy")
@@ -127,5 +127,5 @@ def test_every_setting_is_reloadable_or_not_by_its_path() -> None:
     assert not is_reloadable("ws.address")
 
 
-def test_no_change_is_no_change() -> None:
+def test_equal_settings_have_no_changes() -> None:
     assert changes(Settings(), Settings()) == []

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from hub.base.clock import ManualClock
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.security_settings import TlsSettings
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings, WsSettings
+from hub.base.settings import Settings, WsSettings
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet
 from hub.server.server_info import ServerInfo, show_banner
@@ -81,7 +82,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     return Settings(data_dir=directory, ws=WsSettings(path="/sidecars"))
 
 
-def test_the_last_line_is_the_one_that_scripts_wait_for(
+def test_the_last_line_is_the_ready_line(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = lines(settings, capsys, None)
@@ -89,7 +90,9 @@ def test_the_last_line_is_the_one_that_scripts_wait_for(
     assert sum(line.startswith("ready ") for line in shown) == 1
 
 
-def test_the_three_addresses(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_banner_shows_all_addresses(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = "\n".join(lines(settings, capsys, None))
     assert "ws://127.0.0.1:4001/sidecars" in shown
     assert "127.0.0.1:5001" in shown
@@ -114,7 +117,7 @@ def test_a_new_token_is_shown_on_a_terminal_and_an_old_one_is_not(
 
 
 @pytest.mark.parametrize("token", ["llmhub_new", None])
-def test_where_the_admin_token_is_kept_is_always_said(
+def test_the_admin_tokens_file_is_always_shown(
     settings: Settings, capsys: pytest.CaptureFixture[str], token: str | None
 ) -> None:
     (line,) = (each for each in lines(settings, capsys, token) if "admin token: kept in" in each)
@@ -122,7 +125,7 @@ def test_where_the_admin_token_is_kept_is_always_said(
     assert file == str(settings.data_dir / ADMIN_TOKEN_FILE)
 
 
-def test_a_token_that_is_not_there_is_not_said_to_be(
+def test_a_missing_admin_token_is_reported(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (settings.data_dir / ADMIN_TOKEN_FILE).unlink()
@@ -168,7 +171,7 @@ def test_the_llm_hub_lines_work_when_pasted(
     assert commands(settings, capsys) == COMMANDS
 
 
-def test_a_command_that_is_not_on_the_path_is_called_by_its_own(
+def test_a_command_that_is_not_on_the_path_is_shown_with_its_path(
     settings: Settings,
     capsys: pytest.CaptureFixture[str],
     tools: Path,
@@ -182,15 +185,15 @@ def test_a_command_that_is_not_on_the_path_is_called_by_its_own(
 
 
 @pytest.mark.usefixtures("tools")
-def test_with_a_certificate_all_addresses_and_lines_speak_tls(
+def test_with_a_certificate_all_addresses_and_commands_use_tls(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tls = TlsSettings(cert_file="/etc/my hub.pem", key_file="/etc/my hub.key")
     shown = lines(settings.model_copy(update={"tls": tls}), capsys, None)
     assert shown[-1] == "ready ws=127.0.0.1:4001 grpc=127.0.0.1:5001 http=[::1]:8081"
-    told = "\n".join(shown)
-    assert "wss://127.0.0.1:4001/sidecars" in told
-    assert "https://[::1]:8081" in told
+    banner = "\n".join(shown)
+    assert "wss://127.0.0.1:4001/sidecars" in banner
+    assert "https://[::1]:8081" in banner
     (line,) = (line for line in shown if "grpcurl -" in line)
     assert pasted(line)[1:3] == ["-cacert", "/etc/my hub.pem"]
     (line,) = (line for line in shown if line.endswith("snapshot"))

@@ -19,7 +19,7 @@ def storage_in(directory: Path) -> Storage:
     return Storage(settings, Observability(settings), lambda: None)
 
 
-async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> None:
+async def test_stored_records_are_followed_and_loaded_again(tmp_path: Path) -> None:
     clock = ManualClock()
     gone: list[str] = []
     for found in (0, 1):
@@ -41,7 +41,7 @@ async def test_what_is_stored_is_followed_and_found_again(tmp_path: Path) -> Non
             await storage.store.close()
 
 
-async def test_other_limits_apply_at_once(tmp_path: Path) -> None:
+async def test_new_rate_limits_apply_at_once(tmp_path: Path) -> None:
     storage = storage_in(tmp_path)
     limiter = storage.access.limiters[ROLE_READER]
     storage.limit_rates(RateLimitSettings(reader={"light": 1, "normal": 1, "heavy": 1}))

@@ -33,7 +33,7 @@ async def test_a_call_becomes_a_span_of_the_callers_trace(tmp_path, monkeypatch)
     assert refused.attributes["llmhub.reason"] == "INVALID_TOKEN"
 
 
-async def test_unreachable_collector_disturbs_no_call(tmp_path):
+async def test_calls_work_with_an_unreachable_collector(tmp_path):
     pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
     async with running_hub(tmp_path, tracing={"otlp_endpoint": ENDPOINT}) as running:
         assert (await running.http("GET", "/readyz")).status == 200

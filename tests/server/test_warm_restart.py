@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.base.clock import ManualClock
-from hub.base.settings import FACTS_FILE
+from hub.base.data_dir import FACTS_FILE
 from hub.cluster.warm_start import WarmStart
 from hub.probes.model_facts import ModelFacts, ModelFactsCache
 from hub.registry.state import Registry
@@ -39,7 +39,7 @@ def status_of(registry: Registry) -> int:
     return record.message.status
 
 
-async def test_one_life_begins_where_the_last_one_ended(tmp_path):
+async def test_a_restarted_hub_restores_the_facts(tmp_path):
     clock = ManualClock(NOW)
     await run(tmp_path, registry_of(endpoint()), clock, probed=True)
     clock.advance(5000)
@@ -53,13 +53,13 @@ async def test_one_life_begins_where_the_last_one_ended(tmp_path):
     assert (line["event"], line["endpoints"], line["damaged"]) == ("facts_restored", 1, 0)
 
 
-async def test_a_first_start_says_nothing(tmp_path):
+async def test_a_first_start_logs_nothing(tmp_path):
     with capture_logs() as logs:
         await run(tmp_path, registry_of(), ManualClock(NOW), probed=False)
     assert logs == []
 
 
-async def test_a_fault_of_the_restoring_code_does_not_keep_the_hub_from_starting(
+async def test_an_unexpected_error_while_restoring_does_not_prevent_the_start(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
     clock = ManualClock(NOW)

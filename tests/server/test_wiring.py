@@ -7,7 +7,7 @@ from hub.stores.sqlite import SqliteStore
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 
 
-def test_each_role_has_the_limits_that_are_set_for_it() -> None:
+def test_each_role_has_its_configured_limits() -> None:
     limits = RateLimitSettings(sidecar=TierLimits(light=3, normal=2, heavy=1))
     assert limits_by_role(limits)[ROLE_SIDECAR] == {
         Tier.LIGHT: 3,
@@ -21,12 +21,12 @@ def test_each_role_has_the_limits_that_are_set_for_it() -> None:
     assert limiters[ROLE_ADMIN].take("a", Tier.HEAVY, 0).allowed
 
 
-def test_limits_that_are_off() -> None:
+def test_disabled_limits_allow_everything() -> None:
     limits = RateLimitSettings(enabled=False, sidecar=TierLimits(light=1, normal=1, heavy=1))
     limiter = make_limiters(limits)[ROLE_SIDECAR]
     assert all(limiter.take("a", Tier.HEAVY, 0).allowed for _ in range(10))
 
 
-def test_without_a_cluster_the_store_is_a_file(tmp_path: Path) -> None:
+def test_without_etcd_the_store_is_a_file(tmp_path: Path) -> None:
     store = make_store(Settings(data_dir=tmp_path), lambda _batches, _seconds: None)
     assert isinstance(store, SqliteStore)

@@ -36,7 +36,7 @@ async def start(feed: ChangeFeed, interest: Interest, after: int, timeout_s: flo
     return task
 
 
-async def test_an_event_wakes_everybody(registry: Registry) -> None:
+async def test_an_event_wakes_every_watcher(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     tasks = [await start(feed, interest, 1000) for interest in (PLAIN, FREQUENT)]
     registry.put_endpoint(Endpoint(id="a:1"))
@@ -46,7 +46,7 @@ async def test_an_event_wakes_everybody(registry: Registry) -> None:
     feed.close()
 
 
-async def test_reports_wake_only_those_who_ask_for_them(registry: Registry) -> None:
+async def test_reports_wake_only_interested_watchers(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     plain = await start(feed, PLAIN, 1000)
     frequent = await start(feed, FREQUENT, 1000)
@@ -58,7 +58,7 @@ async def test_reports_wake_only_those_who_ask_for_them(registry: Registry) -> N
     await plain
 
 
-async def test_what_came_before_the_wait_does_not_wait(registry: Registry) -> None:
+async def test_a_change_before_the_wait_ends_it_at_once(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     registry.put_endpoint(Endpoint(id="a:1"))
     async with asyncio.timeout(PROMPT_S):
@@ -68,7 +68,9 @@ async def test_what_came_before_the_wait_does_not_wait(registry: Registry) -> No
     feed.close()
 
 
-async def test_a_storm_is_one_wake_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_storm_of_changes_is_one_wake_up(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wakes = []
     wake = ChangeFeed._wake
     monkeypatch.setattr(
@@ -86,7 +88,7 @@ async def test_a_storm_is_one_wake_up(registry: Registry, monkeypatch: pytest.Mo
     feed.close()
 
 
-async def test_a_wait_ends_by_its_timeout(registry: Registry) -> None:
+async def test_a_wait_ends_at_its_timeout(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     async with asyncio.timeout(PROMPT_S):
         await feed.wait(PLAIN, 1000, 0.01)
@@ -94,7 +96,7 @@ async def test_a_wait_ends_by_its_timeout(registry: Registry) -> None:
     feed.close()
 
 
-async def test_cancelled_waiter_leaves_nothing_behind(registry: Registry) -> None:
+async def test_a_cancelled_waiter_leaves_nothing_behind(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     task = await start(feed, PLAIN, 1000)
     task.cancel()
@@ -104,7 +106,7 @@ async def test_cancelled_waiter_leaves_nothing_behind(registry: Registry) -> Non
     feed.close()
 
 
-async def test_the_lag_is_that_of_the_slowest(registry: Registry) -> None:
+async def test_the_lag_is_that_of_the_slowest_watcher(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     assert feed.lag() == Lag(0, 0.0)
     with feed.watching(PLAIN, 1000) as slow, feed.watching(PLAIN, 1000) as quick:
@@ -124,7 +126,7 @@ async def test_the_lag_is_that_of_the_slowest(registry: Registry) -> None:
     feed.close()
 
 
-async def test_one_who_waits_is_up_to_date_and_one_who_is_woken_is_not(registry: Registry) -> None:
+async def test_a_waiting_watcher_is_not_behind_and_a_woken_one_is(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     with feed.watching(PLAIN, 1000) as watcher:
         assert watcher.behind_since is not None
@@ -139,7 +141,7 @@ async def test_one_who_waits_is_up_to_date_and_one_who_is_woken_is_not(registry:
     feed.close()
 
 
-async def test_equal_watchers_read_once(
+async def test_equal_watchers_share_a_read(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -158,7 +160,7 @@ async def test_equal_watchers_read_once(
     assert len(feed._segments) <= 16
 
 
-async def test_a_closed_feed_ends_those_who_wait_and_those_who_come(registry: Registry) -> None:
+async def test_a_closed_feed_ends_current_and_later_watches(registry: Registry) -> None:
     feed = ChangeFeed(registry)
     task = await start(feed, PLAIN, 1000)
     feed.close()
@@ -169,7 +171,7 @@ async def test_a_closed_feed_ends_those_who_wait_and_those_who_come(registry: Re
         feed.read(PLAIN, 1000)
 
 
-async def test_a_revision_that_the_ring_has_lost_is_compacted() -> None:
+async def test_a_revision_older_than_the_ring_is_compacted() -> None:
     small = Registry(first_revision=1000, ring_capacity=1)
     feed = ChangeFeed(small)
     for _ in range(2):

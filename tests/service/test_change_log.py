@@ -62,7 +62,7 @@ def test_a_token_is_named_by_its_id_and_never_shown():
     assert "llmhub_x_y" not in str(event)
 
 
-def test_a_trial_is_no_event():
+def test_a_dry_run_is_not_logged():
     tried = UpdateEndpointRequest(endpoint=Endpoint(id="a:1"), validate_only=True)
     assert logged("UpdateEndpoint", tried, b"") == []
 

@@ -76,7 +76,7 @@ MAY = {
 
 
 @pytest.mark.parametrize("called", [*RPCS, *OPERATIONS], ids=lambda called: called.name)
-async def test_who_may_call_what(core: Core, called: Called) -> None:
+async def test_each_role_may_call_its_services(core: Core, called: Called) -> None:
     for role, allowed in MAY.items():
         who = caller(role, "node-1" if role == ROLE_SIDECAR else "")
         expected = Reached if called.role is None or called.role in allowed else RoleForbidden
@@ -99,7 +99,7 @@ async def test_the_caller_is_known_and_within_its_limit_before_the_request_is_re
             core.dispatcher.dispatch(called, reader, reach, NOW)
 
 
-async def test_a_caller_stands_for_its_connection_until_its_token_expires(core: Core) -> None:
+async def test_a_connections_caller_is_valid_until_its_token_expires(core: Core) -> None:
     agent = Caller(Principal(ROLE_SIDECAR, "node-1", "t", NOW + 1_000), "10.0.0.9", "ws")
     assert isinstance(dispatch(core, "Ping", agent, now_ms=NOW + 999), PingResponse)
     with pytest.raises(InvalidToken):
@@ -149,7 +149,7 @@ async def test_an_agent_has_one_bucket_over_all_its_tokens(tmp_path: Path) -> No
         dispatch(core, "Ping", caller(ROLE_SIDECAR, "b", "t3"))
 
 
-async def test_people_have_a_bucket_for_each_token(tmp_path: Path) -> None:
+async def test_other_callers_have_a_bucket_per_token(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
         for token_id in ("t1", "t2"):
             refused = missing(core, caller(ROLE_READER, token_id=token_id))
@@ -158,7 +158,7 @@ async def test_people_have_a_bucket_for_each_token(tmp_path: Path) -> None:
         dispatch(core, "ReportResources", caller(ROLE_SIDECAR, "t1"))
 
 
-async def test_an_operation_without_a_role_takes_nothing_from_a_limit(tmp_path: Path) -> None:
+async def test_an_operation_without_a_role_is_not_rate_limited(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.NORMAL: 1}) as core:
         reader = caller(ROLE_READER)
         for _ in range(3):
@@ -199,7 +199,7 @@ async def test_a_call_that_needs_no_disk_is_answered_at_once(core: Core) -> None
     assert isinstance(dispatch(core, "Ping", agent), PingResponse)
 
 
-async def test_a_request_that_is_yet_to_arrive_is_awaited(core: Core) -> None:
+async def test_a_request_that_has_not_arrived_is_awaited(core: Core) -> None:
     async def read() -> Received:
         return Received(PingRequest())
 
@@ -222,7 +222,7 @@ async def test_the_reply_is_encoded_last(core: Core) -> None:
     assert await registering == "h:11434"
 
 
-async def test_a_change_is_logged_whatever_the_transport_makes_of_the_reply(
+async def test_a_change_is_logged_regardless_of_the_replys_encoding(
     core: Core, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "hub.audit")
@@ -245,13 +245,13 @@ async def test_every_rpc_and_operation_has_the_handler_that_is_named_after_it(co
     served_elsewhere = {
         *("WatchRegistry", "Connect", "ListEndpointsJson", "GetEndpointJson", "GetSnapshotJson"),
         *("GetSchemas", "GetMetrics", "GetPublicMetrics", "ListPrometheusTargets"),
-        *("ListOpenAiModels", "CopyStore"),
+        *("ListOpenAiModels", "CopyStore", "GetDescriptors"),
         *("LoadModel", "UnloadModel", "ReportModelAction"),
     }
     assert missing == served_elsewhere
 
 
-def test_an_rpc_without_a_handler_says_so() -> None:
+def test_an_rpc_without_a_handler_is_not_implemented() -> None:
     tokens = TokenRegistry()
     access = AccessControl(tokens, BrowserSessions(tokens), {ROLE_READER: RateLimiter()})
     dispatcher = Dispatcher(access, [], LiveStreams(ManualClock()))

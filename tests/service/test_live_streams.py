@@ -31,7 +31,7 @@ class Replies:
             self.closed = True
 
 
-async def test_a_stream_that_waits_ends_when_its_token_is_revoked():
+async def test_a_waiting_stream_ends_when_its_token_is_revoked():
     live, replies = LiveStreams(ManualClock()), Replies()
     guarded = live.guard(READER, replies.run())
     assert [await anext(guarded), await anext(guarded)] == [1, 2]
@@ -46,7 +46,7 @@ async def test_a_stream_that_waits_ends_when_its_token_is_revoked():
     assert live._by_token == {}
 
 
-async def test_a_stream_that_sends_ends_after_what_it_sends():
+async def test_a_sending_stream_ends_after_the_current_reply():
     live, replies = LiveStreams(ManualClock()), Replies()
     guarded = live.guard(READER, replies.run())
     assert await anext(guarded) == 1
@@ -67,7 +67,7 @@ async def test_a_stream_ends_when_its_token_expires():
     assert clock.now_ms() >= principal.expires_at_ms
 
 
-async def test_what_a_stream_raises_and_its_end_come_through():
+async def test_a_streams_end_and_errors_are_passed_on():
     async def one_then(error: Exception | None):
         yield 1
         if error is not None:
@@ -80,7 +80,7 @@ async def test_what_a_stream_raises_and_its_end_come_through():
     assert live._by_token == {}
 
 
-async def test_waiting_call_can_be_cancelled():
+async def test_a_waiting_call_can_be_cancelled():
     live, replies = LiveStreams(ManualClock()), Replies()
     guarded = live.guard(READER, replies.run())
     await anext(guarded), await anext(guarded)
@@ -100,10 +100,10 @@ async def test_an_alarm_goes_by_the_hubs_clock():
     rung.clear()
     alarm = Alarm(clock, clock.now_ms() + 1, rung.set)
     # The loop's time is over, the hub's is not: it waits on.
-    alarm._look()
+    alarm._check()
     assert not rung.is_set()
     clock.advance(1)
-    alarm._look()
+    alarm._check()
     assert rung.is_set()
     alarm.cancel()
 

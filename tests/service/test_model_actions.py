@@ -52,7 +52,7 @@ async def test_the_result_goes_to_the_call_that_waits_for_it() -> None:
     asked.actions.report("node-1", result)
 
 
-async def test_a_result_of_another_agent_or_action_changes_nothing() -> None:
+async def test_a_foreign_result_is_ignored() -> None:
     asked = Asked()
     task = await asked.start()
     asked.actions.report("node-2", asked.result())
@@ -69,11 +69,11 @@ async def test_a_sidecar_that_leaves_or_returns_leaves_the_outcome_unknown() -> 
     asked.presence.leave(sidecar("node-2"))
     assert not task.done()
     asked.presence.join(sidecar("node-1"))
-    with pytest.raises(ActionOutcomeUnknown, match="left before it reported"):
+    with pytest.raises(ActionOutcomeUnknown, match="disconnected before it reported"):
         await task
 
 
-async def test_a_sidecar_that_reports_nothing_has_a_deadline() -> None:
+async def test_a_silent_sidecar_hits_the_deadline() -> None:
     asked = Asked()
     task = await asked.start(timeout_s=0.01)
     with pytest.raises(ActionOutcomeUnknown, match=r"no result within 0\.01 s"):

@@ -43,7 +43,7 @@ from tests.support.sidecars import RecordingConnection, sidecar
     ],
     ids=lambda value: value.reason if isinstance(value, Close) else "",
 )
-def test_the_words_of_every_close(
+def test_every_close_has_its_code_and_reason(
     close: Close, code: int, reason: str, error: type[HubError]
 ) -> None:
     assert (close.code, close.reason) == (code, reason)
@@ -51,7 +51,7 @@ def test_the_words_of_every_close(
     assert str(close.as_error()) == reason
 
 
-def test_one_connection_an_agent_and_the_newer_is_the_live_one() -> None:
+def test_the_newer_connection_of_an_agent_replaces_the_older() -> None:
     presence = Presence()
     old, new = sidecar("gpu-1"), sidecar("gpu-1")
     presence.join(old)
@@ -62,7 +62,7 @@ def test_one_connection_an_agent_and_the_newer_is_the_live_one() -> None:
     assert len(presence) == 1
 
 
-def test_the_end_of_a_replaced_connection_takes_nothing_away() -> None:
+def test_the_end_of_a_replaced_connection_removes_nothing() -> None:
     presence = Presence()
     old, new = sidecar("gpu-1"), sidecar("gpu-1")
     presence.join(old)
@@ -102,7 +102,7 @@ def test_a_revoked_token_closes_its_connections_and_no_others() -> None:
     assert without.connection.closes == []
 
 
-def test_what_leaves_while_tokens_are_closed_disturbs_nothing() -> None:
+def test_a_sidecar_may_leave_while_a_token_is_closed() -> None:
     presence = Presence()
 
     class LeavingConnection(RecordingConnection):
@@ -120,7 +120,7 @@ def test_what_leaves_while_tokens_are_closed_disturbs_nothing() -> None:
     assert len(presence) == 0
 
 
-def test_sidecar_listing_for_admins() -> None:
+def test_a_sidecars_info_has_its_fields() -> None:
     one = sidecar("gpu-1", token_id="t1")
     one.frames, one.unknown_fields, one.violations = 3, 2, 1
     info = one.info()
@@ -133,7 +133,7 @@ def test_sidecar_listing_for_admins() -> None:
     assert "t1" not in str(info)
 
 
-def test_listeners_hear_of_each_agent_that_comes_and_goes() -> None:
+def test_listeners_are_called_when_agents_connect_or_disconnect() -> None:
     presence, heard = Presence(), []
     presence.on_change(heard.append)
     first, second = sidecar("a"), sidecar("a")
@@ -145,7 +145,7 @@ def test_listeners_hear_of_each_agent_that_comes_and_goes() -> None:
     assert heard == ["a", "a", "a"]
 
 
-def test_a_token_that_had_expired_before_its_record_was_taken_out() -> None:
+def test_a_pruned_expired_token_closes_as_expired() -> None:
     presence = Presence()
     expired, revoked = sidecar("a", token_id="t1"), sidecar("b", token_id="t2")
     expired.token_expires_at_ms = NOW

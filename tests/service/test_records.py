@@ -101,7 +101,7 @@ def test_no_bytes_crash_the_decoder(value: bytes) -> None:
         assert decode_endpoint(Entry("endpoints/h:1", value, 1)).id == "h:1"
 
 
-def test_keys() -> None:
+def test_keys_are_prefix_and_id() -> None:
     assert endpoint_key("[::1]:1") == "endpoints/[::1]:1"
     assert secret_key("h:1") == "secrets/h:1"
     assert token_key("abc") == "tokens/abc"
@@ -115,7 +115,7 @@ def test_etags_stand_for_revisions(revision: int) -> None:
 
 
 @pytest.mark.parametrize("etag", ["", "x", "-1", "0x1f", "1_0", " 1", "1F", "01", "\u0661"])
-def test_invalid_etags(etag: str) -> None:
+def test_foreign_etags_have_no_revision(etag: str) -> None:
     assert revision_of_etag(etag) is None
 
 
@@ -168,7 +168,7 @@ def test_loading_a_damaged_record_fails() -> None:
         dispatcher.load(Contents((Entry("endpoints/a", b"damaged", 1),), 1))
 
 
-def test_a_damaged_record_does_not_keep_back_the_others() -> None:
+def test_a_damaged_record_does_not_stop_the_others() -> None:
     consumer = Consumer()
     dispatcher = RecordRouter({"endpoints": [consumer]})
     change = Change(1, (Entry("endpoints/a", b"damaged", 1), Entry("endpoints/b", b"", 1)), ())

@@ -24,7 +24,7 @@ VLLM = LocalServer("http://127.0.0.1:8000", "vllm", "0.11.0", (Model(name="qwen3
 
 
 class Talk:
-    """A conversation with a hub that the test plays."""
+    """A conversation with a simulated hub."""
 
     def __init__(self, *servers: LocalServer, host: dict[str, object] | None = HOST) -> None:
         self.servers = servers
@@ -37,7 +37,7 @@ class Talk:
     def sent(self) -> list[dict[str, Any]]:
         frames = []
         while frame := self.it.next_frame(self.host, self.servers, self.now):
-            # The hub's own parser takes every frame without a violation.
+            # The hub's own parser accepts every frame without a violation.
             assert not parse_frame(json.dumps(frame)).decode().violations
             frames.append(frame)
         return frames
@@ -54,7 +54,7 @@ class Talk:
         return [frame["type"] for frame in self.sent()]
 
 
-def test_it_identifies_first_and_says_nothing_else_until_it_is_known() -> None:
+def test_a_sidecar_sends_nothing_but_identify_until_it_is_identified() -> None:
     talk = Talk(OLLAMA, VLLM)
     [frame] = talk.sent()
     assert (frame["type"], frame["agent_id"], frame["token"]) == ("identify", "node-1", "secret")
@@ -66,7 +66,7 @@ def test_it_identifies_first_and_says_nothing_else_until_it_is_known() -> None:
     assert talk.it.identified_at_ms == talk.now
 
 
-def test_a_hub_that_does_not_answer_is_left() -> None:
+def test_a_hub_that_does_not_answer_is_disconnected() -> None:
     talk = Talk()
     talk.sent()
     assert talk.it.wake_ms == T0 + ANSWER_TIMEOUT_MS
@@ -76,7 +76,7 @@ def test_a_hub_that_does_not_answer_is_left() -> None:
     assert "identify" in talk.it.ending.reason
 
 
-def test_it_reports_at_once_and_then_at_every_interval_without_drifting() -> None:
+def test_reports_come_at_once_and_then_at_every_interval_without_drift() -> None:
     talk = Talk()
     talk.identified()
     assert talk.sent() == [{"type": "resource_report", **HOST}]
@@ -88,7 +88,7 @@ def test_it_reports_at_once_and_then_at_every_interval_without_drifting() -> Non
     assert talk.it.wake_ms == T0 + 2 * INTERVAL
 
 
-def test_a_machine_that_slept_does_not_catch_up() -> None:
+def test_reports_missed_during_sleep_are_not_made_up_for() -> None:
     talk = Talk()
     talk.identified()
     talk.sent()
@@ -100,13 +100,13 @@ def test_a_machine_that_slept_does_not_catch_up() -> None:
     assert talk.types() == []
 
 
-def test_without_a_fresh_sample_it_says_nothing_of_the_host() -> None:
+def test_without_a_fresh_sample_the_host_is_not_reported() -> None:
     talk = Talk(host=None)
     talk.identified()
     assert talk.sent() == []
 
 
-def test_each_server_is_reported_after_the_answer_for_the_one_before() -> None:
+def test_each_report_waits_for_the_answer_to_the_one_before() -> None:
     talk = Talk(OLLAMA, VLLM)
     talk.identified()
     assert talk.types() == ["resource_report", "endpoint_report"]
@@ -123,7 +123,7 @@ def test_each_server_is_reported_after_the_answer_for_the_one_before() -> None:
     }
 
 
-def test_an_ollama_that_comes_later_is_registered_once() -> None:
+def test_an_ollama_that_appears_later_is_registered_once() -> None:
     talk = Talk()
     talk.identified()
     talk.sent()
@@ -137,7 +137,7 @@ def test_an_ollama_that_comes_later_is_registered_once() -> None:
     assert talk.types() == ["resource_report"]
 
 
-def test_a_hub_without_endpoint_reports_is_not_asked_again() -> None:
+def test_a_hub_that_refuses_endpoint_reports_gets_no_more_of_them() -> None:
     talk = Talk(VLLM, VLLM)
     talk.identified()
     assert talk.types() == ["resource_report", "endpoint_report"]
@@ -148,7 +148,7 @@ def test_a_hub_without_endpoint_reports_is_not_asked_again() -> None:
         assert talk.types() in ([], ["resource_report"])
 
 
-def test_a_refused_token_ends_it_and_is_not_tried_again_at_once() -> None:
+def test_a_refused_token_ends_the_connection_and_is_not_retried_at_once() -> None:
     talk = Talk()
     talk.sent()
     talk.says("error", error="invalid_token")
@@ -187,7 +187,7 @@ def test_a_dropped_report_is_sent_again_after_the_wait() -> None:
     assert talk.types() == ["endpoint_report"]
 
 
-def test_a_warning_slows_it_down() -> None:
+def test_a_warning_slows_the_sidecar_down() -> None:
     talk = Talk(VLLM)
     talk.identified()
     talk.sent()
@@ -201,7 +201,7 @@ def test_a_warning_slows_it_down() -> None:
     assert talk.types() == ["resource_report", "endpoint_report"]
 
 
-def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
+def test_invalid_frames_are_not_repeated_ten_times_per_minute() -> None:
     talk = Talk()
     talk.identified()
     assert talk.types() == ["resource_report"]
@@ -219,7 +219,7 @@ def test_what_is_invalid_is_not_repeated_ten_times_a_minute() -> None:
     assert INVALID_PAUSE_MS == 60_000
 
 
-def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
+def test_models_that_do_not_fit_into_a_frame_are_omitted() -> None:
     models = tuple(Model(name=f"{'m' * 500}{number}") for number in range(256))
     talk = Talk(LocalServer("http://h:1", "openai", None, models))
     talk.identified()
@@ -229,7 +229,7 @@ def test_models_that_do_not_fit_into_a_frame_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"type":[]}', b"\xff", '{"type":"news"}'])
-def test_what_it_does_not_understand_changes_nothing(text: str | bytes) -> None:
+def test_unknown_frames_change_nothing(text: str | bytes) -> None:
     talk = Talk()
     talk.identified()
     talk.it.receive(text, talk.now)
@@ -238,7 +238,7 @@ def test_what_it_does_not_understand_changes_nothing(text: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "soon", -1, 10**12, True])
-def test_a_senseless_wait_is_a_second(value: object) -> None:
+def test_an_invalid_wait_counts_as_one_second(value: object) -> None:
     talk = Talk(VLLM)
     talk.identified()
     talk.sent()
@@ -250,7 +250,7 @@ DOWN = LocalServer(VLLM.url, error="Connection refused")
 
 
 def known(*servers: LocalServer) -> Talk:
-    """A conversation that has reported its servers."""
+    """A conversation that has already reported its servers."""
     talk = Talk(*servers)
     talk.identified()
     frames = talk.sent()
@@ -262,7 +262,7 @@ def known(*servers: LocalServer) -> Talk:
     return talk
 
 
-def test_what_has_changed_is_reported_at_once_and_alone() -> None:
+def test_only_changed_servers_are_reported_at_once() -> None:
     talk = known(OLLAMA, VLLM)
     talk.now += 2000
     talk.servers = (OLLAMA, DOWN)
@@ -275,14 +275,14 @@ def test_what_has_changed_is_reported_at_once_and_alone() -> None:
     talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
     talk.now += 2000
     talk.servers = (OLLAMA, LocalServer(VLLM.url, error="Connection refused"))
-    assert talk.sent() == [], "the same again is no change"
+    assert talk.sent() == [], "the same state again is not a change"
     talk.servers = (OLLAMA, VLLM)
     [frame] = talk.sent()
     assert (frame["url"], frame["reachable"]) == (VLLM.url, True)
     assert talk.it.wake_ms <= talk.now + ANSWER_TIMEOUT_MS
 
 
-def test_nothing_is_reported_before_it_is_identified() -> None:
+def test_nothing_is_reported_before_identification() -> None:
     talk = Talk(VLLM)
     [frame] = talk.sent()
     assert frame["type"] == "identify"
@@ -290,7 +290,7 @@ def test_nothing_is_reported_before_it_is_identified() -> None:
     assert talk.sent() == []
 
 
-def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
+def test_reports_of_a_server_that_goes_up_and_down_stay_within_the_rate_limit() -> None:
     talk = known(VLLM)
     reports = 0
     for second in range(240):
@@ -300,7 +300,7 @@ def test_a_server_that_goes_up_and_down_stays_within_the_rate_limit() -> None:
             reports += 1
             if frame["type"] == "endpoint_report":
                 talk.says("endpoint_report_ack", endpoint_id="x:1", status="registered")
-    # A whole minute: with the regular reports, just what is left for the changes.
+    # In a whole minute, changes use exactly what the regular reports leave.
     assert reports == MAX_REPORTS_PER_MINUTE
     talk.now += INTERVAL
     assert "resource_report" in talk.types()

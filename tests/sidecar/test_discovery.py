@@ -9,7 +9,7 @@ from tools.fleetsim import Behaviour, FakeOllama, FakeOpenAi, FakeVllm, Fleet
 T0 = 1_800_000_000_000
 
 
-async def test_it_finds_what_answers_on_the_usual_ports_and_only_that() -> None:
+async def test_discovery_finds_only_servers_that_answer_on_the_usual_ports() -> None:
     async with Fleet() as fleet:
         ollama = await fleet.add(FakeOllama("a:1"))
         page = await fleet.add(FakeOpenAi(), Behaviour.HTML)
@@ -19,7 +19,7 @@ async def test_it_finds_what_answers_on_the_usual_ports_and_only_that() -> None:
     assert [each.url for each in discovery.servers] == [f"http://127.0.0.1:{ollama.port}"]
 
 
-async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
+async def test_a_named_server_is_reported_even_while_it_is_down() -> None:
     async with Fleet() as fleet:
         closed = await fleet.add(FakeOpenAi(), Behaviour.REFUSED)
         url = f"http://{closed.id}"
@@ -29,7 +29,7 @@ async def test_one_that_was_named_is_reported_even_while_it_is_down() -> None:
     assert (server.url, server.reachable) == (url, False)
 
 
-async def test_departed_server_is_reported_and_then_forgotten() -> None:
+async def test_a_server_that_disappeared_is_reported_and_later_forgotten() -> None:
     answers = [
         LocalServer("http://127.0.0.1:1"),
         *[LocalServer("http://127.0.0.1:1", error="gone")] * 3,
@@ -51,7 +51,7 @@ UP = LocalServer(URL, "ollama", "0.12")
 
 
 class Server:
-    """A server that is asked and glanced at; `status` is None while it is down."""
+    """A server to probe and to glance at; `status` is None while it is down."""
 
     def __init__(self) -> None:
         self.status: int | None = 200
@@ -67,7 +67,7 @@ class Server:
         return self.status
 
 
-async def test_a_glance_finds_what_has_changed_and_asks_no_more_than_it_must() -> None:
+async def test_a_glance_probes_only_servers_that_have_changed() -> None:
     server = Server()
     discovery = Discovery((URL,), (), server.ask, server.glance)
     await discovery.look(T0)
@@ -82,14 +82,14 @@ async def test_a_glance_finds_what_has_changed_and_asks_no_more_than_it_must() -
     assert gone == (LocalServer(URL, error="Connection refused"),)
     await discovery.glance()
     assert discovery.servers is gone
-    assert server.asked == 1, "one that does not answer is not asked twice"
+    assert server.asked == 1, "a server that does not answer is not probed twice"
     server.status = 200
     await discovery.glance()
     assert discovery.servers == (UP,)
     assert server.asked == 2
 
 
-async def test_a_server_that_answers_otherwise_is_asked_again() -> None:
+async def test_a_server_that_answers_differently_is_probed_again() -> None:
     server = Server()
     discovery = Discovery((URL,), (), server.ask, server.glance)
     await discovery.look(T0)
@@ -104,7 +104,7 @@ async def test_a_server_that_answers_otherwise_is_asked_again() -> None:
     assert discovery.servers == (UP,)
 
 
-async def test_one_that_a_look_found_down_is_seen_to_return_at_the_next_glance() -> None:
+async def test_a_glance_notices_the_return_of_a_server_that_was_down() -> None:
     server = Server()
     discovery = Discovery((URL,), (), server.ask, server.glance)
     await discovery.look(T0)
@@ -118,7 +118,7 @@ async def test_one_that_a_look_found_down_is_seen_to_return_at_the_next_glance()
     assert discovery.servers == (UP,)
 
 
-async def test_it_asks_the_cheapest_route_that_the_kind_of_server_has() -> None:
+async def test_a_glance_uses_the_cheapest_route_of_the_kind_of_server() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeVllm())
         assert await glance_at_server(LocalServer(f"http://{server.id}", "vllm")) == 200
@@ -128,7 +128,7 @@ async def test_it_asks_the_cheapest_route_that_the_kind_of_server_has() -> None:
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.REFUSED, Behaviour.HANGING])
-async def test_down_or_hanging_server_is_an_error(
+async def test_a_server_that_is_down_or_hangs_is_an_error(
     behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovery_module, "_GLANCE_TIMEOUT_S", 0.2)

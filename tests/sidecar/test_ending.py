@@ -24,7 +24,7 @@ from hub.sidecar.ending import (
         ("retry in 99999999s", REFUSED_WAIT_MS),
     ],
 )
-def test_a_refusal_says_how_long_to_stay_away(reason: str, wait_ms: int) -> None:
+def test_a_refusal_sets_the_time_to_wait(reason: str, wait_ms: int) -> None:
     ending = ending_of_close(1008, reason)
     assert (ending.wait_ms, ending.is_soon, ending.is_replaced) == (wait_ms, False, False)
     assert reason in ending.reason
@@ -39,7 +39,7 @@ def test_another_connection_of_the_agent_replaces_this_one() -> None:
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1006, 1011, 4999])
-def test_everything_else_is_tried_again(code: int | None) -> None:
+def test_every_other_ending_is_retried(code: int | None) -> None:
     ending = ending_of_close(code, "")
     assert (ending.wait_ms, ending.is_soon, ending.is_replaced) == (0, False, False)
 
@@ -47,7 +47,7 @@ def test_everything_else_is_tried_again(code: int | None) -> None:
 LOST = Ending("lost")
 
 
-def test_the_span_doubles_to_the_cap_and_the_delay_is_drawn_from_all_of_it() -> None:
+def test_the_span_doubles_up_to_the_cap_and_the_delay_is_random_within_it() -> None:
     longest = ReconnectDelay(lambda: 1.0)
     delays = [longest.delay_ms(LOST, None) for _ in range(8)]
     assert delays == [1000, 2000, 4000, 8000, 16_000, 32_000, CAP_MS, CAP_MS]
@@ -55,19 +55,19 @@ def test_the_span_doubles_to_the_cap_and_the_delay_is_drawn_from_all_of_it() -> 
     assert [shortest.delay_ms(LOST, None) for _ in range(8)] == [0] * 8
 
 
-def test_a_thousand_failures_are_no_overflow() -> None:
+def test_a_thousand_failures_do_not_overflow() -> None:
     backoff = ReconnectDelay(lambda: 0.5)
     assert [backoff.delay_ms(LOST, None) for _ in range(1000)][-1] == CAP_MS // 2
 
 
-def test_what_the_hub_asked_for_is_the_least() -> None:
+def test_the_requested_wait_is_the_minimum() -> None:
     backoff = ReconnectDelay(Random(1).random)
     ending = Ending("cooldown", wait_ms=30_000)
     for attempt in range(10):
         assert 30_000 <= backoff.delay_ms(ending, None) <= 30_000 + min(CAP_MS, BASE_MS << attempt)
 
 
-def test_a_good_connection_forgets_the_failures_and_a_short_one_does_not() -> None:
+def test_only_a_lasting_connection_resets_the_failures() -> None:
     backoff = ReconnectDelay(lambda: 1.0)
     for _ in range(5):
         backoff.delay_ms(LOST, None)
@@ -75,7 +75,7 @@ def test_a_good_connection_forgets_the_failures_and_a_short_one_does_not() -> No
     assert backoff.delay_ms(LOST, STABLE_MS) == 1000
 
 
-def test_an_announced_restart_is_soon_over() -> None:
+def test_an_announced_restart_has_a_short_delay() -> None:
     backoff = ReconnectDelay(lambda: 1.0)
     for _ in range(5):
         backoff.delay_ms(LOST, None)

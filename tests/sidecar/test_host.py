@@ -24,7 +24,7 @@ def test_a_host_without_devices_does_not_know_its_vram() -> None:
     assert "gpus" not in frame
 
 
-def test_devices_of_all_vendors_are_counted_through_and_added_up() -> None:
+def test_devices_of_all_vendors_are_numbered_and_added_up() -> None:
     one = Gpu(0, "A", vram_used_bytes=1, vram_total_bytes=10)
     two = Gpu(0, "B", vram_used_bytes=2, vram_total_bytes=20)
     frame = Host((lambda: [one], list, lambda: [two])).read()
@@ -42,7 +42,7 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     assert (frame["vram_used_bytes"], frame["vram_total_bytes"]) == (None, 30)
 
 
-def test_a_sample_is_there_once_it_says_so() -> None:
+def test_a_sample_is_available_when_it_is_announced() -> None:
     sampled = threading.Event()
     sampler = Sampler(lambda: {"cpu_percent": 1.0}, interval_s=0.01)
     assert sampler.fresh() is None
@@ -52,7 +52,7 @@ def test_a_sample_is_there_once_it_says_so() -> None:
     sampler.stop()
 
 
-def test_a_reading_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_reading_is_logged_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     third = threading.Event()
     calls: list[int] = []
 
@@ -73,7 +73,7 @@ def test_a_reading_that_fails_is_logged_and_tried_again(caplog: pytest.LogCaptur
     assert "the driver is gone" in caplog.text
 
 
-def test_hanging_collector_blocks_no_other() -> None:
+def test_a_hanging_collector_does_not_block_the_caller() -> None:
     hanging, release = threading.Event(), threading.Event()
 
     def read() -> dict[str, object]:

@@ -32,5 +32,5 @@ def test_a_frame_becomes_an_action() -> None:
         {"timeout": "soon"},
     ],
 )
-def test_what_does_not_say_what_to_do_is_no_action(wrong: dict[str, object]) -> None:
+def test_an_incomplete_or_invalid_frame_is_not_an_action(wrong: dict[str, object]) -> None:
     assert action_of({**FRAME, **wrong}, None) is None

@@ -1,4 +1,4 @@
-"""Actions against fake servers, found as the sidecar finds them."""
+"""Actions on fake servers, which the sidecar's own discovery finds."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def act(
     return str(frame["outcome"]), str(frame.get("detail", ""))
 
 
-async def test_ollama_loads_for_a_time_and_unloads() -> None:
+async def test_ollama_loads_with_a_keep_alive_and_unloads() -> None:
     ollama = FakeOllama("llama3.1:8b")
     async with found(ollama) as (discovery, server):
         assert await act(discovery, "llama3.1:8b", keep_alive_s=600) == ("done", "")
@@ -71,7 +71,7 @@ async def test_a_model_that_only_embeds_is_loaded_by_its_own_route() -> None:
         assert list(ollama.loaded) == ["nomic-embed-text:latest"]
 
 
-async def test_a_router_is_done_only_when_the_model_is_there() -> None:
+async def test_a_load_is_done_only_when_the_router_shows_the_model() -> None:
     router = FakeLlamaRouter()
     async with found(router) as (discovery, _):
         assert await act(discovery, "big") == ("done", "")
@@ -80,19 +80,19 @@ async def test_a_router_is_done_only_when_the_model_is_there() -> None:
         assert router.status["big"] == "unloaded"
 
 
-async def test_a_load_that_the_server_gives_up_has_failed() -> None:
+async def test_a_load_that_the_server_gives_up_fails() -> None:
     async with found(FakeLlamaRouter(fails_to_load=frozenset({"big"}))) as (discovery, _):
         outcome, detail = await act(discovery, "big")
     assert (outcome, "gave up" in detail) == ("failed", True)
 
 
-async def test_a_load_that_lasts_too_long_is_unknown() -> None:
+async def test_the_outcome_of_a_load_that_takes_too_long_is_unknown() -> None:
     async with found(FakeLlamaRouter(lists_while_loading=10_000)) as (discovery, _):
         outcome, detail = await act(discovery, "big", timeout_s=0.2)
     assert (outcome, "may still" in detail) == ("unknown", True)
 
 
-async def test_vllm_sleeps_and_wakes_up_where_it_can() -> None:
+async def test_vllm_sleeps_and_wakes_up_if_it_can() -> None:
     vllm = FakeVllm(dev=True, sleeping=True)
     async with found(vllm) as (discovery, _):
         assert await act(discovery, VLLM) == ("done", "")
@@ -113,7 +113,7 @@ async def test_llama_swap_starts_and_stops_a_models_server() -> None:
         assert swap.state["big"] == "stopped"
 
 
-async def test_a_server_without_such_an_api_is_not_asked() -> None:
+async def test_a_server_without_such_an_api_gets_no_request() -> None:
     async with found(FakeLmStudio()) as (discovery, server):
         asked = server.requests
         outcome, detail = await act(discovery, "any")
@@ -121,7 +121,7 @@ async def test_a_server_without_such_an_api_is_not_asked() -> None:
     assert (outcome, "lm_studio has no way to load" in detail) == ("unsupported", True)
 
 
-async def test_what_the_server_says_of_its_refusal_is_passed_on() -> None:
+async def test_the_servers_error_text_is_passed_on() -> None:
     async with found(FakeOllama("a:1")) as (discovery, _):
         outcome, detail = await act(discovery, "other:1")
     assert (outcome, "404 to /api/generate: model 'other:1' not found" in detail) == (
@@ -130,7 +130,7 @@ async def test_what_the_server_says_of_its_refusal_is_passed_on() -> None:
     )
 
 
-async def test_only_what_this_sidecar_reports_is_acted_on() -> None:
+async def test_only_servers_that_this_sidecar_reports_get_actions() -> None:
     async with found(FakeOllama("a:1")) as (discovery, server):
         asked = server.requests
         assert (await act(discovery, "a:1", url=None))[0] == "refused"
@@ -151,7 +151,7 @@ async def test_an_address_that_is_not_loopback_is_refused() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "outcome"), [(Behaviour.HALF_OPEN, "unknown"), (Behaviour.HANGING, "unknown")]
 )
-async def test_a_server_that_breaks_off_leaves_the_outcome_unknown(
+async def test_a_broken_connection_leaves_the_outcome_unknown(
     behaviour: Behaviour, outcome: str
 ) -> None:
     async with found(FakeOllama("a:1")) as (discovery, server):
@@ -159,7 +159,7 @@ async def test_a_server_that_breaks_off_leaves_the_outcome_unknown(
         assert (await act(discovery, "a:1", timeout_s=0.3))[0] == outcome
 
 
-async def test_a_server_that_is_gone_has_not_done_it() -> None:
+async def test_an_action_on_an_unreachable_server_fails() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         discovery = Discovery((f"http://{server.id}",), ())

@@ -11,7 +11,7 @@ Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def server(write: Write) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Answers every connection by `write`; yields its URL and the requests it got."""
+    """Answers every connection with `write`; yields the server's URL and its received requests."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +36,7 @@ def says(raw: bytes) -> Write:
     return write
 
 
-async def test_it_asks_below_the_base_path_in_a_version_without_chunks() -> None:
+async def test_a_request_uses_the_base_path_and_http_1_0() -> None:
     raw = b'HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nContent-Length: 8\r\n\r\n{"a": 1}rest'
     async with server(says(raw)) as (url, asked):
         answer = await get(url, "/v1/models")
@@ -50,7 +50,7 @@ async def test_without_a_length_the_body_ends_with_the_connection() -> None:
         assert (await get(url, "/")).body == b"[1]"
 
 
-async def test_a_body_goes_as_json() -> None:
+async def test_a_body_is_sent_as_json() -> None:
     async with server(says(b"HTTP/1.0 404 Not Found\r\n\r\n{}")) as (url, asked):
         answer = await send("POST", url, "/api/show", b'{"model":"a"}')
     assert asked[0].startswith(b"POST /base/api/show HTTP/1.0\r\n")
@@ -68,14 +68,16 @@ async def test_a_body_goes_as_json() -> None:
         (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * MAX_BYTES, "more than", True),
     ],
 )
-async def test_what_is_no_answer_is_one_line(raw: bytes, message: str, *, answered: bool) -> None:
+async def test_an_invalid_answer_is_a_one_line_error(
+    raw: bytes, message: str, *, answered: bool
+) -> None:
     async with server(says(raw)) as (url, _):
         with pytest.raises(AskError, match=message) as caught:
             await get(url, "/")
     assert caught.value.answered == answered
 
 
-async def test_hanging_server_has_a_deadline() -> None:
+async def test_a_hanging_server_has_a_deadline() -> None:
     gone = asyncio.Event()
 
     async def hang(_writer: asyncio.StreamWriter) -> None:
@@ -87,7 +89,7 @@ async def test_hanging_server_has_a_deadline() -> None:
         gone.set()
 
 
-async def test_endlessly_dripping_server_has_the_same_deadline() -> None:
+async def test_a_server_that_sends_slowly_without_end_has_the_same_deadline() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
         while True:
@@ -100,7 +102,7 @@ async def test_endlessly_dripping_server_has_the_same_deadline() -> None:
             await get(url, "/", timeout_s=0.1)
 
 
-async def test_a_closed_port_is_named() -> None:
+async def test_a_closed_port_is_reported() -> None:
     async with server(says(b"")) as (url, _):
         pass
     with pytest.raises(AskError, match="refused"):

@@ -40,7 +40,7 @@ async def look(url: str) -> LocalServer:
         (FakeOpenAi(), "openai"),
     ],
 )
-async def test_each_kind_is_told_by_asking(persona: Persona, backend: str | None) -> None:
+async def test_each_kind_is_detected_by_its_answers(persona: Persona, backend: str | None) -> None:
     async with Fleet() as fleet:
         server = await fleet.add(persona)
         seen = await look(f"http://{server.id}")
@@ -59,7 +59,9 @@ async def test_each_kind_is_told_by_asking(persona: Persona, backend: str | None
         (FakeLlamaRouter(), "llama_cpp"),
     ],
 )
-async def test_what_imitates_ollama_is_not_taken_for_it(persona: Persona, backend: str) -> None:
+async def test_servers_that_imitate_ollama_are_not_taken_for_it(
+    persona: Persona, backend: str
+) -> None:
     async with Fleet() as fleet:
         server = await fleet.add(persona)
         seen = await look(f"http://{server.id}")
@@ -67,7 +69,7 @@ async def test_what_imitates_ollama_is_not_taken_for_it(persona: Persona, backen
     assert seen.models
 
 
-async def test_an_ollama_tells_all_that_it_tells_the_hub() -> None:
+async def test_a_sidecar_learns_as_much_about_an_ollama_as_the_hub() -> None:
     ollama = FakeOllama("a:1", "b:2", version="0.12.6")
     ollama.load("a:1")
     async with Fleet() as fleet:
@@ -82,7 +84,7 @@ async def test_an_ollama_tells_all_that_it_tells_the_hub() -> None:
     assert (b.capabilities, b.digest) == (["completion", "tools"], ollama.on_disk["b:2"].digest)
 
 
-async def test_it_remembers_what_a_server_is_until_another_takes_the_port() -> None:
+async def test_the_kind_of_a_server_is_remembered_until_another_takes_the_port() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         probes, url = LocalProbes(), f"http://{server.id}"
@@ -120,7 +122,7 @@ async def test_the_real_llama_cpp_server(tiny_model: Path) -> None:
         (Behaviour.REFUSED, "refused", False),
     ],
 )
-async def test_one_that_misbehaves_is_an_error_and_no_exception(
+async def test_a_misbehaving_server_is_an_error_and_not_an_exception(
     behaviour: Behaviour, said: str, *, answers: bool
 ) -> None:
     async with Fleet() as fleet:
@@ -130,7 +132,7 @@ async def test_one_that_misbehaves_is_an_error_and_no_exception(
     assert said in str(seen.error)
 
 
-async def test_one_that_wants_a_key_is_reachable_and_says_so() -> None:
+async def test_a_server_that_requires_a_key_is_reachable_with_an_error() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOpenAi(), api_key="sk-1")
         seen = await look(f"http://{server.id}")
@@ -142,7 +144,7 @@ def asker(server: FakeServer) -> LocalAsker:
     return LocalAsker(f"http://{server.id}", target, ModelFactsCache())
 
 
-async def test_it_asks_as_the_hub_does() -> None:
+async def test_a_local_asker_sends_the_same_requests_as_the_hub() -> None:
     async with Fleet() as fleet:
         server = await fleet.add(FakeOllama("a:1"))
         ask = asker(server)
@@ -170,7 +172,7 @@ async def test_any_status_is_an_answer() -> None:
         (Behaviour.OVERSIZED, BadAnswer),
     ],
 )
-async def test_no_answer_is_told_from_a_bad_one(
+async def test_a_missing_answer_is_distinguished_from_a_bad_one(
     behaviour: Behaviour, fault: type[Exception]
 ) -> None:
     async with Fleet() as fleet:

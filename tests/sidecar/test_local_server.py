@@ -9,7 +9,7 @@ from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED, Mo
 ROOM = 60_000
 
 
-def test_unknown_values_are_left_out() -> None:
+def test_unknown_values_are_omitted() -> None:
     assert LocalServer("http://h:1").report(ROOM) == {
         "type": "endpoint_report",
         "url": "http://h:1",
@@ -17,12 +17,12 @@ def test_unknown_values_are_left_out() -> None:
     }
 
 
-def test_one_that_is_gone_says_why() -> None:
+def test_a_report_of_an_unreachable_server_has_the_reason() -> None:
     frame = LocalServer("http://h:1", error="Connection refused").report(ROOM)
     assert (frame["reachable"], frame["error"]) == (False, "Connection refused")
 
 
-def test_one_that_answers_with_a_fault_is_reachable_and_says_which() -> None:
+def test_a_server_that_answers_with_a_fault_is_reachable_with_an_error() -> None:
     frame = LocalServer("http://h:1", error="needs an API key", answered=True).report(ROOM)
     assert (frame["reachable"], frame["error"]) == (True, "needs an API key")
 
@@ -36,14 +36,14 @@ def test_one_that_answers_with_a_fault_is_reachable_and_says_which() -> None:
         ("llama_cpp", "Connection refused", False, False),
     ],
 )
-def test_an_answer_alone_makes_no_inference_server(
+def test_an_answer_alone_does_not_prove_an_inference_server(
     backend: str | None, error: str | None, *, answered: bool, is_one: bool
 ) -> None:
     server = LocalServer("http://h:1", backend, error=error, answered=answered)
     assert server.is_inference_server == is_one
 
 
-def test_models_are_told_in_the_words_of_the_frames() -> None:
+def test_models_are_reported_in_the_format_of_the_frames() -> None:
     loaded = Model(
         name="a", state=MODEL_STATE_LOADED, expires_at=to_timestamp(1_000), capabilities=["tools"]
     )
@@ -66,7 +66,7 @@ def many(count: int) -> tuple[Model, ...]:
     )
 
 
-def test_a_large_report_tells_less_of_what_is_not_in_memory() -> None:
+def test_a_large_report_has_less_detail_about_models_not_in_memory() -> None:
     frame = LocalServer("http://h:1", "openai", models=many(20)).report(2_000)
     assert len(json.dumps(frame)) <= 2_000
     assert isinstance(frame["models"], list)
@@ -75,7 +75,7 @@ def test_a_large_report_tells_less_of_what_is_not_in_memory() -> None:
     assert "models_omitted" not in frame
 
 
-def test_what_does_not_fit_is_counted_and_what_is_in_memory_comes_first() -> None:
+def test_models_that_do_not_fit_are_counted_and_those_in_memory_come_first() -> None:
     frame = LocalServer("http://h:1", "openai", models=many(1000)).report(2_000)
     assert 1_900 < len(json.dumps(frame)) <= 2_000
     assert isinstance(frame["models"], list)

@@ -1,4 +1,4 @@
-"""The sidecar as a process of its own, against real hubs."""
+"""The sidecar in a separate process, with real hubs."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ from tests.support.sidecar_process import sidecar_process
 from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, FakeOpenAi, Fleet
 
-# protobuf holds what the hub's probers find out; it takes 4 MiB. These would take 10 to 25.
+# protobuf, which the hub's probers use, takes 4 MiB. These would take 10 to 25 MiB.
 HEAVY = ("grpc", "pydantic", "aiohttp", "rich", "structlog", "yaml", "protovalidate")
 
 
@@ -33,7 +33,7 @@ def peak_kib(pid: int) -> int:
 
 
 async def seen_by(hub: HubClient, agent_id: str, endpoint_id: str) -> Snapshot:
-    """The snapshot, once the hub has the host and its healthy endpoint."""
+    """The snapshot, once it has the host and its healthy endpoint."""
     found = Snapshot()
 
     async def there() -> bool:
@@ -46,7 +46,7 @@ async def seen_by(hub: HubClient, agent_id: str, endpoint_id: str) -> Snapshot:
     return found
 
 
-async def test_the_host_and_its_server_are_seen(tmp_path: Path) -> None:
+async def test_the_hub_sees_the_host_and_its_server(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
         ollama = await fleet.add(FakeOllama("llama3.1:8b"))
         token = await hub.token(ROLE_SIDECAR, "node-1")
@@ -63,7 +63,7 @@ async def test_the_host_and_its_server_are_seen(tmp_path: Path) -> None:
         await wait_until(lambda: hub.hub.info().sidecar_count == 0)
 
 
-async def test_it_outlives_the_hub(tmp_path: Path) -> None:
+async def test_a_sidecar_survives_a_restart_of_the_hub(tmp_path: Path) -> None:
     address = lasting_address()
     async with hub_process(tmp_path / "data", "--ws", address) as hub, Fleet() as fleet:
         ollama = await fleet.add(FakeOllama("llama3.1:8b"))
@@ -78,7 +78,7 @@ async def test_it_outlives_the_hub(tmp_path: Path) -> None:
             await sidecar.says("identified as node-1", times=2)
             hub.send(signal.SIGTERM)
             assert (await hub.exited())[0] == 0
-            await sidecar.says("the hub goes away")
+            await sidecar.says("the hub is stopping")
             await hub.start()
             await sidecar.says("identified as node-1", times=3)
             async with hub.client() as client:
@@ -86,7 +86,7 @@ async def test_it_outlives_the_hub(tmp_path: Path) -> None:
             assert await sidecar.stop() == 0
 
 
-async def test_one_that_was_replaced_stops_and_says_why(tmp_path: Path) -> None:
+async def test_a_replaced_sidecar_stops_and_logs_the_reason(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data") as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with sidecar_process(hub.ws_address, "node-1", token, "--no-discover") as sidecar:
@@ -96,7 +96,7 @@ async def test_one_that_was_replaced_stops_and_says_why(tmp_path: Path) -> None:
             assert "two sidecars share one token" in sidecar.log
 
 
-async def test_a_wrong_token_is_not_tried_again_and_again(tmp_path: Path) -> None:
+async def test_a_wrong_token_is_not_retried_quickly(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data") as hub:
         token = await hub.token(ROLE_SIDECAR, "node-2")
         async with sidecar_process(hub.ws_address, "node-1", token, "--no-discover") as sidecar:
@@ -122,7 +122,7 @@ async def test_a_new_token_in_the_file_is_used(tmp_path: Path) -> None:
             assert first.token not in sidecar.log
 
 
-async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) -> None:
+async def test_a_sidecar_presents_its_certificate_and_a_renewed_one(tmp_path: Path) -> None:
     own, client, stranger = (self_signed(tmp_path, name) for name in ("own", "client", "stranger"))
     shown = tmp_path / "shown.pem"
     tls = {"cert_file": own.cert, "key_file": own.key, "client_ca_file": client.cert}
@@ -135,11 +135,11 @@ async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) ->
         address = f"wss://{hub.info().ws_address}"
         arguments = ("--no-discover", "--tls-ca", str(own.cert), "--hub", address)
         async with sidecar_process("", "node-1", token, *arguments) as sidecar:
-            await sidecar.says("as if it demanded a certificate (--tls-cert)")
+            await sidecar.says("it may require a certificate (--tls-cert)")
             assert await sidecar.stop() == 0
         arguments = (*arguments, "--tls-cert", str(shown))
         async with sidecar_process("", "node-1", token, *arguments) as sidecar:
-            await sidecar.says(f"as if it did not accept {shown}")
+            await sidecar.says(f"it may not accept {shown}")
             shown.write_text(client.cert.read_text() + client.key.read_text())
             await sidecar.says("identified as node-1")
             assert await sidecar.stop() == 0
@@ -147,7 +147,7 @@ async def test_it_shows_a_certificate_and_takes_a_renewed_one(tmp_path: Path) ->
         await hub.stop()
 
 
-async def test_a_hub_that_is_not_trusted_or_speaks_tls_unasked(tmp_path: Path) -> None:
+async def test_an_untrusted_hub_or_an_unexpected_tls_hub_is_explained(tmp_path: Path) -> None:
     own = self_signed(tmp_path)
     tls = {"cert_file": str(own.cert), "key_file": str(own.key)}
     hub = HubServer(settings_for(tmp_path / "data", tls=tls), SystemClock())
@@ -156,7 +156,7 @@ async def test_a_hub_that_is_not_trusted_or_speaks_tls_unasked(tmp_path: Path) -
         address = hub.info().ws_address
         for url, why in (
             (f"wss://{address}", "is not trusted: self-signed certificate"),
-            (f"ws://{address}", "where it speaks TLS, it is wss://"),
+            (f"ws://{address}", "if it uses TLS, write wss://"),
         ):
             arguments = ("--no-discover", "--hub", url)
             async with sidecar_process("", "node-1", "a-token", *arguments) as sidecar:
@@ -166,7 +166,7 @@ async def test_a_hub_that_is_not_trusted_or_speaks_tls_unasked(tmp_path: Path) -
         await hub.stop()
 
 
-async def test_an_address_without_a_scheme_will_do(tmp_path: Path) -> None:
+async def test_an_address_without_a_scheme_is_accepted(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data") as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         arguments = ("--no-discover", "--hub", hub.ws_address)
@@ -176,7 +176,7 @@ async def test_an_address_without_a_scheme_will_do(tmp_path: Path) -> None:
 
 
 async def created_over(hub: HubServer, own: Certificate, client: Certificate) -> str:
-    """A sidecar's token, made by an admin who has a certificate."""
+    """A sidecar's token, created by an admin with a certificate."""
     admin = (hub._settings.data_dir / "admin.token").read_text().strip()
     tls = Tls.from_files(own.cert, client.cert, client.key)
     request = CreateTokenRequest(role=ROLE_SIDECAR, agent_id="node-1")
@@ -185,7 +185,7 @@ async def created_over(hub: HubServer, own: Certificate, client: Certificate) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_it_stays_within_its_budget_of_memory(tmp_path: Path) -> None:
+async def test_a_sidecar_stays_within_its_memory_budget(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
         ollama = await fleet.add(FakeOllama("llama3.1:8b"))
         token = await hub.token(ROLE_SIDECAR, "node-1")
@@ -195,7 +195,7 @@ async def test_it_stays_within_its_budget_of_memory(tmp_path: Path) -> None:
             assert peak_kib(sidecar.process.pid) <= 40 * 1024
 
 
-async def test_a_server_that_wants_a_key_is_reachable_and_says_what_it_wants(
+async def test_a_server_that_requires_a_key_is_reachable_with_an_error(
     tmp_path: Path,
 ) -> None:
     async with running_hub(tmp_path / "data") as hub, Fleet() as fleet:
@@ -216,7 +216,7 @@ async def test_a_server_that_wants_a_key_is_reachable_and_says_what_it_wants(
             await wait_until(is_explained, timeout_s=30)
 
 
-def test_it_loads_nothing_heavy() -> None:
+def test_a_sidecar_loads_no_heavy_modules() -> None:
     code = (
         "import hub.cli, hub.cli.commands.run_sidecar, hub.sidecar.runner, sys;"
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
@@ -233,7 +233,7 @@ def test_it_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_token_is_nowhere_not_even_in_a_traceback() -> None:
+def test_the_token_is_never_logged_not_even_in_a_traceback() -> None:
     out = io.StringIO()
     configure_log("debug", lambda: "llmhub_t1_secret", out)
     logger = logging.getLogger("any")
@@ -247,7 +247,7 @@ def test_the_token_is_nowhere_not_even_in_a_traceback() -> None:
     assert f"ValueError: cannot send {REDACTED}" in out.getvalue()
 
 
-def test_the_library_that_would_show_whole_frames_is_quiet() -> None:
+def test_the_websocket_library_does_not_log_frames() -> None:
     out = io.StringIO()
     configure_log("debug", lambda: None, out)
     logging.getLogger("websockets.client").debug("> TEXT '{...}'")

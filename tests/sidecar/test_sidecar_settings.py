@@ -25,12 +25,12 @@ def test_a_hub_url_gets_the_usual_path(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     "given", ["", ":4000", "http://hub.lan", "ws://", "ws://h:0", "h:x", "ws://h:x", "ws://u@h/ws"]
 )
-def test_invalid_hub_urls(given: str) -> None:
+def test_invalid_hub_urls_are_refused(given: str) -> None:
     with pytest.raises(SettingsError):
         hub_url(given)
 
 
-def test_certificates_make_a_bare_address_a_tls_one() -> None:
+def test_a_bare_address_with_certificates_uses_tls() -> None:
     assert hub_url("hub.lan:4001", tls=True) == "wss://hub.lan:4001/ws"
     assert hub_url("ws://hub.lan:4001", tls=True) == "ws://hub.lan:4001/ws"
 
@@ -49,7 +49,7 @@ def test_an_endpoint_gets_its_port() -> None:
         endpoint_url("ftp://h")
 
 
-def test_token_file_is_read_again(tmp_path: Path) -> None:
+def test_a_token_file_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("one\n")
     source = TokenSource(file=file)
@@ -59,13 +59,13 @@ def test_token_file_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a b\nc", "ä", "x" * 257])
-def test_a_file_without_a_token(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_token_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_text(text)
-    with pytest.raises(SettingsError, match="holds no token"):
+    with pytest.raises(SettingsError, match="contains no token"):
         TokenSource(file=file).read()
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         TokenSource(file=tmp_path / "none").read()

@@ -26,7 +26,7 @@ NewStore = Callable[[], Store]
 async def new_store(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Callable[[], Store]]:
-    """Makes stores over one and the same set of data; closes those that a test left open."""
+    """Makes stores on the same data, and closes those that a test left open."""
     made: list[Store] = []
     async with ENGINES[request.param](tmp_path) as factory:
 
@@ -58,7 +58,7 @@ async def test_a_new_store_is_empty(opened: tuple[Store, Feed, Contents]) -> Non
     assert store.kind in ENGINES
 
 
-async def test_revisions_grow_and_the_feed_has_every_change_once(
+async def test_revisions_increase_and_the_feed_has_every_change_once(
     opened: tuple[Store, Feed, Contents],
 ) -> None:
     store, feed, contents = opened
@@ -83,7 +83,7 @@ async def test_the_listener_is_called_before_commit_returns(
     assert all(await asyncio.gather(*(write(i) for i in range(50))))
 
 
-async def test_reopen_finds_everything(
+async def test_a_reopened_store_has_everything(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -97,7 +97,7 @@ async def test_reopen_finds_everything(
     assert await again.commit([Put("d", b"")]) > contents.revision
 
 
-async def test_any_key_and_any_bytes(
+async def test_keys_and_values_may_contain_any_characters_and_bytes(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, _, _ = opened
@@ -118,7 +118,7 @@ async def test_a_batch_is_one_change(opened: tuple[Store, Feed, Contents]) -> No
     assert change.deletes == ("old",)
 
 
-async def test_deleting_what_is_not_there_changes_nothing(
+async def test_deleting_a_missing_key_changes_nothing(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -129,7 +129,7 @@ async def test_deleting_what_is_not_there_changes_nothing(
     assert [entry.key for entry in contents.entries] == ["a"]
 
 
-async def test_expect_absent(opened: tuple[Store, Feed, Contents]) -> None:
+async def test_expecting_an_absent_key(opened: tuple[Store, Feed, Contents]) -> None:
     store, feed, _ = opened
     await store.commit([Put("a", b"1")], [Expect("a", 0)])
     with pytest.raises(PreconditionFailed) as failure:
@@ -140,7 +140,7 @@ async def test_expect_absent(opened: tuple[Store, Feed, Contents]) -> None:
     await store.commit([Put("a", b"3")], [Expect("a", 0)])
 
 
-async def test_expect_an_exact_revision(opened: tuple[Store, Feed, Contents]) -> None:
+async def test_expecting_an_exact_revision(opened: tuple[Store, Feed, Contents]) -> None:
     store, feed, _ = opened
     first = await store.commit([Put("a", b"1")])
     second = await store.commit([Put("a", b"2")], [Expect("a", first)])
@@ -153,7 +153,7 @@ async def test_expect_an_exact_revision(opened: tuple[Store, Feed, Contents]) ->
     assert feed.replayed() == {}
 
 
-async def test_a_failed_precondition_leaves_nothing_of_its_batch(
+async def test_a_batch_with_a_failed_precondition_writes_nothing(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -193,7 +193,7 @@ async def test_a_thousand_concurrent_commits(
     assert len(contents.entries) == 400
 
 
-async def test_a_cancelled_commit_is_whole_or_not_at_all_and_fed_all_the_same(
+async def test_a_cancelled_commit_is_all_or_nothing_and_still_reaches_the_feed(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -224,7 +224,7 @@ async def test_a_batch_names_each_key_once(
     assert feed.changes == []
 
 
-async def test_incarnations_grow_for_ever(
+async def test_incarnations_always_increase(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -240,7 +240,7 @@ async def test_incarnations_grow_for_ever(
     assert contents.entries == ()
 
 
-async def test_close_flushes_what_waits(
+async def test_close_commits_pending_batches(
     opened: tuple[Store, Feed, Contents], new_store: NewStore
 ) -> None:
     store, feed, _ = opened
@@ -270,7 +270,7 @@ async def test_close_without_open(new_store: NewStore) -> None:
         lambda store: store.open(Feed()),
     ],
 )
-async def test_a_closed_store_says_so(
+async def test_a_closed_store_refuses_calls(
     opened: tuple[Store, Feed, Contents], use: Callable[[Store], Awaitable[object]]
 ) -> None:
     store, _, _ = opened

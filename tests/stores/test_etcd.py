@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is no
 
 
 class AwaitedFeed(Feed):
-    """A feed on which a test can wait for a key."""
+    """A feed that lets a test wait for a key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ async def test_incarnations_of_two_hubs_differ(pair: tuple[EtcdStore, EtcdStore]
     assert len(set(numbers)) == 20
 
 
-async def test_keys_of_others_are_left_alone(server: EtcdServer) -> None:
+async def test_keys_of_other_programs_are_left_alone(server: EtcdServer) -> None:
     await answering(server.target)
     stores = [EtcdStore(server.target, prefix=prefix) for prefix in ("a/", "a/b/", "a0")]
     feeds = [await opened(store) for store in stores]
@@ -100,7 +100,7 @@ async def test_keys_of_others_are_left_alone(server: EtcdServer) -> None:
         await store.close()
 
 
-async def test_more_keys_than_a_page(pair: tuple[EtcdStore, EtcdStore]) -> None:
+async def test_reading_more_keys_than_fit_into_a_page(pair: tuple[EtcdStore, EtcdStore]) -> None:
     one, two = pair
     await opened(one)
     await asyncio.gather(
@@ -124,7 +124,7 @@ async def test_the_watch_survives_a_killed_etcd_without_a_gap(
         await one.commit([Put("lost", b"")])
     await asyncio.to_thread(server.start)
     await answering(server.target)
-    # This one is written while neither watch need have come back.
+    # This is written before either watch has to be back.
     async with grpc.aio.insecure_channel(server.target) as channel:
         await rpc.KVStub(channel).Put(rpc.PutRequest(key=b"llmhub/data/between"))
     await feed.until("between")
@@ -140,7 +140,7 @@ async def test_after_a_compaction_the_difference_is_delivered(
     one, _ = pair
     feed, _ = await opened(one)
     await one.commit([Put("kept", b""), Put("removed", b""), Put("changed", b"1")])
-    # The watch has to miss what comes now: as if its stream had been down for long.
+    # The watch must miss the next changes, as if its stream had been down for a long time.
     assert one._watcher is not None
     one._watcher.cancel()
     await asyncio.wait([one._watcher])
@@ -159,7 +159,7 @@ async def test_after_a_compaction_the_difference_is_delivered(
     assert await one.commit([Put("on", b"")]) == feed.changes[2].revision
 
 
-async def test_a_damaged_incarnation_is_named(server: EtcdServer) -> None:
+async def test_a_damaged_incarnation_is_named_in_the_error(server: EtcdServer) -> None:
     await answering(server.target)
     store = EtcdStore(server.target)
     await store.open(Feed())
@@ -170,16 +170,18 @@ async def test_a_damaged_incarnation_is_named(server: EtcdServer) -> None:
     await store.close()
 
 
-async def test_unreachable_server() -> None:
+async def test_an_unreachable_server_is_an_error() -> None:
     store = EtcdStore(lasting_address(), timeout_s=5)
-    with pytest.raises(StoreError, match="check that it runs"):
+    with pytest.raises(StoreError, match="check that it is running"):
         await store.open(Feed())
     with pytest.raises(StoreError, match="not open"):
         await store.commit([Put("a", b"")])
     await store.close()
 
 
-async def test_too_large_a_batch_is_refused_in_words(pair: tuple[EtcdStore, EtcdStore]) -> None:
+async def test_a_batch_that_is_too_large_is_refused_with_advice(
+    pair: tuple[EtcdStore, EtcdStore],
+) -> None:
     one, _ = pair
     await opened(one)
     with pytest.raises(StoreError, match="limits"):
@@ -189,7 +191,7 @@ async def test_too_large_a_batch_is_refused_in_words(pair: tuple[EtcdStore, Etcd
     await one.commit([Put("k", b"")])
 
 
-async def test_an_overloaded_store_says_so(server: EtcdServer) -> None:
+async def test_an_overloaded_store_refuses_commits(server: EtcdServer) -> None:
     await answering(server.target)
     store = EtcdStore(server.target, max_waiting=5)
     await store.open(Feed())
@@ -201,7 +203,7 @@ async def test_an_overloaded_store_says_so(server: EtcdServer) -> None:
 
 
 @pytest.mark.parametrize("win", [Put("a", b"2"), Delete("a")], ids=["written", "deleted"])
-async def test_losing_writer_has_received_the_winning_write(
+async def test_the_losing_writer_has_received_the_winning_write(
     pair: tuple[EtcdStore, EtcdStore], win: Put | Delete
 ) -> None:
     one, two = pair
@@ -222,7 +224,7 @@ async def test_losing_writer_has_received_the_winning_write(
     assert feed.replayed().keys() == ({"a"} if isinstance(win, Put) else set())
 
 
-async def test_it_says_how_long_it_has_been_out_of_touch(
+async def test_a_store_reports_how_long_it_has_been_disconnected(
     server: EtcdServer, pair: tuple[EtcdStore, EtcdStore]
 ) -> None:
     one, _ = pair
@@ -235,7 +237,7 @@ async def test_it_says_how_long_it_has_been_out_of_touch(
     await wait_until(lambda: one.out_of_touch_s == 0, timeout_s=30)
 
 
-async def test_failed_watch_is_reported(
+async def test_a_failed_watch_is_reported(
     server: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unforeseen(*_: object) -> bool:

@@ -1,4 +1,4 @@
-"""The log of facts: what is read back, what damage does, and how long it may become."""
+"""The log of facts: reading it back, the effect of damage, and its maximum size."""
 
 import errno
 import os
@@ -40,17 +40,17 @@ def test_the_latest_value_of_each_key_is_read_with_its_moment(path, file):
     assert read(path)["c/\u00fc"].written == at(5)
 
 
-def test_no_file_holds_nothing(path):
+def test_a_missing_file_has_no_facts(path):
     assert read(path) == {}
     assert not is_in_use(path)
 
 
-def test_only_the_owner_may_read_it(path, file):
+def test_only_the_owner_may_read_the_file(path, file):
     file.write({"a": b"1"}, at(1))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_one_process_has_it_at_a_time(path, file):
+def test_one_process_at_a_time_uses_the_file(path, file):
     assert is_in_use(path)
     file.close()
     assert not is_in_use(path)
@@ -68,7 +68,7 @@ def test_a_rewritten_file_keeps_values_and_moments_and_is_still_in_use(path, fil
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_values_that_do_not_fit_are_not_kept_and_neither_are_their_older_ones(path):
+def test_neither_a_value_that_does_not_fit_nor_its_older_one_is_kept(path):
     file = FactsFile(path, boot_id=BOOT, max_bytes=1000)
     file.write({"a": b"x" * 400, "b": b"x" * 400}, at(1))
     file.write({"a": b"x" * 900, "c": b"y"}, at(2))
@@ -79,7 +79,7 @@ def test_values_that_do_not_fit_are_not_kept_and_neither_are_their_older_ones(pa
     file.close()
 
 
-def test_a_file_that_was_cut_off_counts_as_far_as_it_goes(path, file):
+def test_a_truncated_file_is_used_up_to_its_last_whole_frame(path, file):
     file.write({"a": b"1"}, at(1))
     whole = path.stat().st_size
     file.write({"a": b"2", "b": b"3"}, at(2))
@@ -94,14 +94,14 @@ def test_a_file_that_was_cut_off_counts_as_far_as_it_goes(path, file):
 
 
 @pytest.mark.parametrize("length", [1, 8, 40])
-def test_a_file_that_was_cut_off_in_its_header_is_not_used(path, file, length):
+def test_a_file_with_a_truncated_header_is_not_used(path, file, length):
     file.write({"a": b"1"}, at(1))
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(FactsFileError, match="cut off"):
+    with pytest.raises(FactsFileError, match="truncated"):
         read(path)
 
 
-def test_no_garbled_byte_makes_another_value(path, file):
+def test_a_garbled_byte_never_makes_a_wrong_value(path, file):
     file.write({"a": b"first"}, at(1))
     file.write({"b": b"second"}, at(2))
     data = path.read_bytes()
@@ -121,12 +121,12 @@ def test_no_garbled_byte_makes_another_value(path, file):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"SQLite format 3\0" + bytes(100), "no file of a hub's facts"),
+        (b"SQLite format 3\0" + bytes(100), "does not contain a hub's facts"),
         (b"LLMHFACT\x00\x02" + bytes(100), "format version 2"),
-        (b"", "cut off"),
+        (b"", "truncated"),
     ],
 )
-def test_another_file_is_not_used(path, data, why):
+def test_a_file_of_another_program_or_version_is_not_used(path, data, why):
     path.write_bytes(data)
     with pytest.raises(FactsFileError, match=why):
         read(path)
@@ -145,7 +145,7 @@ def test_a_pipe_or_directory_is_not_used(path):
 def test_a_file_that_is_too_long_is_not_read(path):
     with path.open("wb") as made:
         made.truncate(10_000_000)
-    with pytest.raises(FactsFileError, match="more than a hub writes"):
+    with pytest.raises(FactsFileError, match="larger than a hub writes"):
         read(path, max_bytes=1000)
 
 

@@ -1,4 +1,4 @@
-"""The local engine: ages across restarts, reboots and clock jumps; damage never stops it."""
+"""The local engine: ages survive restarts, reboots and clock jumps; damage never stops it."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ HOUR = 3_600_000
 
 
 class Machine:
-    """A machine whose clocks are set by the test."""
+    """A machine whose clocks the test sets."""
 
     def __init__(self) -> None:
         self.moment = Moment("boot-1", 1_000_000, 1_800_000_000_000)
@@ -47,7 +47,7 @@ def path(tmp_path):
 
 
 async def kept(path, machine):
-    """What the next start finds: values and ages by key."""
+    """The values and ages that the next start finds, by key."""
     facts = LocalFacts(path, machine)
     found = await facts.open()
     await facts.close()
@@ -61,13 +61,13 @@ async def write(path, machine, **values):
     await facts.close()
 
 
-async def test_a_fact_comes_back_with_its_age(path, machine):
+async def test_a_fact_is_restored_with_its_age(path, machine):
     await write(path, machine, a=b"1", b=None)
     machine.wait(2_500)
     assert await kept(path, machine) == {"a": (b"1", 2_500)}
 
 
-async def test_restarts_do_not_make_facts_younger(path, machine):
+async def test_restarts_do_not_reset_the_age_of_facts(path, machine):
     await write(path, machine, a=b"1")
     for starts in range(1, 5):
         machine.wait(1_000)
@@ -75,7 +75,7 @@ async def test_restarts_do_not_make_facts_younger(path, machine):
 
 
 @pytest.mark.parametrize("jump_ms", [-HOUR, HOUR])
-async def test_a_wall_clock_that_is_set_changes_no_age(path, machine, jump_ms):
+async def test_setting_the_wall_clock_does_not_change_ages(path, machine, jump_ms):
     await write(path, machine, a=b"1")
     machine.set_wall_clock(jump_ms)
     machine.wait(3_000)
@@ -109,7 +109,7 @@ async def test_a_fact_of_unknown_age_is_not_used(path, machine):
     ],
     ids=["cut off", "garbled", "other version", "noise", "pipe"],
 )
-async def test_damage_is_one_log_line_and_a_cold_start(path, machine, damage):
+async def test_damage_is_logged_once_and_causes_a_cold_start(path, machine, damage):
     await write(path, machine, a=b"1")
     damage(path)
     facts = LocalFacts(path, machine)
@@ -117,14 +117,14 @@ async def test_damage_is_one_log_line_and_a_cold_start(path, machine, damage):
         assert await facts.open() == []
     assert [(line["event"], line["start"]) for line in logs] == [("facts_lost", "cold")]
     assert logs[0]["path"] == str(path)
-    # The hub keeps facts again from now on.
+    # From now on, the hub keeps facts again.
     await facts.publish({"b": b"2"})
     await facts.close()
     assert set(await kept(path, machine)) == {"b"}
 
 
 @pytest.mark.parametrize("name", ["no-directory/facts.log", "a-directory", "a-file/facts.log"])
-async def test_a_path_that_cannot_be_used_is_one_log_line(tmp_path, machine, name):
+async def test_an_unusable_path_is_logged_once(tmp_path, machine, name):
     (tmp_path / "a-directory").mkdir()
     (tmp_path / "a-file").touch()
     facts = LocalFacts(tmp_path / name, machine)
@@ -136,7 +136,7 @@ async def test_a_path_that_cannot_be_used_is_one_log_line(tmp_path, machine, nam
     await facts.close()
 
 
-async def test_a_second_hub_on_the_file_leaves_it_alone(path, machine):
+async def test_a_second_hub_leaves_the_file_alone(path, machine):
     first, second = LocalFacts(path, machine), LocalFacts(path, machine)
     await first.open()
     await first.publish({"a": b"1"})
@@ -149,7 +149,7 @@ async def test_a_second_hub_on_the_file_leaves_it_alone(path, machine):
     assert set(await kept(path, machine)) == {"a", "b"}
 
 
-async def test_full_disk_is_reported_to_the_caller(path, machine, monkeypatch):
+async def test_a_full_disk_is_reported_to_the_caller(path, machine, monkeypatch):
     facts = LocalFacts(path, machine)
     await facts.open()
     await facts.publish({"a": b"1"})
@@ -166,7 +166,7 @@ async def test_full_disk_is_reported_to_the_caller(path, machine, monkeypatch):
     assert await kept(path, machine) == {"a": (b"3", 0)}
 
 
-async def test_too_many_facts_are_one_log_line(path, machine):
+async def test_too_many_facts_are_logged_once(path, machine):
     facts = LocalFacts(path, machine, max_bytes=100)
     await facts.open()
     with capture_logs() as logs:

@@ -26,12 +26,12 @@ async def start(request, tmp_path):
         await each.close()
 
 
-async def test_it_begins_empty(start):
+async def test_an_engine_begins_empty(start):
     _, found = await start()
     assert found == {}
 
 
-async def test_the_latest_value_of_each_key_comes_back(start):
+async def test_the_latest_value_of_each_key_is_restored(start):
     engine, _ = await start()
     await engine.publish({"health/a": b"1", "health/b": b"1", "checks/7": b""})
     await engine.publish({"health/a": b"2", "health/b": None, "health/none": None})
@@ -58,7 +58,7 @@ async def test_publishing_from_several_tasks_loses_nothing(start):
     assert {fact.value for fact in found.values()} == {b"%d" % n for n in range(50)}
 
 
-async def test_a_closed_engine_takes_nothing(start):
+async def test_a_closed_engine_accepts_nothing(start):
     engine, _ = await start()
     await engine.close()
     await engine.close()

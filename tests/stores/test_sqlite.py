@@ -89,13 +89,13 @@ async def test_a_failed_precondition_fails_only_its_own_batch(
     assert store.commits == 2
 
 
-async def test_a_group_in_which_every_precondition_fails_writes_nothing(store: SqliteStore) -> None:
+async def test_a_group_whose_preconditions_all_fail_writes_nothing(store: SqliteStore) -> None:
     with pytest.raises(PreconditionFailed):
         await store.commit([Put("a", b"")], [Expect("a", 5)])
     assert (store.commits, store.batches) == (0, 0)
 
 
-async def test_an_overloaded_store_says_so_and_recovers(
+async def test_an_overloaded_store_refuses_commits_and_recovers(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
@@ -111,7 +111,7 @@ async def test_an_overloaded_store_says_so_and_recovers(
     await store.close()
 
 
-async def test_observer_receives_every_transaction(path: Path) -> None:
+async def test_the_observer_receives_every_transaction(path: Path) -> None:
     reported: list[tuple[int, float]] = []
     store = SqliteStore(
         path, on_transaction=lambda batches, seconds: reported.append((batches, seconds))
@@ -124,7 +124,7 @@ async def test_observer_receives_every_transaction(path: Path) -> None:
     assert all(seconds > 0 for _, seconds in reported)
 
 
-async def test_a_full_disk_fails_the_callers_and_the_store_lives_on(path: Path) -> None:
+async def test_a_full_disk_fails_the_callers_but_not_the_store(path: Path) -> None:
     feed = Feed()
     store = SqliteStore(path, max_bytes=64 * 1024)
     await store.open(feed)
@@ -149,7 +149,7 @@ async def test_a_store_that_could_not_be_opened_can_be_closed(tmp_path: Path) ->
     await store.close()
 
 
-async def test_a_second_store_on_the_same_file(store: SqliteStore, path: Path) -> None:
+async def test_a_second_store_on_the_same_file_is_refused(store: SqliteStore, path: Path) -> None:
     second = SqliteStore(path)
     with pytest.raises(StoreError, match="in use by another hub"):
         await second.open(Feed())
@@ -209,7 +209,7 @@ asyncio.run(main())
 
 
 def killed_writer(path: Path) -> set[str]:
-    """Runs a process that writes, kills it amid that, and returns what the store confirmed."""
+    """Kills a process while it writes, and returns the keys that the store confirmed."""
     victim = subprocess.Popen(
         [sys.executable, "-c", _VICTIM, str(path)],
         stdout=subprocess.PIPE,
@@ -222,11 +222,11 @@ def killed_writer(path: Path) -> set[str]:
     acknowledged += victim.stdout.read().splitlines(keepends=True)
     victim.stdout.close()
     victim.wait(30)
-    # A line without its end was cut off by the kill.
+    # The kill may have cut off the last line.
     return {line[:-1] for line in acknowledged if line.endswith("\n")}
 
 
-async def test_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
+async def test_a_kill_loses_no_acknowledged_commit(path: Path) -> None:
     keys = await asyncio.to_thread(killed_writer, path)
     assert len(keys) >= 1000
     store = SqliteStore(path)
@@ -239,7 +239,7 @@ KEYS = st.sampled_from("abcd")
 
 
 class Model(RuleBasedStateMachine):
-    """The store against a dict: the same outcomes, the same contents, over reopening."""
+    """Compares the store with a dict: outcomes and contents, also after reopening."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ class Model(RuleBasedStateMachine):
         assert self.contents.revision == self.revision
 
     @invariant()
-    def the_feed_tells_the_same(self) -> None:
+    def the_feed_has_the_same_contents(self) -> None:
         replayed = self.feed.replayed()
         assert {key: (entry.value, entry.revision) for key, entry in replayed.items()} == self.model
 

@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def refused(path: Path) -> str:
-    """Why the file cannot be opened: one line that names it."""
+    """The one-line error of a file that cannot be opened."""
     with pytest.raises(StoreError) as failure:
         SqliteFile(path)
     message = str(failure.value)
@@ -40,7 +40,7 @@ def refused(path: Path) -> str:
     return message
 
 
-def test_the_file_and_all_beside_it_are_private(path: Path) -> None:
+def test_the_file_and_its_companions_are_private(path: Path) -> None:
     old = os.umask(0)
     try:
         file = SqliteFile(path)
@@ -52,7 +52,7 @@ def test_the_file_and_all_beside_it_are_private(path: Path) -> None:
     assert modes == {"hub.db": 0o600, "hub.db-wal": 0o600}
 
 
-def test_durability_settings(path: Path) -> None:
+def test_the_durability_settings(path: Path) -> None:
     file = SqliteFile(path)
     ask = file._connection.execute
     assert ask("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -62,7 +62,7 @@ def test_durability_settings(path: Path) -> None:
     file.close()
 
 
-def test_a_batch_sees_the_ones_before_it_in_its_group(path: Path) -> None:
+def test_a_batch_sees_the_earlier_ones_of_its_group(path: Path) -> None:
     file = SqliteFile(path)
     outcomes = file.commit(
         [
@@ -88,7 +88,7 @@ def test_a_batch_sees_the_ones_before_it_in_its_group(path: Path) -> None:
     assert contents.revision == 5
 
 
-def test_more_rows_than_one_statement_takes(path: Path) -> None:
+def test_writing_more_rows_than_one_statement_takes(path: Path) -> None:
     file = SqliteFile(path)
     file.commit([Batch(tuple(Put(f"k/{i:04}", b"%d" % i) for i in range(1000)))])
     file.commit([Batch(tuple(Delete(f"k/{i:04}") for i in range(0, 1000, 2)))])
@@ -97,18 +97,18 @@ def test_more_rows_than_one_statement_takes(path: Path) -> None:
     assert [entry.value for entry in entries] == [b"%d" % i for i in range(1, 1000, 2)]
 
 
-def test_second_store_on_one_file_is_refused(path: Path) -> None:
+def test_a_second_store_on_one_file_is_refused(path: Path) -> None:
     file = SqliteFile(path)
     file.commit([put("a")])
     assert "in use by another hub" in refused(path)
-    # The refused attempt must not have taken away the lock.
+    # The refused attempt must not have released the lock.
     assert "in use by another hub" in refused(path)
     file.commit([put("b")])
     file.close()
     assert len(SqliteFile(path).take_contents().entries) == 2
 
 
-def test_second_process_on_one_file_is_refused(path: Path) -> None:
+def test_a_second_process_on_one_file_is_refused(path: Path) -> None:
     file = SqliteFile(path)
     program = (
         "import sys\nfrom pathlib import Path\nfrom hub.stores.sqlite_file import SqliteFile\n"
@@ -180,24 +180,24 @@ def sql(path: Path, statement: str) -> None:
         (lambda path: path.symlink_to(path.parent / "no" / "where"), "cannot be opened"),
     ],
 )
-def test_unusable_files(path: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_unusable_files_are_refused(path: Path, spoil: Callable[[Path], None], words: str) -> None:
     spoil(path)
     if path.is_file():
         path.chmod(0o600)
     before = path.read_bytes() if path.is_file() else None
     assert words in refused(path)
     if before is not None:
-        assert path.read_bytes() == before, "a file that is refused must be left as it was"
+        assert path.read_bytes() == before, "a refused file must stay unchanged"
 
 
-def test_a_file_that_others_can_read_is_refused(path: Path) -> None:
+def test_a_file_that_other_users_can_read_is_refused(path: Path) -> None:
     SqliteFile(path).close()
     path.chmod(0o640)
     assert "chmod 600" in refused(path)
     assert "0640" in refused(path)
 
 
-def test_no_directory(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named_in_the_error(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "no" / "hub.db")
 
 
@@ -206,11 +206,11 @@ def test_an_empty_file_is_a_new_store(path: Path) -> None:
     assert SqliteFile(path).take_contents().entries == ()
 
 
-def test_a_full_disk_fails_the_group_and_nothing_else(path: Path) -> None:
+def test_a_full_disk_fails_only_the_group(path: Path) -> None:
     file = SqliteFile(path, max_bytes=64 * 1024)
     assert isinstance(file.commit([put("kept", b"1")])[0], Change)
     for _ in range(3):
-        with pytest.raises(StoreError, match="no room left"):
+        with pytest.raises(StoreError, match="no space left"):
             file.commit([put("small"), put("big", bytes(100_000))])
     change = file.commit([put("after", b"2", Expect("small", 0), Expect("kept", 1))])[0]
     assert isinstance(change, Change)
@@ -220,17 +220,17 @@ def test_a_full_disk_fails_the_group_and_nothing_else(path: Path) -> None:
     assert [entry.key for entry in entries] == ["after", "kept"]
 
 
-def test_room_comes_back_when_something_is_removed(path: Path) -> None:
+def test_removing_keys_frees_space(path: Path) -> None:
     file = SqliteFile(path, max_bytes=64 * 1024)
     file.commit([put("a", bytes(30_000))])
-    with pytest.raises(StoreError, match="no room left"):
+    with pytest.raises(StoreError, match="no space left"):
         file.commit([put("b", bytes(30_000))])
     file.commit([Batch((Delete("a"),))])
     file.commit([put("b", bytes(30_000))])
     file.close()
 
 
-def test_value_too_large_for_sqlite_fails_and_leaves_the_file_usable(path: Path) -> None:
+def test_a_value_too_large_for_sqlite_fails_and_leaves_the_file_usable(path: Path) -> None:
     file = SqliteFile(path)
     with pytest.raises(StoreError):
         file.commit([put("\ud800", b"a lone surrogate")])
@@ -238,7 +238,7 @@ def test_value_too_large_for_sqlite_fails_and_leaves_the_file_usable(path: Path)
     file.close()
 
 
-def test_incarnations_have_a_limit(path: Path) -> None:
+def test_an_incarnation_beyond_the_limit_is_refused(path: Path) -> None:
     file = SqliteFile(path)
     assert file.next_incarnation(2**62) == 2**62
     with pytest.raises(StoreError):
@@ -247,7 +247,7 @@ def test_incarnations_have_a_limit(path: Path) -> None:
     file.close()
 
 
-def test_a_backup_is_a_store(path: Path, tmp_path: Path) -> None:
+def test_a_backup_is_a_usable_store(path: Path, tmp_path: Path) -> None:
     file = SqliteFile(path)
     file.commit([put("a", b"1")])
     target = tmp_path / "backup.db"
@@ -263,7 +263,7 @@ def test_a_backup_is_a_store(path: Path, tmp_path: Path) -> None:
     copy.close()
 
 
-def test_an_open_file_copied_with_its_wal_is_whole(path: Path, tmp_path: Path) -> None:
+def test_a_copy_of_an_open_file_with_its_wal_is_complete(path: Path, tmp_path: Path) -> None:
     file = SqliteFile(path)
     file.commit([put("a", b"1")])
     other = tmp_path / "other"

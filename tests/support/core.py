@@ -1,6 +1,6 @@
 """The hub without transports: real store, tokens, registry and dispatcher in a temporary directory.
 
-The probes are there and not started: nothing is probed, everything else is real.
+The probes are not started, so nothing is probed; everything else is real.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 @dataclass
 class Core:
-    """The parts, and short ways to use them as a caller does."""
+    """The parts, with shortcuts to use them as a caller does."""
 
     clock: ManualClock
     store: SqliteStore
@@ -120,6 +120,7 @@ async def running_core(
     max_endpoints: int = 1_000,
     max_tokens: int = 1_000,
     per_minute: Mapping[Tier, int] | None = None,
+    only_own_addresses: bool = False,
 ) -> AsyncIterator[Core]:
     clock = ManualClock()
     store = SqliteStore(directory / "hub.db")
@@ -166,7 +167,15 @@ async def running_core(
             TokenHandlers(commits, tokens, access.uses, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
-            SidecarHandlers(registry, claims, probes, clock, tokens, limiters[ROLE_SIDECAR]),
+            SidecarHandlers(
+                registry,
+                claims,
+                probes,
+                clock,
+                tokens,
+                limiters[ROLE_SIDECAR],
+                only_own_addresses=only_own_addresses,
+            ),
         ],
         LiveStreams(clock),
     )

@@ -1,4 +1,4 @@
-"""Parts that tests of observed facts share: a recorded engine and a small fleet."""
+"""Shared parts for tests of observed facts: a recording engine and a small fleet."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ NOW = 1_800_000_000_000
 
 
 class RecordedFacts(LocalFacts):
-    """The local engine; it remembers what was published, and fails when it should."""
+    """The local engine, which records what was published and fails on request."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, SystemTime())
@@ -35,12 +35,12 @@ class RecordedFacts(LocalFacts):
                 self.values[key] = value
 
     def aged(self, age_ms: int) -> list[Fact]:
-        """All facts, as if they had been published so long ago."""
+        """All facts, as if they had been published `age_ms` ago."""
         return [Fact(key, value, age_ms) for key, value in self.values.items()]
 
 
 def endpoint(number: int = 1, **fields) -> Endpoint:
-    """A registered endpoint, as the store holds it."""
+    """A registered endpoint, as in the store."""
     host = f"10.0.{number // 250}.{number % 250 + 1}"
     made = Endpoint(id=f"{host}:11434", host=host, port=11434, scheme="http", **fields)
     made.registered_at.CopyFrom(to_timestamp(NOW - 1000))
@@ -48,7 +48,7 @@ def endpoint(number: int = 1, **fields) -> Endpoint:
 
 
 def registry_of(*endpoints: Endpoint, first_revision: int = 1) -> Registry:
-    """A registry as it is after the store was loaded."""
+    """A registry with the contents of a store."""
     registry = Registry(first_revision=first_revision)
     for each in endpoints:
         registry.put_endpoint(each)
@@ -56,7 +56,7 @@ def registry_of(*endpoints: Endpoint, first_revision: int = 1) -> Registry:
 
 
 def success(at_ms: int = NOW, *models: str, error: str = "") -> Observation:
-    """What a probe saw."""
+    """The observation of a probe."""
     return Observation(
         checked_at_ms=at_ms,
         next_check_at_ms=at_ms + 30_000,

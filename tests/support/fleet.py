@@ -35,7 +35,7 @@ MODEL_LISTS = st.lists(MODELS, max_size=4, unique_by=lambda model: model.name).m
 
 
 def registered(id_: str, **fields: object) -> Endpoint:
-    """An endpoint as the store holds it: registered facts only, nothing observed."""
+    """An endpoint as in the store: registered facts only, nothing observed."""
     host, _, port = id_.rpartition(":")
     defaults: dict[str, object] = {
         "id": id_,

@@ -1,7 +1,7 @@
-"""Connections made to break an HTTP/2 server's core, and a judge of what it answers.
+"""Random connections that try to break an HTTP/2 server's core, and a judge of its answers.
 
-`python -m tests.support.http2_fuzz COUNT [FIRST_SEED]` plays that many; a seed that fails
-is printed, and plays the same again anywhere.
+`python -m tests.support.http2_fuzz COUNT [FIRST_SEED]` plays that many connections and
+prints the seeds that fail; a seed plays the same connection anywhere.
 """
 
 import sys
@@ -70,7 +70,7 @@ class Script:
         )
 
     def frames(self) -> list[bytes]:
-        """What the client sends, in pieces that are whole frames."""
+        """The frames that the client sends."""
         actions = [action for action, _ in self._actions]
         weights = [weight for _, weight in self._actions]
         count = self._random.randrange(1, 14)
@@ -186,7 +186,7 @@ def mutated(data: bytes, random: Random) -> bytes:
 
 
 class Judge:
-    """Reads what a core sends, and raises AssertionError where RFC 9113 forbids it."""
+    """Reads what a core sends, and raises AssertionError if RFC 9113 forbids it."""
 
     def __init__(self) -> None:
         self._decoder = Decoder()
@@ -200,7 +200,7 @@ class Judge:
         self.failed = False
 
     def hear(self, data: bytes) -> None:
-        """Takes what the client sent: its windows are what the server may send."""
+        """Processes what the client sent: its windows limit what the server may send."""
         self._heard += data
         if not self._greeted:
             if len(self._heard) < len(frames.PREFACE):
@@ -212,19 +212,21 @@ class Judge:
                 increment = int.from_bytes(frame.payload) & frames.STREAM_ID_MASK
                 self._allowed[frame.stream_id] += increment
             elif frame.kind == frames.SETTINGS and not len(frame.payload) % 6:
-                # The largest of all: smaller ones may come after the data was sent.
+                # The largest one, because a smaller one may come after the data was sent.
                 window = frames.read_settings(frame.payload).get(_INITIAL_WINDOW_SIZE, 0)
                 self._initial = max(self._initial, window)
 
     def see(self, output: bytes) -> None:
         """Checks what was sent."""
         seen = list(cut(output))
-        assert sum(9 + len(frame.payload) for frame in seen) == len(output), "a cut frame"
+        assert sum(9 + len(frame.payload) for frame in seen) == len(output), "a truncated frame"
         for frame in seen:
             assert not self.failed, "a frame after the GOAWAY of a fault"
             if frame.kind in (frames.DATA, frames.HEADERS):
                 assert frame.stream_id & 1
-                assert frame.stream_id not in self._ended | self._reset, "after its end"
+                assert frame.stream_id not in self._ended | self._reset, (
+                    "a frame after the stream's end"
+                )
                 if frame.flags & frames.END_STREAM:
                     self._ended.add(frame.stream_id)
             if frame.kind == frames.DATA:
@@ -251,18 +253,18 @@ class Application:
         self._later: list[Stream] = []
 
     def turn(self) -> None:
-        """A stream that was begun earlier goes on."""
+        """Continues a stream that was begun earlier."""
         if self._later and self._random.random() < 0.5:
             self._go_on(self._later.pop(self._random.randrange(len(self._later))))
         self._connection.outbox.replenish(self._random.choice((0, 100, 1 << 20)))
 
     def on_request(self, stream: Stream) -> None:
-        """A request came."""
+        """Handles a request."""
         if not stream.closed:
             self._go_on(stream) if self._random.random() < 0.3 else self._later.append(stream)
 
     def on_data(self, stream: Stream, length: int) -> None:
-        """A part of its body came."""
+        """Handles a part of a request's body."""
         if self._random.random() < 0.7:
             self._connection.release(stream, min(length, stream.held))
 
@@ -290,7 +292,7 @@ class Application:
 
 
 def check_books(connection: Connection) -> None:
-    """Raises AssertionError where the core's own counts do not fit."""
+    """Raises AssertionError if the core's own counts are inconsistent."""
     streams = connection.streams.values()
     assert len(streams) <= LIMITS.streams
     assert connection.outbox.pending_bytes == sum(one.pending_bytes for one in streams)
@@ -302,7 +304,7 @@ def check_books(connection: Connection) -> None:
 
 
 def play(seed: int, corpus: Sequence[bytes]) -> None:
-    """Plays one connection. Raises whatever is wrong."""
+    """Plays one connection. Raises any fault that it finds."""
     random = Random(seed)
     if corpus and random.random() < 0.3:
         pieces = [random.choice(corpus)]
@@ -339,12 +341,12 @@ def play(seed: int, corpus: Sequence[bytes]) -> None:
 
 
 def read_corpus() -> list[bytes]:
-    """Connections that once were of interest, as hexadecimal text."""
+    """Connections that found faults before, stored as hexadecimal text."""
     return [bytes.fromhex(file.read_text()) for file in sorted(CORPUS.glob("*.hex"))]
 
 
 def main(count: int, first: int) -> int:
-    """Plays connections; returns how many went wrong."""
+    """Plays connections; returns the number of failures."""
     corpus, wrong = read_corpus(), 0
     for seed in range(first, first + count):
         try:

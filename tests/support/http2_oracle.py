@@ -18,26 +18,26 @@ from hub.transports.grpc.native.events import DataReceived, RequestReceived, Str
 from hub.transports.grpc.native.http2_connection import Connection
 from tests.support.http2_fuzz import LIMITS, Script
 
-# Where the two differ and the core is right, or free to choose: a part of a fault's text, and
-# why. The first are faults of the core's, the second of the library's.
+# Known differences in which the core is right or free to choose: a part of a fault's text,
+# and the reason. First the faults that the core raises, then those of the library.
 _OURS_ALONE = {
-    "RST_STREAM on stream": "section 6.4 has it of idle streams; the library ignores it",
+    "RST_STREAM on stream": "section 6.4 forbids it on idle streams; the library ignores it",
     "a stream without an event": "section 8.1.1: content-length without a body",
-    "and content-length": "section 8.1.1: a body that trailers end too early",
-    "a client cannot push": "section 8.4 has it of every PUSH_PROMISE, of a closed stream too",
+    "and content-length": "section 8.1.1: trailers end the body too early",
+    "a client cannot push": "section 8.4 forbids every PUSH_PROMISE, also on a closed stream",
 }
 _THEIRS_ALONE = {
     "ConnectionState.CLOSED": "section 6.8 lets a client that sent GOAWAY finish",
-    ":authority or Host": "section 8.3.1 has it of clients, and gRPC needs neither",
-    "invalid padding": "section 6.2 allows padding alone; the library is off by one",
-    "FrameDataMissingError": "ALTSVC is an extension, which section 5.5 has ignored",
-    "non-compliant data": "section 6.9 has the reserved bit ignored",
-    "depend on itself": "RFC 9113 has no dependencies; the core checks those of requests",
+    ":authority or Host": "section 8.3.1 requires it of clients only; gRPC needs neither",
+    "invalid padding": "section 6.2 allows a frame of padding only; the library is off by one",
+    "FrameDataMissingError": "ALTSVC is an extension, to be ignored by section 5.5",
+    "non-compliant data": "section 6.9: the reserved bit must be ignored",
+    "depend on itself": "RFC 9113 has no dependencies; the core only checks those of requests",
 }
 
 
 class Account:
-    """What one side made of a connection."""
+    """How one side interpreted a connection."""
 
     def __init__(self) -> None:
         self.bodies: dict[int, bytes] = {}
@@ -59,7 +59,7 @@ class Account:
 
 
 class Ours:
-    """The core, whose application only listens."""
+    """The core, with an application that only listens."""
 
     def __init__(self) -> None:
         self._connection = Connection(LIMITS, 0.0)
@@ -67,7 +67,7 @@ class Ours:
         self.account = Account()
 
     def receive(self, data: bytes) -> None:
-        """Takes whole frames."""
+        """Processes whole frames."""
         account = self.account
         for event in self._connection.receive(data, 0.0):
             match event:
@@ -120,7 +120,7 @@ class Theirs:
         self.account = Account()
 
     def receive(self, data: bytes) -> None:
-        """Takes whole frames."""
+        """Processes whole frames."""
         account = self.account
         try:
             events = self._connection.receive_data(data)

@@ -1,4 +1,4 @@
-"""The client's side of an HTTP/2 connection, frame by frame, for what no client would send."""
+"""The client's side of an HTTP/2 connection, frame by frame, to send what no client would."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ REQUEST: tuple[tuple[str, str], ...] = (
 
 
 def message(body: bytes) -> bytes:
-    """A message of gRPC with its prefix."""
+    """A gRPC message with its prefix."""
     return b"\0" + len(body).to_bytes(4) + body
 
 
 def request_with(**changed: str) -> tuple[tuple[str, str], ...]:
-    """The usual request head, some of its pseudo-header fields changed."""
+    """The usual request head, with some pseudo-header fields changed."""
     return tuple((name, changed.get(name.removeprefix(":"), value)) for name, value in REQUEST)
 
 
@@ -49,7 +49,7 @@ class Frame:
 
 
 def cut(output: bytes) -> Iterator[Frame]:
-    """The whole frames in what a server sent."""
+    """The whole frames in a server's output."""
     while len(output) >= frames.HEAD_BYTES:
         length = int.from_bytes(output[:3])
         stop = frames.HEAD_BYTES + length
@@ -61,7 +61,7 @@ def cut(output: bytes) -> Iterator[Frame]:
 
 
 class Builder:
-    """Builds a client's frames; its header blocks follow each other."""
+    """Builds a client's frames; its header blocks share one compression state."""
 
     def __init__(self) -> None:
         self._encoder = Encoder()
@@ -79,22 +79,22 @@ class Builder:
     def headers(
         self, stream_id: int, fields: Sequence[tuple[str, str]] = REQUEST, *, end: bool = False
     ) -> bytes:
-        """HEADERS, whole."""
+        """A complete HEADERS frame."""
         flags = frames.END_HEADERS | (frames.END_STREAM if end else 0)
         return frames.frame(frames.HEADERS, flags, stream_id, self.block(fields))
 
     def data(self, stream_id: int, data: bytes = b"", *, end: bool = True) -> bytes:
-        """DATA."""
+        """A DATA frame."""
         return frames.frame(frames.DATA, frames.END_STREAM if end else 0, stream_id, data)
 
     def call(self, stream_id: int, body: bytes = b"", **changed: str) -> bytes:
-        """A whole unary call."""
+        """All frames of a unary call."""
         head = self.headers(stream_id, request_with(**changed))
         return head + self.data(stream_id, message(body))
 
 
 class Peer(Builder):
-    """A client beside the core, without sockets."""
+    """A client of the core, without sockets."""
 
     def __init__(self, limits: Limits | None = None, settings: dict[int, int] | None = None):
         super().__init__()
@@ -106,17 +106,17 @@ class Peer(Builder):
         self.greeting = self.received()
 
     def send(self, data: bytes) -> list[Event]:
-        """Has the core receive bytes; returns the events of these."""
+        """Makes the core receive bytes; returns the resulting events."""
         events = self.core.receive(data, self.now)
         self.events += events
         return events
 
     def received(self) -> list[Frame]:
-        """What the core sent since the last time."""
+        """The frames that the core sent since the last call."""
         return list(cut(b"".join(self.core.outbox.take())))
 
     def fields(self, frame: Frame) -> dict[str, str]:
-        """The fields in HEADERS that the core sent; to be called for each, in order."""
+        """The fields of HEADERS from the core; must be called for each, in order."""
         return {str(name): str(value) for name, value in self._decoder.decode(frame.payload)}
 
 
@@ -128,16 +128,21 @@ class SocketPeer(Builder):
         self._reader, self.writer = reader, writer
         self.frames: list[Frame] = []
         self._buffer = b""
+        self._decoder = Decoder()
 
     @classmethod
     async def connect(cls, port: int, settings: dict[int, int] | None = None) -> "SocketPeer":
-        """Connects, and says hello."""
+        """Connects, and sends preface and SETTINGS."""
         peer = cls(*await asyncio.open_connection("127.0.0.1", port))
         peer.writer.write(peer.hello(settings))
         return peer
 
+    async def another(self, settings: dict[int, int] | None = None) -> "SocketPeer":
+        """One more connection to the same server."""
+        return await self.connect(self.writer.get_extra_info("peername")[1], settings)
+
     async def send(self, data: bytes) -> None:
-        """Sends, as far as the server still reads."""
+        """Sends bytes, as long as the server still reads."""
         with suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
@@ -145,7 +150,7 @@ class SocketPeer(Builder):
     async def wait_for(
         self, kind: int, stream_id: int | None = None, within_s: float = 20
     ) -> Frame:
-        """The next frame of a type. Raises EOFError where the server closes before."""
+        """The next frame of a type. Raises EOFError if the server closes first."""
         async with asyncio.timeout(within_s):
             while True:
                 for index, frame in enumerate(self.frames):
@@ -173,6 +178,10 @@ class SocketPeer(Builder):
         for frame in cut(self._buffer):
             self.frames.append(frame)
             self._buffer = self._buffer[frames.HEAD_BYTES + len(frame.payload) :]
+
+    def fields(self, frame: Frame) -> dict[str, str]:
+        """The fields in HEADERS that the server sent; to be called for each, in order."""
+        return {str(name): str(value) for name, value in self._decoder.decode(frame.payload)}
 
     def close(self) -> None:
         """Closes the socket."""

@@ -1,4 +1,4 @@
-"""Hubs for tests: one in the test's own loop, one in a process of its own, and their clients."""
+"""Hubs for tests: one in the test's own loop, one in a separate process, and their clients."""
 
 import asyncio
 import json
@@ -20,7 +20,8 @@ from grpc_status import rpc_status
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.base.clock import Clock, SystemClock
-from hub.base.settings import ADMIN_TOKEN_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE
+from hub.base.settings import Settings
 from hub.contract import rpcs
 from hub.server.hub_server import HubServer
 from hub.service.dispatcher import Called, Dispatcher
@@ -54,7 +55,7 @@ class SidecarSocket:
         self.connection = connection
 
     async def send(self, frame: object) -> None:
-        """Sends an object as JSON, text and bytes as they are."""
+        """Sends an object as JSON, and text or bytes unchanged."""
         raw = frame if isinstance(frame, str | bytes) else json.dumps(frame)
         await self.connection.send(raw)
 
@@ -101,7 +102,7 @@ class HubClient:
     # gRPC
 
     def metadata(self, token: str | None) -> Sequence[tuple[str, str]]:
-        """What proves the caller; None stands for the admin, "" for no token."""
+        """The caller's credentials; None means the admin's token, "" no token."""
         given = self.admin_token if token is None else token
         return (("authorization", f"Bearer {given}"),) if given else ()
 
@@ -154,7 +155,7 @@ class HubClient:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Sends a request; `path` is sent as it is, `body` as JSON, `data` as it is."""
+        """Sends a request; `path` and `data` are sent unchanged, `body` as JSON."""
         from yarl import URL
 
         sent = {key.title(): value for key, value in self.metadata(token)} | dict(headers or {})
@@ -192,7 +193,7 @@ class HubClient:
     async def sidecar(
         self, agent_id: str, *, token: str | None = None, **fields: object
     ) -> AsyncIterator[SidecarSocket]:
-        """An identified sidecar; `fields` are further fields of the identify frame."""
+        """An identified sidecar; `fields` are additional fields of the identify frame."""
         token = token or await self.token(ROLE_SIDECAR, agent_id)
         async with self.socket() as socket:
             identify = {"type": "identify", "agent_id": agent_id, "token": token, **fields}
@@ -217,7 +218,7 @@ class RunningHub(HubClient):
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """The one way in, behind all transports."""
+        """The dispatcher behind all transports."""
         assert self.hub._listeners is not None
         return self.hub._listeners.dispatcher
 
@@ -227,11 +228,11 @@ class RunningHub(HubClient):
 
 
 PROBED = ("127.0.0.0/8", "::1/128")
-"""A hub under test connects to this machine alone, whatever a test registers."""
+"""A hub under test connects only to this machine, whatever a test registers."""
 
 
 def settings_for(data_dir: Path, **sections: Mapping[str, object]) -> Settings:
-    """Settings with ports that the system picks; `sections` are further settings."""
+    """Settings with ports that the system picks; `sections` are additional settings."""
     values: dict[str, dict[str, object]] = {
         transport: {"address": "127.0.0.1:0"} for transport in ("ws", "grpc", "http")
     }
@@ -258,7 +259,7 @@ async def running_hub(
 
 
 class HubProcess:
-    """`python -m hub.cli serve` in a process of its own, on one data directory."""
+    """`python -m hub.cli serve` in a separate process, on one data directory."""
 
     def __init__(self, data_dir: Path, *arguments: str) -> None:
         self.data_dir = data_dir
@@ -269,7 +270,7 @@ class HubProcess:
         self._errors: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        """Starts it and waits for the `ready` line. Raises RuntimeError where it exits."""
+        """Starts it and waits for the `ready` line. Raises RuntimeError if it exits."""
         await self.launch()
         process = self._running()
         assert process.stdout is not None
@@ -285,7 +286,7 @@ class HubProcess:
         raise RuntimeError(f"the hub exited with {code}: {errors}")
 
     async def launch(self) -> None:
-        """Starts it and does not wait."""
+        """Starts it without waiting."""
         options = ("--ws", "--grpc", "--http")
         given = [f"{option}=127.0.0.1:0" for option in options if option not in self.arguments]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_HUB_")}
@@ -304,14 +305,14 @@ class HubProcess:
             },
         )
         assert self._process.stderr is not None
-        # Read all the time: a full pipe would stop the hub at its next log line.
+        # Read continuously, because a full pipe would block the hub at its next log line.
         self._errors = asyncio.create_task(self._process.stderr.read())
 
     def send(self, signal_number: signal.Signals) -> None:
         self._running().send_signal(signal_number)
 
     async def exited(self, timeout_s: float = _START_S) -> tuple[int, str]:
-        """Waits for its end; returns the exit code and what it wrote to stderr."""
+        """Waits until it ends; returns the exit code and its stderr."""
         process = self._running()
         assert self._errors is not None
         assert process.stdout is not None
@@ -323,12 +324,12 @@ class HubProcess:
         return code, errors.decode()
 
     async def kill(self) -> None:
-        """kill -9, as a power cut would."""
+        """Kills it with SIGKILL, like a power cut."""
         self.send(signal.SIGKILL)
         assert (await self.exited())[0] == -signal.SIGKILL
 
     def client(self) -> HubClient:
-        """Clients of its transports, as a context manager."""
+        """Clients of its transports. Use it as a context manager."""
         return HubClient(
             ws=self.addresses["ws"],
             grpc_address=self.addresses["grpc"],
@@ -337,7 +338,7 @@ class HubProcess:
         )
 
     async def command(self, *arguments: str) -> Outcome:
-        """What `llm-hub` says of it; the log of a hub in this process would be in that too."""
+        """The output of `llm-hub` for it, without the log of any hub in this process."""
         environment = {
             "LLM_HUB_ADDRESS": self.addresses["grpc"],
             "LLM_HUB_DATA_DIR": str(self.data_dir),
@@ -345,7 +346,7 @@ class HubProcess:
         return await asyncio.to_thread(llm_hub, *arguments, env=environment)
 
     async def close(self) -> None:
-        """Ends it where it still runs."""
+        """Ends it if it is still running."""
         if self._process is not None:
             if self._process.returncode is None:
                 self._process.kill()
@@ -358,7 +359,7 @@ class HubProcess:
 
 @asynccontextmanager
 async def hub_process(data_dir: Path, *arguments: str) -> AsyncIterator[HubProcess]:
-    """A hub in a process, started; killed at the end where the test has not ended it."""
+    """Runs a hub in a separate process, and kills it at the end if it is still running."""
     process = HubProcess(data_dir, *arguments)
     try:
         await process.start()
@@ -367,12 +368,12 @@ async def hub_process(data_dir: Path, *arguments: str) -> AsyncIterator[HubProce
         await process.close()
 
 
-# What errors say.
+# Errors of RPCs.
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An RPC's error, with its details unpacked."""
+    """The error of an RPC, with its details unpacked."""
 
     code: grpc.StatusCode
     message: str

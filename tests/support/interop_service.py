@@ -1,8 +1,8 @@
-"""grpc.testing.TestService, which gRPC's interop clients call, on the native transport.
+"""grpc.testing.TestService, which gRPC's interop clients call, on the native server.
 
-`python -m tests.support.interop_service` serves it, and prints its port. The cases are in
-https://github.com/grpc/grpc/blob/master/doc/interop-test-descriptions.md; what follows
-has the fields that they use.
+`python -m tests.support.interop_service` serves it, and prints its port. The test cases are
+in https://github.com/grpc/grpc/blob/master/doc/interop-test-descriptions.md; the messages
+below have only the fields that they use.
 """
 
 import asyncio

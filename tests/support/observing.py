@@ -65,7 +65,7 @@ async def running_engine(
 
 
 async def observe(server: FakeServer) -> Observation:
-    """Checks a server once, with an engine of its own."""
+    """Checks a server once, with a separate engine."""
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
         return await engine.check(server.id, 10)

@@ -16,11 +16,11 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 @dataclass(slots=True)
 class Replay:
-    """A server that answers each question with a captured file.
+    """A server that answers each request with a captured file.
 
-    `files` are names in `folder` without their ending, by question: a path with its
-    query, or for a POST the path and the model ("/api/show a:latest"). What is not
-    among them is answered 404. `asked` are the questions so far.
+    `files` maps a request to a file name in `folder`, without its suffix. A request is a
+    path with its query, or for a POST the path and the model ("/api/show a:latest"). The
+    server answers other requests with 404. `asked` are the requests so far.
     """
 
     folder: str
@@ -39,7 +39,7 @@ class Replay:
 
 
 def captured(folder: str, name: str) -> bytes:
-    """The whole answer as it can be sent: with its length where its chunks were undone."""
+    """The whole answer, ready to send; with a length if its chunks were joined."""
     head, body = (CAPTURES / folder / f"{name}.http").read_bytes().split(b"\r\n\r\n", 1)
     lines = [
         b"Content-Length: %d" % len(body) if line == b"Transfer-Encoding: chunked" else line

@@ -21,7 +21,7 @@ class Selecting:
         if lease_s:
             request.lease_ttl.FromMilliseconds(round(lease_s * 1000))
         raw = self.handlers.select_endpoint(request, CALLER, self.now_ms)
-        assert isinstance(raw, bytes), "so few are judged at once"
+        assert isinstance(raw, bytes), "so few endpoints are judged immediately"
         return pb.SelectEndpointResponse.FromString(raw)
 
     def release(self, lease_id: str) -> None:

@@ -34,7 +34,7 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
 
 @dataclass(eq=False)
 class Recorder:
-    """A connection that remembers how it was closed."""
+    """A connection that records how it was closed."""
 
     closes: list[Close] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Recorder:
 
 @dataclass(eq=False)
 class ServiceRig:
-    """The parts, and a clock that stands still."""
+    """The parts, and a manual clock."""
 
     clock: ManualClock
     store: SqliteStore
@@ -75,7 +75,7 @@ class ServiceRig:
 async def service_rig(directory: Path, *, limited: bool = True) -> AsyncIterator[ServiceRig]:
     clock = ManualClock()
     registry = Registry(first_revision=1_000)
-    # Never started: what is watched waits in its schedule.
+    # The engine is never started, so watched endpoints wait in its schedule.
     probes = ProbeEngine(ProbeSettings(), lambda _id, _seen: None, clock, Random(7))
     tokens = TokenRegistry()
     follower = FleetFollower(registry, probes)

@@ -25,7 +25,7 @@ class Copy:
         revisions = [event.revision for event in response.events]
         if self.revision:
             assert revisions == sorted(revisions)
-            assert not revisions or revisions[0] > self.revision, "an event came twice"
+            assert not revisions or revisions[0] > self.revision, "an event was sent twice"
             assert response.revision >= self.revision
         if response.revision:
             assert not revisions or revisions[-1] <= response.revision

@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
 from hub.base.clock import SystemClock
+from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import ConfigError, StartError, load_settings
 from hub.base.security_settings import TlsSettings
-from hub.base.settings import ADMIN_TOKEN_FILE
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.connection import find_tls
 from hub.cli.failures import CommandFailed, ExitCode
@@ -83,7 +83,7 @@ async def over_grpc(hub: HubServer, credentials: grpc.ChannelCredentials, token:
         return answer.snapshot.revision
 
 
-async def test_all_three_transports_speak_tls_and_no_plain_text(tmp_path, own):
+async def test_all_transports_accept_only_tls(tmp_path, own):
     async with serving(tmp_path, own) as (hub, token):
         context = trusting(own.cert)
         assert await over_http(hub, context) == 200
@@ -101,7 +101,7 @@ async def test_all_three_transports_speak_tls_and_no_plain_text(tmp_path, own):
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_client_authority_makes_all_transports_ask_for_a_certificate(tmp_path, own):
+async def test_a_client_authority_makes_all_transports_require_certificates(tmp_path, own):
     client, stranger = self_signed(tmp_path, "client"), self_signed(tmp_path, "stranger")
     async with serving(tmp_path, own, client.cert) as (hub, token):
         assert await over_http(hub, trusting(own.cert, client)) == 200
@@ -121,7 +121,7 @@ async def test_client_authority_makes_all_transports_ask_for_a_certificate(tmp_p
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own):
+async def test_a_new_certificate_is_loaded_while_the_hub_runs(tmp_path, own):
     async with serving(tmp_path, own) as (hub, token):
         renewed = self_signed(tmp_path, "renewed")
         shutil.copy(renewed.cert, own.cert)
@@ -136,7 +136,7 @@ async def test_a_new_certificate_is_taken_over_while_the_hub_runs(tmp_path, own)
         assert await over_grpc(hub, trusted, token) > 0
 
 
-async def test_a_reload_leaves_alone_whose_clients_are_trusted(tmp_path, own):
+async def test_a_reload_does_not_change_the_trusted_clients(tmp_path, own):
     client, other = self_signed(tmp_path, "client"), self_signed(tmp_path, "other")
     authority = tmp_path / "authority.pem"
     shutil.copy(client.cert, authority)
@@ -158,7 +158,7 @@ async def test_a_reload_leaves_alone_whose_clients_are_trusted(tmp_path, own):
                     await over_grpc(hub, credentials, token)
 
 
-def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
+def test_unusable_files_are_named_in_one_line(tmp_path, own):
     other = self_signed(tmp_path, "other")
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate\n")
@@ -169,14 +169,14 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
         (own.cert, missing, "", f"tls.key_file: {missing}: No such file or directory"),
         (own.cert, own.key, missing, f"tls.client_ca_file: {missing}: No such file or directory"),
         (own.cert, other.key, "", f"tls.key_file: {other.key} is not the key of {own.cert}"),
-        (garbage, own.key, "", f"tls.cert_file: {garbage}: no certificate in PEM"),
+        (garbage, own.key, "", f"tls.cert_file: {garbage}: contains no PEM certificate"),
         (
             own.cert,
             locked,
             "",
-            f"tls.key_file: {locked}: is encrypted; give a key without a password",
+            f"tls.key_file: {locked}: is encrypted; use a key without a password",
         ),
-        (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: no certificate in PEM"),
+        (own.cert, own.key, garbage, f"tls.client_ca_file: {garbage}: contains no PEM certificate"),
     ):
         settings = TlsSettings(
             cert_file=str(cert), key_file=str(key), client_ca_file=str(client_ca)
@@ -189,18 +189,18 @@ def test_files_that_do_not_do_are_one_line_that_names_them(tmp_path, own):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("LLM_HUB_TLS__CERT_FILE", "cert_file and key_file go together"),
-        ("LLM_HUB_TLS__KEY_FILE", "cert_file and key_file go together"),
-        ("LLM_HUB_TLS__CLIENT_CA_FILE", "client_ca_file needs cert_file and key_file"),
+        ("LLM_HUB_TLS__CERT_FILE", "cert_file and key_file must be set together"),
+        ("LLM_HUB_TLS__KEY_FILE", "cert_file and key_file must be set together"),
+        ("LLM_HUB_TLS__CLIENT_CA_FILE", "client_ca_file requires cert_file and key_file"),
     ],
 )
-def test_half_of_the_settings(name, why):
+def test_incomplete_tls_settings_are_refused(name, why):
     with pytest.raises(ConfigError) as refused:
         load_settings(None, {name: "x.pem"})
     assert str(refused.value) == f"{name}: {why}"
 
 
-def test_what_a_command_trusts(tmp_path, own, monkeypatch):
+def test_a_commands_tls_comes_from_files_and_variables(tmp_path, own, monkeypatch):
     monkeypatch.delenv("LLM_HUB_TLS_CA", raising=False)
     assert find_tls(TlsFiles.of(None, None, None), tls=False) is None
     assert find_tls(TlsFiles.of(None, None, None), tls=True) is not None
@@ -209,7 +209,10 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
     (tmp_path / "garbage.pem").write_text("no certificate\n")
     for file, why in (
         (None, f"--tls-ca: {tmp_path}/missing.pem: No such file or directory"),
-        (str(tmp_path / "garbage.pem"), f"--tls-ca: {tmp_path}/garbage.pem: no certificate in PEM"),
+        (
+            str(tmp_path / "garbage.pem"),
+            f"--tls-ca: {tmp_path}/garbage.pem: contains no PEM certificate",
+        ),
     ):
         with pytest.raises(CommandFailed) as refused:
             find_tls(TlsFiles.of(file, None, None), tls=False)
@@ -217,7 +220,7 @@ def test_what_a_command_trusts(tmp_path, own, monkeypatch):
 
 
 @pytest.mark.parametrize("setting", ["cert_file", "key_file"])
-def test_a_file_that_goes_while_it_is_read_again_is_named(
+def test_a_file_that_disappears_during_a_reload_is_named(
     own: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     authority = shutil.copy(own.cert, tmp_path / "authority.pem")

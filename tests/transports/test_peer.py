@@ -2,6 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from hub.service.dispatcher import Dispatcher
 from hub.transports.peer import is_trusted, network_of, peer_address
 from tests.support.hub import running_hub
 
@@ -19,7 +20,7 @@ TRUSTED = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
         ("unix:", "192.0.2.7", "unix:"),
     ],
 )
-def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
+def test_a_trusted_proxys_last_address_counts(peer, forwarded, seen):
     assert peer_address(peer, TRUSTED, forwarded) == seen
     assert peer_address(peer, (), forwarded) == peer
 
@@ -35,25 +36,26 @@ def test_the_last_word_of_a_trusted_proxy(peer, forwarded, seen):
         ("unix:", "unix:"),
     ],
 )
-def test_what_counts_as_one_peer(address, network):
+def test_an_ipv4_address_or_an_ipv6_64_is_one_peer(address, network):
     assert network_of(address) == network
 
 
-def test_who_is_trusted():
+def test_only_configured_networks_are_trusted():
     assert is_trusted("127.0.0.9", TRUSTED)
     assert not is_trusted("fe80::1%lo", TRUSTED)
 
 
-async def test_grpc_and_http_believe_it_too(tmp_path, monkeypatch):
+async def test_grpc_and_http_use_the_forwarded_address_too(tmp_path, monkeypatch):
+    seen = []
+    dispatch = Dispatcher.dispatch
+
+    def seeing(self, called, credentials, *args, **kwargs):
+        seen.append((credentials.transport, credentials.remote_address))
+        return dispatch(self, called, credentials, *args, **kwargs)
+
+    # The transports bind the method when they start.
+    monkeypatch.setattr(Dispatcher, "dispatch", seeing)
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1"]}) as hub:
-        seen = []
-        dispatch = hub.dispatcher.dispatch
-
-        def seeing(called, credentials, *args, **kwargs):
-            seen.append((credentials.transport, credentials.remote_address))
-            return dispatch(called, credentials, *args, **kwargs)
-
-        monkeypatch.setattr(hub.dispatcher, "dispatch", seeing)
         reported = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
         await hub.http("GET", "/api/models", headers=reported)
         method = hub.channel.unary_unary("/llmhub.v1.RegistryService/ListModels")

@@ -1,8 +1,8 @@
 """A fake llama-server in router mode that records whether a probe made it load a model.
 
-`/models/load` answers at once and loads later, as the real one does: the model is loaded
-once its list has been asked `lists_while_loading` times. `fails_to_load` names models that
-are unloaded again after that.
+`/models/load` answers at once and loads later, like the real one: the model is loaded
+after its list has been requested `lists_while_loading` times. Models in `fails_to_load`
+are then unloaded again.
 """
 
 from dataclasses import dataclass, field

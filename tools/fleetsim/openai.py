@@ -1,4 +1,4 @@
-"""Fakes of the servers with OpenAI's API: vLLM, SGLang, LM Studio, and any other."""
+"""Fakes of servers with OpenAI's API: vLLM, SGLang, LM Studio, and a generic one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ class FakeVllm:
 class FakeSglang:
     """An SGLang server; `is_old` has neither /v1/loads nor max_model_len.
 
-    `has_metrics` is one started with --enable-metrics.
+    `has_metrics` is True for one that was started with --enable-metrics.
     """
 
     models: list[str] = field(default_factory=lambda: ["Qwen/Qwen3-8B"])

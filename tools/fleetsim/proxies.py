@@ -1,6 +1,6 @@
-"""Fakes of proxies that stand before other servers: llama-swap and LiteLLM.
+"""Fakes of proxies in front of other servers: llama-swap and LiteLLM.
 
-Each records what a probe must not cause.
+Each records the effects that a probe must not have.
 """
 
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ class FakeLiteLlm:
     """A LiteLLM proxy; `deployments` are the entries of /model/info.
 
     `completions` counts the calls of /health, each of which would cost a completion per
-    deployment. `may_see_info` False is a key that is refused /model/info.
+    deployment. `may_see_info` is False for a key without access to /model/info.
     """
 
     deployments: list[tuple[str, dict[str, object]]] = field(

@@ -1,4 +1,4 @@
-"""Short ways to make the replies of fake servers."""
+"""Helpers that make the replies of fake servers."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ METRICS_TYPE = "text/plain; version=0.0.4"
 
 
 def json_reply(value: object, status: int = 200, server: str = "uvicorn") -> Reply:
-    """A value as JSON."""
+    """A reply with a value as JSON."""
     return Reply(status, orjson.dumps(value), headers=(("Server", server),))
 
 
 def not_found() -> Reply:
-    """What a server that knows no such route answers."""
+    """The reply of a server to an unknown route."""
     return json_reply({"detail": "Not Found"}, 404)
 
 

@@ -1,6 +1,6 @@
 """Fakes of Lemonade, LMDeploy, Docker Model Runner and Text Embeddings Inference.
 
-Each records what a probe must not cause.
+Each records the effects that a probe must not have.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tools.fleetsim.server import Reply, Request
 class FakeLemonade:
     """A Lemonade Server: `labels` by model on disk, the context by model in memory.
 
-    It imitates Ollama and LM Studio, as the real one does. `is_old` gives no labels.
+    It imitates Ollama and LM Studio, like the real one. `is_old` omits labels.
     """
 
     labels: dict[str, list[str]] = field(
@@ -87,10 +87,10 @@ class FakeLmDeploy:
 
 @dataclass(slots=True)
 class FakeDockerModelRunner:
-    """A Docker Model Runner: `running` tells by model whether it is still loading.
+    """A Docker Model Runner: `running` says by model whether it is still loading.
 
-    It imitates Ollama, as the real one does. `has_root_api` False is an older one, whose
-    OpenAI API is below /engines alone.
+    It imitates Ollama, like the real one. `has_root_api` is False for an older one, whose
+    OpenAI API is only below /engines.
     """
 
     models: list[str] = field(default_factory=lambda: ["ai/smollm2:latest", "ai/gemma3:4B-F16"])
@@ -140,7 +140,7 @@ class FakeDockerModelRunner:
 
 @dataclass(slots=True)
 class FakeTextEmbeddings:
-    """A Text Embeddings Inference server; `runs` counts what makes it run its model."""
+    """A Text Embeddings Inference server; `runs` counts the requests that run its model."""
 
     model: str = "thenlper/gte-base"
     kind: str = "embedding"

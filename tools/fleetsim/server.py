@@ -186,7 +186,7 @@ class Fleet:
         self.cut(server)
 
     def cut(self, server: FakeServer) -> None:
-        """Cuts a server's connections; it goes on to listen."""
+        """Aborts a server's connections; it continues to listen."""
         for connection in list(self._connections):
             if connection.server is server:
                 connection.abort()

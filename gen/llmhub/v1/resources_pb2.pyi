@@ -129,18 +129,20 @@ class Snapshot(_message.Message):
     def __init__(self, endpoints: _Optional[_Iterable[_Union[_endpoint_pb2.Endpoint, _Mapping]]] = ..., resources: _Optional[_Mapping[str, HostResources]] = ..., fleet_models: _Optional[_Mapping[str, int]] = ..., revision: _Optional[int] = ..., vram: _Optional[_Mapping[str, VramAccount]] = ...) -> None: ...
 
 class ModelSummary(_message.Message):
-    __slots__ = ("name", "endpoint_count", "loaded_count", "healthy_count", "endpoint_ids")
+    __slots__ = ("name", "endpoint_count", "loaded_count", "healthy_count", "endpoint_ids", "unknown_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_COUNT_FIELD_NUMBER: _ClassVar[int]
     LOADED_COUNT_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_COUNT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_IDS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     endpoint_count: int
     loaded_count: int
     healthy_count: int
     endpoint_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., endpoint_count: _Optional[int] = ..., loaded_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., endpoint_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    unknown_count: int
+    def __init__(self, name: _Optional[str] = ..., endpoint_count: _Optional[int] = ..., loaded_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., endpoint_ids: _Optional[_Iterable[str]] = ..., unknown_count: _Optional[int] = ...) -> None: ...
 
 class SidecarInfo(_message.Message):
     __slots__ = ("agent_id", "name", "status", "capabilities", "remote_address", "transport", "connected_at", "last_seen_at", "frames_received", "unknown_fields", "violations")

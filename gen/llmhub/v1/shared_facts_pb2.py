@@ -28,13 +28,14 @@ from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
 from llmhub.v1 import frame_pb2 as llmhub_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmhub/v1/shared_facts.proto\x12\tllmhub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x15llmhub/v1/frame.proto\"a\n\rEndpointFacts\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"e\n\x0e\x45ndpointChecks\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x18.llmhub.v1.EndpointCheck\"\x95\x01\n\rEndpointCheck\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nchecked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\r\"\xac\x01\n\tHostFacts\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06report\x18\x04 \x01(\x0b\x32!.llmhub.v1.ReportResourcesRequest\"C\n\x0cLearnedLoads\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07took_ms\x18\x03 \x03(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmhub/v1/shared_facts.proto\x12\tllmhub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x15llmhub/v1/frame.proto\"a\n\rEndpointFacts\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x13.llmhub.v1.Endpoint\"e\n\x0e\x45ndpointChecks\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x18.llmhub.v1.EndpointCheck\"\x95\x01\n\rEndpointCheck\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nchecked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63onsecutive_failures\x18\x04 \x01(\r\"\xac\x01\n\tHostFacts\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06report\x18\x04 \x01(\x0b\x32!.llmhub.v1.ReportResourcesRequest\"C\n\x0cLearnedLoads\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07took_ms\x18\x03 \x03(\x03\x42\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmhub.v1.shared_facts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\022llmhub/v1;llmhubv1'
   _globals['_ENDPOINTFACTS']._serialized_start=157
   _globals['_ENDPOINTFACTS']._serialized_end=254
   _globals['_ENDPOINTCHECKS']._serialized_start=256

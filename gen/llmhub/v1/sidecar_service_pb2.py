@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from llmhub.v1 import frame_pb2 as llmhub_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fllmhub/v1/sidecar_service.proto\x12\tllmhub.v1\x1a\x15llmhub/v1/frame.proto2\xad\x04\n\x0eSidecarService\x12;\n\x07\x43onnect\x12\x17.llmhub.v1.SidecarFrame\x1a\x13.llmhub.v1.HubFrame(\x01\x30\x01\x12\x43\n\x08Identify\x12\x1a.llmhub.v1.IdentifyRequest\x1a\x1b.llmhub.v1.IdentifyResponse\x12O\n\x0cReportOllama\x12\x1e.llmhub.v1.ReportOllamaRequest\x1a\x1f.llmhub.v1.ReportOllamaResponse\x12U\n\x0eReportEndpoint\x12 .llmhub.v1.ReportEndpointRequest\x1a!.llmhub.v1.ReportEndpointResponse\x12X\n\x0fReportResources\x12!.llmhub.v1.ReportResourcesRequest\x1a\".llmhub.v1.ReportResourcesResponse\x12^\n\x11ReportModelAction\x12#.llmhub.v1.ReportModelActionRequest\x1a$.llmhub.v1.ReportModelActionResponse\x12\x37\n\x04Ping\x12\x16.llmhub.v1.PingRequest\x1a\x17.llmhub.v1.PingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fllmhub/v1/sidecar_service.proto\x12\tllmhub.v1\x1a\x15llmhub/v1/frame.proto2\xad\x04\n\x0eSidecarService\x12;\n\x07\x43onnect\x12\x17.llmhub.v1.SidecarFrame\x1a\x13.llmhub.v1.HubFrame(\x01\x30\x01\x12\x43\n\x08Identify\x12\x1a.llmhub.v1.IdentifyRequest\x1a\x1b.llmhub.v1.IdentifyResponse\x12O\n\x0cReportOllama\x12\x1e.llmhub.v1.ReportOllamaRequest\x1a\x1f.llmhub.v1.ReportOllamaResponse\x12U\n\x0eReportEndpoint\x12 .llmhub.v1.ReportEndpointRequest\x1a!.llmhub.v1.ReportEndpointResponse\x12X\n\x0fReportResources\x12!.llmhub.v1.ReportResourcesRequest\x1a\".llmhub.v1.ReportResourcesResponse\x12^\n\x11ReportModelAction\x12#.llmhub.v1.ReportModelActionRequest\x1a$.llmhub.v1.ReportModelActionResponse\x12\x37\n\x04Ping\x12\x16.llmhub.v1.PingRequest\x1a\x17.llmhub.v1.PingResponseB\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmhub.v1.sidecar_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\022llmhub/v1;llmhubv1'
   _globals['_SIDECARSERVICE']._serialized_start=70
   _globals['_SIDECARSERVICE']._serialized_end=627
 # @@protoc_insertion_point(module_scope)

@@ -119,8 +119,8 @@ class SidecarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportModelAction(self, request, context):
-        """ReportModelAction reports how a model action ended that the hub sent to the
-        caller in a `model_action` frame. The hub ignores a report about an action
+        """ReportModelAction reports the result of a model action that the hub sent to
+        the caller in a `model_action` frame. The hub ignores the result of an action
         that it does not wait for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

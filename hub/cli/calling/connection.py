@@ -14,7 +14,7 @@ import click
 import grpc
 
 from hub.base.address import AddressError, parse_listen_address
-from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
+from hub.base.data_dir import ADMIN_TOKEN_FILE, default_data_dir
 from hub.base.tls_files import TlsFiles, TlsFilesError
 from hub.cli.calling.options import global_options
 from hub.cli.failures import CommandFailed, ExitCode
@@ -26,7 +26,7 @@ _HANDSHAKE_TIMEOUT_S = 3.0
 
 
 def find_tls(files: TlsFiles, *, tls: bool) -> Tls | None:
-    """What the files and --tls ask for; None means plain text. Raises CommandFailed."""
+    """The TLS that the files and --tls ask for; None means plain text. Raises CommandFailed."""
     if not files:
         return Tls() if tls else None
     try:
@@ -35,16 +35,16 @@ def find_tls(files: TlsFiles, *, tls: bool) -> Tls | None:
         raise CommandFailed(f"--tls-{error.option}: {error}", ExitCode.USAGE) from None
 
 
-def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFailed | None:
-    """Why there is no handshake with what listens at `address`; None if that is unknown.
+def explain_handshake_failure(address: str, files: TlsFiles, *, tls: bool) -> CommandFailed | None:
+    """Why the TLS handshake with the server at `address` fails; None if that is unknown.
 
-    gRPC only says that the address is unavailable. Takes at most 6 s.
+    gRPC reports only that the address is unavailable. Takes at most 6 s.
     """
     try:
-        context = files.context() if tls else _trusting_everything()
+        context = files.context() if tls else _unverified_context()
     except TlsFilesError as error:
-        return _no_handshake(f"--tls-{error.option}: {error}")
-    # A gRPC server ends handshakes without it (RFC 9113, section 3.2).
+        return _handshake_failed(f"--tls-{error.option}: {error}")
+    # A gRPC server rejects a handshake without ALPN (RFC 9113, section 3.2).
     context.set_alpn_protocols(["h2"])
     host, port = parse_listen_address(address)
     try:
@@ -52,24 +52,24 @@ def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFail
             try:
                 with context.wrap_socket(connection, server_hostname=host) as secured:
                     if not tls:
-                        return _no_handshake(
+                        return _handshake_failed(
                             f"the hub at {address} speaks TLS", "give --tls or --tls-ca FILE"
                         )
-                    # A server's SETTINGS come first and at once, unless it closes
-                    # because of the certificate, which TLS 1.3 checks last.
+                    # The server sends SETTINGS at once, unless it rejects the client's
+                    # certificate, which TLS 1.3 checks after the handshake.
                     is_closed = secured.recv(1) == b""
             except ssl.SSLCertVerificationError as error:
-                return _no_handshake(
+                return _handshake_failed(
                     f"the certificate of the hub at {address} is not trusted: "
                     f"{error.verify_message}",
-                    "give its authority with --tls-ca FILE",
+                    "name its certificate authority with --tls-ca FILE",
                 )
             except ssl.SSLError as error:
                 if not tls:
                     return None
                 if "ALERT" not in (error.reason or ""):
-                    return _no_handshake(
-                        f"what answers at {address} speaks no TLS, at least not now"
+                    return _handshake_failed(
+                        f"the server at {address} does not speak TLS, at least not now"
                     )
                 is_closed = True
     except OSError:
@@ -77,20 +77,20 @@ def why_no_handshake(address: str, files: TlsFiles, *, tls: bool) -> CommandFail
     if not is_closed:
         return None
     if files.cert:
-        return _no_handshake(
+        return _handshake_failed(
             f"the hub at {address} does not accept the certificate in {files.cert}"
         )
-    return _no_handshake(
-        f"the hub at {address} demands a certificate", "give --tls-cert FILE and --tls-key FILE"
+    return _handshake_failed(
+        f"the hub at {address} requires a certificate", "give --tls-cert FILE and --tls-key FILE"
     )
 
 
-def _no_handshake(found: str, advice: str = "") -> CommandFailed:
+def _handshake_failed(found: str, advice: str = "") -> CommandFailed:
     return CommandFailed(printable(found), ExitCode.UNREACHABLE, advice=advice)
 
 
-def _trusting_everything() -> ssl.SSLContext:
-    """Only to see whether a server speaks TLS at all; no data follows the handshake."""
+def _unverified_context() -> ssl.SSLContext:
+    """Only to check whether a server speaks TLS; no data is sent after the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -106,15 +106,15 @@ _EXIT_CODES = {
 
 
 def command_failed(failed: CallFailed, address: str, timeout_s: float) -> CommandFailed:
-    """Says in one line what went wrong between here and the hub at `address`."""
+    """Describes a failed call to the hub at `address` in one line."""
     if not failed.reason:
         if failed.code is grpc.StatusCode.UNAVAILABLE:
             return CommandFailed(
                 f"no hub answers at {address}",
                 ExitCode.UNREACHABLE,
                 advice="start one with `llm-hub serve`, or name another with --hub or "
-                "LLM_HUB_ADDRESS; or this is no gRPC port of a hub "
-                f"({DEFAULT_ADDRESS} unless set otherwise)",
+                "LLM_HUB_ADDRESS; or this is not a hub's gRPC port "
+                f"({DEFAULT_ADDRESS} by default)",
             )
         if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return CommandFailed(
@@ -159,12 +159,12 @@ def read_token(data_dir: Path) -> str:
             f"{file}: cannot be read: {error.strerror}", ExitCode.NOT_AUTHORISED
         ) from None
     except UnicodeDecodeError:
-        raise CommandFailed(f"{file}: holds no token", ExitCode.NOT_AUTHORISED) from None
+        raise CommandFailed(f"{file}: does not contain a token", ExitCode.NOT_AUTHORISED) from None
 
 
 @dataclass(frozen=True, slots=True)
 class HubTarget:
-    """Which hub a command is about, and how to print. Nothing is connected yet."""
+    """The hub that a command calls, and the output format. Not connected yet."""
 
     address: str
     token: str | None
@@ -174,7 +174,7 @@ class HubTarget:
     tls: Tls | None
     tls_files: TlsFiles
     is_named: bool
-    """Whether an option or the environment names the hub; else its address is the usual one."""
+    """Whether an option or the environment gives the address; otherwise it is the default."""
 
     def _token(self) -> str:
         """The token to call with; "" if a client certificate stands for it."""
@@ -187,10 +187,10 @@ class HubTarget:
 
     @contextmanager
     def connect(self) -> Iterator[Hub]:
-        """A client with the token that was given, or the data directory's.
+        """A client with the given token, or with the one in the data directory.
 
-        Without either, a client certificate may stand for one. Raises CommandFailed
-        without any proof, and for a CallFailed in the block.
+        Without either, a client certificate may stand for one. Raises CommandFailed if there
+        is no proof at all, and for a CallFailed in the block.
         """
         with Hub(
             self.address,
@@ -206,16 +206,19 @@ class HubTarget:
                 raise self.failure(failed) from None
 
     def failure(self, failed: CallFailed) -> CommandFailed:
-        """What a failed call means for the command."""
+        """Turns a failed call into a failure of the command."""
         failure = command_failed(failed, self.address, self.timeout_s)
         if failure.code is ExitCode.UNREACHABLE:
-            why = why_no_handshake(self.address, self.tls_files, tls=self.tls is not None)
+            why = explain_handshake_failure(self.address, self.tls_files, tls=self.tls is not None)
             return why or failure
         return failure
 
 
 def find_hub(options: dict[str, Any]) -> HubTarget:
-    """Takes the options of `hub_options` out of a command's. Raises CommandFailed."""
+    """Removes the options of `hub_options` from `options`; returns the hub that they name.
+
+    Raises CommandFailed.
+    """
     above = click.get_current_context().find_object(dict) or {}
     given = {
         name: options.pop(name)
@@ -247,12 +250,12 @@ data_dir_option = click.option(
 
 
 def hub_options(command: _Command) -> _Command:
-    """Gives `command` the options that say which hub; see `find_hub`."""
+    """Adds the options that name the hub to `command`; see `find_hub`."""
     return global_options(data_dir_option(command))
 
 
 def hub_command(command: _Command) -> _Command:
-    """Gives `command` the global options, and the client and format made of them.
+    """Adds the global options to `command`, and turns them into a client and a format.
 
     Calls it as `command(hub=Hub, output=str, …)`; CallFailed becomes CommandFailed.
     """
@@ -271,7 +274,7 @@ def _check_address(address: str) -> None:
         raise CommandFailed(
             f"--hub: {printable(address)!r} is a URL",
             ExitCode.USAGE,
-            advice=f"give the gRPC port as HOST:PORT, as {DEFAULT_ADDRESS}",
+            advice=f"give the gRPC port as HOST:PORT, such as {DEFAULT_ADDRESS}",
         )
     try:
         parse_listen_address(address)
@@ -280,7 +283,7 @@ def _check_address(address: str) -> None:
 
 
 def _checked(token: str, place: str) -> str:
-    # Metadata takes visible ASCII only; gRPC's own complaint would show the token.
+    # Metadata takes visible ASCII only; gRPC's own error message would show the token.
     if not token or not all("!" <= character <= "~" for character in token):
         raise CommandFailed(f"{place}: not a token", ExitCode.NOT_AUTHORISED)
     return token

@@ -12,7 +12,7 @@ Function = Callable[..., object]
 
 
 def global_options(command: Function) -> Function:
-    """Gives `command` the options that may stand before or after a command's name."""
+    """Adds the options that may come before or after a command's name."""
     return with_options(
         command,
         (
@@ -20,15 +20,15 @@ def global_options(command: Function) -> Function:
                 "--hub", metavar="HOST:PORT", help="The hub's gRPC port (127.0.0.1:50051)."
             ),
             click.option("--token", metavar="TOKEN", help="The token to call with."),
-            click.option("--tls", is_flag=True, help="Use TLS, trusting the usual authorities."),
+            click.option("--tls", is_flag=True, help="Use TLS with the default authorities."),
             click.option(
-                "--tls-ca", metavar="FILE", help="Use TLS, trusting the certificates in FILE alone."
+                "--tls-ca", metavar="FILE", help="Use TLS, and trust only the certificates in FILE."
             ),
             click.option(
-                "--tls-cert", metavar="FILE", help="Use TLS and show the hub this certificate."
+                "--tls-cert", metavar="FILE", help="Use TLS with this client certificate."
             ),
             click.option(
-                "--tls-key", metavar="FILE", help="Its key, if not in the certificate's FILE."
+                "--tls-key", metavar="FILE", help="Its key, if the certificate's file has none."
             ),
             click.option(
                 "--timeout", type=click.FloatRange(0.001, 3600), help="Seconds per call (10)."
@@ -63,7 +63,7 @@ class AddressType(click.ParamType[EndpointAddress]):
 def parse_labels(
     context: click.Context, parameter: click.Parameter, pairs: Sequence[str]
 ) -> dict[str, str]:
-    """A list of KEY=VALUE as a mapping."""
+    """Turns a list of KEY=VALUE into a mapping."""
     labels = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -79,5 +79,5 @@ label_option = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     callback=parse_labels,
-    help="Repeatable.",
+    help="A label; may be repeated.",
 )

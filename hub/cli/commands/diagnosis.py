@@ -1,6 +1,6 @@
-"""The checks of `llm-hub doctor`: who listens at a port, a running hub, its fleet.
+"""The checks of `llm-hub doctor`: what listens at a port, a running hub, its fleet.
 
-No check raises: what cannot be checked is a finding too.
+No check raises: a check that cannot run is a finding too.
 """
 
 import json
@@ -35,10 +35,10 @@ from llmhub.v1.endpoint_pb2 import (
 from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 
 TIMEOUT_S = 3.0
-"""How long the doctor waits for an answer, each time it reads."""
+"""How long each read of the doctor waits for an answer."""
 
 
-def is_a_hubs(
+def is_a_hub(
     transport: str,
     host: str,
     port: int,
@@ -47,29 +47,31 @@ def is_a_hubs(
     tls: Tls | None = None,
     ws_path: str = "/ws",
 ) -> bool:
-    """Whether a hub's "ws", "grpc" or "http" server answers there; asks without a token.
+    """Whether a hub's "ws", "grpc" or "http" server listens there; asks without a token.
 
     With `context` and `tls` it speaks TLS. Each read takes at most 3 s.
     """
     match transport:
         case "grpc":
-            return _refuses_as_a_hub(join_host_port(host, port), tls)
+            return _is_hub_by_grpc(join_host_port(host, port), tls)
         case "http":
-            return _is_alive_as_a_hub(host, port, context)
+            return _is_hub_by_http(host, port, context)
         case _:
             scheme = "ws" if context is None else "wss"
-            return _wants_identify(f"{scheme}://{join_host_port(host, port)}{ws_path}", context)
+            return _is_hub_by_websocket(
+                f"{scheme}://{join_host_port(host, port)}{ws_path}", context
+            )
 
 
 def http_connection(host: str, port: int, context: ssl.SSLContext | None) -> HTTPConnection:
-    """A connection to an HTTP server, yet to be made; with a `context` it speaks TLS."""
+    """An HTTP connection that is not open yet; with a `context` it uses TLS."""
     if context is None:
         return HTTPConnection(host, port, timeout=TIMEOUT_S)
     return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
-def _refuses_as_a_hub(address: str, tls: Tls | None) -> bool:
-    """Whether a call without a token fails for a reason that only a hub gives."""
+def _is_hub_by_grpc(address: str, tls: Tls | None) -> bool:
+    """Whether a call without a token fails with a reason that only a hub gives."""
     with Hub(
         address,
         "",
@@ -85,7 +87,7 @@ def _refuses_as_a_hub(address: str, tls: Tls | None) -> bool:
     return True
 
 
-def _is_alive_as_a_hub(host: str, port: int, context: ssl.SSLContext | None) -> bool:
+def _is_hub_by_http(host: str, port: int, context: ssl.SSLContext | None) -> bool:
     try:
         with closing(http_connection(host, port, context)) as connection:
             connection.request("GET", "/healthz")
@@ -95,7 +97,7 @@ def _is_alive_as_a_hub(host: str, port: int, context: ssl.SSLContext | None) -> 
         return False
 
 
-def _wants_identify(url: str, context: ssl.SSLContext | None) -> bool:
+def _is_hub_by_websocket(url: str, context: ssl.SSLContext | None) -> bool:
     """Whether a frame is refused because the sidecar has not identified yet."""
     try:
         with connect(
@@ -120,17 +122,17 @@ _SOON_S = 7 * 86_400
 _ADVICE = {
     FAULT_UNSPECIFIED: "wait for the first probe, or look at the server's own log",
     FAULT_NO_ANSWER: (
-        "start the server, or let it listen on an address that the hub reaches ({host}); "
+        "start the server, or make it listen on an address that the hub can reach ({host}); "
         "try from the hub's machine: curl -m 5 {url}/"
     ),
-    FAULT_DEAD: "start the server on {host}: the sidecar of its host gets no answer either",
+    FAULT_DEAD: "start the server on {host}: the sidecar on its host gets no answer either",
     FAULT_UNREACHABLE: (
-        "the server runs, the sidecar of its host reaches it: let it listen on an address that "
-        "the hub reaches ({host}), and open the firewall"
+        "the server runs, and the sidecar on its host reaches it: make it listen on an address "
+        "that the hub can reach ({host}), and open the firewall"
     ),
     FAULT_NOT_SERVING: (
-        "if it needs an API key: llm-hub register {url} --api-key-file FILE; if it loads a model "
-        "or is busy, wait; if another program answers there, check the port"
+        "if it needs an API key: llm-hub register {url} --api-key-file FILE; if it is loading a "
+        "model or is busy, wait; if another program answers there, check the port"
     ),
 }
 
@@ -174,7 +176,7 @@ def grpc_server(address: str) -> Finding:
 
 def websocket_server(address: str, hub_host: str) -> Finding:
     """Whether the server for sidecars accepts connections from here."""
-    advice = "open the port in the firewall, or set ws.address to an address that sidecars reach"
+    advice = "open the port in the firewall, or set ws.address to one that sidecars can reach"
     return _connection("WebSocket server", *reachable(address, hub_host), advice)
 
 
@@ -192,7 +194,7 @@ def http_server(
 ) -> Iterator[Finding]:
     """Whether the HTTP server is ready, and whether both clocks agree.
 
-    With a `context` it speaks TLS; all servers of a hub do, or none.
+    Uses TLS with a `context`; either all servers of a hub use TLS or none does.
     """
     host, port = reachable(address, hub_host)
     place = join_host_port(host, port)
@@ -208,7 +210,7 @@ def http_server(
             Level.FAILED,
             "HTTP server",
             f"{place}: {why or error}",
-            "open the port in the firewall, or set http.address to one that this machine reaches",
+            "open the port in the firewall, or set http.address to one that this machine can reach",
         )
         return
     after_s = time.time()
@@ -216,20 +218,23 @@ def http_server(
         yield Finding(Level.OK, "HTTP server", f"{place}: ready")
     else:
         yield Finding(
-            Level.FAILED, "HTTP server", f"{place}: {answer.status} {body.strip()}", "see its log"
+            Level.FAILED,
+            "HTTP server",
+            f"{place}: {answer.status} {body.strip()}",
+            "see the hub's log",
         )
     yield clock(answer.headers.get("Date", ""), before_s, after_s)
 
 
 def clock(date: str, before_s: float, after_s: float) -> Finding:
-    """How far the hub's clock is from this one, by the Date of a response (RFC 9110, 6.6.1).
+    """How far the hub's clock is from this one, by a response's Date header (RFC 9110, 6.6.1).
 
-    The header has whole seconds, so the true time lies in the second after it.
+    The header has whole seconds, so the true time is up to a second later.
     """
     try:
         date_s = parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return Finding(Level.WARNING, "clock", "the hub did not say its time")
+        return Finding(Level.WARNING, "clock", "the hub did not send its time")
     skew_s = 0.0
     if date_s > after_s:
         skew_s = date_s - after_s
@@ -241,13 +246,13 @@ def clock(date: str, before_s: float, after_s: float) -> Finding:
             Level.WARNING,
             "clock",
             f"the hub is {span_text(abs(skew_s))} {side} this machine",
-            "set both by NTP; tokens expire by the hub's clock",
+            "synchronize both with NTP; tokens expire by the hub's clock",
         )
-    return Finding(Level.OK, "clock", "the hub's and this one agree")
+    return Finding(Level.OK, "clock", "the hub and this machine agree")
 
 
 def tokens(found: list[TokenInfo], now_s: float) -> Finding:
-    """Whether a token expires soon, or has expired and its agent has no other."""
+    """Whether a token expires soon, or an agent's only token has expired."""
     valid = [info for info in found if not info.expired]
     agents = {info.agent_id for info in valid}
     lost = {
@@ -259,7 +264,7 @@ def tokens(found: list[TokenInfo], now_s: float) -> Finding:
         return Finding(
             Level.WARNING,
             "tokens",
-            f"expired, and the sidecar has no other: {_some(lost.values())}",
+            f"a sidecar's only token has expired: {_some(lost.values())}",
             "llm-hub token create --role sidecar --agent …, or llm-hub token revoke --expired",
         )
     soon = [
@@ -277,12 +282,12 @@ def tokens(found: list[TokenInfo], now_s: float) -> Finding:
         Level.WARNING,
         "tokens",
         f"{len(soon)} of {len(valid)} expire soon: {names}",
-        "llm-hub token create … and hand out the new one before",
+        "replace them in time: llm-hub token create …",
     )
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first five, and how many more there are."""
+    """The first five names, and how many more there are."""
     all_ = list(names)
     more = f" and {len(all_) - 5} more" if len(all_) > 5 else ""
     return ", ".join(all_[:5]) + more
@@ -298,7 +303,7 @@ def endpoint(each: Endpoint) -> Finding | None:
             return Finding(
                 Level.WARNING,
                 what,
-                f"healthy, and the same server as {each.same_server_as}: counted once",
+                f"healthy, and the same server as {each.same_server_as}; counted once",
                 f"if one address is enough: llm-hub remove {each.id}",
             )
         count = len(each.models)
@@ -307,7 +312,7 @@ def endpoint(each: Endpoint) -> Finding | None:
 
 
 def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Finding | None:
-    """Whether every agent that an endpoint names is connected; None if none is named."""
+    """Whether every agent that endpoints name is connected; None if they name none."""
     wanted = {each.agent_id for each in endpoints if each.agent_id}
     missing = sorted(wanted - {each.agent_id for each in sidecars})
     if not wanted:
@@ -318,12 +323,12 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
         Level.WARNING,
         "sidecars",
         f"not connected: {_some(missing)}",
-        "look at the sidecar's log on that host; without it the host's resources are unknown",
+        "see the sidecar's log on that host; without a sidecar, its resources are unknown",
     )
 
 
 def reachable(address: str, hub_host: str) -> tuple[str, int]:
-    """Host and port of a hub's server from here; one that listens everywhere has the hub's host."""
+    """Where this machine reaches a hub's server; `hub_host` stands for a wildcard address."""
     try:
         host, port = parse_listen_address(address)
     except AddressError:
@@ -332,6 +337,6 @@ def reachable(address: str, hub_host: str) -> tuple[str, int]:
 
 
 def _advice(each: Endpoint) -> str:
-    """What a person can do about the fault of an endpoint."""
+    """What an operator can do about the fault of an endpoint."""
     url = f"{each.scheme}://{each.id}{each.base_path}"
     return _ADVICE.get(each.fault, _ADVICE[FAULT_UNSPECIFIED]).format(host=each.host, url=url)

@@ -1,4 +1,4 @@
-"""`llm-hub doctor`: checks a hub and its fleet, and says what to do about what is wrong."""
+"""`llm-hub doctor`: checks a hub and its fleet, and advises how to fix each problem."""
 
 import sys
 import time
@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hub.base.address import join_host_port, parse_listen_address
-from hub.base.settings import ADMIN_TOKEN_FILE, STORE_FILE, Settings
+from hub.base.data_dir import ADMIN_TOKEN_FILE, STORE_FILE
+from hub.base.settings import Settings
 from hub.base.version import hub_version
 from hub.cli.calling.connection import HubTarget, find_hub, hub_options
 from hub.cli.commands import diagnosis, local_checks
@@ -23,7 +24,7 @@ from hub.cli.output.printable import printable
 from hub.client import CallFailed, Hub
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, Endpoint
 
-# Each of these is probed again while a person waits.
+# Endpoints that are probed again while the user waits.
 _MAX_CHECKS = 50
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAILED: ("✗", "bold red")}
 
@@ -38,7 +39,7 @@ _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAIL
 )
 @hub_options
 def doctor(*, config: Path | None, **options: object) -> int:
-    """Check everything that has to work, and say what to do about what does not.
+    """Check everything that has to work, and say how to fix what does not.
 
     Settings, data directory, permissions, store and ports on this machine; then
     the hub, its ports, its clock, tokens, sidecars, and every endpoint. Ends with
@@ -89,22 +90,22 @@ def _of_settings(target: HubTarget, settings: Settings) -> HubTarget:
 def _ports(settings: Settings, target: HubTarget) -> Iterator[Finding]:
     context = target.tls_files.context() if target.tls is not None else None
 
-    def is_a_hubs(transport: str, host: str, port: int) -> bool | None:
+    def is_a_hub(transport: str, host: str, port: int) -> bool | None:
         tls = settings.tls
         shows_too_little = tls.client_ca_file and not target.tls_files.cert
         if tls.cert_file and (target.tls is None or shows_too_little):
             return None
-        return diagnosis.is_a_hubs(
+        return diagnosis.is_a_hub(
             transport, host, port, context=context, tls=target.tls, ws_path=settings.ws.path
         )
 
     for name, listener in (("ws", settings.ws), ("grpc", settings.grpc), ("http", settings.http)):
         if listener.port:
-            yield local_checks.own_port(name, listener.address, is_a_hubs)
+            yield local_checks.own_port(name, listener.address, is_a_hub)
 
 
 def _remote(hub: Hub, target: HubTarget) -> Iterator[Finding]:
-    """What the hub answers, and how its fleet is. Raises CallFailed."""
+    """The state of the hub and its fleet. Raises CallFailed."""
     host, _ = parse_listen_address(hub.address)
     info = hub.server_info()
     yield from diagnosis.server(info, hub_version())
@@ -122,7 +123,7 @@ def _remote(hub: Hub, target: HubTarget) -> Iterator[Finding]:
 
 
 def _endpoints(hub: Hub, target: HubTarget, endpoints: list[Endpoint]) -> Iterator[Finding]:
-    """Probes the endpoints in trouble again; the others answered a moment ago."""
+    """Probes only the failed endpoints again; the others have answered lately."""
     checks = 0
     for each in endpoints:
         finding = diagnosis.endpoint(each)
@@ -168,7 +169,7 @@ def _show(findings: list[Finding], output: str) -> None:
 
 
 def picture(findings: list[Finding]) -> Table:
-    """The findings for people, each advice below its finding."""
+    """A table of the findings, with the advice below each."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=1)
     table.add_column(overflow="fold", max_width=36)

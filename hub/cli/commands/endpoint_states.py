@@ -45,7 +45,7 @@ class LabelChangeType(click.ParamType[tuple[str, str | None]]):
 @_dry_run
 @hub_command
 def drain(*, hub: Hub, output: str, address: EndpointAddress, dry_run: bool) -> None:
-    """Stop selecting an endpoint; what runs there goes on, and it stays registered."""
+    """Stop selecting an endpoint; running requests go on, and it stays registered."""
     _show_change(hub.drain(address.id, validate_only=dry_run), output, dry_run=dry_run)
 
 
@@ -78,7 +78,7 @@ def labels(
     address: EndpointAddress,
     changes: Sequence[tuple[str, str | None]],
 ) -> None:
-    """Show an endpoint's labels, or change those that are named.
+    """Show an endpoint's labels, or change the given ones.
 
     KEY=VALUE sets one, KEY- removes one. If the endpoint changes at the same
     moment, the command fails and changes nothing.
@@ -97,9 +97,9 @@ def labels(
 @_address
 @hub_command
 def check(*, hub: Hub, output: str, address: EndpointAddress) -> int:
-    """Probe an endpoint now and show what the probe saw.
+    """Probe an endpoint now and show the result.
 
-    Ends with 8 if the endpoint does not answer as it should.
+    Exits with 8 if the endpoint does not answer as it should.
     """
     endpoint = hub.check(address.id)
     if output != "table":
@@ -119,23 +119,23 @@ def _show_change(changed: UpdateEndpointResponse, output: str, *, dry_run: bool)
     if dry_run:
         word = STATE_WORDS.get(endpoint.admin_state, "-")
         click.echo(
-            f"llm-hub: a dry run: {endpoint.id} would be {word}; nothing was changed", err=True
+            f"llm-hub: dry run: {endpoint.id} would be {word}; nothing was changed", err=True
         )
     for line in _losses(changed.impact):
         click.echo(f"llm-hub: {printable(line)}", err=True)
 
 
 def _losses(impact: UpdateImpact) -> list[str]:
-    """What the fleet loses by the change, for people."""
+    """What the fleet loses by the change, one sentence per loss."""
     lines = []
     if impact.last_available_models:
         names = ", ".join(impact.last_available_models)
-        lines.append(f"no other endpoint that can be selected has {names}")
+        lines.append(f"no other selectable endpoint has {names}")
     if impact.last_loaded_models:
         names = ", ".join(impact.last_loaded_models)
-        lines.append(f"no other endpoint that can be selected has in memory {names}")
+        lines.append(f"no other selectable endpoint has {names} in memory")
     if impact.in_flight:
-        lines.append(f"{impact.in_flight} leases still run there")
+        lines.append(f"leases still running there: {impact.in_flight}")
     return lines
 
 

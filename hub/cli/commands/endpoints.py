@@ -61,16 +61,16 @@ def endpoints(
 
 @click.command()
 @click.argument("address", type=AddressType(), metavar="URL|HOST[:PORT]")
-@click.option("--name", default="", help="Its name for people; else HOST:PORT.")
+@click.option("--name", default="", help="A display name; by default HOST:PORT.")
 @label_option
 @click.option(
-    "--backend", type=click.Choice(list(BACKENDS)), help="Its kind; else the hub asks the server."
+    "--backend", type=click.Choice(list(BACKENDS)), help="Its kind; by default the hub detects it."
 )
 @click.option("--agent", default="", help="The agent_id of the sidecar on its host.")
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
-    help="A file with the API key that the server demands.",
+    help="A file with the API key that the server requires.",
 )
 @click.option("--api-key-stdin", is_flag=True, help="Read that key from standard input.")
 @hub_command
@@ -108,10 +108,10 @@ def register(
 
 @click.command()
 @click.argument("address", type=AddressType(), metavar="ID")
-@click.option("--etag", default="", help="Remove it only if it is as it was read.")
+@click.option("--etag", default="", help="Remove it only if it still has this etag.")
 @hub_command
 def remove(*, hub: Hub, output: str, address: EndpointAddress, etag: str) -> None:
-    """Remove an endpoint; ID is HOST:PORT, or what `register` was given."""
+    """Remove an endpoint; ID is HOST:PORT, or the URL that was registered."""
     hub.remove(address.id, etag=etag)
     if output != "table":
         print_value({"id": address.id}, output)
@@ -150,7 +150,7 @@ def _resources_row(host: HostResources) -> tuple[str, ...]:
 
 
 def _api_key(file: Path | None, *, from_stdin: bool) -> str | None:
-    """The key without its line end; None if none was given."""
+    """The key without its line ending; None if none was given."""
     if file is not None and from_stdin:
         raise CommandFailed("give --api-key-file or --api-key-stdin, not both", ExitCode.USAGE)
     if from_stdin:
@@ -164,7 +164,7 @@ def _api_key(file: Path | None, *, from_stdin: bool) -> str | None:
                 f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE
             ) from None
         except UnicodeDecodeError:
-            raise CommandFailed(f"{file}: holds no key", ExitCode.USAGE) from None
+            raise CommandFailed(f"{file}: does not contain a key", ExitCode.USAGE) from None
     else:
         return None
     return text.rstrip("\r\n")

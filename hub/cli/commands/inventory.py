@@ -12,12 +12,17 @@ from hub.cli.output.grids import (
     time_text,
 )
 from hub.client import Hub
+from llmhub.v1.resources_pb2 import ModelSummary
 
 
 @click.command()
 @hub_command
 def models(*, hub: Hub, output: str) -> None:
-    """List the models of the fleet and how many endpoints have each."""
+    """List the models of the fleet and how many endpoints have each.
+
+    LOADED counts endpoints that answer and have the model in memory. Some backends do not
+    report that: "unknown".
+    """
     found = list(hub.list_models())
     if output != "table":
         print_messages("models", found, output)
@@ -27,13 +32,21 @@ def models(*, hub: Hub, output: str) -> None:
         (
             each.name,
             str(each.endpoint_count),
-            str(each.loaded_count),
+            _loaded_text(each),
             str(each.healthy_count),
             ", ".join(each.endpoint_ids),
         )
         for each in found
     ]
     print_grids(Grid(headings, rows, optional=("WHERE",), folds="WHERE"))
+
+
+def _loaded_text(model: ModelSummary) -> str:
+    if not model.unknown_count:
+        return str(model.loaded_count)
+    return (
+        f"{model.loaded_count} + {model.unknown_count} unknown" if model.loaded_count else "unknown"
+    )
 
 
 @click.command()
@@ -74,10 +87,10 @@ def sidecars(*, hub: Hub, output: str) -> None:
 
 @click.command()
 @click.argument("agent_id", metavar="AGENT")
-@click.option("--reason", default="", help="A text for the sidecar.")
+@click.option("--reason", default="", help="A reason to send to the sidecar.")
 @hub_command
 def disconnect(*, hub: Hub, output: str, agent_id: str, reason: str) -> None:
-    """Close a sidecar's connection; it may come back."""
+    """Close a sidecar's connection; it may reconnect."""
     hub.disconnect_sidecar(agent_id, reason=reason)
     if output != "table":
         print_value({}, output)

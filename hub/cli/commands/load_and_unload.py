@@ -1,4 +1,4 @@
-"""`llm-hub model load|unload`: has a sidecar load or unload a model of an endpoint."""
+"""`llm-hub model load|unload`: loads or unloads a model through an endpoint's sidecar."""
 
 import click
 
@@ -30,7 +30,7 @@ _dry_run = click.option(
 
 @click.group()
 def model() -> None:
-    """Load and unload models of an endpoint, through the sidecar on its host.
+    """Load and unload an endpoint's models through the sidecar on its host.
 
     The hub's setting actions.enabled and the sidecar's option --allow-actions must
     both allow it.
@@ -89,7 +89,7 @@ def _show(
         return
     agent_id = printable(done.agent_id)
     if dry_run:
-        text = f"a dry run: the sidecar {agent_id} would {what}; nothing was changed"
+        text = f"dry run: the sidecar {agent_id} would {what}; nothing was changed"
         click.echo(f"llm-hub: {printable(text)}", err=True)
         return
     state = enum_word(ModelState.DESCRIPTOR, done.model.state) if done.HasField("model") else ""

@@ -1,6 +1,6 @@
-"""The checks of `llm-hub doctor` of a hub's own machine, one function each.
+"""The checks of `llm-hub doctor` on the hub's own machine, one function each.
 
-No check raises: what cannot be checked is a finding too.
+No check raises: a check that cannot run is a finding too.
 """
 
 import errno
@@ -29,13 +29,13 @@ def settings_file(file: Path | None) -> tuple[Finding, Settings | None]:
         settings = load_settings(file, os.environ)
     except ConfigError as error:
         return Finding(
-            Level.FAILED, "settings", str(error), "correct it; the hub does not start with it"
+            Level.FAILED, "settings", str(error), "correct it; the hub does not start until then"
         ), None
     return Finding(Level.OK, "settings", f"{where}: fine"), settings
 
 
 def data_directory(directory: Path) -> Iterator[Finding]:
-    """Whether only one user may enter the directory, and whether its disk has room."""
+    """Whether only its owner may enter the directory, and whether its disk has room."""
     try:
         status = directory.stat()
     except OSError as error:
@@ -57,11 +57,11 @@ def data_directory(directory: Path) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "data directory",
-            f"{directory}: not yours to write",
+            f"{directory}: not writable by this user",
             "run the hub and this command as its owner",
         )
     else:
-        yield Finding(Level.OK, "data directory", f"{directory}: yours alone")
+        yield Finding(Level.OK, "data directory", f"{directory}: accessible only by you")
     free = shutil.disk_usage(directory).free
     level = Level.OK if free >= _LEAST_FREE_BYTES else Level.FAILED
     advice = "" if level is Level.OK else "make room: a full disk refuses registrations"
@@ -69,7 +69,7 @@ def data_directory(directory: Path) -> Iterator[Finding]:
 
 
 def token_file(file: Path) -> Finding:
-    """Whether only its owner may read the admin's token."""
+    """Whether only its owner may read the admin token."""
     try:
         status = file.stat()
     except OSError as error:
@@ -87,15 +87,15 @@ def token_file(file: Path) -> Finding:
             f"{file}: others may read it (mode {mode:04o})",
             f"chmod 600 {file}, then revoke the token and make a new one",
         )
-    return Finding(Level.OK, "token file", f"{file}: yours alone")
+    return Finding(Level.OK, "token file", f"{file}: accessible only by you")
 
 
 def store_file(file: Path) -> Finding | None:
-    """Whether SQLite finds its file whole; None if there is no file."""
+    """Whether SQLite finds its file intact; None if there is no file."""
     if not file.exists():
         return None
     try:
-        # Read-only, so that it can do no harm beside a running hub.
+        # Read-only, so that it cannot disturb a running hub.
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
@@ -108,13 +108,13 @@ def store_file(file: Path) -> Finding | None:
         return Finding(
             Level.FAILED, "store", f"{file}: {verdict}", "stop the hub and restore a backup"
         )
-    return Finding(Level.OK, "store", f"{file}: whole, {file.stat().st_size / 2**20:.1f} MiB")
+    return Finding(Level.OK, "store", f"{file}: intact, {file.stat().st_size / 2**20:.1f} MiB")
 
 
-def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool | None]) -> Finding:
-    """Whether a hub could listen there, or one does.
+def own_port(name: str, address: str, is_a_hub: Callable[[str, str, int], bool | None]) -> Finding:
+    """Whether a hub could listen there, or a hub already does.
 
-    `is_a_hubs` takes transport, host and port; it returns None if it cannot tell.
+    `is_a_hub` takes transport, host and port; it returns None if it cannot tell.
     """
     host, port = parse_listen_address(address)
     try:
@@ -125,21 +125,21 @@ def own_port(name: str, address: str, is_a_hubs: Callable[[str, str, int], bool 
     except OSError as error:
         here = "::1" if ":" in host else "127.0.0.1"
         in_use = error.errno == errno.EADDRINUSE
-        known = is_a_hubs(name, *reachable(address, here)) if in_use else False
+        known = is_a_hub(name, *reachable(address, here)) if in_use else False
         if known:
             advice = f"to look at that hub: --hub {address}" if name == "grpc" else ""
-            return Finding(Level.OK, f"port {name}", f"{address}: a running hub has it", advice)
+            return Finding(Level.OK, f"port {name}", f"{address}: in use by a running hub", advice)
         if known is None:
             return Finding(
                 Level.WARNING,
                 f"port {name}",
-                f"{address}: in use, by a hub or another program: cannot tell (TLS)",
-                "give --tls-ca FILE, and --tls-cert FILE where the hub demands a certificate",
+                f"{address}: in use; cannot tell whether by a hub (TLS)",
+                "give --tls-ca FILE, and --tls-cert FILE if the hub requires a certificate",
             )
         return Finding(
             Level.FAILED,
             f"port {name}",
             f"{address}: {error.strerror}",
-            f"another program has it; stop that, or set {name}.address",
+            f"another program uses it; stop that program, or set {name}.address",
         )
     return Finding(Level.OK, f"port {name}", f"{address}: free")

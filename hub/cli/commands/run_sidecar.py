@@ -1,4 +1,4 @@
-"""`llm-hub sidecar`: runs the reference sidecar beside the inference servers of a host."""
+"""`llm-hub sidecar`: runs the reference sidecar next to the inference servers of a host."""
 
 import os
 import shlex
@@ -22,25 +22,25 @@ from hub.cli.failures import CommandFailed, ExitCode
     show_default="the host's name",
     help="The agent that the token is bound to.",
 )
-@click.option("--name", metavar="NAME", help="What the sidecar calls itself.")
+@click.option("--name", metavar="NAME", help="The sidecar's display name.")
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
-    help="A file with the token; read again for every connection.",
+    help="A file with the token, read again for every connection.",
 )
 @click.option("--token", metavar="TOKEN", help="The token; every user of the machine can see it.")
-@click.option("--tls-ca", metavar="FILE", help="Trust the certificates in FILE alone.")
-@click.option("--tls-cert", metavar="FILE", help="The certificate to show the hub.")
-@click.option("--tls-key", metavar="FILE", help="Its key, unless it is in that FILE.")
+@click.option("--tls-ca", metavar="FILE", help="Trust only the certificates in FILE.")
+@click.option("--tls-cert", metavar="FILE", help="The client certificate for the hub.")
+@click.option("--tls-key", metavar="FILE", help="Its key, if the certificate's file has none.")
 @click.option(
     "--interval",
     type=click.FloatRange(1, 80),
     default=15.0,
     show_default=True,
-    help="Seconds between two reports; the hub forgets a host after 90.",
+    help="Seconds between reports; the hub drops a host that is silent for 90.",
 )
 @click.option(
-    "--endpoint", "endpoints", multiple=True, metavar="URL", help="A server to report. Repeatable."
+    "--endpoint", "endpoints", multiple=True, metavar="URL", help="A server to report; repeatable."
 )
 @click.option(
     "--discover/--no-discover", default=True, help="Look for servers on the usual local ports."
@@ -83,8 +83,8 @@ def sidecar(
 ) -> int:
     """Report this host's resources and inference servers to a hub.
 
-    It probes the usual local ports for servers, reports servers and host at every
-    interval, and reconnects whenever the hub comes back.
+    It probes the usual local ports for servers, reports the servers and the host at
+    every interval, and reconnects when it loses the connection to the hub.
     """
     try:
         from hub.base.tls_files import IN_PLACE_OF_TOKEN, TlsFiles, TlsFilesError
@@ -118,7 +118,7 @@ def sidecar(
         if url.startswith("wss:"):
             files.context()
         elif tls_ca or tls_cert or tls_key:
-            raise SettingsError(f"{url} is plain text: for certificates it must be wss://")
+            raise SettingsError(f"{url} is plain text; certificates need wss://")
         settings = SidecarSettings(
             hub_url=url,
             agent_id=agent,

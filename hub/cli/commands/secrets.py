@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hub.base.settings import KEY_FILE, default_data_dir
+from hub.base.data_dir import KEY_FILE, default_data_dir
 from hub.cli.calling.connection import data_dir_option
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.stores.keyring import Key, read_keys, write_keys

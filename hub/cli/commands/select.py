@@ -17,10 +17,10 @@ from llmhub.v1.registry_service_pb2 import (
 
 @click.command()
 @click.argument("model")
-@click.option("--count", type=click.IntRange(1, 100), default=1, help="How many, best first.")
+@click.option("--count", type=click.IntRange(1, 100), default=1, help="How many to choose.")
 @label_option
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="How to choose.")
-@click.option("--min-context", type=click.IntRange(0), default=0, help="Least context in tokens.")
+@click.option("--min-context", type=click.IntRange(0), default=0, help="Minimum context in tokens.")
 @click.option(
     "--capability",
     "capabilities",
@@ -28,9 +28,7 @@ from llmhub.v1.registry_service_pb2 import (
     metavar="NAME",
     help="A capability of the model, such as tools or vision; may be repeated.",
 )
-@click.option(
-    "--certain", is_flag=True, help="Leave out endpoints of which a required fact is unknown."
-)
+@click.option("--certain", is_flag=True, help="Leave out endpoints with an unknown required fact.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its score or rejection.")
 @hub_command
 def select(
@@ -92,10 +90,11 @@ def _candidates(response: SelectEndpointResponse) -> Grid:
 
 
 def _why(candidate: Candidate) -> str:
-    """The parts of the score, the largest first, or why there is none."""
+    """The parts of the score, largest first, or why there is no score."""
     if candidate.rejection:
         word = REJECTION_WORDS.get(candidate.rejection, "rejected").replace("_", " ")
         return f"{word}: {candidate.detail}" if candidate.detail else word
     parts = sorted(candidate.parts.items(), key=lambda part: (-abs(part[1]), part[0]))
-    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if value)
+    # A part that rounds to nothing would read "-0.00".
+    scored = ", ".join(f"{name} {value:+.2f}" for name, value in parts if round(value, 2))
     return f"{scored}; {candidate.detail}" if candidate.detail else scored

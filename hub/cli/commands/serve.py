@@ -22,7 +22,7 @@ from hub.cli.failures import CommandFailed, ExitCode
     metavar="FILE",
     envvar="LLM_HUB_CONFIG",
     type=click.Path(path_type=Path),
-    help="Settings in TOML; the environment and the flags win over them.",
+    help="Settings in TOML; the environment and the flags override them.",
 )
 def serve(
     data_dir: str | None,
@@ -33,13 +33,13 @@ def serve(
 ) -> int:
     """Run the hub until a signal stops it.
 
-    Port 0 picks a free port. Once all servers answer, stdout says
+    Port 0 picks a free port. Once all servers listen, stdout says
     "ready ws=HOST:PORT grpc=HOST:PORT http=HOST:PORT".
     """
     flags = {"--data-dir": data_dir, "--ws": ws, "--grpc": grpc, "--http": http}
     load = partial(load_settings, config, dict(os.environ), flags)
     settings = _checked_settings(load, config)
-    # The server's libraries take longer to load than any client command runs.
+    # The server's libraries take longer to import than a client command takes to run.
     from hub.server.process import run
 
     return run(settings, load, config)
@@ -59,10 +59,10 @@ def config() -> None:
     required=False,
 )
 def check_config(file: Path | None) -> None:
-    """Check a file of settings together with the environment, as `serve` would.
+    """Check a settings file together with the environment, as `serve` would.
 
-    Without FILE, LLM_HUB_CONFIG names it. If something is wrong, it ends with 2 and
-    one line that names the place.
+    LLM_HUB_CONFIG names the file if FILE is missing. On an error it exits with 2 and
+    prints one line that says where it is.
     """
     settings = _checked_settings(partial(load_settings, file, os.environ), file)
     place = file if file is not None else "the environment"
@@ -70,12 +70,12 @@ def check_config(file: Path | None) -> None:
 
 
 def _checked_settings(load: Callable[[], Settings], file: Path | None) -> Settings:
-    """The settings, with endpoints that the hub would register. Raises CommandFailed."""
+    """The settings, whose endpoints the hub would accept. Raises CommandFailed."""
     try:
         settings = load()
     except ConfigError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
-    # The contract, which says what an endpoint may be, takes long to load.
+    # The contract, which validates the endpoints, takes long to import.
     from hub.server.configured_endpoints import wanted_endpoints
 
     try:

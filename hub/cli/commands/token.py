@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import grpc
 
-from hub.base.settings import ADMIN_TOKEN_FILE, default_data_dir
+from hub.base.data_dir import ADMIN_TOKEN_FILE, default_data_dir
 from hub.cli.calling.connection import data_dir_option, hub_command
 from hub.cli.calling.options import parse_labels
 from hub.cli.failures import CommandFailed, ExitCode
@@ -50,7 +50,7 @@ def token() -> None:
 @click.option("--role", type=click.Choice(list(ROLES)), required=True, help="What it allows.")
 @click.option("--agent", default="", help="The agent that a sidecar token is bound to.")
 @click.option(
-    "--ttl", type=TtlType(), metavar="30d", help="How long it is valid; else until it is revoked."
+    "--ttl", type=TtlType(), metavar="30d", help="How long it is valid; by default until revoked."
 )
 @click.option("--description", default="", help="A note that the list of tokens shows.")
 @click.option(
@@ -88,9 +88,9 @@ def create(
     rpcs: tuple[str, ...],
     read_only: bool,
 ) -> None:
-    """Create a token and print its secret, which is shown only now.
+    """Create a token and print its secret, which is shown only once.
 
-    Standard output has the secret alone, so that it can go into a variable.
+    Standard output has only the secret, so that a script can capture it.
     """
     scope = TokenScope(
         labels=labels, models=models, addresses=addresses, rpcs=rpcs, read_only=read_only
@@ -105,7 +105,7 @@ def create(
     )
     info = response.token_info
     if output != "table":
-        # Field by field: the dialect's encoder may leave secrets out one day.
+        # Field by field, so that the output does not depend on how the dialect treats secrets.
         print_value({"token": response.token, "token_info": to_json(info)}, output)
         return
     if scope.ByteSize() and not info.HasField("scope"):
@@ -115,19 +115,19 @@ def create(
     bound += f", limited to {_limits(info.scope)}" if info.HasField("scope") else ""
     click.echo(
         f"token {info.id}: {ROLE_WORDS.get(info.role, '-')}{bound}, expires {_expiry(info)}; "
-        "the secret is shown this once",
+        "the secret is shown only once",
         err=True,
     )
     click.echo(response.token)
 
 
 @token.command(name="list")
-@click.option("--valid", is_flag=True, help="Leave out those that have expired.")
+@click.option("--valid", is_flag=True, help="Leave out expired tokens.")
 @hub_command
 def list_tokens(*, hub: Hub, output: str, valid: bool) -> None:
     """List the tokens, without their secrets.
 
-    Those that have expired are kept for at least 30 days, the last 1,000 of them.
+    Expired tokens are kept for at least 30 days, but only the latest 1,000.
     """
     found = list(hub.list_tokens(include_expired=not valid))
     if output != "table":
@@ -165,12 +165,12 @@ def path(*, data_dir: Path | None) -> None:
 
 @token.command()
 @click.argument("token_id", metavar="[ID]", required=False)
-@click.option("--expired", is_flag=True, help="All tokens that have expired, instead of ID.")
+@click.option("--expired", is_flag=True, help="Revoke all expired tokens, instead of ID.")
 @hub_command
 def revoke(*, hub: Hub, output: str, token_id: str | None, expired: bool) -> None:
     """Revoke a token by its id; a sidecar that uses it is disconnected.
 
-    With --expired it removes all tokens that have expired.
+    With --expired it removes all expired tokens.
     """
     if (token_id is None) is not expired:
         raise CommandFailed("give the ID of a token, or --expired", ExitCode.USAGE)
@@ -179,7 +179,7 @@ def revoke(*, hub: Hub, output: str, token_id: str | None, expired: bool) -> Non
         try:
             hub.revoke_token(each)
         except CallFailed as failed:
-            # Another admin, or the hub itself, has been faster.
+            # Another admin, or the hub itself, has already removed it.
             if not expired or failed.code is not grpc.StatusCode.NOT_FOUND:
                 raise
         if output == "table":
@@ -187,7 +187,7 @@ def revoke(*, hub: Hub, output: str, token_id: str | None, expired: bool) -> Non
     if output != "table":
         print_value({"revoked": ids} if expired else {}, output)
     elif not ids:
-        click.echo("no token has expired")
+        click.echo("no expired tokens")
 
 
 def _expired_ids(hub: Hub) -> list[str]:

@@ -1,4 +1,4 @@
-"""`llm-hub top`: the fleet on a terminal, refreshed every second or so."""
+"""`llm-hub top`: shows the fleet on a terminal, refreshed every second by default."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.top_view import Picture, render, rows_that_fit
 from hub.client import CallFailed, Hub
 
-# What a terminal sends for the keys that move (ECMA-48; xterm's control sequences).
+# What a terminal sends for each key (ECMA-48; xterm's control sequences).
 _KEYS = {
     "\x1b[A": "up",
     "\x1bOA": "up",
@@ -43,18 +43,18 @@ _KEYS = {
     type=click.FloatRange(0.2, 60),
     default=1.0,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between refreshes.",
 )
-@click.option("--once", is_flag=True, help="Show it once and exit.")
+@click.option("--once", is_flag=True, help="Show the fleet once and exit.")
 @hub_options
 def top(*, interval: float, once: bool, **options: object) -> None:
-    """Watch the fleet: health, models in memory, and what the hosts have left."""
+    """Watch the fleet: health, models in memory, and the hosts' resources."""
     target = find_hub(options)
     if target.output != "table":
         raise CommandFailed("top is for people; programs use snapshot or watch", ExitCode.USAGE)
     console = Console(highlight=False)
     with target.connect() as hub:
-        first = _look(hub, Picture(hub.address, 0))
+        first = _fetch(hub, Picture(hub.address, 0))
         if once:
             height = rows_that_fit(len(first.snapshot.endpoints)) + 9
             console.print(render(first, console.width, height))
@@ -69,11 +69,11 @@ def top(*, interval: float, once: bool, **options: object) -> None:
 def _pictures(
     hub: Hub, target: HubTarget, console: Console, picture: Picture, interval: float
 ) -> Iterator[Picture]:
-    """What to show, after every look at the fleet and every key, until one says to quit."""
-    next_look = time.monotonic() + interval
+    """A picture after every refresh and every key press, until the user quits."""
+    next_refresh = time.monotonic() + interval
     while True:
         yield picture
-        key = _read_key(max(0.0, next_look - time.monotonic()))
+        key = _read_key(max(0.0, next_refresh - time.monotonic()))
         page = rows_that_fit(console.height)
         last = max(0, len(picture.snapshot.endpoints) - page)
         moves = {"up": -1, "down": 1, "page up": -page, "page down": page}
@@ -83,16 +83,16 @@ def _pictures(
             picture = replace(picture, order=picture.order.next(), offset=0)
         elif key in moves:
             picture = replace(picture, offset=min(max(picture.offset + moves[key], 0), last))
-        if time.monotonic() >= next_look:
-            picture = _look_again(hub, target, picture)
-            next_look = time.monotonic() + interval
+        if time.monotonic() >= next_refresh:
+            picture = _refresh(hub, target, picture)
+            next_refresh = time.monotonic() + interval
 
 
-def _look(hub: Hub, picture: Picture) -> Picture:
+def _fetch(hub: Hub, picture: Picture) -> Picture:
     """The fleet as it is now. Raises CallFailed."""
     snapshot = hub.snapshot()
     info = None
-    # A reader may see the fleet, but not the hub's own state.
+    # The reader role may see the fleet, but not the hub's own state.
     with contextlib.suppress(CallFailed):
         info = hub.server_info()
     return replace(
@@ -100,10 +100,10 @@ def _look(hub: Hub, picture: Picture) -> Picture:
     )
 
 
-def _look_again(hub: Hub, target: HubTarget, picture: Picture) -> Picture:
-    """Like `_look`; if the hub has gone, it says so beside the last known fleet."""
+def _refresh(hub: Hub, target: HubTarget, picture: Picture) -> Picture:
+    """Like `_fetch`, but keeps the last known fleet if the hub does not answer."""
     try:
-        return _look(hub, picture)
+        return _fetch(hub, picture)
     except CallFailed as failed:
         failure = target.failure(failed)
         if failure.code is ExitCode.NOT_AUTHORISED:
@@ -113,7 +113,7 @@ def _look_again(hub: Hub, target: HubTarget, picture: Picture) -> Picture:
 
 @contextlib.contextmanager
 def _single_keys() -> Iterator[None]:
-    """Reads each key as it is pressed, and does not show it."""
+    """Makes the terminal deliver each key as it is pressed, without echo."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
@@ -124,7 +124,7 @@ def _single_keys() -> Iterator[None]:
 
 
 def _read_key(timeout_s: float) -> str:
-    """The meaning of the key that is pressed within that time; "" for none."""
+    """The meaning of a key that is pressed within that time; "" if none is."""
     readable, _, _ = select.select([sys.stdin], [], [], timeout_s)
     if not readable:
         return ""

@@ -59,13 +59,13 @@ def watch(
     checks: bool,
     after: int | None,
 ) -> None:
-    """Show the fleet and then every change, a line each, until interrupted.
+    """Show the fleet and then every change, one line each, until interrupted.
 
     An endpoint that stops matching a filter is shown as deleted. With -o json each
     line is an event; --after resumes from its revision.
     """
     events = hub.watch(
-        # Programs resume by themselves, from the revision of the last line.
+        # A program that reads the output resumes from the revision of its last line.
         resume=False,
         after_revision=after,
         include_resources=resources,
@@ -94,7 +94,7 @@ def watch(
 
 
 def line(event: RegistryEvent, now_s: float) -> Text:
-    """An event in one line: local time, what happened to what, and its state now."""
+    """An event in one line: local time, the change, its subject and its new state."""
     clock = time.strftime("%H:%M:%S", time.localtime(now_s))
     what = "delete" if event.type == EVENT_TYPE_DELETE else "put"
     text = Text.assemble((f"{clock}  ", "dim"), (f"{what:<6}  ", STYLES[what]))

@@ -1,27 +1,31 @@
-"""Endpoints as a table for people."""
+"""Endpoints as a table."""
 
 from collections.abc import Sequence
 
 from hub.cli.output.grids import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS, Grid, time_text
+from hub.registry.filters import answers
 from llmhub.v1.endpoint_pb2 import (
     FAULT_DEAD,
     FAULT_UNREACHABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     Endpoint,
 )
 
 _SHOWN_MODELS = 3
 _FAULTS = {
-    FAULT_DEAD: " (nor does its sidecar reach it)",
-    FAULT_UNREACHABLE: " (but its sidecar reaches it)",
+    FAULT_DEAD: " (its sidecar cannot reach it either)",
+    FAULT_UNREACHABLE: " (but its sidecar can reach it)",
 }
 
 
 def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
     """One row per endpoint.
 
-    MODELS is how many are loaded of how many, and the loaded ones with their context in
-    tokens. LOAD is how many requests run, of how many slots, and how many wait.
+    MODELS counts loaded and all models, and lists the loaded ones with their context in
+    tokens. The first number is "?" if it is unknown: the server does not answer, or does not
+    report what is in memory. LOAD has the running requests, the slots, and the waiting
+    requests.
     """
     headings = (
         *("ID", "NAME", "BACKEND", "STATUS", "STATE", "MODELS"),
@@ -42,13 +46,16 @@ def endpoint_grid(found: Sequence[Endpoint]) -> Grid:
         )
         for each in found
     ]
-    # The least telling column is the first to go on a narrow terminal.
+    # A narrow terminal leaves out the least useful column first.
     optional = ("LOAD", "VERSION", "CHECKED", "NAME", "STATE", "BACKEND", "ERROR")
     return Grid(headings, rows, "Endpoints", optional, folds="ERROR", shortens="MODELS")
 
 
 def _models_text(endpoint: Endpoint) -> str:
     loaded = [model for model in endpoint.models if model.state == MODEL_STATE_LOADED]
+    are_known = not any(model.state == MODEL_STATE_UNSPECIFIED for model in endpoint.models)
+    if not answers(endpoint) or not (loaded or are_known):
+        return f"?/{len(endpoint.models)}" if endpoint.models else "-"
     names = [
         f"{model.name} ({model.context_length})" if model.HasField("context_length") else model.name
         for model in loaded[:_SHOWN_MODELS]

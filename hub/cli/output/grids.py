@@ -1,7 +1,7 @@
-"""What commands print: tables for people, lines with tabs for pipes, JSON and YAML for programs.
+"""What commands print: tables on a terminal, tab-separated lines in a pipe, or JSON and YAML.
 
-Rich decides about colours: only on a terminal, and never if NO_COLOR is set. The words of
-the contract's enums are those of the JSON dialect.
+Rich colours only on a terminal, and never if NO_COLOR is set. The words for the
+contract's enums are those of the JSON dialect.
 """
 
 import json
@@ -42,22 +42,22 @@ STYLES: Mapping[str, str] = {
     "delete": "red",
     "-": "dim",
 }
-"""How words for states look, in every table."""
+"""The style of each state's word, in every table."""
 
-# Space between two columns, and what the rule below the headings takes of it.
+# The space between two columns, with the rule below the headings.
 _GAP = 3
-# What a column that gives way keeps, in cells; less would be of no use.
-_LEAST = 18
+# The width that a shrinking column keeps, in cells; less would be useless.
+_MIN_WIDTH = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Rows under headings; `title` stands above them if there are several grids.
+    """Rows under headings; `title` is shown above them if there are several grids.
 
-    If the terminal is too narrow, the columns named in `optional` are left out, the
-    first one first. `folds` names the column that is broken into lines, `shortens` the
-    one whose list of names ends in "+3" if the others have no room. Any other column
-    is cut only once no column is left to leave out. A pipe gets all columns.
+    If the terminal is too narrow, the columns in `optional` are left out, the first one
+    first. `folds` names the column whose text wraps, `shortens` the one whose list of
+    names may end in "+3" for the rest. Other columns are truncated only when every
+    optional one is left out. A pipe gets all columns.
     """
 
     headings: tuple[str, ...]
@@ -71,7 +71,7 @@ class Grid:
 def print_value(value: object, output: str) -> None:
     """Prints a JSON value as "json" or "yaml"."""
     if output == "yaml":
-        # Only YAML waits for its library.
+        # Imported here: only YAML output needs the library.
         import yaml
 
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
@@ -100,7 +100,7 @@ def print_messages(name: str, messages: Sequence[Message], output: str) -> None:
 
 
 def print_grids(*grids: Grid) -> None:
-    """Prints tables on a terminal; elsewhere lines with tabs, a blank line between grids."""
+    """Prints tables on a terminal, elsewhere tab-separated lines with blanks between grids."""
     if sys.stdout.isatty():
         console = Console(highlight=False)
         for number, grid in enumerate(grids):
@@ -122,7 +122,7 @@ def is_interactive() -> bool:
 
 
 def time_text(timestamp: Timestamp, *, present: bool) -> str:
-    """UTC to the second as RFC 3339, or "-" if there is no time."""
+    """RFC 3339 in UTC, to the second, or "-" if there is no time."""
     if not present:
         return "-"
     return Timestamp(seconds=timestamp.seconds).ToJsonString()
@@ -134,7 +134,7 @@ def bytes_text(count: int | None) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """A span of time as people say it, in at most two units: "4 s", "3 min", "2 h 5 min"."""
+    """A span of time in at most two units: "4 s", "3 min", "2 h 5 min"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -148,7 +148,7 @@ def span_text(seconds: float) -> str:
 
 
 def table(grid: Grid, width: int) -> Table:
-    """The grid as a rich table that fits into `width` columns if it can."""
+    """The grid as a rich table, no wider than `width` columns if possible."""
     fitting = _fitting(grid, width)
     widths = _widths(fitting)
     drawn = Table(
@@ -164,32 +164,32 @@ def table(grid: Grid, width: int) -> Table:
     for heading in fitting.headings:
         folds = heading == grid.folds or not (grid.folds or grid.optional)
         drawn.add_column(heading, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
-    rest = sum(_least(fitting, heading, widths) for heading in fitting.headings)
+    rest = sum(_min_width(fitting, heading, widths) for heading in fitting.headings)
     room = width - rest - _GAP * (len(fitting.headings) - 1)
     for row in fitting.rows:
         cells = [
-            _shortened(cell, _least(fitting, heading, widths) + max(0, room))
+            _shortened(cell, _min_width(fitting, heading, widths) + max(0, room))
             if heading == grid.shortens
             else cell
             for heading, cell in zip(fitting.headings, row, strict=True)
         ]
-        # Text, not str: a cell is never markup.
+        # Text, not str, so that a cell is never read as markup.
         drawn.add_row(*(cell_text(cell) for cell in cells))
     return drawn
 
 
 def cell_text(cell: str, style: Callable[[str], str] = lambda cell: STYLES.get(cell, "")) -> Text:
-    """A cell, safe to show and in the colour of its state."""
+    """A cell that is safe to show, in the colour of its state."""
     return Text(printable(cell), style=style(cell))
 
 
 def _fitting(grid: Grid, width: int) -> Grid:
-    """The grid without the optional columns that have no room."""
+    """The grid without the optional columns that do not fit."""
     kept = list(grid.headings)
     widths = _widths(grid)
     for heading in grid.optional:
-        # A column that can give way counts only with its least width.
-        needed = sum(_least(grid, each, widths) for each in kept)
+        # A column that can shrink counts only with its minimum width.
+        needed = sum(_min_width(grid, each, widths) for each in kept)
         if needed + _GAP * (len(kept) - 1) <= width:
             break
         kept.remove(heading)
@@ -199,20 +199,20 @@ def _fitting(grid: Grid, width: int) -> Grid:
 
 
 def _widths(grid: Grid) -> dict[str, int]:
-    """How many cells of a terminal each column would take."""
+    """The width of each column in terminal cells."""
     return {
         heading: max(len(heading), *(cell_len(printable(row[number])) for row in grid.rows), 0)
         for number, heading in enumerate(grid.headings)
     }
 
 
-def _least(grid: Grid, heading: str, widths: Mapping[str, int]) -> int:
-    gives_way = heading in (grid.folds, grid.shortens)
-    return min(widths[heading], _LEAST) if gives_way else widths[heading]
+def _min_width(grid: Grid, heading: str, widths: Mapping[str, int]) -> int:
+    shrinks = heading in (grid.folds, grid.shortens)
+    return min(widths[heading], _MIN_WIDTH) if shrinks else widths[heading]
 
 
 def _shortened(cell: str, width: int) -> str:
-    """`cell`, a list of names with commas, within `width`: the last ones become "+3"."""
+    """Cuts `cell`, a list of names with commas, to `width`: the last ones become "+3"."""
     names = printable(cell).split(", ")
     if cell_len(", ".join(names)) <= width:
         return cell

@@ -1,5 +1,6 @@
 """The picture that `llm-hub top` shows, made of a fleet, a size and a time. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,23 +12,34 @@ from rich.text import Text
 
 from hub.cli.output.grids import BACKEND_WORDS, span_text
 from hub.cli.output.printable import printable
+from hub.registry.filters import answers
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_DRAINING,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     Endpoint,
 )
 from llmhub.v1.resources_pb2 import HostResources, Snapshot
 
-# In columns; from this width on the figures have bars.
+# In columns; from this width on, the figures have bars.
 WIDE = 110
 
 _BAR = 7
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+# The dot, the style and the place in the order of each state.
+_STATES = {
+    "healthy": ("●", "green", 4),
+    "failing": ("▲", "red", 1),
+    "unhealthy": ("●", "bold red", 0),
+    "unknown": ("●", "yellow", 2),
+    "draining": ("◐", "yellow", 3),
+    "disabled": ("○", "dim", 5),
+}
 # Lines above the rows and below them.
 _FRAME = 7
 
@@ -41,14 +53,14 @@ class Order(Enum):
     VRAM = "vram"
 
     def next(self) -> "Order":
-        """The one after this, and after the last the first."""
+        """The next order; the last is followed by the first."""
         every = list(Order)
         return every[(every.index(self) + 1) % len(every)]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to show. `trouble` says why `snapshot` is out of date."""
+    """The content of the screen. `trouble` says why `snapshot` is out of date."""
 
     address: str
     now_ms: int
@@ -109,25 +121,11 @@ def _title(picture: Picture, width: int) -> Text:
 
 def _counts(picture: Picture, width: int) -> Text:
     endpoints = picture.snapshot.endpoints
-    healthy = sum(each.status == STATUS_HEALTHY for each in endpoints)
-    unhealthy = sum(each.status == STATUS_UNHEALTHY for each in endpoints)
-    disabled = sum(each.admin_state == ADMIN_STATE_DISABLED for each in endpoints)
-    draining = sum(each.admin_state == ADMIN_STATE_DRAINING for each in endpoints)
-    unknown = sum(
-        each.status not in (STATUS_HEALTHY, STATUS_UNHEALTHY)
-        and each.admin_state != ADMIN_STATE_DISABLED
-        for each in endpoints
-    )
+    counts = Counter(_state(each) for each in endpoints)
     line = Text.assemble((f"{len(endpoints):>5} ", "bold"), "endpoints  ")
-    for count, word, style in (
-        (healthy, "healthy", "green"),
-        (unhealthy, "unhealthy", "bold red"),
-        (unknown, "unknown", "yellow"),
-        (draining, "draining", "yellow"),
-        (disabled, "disabled", "dim"),
-    ):
-        if count or word == "healthy":
-            line.append(f"{'○' if word == 'disabled' else '●'} {count} {word}  ", style=style)
+    for word, (dot, style, _) in _STATES.items():
+        if counts[word] or word == "healthy":
+            line.append(f"{dot} {counts[word]} {word}  ", style=style)
     hosts = len(picture.snapshot.resources)
     reporting = f" {hosts} host{'' if hosts == 1 else 's'} reporting"
     if cell_len(line.plain) + cell_len(reporting) <= width:
@@ -139,9 +137,10 @@ def _counts(picture: Picture, width: int) -> Text:
 def _models(snapshot: Snapshot, width: int) -> Text:
     loaded: dict[str, int] = {}
     for endpoint in snapshot.endpoints:
-        for model in endpoint.models:
-            if model.state == MODEL_STATE_LOADED:
-                loaded[model.name] = loaded.get(model.name, 0) + 1
+        if endpoint.same_server_as or not answers(endpoint):
+            continue
+        for name in {each.name for each in endpoint.models if each.state == MODEL_STATE_LOADED}:
+            loaded[name] = loaded.get(name, 0) + 1
     ranked = sorted(snapshot.fleet_models.items(), key=lambda item: (-item[1], item[0]))
     line = Text.assemble((f"{len(ranked):>5} ", "bold"), "models     ")
     left_out = 0
@@ -149,7 +148,8 @@ def _models(snapshot: Snapshot, width: int) -> Text:
         item = Text(f"{printable(name)} {_TIMES}{count}")
         if warm := loaded.get(name, 0):
             item.append(f" {warm} loaded", style="green")
-        # A long name must not keep shorter ones out; "+9" and its spaces take five columns.
+        # Skip a name that is too long, but show shorter ones after it. "+9" and its spaces
+        # take five columns.
         if cell_len(line.plain) + cell_len(item.plain) + 8 > width:
             left_out += 1
             continue
@@ -163,7 +163,7 @@ def _rows(picture: Picture, endpoints: Sequence[Endpoint], width: int) -> Table:
     is_wide = width >= WIDE
     table = Table.grid(padding=(0, 2, 0, 0))
     figure = _BAR + 6 if is_wide else 5
-    # A dot, the kind, three figures and, with room for it, the time; two spaces between.
+    # A dot, the kind, three figures and, on a wide terminal, the latency; two spaces between.
     fixed = 1 + 9 + 3 * figure + 6 * 2 + (8 + 2 if is_wide else 0)
     flexible = max(20, width - fixed)
     names = [cell_len(_name(endpoint, with_id=is_wide).plain) for endpoint in endpoints]
@@ -185,7 +185,7 @@ def _rows(picture: Picture, endpoints: Sequence[Endpoint], width: int) -> Table:
             _dot(endpoint),
             _name(endpoint, with_id=is_wide),
             Text(BACKEND_WORDS.get(endpoint.backend, "-"), style="dim"),
-            _doing(endpoint, picture.now_ms),
+            _activity(endpoint, picture.now_ms),
             *(_figure(share, with_bar=is_wide) for share in _shares(host)),
         ]
         if is_wide:
@@ -206,14 +206,22 @@ def _footer(picture: Picture, hidden: int, width: int) -> Text:
     return line
 
 
-def _dot(endpoint: Endpoint) -> Text:
+def _state(endpoint: Endpoint) -> str:
+    """The word for an endpoint's state: exactly one of `_STATES`."""
     if endpoint.admin_state == ADMIN_STATE_DISABLED:
-        return Text("○", style="dim")
+        return "disabled"
     if endpoint.admin_state == ADMIN_STATE_DRAINING:
-        return Text("◐", style="yellow")
-    if endpoint.status == STATUS_HEALTHY:
-        return Text("●", style="green")
-    return Text("●", style="bold red" if endpoint.status == STATUS_UNHEALTHY else "yellow")
+        return "draining"
+    if endpoint.status == STATUS_UNHEALTHY:
+        return "unhealthy"
+    if endpoint.status != STATUS_HEALTHY:
+        return "unknown"
+    return "healthy" if answers(endpoint) else "failing"
+
+
+def _dot(endpoint: Endpoint) -> Text:
+    dot, style, _ = _STATES[_state(endpoint)]
+    return Text(dot, style=style)
 
 
 def _name(endpoint: Endpoint, *, with_id: bool) -> Text:
@@ -223,8 +231,8 @@ def _name(endpoint: Endpoint, *, with_id: bool) -> Text:
     return name
 
 
-def _doing(endpoint: Endpoint, now_ms: int) -> Text:
-    """What is in memory there, or why it does not answer."""
+def _activity(endpoint: Endpoint, now_ms: int) -> Text:
+    """The models in memory, or why the endpoint does not answer."""
     if endpoint.status == STATUS_UNHEALTHY or endpoint.last_error:
         return Text(printable(endpoint.last_error or "unhealthy"), style="red")
     if endpoint.admin_state == ADMIN_STATE_DRAINING:
@@ -235,10 +243,12 @@ def _doing(endpoint: Endpoint, now_ms: int) -> Text:
         return Text("not probed yet", style="yellow")
     loaded = [each for each in endpoint.models if each.state == MODEL_STATE_LOADED]
     if not loaded:
-        return Text(f"none of {len(endpoint.models)}", style="dim")
+        are_known = not any(each.state == MODEL_STATE_UNSPECIFIED for each in endpoint.models)
+        words = "none of" if are_known else "unknown, of"
+        return Text(f"{words} {len(endpoint.models)}", style="dim")
     text = Text(", ".join(printable(each.name) for each in loaded), style="green")
     ends_ms = [each.expires_at.ToMilliseconds() for each in loaded if each.HasField("expires_at")]
-    # Ollama says "for ever" by a time some centuries away.
+    # Ollama expresses "forever" as a time some centuries away.
     if len(loaded) == 1 and ends_ms and 0 < (left_s := (ends_ms[0] - now_ms) / 1000) < 86_400:
         text.append(f" {span_text(left_s)}", style="dim")
     return text
@@ -277,7 +287,7 @@ def _figure(share: float | None, *, with_bar: bool) -> Text:
 
 
 def _latency(endpoint: Endpoint) -> Text:
-    if not endpoint.HasField("latency") or endpoint.status != STATUS_HEALTHY:
+    if not endpoint.HasField("latency") or not answers(endpoint):
         return Text("-", style="dim")
     milliseconds = endpoint.latency.ToMicroseconds() / 1000
     return Text(f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms")
@@ -303,11 +313,5 @@ def _sorted(picture: Picture) -> list[Endpoint]:
 
 
 def _urgency(endpoint: Endpoint) -> int:
-    """What a person should look at comes first."""
-    if endpoint.admin_state == ADMIN_STATE_DISABLED:
-        return 4
-    if endpoint.status == STATUS_UNHEALTHY:
-        return 0
-    if endpoint.status != STATUS_HEALTHY:
-        return 1
-    return 2 if endpoint.admin_state == ADMIN_STATE_DRAINING else 3
+    """Sorts what needs attention first."""
+    return _STATES[_state(endpoint)][2]

@@ -1,12 +1,12 @@
-"""JSON value to message, by setters compiled from the message's descriptor.
+"""Decodes JSON values into messages, by converters compiled from the message's descriptor.
 
     value (parsed by orjson) ──► native values, each checked ──► one constructor call
 
-The values of all fields are gathered first and given to the message's constructor at
-once: one call into upb in place of one per field, and nested messages are plain dicts.
-The constructor then sees only values that it takes, so that no JSON value, however
-wrong, raises. Depth is bounded by the message type: a converter goes one level down
-only where its field's type does, and an unwanted value is never entered.
+The values of all fields are collected and passed to the message's constructor in one
+call: one call into upb instead of one per field, with nested messages as plain dicts.
+The constructor sees only checked values, so no JSON value raises, however wrong it is.
+The message type bounds the depth: a converter descends only where its field's type has
+fields, and never into a value of the wrong type.
 """
 
 import sys
@@ -55,10 +55,10 @@ class Decoder(Generic[M]):
         self._ignore = ignore
 
     def decode(self, value: object) -> Decoded[M]:
-        """The message that a JSON value stands for; never raises.
+        """Decodes a JSON value; never raises.
 
-        What is no object at all decodes to an empty message with one violation of
-        the field "message".
+        A value that is not an object decodes to an empty message with one violation,
+        of the field "message".
         """
         decoded: Decoded[M] = Decoded()
         if type(value) is dict:
@@ -76,8 +76,8 @@ _decoders: dict[tuple[str, frozenset[str]], Decoder[Any]] = {}
 def compile_decoder(message_class: type[M], ignore: frozenset[str] = frozenset()) -> Decoder[M]:
     """The decoder of a message class, compiled once.
 
-    Keys in `ignore` are neither fields nor counted as unknown (a frame's "type").
-    Raises TypeError for a message with a field that has no form in the dialect.
+    Keys in `ignore`, such as a frame's "type", are skipped and not counted as unknown.
+    Raises TypeError if the message has a field that the dialect cannot express.
     """
     key = (message_class.DESCRIPTOR.full_name, ignore)
     decoder = _decoders.get(key)
@@ -121,8 +121,8 @@ def _converter(field: FieldDescriptor) -> Converter:
 def _list_converter(field: FieldDescriptor) -> Converter:
     name = field.name
     convert_item = _single_converter(field, "")
-    # A wrong item keeps its place, so that a rule's violation of a later item
-    # has the index that the caller counts.
+    # A placeholder takes the place of an invalid item, so that a violation of a later
+    # item has the right index.
     placeholder = _placeholder(field)
     limit = _limit(field_rules(field).repeated, "max_items")
 
@@ -146,11 +146,10 @@ def _list_converter(field: FieldDescriptor) -> Converter:
 
 
 def _limit(rules: Message, rule: str) -> int:
-    """The most items that the field's own rule allows.
+    """The maximum number of items, from the field's own rule.
 
-    The rule is applied before the items are looked at: a frame of 64 KiB holds 21,000
-    empty objects, and to decode and check each takes half a second in which the hub
-    does nothing else.
+    It applies before any item is decoded: a frame of 64 KiB can hold 21,000 empty
+    objects, and decoding and checking them would block the hub for half a second.
     """
     return cast(int, getattr(rules, rule)) if rules.HasField(rule) else sys.maxsize
 
@@ -165,7 +164,7 @@ def _map_converter(field: FieldDescriptor) -> Converter:
     name = field.name
     entry = cast(Descriptor, field.message_type).fields_by_name
     if entry["key"].cpp_type != FieldDescriptor.CPPTYPE_STRING:
-        raise TypeError(f"{field.full_name}: a map's keys are strings in JSON")
+        raise TypeError(f"{field.full_name}: the keys of a map must be strings in JSON")
     convert_value = _single_converter(entry["value"], "")
     limit = _limit(field_rules(field).map, "max_pairs")
 
@@ -193,7 +192,7 @@ def _map_converter(field: FieldDescriptor) -> Converter:
 
 
 def _single_converter(field: FieldDescriptor, path: str) -> Converter:
-    """The converter of one value of a field, the field's cardinality aside."""
+    """The converter of a single value of a field, whether or not the field is repeated."""
     if field.message_type is not None:
         match field.message_type.full_name:
             case names.TIMESTAMP:
@@ -217,7 +216,7 @@ def _single_converter(field: FieldDescriptor, path: str) -> Converter:
         case kind if kind in INTEGER_RANGES:
             return integer_converter(path, *INTEGER_RANGES[kind])
         case _:
-            raise TypeError(f"{field.full_name}: its type has no form in the JSON dialect")
+            raise TypeError(f"{field.full_name}: the JSON dialect does not support its type")
 
 
 def _message_converter(descriptor: Descriptor, path: str) -> Converter:

@@ -1,11 +1,11 @@
-"""Message to JSON value, by getters compiled from the message's descriptor.
+"""Encodes messages as JSON values, by encoders compiled from the message's descriptor.
 
-Two forms of the one dialect:
+The dialect has two forms:
 
-- `to_json`, for HTTP: every field is there; what is unknown is null, what is empty is
+- `to_json`, for HTTP, writes every field: an unknown value is null, an empty one is
   "", 0, [] or {}.
-- `to_sparse_json`, for frames: what is absent is left out, and so are empty lists and
-  maps; a plain scalar is always there.
+- `to_sparse_json`, for frames, omits absent fields and empty lists and maps; it always
+  writes plain scalars.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,18 +24,18 @@ from llmhub.v1.frame_pb2 import HubFrame
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
-# The argument is what upb returns for the field, whose type only its descriptor knows.
+# Any: what upb returns for a field has a type that only the field's descriptor knows.
 _Encode = Callable[[Any], Json]
 _Write = Callable[[Any, dict[str, Json]], None]
 
 
 def to_json(message: Message) -> dict[str, Json]:
-    """The message with every field, as HTTP replies show it."""
+    """The message with every field, as in HTTP replies."""
     return _encoder(message.DESCRIPTOR, sparse=False)(message)
 
 
 def to_sparse_json(message: Message) -> dict[str, Json]:
-    """The message without what is absent or an empty list or map, as frames show it."""
+    """The message without absent fields and empty lists and maps, as in frames."""
     return _encoder(message.DESCRIPTOR, sparse=True)(message)
 
 
@@ -45,9 +45,9 @@ def to_json_bytes(message: Message) -> bytes:
 
 
 def encode_frame(frame: HubFrame) -> str:
-    """The text of a frame to a sidecar; "type" stands first.
+    """The text of a frame to a sidecar, with "type" first.
 
-    Raises ValueError where the frame says nothing.
+    Raises ValueError if the frame is empty.
     """
     kind = frame.WhichOneof("frame")
     if kind is None:
@@ -110,18 +110,18 @@ def _map_writer(name: str, encode: _Encode, *, sparse: bool) -> _Write:
     def write(message: Message, out: dict[str, Json]) -> None:
         values: Mapping[str, object] = getattr(message, name)
         if values or not sparse:
-            # Maps have no order in protobuf; the same message must give the same bytes.
+            # Maps are unordered in protobuf, but equal messages must give equal bytes.
             out[name] = {key: encode(values[key]) for key in sorted(values)}
 
     return write
 
 
 def _encode(field: FieldDescriptor, *, sparse: bool) -> _Encode:
-    """The encoder of one value of the field, the field's cardinality aside."""
+    """The encoder of a single value of a field, whether or not the field is repeated."""
     if field.enum_type is not None:
         return _enum_encoder(field.enum_type)
     if field.message_type is None:
-        return _itself
+        return _unchanged
     match field.message_type.full_name:
         case name if name == TIMESTAMP:
             return _timestamp
@@ -133,13 +133,13 @@ def _encode(field: FieldDescriptor, *, sparse: bool) -> _Encode:
             return _encoder(field.message_type, sparse=sparse)
 
 
-def _itself(value: Json) -> Json:
+def _unchanged(value: Json) -> Json:
     return value
 
 
 def _enum_encoder(enum: EnumDescriptor) -> _Encode:
     words: dict[int, str] = {number: word for word, number in enum_words(enum).items()}
-    # A number that this contract does not know came from a newer one: unknown as well.
+    # A number that this contract does not know comes from a newer one; it becomes null.
     return words.get
 
 
@@ -148,7 +148,7 @@ def _timestamp(value: Timestamp) -> Json:
 
 
 def _duration(value: Duration) -> Json:
-    """Milliseconds; a whole number of them is an integer."""
+    """Milliseconds, as an integer if they are whole."""
     milliseconds, rest = divmod(value.seconds * 1_000_000_000 + value.nanos, 1_000_000)
     return milliseconds + rest / 1_000_000 if rest else milliseconds
 

@@ -1,7 +1,7 @@
-"""A sidecar's WebSocket frame: text to the request of the RPC that it stands for.
+"""Parses a sidecar's WebSocket frame into the request of its RPC.
 
-Reading takes two steps, because between them the session asks whether the sidecar has
-identified itself and has frames left: `parse_frame` reads the JSON and the type,
+Parsing takes two steps, because between them the session checks that the sidecar is
+identified and within its rate limit: `parse_frame` reads the JSON and the type,
 `ParsedFrame.decode` fills the request.
 """
 
@@ -29,7 +29,7 @@ KNOWN_TYPES: Final = tuple(sorted(FRAMES))
 class ParsedFrame:
     """A frame whose type is known and whose payload is not decoded yet.
 
-    `unknown_fields` counts the fields that the hub does not know, once it is decoded.
+    After `decode`, `unknown_fields` counts the fields that the hub does not know.
     """
 
     __slots__ = ("_payload", "kind", "unknown_fields")
@@ -52,12 +52,12 @@ class ParsedFrame:
 
 
 def parse_frame(text: str | bytes) -> ParsedFrame:
-    """Reads a text frame up to its type; of a key that stands twice the last counts.
+    """Parses a text frame and finds its type; the last of duplicate keys wins.
 
-    Raises InvalidJson for what is not JSON (RFC 8259: so NaN, a byte order mark and
-    lone surrogates, and also numbers beyond a double and nesting deeper than 1024), and
-    ValidationFailed for JSON that is no frame. `metadata["message_type"]` of the latter
-    is the type to name in the reply.
+    Raises InvalidJson for text that is not JSON by RFC 8259 (such as NaN, a byte order
+    mark or a lone surrogate), for numbers beyond a double and for nesting deeper than
+    1024. Raises ValidationFailed for JSON that is not a frame; its
+    `metadata["message_type"]` is the type to name in the reply.
     """
     try:
         value = orjson.loads(text)
@@ -73,7 +73,7 @@ def parse_frame(text: str | bytes) -> ParsedFrame:
 
 
 def not_an_object() -> ValidationFailed:
-    """The error for a frame that is no JSON object, as a binary frame never is."""
+    """The error for a frame that is not a JSON object, such as any binary frame."""
     return _failure(UNKNOWN_TYPE, FieldViolation("message", "wrong_type", "expected JSON object"))
 
 

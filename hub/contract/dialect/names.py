@@ -1,4 +1,4 @@
-"""What every part of the JSON dialect shares: names, paths, cut texts, the rules of a field."""
+"""Shared parts of the JSON dialect: names, paths, shortened values and the rules of fields."""
 
 import json
 from functools import cache
@@ -10,13 +10,13 @@ from google.protobuf.duration_pb2 import Duration
 from buf.validate import validate_pb2
 
 MAX_VALUE_CHARS: Final = 50
-"""How many characters of a value or of a map's key an error shows."""
+"""The maximum number of characters that an error shows of a value or of a map's key."""
 
 MAX_VIOLATIONS: Final = 64
-"""How many violations of one message are reported.
+"""The maximum number of violations that are reported for one message.
 
-A frame of 64 KiB holds 32,000 wrong items; a reply must not be fifty times as long
-as the frame.
+A frame of 64 KiB can hold 32,000 invalid items, and a reply must not be fifty times as
+long as the frame.
 """
 
 TIMESTAMP: Final = "google.protobuf.Timestamp"
@@ -25,9 +25,9 @@ FIELD_MASK: Final = "google.protobuf.FieldMask"
 
 
 def cut(text: str) -> str:
-    """The text as a caller may see it: 50 characters and "..." where it is longer.
+    """The text as errors show it: at most 50 characters, then "..." if it is longer.
 
-    A lone surrogate, which no JSON reply can carry, is shown as its escape.
+    A lone surrogate is shown as its escape, because no JSON reply can carry it.
     """
     if len(text) > MAX_VALUE_CHARS:
         text = text[:MAX_VALUE_CHARS] + "..."
@@ -35,7 +35,7 @@ def cut(text: str) -> str:
 
 
 def shown(value: object) -> str | None:
-    """A scalar as a caller may see it; None for null and for what holds other values."""
+    """A scalar as errors show it; None for null, lists, objects and messages."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -63,7 +63,7 @@ def map_path(key: str) -> str:
 
 
 def json_type(value: object) -> str:
-    """The JSON name of the value's type, as in the details of a violation."""
+    """The JSON name of the value's type, as violations show it."""
     match value:
         case None:
             return "null"
@@ -84,10 +84,10 @@ def json_type(value: object) -> str:
 
 
 def enum_word(enum: EnumDescriptor, number: int) -> str:
-    """The word of an enum's number: "llama_cpp" for `BACKEND_LLAMA_CPP`.
+    """The JSON word for an enum's number: "llama_cpp" for `BACKEND_LLAMA_CPP`.
 
-    The zero value is "unspecified". A number that the enum does not have, as from a
-    newer peer, is its digits.
+    The zero value is "unspecified". A number that the enum does not have, such as one
+    from a newer peer, becomes its digits.
     """
     return _words_by_number(enum).get(number) or str(number)
 
@@ -99,7 +99,7 @@ def _words_by_number(enum: EnumDescriptor) -> dict[int, str]:
 
 @cache
 def enum_words(enum: EnumDescriptor) -> dict[str, int]:
-    """The enum's words in JSON, in the order of the .proto file, with their numbers.
+    """The enum's JSON words with their numbers, in the order of the .proto file.
 
     `BACKEND_LLAMA_CPP` is "llama_cpp". The zero value, whose name ends in
     `_UNSPECIFIED`, has no word: in JSON it is null.
@@ -123,16 +123,16 @@ def is_secret(field: FieldDescriptor) -> bool:
     return bool(field.GetOptions().debug_redact)
 
 
-# protoc's stubs give an extension as a plain descriptor, which mypy takes for no key.
+# protoc's stubs type an extension as a plain descriptor, which mypy rejects as a key.
 _FIELD_RULES: Final[Any] = validate_pb2.field
 _MESSAGE_RULES: Final[Any] = validate_pb2.message
 
 
 def field_rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
-    """The field's rules; empty ones where it has none."""
+    """The field's rules; empty if it has none."""
     return cast(validate_pb2.FieldRules, field.GetOptions().Extensions[_FIELD_RULES])
 
 
 def message_rules(message: Descriptor) -> validate_pb2.MessageRules:
-    """The message's own rules, those that compare fields."""
+    """The message's own rules, which compare fields with each other."""
     return cast(validate_pb2.MessageRules, message.GetOptions().Extensions[_MESSAGE_RULES])

@@ -1,6 +1,6 @@
 """Converters of single JSON values: scalars, enums and the well-known types.
 
-They record what is wrong in a `Decoded`, the outcome of decoding one message.
+They record violations in a `Decoded`, the outcome of decoding one message.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ M = TypeVar("M", bound=Message)
 
 
 class Decoded(Generic[M]):
-    """A message with what was wrong in the JSON it came from.
+    """A decoded message and the violations found in its JSON.
 
-    A field with a violation is unset in `message`, a wrong item of a list has the
-    default value. `unknown_fields` counts the keys that no field has, at any depth.
-    Converters record here as they go: one object a message, the hot path counts them.
+    A field with a violation is unset in `message`; an invalid list item has the default
+    value. `unknown_fields` counts the unknown keys, at any depth. Converters write into
+    one object per message, which keeps the hot path short of allocations.
     """
 
     __slots__ = ("message", "unknown_fields", "violations")
@@ -46,10 +46,10 @@ class Decoded(Generic[M]):
         self.add(path, "out_of_range", f"must be between {low} and {high}", shown(value))
 
     def move_below(self, prefix: str, first: int) -> None:
-        """Puts `prefix` before the paths of the violations from index `first` on.
+        """Prepends `prefix` to the paths of the violations from index `first` on.
 
-        Paths are completed on the way out, and only where something is wrong, so that
-        a valid message pays nothing for them.
+        Converters build paths only for violations, so they cost nothing for a valid
+        message.
         """
         for index in range(first, len(self.violations)):
             violation = self.violations[index]
@@ -58,8 +58,8 @@ class Decoded(Generic[M]):
             self.violations[index] = replace(violation, field=path)
 
 
-# A converter returns what the message's constructor takes, or None after it has
-# recorded a violation with a path relative to its own field ("" for the field itself).
+# A converter returns a value for the message's constructor, or None after it recorded a
+# violation. The violation's path is relative to its own field ("" for the field itself).
 Native = str | int | float | list["Native"] | dict[str, "Native"]
 Converter = Callable[[object, Decoded[Any]], Native | None]
 
@@ -84,13 +84,13 @@ INTEGER_RANGES: Final = {
 
 
 def string_converter(path: str, *, show: bool) -> Converter:
-    """Takes text that UTF-8 can carry; a secret is shown in no violation."""
+    """Accepts text that UTF-8 can encode; unless `show`, violations hide the value."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is not str:
             out.add_wrong_type(path, "string", value, show=show)
             return None
-        # isascii only reads a flag of the string; encoding it costs ten times as much.
+        # isascii only reads a flag of the string; encoding the string costs ten times as much.
         if value.isascii() or is_text(value):
             return value
         out.add(path, "invalid", NOT_UNICODE, cut(value) if show else None)
@@ -100,7 +100,7 @@ def string_converter(path: str, *, show: bool) -> Converter:
 
 
 def bool_converter(path: str) -> Converter:
-    """Takes true and false."""
+    """Accepts true and false."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if value is True or value is False:
@@ -112,7 +112,7 @@ def bool_converter(path: str) -> Converter:
 
 
 def double_converter(path: str) -> Converter:
-    """Takes every number; an integer may lose precision, as in JSON everywhere."""
+    """Accepts every number; an integer may lose precision, as usual in JSON."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is float:
@@ -129,7 +129,7 @@ def double_converter(path: str) -> Converter:
 
 
 def integer_converter(path: str, low: int, high: int) -> Converter:
-    """Takes integers from `low` to `high`; 5.0 is none."""
+    """Accepts integers from `low` to `high`, but not a float such as 5.0."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is int and low <= value <= high:
@@ -141,7 +141,7 @@ def integer_converter(path: str, low: int, high: int) -> Converter:
 
 
 def timestamp_converter(path: str) -> Converter:
-    """Takes integer milliseconds since the Unix epoch."""
+    """Accepts integer milliseconds since the Unix epoch."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is int and MIN_TIMESTAMP_MS <= value <= MAX_TIMESTAMP_MS:
@@ -153,7 +153,7 @@ def timestamp_converter(path: str) -> Converter:
 
 
 def duration_converter(path: str) -> Converter:
-    """Takes milliseconds, whole or not."""
+    """Accepts milliseconds, whole or not."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is not int and type(value) is not float:
@@ -171,7 +171,7 @@ def duration_converter(path: str) -> Converter:
 
 
 def field_mask_converter(path: str) -> Converter:
-    """Takes a list of paths."""
+    """Accepts a list of paths."""
     convert_path = string_converter("", show=True)
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
@@ -192,7 +192,7 @@ def field_mask_converter(path: str) -> Converter:
 
 
 def enum_converter(words: Mapping[str, int], path: str) -> Converter:
-    """Takes one of the words."""
+    """Accepts one of the words."""
     detail = f"must be one of: {', '.join(words)}"
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
@@ -208,7 +208,7 @@ def enum_converter(words: Mapping[str, int], path: str) -> Converter:
 
 
 def is_text(value: str) -> bool:
-    """Whether the string can be encoded: JSON may escape lone surrogates, proto3 may not."""
+    """Whether UTF-8 can encode the string: JSON may escape lone surrogates, proto3 may not."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -217,8 +217,8 @@ def is_text(value: str) -> bool:
 
 
 def _add_not_in_range(out: Decoded[Any], path: str, value: object, low: int, high: int) -> None:
-    # orjson reads an integer literal beyond 64 bits as a float; the one just below the
-    # range of int64 rounds into it.
+    # orjson parses an integer literal beyond 64 bits as a float. A literal just below the
+    # range of int64 is rounded to the lowest number of the range.
     whole = type(value) is int or (type(value) is float and value.is_integer())
     number = cast(float, value)
     if whole and (not low <= number <= high or number <= -(2**63)):

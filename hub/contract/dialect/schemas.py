@@ -1,9 +1,10 @@
 """`GET /api/schemas`: what a caller may send, computed from descriptors and their rules.
 
 Each entry lists a message's fields and holds a JSON Schema (draft 2020-12) of the JSON
-dialect. What JSON Schema cannot say (CEL rules) stands in its `description`s.
+dialect. Rules that JSON Schema cannot express (CEL) are in its `description`s.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -44,8 +45,8 @@ HttpBodies = Mapping[str, tuple[type[Message], str]]
 def schemas(http_bodies: HttpBodies) -> dict[str, Json]:
     """The reply to `GET /api/schemas`.
 
-    `http_bodies` gives the body's message class and a description by the key of each
-    HTTP route that takes a body, such as "llm_registry.register".
+    `http_bodies` maps the key of each HTTP route that takes a body, such as
+    "llm_registry.register", to the body's message class and a description.
     """
     websocket: list[Json] = [
         {"type": name, **_entry(each.rpc.request, _frame_description(name), name)}
@@ -61,10 +62,49 @@ def schemas(http_bodies: HttpBodies) -> dict[str, Json]:
     }
 
 
-def _frame_description(name: str) -> str:
-    """Which RPC a frame stands for and what answers it.
+def request_schema(message_class: type[Message]) -> Schema:
+    """The JSON Schema of a message as a caller sends it."""
+    return _object_schema(cast(Descriptor, message_class.DESCRIPTOR))
 
-    Generated descriptors have no comments; the pairing of types is what they do tell.
+
+def reply_schema(message_class: type[Message]) -> Schema:
+    """The JSON Schema of a message as an HTTP reply shows it: every field is there.
+
+    Rules are for requests, so it has none of them.
+    """
+    return _reply_schema(cast(Descriptor, message_class.DESCRIPTOR))
+
+
+def _reply_schema(descriptor: Descriptor) -> Schema:
+    return {
+        "type": "object",
+        "properties": {field.name: _reply_field(field) for field in descriptor.fields},
+        "required": [field.name for field in descriptor.fields],
+    }
+
+
+def _reply_field(field: FieldDescriptor) -> Schema:
+    if is_map(field):
+        value = cast(Descriptor, field.message_type).fields_by_name["value"]
+        return {"type": "object", "additionalProperties": _reply_value(value)}
+    schema = _reply_value(field)
+    if field.is_repeated:
+        return {"type": "array", "items": schema}
+    is_unknowable = field.has_presence or field.enum_type is not None
+    return _nullable(schema) if is_unknowable else schema
+
+
+def _reply_value(field: FieldDescriptor) -> Schema:
+    named = field.message_type and field.message_type.full_name
+    if named and named not in (TIMESTAMP, DURATION, FIELD_MASK):
+        return _reply_schema(cast(Descriptor, field.message_type))
+    return _value_schema(field, validate_pb2.FieldRules())
+
+
+def _frame_description(name: str) -> str:
+    """Which RPC a frame calls and which frame answers it.
+
+    Generated descriptors have no comments, so the text is derived from the message types.
     """
     request = FRAMES[name].rpc.request.DESCRIPTOR
     service = SIDECAR_FILE.services_by_name["SidecarService"]
@@ -113,7 +153,7 @@ def _object_schema(descriptor: Descriptor) -> Schema:
 
 
 def _nullable(schema: Schema) -> Schema:
-    """The schema of a field that may be absent, for which null stands in the dialect."""
+    """The schema of an optional field, for which the dialect also accepts null."""
     nullable = {**schema, "type": [schema["type"], "null"]}
     if "enum" in schema:
         nullable["enum"] = [*cast(list[Json], schema["enum"]), None]
@@ -142,7 +182,7 @@ def _field_schema(field: FieldDescriptor) -> Schema:
 
 
 def _value_schema(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> Schema:
-    """The schema of one value of the field, the field's cardinality aside."""
+    """The schema of a single value of a field, whether or not the field is repeated."""
     if field.message_type is not None:
         return _message_schema(field.message_type, rules)
     if field.enum_type is not None:
@@ -190,6 +230,9 @@ def _string_schema(rules: validate_pb2.FieldRules) -> Schema:
     if rules.required:
         schema["minLength"] = 1
     _put_bounds(schema, rules.string, min_len="minLength", max_len="maxLength", pattern="pattern")
+    if "pattern" in schema:
+        # JSON schema has the regular expressions of ECMA-262, the contract those of RE2.
+        schema["pattern"] = re.sub(r"\\x\{([0-9A-F]{4})\}", r"\\u\1", str(schema["pattern"]))
     allowed = getattr(rules.string, "in")
     if allowed:
         schema["enum"] = list(allowed)
@@ -207,7 +250,7 @@ def _put_range(schema: Schema, rules: Message) -> None:
     )
 
 
-# Rule messages have one field per rule, and differ by the type they bound.
+# Any: each type has its own class of rules, with one field per rule.
 def _put_bounds(schema: Schema, rules: Any, **keywords: str) -> None:
     for rule, keyword in keywords.items():
         if rules.HasField(rule):

@@ -1,1 +1,1 @@
-"""One small file per kind of inference server: what to ask it and what its answers mean."""
+"""One small module per kind of inference server: its requests and the meaning of its answers."""

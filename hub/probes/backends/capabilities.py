@@ -1,8 +1,8 @@
 """Capabilities of one model, as far as a backend reports them: present, absent, unknown.
 
 The words are Ollama's ("completion", "tools", "vision", "embedding", "thinking",
-"insert"), and "audio", "rerank" and "classification" beside them. A backend's own
-word that means the same is translated, so that one filter works for every backend.
+"insert"), and also "audio", "rerank" and "classification". A backend's own word with
+the same meaning is translated, so that one filter works for every backend.
 """
 
 from collections.abc import Iterable
@@ -32,22 +32,22 @@ _SAME = {
 
 
 class Capabilities:
-    """Collects what a backend says of one model's capabilities."""
+    """Collects what a backend says about one model's capabilities."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._known: dict[str, bool] = {}
         for word in words:
-            self.tell(word, is_there=True)
+            self.add(word, is_there=True)
 
-    def tell(self, word: str, *, is_there: bool | None) -> None:
-        """Notes a capability; None says nothing. If two disagree, it is present."""
+    def add(self, word: str, *, is_there: bool | None) -> None:
+        """Adds a capability; None means unknown. If two statements disagree, it is present."""
         if word and is_there is not None:
             word = _SAME.get(word, word)
             self._known[word] = is_there or self._known.get(word, False)
 
     @property
     def present(self) -> list[str]:
-        """What the model can do, in the order of the statements."""
+        """What the model can do, in the order in which it was added."""
         return _cut(word for word, is_there in self._known.items() if is_there)
 
     @property
@@ -56,7 +56,7 @@ class Capabilities:
         return _cut(word for word, is_there in self._known.items() if not is_there)
 
     def write(self, model: Model) -> None:
-        """Writes what is known into a model."""
+        """Writes the known capabilities into a model."""
         model.capabilities[:] = self.present
         model.absent_capabilities[:] = self.absent
 

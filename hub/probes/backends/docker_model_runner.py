@@ -1,9 +1,9 @@
-"""Docker Model Runner, which runs models from OCI registries by llama.cpp or vLLM.
+"""Docker Model Runner, which runs models from OCI registries with llama.cpp or vLLM.
 
-`/models` lists what is on disk, `/engines/ps` what runs. Both read only; every inference
-route loads its model, and so does a request for its metrics. The version has no route.
-Where the endpoint's base path is `/engines`, as clients of the OpenAI API have it, the
-other routes are not below it: then only the names of the models are known.
+`/models` lists the models on disk, `/engines/ps` the running ones. Both are read-only;
+every inference route loads its model, and so does a request for its metrics. No route
+reports the version. If the endpoint's base path is `/engines`, as clients of the OpenAI API
+use it, the other routes are not below it, and only the names of the models are known.
 """
 
 from hub.probes import json_fields
@@ -27,7 +27,7 @@ _REGISTRY = "docker.io/"
 
 
 class DockerModelRunnerProber(Prober):
-    """Probes a Docker Model Runner: two requests a probe."""
+    """Probes a Docker Model Runner with two requests per probe."""
 
     kind = BACKEND_DOCKER_MODEL_RUNNER
     title = "Docker Model Runner"
@@ -47,9 +47,9 @@ class DockerModelRunnerProber(Prober):
 
 
 def parse_models(value: JsonValue) -> list[Model]:
-    """Parses `/models`, by each model's first tag. Raises WrongKind where it is no list.
+    """Parses `/models`; each model is named by its first tag. Raises WrongKind if not a list.
 
-    The sizes are words ("256.35 MiB"), too coarse for a number of bytes.
+    The sizes are texts ("256.35 MiB"), too coarse for a number of bytes.
     """
     if not isinstance(value, list):
         raise WrongKind("answered /models without a list of models")
@@ -72,9 +72,9 @@ def parse_models(value: JsonValue) -> list[Model]:
 
 
 def mark_running(models: list[Model], value: JsonValue) -> None:
-    """Gives each model the state that `/engines/ps` tells; the others are on disk.
+    """Gives each model its state from `/engines/ps`; models that are not there are on disk.
 
-    Where it is no such list, the models stay as they are.
+    If the value is not such a list, the models stay as they are.
     """
     if not isinstance(value, list):
         return
@@ -90,7 +90,7 @@ def mark_running(models: list[Model], value: JsonValue) -> None:
 
 
 def same_name(name: str) -> str:
-    """Returns a name under which all spellings of a model meet.
+    """Returns a form of the name that is the same for all its spellings.
 
     The registry "docker.io", the namespace "ai" and the tag "latest" may be left out.
     """

@@ -1,7 +1,7 @@
-"""Lemonade Server, which runs models by llama.cpp, ONNX and FastFlowLM.
+"""Lemonade Server, which runs models with llama.cpp, ONNX and FastFlowLM.
 
-It imitates Ollama and LM Studio as well, so detection looks for it before them. Only its own
-routes are asked: `/api/v1/models` (on disk) and `/api/v1/health` (in memory, version).
+It also imitates Ollama and LM Studio, so detection looks for it before them. Only its own
+routes are used: `/api/v1/models` (on disk) and `/api/v1/health` (in memory, version).
 Neither loads a model; every inference route, and `/api/v1/load`, does.
 """
 
@@ -21,14 +21,14 @@ from llmhub.v1.endpoint_pb2 import (
 
 HEALTH = "/api/v1/health"
 
-# Labels that say what a model can do; others ("hot", "coding") do not.
+# Labels that name a capability; others ("hot", "coding") do not.
 _LABELS = frozenset({"vision", "reasoning", "tool-calling", "embeddings", "reranking", "audio"})
 # Models with such a label do not complete text.
 _NO_COMPLETION = frozenset({"embeddings", "reranking", "audio", "image", "tts", "classification"})
 
 
 class LemonadeProber(Prober):
-    """Probes a Lemonade Server: two requests a probe."""
+    """Probes a Lemonade Server with two requests per probe."""
 
     kind = BACKEND_LEMONADE
     title = "Lemonade Server"
@@ -47,15 +47,15 @@ class LemonadeProber(Prober):
 
 
 def is_lemonade(value: JsonValue) -> bool:
-    """Whether this is what Lemonade answers to `/api/v1/health`."""
+    """Whether this is Lemonade's answer to `/api/v1/health`."""
     return json_fields.items(value, "all_models_loaded") is not None
 
 
 def parse_models(value: JsonValue) -> list[Model]:
-    """Parses `/api/v1/models`: the downloaded models. Raises WrongKind where there is no list.
+    """Parses `/api/v1/models`: the downloaded models. Raises WrongKind if there is no list.
 
-    Labels name some capabilities; old versions give none, and then none is known. The
-    size comes in gigabytes with two decimals: too coarse for a number of bytes.
+    Labels name some capabilities; old versions have none, and then none is known. The
+    size is in gigabytes with two decimals, too coarse for a number of bytes.
     """
     found = json_fields.items(value, "data")
     if found is None:
@@ -68,9 +68,9 @@ def parse_models(value: JsonValue) -> list[Model]:
         capabilities = Capabilities()
         if json_fields.items(entry, "labels") is not None:
             labels = set(json_fields.words(entry, "labels"))
-            capabilities.tell(COMPLETION, is_there=not labels & _NO_COMPLETION)
+            capabilities.add(COMPLETION, is_there=not labels & _NO_COMPLETION)
             for label in sorted(labels & _LABELS):
-                capabilities.tell(label, is_there=True)
+                capabilities.add(label, is_there=True)
         models.append(
             json_fields.model(
                 name,
@@ -87,7 +87,7 @@ def parse_models(value: JsonValue) -> list[Model]:
 
 
 def mark_loaded(models: list[Model], health: JsonValue) -> None:
-    """Gives the models that `/api/v1/health` names their state and the context in force."""
+    """Gives the models that `/api/v1/health` lists their state and their actual context."""
     found = json_fields.items(health, "all_models_loaded") or []
     loaded = {json_fields.model_name(entry, "model_name"): entry for entry in found}
     for model in models:

@@ -1,13 +1,13 @@
-"""LiteLLM's proxy: one API before many deployments, most of them elsewhere.
+"""LiteLLM's proxy: one API for many deployments, most of them on other servers.
 
-`/health` sends a completion to every deployment, so it is never asked. `/v1/models`
-tells whether the proxy serves, and needs a key; `/health/liveliness` needs none and
-tells a LiteLLM from other servers. Without a database, a missing or wrong key is
-answered 500 or 400, not 401. `/model/info` has the context and the capabilities of each
-deployment, some kilobytes for each; a key may be refused it. They come from the
-configuration, so they are asked with the version: every tenth probe, and whenever the
-list of models has changed. Whether a model is in memory somewhere, the proxy does not
-know.
+`/health` sends a completion to every deployment, so the hub never uses it. `/v1/models`
+shows whether the proxy serves, and needs a key; `/health/liveliness` needs none and
+distinguishes LiteLLM from other servers. Without a database, the proxy answers a missing or
+wrong key with 500 or 400, not 401. `/model/info` has the context and the capabilities of
+each deployment, a few kilobytes each; a key may lack access to it. They come from the
+configuration, so they are requested together with the version: in every tenth probe, and
+whenever the list of models has changed. The proxy does not know whether a model is in
+memory anywhere.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from hub.probes.faults import BadAnswer, NeedsApiKey
 from llmhub.v1.endpoint_pb2 import BACKEND_LITELLM
 
 KEY_FAULTS = (400, 500)
-"""What a proxy without a database answers to a missing or wrong key."""
+"""The statuses of a proxy without a database for a missing or wrong key."""
 
 _MODES = {
     "chat": COMPLETION,
@@ -60,7 +60,7 @@ class Common:
 
 
 class LiteLlmProber(Prober):
-    """Probes a LiteLLM proxy: one request a probe, three in every tenth."""
+    """Probes a LiteLLM proxy with one request per probe, three in every tenth."""
 
     kind = BACKEND_LITELLM
     title = "LiteLLM's proxy"
@@ -97,7 +97,7 @@ class LiteLlmProber(Prober):
 
 
 async def _version(ask: Asker) -> str:
-    # The second is that of older versions. The status is 503 while the database is away.
+    # Older versions have the second one. Its status is 503 while the database is down.
     for path in ("/health/readiness/details", "/health/readiness"):
         answer = await ask.get(path)
         if version := json_fields.text(
@@ -111,18 +111,18 @@ async def _info(ask: Asker) -> dict[str, Common]:
     try:
         answer = await ask.get("/model/info")
     except BadAnswer:
-        # Thousands of deployments are more than the hub reads; the models are known.
+        # Thousands of deployments exceed what the hub reads, but the models are known.
         return {}
     return parse_info(answer.json_or_none()) if answer.ok else {}
 
 
 def is_alive(answer: Answer) -> bool:
-    """Whether `/health/liveliness` was answered as LiteLLM does."""
+    """Whether this is LiteLLM's answer to `/health/liveliness`."""
     return answer.ok and answer.json_or_none() == "I'm alive!"
 
 
 def parse_list_facts(value: JsonValue) -> dict[str, Common]:
-    """Parses what newer versions tell in `/v1/models`: mode and context of each model."""
+    """Parses what newer versions report in `/v1/models`: mode and context of each model."""
     found = json_fields.items(value, "data") or []
     return {
         json_fields.model_name(entry, "id"): Common(
@@ -136,7 +136,7 @@ def parse_info(value: JsonValue) -> dict[str, Common]:
     """Parses `/model/info`, by the model that the deployments serve.
 
     A request may go to any deployment of its model. So the context is the smallest of
-    them, and the model has a capability only if all of them do.
+    theirs, and the model has a capability only if all of them have it.
     """
     deployments: dict[str, list[JsonValue]] = {}
     for entry in json_fields.items(value, "data") or ():
@@ -154,11 +154,11 @@ def common(infos: list[JsonValue]) -> Capabilities:
     capabilities = Capabilities()
     modes = {_MODES.get(json_fields.text(info, "mode"), "") for info in infos}
     if len(modes) == 1:
-        capabilities.tell(modes.pop(), is_there=True)
+        capabilities.add(modes.pop(), is_there=True)
     for member, word in _SUPPORTS.items():
         answers = [json_fields.truth(info, member) for info in infos]
         if all(answers):
-            capabilities.tell(word, is_there=True)
+            capabilities.add(word, is_there=True)
         elif False in answers:
-            capabilities.tell(word, is_there=False)
+            capabilities.add(word, is_there=False)
     return capabilities

@@ -1,16 +1,16 @@
 """llama.cpp's llama-server, with one model or as a router over many.
 
-While it loads its model, most builds answer 503 "Loading model" to every route; some
-answer the list, with `meta: null`, and 503 only to `/props`. The model list needs no
-key where all else does, so `/props` tells whether the key is right.
+While it loads its model, most builds answer 503 "Loading model" to every route. Some
+answer the list, with `meta: null`, and 503 only to `/props`. The model list needs no key
+although everything else does, so `/props` shows whether the key is right.
 
-A request to `/slots`, `/metrics` or `/lora-adapters` is a task in the server's queue:
-it wakes a server that put its model to sleep (`--sleep-idle-seconds`), which loads it
+A request to `/slots`, `/metrics` or `/lora-adapters` is a task in the server's queue. It
+wakes a server that put its model to sleep (`--sleep-idle-seconds`), which then loads it
 again, and it restarts the idle time. `/props` and the lists do neither. So a sleeping
-server is asked for nothing more, and one that was ever seen asleep is no longer asked
-for its load at all, or it would not sleep again. As a router the server starts another
-one per model as soon as a request names the model: a path that names one is asked with
-`autoload=false`, and only of loaded models that do not sleep.
+server gets no further requests, and one that was ever seen asleep is no longer asked for
+its load, because otherwise it would never sleep again. A router starts another server for
+a model as soon as a request names the model. So a path that names a model is used with
+`autoload=false`, and only for loaded models that never sleep.
 """
 
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ _KV_CACHE = "llamacpp:kv_cache_usage_ratio"
 _PROMPT = "llamacpp:prompt_tokens_total"
 _PROMPT_CACHED = "llamacpp:prompt_tokens_cached_total"
 
-# How many loaded models of a router are asked for their slots in one probe.
+# The number of a router's loaded models whose slots are requested in one probe.
 _ROUTER_SLOTS = 8
 
 _MAX_ADAPTERS = 64
@@ -57,19 +57,19 @@ _STATES: dict[str, ModelState] = {
 
 @dataclass(frozen=True, slots=True)
 class Props:
-    """What `/props` tells of the server itself, or of one model of a router."""
+    """What `/props` reports about the server itself, or about one model of a router."""
 
     build: str = ""
     is_router: bool = False
     is_sleeping: bool = False
     slots: int | None = None
     context: int | None = None
-    # By the hub's word for the capability: whether the model has it.
+    # Whether the model has each capability, by the hub's name for it.
     capabilities: dict[str, bool | None] = field(default_factory=dict)
 
 
 class LlamaCppProber(Prober):
-    """Probes a llama-server: two to four requests; a router: three, one per loaded model."""
+    """Probes a llama-server with 2 to 4 requests; a router with 3 and one per loaded model."""
 
     kind = BACKEND_LLAMA_CPP
     title = "llama.cpp server"
@@ -86,7 +86,7 @@ class LlamaCppProber(Prober):
         self._may_sleep = False
         self._adapters: list[str] = []
         self._prefix_cache = HitRatio()
-        # Of a router's loaded models, by name.
+        # The properties of a router's loaded models, by name.
         self._of_models: dict[str, Props] = {}
 
     async def probe(self, ask: Asker) -> Sighting:
@@ -138,11 +138,9 @@ class LlamaCppProber(Prober):
     async def _probe_router(self, ask: Asker, props: Props) -> Sighting:
         value = (await ask.get("/models")).json()
         models = parse_router(value)
-        restless = never_asleep(value)
+        awake = never_asleep(value)
         loaded = [
-            model
-            for model in models
-            if model.state == MODEL_STATE_LOADED and model.name in restless
+            model for model in models if model.state == MODEL_STATE_LOADED and model.name in awake
         ][:_ROUTER_SLOTS]
         known, self._of_models = self._of_models, {}
         loads: list[Load] = []
@@ -162,9 +160,9 @@ class LlamaCppProber(Prober):
             self._of_models[model.name] = of_model
             capabilities = Capabilities(model.capabilities)
             for word in model.absent_capabilities:
-                capabilities.tell(word, is_there=False)
+                capabilities.add(word, is_there=False)
             for word, is_there in of_model.capabilities.items():
-                capabilities.tell(word, is_there=is_there)
+                capabilities.add(word, is_there=is_there)
             capabilities.write(model)
         return Sighting.of(models, props.build, add_up(loads))
 
@@ -174,7 +172,7 @@ def _is_loading(answer: Answer) -> bool:
 
 
 def parse_props(value: JsonValue) -> Props:
-    """Parses `/props`; what is missing is unknown."""
+    """Parses `/props`; missing facts are unknown."""
     return Props(
         build=json_fields.text(value, "build_info", limit=json_fields.MAX_VERSION),
         is_router=json_fields.text(value, "role") == "router",
@@ -198,9 +196,9 @@ def parse_models(
     """Parses `/v1/models` of a server with one model.
 
     The model is loaded unless the server sleeps or is still loading, which `meta: null`
-    tells too. The context is the one in force where the list tells it, as newer builds
-    do, else the one that the model was trained for. Raises WrongKind where there is no
-    list or it is another's.
+    also shows. The context is the actual one if the list has it, as in newer builds, else
+    the one that the model was trained for. Raises WrongKind if there is no list or it is
+    another server's.
     """
     found = json_fields.items(value, "data")
     if found is None or (
@@ -232,7 +230,7 @@ def parse_models(
             )
             capabilities = _capabilities(entry, words.get(name, []))
             for word, is_there in props.capabilities.items():
-                capabilities.tell(word, is_there=is_there)
+                capabilities.add(word, is_there=is_there)
             capabilities.write(model)
             models.append(model)
     return json_fields.by_name(models)
@@ -241,7 +239,7 @@ def parse_models(
 def parse_router(value: JsonValue) -> list[Model]:
     """Parses a router's `/models`: each model with its own state.
 
-    Raises WrongKind where there is no list.
+    Raises WrongKind if there is no list.
     """
     found = json_fields.items(value, "data")
     if found is None:
@@ -263,10 +261,10 @@ def parse_router(value: JsonValue) -> list[Model]:
 
 
 def parse_adapters(value: JsonValue) -> list[str]:
-    """Parses `/lora-adapters`: the names of the adapters' files, without path and ending.
+    """Parses `/lora-adapters`: the adapters' file names, without path and suffix.
 
-    An adapter that the server loaded but does not apply by itself (scale 0) is among
-    them: a request may apply it.
+    This includes adapters that the server has loaded but does not apply by itself
+    (scale 0), because a request may apply them.
     """
     found = value if isinstance(value, list) else []
     paths = [json_fields.text(entry, "path", limit=4096) for entry in found[:_MAX_ADAPTERS]]
@@ -275,7 +273,7 @@ def parse_adapters(value: JsonValue) -> list[str]:
 
 
 def prompt_tokens(page: bytes) -> tuple[float | None, float | None]:
-    """Reads from `/metrics` how many prompt tokens came, and how many of them were cached."""
+    """Reads from `/metrics` the numbers of prompt tokens and of cached ones among them."""
     found = prometheus_text.gauges(page, (_PROMPT, _PROMPT_CACHED))
     processed, cached = found.get(_PROMPT), found.get(_PROMPT_CACHED)
     if processed is None or cached is None:
@@ -291,15 +289,15 @@ def _capabilities(entry: JsonValue, words: list[str]) -> Capabilities:
     capabilities = Capabilities(words)
     modalities = json_fields.items(entry, "architecture", "input_modalities")
     if modalities is not None:
-        capabilities.tell(VISION, is_there="image" in modalities)
-        capabilities.tell(AUDIO, is_there="audio" in modalities)
+        capabilities.add(VISION, is_there="image" in modalities)
+        capabilities.add(AUDIO, is_there="audio" in modalities)
     return capabilities
 
 
 def never_asleep(value: JsonValue) -> set[str]:
-    """Returns the names of a router's models whose servers run without an idle time.
+    """Returns the names of a router's models whose servers never go to sleep.
 
-    The router tells the arguments of each one's server.
+    The router lists the arguments of each model's server.
     """
     names = set()
     for entry in json_fields.items(value, "data") or ():
@@ -310,14 +308,14 @@ def never_asleep(value: JsonValue) -> set[str]:
 
 
 def context_of_slots(value: JsonValue) -> int | None:
-    """Returns the context in tokens that one request has; None where slots do not tell."""
+    """Returns the context of one request in tokens; None if the slots do not show it."""
     slots = value if isinstance(value, list) else []
     sizes = [size for slot in slots[:4096] if (size := json_fields.whole(slot, "n_ctx"))]
     return min(sizes, default=None)
 
 
 def parse_slots(value: JsonValue) -> Load | None:
-    """Parses `/slots`: how many there are and how many work; None where it is no list."""
+    """Parses `/slots`: the number of slots and of busy ones; None if it is not a list."""
     if not isinstance(value, list):
         return None
     busy = sum(bool(json_fields.truth(slot, "is_processing")) for slot in value[:4096])
@@ -325,7 +323,7 @@ def parse_slots(value: JsonValue) -> Load | None:
 
 
 def parse_metrics(page: bytes, slots: Load) -> Load:
-    """Parses `/metrics`, adding to the slots' figures, whose running count wins."""
+    """Adds the figures of `/metrics` to those of the slots, whose running count wins."""
     found = prometheus_text.gauges(page, (_PROCESSING, _DEFERRED, _KV_CACHE))
     if not found:
         return slots
@@ -349,7 +347,7 @@ def add_up(loads: list[Load]) -> Load | None:
 
 
 def parameter_words(count: int | None) -> str:
-    """Returns a number of parameters as people write it ("8.0B"); "" for none."""
+    """Returns a number of parameters as usually written ("8.0B"); "" if unknown."""
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
         if count is not None and count >= size:
             return f"{count / size:.1f}{unit}"

@@ -1,10 +1,10 @@
 """llama-swap: a proxy that starts the server of the model that a request names.
 
-A request to a model's own path, or one that names a model, starts its server and may
-stop another one. The hub asks only the proxy's own routes, which start nothing:
-`/v1/models` (all that the configuration names), `/running` (those whose server runs,
-with its state) and `/api/version`. Context and capabilities are known to the servers
-behind it alone, so they stay unknown.
+A request to a model's own path, or one that names a model, starts the model's server and
+may stop another one. The hub uses only the proxy's own routes, which start nothing:
+`/v1/models` (all models in the configuration), `/running` (those whose server is running,
+with its state) and `/api/version`. Only the servers behind the proxy know context and
+capabilities, so these stay unknown.
 """
 
 from hub.probes import json_fields
@@ -28,7 +28,7 @@ _STATES: dict[str, ModelState] = {
 
 
 class LlamaSwapProber(Prober):
-    """Probes a llama-swap proxy: two requests a probe."""
+    """Probes a llama-swap proxy with two requests per probe."""
 
     kind = BACKEND_LLAMA_SWAP
     title = "llama-swap"
@@ -57,9 +57,9 @@ class LlamaSwapProber(Prober):
 
 
 def mark_running(models: list[Model], value: JsonValue) -> None:
-    """Gives each model the state that `/running` tells; the others are on disk.
+    """Gives each model its state from `/running`; models that are not there are on disk.
 
-    Where it is no such list, the models stay as they are.
+    If the value is not such a list, the models stay as they are.
     """
     found = json_fields.items(value, "running")
     if found is None:

@@ -1,7 +1,7 @@
-"""LM Studio, by its native REST API: `/api/v1/models`, before version 0.4 `/api/v0/models`.
+"""LM Studio, with its native REST API: `/api/v1/models`, or `/api/v0/models` before 0.4.
 
-It answers a route that it does not know with 200 and an error in JSON, so the
-shape of the list decides, not the status. It tells neither version nor load.
+It answers an unknown route with 200 and an error in JSON, so the shape of the list
+decides, not the status. It reports neither version nor load.
 """
 
 from hub.probes import json_fields
@@ -17,7 +17,7 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 
-# What a model of each type can do and cannot.
+# What a model of each type can and cannot do.
 _TYPES: dict[str, dict[str, bool]] = {
     "llm": {COMPLETION: True, EMBEDDING: False},
     "vlm": {COMPLETION: True, VISION: True, EMBEDDING: False},
@@ -27,7 +27,7 @@ _TYPES: dict[str, dict[str, bool]] = {
 
 
 class LmStudioProber(Prober):
-    """Probes LM Studio: one request a probe, by the newest API that it has."""
+    """Probes LM Studio with one request per probe, to the newest API that it has."""
 
     kind = BACKEND_LM_STUDIO
     title = "LM Studio"
@@ -54,7 +54,7 @@ class LmStudioProber(Prober):
 
 
 def parse_v1(value: JsonValue) -> list[Model] | None:
-    """Parses `/api/v1/models`; None where it is not that list (an older LM Studio)."""
+    """Parses `/api/v1/models`; None if it is not that list (an older LM Studio)."""
     found = json_fields.items(value, "models")
     if found is None:
         return None
@@ -79,7 +79,7 @@ def parse_v1(value: JsonValue) -> list[Model] | None:
                 parameter_size=json_fields.text(entry, "params_string"),
                 quantization=json_fields.text(entry, "quantization", "name")
                 or json_fields.text(entry, "quantization"),
-                # Requests may land on any instance, so the smallest is what is sure.
+                # A request may reach any instance, so only the smallest context is certain.
                 context_length=min(contexts) if contexts else greatest,
                 capabilities=capabilities.present,
                 absent_capabilities=capabilities.absent,
@@ -89,7 +89,7 @@ def parse_v1(value: JsonValue) -> list[Model] | None:
 
 
 def parse_v0(value: JsonValue) -> list[Model]:
-    """Parses `/api/v0/models`. Raises WrongKind where there is no list."""
+    """Parses `/api/v0/models`. Raises WrongKind if there is no list."""
     found = json_fields.items(value, "data")
     if found is None:
         raise WrongKind("answered neither /api/v1/models nor /api/v0/models as LM Studio does")
@@ -118,19 +118,19 @@ def parse_v0(value: JsonValue) -> list[Model]:
 def _of_type(entry: JsonValue) -> Capabilities:
     capabilities = Capabilities()
     for word, is_there in _TYPES.get(json_fields.text(entry, "type"), {}).items():
-        capabilities.tell(word, is_there=is_there)
+        capabilities.add(word, is_there=is_there)
     return capabilities
 
 
 def _capabilities_v1(entry: JsonValue) -> Capabilities:
     capabilities = _of_type(entry)
     for word, member in ((VISION, "vision"), (TOOLS, "trained_for_tool_use")):
-        capabilities.tell(word, is_there=json_fields.truth(entry, "capabilities", member))
+        capabilities.add(word, is_there=json_fields.truth(entry, "capabilities", member))
     return capabilities
 
 
 def _capabilities_v0(entry: JsonValue) -> Capabilities:
     capabilities = _of_type(entry)
     for word in json_fields.words(entry, "capabilities"):
-        capabilities.tell(word, is_there=True)
+        capabilities.add(word, is_there=True)
     return capabilities

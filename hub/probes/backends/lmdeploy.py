@@ -1,8 +1,8 @@
 """LMDeploy's api_server.
 
-It serves one model, which is loaded once it answers; LoRA adapters are listed beside it
-and nothing tells them apart. Version, context and capabilities have no route. `/metrics`
-is there if the server was started with metrics enabled.
+It serves one model, which is loaded as soon as the server answers. LoRA adapters are in
+the same list and cannot be distinguished from models. No route reports version, context
+or capabilities. `/metrics` exists if the server was started with metrics enabled.
 """
 
 from hub.probes.asker import Asker
@@ -18,7 +18,7 @@ _KV_CACHE = "lmdeploy:gpu_cache_usage_perc"
 
 
 class LmDeployProber(Prober):
-    """Probes an LMDeploy server: one request a probe, two with metrics."""
+    """Probes an LMDeploy server with one request per probe, two with metrics."""
 
     kind = BACKEND_LMDEPLOY
     title = "LMDeploy"
@@ -44,9 +44,9 @@ class LmDeployProber(Prober):
 
 
 def parse_metrics(page: bytes) -> Load | None:
-    """Parses `/metrics`; None where it has none of LMDeploy's gauges.
+    """Parses `/metrics`; None if it has none of LMDeploy's gauges.
 
-    Counts are sums over the engines, the use of the KV cache is their mean.
+    Counts are sums over the engines; the use of the KV cache is the engines' mean.
     """
     found = prometheus_text.gauges(page, (_RUNNING, _WAITING, _KV_CACHE))
     if not found:

@@ -1,14 +1,14 @@
-"""Ollama, by its native API: `/api/tags` (on disk), `/api/ps` (in memory), `/api/version`.
+"""Ollama, with its native API: `/api/tags` (on disk), `/api/ps` (in memory), `/api/version`.
 
-Facts from Ollama's docs/api.md. The version is asked every tenth probe, and whenever
-the probe had to open a new connection: the server may have been replaced. What is in
-memory is asked in every probe; what is on disk, which changes rarely, in every other,
-and whenever what is in memory has changed. So a probe costs one and a half requests;
-requests are most of what probes cost.
+The facts are from Ollama's docs/api.md. The version is requested in every tenth probe, and
+whenever the probe had to open a new connection, because the server may have been replaced.
+The models in memory are requested in every probe. The models on disk change rarely, so
+they are requested in every other probe, and whenever those in memory have changed. So a
+probe costs one and a half requests; requests are most of the cost of probes.
 
-`/api/tags` of most versions tells neither capabilities nor the trained context. Each
-model is looked up once per digest by `/api/show` (`hub.probes.backends.ollama_show`).
-`/api/ps` lists a model that is being loaded just as a loaded one.
+In most versions `/api/tags` has neither the capabilities nor the trained context. Each
+model is looked up once per digest with `/api/show` (`hub.probes.backends.ollama_show`).
+`/api/ps` does not distinguish a model that is being loaded from a loaded one.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 
-# Ollama's own word for models that run at ollama.com ("gpt-oss:120b-cloud").
+# Ollama's own word for models that run on ollama.com ("gpt-oss:120b-cloud").
 CLOUD = "cloud"
 _LAST_SECOND = 253_402_300_799
 
@@ -56,8 +56,8 @@ class OllamaProber(Prober):
         self._cadence = Cadence()
         self._lookup = Lookup()
         self._version = ""
-        # The same answers are the same models: a fleet changes rarely, and the
-        # registry need not compare a tuple that it has already.
+        # Equal answers mean the same models. A fleet changes rarely, and the registry need
+        # not compare a tuple that it already has.
         self._tags = self._ps = b""
         self._skips_tags = False
         self._seen = Sighting(())
@@ -66,7 +66,7 @@ class OllamaProber(Prober):
         """See `Prober`."""
         running = await ask.get("/api/ps")
         has_ps = running.status != 404
-        # Without /api/ps (before 0.1.38) the version is what tells an Ollama.
+        # Without /api/ps (before 0.1.38), only the version identifies an Ollama.
         if self._cadence.due() or ask.has_connected or not has_ps:
             await self._ask_version(ask)
         ps_digest = _digest(running.require_ok()) if has_ps else b""
@@ -74,7 +74,7 @@ class OllamaProber(Prober):
             self._skips_tags
             and ps_digest == self._ps
             and not self._seen.has_more
-            # A caller that waits for this probe wants all of it.
+            # A caller that waits for this probe needs all facts.
             and not ask.is_asked
         ):
             self._skips_tags = False
@@ -111,22 +111,22 @@ def _digest(answer: Answer) -> bytes:
 
 
 def version_of(answer: Answer) -> str:
-    """Returns the version that a server tells at `/api/version`, as Ollama does; else ""."""
+    """Returns the version from an answer to `/api/version`, as Ollama gives it; else ""."""
     if not answer.ok:
         return ""
     return json_fields.text(answer.json_or_none(), "version", limit=json_fields.MAX_VERSION)
 
 
 def parse_tags(value: JsonValue) -> list[Model]:
-    """Parses `/api/tags`: the models on disk, sorted by name, their state AVAILABLE.
+    """Parses `/api/tags`: the models on disk, sorted by name, in state AVAILABLE.
 
-    A cloud model (`remote_host`) is not on disk and needs no loading here: its
-    state is unspecified, it has no size, and "cloud" is among its capabilities.
-    Raises WrongKind where there is no list of models, or one in llama.cpp's shape.
+    A cloud model (`remote_host`) is not on disk and is never loaded here: its state
+    is unspecified, it has no size, and "cloud" is among its capabilities.
+    Raises WrongKind if there is no list of models, or one in llama.cpp's shape.
     """
     found = json_fields.items(value, "models")
     if found is None and json_fields.member(value, "models") is None and isinstance(value, dict):
-        # Go writes an empty slice that was never made as null.
+        # Go encodes a nil slice as null.
         found = [] if "models" in value else None
     if found is None or json_fields.items(value, "data") is not None:
         raise WrongKind("answered /api/tags without Ollama's list of models")
@@ -134,7 +134,7 @@ def parse_tags(value: JsonValue) -> list[Model]:
 
 
 def parse_ps(value: JsonValue) -> list[LoadedModel]:
-    """Parses `/api/ps`: the models in memory. Raises BadAnswer without a list of models."""
+    """Parses `/api/ps`: the models in memory. Raises BadAnswer if there is no list of models."""
     found = json_fields.items(value, "models")
     if found is None:
         if isinstance(value, dict) and "models" in value and value["models"] is None:
@@ -144,9 +144,9 @@ def parse_ps(value: JsonValue) -> list[LoadedModel]:
 
 
 def merge(on_disk: list[Model], loaded: list[LoadedModel]) -> list[Model]:
-    """Returns all models by name, those in memory as LOADED with what memory tells.
+    """Returns all models by name; those in memory are LOADED, with the facts of `/api/ps`.
 
-    A model in memory that is not on disk (removed meanwhile) is there as well.
+    Includes models in memory that are no longer on disk.
     """
     models = {same_name(model.name): model for model in on_disk}
     for entry in loaded:
@@ -162,17 +162,17 @@ def merge(on_disk: list[Model], loaded: list[LoadedModel]) -> list[Model]:
 
 
 def same_name(name: str) -> str:
-    """Returns a name under which all spellings of a model meet.
+    """Returns a form of the name that is the same for all its spellings.
 
     The tag "latest", the namespace "library" and the registry "registry.ollama.ai"
-    may be left out, and case does not count.
+    may be left out, and case does not matter.
     """
     folded = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return folded if ":" in folded.rpartition("/")[2] else f"{folded}:latest"
 
 
 def parse_expiry(value: str) -> Timestamp | None:
-    """Parses `expires_at` (RFC 3339, nanoseconds, any offset); None for odd or zero times."""
+    """Parses `expires_at` (RFC 3339, nanoseconds, any offset); None for invalid or zero times."""
     try:
         seconds = datetime.fromisoformat(value).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -218,7 +218,7 @@ def _in_memory(item: JsonValue) -> LoadedModel | None:
         parameter_size=json_fields.text(item, "details", "parameter_size"),
         quantization=json_fields.text(item, "details", "quantization_level"),
         context_length=json_fields.whole(item, "context_length") or None,
-        # Left out where it is 0: the model is in RAM altogether.
+        # The answer omits a value of 0, which means that the model is entirely in RAM.
         vram_bytes=json_fields.whole(item, "size_vram") or 0,
     )
     return LoadedModel(model, parse_expiry(json_fields.text(item, "expires_at")))

@@ -1,9 +1,9 @@
-"""Ollama's facts of a single model: `POST /api/show`, once per digest.
+"""Ollama's facts of a single model, from `POST /api/show`, requested once per digest.
 
-The route reads the model's metadata and loads nothing. It costs Ollama some
-milliseconds of disk, and the answer may have many kilobytes, so the hub is polite: a
-few models per probe, one after another, each digest once. What was learned is in
-`Asker.facts`, which outlives the prober.
+The route reads the model's metadata and loads nothing. It costs Ollama a few milliseconds
+of disk time, and the answer may have many kilobytes. So the hub looks up only a few models
+per probe, one after another, each digest once. The facts are stored in `Asker.facts`,
+which outlives the prober.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MODELS_PER_PROBE: Final = 8
-"""How many models are looked up in one probe at most."""
+"""The maximum number of models that are looked up in one probe."""
 
-# What all lookups of one probe may take: the list of models is what matters, and a
-# server that is slow here must not be taken for one that hangs.
+# The time limit for all lookups of one probe. The list of models is what matters, so a
+# server that is only slow here must not count as one that hangs.
 _TIMEOUT_S = 1.5
-# A lookup that failed is not repeated in as many of the next probes.
+# After a failed lookup, this many probes pass before the next attempt.
 _PROBES_BETWEEN_FAILURES = 10
 
 
@@ -48,7 +48,7 @@ class Lookup:
         self._pause = 0
 
     def is_due(self) -> bool:
-        """Whether lookups are left over, or failed long enough ago; counts one probe."""
+        """Whether lookups are pending, or failed long enough ago; counts one probe."""
         if self._is_pending or not self._failed:
             return self._is_pending
         self._pause -= 1
@@ -58,15 +58,15 @@ class Lookup:
         return True
 
     async def ask_about(self, ask: Asker, models: Sequence[Model]) -> bool:
-        """Looks up models of which nothing is known, those in memory first.
+        """Looks up models whose facts are unknown, those in memory first.
 
-        What it learns is put into `ask.facts`. Returns whether there is more to look
-        up and the next probe may come soon. A fault of the server is not raised: its list of models
-        was good, so it answers.
+        Stores the facts in `ask.facts`. Returns whether there is more to look up and the
+        next probe may come soon. Raises no fault of the server, because its list of models
+        shows that it answers.
         """
         endpoint_id = ask.target.id
         ask.facts.keep_only(endpoint_id, {model.digest for model in models})
-        # A model at ollama.com would be looked up there.
+        # A model on ollama.com would be looked up there.
         unknown = {
             model.digest: model
             for model in sorted(models, key=lambda model: model.state != MODEL_STATE_LOADED)
@@ -82,8 +82,8 @@ class Lookup:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 for _ in range(min(len(waiting), MODELS_PER_PROBE)):
-                    # Where too many are asked in the whole fleet, they wait for the
-                    # next probe in its usual time.
+                    # If the whole fleet has too many lookups, the rest waits for the next
+                    # probe at its usual time.
                     if not (may_come_soon := ask.facts.may_ask(loop.time())):
                         break
                     await self._look_up(ask, waiting[0])
@@ -111,9 +111,9 @@ class Lookup:
 
 
 def parse_show(value: JsonValue) -> ModelFacts | None:
-    """Parses `/api/show`; None where it is no such answer.
+    """Parses `/api/show`; None if it is not such an answer.
 
-    The trained context is in `model_info`, under a name that begins with the
+    The trained context is in `model_info`, under a key that begins with the
     architecture ("llama.context_length").
     """
     if not isinstance(value, dict) or not ({"model_info", "details", "capabilities"} & set(value)):
@@ -129,7 +129,7 @@ def parse_show(value: JsonValue) -> ModelFacts | None:
 
 
 def learned(model: Model, facts: ModelFacts | None) -> None:
-    """Adds the facts of a lookup to a model; facts from the lists stay."""
+    """Adds the facts of a lookup to a model; facts from the lists take precedence."""
     if facts is None or model.state == MODEL_STATE_UNSPECIFIED:
         return
     if facts.capabilities is not None and not model.capabilities_known:

@@ -1,6 +1,6 @@
-"""Any server with an OpenAI-compatible model list: all it tells is the names.
+"""Any server with an OpenAI-compatible model list, which shows only the names of models.
 
-Most other kinds of server have this list, `GET /v1/models`, too.
+Most other kinds of servers also have this list, `GET /v1/models`.
 """
 
 from hub.probes import json_fields
@@ -14,11 +14,11 @@ from llmhub.v1.endpoint_pb2 import BACKEND_OPENAI, MODEL_STATE_UNSPECIFIED, Mode
 def parse_list(
     value: JsonValue, *, owner: str = "", state: ModelState = MODEL_STATE_UNSPECIFIED
 ) -> list[Model]:
-    """Parses `/v1/models`, every model in the given state, sorted by name.
+    """Parses `/v1/models`: every model in the given state, sorted by name.
 
     A LoRA adapter is a model whose `parent` names its base. With `owner`, at least
     one model must have it as `owned_by`, unless the list is empty. Raises WrongKind
-    for another owner or no list.
+    if there is no list, or no model of that owner.
     """
     found = json_fields.items(value, "data")
     if found is None:
@@ -26,7 +26,7 @@ def parse_list(
     if owner and found:
         owners = {json_fields.text(entry, "owned_by") for entry in found}
         if owner not in owners:
-            raise WrongKind(f"lists no model of {owner} at /v1/models")
+            raise WrongKind(f"lists no models of {owner} at /v1/models")
     models = []
     for entry in found:
         if name := json_fields.model_name(entry, "id"):
@@ -43,7 +43,7 @@ def parse_list(
 
 
 class OpenAiProber(Prober):
-    """Probes a server by `GET /v1/models` alone, one request a probe."""
+    """Probes a server with only `GET /v1/models`, one request per probe."""
 
     kind = BACKEND_OPENAI
     title = "an OpenAI-compatible server"

@@ -1,4 +1,4 @@
-"""What every kind of inference server has in common for a probe."""
+"""The common parts of all probers: their interface, their result, and its bounds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -7,18 +7,12 @@ from typing import ClassVar, Final
 
 from hub.probes import json_fields
 from hub.probes.asker import Asker
+from hub.registry.model_bytes import bounded
 from hub.registry.observation import Load
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Backend, Model
+from llmhub.v1.endpoint_pb2 import Backend, Model
 
 PROBES_PER_STATIC_FACT: Final = 10
-"""Facts that do not change while a server runs are asked again every tenth probe."""
-
-MAX_MODELS_BYTES: Final = 256 * 1024
-"""What the models of one endpoint may take on the wire; the rest is left out.
-
-A snapshot holds every endpoint, so one server with thousands of rich models would make
-the answers to all callers larger than their clients accept.
-"""
+"""Facts that do not change while a server runs are requested in every tenth probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +20,7 @@ class Sighting:
     """What one successful probe saw.
 
     `load` is None where the backend does not tell. `omitted` counts the models that
-    were left out because of MAX_MODELS_BYTES. `has_more` asks for another look soon:
+    were left out because of `MODEL_BYTES_PER_ENDPOINT`. `has_more` asks for another look soon:
     the server has facts to tell that this probe had no room for.
     """
 
@@ -45,7 +39,7 @@ class Sighting:
         *,
         has_more: bool = False,
     ) -> "Sighting":
-        """A sighting of models that this probe has parsed, within the bounds."""
+        """The sighting of parsed models, within the bounds."""
         parsed = list(models)
         kept = bounded(parsed)
         shared = json_fields.shared(kept)
@@ -53,10 +47,10 @@ class Sighting:
 
 
 class Prober(ABC):
-    """Probes one endpoint, and remembers what it need not ask every time.
+    """Probes one endpoint, and remembers what need not be requested every time.
 
-    One per endpoint; a new one is made when the endpoint fails to answer or changes
-    its kind. A probe only reads: it runs no inference and makes no model load.
+    Each endpoint has one; a new one is created when the endpoint fails to answer or changes
+    its kind. A probe only reads: it runs no inference and causes no model to be loaded.
     """
 
     kind: ClassVar[Backend]
@@ -66,11 +60,11 @@ class Prober(ABC):
 
     @abstractmethod
     async def probe(self, ask: Asker) -> Sighting:
-        """Asks what there is to know. Raises ProbeError; WrongKind for another kind."""
+        """Requests all facts. Raises ProbeError; WrongKind if the server is of another kind."""
 
 
 class Cadence:
-    """Says for every probe whether the static facts are due: first, and every tenth."""
+    """Decides in which probes static facts are requested: the first, and every tenth."""
 
     __slots__ = ("_left",)
 
@@ -78,29 +72,9 @@ class Cadence:
         self._left = 0
 
     def due(self) -> bool:
-        """Counts one probe; True if its static facts are to be asked."""
+        """Counts one probe; True if it should request the static facts."""
         if self._left == 0:
             self._left = PROBES_PER_STATIC_FACT - 1
             return True
         self._left -= 1
         return False
-
-
-def bounded(models: list[Model]) -> list[Model]:
-    """Returns the models, in their order, as far as MAX_MODELS_BYTES reaches.
-
-    Models in memory, and those on their way there, come before those on disk.
-    """
-    sizes = [model.ByteSize() for model in models]
-    if sum(sizes) <= MAX_MODELS_BYTES:
-        return models
-    is_ready = (MODEL_STATE_LOADED, MODEL_STATE_LOADING)
-    order = sorted(range(len(models)), key=lambda index: models[index].state not in is_ready)
-    left = MAX_MODELS_BYTES
-    kept = set()
-    for index in order:
-        if sizes[index] > left:
-            break
-        left -= sizes[index]
-        kept.add(index)
-    return [model for index, model in enumerate(models) if index in kept]

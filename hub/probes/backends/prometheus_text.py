@@ -1,4 +1,4 @@
-"""Reads single gauges from a page in Prometheus' text format, and what its counters mean."""
+"""Reads single gauges from a page in Prometheus' text format, and interprets its counters."""
 
 import math
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 def gauges(page: bytes, names: Iterable[str]) -> dict[str, float]:
     """Returns the sum over all series of each named gauge that the page has.
 
-    The sum is right for counts, where a server has one series per engine. What
-    is no finite number is left out.
+    The sum is right for counts, because a server may have one series per engine. Values
+    that are not finite numbers are omitted.
     """
     wanted = {name.encode(): name for name in names}
     found: dict[str, float] = {}
@@ -19,7 +19,7 @@ def gauges(page: bytes, names: Iterable[str]) -> dict[str, float]:
             rest = line[len(prefix) :]
             if rest[:1] not in (b" ", b"{"):
                 continue
-            # A label's value may hold spaces and braces; the sample comes after the last one.
+            # A label's value may contain spaces and braces; the sample follows the last brace.
             fields = rest[rest.rfind(b"}") + 1 :].split()
             try:
                 number = float(fields[0])
@@ -37,7 +37,7 @@ def series(page: bytes, name: str) -> int:
 
 
 def count(number: float | None) -> int | None:
-    """Returns a gauge as a count; None for a negative or absurd one."""
+    """Returns a gauge as a count; None for a negative or implausible one."""
     return int(number) if number is not None and 0 <= number < 1e9 else None
 
 
@@ -57,15 +57,15 @@ class HitRatio:
         self._ratio: float | None = None
 
     def count(self, queries: float | None, hits: float | None) -> float | None:
-        """Takes in both counters, in tokens since the server's start; returns the ratio.
+        """Adds both counters, in tokens since the server's start. Returns the ratio.
 
-        It is that of the tokens since the last count, and stays while none come. None
-        before the first token, and where the server has no such counters.
+        It covers the tokens since the last call, and stays as it is while there are none.
+        None before the first token, and if the server has no such counters.
         """
         if queries is None or hits is None or not 0 <= hits <= queries:
             return None
         if queries < self._queries or hits < self._hits:
-            # The server was started again.
+            # The server was restarted.
             self._queries = self._hits = 0.0
         new = queries - self._queries
         if new > 0:

@@ -1,12 +1,11 @@
 """SGLang's server.
 
-Some versions generate a token on `/health`, so it is never asked: `/v1/models`
-tells as well whether the server is up. `/v1/loads` is newer than `/get_load`
-and may be missing; then `/metrics` tells the load, if the server was started with
-`--enable-metrics`. The version stands in `/get_server_info` (later `/server_info`)
-among hundreds of settings: asked every tenth probe. A LoRA adapter is listed as a model
-whose `parent` is its base. It does not report
-capabilities.
+Some versions generate a token on `/health`, so it is never requested: `/v1/models` also
+shows whether the server is up. `/v1/loads` is newer than `/get_load` and may be missing;
+then `/metrics` has the load, if the server was started with `--enable-metrics`. The
+version is in `/get_server_info` (later `/server_info`) among hundreds of settings, so it
+is requested in every tenth probe. A LoRA adapter is listed as a model whose `parent` is
+its base. SGLang does not report capabilities.
 """
 
 from hub.probes import json_fields
@@ -25,7 +24,7 @@ _HIT_RATE = "sglang:cache_hit_rate"
 
 
 class SglangProber(Prober):
-    """Probes an SGLang server: two requests a probe."""
+    """Probes an SGLang server with two requests per probe."""
 
     kind = BACKEND_SGLANG
     title = "SGLang"
@@ -87,7 +86,7 @@ def parse_loads(value: JsonValue) -> Load | None:
 
 
 def parse_metrics(page: bytes) -> Load | None:
-    """Parses `/metrics`; None where it has none of SGLang's gauges."""
+    """Parses `/metrics`; None if it has none of SGLang's gauges."""
     found = prometheus_text.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _HIT_RATE))
     if not found:
         return None

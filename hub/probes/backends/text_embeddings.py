@@ -1,7 +1,7 @@
 """Hugging Face's Text Embeddings Inference: one model that embeds, reranks or classifies.
 
-`/info` tells all that there is to know of the model. `/health` may run the model, so it
-is never asked. `/metrics` has the length of the queue.
+`/info` has all facts of the model. `/health` may run the model, so it is never requested.
+`/metrics` has the length of the queue.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _TYPES = {"embedding": EMBEDDING, "reranker": RERANK, "classifier": CLASSIFICATI
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What `/info` tells: the model and the server's version."""
+    """The content of `/info`: the model and the server's version."""
 
     model: Model
     version: str
 
 
 class TextEmbeddingsProber(Prober):
-    """Probes a Text Embeddings Inference server: two requests a probe."""
+    """Probes a Text Embeddings Inference server with two requests per probe."""
 
     kind = BACKEND_TEI
     title = "Text Embeddings Inference"
@@ -56,7 +56,7 @@ class TextEmbeddingsProber(Prober):
 
 
 def parse_info(value: JsonValue) -> Info | None:
-    """Parses `/info`; None where it is another kind of server's."""
+    """Parses `/info`; None if it is that of another kind of server."""
     name = json_fields.model_name(value, "model_id")
     kinds = json_fields.member(value, "model_type")
     context = json_fields.whole(value, "max_input_length")
@@ -76,6 +76,6 @@ def parse_info(value: JsonValue) -> Info | None:
 
 
 def parse_metrics(page: bytes) -> Load | None:
-    """Parses `/metrics`; None where it does not tell the queue."""
+    """Parses `/metrics`; None if it does not have the length of the queue."""
     waiting = prometheus_text.count(prometheus_text.gauges(page, (_QUEUE,)).get(_QUEUE))
     return Load(waiting=waiting) if waiting is not None else None

@@ -1,11 +1,11 @@
 """vLLM's OpenAI-compatible server.
 
-`/health` is 503 when the engine has died; `/version`, `/health` and `/metrics`
-need no key, `/v1/models` does. What is listed is loaded, unless the server
-sleeps: `/is_sleeping` is there only in its development mode, so whether to ask it is
-found out every tenth probe. Then the version is asked too, and whenever the probe had
-to open a new connection. A LoRA adapter is listed as a model whose `parent` is its base.
-It does not report capabilities.
+`/health` is 503 if the engine has died. `/version`, `/health` and `/metrics` need no key,
+but `/v1/models` does. Listed models are loaded, unless the server sleeps. `/is_sleeping`
+exists only in its development mode, so the hub tries it in every tenth probe and then
+requests the version, too. It also requests the version whenever the probe had to open a
+new connection. A LoRA adapter is listed as a model whose `parent` is its base. vLLM does
+not report capabilities.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ _PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_tota
 
 
 class VllmProber(Prober):
-    """Probes a vLLM server: three requests a probe."""
+    """Probes a vLLM server with three requests per probe."""
 
     kind = BACKEND_VLLM
     title = "vLLM"
@@ -79,7 +79,7 @@ class VllmProber(Prober):
 
 
 def prefix_tokens(page: bytes) -> tuple[float | None, float | None]:
-    """Reads from `/metrics` how many prompt tokens came, and how many of them were cached."""
+    """Reads from `/metrics` the numbers of prompt tokens and of cached ones among them."""
     found = prometheus_text.gauges(page, _PREFIX_QUERIES + _PREFIX_HITS)
     queries = [found[name] for name in _PREFIX_QUERIES if name in found]
     hits = [found[name] for name in _PREFIX_HITS if name in found]
@@ -87,10 +87,10 @@ def prefix_tokens(page: bytes) -> tuple[float | None, float | None]:
 
 
 def parse_metrics(page: bytes) -> Load | None:
-    """Parses `/metrics`; None where it has none of vLLM's gauges.
+    """Parses `/metrics`; None if it has none of vLLM's gauges.
 
-    Counts are sums over the engines of a data-parallel server, the use of the
-    KV cache is their mean.
+    Counts are sums over the engines of a data-parallel server; the use of the KV cache
+    is the engines' mean.
     """
     found = prometheus_text.gauges(page, (_RUNNING, _WAITING, _KV_CACHE, _KV_CACHE_OLD))
     if not found:

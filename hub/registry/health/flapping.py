@@ -1,8 +1,8 @@
 """Flap damping: marks endpoints whose probes change their outcome too often. Pure.
 
-Outcomes count, not statuses: an endpoint that fails every other probe never fails often
-enough in a row to become unhealthy, but cannot be trusted either. The mark does not
-change the status, which still says what the probes say; it helps to choose an endpoint.
+It counts changes of outcome, not of status: an endpoint that fails every other probe never
+becomes unhealthy, but cannot be trusted either. The mark does not change the status, which
+still reflects the probes; the mark helps to choose an endpoint.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class FlapMark:
-    """Why an endpoint is not trusted, and when it will be trusted again."""
+    """Why an endpoint is not trusted, and when it is trusted again."""
 
     reason: str
     trusted_at_ms: int
@@ -25,15 +25,15 @@ class _Outcomes:
 
 
 class Damper:
-    """Stores the recent changes of outcome of each endpoint.
+    """The recent changes of outcome of each endpoint.
 
     An endpoint is flapping after `changes` of them within `window_ms`, until it has been
-    steady for `hold_ms`. A steady fleet takes no memory.
+    steady for `hold_ms`. Steady endpoints take no memory.
     """
 
     def __init__(self, *, changes: int, window_ms: int, hold_ms: int) -> None:
         if changes < 2:
-            raise ValueError("one change of outcome is no flapping")
+            raise ValueError("flapping requires at least two changes of outcome")
         self._changes = changes
         self._window_ms = window_ms
         self._hold_ms = hold_ms
@@ -44,7 +44,7 @@ class Damper:
         return len(self._records)
 
     def judge(self, id_: str, now_ms: int, *, changed: bool) -> FlapMark | None:
-        """The mark after a probe, or None; `changed`: its outcome differs from the last one's."""
+        """The mark after a probe, or None; `changed`: its outcome differs from the one before."""
         record = self._records.get(id_)
         if record is None:
             if not changed:

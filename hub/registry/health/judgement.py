@@ -1,9 +1,9 @@
-"""The fleet's health: what each observation means, given all the others. Pure.
+"""Fleet health: what each observation means, given all the others. Pure.
 
-observation ─► preservation   may a healthy endpoint fall now?
-            ─► liveness       status, facts, fault
+observation ─► preservation   may a healthy endpoint become unhealthy now?
+            ─► status         status, facts, fault
             ─► damping        does its outcome change too often?
-            ─► cold_start     how long do its models load?
+            ─► load times     how long do its models take to load?
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
 from hub.registry.health.observed_facts import merged
 from hub.registry.health.preservation import Preservation
+from hub.registry.model_bytes import bounded
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     STATUS_HEALTHY,
@@ -32,7 +33,7 @@ _PRESERVATION: Final = PreservationSettings()
 
 
 class FleetHealth:
-    """Judges observations; stores about each endpoint what its message does not say."""
+    """Judges observations, and stores about each endpoint what its message does not contain."""
 
     def __init__(
         self,
@@ -53,15 +54,15 @@ class FleetHealth:
             confirm_ms=round(preservation.confirm_s * 1000),
         )
         self._load_times = LoadTimes()
-        # The models that each endpoint's last probe saw: if the next one returns the same
-        # tuple, nothing has changed and nothing needs to be compared.
+        # The models that each endpoint's last probe returned. If the next probe returns the
+        # same tuple, nothing has changed and nothing needs to be compared.
         self._models: dict[str, Sequence[Model]] = {}
-        # What each endpoint's sidecar reported last.
+        # A hash of what each endpoint's sidecar reported last.
         self._reported: dict[str, int] = {}
 
     @property
     def preservation_state(self) -> preservation.State:
-        """Whether the hub mistrusts its probes."""
+        """Whether the hub distrusts its probes."""
         return self._preservation.state
 
     @property
@@ -71,7 +72,7 @@ class FleetHealth:
 
     @property
     def freezes(self) -> int:
-        """How often the hub has started to mistrust its probes."""
+        """How often the hub has begun to distrust its probes."""
         return self._preservation.freezes
 
     def preservation(self, healthy: int, now_ms: int) -> preservation.PreservationReport:
@@ -79,14 +80,14 @@ class FleetHealth:
         return self._preservation.report(healthy, now_ms)
 
     def observe(self, endpoint: Endpoint, seen: Observation, healthy: int) -> bool:
-        """Writes the outcome of a probe into an endpoint; `healthy` is the number of healthy ones.
+        """Writes the outcome of a probe into an endpoint; `healthy` counts the healthy ones.
 
         Returns whether the change is an event for watchers.
         """
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
         had_failed = bool(endpoint.last_error)
-        # A check before the hub's start says nothing of how long something has lasted:
+        # A check before the hub's start does not say how long something has lasted, because
         # the hub did not look in between.
         before_ms = (
             to_ms(endpoint.last_checked_at)
@@ -97,12 +98,12 @@ class FleetHealth:
             self._preservation.succeeded(id_)
         elif was_healthy:
             self._preservation.failed(id_, now_ms)
-        # The endpoint's own sidecar and the hub's probe agree: that is two misses.
+        # The endpoint's own sidecar and the hub's probe agree, which counts as two failures.
         is_confirmed = not seen.answered and status.is_reported_down(endpoint)
         changed = status.observe(
             endpoint,
             seen,
-            models=self._news_of_models(id_, seen, before_ms),
+            models=self._changed_models(id_, seen, before_ms),
             unhealthy_after=1 if is_confirmed else self._unhealthy_after,
             may_fall=self._preservation.may_fall(id_, healthy, now_ms, is_confirmed=is_confirmed),
         )
@@ -110,22 +111,22 @@ class FleetHealth:
             self._preservation.fell(id_, now_ms)
         elif was_healthy and endpoint.consecutive_failures >= self._unhealthy_after:
             self._preservation.wait(id_)
-        turned = before_ms is not None and bool(seen.error) != had_failed
-        return self._mark_flapping(endpoint, now_ms, turned=turned) or changed
+        outcome_changed = before_ms is not None and bool(seen.error) != had_failed
+        return self._mark_flapping(endpoint, now_ms, outcome_changed=outcome_changed) or changed
 
     def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
-        """An endpoint that becomes unhealthy now, as others are seen to be well; or None.
+        """An endpoint to make unhealthy now that other probes have succeeded, or None.
 
-        It has missed often enough before, when the fault might have been the hub's.
+        It failed often enough before, but the fault might then have been the hub's.
         """
         return self._preservation.next_to_fall(healthy, now_ms)
 
     def fall(self, endpoint: Endpoint, now_ms: int) -> None:
-        """Writes into an endpoint that it is unhealthy."""
+        """Makes an endpoint unhealthy."""
         status.fall(endpoint, now_ms)
         self._preservation.fell(endpoint.id, now_ms)
 
-    def see(
+    def apply_report(
         self,
         endpoint: Endpoint,
         agent_id: str,
@@ -133,7 +134,7 @@ class FleetHealth:
         ends_ms: int,
         now_ms: int,
     ) -> bool:
-        """Writes a sidecar's report, valid until `ends_ms`, into an endpoint. Like `observe`."""
+        """Writes a sidecar's report, valid until `ends_ms`, into an endpoint; see `observe`."""
         view = SidecarView(agent_id=agent_id, error=report.error, version=report.version)
         if report.HasField("reachable"):
             view.reachable = report.reachable
@@ -146,14 +147,14 @@ class FleetHealth:
         models = None
         if report.models:
             is_all = not report.models_omitted
-            known = merged(endpoint.models, report.models, is_all=is_all)
+            known = bounded(merged(endpoint.models, report.models, is_all=is_all))
             models = self._with_load_times(endpoint.id, known)
-        # The next probe that succeeds writes its own models over these.
+        # The next successful probe must replace these models, even by those it saw before.
         self._models.pop(endpoint.id, None)
-        return status.see(endpoint, view, backend=report.backend, models=models)
+        return status.apply_view(endpoint, view, backend=report.backend, models=models)
 
-    def is_news(self, id_: str, report: ReportEndpointRequest) -> bool:
-        """Whether a sidecar reports anything else of an endpoint than the last time."""
+    def is_new_report(self, id_: str, report: ReportEndpointRequest) -> bool:
+        """Whether a sidecar's report of an endpoint differs from its last one."""
         reported = hash(
             (
                 report.HasField("reachable"),
@@ -164,16 +165,16 @@ class FleetHealth:
                 tuple(sorted((model.name, model.state) for model in report.models)),
             )
         )
-        is_news = self._reported.get(id_) != reported
+        differs = self._reported.get(id_) != reported
         self._reported[id_] = reported
-        return is_news
+        return differs
 
     def forget_report(self, id_: str) -> None:
-        """Forgets what a sidecar reported of an endpoint, as its time is over."""
+        """Forgets a sidecar's report of an endpoint, which has expired."""
         self._reported.pop(id_, None)
 
     def forget_models(self, id_: str) -> None:
-        """Forgets what the last probe saw of the models: the endpoint shows others now."""
+        """Forgets which models the last probe returned, because the endpoint's have changed."""
         self._models.pop(id_, None)
 
     def forget(self, id_: str) -> None:
@@ -185,18 +186,18 @@ class FleetHealth:
         self._reported.pop(id_, None)
 
     def pause(self, id_: str) -> None:
-        """An endpoint is no longer probed, so it no longer counts as failing."""
+        """Stops counting an endpoint as failing, because it is no longer probed."""
         self._preservation.recovered(id_)
 
-    def _news_of_models(
+    def _changed_models(
         self, id_: str, seen: Observation, before_ms: int | None
     ) -> Sequence[Model] | None:
-        """The models to write into the endpoint; None if they are there already."""
+        """The models to write into the endpoint; None if it already shows them."""
         models = seen.models
         known = self._models.get(id_)
         if models is not None and models is known:
             return None
-        ended = self._load_times.looked(
+        ended = self._load_times.observe(
             id_,
             models or (),
             seen.checked_at_ms,
@@ -225,8 +226,8 @@ class FleetHealth:
         learned.expected_load.FromMilliseconds(expected_ms)
         return learned
 
-    def _mark_flapping(self, endpoint: Endpoint, now_ms: int, *, turned: bool) -> bool:
-        mark = self._damper.judge(endpoint.id, now_ms, changed=turned)
+    def _mark_flapping(self, endpoint: Endpoint, now_ms: int, *, outcome_changed: bool) -> bool:
+        mark = self._damper.judge(endpoint.id, now_ms, changed=outcome_changed)
         was_flapping = endpoint.HasField("flapping")
         if mark is None:
             endpoint.ClearField("flapping")
@@ -234,4 +235,4 @@ class FleetHealth:
         trusted_at = to_timestamp(mark.trusted_at_ms)
         endpoint.flapping.reason = mark.reason
         endpoint.flapping.trusted_at.CopyFrom(trusted_at)
-        return turned or not was_flapping
+        return outcome_changed or not was_flapping

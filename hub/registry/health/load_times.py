@@ -1,9 +1,9 @@
-"""Learned cold start: how long a model takes to load, from loads that were seen. Pure.
+"""Learned load times: how long a model takes to load, from observed loads. Pure.
 
-Only observed loads count: a load of which a look saw the middle, between the
-looks before and after it, and what a sidecar measured. A model that is on disk at one
-look and in memory at the next may have begun to load before the first, as servers list
-a loading one either way (Ollama as loaded); so that says nothing and is not counted.
+A load counts if at least one observation saw it in progress, or if a sidecar measured it.
+A model that is on disk in one observation and in memory in the next does not count: it may
+have begun to load before the first one, because servers list a loading model either way
+(Ollama lists it as loaded).
 """
 
 from collections import OrderedDict, deque
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Model
 
 LAST_LOADS: Final = 5
-"""How many loads of a model on an endpoint the median is taken of."""
+"""The number of recent loads of a model on an endpoint whose median is used."""
 
 _LAST_LOADS_OF_FLEET: Final = 15
 _LONGEST_MS: Final = 86_400_000
@@ -23,10 +23,10 @@ K = TypeVar("K")
 
 
 class LoadTimes:
-    """The last load times by endpoint and model, and by model over the fleet.
+    """The last load times by endpoint and model, and by model across the fleet.
 
-    At most `capacity` of each are remembered; who was not seen loading for longest
-    is forgotten first.
+    At most `capacity` of each are stored; the one that was updated longest ago is
+    evicted first.
     """
 
     def __init__(self, capacity: int = 50_000) -> None:
@@ -34,16 +34,16 @@ class LoadTimes:
         self._own: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
         self._fleet: OrderedDict[str, deque[int]] = OrderedDict()
         # When each load in progress began. The empty name stands for a server that
-        # loads its only model and does not tell which.
+        # loads its only model and does not say which.
         self._began_ms: dict[str, dict[str, int]] = {}
         self._changed: dict[tuple[str, str], None] = {}
 
     def __bool__(self) -> bool:
-        """Whether any load was ever seen."""
+        """Whether any load has been observed."""
         return bool(self._fleet)
 
     def expected_ms(self, endpoint_id: str, model: str) -> int | None:
-        """The expected duration of a load in milliseconds; None if none was seen."""
+        """The expected duration of a load in milliseconds; None if none was observed."""
         seen = self._own.get((endpoint_id, model)) or self._fleet.get(model)
         return median_low(seen) if seen else None
 
@@ -57,7 +57,7 @@ class LoadTimes:
             if evicted is not None:
                 self._note_change(evicted)
 
-    def looked(
+    def observe(
         self,
         endpoint_id: str,
         models: Iterable[Model],
@@ -66,10 +66,10 @@ class LoadTimes:
         before_ms: int | None,
         server_loads: bool = False,
     ) -> bool:
-        """Takes in a look at an endpoint; True where a load has ended.
+        """Adds an observation of an endpoint. Returns whether a load has ended.
 
-        `before_ms` is when it was looked at before; None: never. `server_loads`:
-        the server as a whole loads, and lists nothing meanwhile.
+        `before_ms` is the time of the observation before, None if there is none.
+        `server_loads`: the server as a whole is loading and lists no models.
         """
         began = self._began_ms.get(endpoint_id, {})
         loading = {""} if server_loads else set()
@@ -83,7 +83,7 @@ class LoadTimes:
                     self.measured(endpoint_id, model.name, now_ms - since_ms)
                     ended = True
         if loading:
-            # It began somewhere between the look before and the first that saw it.
+            # It began between the observation before and the first that saw it.
             start_ms = now_ms if before_ms is None else (before_ms + now_ms) // 2
             self._began_ms[endpoint_id] = {name: began.get(name, start_ms) for name in loading}
         elif began:
@@ -96,16 +96,16 @@ class LoadTimes:
         return changed
 
     def of(self, endpoint_id: str, model: str) -> list[int]:
-        """The last load times of a model on an endpoint in ms, oldest first; often none."""
+        """The last load times of a model on an endpoint in ms, oldest first; [] if unknown."""
         return list(self._own.get((endpoint_id, model), ()))
 
     def forget(self, endpoint_id: str) -> None:
-        """Forgets what is in progress on an endpoint; what was learned of models stays."""
+        """Forgets the loads in progress on an endpoint; the learned load times stay."""
         self._began_ms.pop(endpoint_id, None)
 
     def _note_change(self, key: tuple[str, str]) -> None:
         self._changed[key] = None
-        # Those that gave way are among them.
+        # Evicted keys are among them.
         if len(self._changed) > 2 * self._capacity:
             del self._changed[next(iter(self._changed))]
 
@@ -113,7 +113,7 @@ class LoadTimes:
 def _remember(
     seen: OrderedDict[K, deque[int]], key: K, value: int, last: int, capacity: int
 ) -> K | None:
-    """Adds a value; returns the key that had to give way, or None."""
+    """Adds a value. Returns the key that was evicted, or None."""
     seen.setdefault(key, deque(maxlen=last)).append(value)
     seen.move_to_end(key)
     if len(seen) > capacity:

@@ -1,11 +1,11 @@
-"""The observed facts of an endpoint: which they are, and when they outlive a change. Pure.
+"""The observed facts of an endpoint, and when they survive a change. Pure.
 
 They are carried over when an endpoint is registered again, and restored after a restart
-of the hub. The rule is the same: they stay true as long as the id means the same server.
+of the hub. The rule is the same: they are valid as long as the id means the same server.
 
-A sidecar may know less of a model than the hub does: an old one sends bare names. So a
-fact that is absent from a report leaves the known one as it is, unless the report shows
-that the model is another one, or no longer in memory.
+A sidecar may know less about a model than the hub does; an old one sends bare names. So a
+fact that a report omits stays as it was, unless the report shows that the model is
+another one or no longer in memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,16 +31,16 @@ _MESSAGES: Final = (
     *("sidecar_view", "flapping", "provenance"),
 )
 
-# What another start of the hub can use. The next check is scheduled by the new process;
-# a load, a sidecar's view and a flap count have no meaning without what follows them.
+# Facts that a restarted hub can use. The new process schedules the next check itself; a
+# load, a sidecar's view and a flapping mark are meaningless without continued observation.
 _LASTING: Final = ("last_checked_at", "latency", "provenance")
-# They say which server the facts are about.
+# These fields identify the server that the facts are about.
 _IDENTITY: Final = ("id", "scheme", "base_path", "backend", "backend_detected")
 _SOURCES: Final = tuple(Provenance.DESCRIPTOR.fields_by_name)
 
 
 def carry_over(before: Endpoint, after: Endpoint) -> bool:
-    """Copies what was observed of `before` to `after`; False if it is no longer true."""
+    """Copies the observed facts of `before` to `after`; False if they are no longer valid."""
     if not _is_same_server(before, after):
         after.status = STATUS_UNKNOWN
         return False
@@ -60,9 +60,9 @@ def carry_over(before: Endpoint, after: Endpoint) -> bool:
 
 
 def lasting_facts(endpoint: Endpoint) -> Endpoint | None:
-    """What is worth keeping for the hub's next start, or None.
+    """The facts to keep for the hub's next start.
 
-    None for an endpoint that was never observed or is disabled.
+    None for an endpoint that was never observed or that is disabled.
     """
     is_known = endpoint.HasField("last_checked_at") or endpoint.models
     if endpoint.admin_state == ADMIN_STATE_DISABLED or not is_known:
@@ -77,11 +77,11 @@ def lasting_facts(endpoint: Endpoint) -> Endpoint | None:
 
 
 def restore(facts: Endpoint, endpoint: Endpoint) -> bool:
-    """Writes `lasting_facts` of an earlier start into an endpoint, marked as restored.
+    """Writes the `lasting_facts` of an earlier start into an endpoint, marked as restored.
 
-    False, and nothing is written, if the endpoint is disabled, has been observed since,
-    or is not the endpoint that the facts are about: another one was registered under the
-    id, or its scheme, base path or backend changed.
+    Returns False, and writes nothing, if the endpoint is disabled, has been observed since
+    the start, or is not the one that the facts are about: it was registered again, or its
+    scheme, base path or backend changed.
     """
     if (
         endpoint.admin_state == ADMIN_STATE_DISABLED
@@ -101,7 +101,7 @@ def restore(facts: Endpoint, endpoint: Endpoint) -> bool:
 def shift(facts: Endpoint, by_ms: int) -> None:
     """Moves the times of the observations to another clock.
 
-    `Model.expires_at` stays: it is by the clock of the inference server.
+    `Model.expires_at` stays, because it is a time of the inference server's clock.
     """
     if facts.HasField("last_checked_at"):
         facts.last_checked_at.CopyFrom(to_timestamp(to_ms(facts.last_checked_at) + by_ms))
@@ -124,8 +124,8 @@ _IN_MEMORY = (MODEL_STATE_UNSPECIFIED, MODEL_STATE_LOADED, MODEL_STATE_LOADING)
 def merged(known: Iterable[Model], reported: Iterable[Model], *, is_all: bool) -> Sequence[Model]:
     """The models of an endpoint after a report, sorted by name.
 
-    `is_all` tells whether the report names every model; if not, those that it does not
-    name stay. Of a name that is reported twice the first counts.
+    `is_all`: the report names every model; otherwise the models that it does not name
+    stay. If the report names a model twice, the first one counts.
     """
     before = {model.name: model for model in known}
     after = {} if is_all else dict(before)
@@ -143,7 +143,7 @@ def _merge(known: Model | None, reported: Model) -> Model:
         model.ClearField("vram_bytes")
         model.ClearField("expires_at")
     if reported.capabilities_known:
-        # The whole list: what is missing from it is not there.
+        # The report has the complete list, so a capability that it omits is absent.
         del model.capabilities[:]
         del model.absent_capabilities[:]
     for field, _ in reported.ListFields():
@@ -154,5 +154,5 @@ def _merge(known: Model | None, reported: Model) -> Model:
 
 
 def _is_other(known: Model, reported: Model) -> bool:
-    """Whether the name stands for other weights than before."""
+    """Whether the name now stands for different weights."""
     return bool(known.digest and reported.digest and known.digest != reported.digest)

@@ -1,21 +1,21 @@
-"""Self-preservation: mass failure is not taken at face value. Pure.
+"""Self-preservation: the hub doubts that many endpoints failed at once. Pure.
 
 When more than a share of the healthy fleet fails at once, the fault is more likely
 with the hub (its network, its DNS, its host) than with every server. Then no healthy
-endpoint becomes unhealthy: callers still get the fleet as it was, marked as mistrusted,
-and not an empty one.
+endpoint becomes unhealthy: callers still get the fleet as it was, marked as distrusted,
+instead of an empty one.
 
     TRUSTING ──more than `share` fail──► FROZEN ──at most half of `share`──► TRUSTING
                                            │
                                            └──lasts `confirm_ms`──► CONFIRMED
     CONFIRMED ──at most half of `share`──► TRUSTING
 
-The first failed probe already counts. A failed probe is repeated within seconds, long
-before the rest of the fleet has been probed. So an endpoint may fall early only if the
-other probes since its first failure show that the hub itself is well, that is, if not
-more than `share` of them failed. Until they do, it waits for most of an interval, in which
-the freeze sees the whole fleet. Only the status is frozen: errors, failures and times are
-still recorded, and unhealthy endpoints stay unhealthy.
+The first failed probe already counts. It is repeated within seconds, long before the rest
+of the fleet has been probed. So an endpoint becomes unhealthy early only if the other
+probes since its first failure show that the hub itself works: at most `share` of them
+failed. Otherwise it waits for most of an interval, by which time the freeze considers the
+whole fleet. Only the status is frozen: errors, failures and times are still recorded, and
+unhealthy endpoints stay unhealthy.
 """
 
 from dataclasses import dataclass
@@ -49,24 +49,24 @@ class PreservationReport:
 
 @dataclass(frozen=True, slots=True)
 class _Miss:
-    """A healthy endpoint's first miss: when it was, and what had been counted before."""
+    """A healthy endpoint's first failed probe: its time, and the counts before it."""
 
     at_ms: int
     misses: int
     successes: int
 
 
-# From this share of the interval on, the freeze itself sees enough of the fleet.
+# After this share of the interval, enough of the fleet has been probed for the freeze.
 _EARLY_SHARE = 0.75
-# Of those that wait for witnesses, so many are looked at after each success.
+# The number of waiting endpoints to examine after each success.
 _LOOKED_AT = 8
 
 
 class Preservation:
     """Decides whether endpoints may become unhealthy now.
 
-    `share` (0..1) of the healthy fleet and at least `least` endpoints must fail;
-    a share of 1 never freezes. Time and memory grow with the endpoints that fail.
+    `share` (0..1) of the healthy fleet and at least `least` endpoints must fail to start a
+    freeze; a share of 1 never freezes. Time and memory grow with the failing endpoints.
     """
 
     def __init__(self, *, share: float, least: int, interval_ms: int, confirm_ms: int) -> None:
@@ -77,9 +77,9 @@ class Preservation:
         self._failing: dict[str, _Miss] = {}
         self._misses = 0
         self._successes = 0
-        # Those that missed often enough and lack witnesses, the longest first.
+        # Those that failed often enough while too few other probes succeeded, oldest first.
         self._waiting: dict[str, None] = {}
-        # Ordered by the time of the fall, oldest first.
+        # Those that became unhealthy, oldest first.
         self._fallen: dict[str, int] = {}
         self._state = State.TRUSTING
         self._since_ms: int | None = None
@@ -107,21 +107,21 @@ class Preservation:
         self.recovered(id_)
 
     def fell(self, id_: str, now_ms: int) -> None:
-        """A healthy endpoint has become unhealthy."""
+        """A healthy endpoint became unhealthy."""
         self._forget(id_)
         self._fallen[id_] = now_ms
 
     def recovered(self, id_: str) -> None:
-        """A probe has succeeded, or the endpoint is no longer probed."""
+        """An endpoint's probe has succeeded, or it is no longer probed."""
         self._forget(id_)
 
     def wait(self, id_: str) -> None:
-        """An endpoint has missed often enough, and may not become unhealthy yet."""
+        """An endpoint has failed often enough, but may not become unhealthy yet."""
         if self._state is not State.FROZEN:
             self._waiting[id_] = None
 
     def next_to_fall(self, healthy: int, now_ms: int) -> str | None:
-        """An endpoint that waited for the witnesses that there are now, or None."""
+        """A waiting endpoint that may become unhealthy now, or None."""
         for id_ in [*islice(self._waiting, _LOOKED_AT)]:
             if self.may_fall(id_, healthy, now_ms):
                 return id_
@@ -130,7 +130,7 @@ class Preservation:
     def may_fall(self, id_: str, healthy: int, now_ms: int, *, is_confirmed: bool = False) -> bool:
         """Whether an endpoint may become unhealthy now, in a fleet with `healthy` healthy ones.
 
-        `is_confirmed`: something other than the hub's own probes finds it down too.
+        `is_confirmed`: something other than the hub's own probes also finds it down.
         """
         self._forget_old_falls(now_ms)
         state = self._judge(healthy, len(self._fallen), now_ms)
@@ -139,10 +139,10 @@ class Preservation:
             self._state = state
             self._since_ms = now_ms
         if state is State.FROZEN:
-            # What they wait for no longer decides.
+            # The freeze decides about them now, so they no longer wait.
             self._waiting.clear()
             return False
-        return is_confirmed or self._is_witnessed(id_, healthy + len(self._fallen), now_ms)
+        return is_confirmed or self._hub_works(id_, healthy + len(self._fallen), now_ms)
 
     def report(self, healthy: int, now_ms: int) -> PreservationReport:
         """The current state of a fleet with `healthy` healthy endpoints.
@@ -160,8 +160,8 @@ class Preservation:
             state, since_ms, failing, healthy + fallen, confirmed_at_ms, self._freezes
         )
 
-    def _is_witnessed(self, id_: str, base: int, now_ms: int) -> bool:
-        """Whether the probes since an endpoint's first miss speak for the hub's own network."""
+    def _hub_works(self, id_: str, base: int, now_ms: int) -> bool:
+        """Whether the other probes since an endpoint's first failure show that the hub works."""
         miss = self._failing.get(id_)
         if miss is None or base < self._least or self._state is State.CONFIRMED:
             return True

@@ -1,10 +1,10 @@
-"""What an observation means for an endpoint: the rules of health, pure.
+"""What an observation means for an endpoint: the rules of health. Pure.
 
-A probe that fails says little; as many in a row as the hub is set to forgive
-say that the endpoint is down, and so does one if the endpoint's sidecar finds it down
-too. One that succeeds says that it is up. What a sidecar sees of its own host tells a
-dead server from one that the hub cannot reach; it never makes an endpoint healthy,
-since it is the hub's callers who have to reach it.
+One failed probe means little. As many in a row as the settings say mean that the endpoint
+is down, and so does one if the endpoint's sidecar finds it down too. One success means
+that it is up. A sidecar's view of its own host distinguishes a dead server from one that
+the hub cannot reach. It never makes an endpoint healthy, because the hub's callers must be
+able to reach it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from llmhub.v1.endpoint_pb2 import (
 
 MAX_ERROR_CHARACTERS = 2000
 
-# What EndpointLoad holds (endpoint.proto).
+# The maximum that EndpointLoad may contain (endpoint.proto).
 _MAX_LOAD = 1_000_000_000
 
 
@@ -50,14 +50,14 @@ def observe(
     unhealthy_after: int,
     may_fall: bool = True,
 ) -> bool:
-    """Writes an observation into an endpoint. What it confirms is no longer restored.
+    """Writes an observation into an endpoint. Confirmed facts are no longer restored.
 
-    `models` is what to write of the models, None to leave them. Where it may not
-    fall, a healthy endpoint stays so whatever it misses. Returns whether it changed
-    what watchers care about: status, backend, version, models, the error or what it
-    means, and which facts are restored. The bookkeeping of checks (times, latency, load,
-    counters) changes with every probe and is no event: at fleet scale it would push all
-    else out of the watchers' history within minutes.
+    `models` is the list to write, or None to leave the models as they are. Unless
+    `may_fall`, a healthy endpoint stays healthy however often it fails. Returns whether
+    something changed that watchers care about: status, backend, version, models, the error
+    or the fault, and which facts are restored. The bookkeeping of checks (times, latency,
+    load, counters) changes with every probe and is not an event: in a large fleet it would
+    push everything else out of the watchers' history within minutes.
     """
     at = to_timestamp(seen.checked_at_ms)
     restored = _restored(endpoint)
@@ -65,8 +65,12 @@ def observe(
     endpoint.next_check_at.CopyFrom(to_timestamp(seen.next_check_at_ms))
     if seen.error:
         changed = _failed(endpoint, seen, unhealthy_after, may_fall=may_fall)
-        if seen.models is not None:
+        # A server that wants another key, or still loads, tells its kind all the same.
+        if seen.answered or seen.models is not None:
             changed = _take_facts(endpoint, seen.backend, seen.version, models) or changed
+            if endpoint.backend_detected and seen.backend:
+                _attribute(endpoint.provenance.backend, OBSERVER_PROBE, at)
+        if seen.models is not None:
             _attribute(endpoint.provenance.models, OBSERVER_PROBE, at)
     else:
         changed = _succeeded(endpoint, seen, models, at)
@@ -115,17 +119,17 @@ def _succeeded(
     return learned or changed
 
 
-def see(
+def apply_view(
     endpoint: Endpoint,
     view: SidecarView,
     *,
     backend: Backend = BACKEND_UNSPECIFIED,
     models: Sequence[Model] | None = None,
 ) -> bool:
-    """Writes a sidecar's view of its own server into an endpoint; as `observe`.
+    """Writes a sidecar's view of its own server into an endpoint; see `observe`.
 
-    What the hub saw with its own probes is better, so the sidecar's facts are taken
-    only while those do not succeed.
+    The results of the hub's own probes are better, so the sidecar's facts are used only
+    while the probes fail.
     """
     old = endpoint.sidecar_view
     restored = _restored(endpoint)
@@ -147,7 +151,7 @@ def see(
 
 
 def fall(endpoint: Endpoint, now_ms: int) -> None:
-    """Makes an endpoint unhealthy that has missed often enough before."""
+    """Makes an endpoint unhealthy that failed often enough before."""
     endpoint.status = STATUS_UNHEALTHY
     _attribute(endpoint.provenance.status, OBSERVER_PROBE, to_timestamp(now_ms))
 
@@ -158,14 +162,14 @@ def is_reported_down(endpoint: Endpoint) -> bool:
     return endpoint.HasField("sidecar_view") and view.HasField("reachable") and not view.reachable
 
 
-def lose_sight(endpoint: Endpoint) -> None:
-    """Removes the sidecar's view, and keeps what it reported, with its age."""
+def remove_view(endpoint: Endpoint) -> None:
+    """Removes the sidecar's view. The facts that it reported stay, with their age."""
     endpoint.ClearField("sidecar_view")
     _reconsider(endpoint)
 
 
 def register(endpoint: Endpoint) -> None:
-    """Attributes a registered backend to who registered it: a sidecar, or a person."""
+    """Attributes a registered backend to its source: a sidecar or a person."""
     if endpoint.backend != BACKEND_UNSPECIFIED and not endpoint.backend_detected:
         is_auto = endpoint.source == SOURCE_AUTO
         endpoint.provenance.backend.Clear()
@@ -173,7 +177,7 @@ def register(endpoint: Endpoint) -> None:
 
 
 def forget(endpoint: Endpoint) -> None:
-    """Makes an endpoint unobserved, as when its address begins to mean another server."""
+    """Removes all observations, as when the endpoint's address now means another server."""
     endpoint.status = STATUS_UNKNOWN
     del endpoint.models[:]
     for field in _OBSERVED:
@@ -215,7 +219,7 @@ def _take_load(endpoint: Endpoint, load: Load | None) -> None:
         return
     for figure in ("running", "waiting", "slots", "kv_cache_used_ratio", "prefix_cache_hit_ratio"):
         value = getattr(load, figure)
-        # Some backends report figures that make no sense.
+        # Some backends report impossible figures.
         if value is not None and value <= _MAX_LOAD:
             setattr(endpoint.load, figure, value)
 
@@ -227,7 +231,7 @@ def _attribute(source: FactSource, observer: Observer, at: Timestamp) -> None:
 
 
 def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
-    """Which facts are restored; watchers see a change of it, too."""
+    """Which facts are restored; watchers see changes of this, too."""
     sources = endpoint.provenance
     return (
         sources.status.restored,
@@ -238,7 +242,7 @@ def _restored(endpoint: Endpoint) -> tuple[bool, ...]:
 
 
 def _silence(endpoint: Endpoint) -> Fault:
-    """What it means that the hub gets no answer."""
+    """The fault of an endpoint that does not answer the hub."""
     if not endpoint.HasField("sidecar_view") or not endpoint.sidecar_view.HasField("reachable"):
         return FAULT_NO_ANSWER
     return FAULT_UNREACHABLE if endpoint.sidecar_view.reachable else FAULT_DEAD
@@ -257,9 +261,9 @@ def _set_fault(endpoint: Endpoint, fault: Fault) -> bool:
 
 
 def pause(endpoint: Endpoint) -> None:
-    """Makes the health of an endpoint unknown: it is not probed until it is enabled.
+    """Makes the health of an endpoint unknown, because it is not probed while disabled.
 
-    What was seen of it stays, as what it had when it was last looked at.
+    The other observed facts stay, as of the last probe.
     """
     endpoint.status = STATUS_UNKNOWN
     endpoint.consecutive_failures = 0

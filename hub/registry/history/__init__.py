@@ -1,1 +1,1 @@
-"""The ring of events, the logs of latest values, and the follower that reads them."""
+"""The ring of events, the logs of latest values, and the followers that read them."""

@@ -1,8 +1,8 @@
-"""The latest value of each key, in the order of change, each with a deadline.
+"""The latest value of each key, in the order of changes, each with a deadline.
 
-Host resources change far more often than anyone reads them. A reader asks for what
-changed after a revision and gets the newest value of each key, however often the key
-changed in between.
+Host resources change far more often than they are read. A reader asks for the changes
+after a revision and gets the newest value of each key, however often the key changed in
+between.
 """
 
 import sys
@@ -29,9 +29,8 @@ class Latest(NamedTuple, Generic[V]):
 class LatestLog(Generic[V]):
     """Live values and a bounded number of tombstones, both oldest first.
 
-    Every value lives for `ttl_ms` after its last `put`. All live equally long, so the
-    order of change is the order of expiry, and neither a timer nor a sweep is needed:
-    readers call `pop_expired` first.
+    Every value lives for `ttl_ms` after its last `put`. So the order of changes is also the
+    order of expiry, and no timer or sweep is needed: readers call `pop_expired` first.
     """
 
     def __init__(self, *, ttl_ms: int, tombstones: int, floor: int) -> None:
@@ -68,7 +67,7 @@ class LatestLog(Generic[V]):
     def pop_expired(self, now_ms: int) -> str | None:
         """Removes and returns one expired key, or None.
 
-        The caller gives the removal a revision with `bury`.
+        The caller must then record the removal with `bury`.
         """
         for key, (_, deadline, _) in self._live.items():
             if deadline > now_ms:
@@ -85,7 +84,7 @@ class LatestLog(Generic[V]):
         return True
 
     def drop(self, key: str) -> bool:
-        """Removes a key without a tombstone: readers do not notice. False if it was not there."""
+        """Removes a key without a tombstone, unseen by readers. False if it was not there."""
         return self._live.pop(key, None) is not None
 
     def bury(self, key: str, revision: int) -> None:
@@ -97,7 +96,7 @@ class LatestLog(Generic[V]):
     def after(self, revision: int, limit: int = sys.maxsize) -> list[Latest[V]]:
         """The newest state of each key that changed after `revision`, oldest first.
 
-        At most the `limit` oldest of them. Raises Compacted if a removal after
+        Returns at most the `limit` oldest of them. Raises Compacted if a removal after
         `revision` is already forgotten.
         """
         if revision < self._floor:

@@ -2,8 +2,8 @@
 
 A reader is only a number, the revision up to which it has read everything. So a slow
 reader costs nothing, and one that falls behind the ring gets Compacted: it never
-misses an item without noticing. Readers that keep a state of their own in step with the
-history are Followers, which answer once what happens if a reader is too slow.
+misses an item unnoticed. Readers that maintain a copy of the state use a Follower, which
+handles the case of a reader that is too slow.
 """
 
 import sys
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Compacted(Exception):
-    """The history after the requested revision is gone, or is not there yet."""
+    """The history after the requested revision is gone or does not exist yet."""
 
 
 class Ring(Generic[T]):
-    """The last `capacity` items, each under its revision, of at most `max_bytes` together.
+    """The last `capacity` items, each under its revision, with at most `max_bytes` in total.
 
     Revisions increase strictly from item to item; gaps are allowed.
     Invariant: everything that happened after `floor` is in the ring.
@@ -27,7 +27,7 @@ class Ring(Generic[T]):
 
     def __init__(self, capacity: int, floor: int, *, max_bytes: int) -> None:
         if capacity < 1:
-            raise ValueError("a ring needs room for one item at least")
+            raise ValueError("the capacity of a ring must be at least 1")
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -36,8 +36,8 @@ class Ring(Generic[T]):
         self._revisions: list[int] = []
         self._items: list[T | None] = []
         self._sizes: list[int] = []
-        # The lists are cut only when half of them is history, so that an
-        # append moves few elements on average.
+        # The lists are cut only when more than half of them is history, so that an append
+        # moves few elements on average.
         self._start = 0
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Ring(Generic[T]):
     def append(self, revision: int, item: T, size: int) -> None:
         """Adds an item of `size` bytes; a full ring drops its oldest items.
 
-        The new item stays, however large. Raises ValueError if `revision` is not
+        The new item stays, however large it is. Raises ValueError if `revision` is not
         greater than the last one.
         """
         if revision <= self._last:
@@ -128,13 +128,13 @@ class History(Protocol[R_co]):
 
 
 NOTHING_READ: Final = -1
-"""Before every history: a follower from here has to read the whole state first."""
+"""The position before every history: such a follower must first read the whole state."""
 
 
 class Follower(Generic[R]):
-    """Takes the items of a history one after the other.
+    """Reads the items of a history in order.
 
-    `revision` is where it stands. It has no queue, so a slow follower costs nothing.
+    `revision` is its position. It has no queue, so a slow follower costs nothing.
     """
 
     __slots__ = ("_history", "revision")
@@ -144,11 +144,11 @@ class Follower(Generic[R]):
         self.revision = revision
 
     def take(self, limit: int = sys.maxsize) -> Sequence[R] | None:
-        """The next items, oldest first; fewer than `limit` are all there are.
+        """The next items, oldest first; fewer than `limit` if there are no more.
 
-        None if the history no longer has all of them. The reader then reads the whole
-        state and calls `go_to` with the state's revision. Until it does, each call
-        returns None: a reader that is interrupted while it reads the state starts again.
+        None if the history no longer has all of them. The reader must then read the whole
+        state and call `go_to` with the state's revision. Until then each call returns None,
+        so a reader that is interrupted while it reads the state starts again.
         """
         try:
             items = self._history.after(self.revision, limit)
@@ -159,5 +159,5 @@ class Follower(Generic[R]):
         return items
 
     def go_to(self, revision: int) -> None:
-        """Continues from `revision`; what lies between is skipped."""
+        """Continues from `revision` and skips what lies between."""
         self.revision = revision

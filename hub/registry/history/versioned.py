@@ -11,7 +11,7 @@ M = TypeVar("M", bound=Message)
 class Versioned(Generic[M]):
     """A message as it was at a revision.
 
-    `message` must not change after it is wrapped: a change makes a new Versioned. So
+    `message` must not change after it is wrapped; a change makes a new Versioned. So its
     encodings can be cached, and a thousand readers of one revision cost one encoding.
     """
 

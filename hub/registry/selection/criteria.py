@@ -1,7 +1,7 @@
-"""What a request requires of one endpoint: unsuitable, suitable, or suitable as far as known. Pure.
+"""A request's requirements on one endpoint: met, not met, or met as far as known. Pure.
 
-A fact that the backend does not report is unknown, which is not the same as false: the
-endpoint then ranks after those that are known to fit, and the verdict names the fact.
+A fact that the backend does not report is unknown, which is not the same as false. Such an
+endpoint ranks after those that are known to fit, and the verdict names the unknown fact.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels, names_model, tagged
-from hub.registry.selection.scoring import is_failing, parts, slots_of, weighed, weights_of
+from hub.registry.selection.scoring import is_failing, parts, slots_of, weighted, weights_of
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     ADMIN_STATE_DRAINING,
@@ -47,7 +47,7 @@ NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJEC
 
 
 class FleetView(Protocol):
-    """What a judgement is based on."""
+    """The facts that a verdict is based on."""
 
     def endpoint(self, id_: str) -> Endpoint | None:
         """The endpoint with that id, or None."""
@@ -58,7 +58,7 @@ class FleetView(Protocol):
         ...
 
     def vram(self, agent_id: str) -> VramAccount:
-        """What is measured and what is claimed in the memory of an agent's host."""
+        """The measured use of, and the claims on, the memory of an agent's host."""
         ...
 
     def in_flight(self, id_: str) -> int:
@@ -71,11 +71,10 @@ class Verdict:
     """The suitability of one endpoint for one request.
 
     `rejection` is unspecified if the endpoint is suitable. `is_failing`: its last probe
-    failed, so it ranks below all others whatever its score. `unknown` names the required
+    failed, so it ranks below all others, whatever its score. `unknown` names the required
     facts that nothing reports; such an endpoint ranks below those that are known to fit.
-    `detail` says both in words. `merit`
-    is the score without leases, each of which subtracts `lease_weight`. `resources` is the
-    last report of its host, if there was one.
+    `detail` explains both in words. `merit` is the score without leases; each lease
+    subtracts `lease_weight`. `resources` is the last report of its host, or None.
     """
 
     endpoint: Endpoint
@@ -108,7 +107,7 @@ class Verdict:
 class Criteria:
     """The requirements of a request that do not depend on the moment.
 
-    `targets` are those of the alias that the request names, or None if it names a model.
+    `targets` are those of the alias that the request names, or None if it names no alias.
     """
 
     def __init__(
@@ -133,24 +132,24 @@ class Criteria:
     def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
         """The verdict on an endpoint; None if it does not have the model at all."""
         if self._targets is None:
-            # Making a ranking spends most of its time here.
+            # A new ranking spends most of its time here.
             name = self._name
-            having = [model for model in endpoint.models if model.name == name]
-            if not having and self._tagged:
-                having = [model for model in endpoint.models if model.name == self._tagged]
+            matching = [model for model in endpoint.models if model.name == name]
+            if not matching and self._tagged:
+                matching = [model for model in endpoint.models if model.name == self._tagged]
         else:
-            having = [
+            matching = [
                 model
                 for model in endpoint.models
                 if _unknown_of_alias(model, self._targets) is not None
             ]
-        if not having:
+        if not matching:
             return None
         in_flight = facts.in_flight(endpoint.id)
         agent_id = endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
         vram = facts.vram(agent_id) if agent_id else None
-        model, unknown, unfit = self._fit(having)
+        model, unknown, unfit = self._fit(matching)
         if self._min_free_vram and (vram is None or not vram.HasField("free_bytes")):
             unknown = (*unknown, "free_vram")
         rejection, detail = self._objection(endpoint, unfit, unknown, vram)
@@ -159,7 +158,7 @@ class Criteria:
         return Verdict(
             endpoint,
             model,
-            merit=sum(weighed(parts(endpoint, model, resources, vram), self._weights).values()),
+            merit=sum(weighted(parts(endpoint, model, resources, vram), self._weights).values()),
             lease_weight=self._weights["in_flight"] / slots_of(endpoint),
             is_failing=is_failing(endpoint),
             unknown=unknown,
@@ -173,20 +172,21 @@ class Criteria:
         agent_id = verdict.endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
         vram = facts.vram(agent_id) if agent_id else None
-        found = weighed(parts(verdict.endpoint, verdict.model, resources, vram), self._weights)
-        return found | {"in_flight": -verdict.lease_weight * verdict.in_flight}
+        found = weighted(parts(verdict.endpoint, verdict.model, resources, vram), self._weights)
+        # As in `weighted`: nothing in flight is 0.0, not -0.0.
+        return found | {"in_flight": -verdict.lease_weight * verdict.in_flight + 0.0}
 
-    def _fit(self, having: list[Model]) -> tuple[Model, tuple[str, ...], _Unfit]:
+    def _fit(self, matching: list[Model]) -> tuple[Model, tuple[str, ...], _Unfit]:
         """The most suitable of an endpoint's models, its unknown facts, and why none fits."""
         if self._wanted is None and not self._capabilities and self._targets is None:
-            first = having[0] if len(having) == 1 else min(having, key=_not_loaded)
+            first = matching[0] if len(matching) == 1 else min(matching, key=_not_loaded)
             return first, (), _FITS
         fits = []
         unfit: _Unfit = (
             REJECTION_MODEL,
             "the model's digest, family, quantization or context differs",
         )
-        for model in having:
+        for model in matching:
             described = unknown_facts(model, self._wanted) if self._wanted is not None else ()
             if described is None:
                 continue
@@ -201,7 +201,7 @@ class Criteria:
                 (len(described) + len(able), _not_loaded(model), (*described, *able), model)
             )
         if not fits:
-            return min(having, key=_not_loaded), (), unfit
+            return min(matching, key=_not_loaded), (), unfit
         _, _, unknown, model = min(fits, key=itemgetter(0, 1))
         return model, unknown, _FITS
 
@@ -221,9 +221,9 @@ class Criteria:
             error = f": {endpoint.last_error[:200]}" if endpoint.last_error else ""
             return REJECTION_NOT_HEALTHY, f"{status}{error}"
         if endpoint.fault == FAULT_DEAD:
-            # Healthy still, by the misses that are forgiven or by self-preservation.
+            # Still healthy, because of forgiven failures or self-preservation.
             error = endpoint.last_error[:200]
-            return REJECTION_NOT_HEALTHY, f"dead, as the hub and its sidecar find: {error}"
+            return REJECTION_NOT_HEALTHY, f"the hub and its sidecar both find it dead: {error}"
         if not has_labels(endpoint, self._labels):
             return REJECTION_LABELS, "lacks a requested label"
         if unfit[0]:
@@ -248,12 +248,12 @@ class Criteria:
 
 def _reservations(endpoint: Endpoint, unknown: tuple[str, ...]) -> str:
     """Why a suitable endpoint ranks below others, in words."""
-    said = []
+    reasons = []
     if is_failing(endpoint):
-        said.append(f"ranks last, as its last probe failed: {endpoint.last_error[:200]}")
+        reasons.append(f"ranks last because its last probe failed: {endpoint.last_error[:200]}")
     if unknown:
-        said.append(f"ranks after those that are known to fit; unknown: {', '.join(unknown)}")
-    return "; ".join(said)
+        reasons.append(f"ranks after those that are known to fit; unknown: {', '.join(unknown)}")
+    return "; ".join(reasons)
 
 
 def _not_loaded(model: Model) -> bool:
@@ -261,9 +261,9 @@ def _not_loaded(model: Model) -> bool:
 
 
 def _unknown_of_alias(model: Model, targets: Iterable[AliasTarget]) -> tuple[str, ...] | None:
-    """The facts that are unknown of the model, by the target that it meets best.
+    """The unknown facts of a model, by the target of an alias that it meets best.
 
-    None if the alias does not mean the model. A target without a name needs known facts.
+    None if the alias does not mean the model. A target without a name requires known facts.
     """
     least: tuple[str, ...] | None = None
     for target in targets:
@@ -277,9 +277,9 @@ def _unknown_of_alias(model: Model, targets: Iterable[AliasTarget]) -> tuple[str
 
 
 def unknown_facts(model: Model, target: AliasTarget) -> tuple[str, ...] | None:
-    """The facts of a target, apart from its name, that are unknown of a model.
+    """The facts, apart from the name, that a target requires and a model does not report.
 
-    None if the model is known to differ in one of them.
+    None if the model is known to differ in any of them.
     """
     unknown = []
     for fact in ("digest", "family", "quantization"):

@@ -1,6 +1,6 @@
-"""Cached rankings for the criteria of requests, kept in step with the fleet. Pure.
+"""Cached rankings for the criteria of requests, updated with the fleet. Pure.
 
-Callers ask for the same few things again and again, so a ranking is made at the first
+Callers repeat the same few requests again and again, so a ranking is made at the first
 request of its kind and then follows the changes.
 """
 
@@ -20,7 +20,7 @@ _CHEAP: Final = 100
 _MAX_VERDICTS: Final = 200_000
 _REMEMBERED: Final = 1024
 
-# The fields that only matter at the moment of the request; see `ranking.Limits`.
+# The fields that apply only at the time of the request; see `ranking.Limits`.
 _MOMENTARY: Final = (
     "count",
     "max_fact_age",
@@ -35,16 +35,16 @@ Key = tuple[int, bytes]
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A ranking, and the endpoints that it still has to judge again or to recount.
+    """A cached ranking, and the endpoints to judge again or to recount before it is used.
 
-    A new one still has to judge all of them: those with `model`, or all if it is None.
+    A new one has all endpoints to judge: those with `model`, or all if that is None.
     """
 
     model: str | None
     ranking: Ranking
     changed: set[str]
     is_cheap: bool
-    """It had few candidates, so making it again is fast."""
+    """The ranking had few candidates, so making it again is fast."""
     recounted: set[str] = field(default_factory=set)
     all_changed: bool = False
     """`changed` is incomplete until the next request for the ranking."""
@@ -54,16 +54,16 @@ class Kept:
         return len(self.changed) + len(self.recounted)
 
     def size(self) -> int:
-        """The number of endpoints that it stores something about."""
+        """The number of endpoints that take up memory in it."""
         return len(self.ranking) + len(self.changed)
 
     def catch_up(self) -> Iterator[None]:
-        """Judges and recounts, one endpoint at each step.
+        """Judges and recounts, one endpoint per step.
 
         Changes between two steps are included.
         """
         while self.changed or self.recounted:
-            # Removed first: an endpoint that cannot be judged must not make this fail for ever.
+            # Removed first: an endpoint that cannot be judged must not fail every later call.
             if self.changed:
                 id_ = self.changed.pop()
                 self.recounted.discard(id_)
@@ -74,12 +74,12 @@ class Kept:
 
 
 class Rankings:
-    """The most recently requested rankings; their number and that of verdicts is bounded.
+    """The most recently requested rankings, with bounds on their number and their verdicts.
 
-    There are at most `max_rankings` with up to `cheap` candidates, and as many with more:
-    many cheap rankings must not evict the expensive ones. A ranking without candidates
-    is not cached. `candidates` returns the ids of the endpoints that may have the model
-    with that name, or all ids for None.
+    There are at most `max_rankings` with up to `cheap` candidates, and as many with more,
+    so that many cheap rankings do not evict the expensive ones. A ranking without
+    candidates is not cached. `candidates` returns the ids of the endpoints that may have
+    the model with that name, or all ids for None.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Rankings:
         alias_revision: int,
         admit: Callable[[int], None] = lambda _candidates: None,
     ) -> Kept:
-        """The ranking of a request's criteria, with what it still has to catch up with.
+        """The ranking of a request's criteria, which may still have to catch up.
 
         `alias` is the alias that the request's model names, or None, and
         `alias_revision` changes whenever the alias does. `admit` is called with the
@@ -181,7 +181,7 @@ class Rankings:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _lasting(encoded: bytes) -> bytes:
-    """An encoded request without the momentary fields. Callers send few different ones."""
+    """An encoded request without the momentary fields. Few requests differ in the others."""
     request = SelectEndpointRequest.FromString(encoded)
     for name in _MOMENTARY:
         request.ClearField(name)

@@ -1,8 +1,8 @@
-"""Leases: which endpoints callers are using, as far as they have said so. Pure.
+"""Leases: which endpoints callers use, as far as they say so. Pure.
 
 A selection with a lease counts as load on its endpoint from that moment, long before a
-probe can see the request. So callers that come at once spread over the fleet, instead
-of all choosing the one endpoint that was best before.
+probe can see the request. So simultaneous callers spread over the fleet, instead of all
+choosing the endpoint that was best before.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ class Leases:
     """The leases that are held: at most `max_leases`, and `max_per_owner` per owner.
 
     `on_change` is called with the endpoint's id whenever its count changes. Call `expire`
-    before reading. Leases are only in memory: after a restart of the hub there are none.
+    before reading. Leases exist only in memory; a restarted hub has none.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Leases:
             raise TooManyLeases(f"the caller holds {self._max_per_owner} leases")
         lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms, owner)
         self._owned[owner] += 1
-        # Released leases leave their deadlines behind; those must not pile up.
+        # Released leases leave their deadlines behind, which must not accumulate.
         if len(self._deadlines) > 2 * len(self._leases) + 64:
             self._deadlines = [(each.expires_ms, each.id) for each in self._leases.values()]
             heapify(self._deadlines)

@@ -6,10 +6,10 @@ from itertools import islice, pairwise
 from typing import Final
 
 MAX_LOOKED_AT: Final = 2000
-"""How many names are examined; each costs some microseconds."""
+"""The maximum number of names to examine; each costs a few microseconds."""
 
 MAX_BYTES: Final = 100
-"""The longest suggestion in bytes of UTF-8: an error has to fit into headers."""
+"""The maximum length of a suggestion in bytes of UTF-8, because an error must fit into headers."""
 
 _MAX_COMPARED: Final = 64
 _MAX_LENGTH: Final = 200
@@ -19,10 +19,10 @@ _LEAST_LIKENESS: Final = 0.5
 def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     """At most `most` of `names` that a person may have meant by `wanted`, best first.
 
-    None is longer than `MAX_BYTES`. Case does not matter, and a name that starts with
-    `wanted`, or the other way round, is near. Examines the first `MAX_LOOKED_AT` names
-    and compares the few with the most letters in common, in linear time, so that the
-    cost is bounded whatever the names are.
+    None of them is longer than `MAX_BYTES`. Case does not matter, and a name is similar if
+    it starts with `wanted` or the other way round. Examines the first `MAX_LOOKED_AT`
+    names, and compares those that share the most letters, so that the cost is bounded
+    whatever the names are.
     """
     if not 0 < len(wanted) <= _MAX_LENGTH:
         return []
@@ -38,7 +38,7 @@ def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     for _, name in nsmallest(_MAX_COMPARED, looked_at):
         likeness = _likeness(folded, pairs, name.casefold())
         if likeness >= _LEAST_LIKENESS:
-            # Of equally near names the shorter one is likelier.
+            # Of two equally similar names, the shorter one is more likely.
             scored.append((likeness, -len(name), name))
     return [name for _, _, name in nlargest(most, scored)]
 
@@ -54,5 +54,5 @@ def _likeness(wanted: str, pairs: set[tuple[str, str]], name: str) -> float:
 
 
 def _pairs(text: str) -> set[tuple[str, str]]:
-    """Pairs of neighbouring letters; start and end count as letters."""
+    """Pairs of adjacent letters; start and end count as letters."""
     return set(pairwise(f"\n{text}\n"))

@@ -1,7 +1,7 @@
-"""Which endpoint to send a request to: candidates, rejections, the best one. Pure.
+"""Which endpoint to send a request to: candidates, rejections and the best choice. Pure.
 
     criteria ─► judge one endpoint ─► rejected, or a score made of parts
-                     ranking: all verdicts in order, kept in step with the fleet
+                     ranking: all verdicts in order, updated with the fleet
 
 A ranking judges an endpoint again only after something about it has changed, and keeps
 the suitable endpoints sorted. A selection then reads the head of the ranking, however
@@ -35,9 +35,9 @@ class Ranking:
     """The verdicts of one set of criteria on a whole fleet, in order.
 
     It starts empty. Its owner calls `update` for every endpoint whose record or host has
-    changed, and `recount` if only the leases have. The best are those whose last probe did
-    not fail, then those that are known to fit, then those with the highest score; among
-    equals it is the endpoint that was picked longest ago.
+    changed, and `recount` if only its leases have. Endpoints whose last probe did not fail
+    come first, then those that are known to fit, then those with the highest score. Among
+    equals, the endpoint that was picked longest ago comes first.
     """
 
     def __init__(self, criteria: Criteria, facts: FleetView) -> None:
@@ -73,7 +73,7 @@ class Ranking:
             self._keep(id_, verdict)
 
     def picked(self, id_: str) -> None:
-        """An endpoint was chosen, so its equals come first from now on."""
+        """Records that an endpoint was chosen, so its equals come first from now on."""
         verdict = self._drop(id_)
         self._pick += 1
         self._picks[id_] = self._pick
@@ -111,7 +111,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The requirements of a request at the moment it is made; 0 requires nothing."""
+    """The requirements of a request at the time it is made; 0 requires nothing."""
 
     max_fact_age_ms: int = 0
     max_in_flight: int = 0
@@ -125,7 +125,7 @@ class Limits:
             return _NO_LIMITS
         age_ms = 0
         if request.HasField("max_fact_age"):
-            # Rounded up: an age of less than a millisecond is a requirement too.
+            # Rounded up, because an age below a millisecond is a requirement too.
             age = request.max_fact_age
             age_ms = age.seconds * 1000 - (-age.nanos // 1_000_000)
         return cls(
@@ -136,7 +136,7 @@ class Limits:
         )
 
     def objection(self, verdict: Verdict, now_ms: int) -> tuple[Rejection, str]:
-        """Why a suitable endpoint is rejected now; unspecified if it is not."""
+        """Why a suitable endpoint is rejected now; unspecified if it is accepted."""
         if verdict.endpoint.id in self.excluded:
             return REJECTION_EXCLUDED, "excluded by the request"
         if self.max_fact_age_ms:
@@ -144,9 +144,9 @@ class Limits:
             if self.needs_report and "free_vram" not in verdict.unknown:
                 oldest_ms = min(oldest_ms, verdict.reported_ms)
             if now_ms - oldest_ms > self.max_fact_age_ms:
-                return REJECTION_STALE, f"what is known of it is {now_ms - oldest_ms} ms old"
+                return REJECTION_STALE, f"its facts are {now_ms - oldest_ms} ms old"
         if self.max_in_flight and verdict.in_flight >= self.max_in_flight:
-            return REJECTION_IN_FLIGHT, f"{verdict.in_flight} leases already"
+            return REJECTION_IN_FLIGHT, f"already has {verdict.in_flight} leases"
         return REJECTION_UNSPECIFIED, ""
 
 
@@ -160,9 +160,9 @@ def pick(
     now_ms: int,
     reject: Callable[[Verdict, Rejection, str], None] | None = None,
 ) -> list[Verdict]:
-    """At most `count` of the best endpoints now; `reject` is called for those passed over.
+    """At most `count` of the best endpoints now; calls `reject` for those that it skips.
 
-    Of the endpoints that are one server only the best is chosen.
+    If several endpoints are the same server, only the best of them is chosen.
     """
     chosen: list[Verdict] = []
     servers: dict[str, str] = {}

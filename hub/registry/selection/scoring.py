@@ -1,7 +1,7 @@
 """How good an endpoint is for a request: the parts of a score and their weights. Pure.
 
-The hub's SelectEndpoint and the client's local copy of the fleet both score by
-this module, so that they agree.
+The hub's SelectEndpoint and the client's local copy of the fleet both use this module, so
+that they agree.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from llmhub.v1.registry_service_pb2 import (
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
 UNKNOWN: Final = 0.5
-"""The part of a figure that is not reported: neither good nor bad."""
+"""The value of a part whose figure is not reported: neither good nor bad."""
 
-# A probe that takes so long gets half of the part "latency".
+# A probe with this latency gets half of the part "latency".
 _HALF_LATENCY_S: Final = 0.1
 
 _BUILT_IN: Final[Mapping[Strategy, ScoreWeights]] = MappingProxyType(
@@ -32,8 +32,8 @@ _BUILT_IN: Final[Mapping[Strategy, ScoreWeights]] = MappingProxyType(
         STRATEGY_LEAST_LOADED: ScoreWeights(
             loaded=1, health=1, cpu=2, ram=0.5, vram=2, queue=2, in_flight=2, latency=0.25
         ),
-        # Four requests in flight at a warm endpoint weigh as much as loading the
-        # model at an idle one.
+        # Four requests in flight at an endpoint with the model in memory weigh as much as
+        # loading the model at an idle one.
         STRATEGY_PREFER_LOADED: ScoreWeights(
             loaded=4, health=1, cpu=0.5, ram=0.25, vram=0.5, queue=1, in_flight=1, latency=0.25
         ),
@@ -58,12 +58,12 @@ def weights_of(strategy: Strategy, own: ScoreWeights) -> Weights:
 
 
 def slots_of(endpoint: Endpoint) -> int:
-    """How many requests an endpoint serves at a time; 1 where it does not tell."""
+    """How many requests an endpoint serves at once; 1 if it does not say."""
     return max(endpoint.load.slots, 1)
 
 
 def is_failing(endpoint: Endpoint) -> bool:
-    """Whether the endpoint's last probe failed: it ranks below all whose did not."""
+    """Whether the endpoint's last probe failed: it ranks below those whose probe succeeded."""
     return endpoint.consecutive_failures > 0
 
 
@@ -72,9 +72,9 @@ def parts(
 ) -> dict[str, float]:
     """The parts by the names of their weights: 0 to 1, or a penalty below 0.
 
-    `resources` and `vram` are those of the endpoint's host, where they are known.
-    What is in flight is not among the parts, see `in_flight`. "Unknown" is the same
-    for all hosts, so it changes no order among those that tell nothing.
+    `resources` and `vram` are those of the endpoint's host, if known. Leases are not among
+    the parts; `Verdict.score` subtracts them. UNKNOWN is the same for all endpoints, so it
+    does not change the order of those that report nothing.
     """
     load = endpoint.load
     return {
@@ -92,16 +92,16 @@ def parts(
     }
 
 
-def weighed(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
+def weighted(found: Mapping[str, float], weights: Weights) -> dict[str, float]:
     """The parts, each times its weight; the score is their sum."""
-    # Adding 0.0 turns the -0.0 of an empty queue into 0.0, which is what readers expect.
+    # Adding 0.0 turns the -0.0 of an empty queue into 0.0, which readers expect.
     return {name: weights[name] * part + 0.0 for name, part in found.items()}
 
 
 def _health(endpoint: Endpoint) -> float:
     if endpoint.HasField("flapping"):
         return 0.0
-    # An endpoint forgives a miss or two before it is unhealthy.
+    # An endpoint may fail a probe or two before it is unhealthy.
     return 1.0 if not is_failing(endpoint) else UNKNOWN
 
 
@@ -119,7 +119,7 @@ def _free_ram(resources: HostResources | None) -> float:
 
 
 def _free_vram(account: VramAccount | None) -> float:
-    # Not what the report alone has left: since it came, more may have been loaded.
+    # The report's own free memory may be outdated: models may have been loaded since.
     if account is None or not account.HasField("free_bytes"):
         return UNKNOWN
     total = account.total_bytes
@@ -130,5 +130,5 @@ def _latency(endpoint: Endpoint) -> float:
     if not endpoint.HasField("latency"):
         return UNKNOWN
     seconds = endpoint.latency.seconds + endpoint.latency.nanos / 1e9
-    # Rounded, so that microseconds do not make one of equals the best for all.
+    # Rounded, so that a few microseconds do not send all requests to one of several equals.
     return round(_HALF_LATENCY_S / (_HALF_LATENCY_S + seconds), 2)

@@ -1,1 +1,1 @@
-"""Who may do what: callers, credentials, tokens, rate limits, browser sessions."""
+"""Access control: callers, credentials, tokens, rate limits, browser sessions."""

@@ -1,4 +1,4 @@
-"""How a caller proves who it is, and what that is checked against: tokens, sessions, limits."""
+"""How a caller proves its identity, and what the hub checks it against."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class AccessControl:
 
 
 class Credentials(Protocol):
-    """What comes with a request; a transport reads it off the wire and does not judge it."""
+    """What a request carries to prove its caller; a transport reads it without checking it."""
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """Returns the caller. Raises InvalidToken or another HubError."""
@@ -100,7 +100,7 @@ class BrowserCookie:
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """No proof at all. It has no role, so it may call only what needs none."""
+    """No credentials. The caller has no role, so it may call only what needs none."""
 
     remote_address: str
     transport: str

@@ -1,9 +1,9 @@
-"""Browser sessions: what a cookie stands for, so that no page has to hold a token.
+"""Browser sessions: what a cookie stands for, so that no page has to store a token.
 
 A session's id is 256 random bits, and only its digest is kept. The session is
-bound to the token that it was opened with and has no rights of its own: when
-that token is revoked or expires, the session is over. Sessions are durable, so
-that a restart of the hub does not sign everybody out.
+bound to the token that opened it and has no rights of its own: it ends when that
+token is revoked or expires. Sessions are durable, so that a restart of the hub
+signs no user out.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 """How long a session lasts, used or not."""
 
 MAX_PER_TOKEN: Final = 32
-"""The most sessions of one token; the oldest end first."""
+"""The maximum number of sessions per token; the oldest end first."""
 
-# Sign-ins remove what has ended, some at a time: etcd takes 128 operations in a batch.
+# Each sign-in removes some ended sessions: etcd takes 128 operations in a batch.
 _PRUNED_AT_ONCE: Final = 64
 _ID_BYTES: Final = 32
 _ID_LENGTH: Final = 43
@@ -65,13 +65,13 @@ class BrowserSessions:
         self._sessions.pop(name_of(key), None)
 
     def find(self, session_id: str) -> BrowserSession | None:
-        """The session of that id, ended or not; None if there is none."""
+        """The session with that id, ended or not; None if there is none."""
         if len(session_id) != _ID_LENGTH or not session_id.isascii():
             return None
         return self._sessions.get(_digest(session_id))
 
     def authenticate(self, session_id: str, now_ms: int) -> Principal:
-        """The bearer of the session's token. Raises InvalidToken."""
+        """The principal of the session's token. Raises InvalidToken."""
         session = self.find(session_id)
         if session is not None and now_ms < session.expires_at_ms:
             principal = self._tokens.principal(session.token_id, now_ms)
@@ -80,10 +80,10 @@ class BrowserSessions:
         raise InvalidToken("the session is over: sign in again")
 
     def open(self, principal: Principal, now_ms: int) -> tuple[str, int, list[Operation]]:
-        """Makes a session: its id, its end in epoch ms, and what to commit.
+        """Makes a session: returns its id, its end in epoch ms, and what to commit.
 
-        Opening one also removes some that have ended. It is valid once the operations have
-        come back as a change.
+        The operations also remove some ended sessions. The session is valid once they
+        have come back as a change.
         """
         session_id = secrets.token_urlsafe(_ID_BYTES)
         expires_at_ms = now_ms + LIFETIME_MS

@@ -12,9 +12,9 @@ from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 class Principal:
     """The bearer of a valid token or certificate.
 
-    Only sidecars have an `agent_id`. `expires_at_ms` is when the token ends, or None
-    if it never does: a connection must not outlive its token. `scope` is None if the role
-    alone limits it. `is_certified`: a certificate is the proof, and `token_id` names it.
+    Only sidecars have an `agent_id`. `expires_at_ms` is when the token expires, or None
+    if it never does; a connection must not outlive its token. `scope` is None if only the
+    role limits it. `is_certified`: a certificate is the proof, and `token_id` names it.
     """
 
     role: Role
@@ -32,7 +32,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, from where, over which transport ("ws", "grpc" or "http")."""
+    """A principal, its remote address and the transport ("ws", "grpc" or "http")."""
 
     principal: Principal
     remote_address: str
@@ -54,5 +54,5 @@ class Caller:
 
 
 def roles_that_may(needed: Role) -> frozenset[Role]:
-    """The roles that may call what needs `needed`: that role, and admins may also read."""
+    """The roles that may call what needs the role `needed`; admins may also read."""
     return frozenset((needed, ROLE_ADMIN)) if needed == ROLE_READER else frozenset((needed,))

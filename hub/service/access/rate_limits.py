@@ -1,8 +1,8 @@
 """Rate limits: a token bucket per caller and tier, with time as an argument.
 
 Buckets are stored as in GCRA (ITU-T I.371, annex A): one integer per bucket, the time
-at which it will be full again. Time is counted in units of
-1/capacity of a millisecond, so that every bucket's arithmetic is exact.
+at which it will be full again. The unit of time is 1/capacity of a millisecond, so that
+every bucket's arithmetic is exact.
 """
 
 from collections import OrderedDict
@@ -47,8 +47,8 @@ class RateLimiter:
 
     A bucket holds the calls of one minute and refills evenly. `per_minute` replaces the
     defaults of the tiers that it names (each at least 1). At most `max_keys` buckets per
-    tier are kept: full ones are forgotten first, then those unused longest, so a caller
-    that invents keys takes no memory of the hub. `refused` counts refused calls.
+    tier are kept: full ones are dropped first, then the least recently used, so that a
+    caller that invents keys cannot fill the hub's memory. `refused` counts refused calls.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class RateLimiter:
             raise ValueError("a rate limit must be at least 1")
         self._max_keys = max_keys
         self.refused = dict.fromkeys(Tier, 0)
-        # By tier: its capacity, that in units of a bucket's time, and its buckets, of
-        # which the least recently used comes first.
+        # By tier: its capacity, the same in units of a bucket's time, and its buckets, the
+        # least recently used first.
         self._tiers: tuple[tuple[int, int, OrderedDict[str, int]], ...] = ()
         self.configure(per_minute, enabled=enabled)
 
@@ -111,7 +111,7 @@ class RateLimiter:
         return RateDecision(allowed=True, warn=True, remaining=remaining, capacity=capacity)
 
     def _make_room(self, buckets: OrderedDict[str, int], now: int) -> None:
-        # Two for each new one: full buckets go faster than they can come.
+        # Two for each new one, so that full buckets go faster than new ones come.
         for _ in range(2):
             if not buckets:
                 return

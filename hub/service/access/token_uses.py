@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from hub.service.access.caller import Principal
 from hub.service.records import damaged_record, name_of, use_key
 from hub.stores.store import Entry, Put
 
@@ -28,9 +29,10 @@ class TokenUses:
         self._noted: dict[str, Use] = {}
         self._stored: dict[str, Use] = {}
 
-    def note(self, token_id: str, address: str, now_ms: int) -> None:
-        """A valid token was used just now."""
-        self._noted[token_id] = Use(now_ms, address)
+    def note(self, principal: Principal, address: str, now_ms: int) -> None:
+        """A caller was authenticated just now, by its token or otherwise."""
+        if principal.token_id and not principal.is_certified:
+            self._noted[principal.token_id] = Use(now_ms, address)
 
     def last(self, token_id: str) -> Use | None:
         """The last use that any hub of the store has noted; None if there is none."""

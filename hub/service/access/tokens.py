@@ -1,8 +1,8 @@
-"""Bearer tokens: made once, kept as a digest, checked on every call.
+"""Bearer tokens: shown once, stored as a digest, checked on every call.
 
-A token is `llmhub_<id>_<secret>`: the id, 12 characters of base 32, finds the
-record and may be shown; the secret is 256 random bits. A fast hash is enough for
-a secret that cannot be guessed (a slow one protects passwords, which can).
+A token is `llmhub_<id>_<secret>`. The id, 12 characters of base 32, finds the record
+and may be shown; the secret is 256 random bits. A fast hash is enough, because the
+secret cannot be guessed; slow hashes are for passwords, which can.
 """
 
 import base64
@@ -58,7 +58,7 @@ class _Record:
 
 
 def _unknown_record() -> _Record:
-    """Stands in for an unknown token, so that refusing it costs the same work."""
+    """Stands in for an unknown token, so that rejecting it takes the same time."""
     return _Record(
         secrets.token_bytes(_DIGEST_BYTES), Principal(ROLE_UNSPECIFIED, "", ""), TokenInfo(), 0
     )
@@ -89,13 +89,13 @@ class TokenRegistry:
         self._records.pop(name_of(key), None)
 
     def authenticate(self, token: str, now_ms: int) -> Principal:
-        """Returns the bearer of the token.
+        """Returns the principal of the token.
 
         Raises InvalidToken, with the same message and after the same work for a
-        malformed, unknown, wrong, revoked or expired one.
+        malformed, unknown, wrong, revoked or expired token.
         """
         if len(token) != _TOKEN_LENGTH or not token.isascii():
-            # Bounds the hashing, and keeps what cannot be encoded out of it.
+            # Bounds the hashing, and excludes text that cannot be encoded.
             token = ""
         record = self._records.get(token[_ID_START:_ID_END], self._unknown)
         digest = hashlib.sha256(token.encode()).digest()
@@ -104,7 +104,7 @@ class TokenRegistry:
         raise InvalidToken(_REFUSAL)
 
     def principal(self, token_id: str, now_ms: int) -> Principal | None:
-        """The bearer of the token of that id; None if it is unknown, revoked or expired."""
+        """The principal of the token with that id; None if unknown, revoked or expired."""
         record = self._records.get(token_id)
         if record is None or _has_expired(record, now_ms):
             return None
@@ -119,12 +119,12 @@ class TokenRegistry:
         now_ms: int,
         scope: TokenScope | None = None,
     ) -> tuple[str, TokenInfo, Put]:
-        """Makes a token: the secret, its description, and what to store.
+        """Makes a token: returns the secret, its description, and what to store.
 
-        It is valid once the Put has come back as a change. `ttl_ms` None: until
-        it is revoked. `scope` None: its role alone limits it. Raises ValueError where
-        role and agent_id do not fit: a sidecar token is bound to one agent, and no other
-        token to any.
+        It is valid once the Put has come back as a change. With `ttl_ms` None it is valid
+        until it is revoked; with `scope` None only its role limits it. Raises ValueError if
+        role and agent_id do not fit together: a sidecar token is bound to one agent, and
+        any other token to none.
         """
         if role not in _ROLES or (role == ROLE_SIDECAR) != bool(agent_id):
             raise ValueError("a sidecar token needs an agent_id, and no other token has one")
@@ -142,7 +142,7 @@ class TokenRegistry:
         return token, info, Put(token_key(token_id), encode_token(digest, info))
 
     def get(self, token_id: str) -> TokenInfo | None:
-        """What the hub keeps of a token, valid or expired; None if there is no such token."""
+        """What the hub knows about a token, valid or expired; None if there is no such token."""
         record = self._records.get(token_id)
         return None if record is None else record.info
 
@@ -152,9 +152,9 @@ class TokenRegistry:
         return 0 if record is None else record.revision
 
     def list(self, now_ms: int, *, include_expired: bool = False) -> tuple[TokenInfo, ...]:
-        """The tokens that are valid, sorted by id. Not to be changed by the caller.
+        """The valid tokens, sorted by id. The caller must not change them.
 
-        With `include_expired` those too that are not valid any more, marked as such.
+        With `include_expired` it adds the expired ones, marked as such.
         """
         found = []
         for _, record in sorted(self._records.items()):
@@ -171,10 +171,10 @@ class TokenRegistry:
         return sum(not _has_expired(record, now_ms) for record in self._records.values())
 
     def outdated(self, now_ms: int) -> tuple[str, ...]:
-        """The keys of those that expired so long ago that the store need not keep them.
+        """The keys of expired tokens that the store need not keep, oldest first.
 
-        Those of the last 30 days are kept, so that an admin can see what became of them, but
-        at most the last 1000. Oldest first.
+        Tokens that expired in the last 30 days are kept, so that an admin can see what
+        became of them, but at most the latest 1000.
         """
         expired = sorted(
             (expires_at_ms, token_id)
@@ -196,7 +196,7 @@ def _has_expired(record: _Record, now_ms: int) -> bool:
 
 
 def _new_id() -> str:
-    # 60 random bits, of the 64 that 8 bytes have.
+    # 60 of the 64 random bits.
     return base64.b32encode(secrets.token_bytes(8)).decode().lower()[:_ID_LENGTH]
 
 
@@ -222,14 +222,14 @@ def _decode(entry: Entry) -> _Record:
 
 
 class Revocations:
-    """Reports tokens that are gone; a `RecordConsumer` of "tokens"."""
+    """Reports removed tokens; a `RecordConsumer` of "tokens"."""
 
-    def __init__(self, gone: Callable[[str], None]) -> None:
-        self._gone = gone
+    def __init__(self, on_removed: Callable[[str], None]) -> None:
+        self._on_removed = on_removed
 
     def apply_put(self, entry: Entry) -> None:
         """A new token disconnects no sidecar."""
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
-        self._gone(name_of(key))
+        self._on_removed(name_of(key))

@@ -1,4 +1,4 @@
-"""Model aliases: kept in the store, followed into the registry."""
+"""Model aliases: written to the store, and applied to the registry from there."""
 
 from typing import Final
 
@@ -51,7 +51,7 @@ class AliasBook:
         self._creating: set[str] = set()
 
     async def set(self, wanted: ModelAlias, author: Author) -> ModelAlias:
-        """Creates or replaces an alias; returns it as it stands.
+        """Creates or replaces an alias; returns it as it is now.
 
         Raises EtagMismatch, LimitReached, StoreUnavailable.
         """
@@ -88,7 +88,7 @@ class AliasBook:
         await self._commits.change(f"alias {name}", decide)
 
     def _is_full_for(self, name: str) -> bool:
-        """Whether there is no room for it once the others that are being written are there."""
+        """Whether there is no room for it, counting the other aliases that are being written."""
         coming = sum(self._current(other) is None for other in self._creating - {name})
         return len(self._registry.aliases) + coming >= self._max_aliases
 
@@ -100,7 +100,7 @@ class AliasBook:
 def _decision(
     change: Put | Delete, before: ModelAlias | None, after: ModelAlias | None, author: Author
 ) -> Decision:
-    """The change with its audit event, expecting what was there before."""
+    """The change with its audit event; it expects the alias to be as it was before."""
     audit = author.operations(change.key, _state(before), _state(after))
     written_at = revision_of_etag(before.etag) if before is not None else 0
     return Decision([change, *audit], Expect(change.key, written_at or 0))

@@ -1,7 +1,7 @@
 """The audit trail: what admins have changed, kept with the changes themselves.
 
-An event is written in the same batch as the change that it tells of: there is no
-change without its event, and no event of a change that failed.
+An event is written in the same batch as the change that it describes: there is no
+change without its event, and no event for a change that failed.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from llmhub.v1.audit_pb2 import AuditEvent, AuditState
 
 MAX_EVENTS: Final = 10_000
 
-# A trail that has grown beyond its bound, as by a smaller bound, shrinks in steps.
+# A trail that exceeds its bound, for example after the bound was lowered, shrinks in steps.
 _DELETES_AT_ONCE: Final = 16
 
 
@@ -31,10 +31,10 @@ class AuditTrail:
     def __init__(self, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
         self._ids: list[str] = []
-        # Ten thousand messages would be large; their encodings are not.
+        # Ten thousand decoded messages would take much memory; their encodings do not.
         self._encoded: dict[str, bytes] = {}
         self._numbers = count()
-        # Hubs that share a store must not give out the same id.
+        # Hubs that share a store must not use the same id.
         self._origin = secrets.token_hex(4)
 
     def __len__(self) -> int:
@@ -59,12 +59,12 @@ class AuditTrail:
             del self._ids[bisect_left(self._ids, id_)]
 
     def events(self, before_id: str = "") -> Iterator[AuditEvent]:
-        """The events, newest first; with `before_id` those that are older."""
+        """The events, newest first; with `before_id` only those older than that one."""
         end = bisect_left(self._ids, before_id) if before_id else len(self._ids)
         return (AuditEvent.FromString(self._encoded[self._ids[i]]) for i in range(end - 1, -1, -1))
 
     def operations(self, event: AuditEvent) -> list[Operation]:
-        """What to write beside a change: the event, which gets its id here, for an old one."""
+        """What to write with a change: the event, which gets its id here, and a removal."""
         number = next(self._numbers) % 1_000_000
         # Ids sort by time.
         event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{self._origin}"
@@ -76,7 +76,7 @@ class AuditTrail:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes something, by which RPC, and when."""
+    """The author of a change, with the RPC and the time."""
 
     trail: AuditTrail
     caller: Caller
@@ -91,7 +91,7 @@ class Author:
         *,
         secret_changed: bool = False,
     ) -> list[Operation]:
-        """What to write beside the change. `resource` is such as "endpoints/10.0.0.1:11434"."""
+        """What to write with a change of `resource`, such as "endpoints/10.0.0.1:11434"."""
         principal = self.caller.principal
         event = AuditEvent(
             changed_at=to_timestamp(self.now_ms),

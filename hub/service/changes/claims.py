@@ -1,8 +1,8 @@
 """Claims of sidecars on endpoints: registered at once, or when the owner has left.
 
-A sidecar that claims the endpoint of another one is refused while that one is present.
-Many sidecars claim once, when they connect. So the hub keeps a refused claim and takes it
-up as soon as the owner has left, if the claimant is still present.
+The hub refuses a sidecar that claims another sidecar's endpoint while the owner is
+present. Many sidecars claim an endpoint only once, when they connect. So the hub keeps a
+refused claim and grants it when the owner has left, if the claimant is still present.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ import structlog
 
 from hub.base.address import spellings
 from hub.base.clock import Clock
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.contract.errors import EndpointOwned, EtagMismatch, HubError, StoreUnavailable
 from hub.service.changes.owners import Owners
 from hub.service.changes.registrar import Registrar, Registration
 from llmhub.v1.endpoint_pb2 import Endpoint
 
 MAX_CLAIMS: Final = 1_000
-"""How many refused claims are kept in all. A claim beyond it is refused and not kept."""
+"""How many refused claims are kept in total. Further claims are refused and not kept."""
 
 MAX_CLAIMS_PER_AGENT: Final = 16
 """How many refused claims are kept for one agent."""
@@ -41,8 +41,8 @@ class Claims:
         # By agent and endpoint, the oldest first.
         self._kept: dict[tuple[str, str], tuple[str, Registration]] = {}
         self._per_agent: Counter[str] = Counter()
-        self._news = asyncio.Event()
-        self._taking: asyncio.Task[None] | None = None
+        self._has_claims = asyncio.Event()
+        self._granting: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """The number of claims that wait for an owner to leave."""
@@ -58,7 +58,7 @@ class Claims:
     ) -> Endpoint:
         """Registers an endpoint for the agent of `wanted`, as `Registrar.register` does.
 
-        Raises EndpointOwned after it has kept the claim, and what a registration raises.
+        Raises what that raises; on EndpointOwned it has kept the claim.
         """
         key = wanted.agent_id or "", min(spellings(id_))
         try:
@@ -70,28 +70,28 @@ class Claims:
         return registered
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begins to take up claims as their owners leave."""
-        self._taking = asyncio.create_task(self._run(), name="claims")
-        tell_of_end(self._taking, on_failure)
+        """Begins to grant claims as the owners leave."""
+        self._granting = asyncio.create_task(self._run(), name="claims")
+        log_unexpected_end(self._granting, on_failure)
 
     async def stop(self) -> None:
-        """Stops taking up claims. Idempotent."""
-        if self._taking is not None:
-            self._taking.cancel()
-            await asyncio.wait([self._taking])
-            self._taking = None
+        """Stops granting claims. Idempotent."""
+        if self._granting is not None:
+            self._granting.cancel()
+            await asyncio.wait([self._granting])
+            self._granting = None
 
     async def _run(self) -> None:
         while True:
-            await self._news.wait()
+            await self._has_claims.wait()
             await self.settle(self._clock.now_ms())
             if not self._kept:
-                self._news.clear()
+                self._has_claims.clear()
                 continue
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def settle(self, now_ms: int) -> None:
-        """Takes up each claim whose owner has left; drops those of agents that are gone."""
+        """Grants each claim whose owner has left; drops the claims of agents that have left."""
         for key, (id_, wanted) in list(self._kept.items()):
             agent_id = key[0]
             if key not in self._kept:
@@ -102,15 +102,15 @@ class Claims:
             current = self._registrar.current(id_)
             if current is None or not self._owners.owner(current, agent_id, now_ms):
                 before = current.agent_id if current is not None else ""
-                await self._take_up(key, id_, wanted, before, now_ms)
+                await self._grant(key, id_, wanted, before, now_ms)
 
-    async def _take_up(
+    async def _grant(
         self, key: tuple[str, str], id_: str, wanted: Registration, before: str, now_ms: int
     ) -> None:
         try:
             taken = await self._registrar.register(id_, wanted, now_ms)
         except (EndpointOwned, EtagMismatch, StoreUnavailable):
-            # It stays claimed: another agent was faster, or the store will be back.
+            # The claim is kept: another agent was faster, or the store will recover.
             return
         except HubError as error:
             log.warning("endpoint not taken over", id=id_, agent_id=key[0], why=str(error))
@@ -131,7 +131,7 @@ class Claims:
                 return
             self._per_agent[agent_id] += 1
         self._kept[key] = id_, wanted
-        self._news.set()
+        self._has_claims.set()
 
     def _drop(self, key: tuple[str, str]) -> None:
         if self._kept.pop(key, None) is not None:

@@ -1,7 +1,7 @@
-"""Durable changes: decide on what is there, commit, and decide again if another writer won.
+"""Durable changes: decide on the current state, commit, and retry if another writer won.
 
-A hub that shares its store has rivals. Each commit expects the revision that its decision
-rests on, so one of two rivals wins and the other retries against the winning write.
+Several hubs may write to one store. Each commit expects the revision that its decision
+rests on, so one of two writers wins and the other retries against the winning write.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ ATTEMPTS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write, and the revision of the record that the decision rests on.
+    """What to write, and the record's revision that the decision rests on.
 
     `absent` lists further records that the decision expects not to exist.
     """
@@ -38,10 +38,10 @@ class Commits:
         try:
             return await self._store.commit(operations, expects)
         except StoreError as error:
-            raise StoreUnavailable(f"the store did not take the change: {error}") from error
+            raise StoreUnavailable(f"the store did not accept the change: {error}") from error
 
     async def change(self, what: str, decide: Callable[[], Decision | None]) -> int | None:
-        """Commits what `decide` wants; calls it again each time another writer won.
+        """Commits what `decide` returns; calls it again each time another writer wins.
 
         Returns the revision, or None if `decide` returns None because nothing changes.
         `what` names the record in the error. Raises EtagMismatch after `ATTEMPTS` lost

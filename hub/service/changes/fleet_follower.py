@@ -1,4 +1,4 @@
-"""Follows the store: what is registered there is in the registry and is probed."""
+"""Follows the store: puts its endpoints into the registry and has them probed."""
 
 from hub.probes.asker import ProbeTarget
 from hub.probes.engine import ProbeEngine
@@ -12,8 +12,8 @@ class FleetFollower:
     """Keeps registry and probes in step with the records of endpoints and their secrets.
 
     A `hub.service.records.RecordConsumer` of "endpoints" and "secrets". While `starting`,
-    the probes after the first are spread over the interval, so that a fleet that was
-    first probed within seconds does not stay in step.
+    the probes after the first are spread over the interval, so that endpoints first
+    probed within the same seconds are not probed together forever.
     """
 
     def __init__(self, registry: Registry, probes: ProbeEngine) -> None:

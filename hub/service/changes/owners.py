@@ -1,8 +1,8 @@
 """Which sidecar an endpoint belongs to, and whether another one may take it over.
 
 An agent is present while it is connected, and for the lifetime of a report after its
-last one. A sidecar that ends its connection has left: what it reported before counts for
-`GRACE_MS` only, which is long enough to reconnect.
+last report. A sidecar whose connection ends has left: its earlier reports count only for
+`GRACE_MS`, which is long enough to reconnect.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from llmhub.v1.endpoint_pb2 import SOURCE_AUTO, Endpoint
 GRACE_MS: Final = 5_000
 """How long a sidecar that has disconnected keeps its endpoints."""
 
-# Beyond this the agent that left first counts by its reports alone.
+# Beyond this, the agent that left first counts only by its reports.
 _MAX_LEFT: Final = 10_000
 
 
@@ -32,18 +32,18 @@ class Owners:
     ) -> None:
         """`is_connected` says whether a sidecar of that agent_id is connected.
 
-        Until `presumed_until_ms` every agent that has an endpoint counts as present,
-        unless it has left: a hub that has just started has not heard from them yet.
+        Until `presumed_until_ms` every agent that has an endpoint counts as present unless
+        it has left, because a hub that has just started has not heard from all agents yet.
         """
         self._registry = registry
         self._is_connected = is_connected
         self._presumed_until_ms = presumed_until_ms
         self._left_ms: OrderedDict[str, int] = OrderedDict()
-        # When each agent last reported an endpoint, the longest ago first.
+        # When each agent last reported an endpoint, the oldest report first.
         self._reported_ms: OrderedDict[str, int] = OrderedDict()
 
     def note_presence(self, agent_id: str, now_ms: int) -> None:
-        """An agent has connected or disconnected."""
+        """Notes that an agent has connected or disconnected."""
         self._left_ms.pop(agent_id, None)
         if not self._is_connected(agent_id):
             self._left_ms[agent_id] = now_ms
@@ -51,7 +51,7 @@ class Owners:
                 self._left_ms.popitem(last=False)
 
     def note_report(self, agent_id: str, now_ms: int) -> None:
-        """An agent reports an endpoint; a single call counts, without a connection."""
+        """Notes that an agent reports an endpoint, possibly in a single call."""
         self._reported_ms[agent_id] = now_ms
         self._reported_ms.move_to_end(agent_id)
         oldest_ms = now_ms - self._registry.reports_ttl_ms
@@ -68,9 +68,9 @@ class Owners:
         return self._has_reported(agent_id, now_ms, since_ms=left_ms or 0)
 
     def owner(self, endpoint: Endpoint, by: str, now_ms: int) -> str:
-        """The other agent that keeps `by` from reporting the endpoint, or "".
+        """The other agent that owns the endpoint, so that `by` may not report it, or "".
 
-        A person may have chosen the agent of an endpoint that a person or the
+        An admin may have chosen the agent of an endpoint that an admin or the
         configuration registered, so no sidecar replaces it.
         """
         owner = endpoint.agent_id
@@ -85,12 +85,12 @@ class Owners:
         return owner if is_kept else ""
 
     def require(self, endpoint: Endpoint, by: str, now_ms: int) -> None:
-        """Raises EndpointOwned, with the owner, if another agent owns the endpoint."""
+        """Raises EndpointOwned, which names the owner, if another agent owns the endpoint."""
         owner = self.owner(endpoint, by, now_ms)
         if not owner:
             return
         why = (
-            f"agent {owner}, which is present, reports {endpoint.id}"
+            f"agent {owner} is present and reports {endpoint.id}"
             if endpoint.source == SOURCE_AUTO
             else f"{endpoint.id} is registered with agent {owner}; an admin can change its agent_id"
         )
@@ -105,7 +105,7 @@ class Owners:
         return report is not None and report.received_ms > since_ms
 
     def _is_seen(self, endpoint: Endpoint) -> bool:
-        """Whether its own agent has a view of it that is from after it left."""
+        """Whether its agent has reported its state since it left."""
         view, owner = endpoint.sidecar_view, endpoint.agent_id
         return (
             endpoint.HasField("sidecar_view")

@@ -1,4 +1,4 @@
-"""Durable changes of endpoints: decide, commit, and answer once the change is on disk.
+"""Durable changes of endpoints: decide, commit, and reply once the change is on disk.
 
 Admins, sidecars and the configuration all register through this module, so one place
 decides what a registration keeps and what it replaces. Changes of one endpoint take turns.
@@ -42,7 +42,7 @@ from llmhub.v1.endpoint_pb2 import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What a caller wants registered; None keeps what is registered already."""
+    """What a caller wants to register; None keeps what is already registered."""
 
     host: str
     port: int
@@ -88,12 +88,12 @@ class Registrar:
         *,
         charge: Callable[[], None] | None = None,
     ) -> Endpoint:
-        """Registers an endpoint, or registers it again; returns it as it stands.
+        """Registers an endpoint, or registers it again; returns it as it is now.
 
         An endpoint that is known under another spelling of `id_` keeps its id. A
-        registration that changes nothing does not touch the disk, so thousands of sidecars
-        that reconnect at once do not cause thousands of writes. `charge` is called before
-        a write. Raises EndpointOwned, LimitReached, StoreUnavailable and what `charge`
+        registration that changes nothing writes nothing, so thousands of sidecars that
+        reconnect at once do not cause thousands of writes. `charge` is called before a
+        write. Raises EndpointOwned, LimitReached, StoreUnavailable and what `charge`
         raises.
         """
 
@@ -105,7 +105,7 @@ class Registrar:
             return merge(spellings(id_)[0], current, wanted, now_ms)
 
         if wanted.source == SOURCE_AUTO and wanted.agent_id:
-            # A single call counts too: an agent need not be connected.
+            # A single call counts too, because an agent need not be connected.
             self._owners.note_report(wanted.agent_id, now_ms)
         return await self._change(id_, decide, author, api_key=wanted.api_key, charge=charge)
 
@@ -148,7 +148,7 @@ class Registrar:
         return removed
 
     def current(self, id_: str) -> Endpoint | None:
-        """The endpoint that `id_` names in any spelling, as it stands, or None."""
+        """The endpoint that `id_` names in any spelling, as it is now, or None."""
         record = self._registry.get(self._registry.known_id(id_))
         return record.message if record is not None else None
 
@@ -170,7 +170,7 @@ class Registrar:
             decided = decide(current)
             own_id, encoded = decided.id, durable_endpoint(decided)
             operations: list[Operation] = []
-            # The secret goes first, so that the first probe already has it.
+            # The secret comes first, so that the first probe already has it.
             if api_key:
                 operations.append(Put(secret_key(own_id), encode_secret(api_key)))
             elif api_key is not None:
@@ -209,9 +209,9 @@ class Registrar:
         return self._turns.setdefault(min(spellings(id_)), asyncio.Lock())
 
     def _is_full(self) -> bool:
-        """Whether the endpoints that are being written fill the registry."""
+        """Whether the registry is full, counting the endpoints that are being written."""
         room = self._max_endpoints - len(self._registry)
-        # The registry already counts those that have just been written.
+        # Some of them are already in the registry.
         return len(self._creating) >= room and room <= sum(
             self.current(id_) is None for id_ in self._creating
         )
@@ -225,10 +225,10 @@ def _state(endpoint: Endpoint | None) -> AuditState | None:
 
 
 def _expecting(id_: str, current: Endpoint | None) -> Expect:
-    """Expects the endpoint's record as it stands, or that there is none."""
+    """Expects the endpoint's record to be unchanged, or to be absent."""
     revision = revision_of_etag(current.etag) if current is not None else 0
     if revision is None:
-        raise AssertionError("an endpoint in the registry has no etag of the hub's")
+        raise AssertionError("an endpoint in the registry has an etag that the hub did not make")
     return Expect(endpoint_key(id_), revision)
 
 
@@ -250,12 +250,12 @@ def require(current: Endpoint | None, id_: str, etag: str) -> Endpoint:
 def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int) -> Endpoint:
     """Returns the registration that results from the current one and the wanted one. Pure.
 
-    A sidecar never overrules a person; it fills in what no person said. If an admin or
+    A sidecar never overrules an admin; it fills in only what is missing. If an admin or
     the configuration registered the endpoint, a sidecar only becomes its agent if it has
     none. An admin may also have changed the name, backend and labels of an endpoint that a
     sidecar registered, so a sidecar sets a backend only if none is registered or detected,
-    labels only if there are none, and a name only if a default stands there. Of two
-    sidecars the later one wins: `Registrar.register` has checked that the other is gone.
+    labels only if there are none, and a name only if it is still a default. Of two
+    sidecars the later one wins: `Registrar.register` has checked that the other has left.
     """
     if current is None:
         created = Endpoint(
@@ -286,8 +286,8 @@ def merge(id_: str, current: Endpoint | None, wanted: Registration, now_ms: int)
         merged.name = wanted.name
     if wanted.agent_id:
         merged.agent_id = wanted.agent_id
-    # The file is the whole truth about its endpoints: if it no longer names a backend, the
-    # hub detects it again.
+    # The file alone decides about its endpoints: if it no longer names a backend, the hub
+    # detects the backend again.
     is_unpinned = wanted.source == SOURCE_CONFIG and not merged.backend_detected
     is_said = wanted.backend != BACKEND_UNSPECIFIED and not (by_sidecar and current.backend)
     if is_said or is_unpinned:

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from hub.base.tasks import tell_of_end
+from hub.base.tasks import log_unexpected_end
 from hub.service.access.token_uses import TokenUses
 from hub.stores.store import Store, StoreError
 
@@ -33,7 +33,7 @@ class UseRecorder:
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begins to write."""
         self._writing = asyncio.create_task(self._run(), name="token uses")
-        tell_of_end(self._writing, on_failure)
+        log_unexpected_end(self._writing, on_failure)
 
     async def stop(self) -> None:
         """Writes what is due, for a second at most, and ends. Idempotent."""

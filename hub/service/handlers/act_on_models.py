@@ -1,4 +1,4 @@
-"""Model actions: admins ask for them, sidecars report how they ended."""
+"""Model actions: admins request them, sidecars report the outcome."""
 
 import asyncio
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ from llmhub.v1.frame_pb2 import (
 
 log = structlog.get_logger()
 
-# After the action, so that the answer shows the model as it is then.
+# For the probe after the action, so that the reply shows the model as it is then.
 _CHECK_TIMEOUT_S = 10.0
 
 _WORDS: Final = {MODEL_ACTION_KIND_LOAD: "load", MODEL_ACTION_KIND_UNLOAD: "unload"}
@@ -112,7 +112,7 @@ class ModelActionHandlers:
         """Returns the model after the action, and the sidecar's agent.
 
         Raises ActionsDisabled, EndpointNotFound, ModelNotOnEndpoint, SidecarNotFound,
-        ActionUnsupported, ActionInProgress, LimitReached, and what says how it ended.
+        ActionUnsupported, ActionInProgress, LimitReached, and the errors of `_ERRORS`.
         """
         word = _WORDS[kind]
         self._require_allowed(word)
@@ -138,7 +138,7 @@ class ModelActionHandlers:
 
     def _ended(self, task: asyncio.Task[Model | None]) -> None:
         self._tasks.discard(task)
-        # The caller gets it too, unless it has left.
+        # The caller gets the error too, unless it has left.
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("model action did not succeed", action=task.get_name(), why=str(error))
 
@@ -161,7 +161,7 @@ class ModelActionHandlers:
                 agent_id=sidecar.agent_id,
                 token_id=author.caller.principal.token_id,
             )
-            # Loading shows as the model's state, and as an event, while it lasts.
+            # While it loads, this shows in the model's state and as an event.
             context.probes.hasten(action.endpoint_id, is_doubted=False)
             try:
                 result = await self._actions.run(sidecar, action, timeout_s)
@@ -171,7 +171,7 @@ class ModelActionHandlers:
                     outcome=MODEL_ACTION_OUTCOME_UNKNOWN,
                     detail=error.message,
                 )
-            after = await self._look(action.endpoint_id, model.name)
+            after = await self._probed_model(action.endpoint_id, model.name)
             state = ModelActionState(
                 model=model.name,
                 state=after.state if after is not None else None,
@@ -200,8 +200,8 @@ class ModelActionHandlers:
             )
         return after
 
-    async def _look(self, endpoint_id: str, name: str) -> Model | None:
-        """The model after a probe; as it was known before if the probe cannot be made."""
+    async def _probed_model(self, endpoint_id: str, name: str) -> Model | None:
+        """The model as a new probe sees it, or as known before if the probe fails."""
         try:
             await self._context.probes.check(endpoint_id, _CHECK_TIMEOUT_S)
         except (HubError, TimeoutError) as error:
@@ -236,7 +236,7 @@ class ModelActionHandlers:
             )
         if CAPABILITY not in sidecar.capabilities:
             raise ActionUnsupported(
-                f"the sidecar {agent_id} carries out no model actions: "
+                f"the sidecar {agent_id} does not carry out model actions: "
                 "start it with --allow-actions",
                 metadata={"agent_id": agent_id},
             )

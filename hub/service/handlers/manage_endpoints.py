@@ -97,7 +97,7 @@ class EndpointHandlers:
         except AddressError as error:
             violation = FieldViolation("host", "invalid", str(error), text[:50])
             raise ValidationFailed([violation]) from error
-        # The same rules that the probes connect by.
+        # The same rules that probes obey when they connect.
         self._probes.policy.require_host(host)
         return host
 
@@ -141,15 +141,15 @@ class EndpointHandlers:
         current = require(self._registrar.current(request.id), request.id, "")
         if current.admin_state == ADMIN_STATE_DISABLED:
             raise EndpointDisabled(
-                f"endpoint {request.id} is disabled; enable it to have it probed",
+                f"endpoint {request.id} is disabled; enable it first",
                 metadata={"id": request.id},
             )
         try:
             await self._probes.check(current.id, _CHECK_TIMEOUT_S)
         except TimeoutError:
-            # A probe ends long before that, so this one never had its turn.
+            # A probe takes much less time, so this one never started.
             raise LimitReached(
-                "too many checks wait for their turn; try again",
+                "too many checks are waiting; try again",
                 retry_after_ms=round(_CHECK_TIMEOUT_S * 1000),
             ) from None
         endpoint = self._registrar.current(request.id)
@@ -189,7 +189,7 @@ def _is_set(endpoint: Endpoint, field: str) -> bool:
 
 
 def _updated(current: Endpoint, wanted: Endpoint, paths: list[str]) -> Endpoint:
-    """Returns the endpoint with the named fields as wanted; clears those that are unset."""
+    """Returns the endpoint with the named fields from `wanted`; an unset field is cleared."""
     updated = Endpoint()
     updated.CopyFrom(current)
     for path in paths:

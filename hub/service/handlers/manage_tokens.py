@@ -53,10 +53,10 @@ class TokenHandlers:
     ) -> CreateTokenResponse:
         """Raises ValidationFailed, LimitReached, StoreUnavailable."""
         scopes.check(request.scope)
-        # Tokens that are being written count; the registry counts those just written.
+        # Counts the tokens that are being written, unless they are already in the registry.
         coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
         if self._tokens.count_valid(now_ms) + coming >= self._max_tokens:
-            raise LimitReached(f"there are {self._max_tokens} valid tokens already; revoke some")
+            raise LimitReached(f"there are already {self._max_tokens} valid tokens; revoke some")
         ttl_ms = request.ttl.ToMilliseconds() if request.HasField("ttl") else None
         secret, info, put = self._tokens.mint(
             role=request.role,
@@ -69,7 +69,7 @@ class TokenHandlers:
         )
         author = Author(self._trail, caller, "CreateToken", now_ms)
         audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
-        # Each new token makes the store forget some that expired long ago.
+        # Each new token also removes some that expired long ago from the store.
         outdated = self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]
         prune = [each for key in outdated for each in self._removal(name_of(key))]
         self._creating.add(info.id)

@@ -1,4 +1,4 @@
-"""The hub itself: its description, the connected sidecars, its metrics, a copy of its store."""
+"""The hub itself: its description, connected sidecars, metrics, and a copy of its store."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -73,7 +73,7 @@ Backup = Callable[[Path], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class StoreCopy:
-    """A copy of the store, open for reading; the file has no name any more."""
+    """A copy of the store, open for reading; the file is already unlinked."""
 
     file: BinaryIO
     size: int
@@ -83,10 +83,10 @@ class ObservationHandlers:
     """Renders the metrics and copies the store, one copy at a time."""
 
     def __init__(self, metrics: Metrics, backup: Backup | None, directory: Path) -> None:
-        """`backup` is None for a store that has its own means of backup.
+        """`backup` is None for a store that has its own backup tool.
 
-        The copy lies in `directory`, which only the hub's owner may read: it holds the
-        endpoints' API keys.
+        The copy is written to `directory`, which only the hub's owner may read, because it
+        contains the endpoints' API keys.
         """
         self._metrics = metrics
         self._backup = backup
@@ -98,19 +98,19 @@ class ObservationHandlers:
         return await self._metrics.render()
 
     async def copy_store(self, _request: None, caller: Caller, _now_ms: int) -> StoreCopy:
-        """Copies the store while the hub goes on. The caller closes the file.
+        """Copies the store while the hub keeps running. The caller closes the file.
 
         Raises NotImplementedYet, StoreUnavailable.
         """
         if self._backup is None:
-            raise NotImplementedYet("etcd makes copies of itself: etcdctl snapshot save FILE")
+            raise NotImplementedYet("etcd has its own backups: etcdctl snapshot save FILE")
         async with self._one_at_a_time:
-            # A hub that died here left its file behind.
+            # A hub that died during a copy left its file behind.
             self._file.unlink(missing_ok=True)
             try:
                 size = await self._backup(self._file)
             except StoreError as error:
-                raise StoreUnavailable(f"the store was not copied: {error}") from error
+                raise StoreUnavailable(f"the store could not be copied: {error}") from error
             file = self._file.open("rb")
             self._file.unlink()
         log.info("store copied", by=caller.principal.token_id, bytes=size)

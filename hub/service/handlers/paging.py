@@ -1,18 +1,18 @@
-"""Pages: an opaque token says after which key the next page starts.
+"""Pages of listings: an opaque token holds the key after which the next page starts.
 
-A page starts after a key, not at a number, so no entry is skipped or repeated if
-entries before it come or go (https://google.aip.dev/158).
+A page starts after a key, not at an offset, so no entry is skipped or repeated if
+earlier entries come or go (https://google.aip.dev/158).
 """
 
 import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
+from hub.base.bounds import PAGE_BYTES
 from hub.contract.errors import InvalidPageToken
 
 DEFAULT_PAGE_SIZE: Final = 100
@@ -23,26 +23,32 @@ T = TypeVar("T")
 
 
 class Pager:
-    """One page of a listing: the page that a request with these two fields asks for."""
+    """One page of a listing, for a request with `page_size` and `page_token`."""
 
     def __init__(self, request: Message) -> None:
-        """Raises InvalidPageToken for a token that no listing made, or another request did."""
+        """Raises InvalidPageToken for a token that is malformed or of another request."""
         self._request = request
         self._size: int = request.page_size or DEFAULT_PAGE_SIZE  # type: ignore[attr-defined]
         self.after = self._key_of(request.page_token)  # type: ignore[attr-defined]
         """The key after which the page starts; "" for the first page."""
 
-    def cut(self, entries: Iterable[T], key: Callable[[T], str]) -> tuple[list[T], str]:
+    def cut(
+        self, entries: Iterable[T], key: Callable[[T], str], size: Callable[[T], int] | None = None
+    ) -> tuple[list[T], str]:
         """The page, and the token of the next one, or "" for the last page.
 
         `entries` are those after the key `after`, in the order of the listing; no more
-        than one page and one entry are taken of them.
+        than one page and one entry are taken of them. `size` returns an entry's bytes: a page
+        of more than one entry has at most `PAGE_BYTES`, which any gRPC client accepts.
         """
-        page = list(islice(entries, self._size + 1))
-        if len(page) <= self._size:
-            return page, ""
-        page.pop()
-        return page, self._token_of(key(page[-1]))
+        page: list[T] = []
+        total = 0
+        for entry in entries:
+            total += size(entry) if size is not None else 0
+            if len(page) == self._size or (page and total > PAGE_BYTES):
+                return page, self._token_of(key(page[-1]))
+            page.append(entry)
+        return page, ""
 
     def _token_of(self, key: str) -> str:
         return base64.urlsafe_b64encode(_fingerprint(self._request) + key.encode()).decode()
@@ -61,7 +67,7 @@ class Pager:
 
 
 def _fingerprint(request: Message) -> bytes:
-    """Identifies the listing and its filters; the fields of paging do not count."""
+    """Identifies the listing and its filters; ignores the paging fields."""
     filters = type(request)()
     filters.CopyFrom(request)
     filters.ClearField("page_size")

@@ -1,4 +1,4 @@
-"""Rankings that have much to judge catch up in turns, while their callers wait."""
+"""Rankings with many endpoints to judge catch up in turns, while their callers wait."""
 
 import asyncio
 from collections import Counter
@@ -10,24 +10,24 @@ from hub.contract.errors import LimitReached
 from hub.registry.selection.kept_rankings import Kept
 
 FEW: Final = 100
-"""This many endpoints are judged at once: it takes no longer than a slice."""
+"""This many endpoints are judged at once, which takes no longer than a slice."""
 
 FAR_BEHIND: Final = 1000
-"""A ranking that has more than this to judge takes its turns apart from the others."""
+"""A ranking with more endpoints to judge than this waits in a queue of its own kind."""
 
 MAX_WAITING: Final = 1000
-"""How many callers with one token may wait at a time."""
+"""How many callers with the same token may wait at a time."""
 
 MAX_WAIT_S: Final = 5.0
-"""How long one of them waits: less than a client of the hub waits by default."""
+"""How long a caller waits; less than the default timeout of the hub's clients."""
 
 _RETRY_MS: Final = 1_000
 
 
 class CatchingUp:
-    """Which callers wait for which ranking. One ranking per token catches up at a time.
+    """Which callers wait for which ranking.
 
-    More precisely, one that is far behind and one that is not.
+    At a time, each token catches up one ranking that is far behind and one that is not.
     """
 
     def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
@@ -38,15 +38,16 @@ class CatchingUp:
         self._waiting: Counter[str] = Counter()
 
     async def wait(self, token: str, current: Callable[[], Kept]) -> Kept:
-        """Returns a ranking that has at most `FEW` to judge, as of this turn of the loop.
+        """Returns a ranking with at most `FEW` endpoints to judge, as of this turn of the loop.
 
         `current` finds the ranking, or makes it again if it was evicted, with all changes
-        applied. Raises LimitReached, after which the caller may try again: the hub keeps
-        what it has judged.
+        applied. After LimitReached the caller may try again: the hub keeps the endpoints
+        that it has judged.
         """
         if self._waiting[token] >= MAX_WAITING:
             raise LimitReached(
-                f"{MAX_WAITING} selections of this token wait already", retry_after_ms=_RETRY_MS
+                f"{MAX_WAITING} selections of this token are already waiting",
+                retry_after_ms=_RETRY_MS,
             )
         self._waiting[token] += 1
         try:
@@ -56,7 +57,7 @@ class CatchingUp:
                 return kept
         except TimeoutError:
             raise LimitReached(
-                f"the endpoints are not all judged after {self._max_wait_s:g} s; ask again",
+                f"not all endpoints are judged after {self._max_wait_s:g} s; try again",
                 retry_after_ms=_RETRY_MS,
             ) from None
         finally:
@@ -74,7 +75,7 @@ class CatchingUp:
 
         def work() -> Iterator[None]:
             again = current()
-            # One that has fallen far behind in the meantime must not hold up the others.
+            # A ranking that has fallen far behind meanwhile must not delay the others.
             moves = not is_far and again.behind() > FAR_BEHIND
             return iter(()) if moves else again.catch_up()
 

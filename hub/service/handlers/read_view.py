@@ -132,6 +132,10 @@ class ViewHandlers:
         """The schemas say nothing of the fleet."""
         return self._json.get_schemas(request, caller, now_ms)
 
+    def get_descriptors_in_view(self, request: None, caller: Caller, now_ms: int) -> bytes:
+        """The contract says nothing of the fleet."""
+        return self._json.get_descriptors(request, caller, now_ms)
+
     def get_endpoint_json_in_view(self, id_: str, caller: Caller, _now_ms: int) -> bytes:
         """Raises ScopeForbidden."""
         return to_json_bytes(caller.view.shown(self._record(id_, caller).message))

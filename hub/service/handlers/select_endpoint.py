@@ -39,26 +39,26 @@ from llmhub.v1.resources_pb2 import HostResources, VramAccount
 MAX_LEASES: Final = 100_000
 MAX_LEASES_PER_TOKEN: Final = 10_000
 MAX_CANDIDATES: Final = 1000
-"""The most candidates that one explanation has; the best and the first of the others."""
+"""How many candidates an explanation has: the best ones, then the first of the others."""
 
 LARGE_RANKING: Final = 1000
 """A ranking of more candidates than this is expensive to make."""
 
 LARGE_RANKINGS: Final = 30
-"""How many of them one token may request per minute.
+"""How many large rankings one token may request per minute.
 
-Each costs 50 µs of CPU per candidate and evicts others: there is room for 20 rankings of
-10,000 candidates. While the hub makes one, other large ones wait.
+Each costs 50 µs of CPU per candidate and evicts others, because there is room for 20
+rankings of 10,000 candidates. While the hub makes one, other large ones wait.
 """
 
 _READ_AT_ONCE: Final = 10_000
 
 
 class SelectionHandlers:
-    """Chooses endpoints out of the registry, and keeps the leases.
+    """Chooses endpoints from the registry, and keeps the leases.
 
-    It waits only if there is much to judge, for its turns on the loop. Only then it reads
-    the clock.
+    It waits for turns of the event loop, and reads the clock, only if there are many
+    endpoints to judge.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SelectionHandlers:
         self._claims = Follower(registry.claims, registry.revision)
         self._seen = registry.revision
 
-    # What the rankings rest on, see `hub.registry.selection.ranking.FleetView`.
+    # The facts that rankings use, see `hub.registry.selection.ranking.FleetView`.
 
     def endpoint(self, id_: str) -> Endpoint | None:
         """See `FleetView`."""
@@ -109,7 +109,7 @@ class SelectionHandlers:
         return sum(map(self.leases.in_flight, ids))
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:
-        """How many leases an endpoint has, without those that have ended."""
+        """How many leases of an endpoint have not expired."""
         self.leases.expire(now_ms)
         return self.in_flight(id_)
 
@@ -120,7 +120,7 @@ class SelectionHandlers:
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
-        So does what it returns if there is much to judge.
+        Returns a coroutine, which raises the same, if there are many endpoints to judge.
         """
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
@@ -132,10 +132,10 @@ class SelectionHandlers:
         return self._answer(request, kept.ranking, caller, now_ms)
 
     async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
-        """Answers as of the time when all is judged, which is after the request came."""
+        """Answers as of the time when all endpoints are judged, which is after the request."""
         kept = await self._catching_up.wait(
             caller.principal.token_id,
-            # It may be evicted meanwhile, and is paid for.
+            # The ranking may be evicted meanwhile; making it again is not charged.
             lambda: self._kept(request, self._clock.now_ms()),
         )
         for _ in kept.catch_up():
@@ -178,7 +178,7 @@ class SelectionHandlers:
         """Raises LeaseNotFound."""
         self.leases.expire(now_ms)
         if not self.leases.release(request.lease_id):
-            raise LeaseNotFound("the lease has run out or never was")
+            raise LeaseNotFound("the lease has expired or never existed")
         return ReleaseSelectionResponse()
 
     def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
@@ -214,14 +214,14 @@ class SelectionHandlers:
                 said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
             record = self._registry.get(id_)
             assert record is not None
-            # The endpoint stands under field 1 of a selection as it does of
-            # GetEndpointResponse, and the selections under field 1 of theirs.
+            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
+            # selections are field 1 of SelectEndpointResponse.
             selection = listings.get_endpoint(record) + said.SerializeToString()
             fragments.append(BytesValue(value=selection).SerializeToString())
         return fragments
 
     def _follow(self, now_ms: int) -> None:
-        """Applies to the rankings what has changed since the last call."""
+        """Applies the changes since the last call to the rankings."""
         registry = self._registry
         registry.expire(now_ms)
         self.leases.expire(now_ms)
@@ -237,7 +237,7 @@ class SelectionHandlers:
             follower.go_to(registry.revision)
 
     def _changed(self) -> set[str] | None:
-        """The endpoints of which something has changed; None if it may be any of them."""
+        """The endpoints with changes; None if any endpoint may have changed."""
         events = self._events.take(_READ_AT_ONCE)
         checks, reports, claims = self._checks.take(), self._reports.take(), self._claims.take()
         if checks is None or reports is None or claims is None or events is None:
@@ -246,10 +246,10 @@ class SelectionHandlers:
             return None
         changed = {event.id for event in events}
         changed.update(check.key for check in checks)
-        # Memory that one server claims is missing to its neighbours on the host, too.
+        # Memory that one server claims is not available to other servers on the host.
         hosts = {report.key for report in reports} | {claim.key for claim in claims}
         changed.update(*map(self._registry.of_agent, hosts))
-        # An endpoint has the leases of all addresses of its server.
+        # An endpoint counts the leases of all addresses of its server.
         changed.update(*map(self._registry.addresses_of_server, [*changed]))
         return changed
 
@@ -266,7 +266,7 @@ class SelectionHandlers:
 def _explained(
     ranking: Ranking, limits: Limits, now_ms: int, facts: SelectionHandlers
 ) -> Iterator[Candidate]:
-    """Every candidate: those that will do, then those that will not do now, then the others."""
+    """Every candidate: the selectable ones, then those rejected for now, then the others."""
     fit = pick(ranking, limits, MAX_CANDIDATES, now_ms)
     for verdict in fit:
         candidate = _candidate(verdict)

@@ -8,6 +8,8 @@ from hub.contract.errors import HubError, ModelUnknown, NoCapacity, NoHealthyEnd
 from hub.registry.state import Registry
 from hub.registry.views import View
 from hub.service.access.caller import Caller
+from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
+from hub.service.handlers.read_view import ViewHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1.registry_service_pb2 import (
     ReleaseSelectionRequest,
@@ -67,6 +69,16 @@ class ViewSelectionHandlers:
             if record is None or not labelled.includes(record.message):
                 del response.candidates[i]
         return response
+
+
+def view_handlers(
+    registry: Registry, whole: RegistryHandlers, as_json: JsonHandlers, selection: SelectionHandlers
+) -> list[object]:
+    """Everything that answers callers who see a part of the fleet, but for watches."""
+    return [
+        ViewHandlers(registry, whole, as_json),
+        ViewSelectionHandlers(registry, selection),
+    ]
 
 
 def _narrowed(request: SelectEndpointRequest, caller: Caller) -> SelectEndpointRequest:

@@ -1,4 +1,4 @@
-"""Why a selection finds no endpoint: the error, and what its metadata says."""
+"""Why a selection finds no endpoint: the error and its metadata."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,15 +19,15 @@ from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import REJECTION_UNKNOWN, Rejection, SelectEndpointRequest
 
 GUESSES: Final = 60
-"""How many times per minute one token learns which names resemble an unknown one."""
+"""How many times per minute a token gets names that resemble an unknown one."""
 
-# When to ask again if no probe says when more will be known.
+# When to retry if no probe is due.
 _RETRY_MS: Final = 5_000
 _MIN_RETRY_MS: Final = 100
 _MAX_RETRY_MS: Final = 60_000
 _NAMED_REJECTIONS: Final = 20
-# gRPC tells an error in trailers, of which clients take 8 KiB by default, and encodes
-# metadata in base64. A model's name may be 512 characters of 4 bytes.
+# gRPC sends an error in trailers, of which clients accept 8 KiB by default, and encodes
+# metadata in base64. A model's name may have 512 characters of 4 bytes.
 _METADATA_BYTES: Final = 3500
 
 
@@ -46,7 +46,7 @@ class SelectionRefusals:
         caller: Caller,
         now_ms: int,
     ) -> HubError:
-        """The error if no endpoint will do now: ModelUnknown, NoHealthyEndpoint or NoCapacity."""
+        """The error if no endpoint is suitable: ModelUnknown, NoHealthyEndpoint or NoCapacity."""
         model = request.model
         if not len(ranking):
             return self._why_unknown(model, caller, now_ms)
@@ -64,23 +64,23 @@ class SelectionRefusals:
         if reasons:
             meets = "is known to meet" if REJECTION_UNKNOWN in reasons else "meets"
             return NoCapacity(
-                f"healthy endpoints have {_brief(model)}, and none {meets} the request's needs",
+                f"healthy endpoints have {_brief(model)}, but none {meets} the request's needs",
                 metadata=metadata,
             )
         retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
         return NoHealthyEndpoint(
-            f"{len(rejected)} endpoints have {_brief(model)}, and none is healthy and enabled",
+            f"{len(rejected)} endpoints have {_brief(model)}, but none is healthy and enabled",
             metadata=metadata,
             retry_after_ms=retry_ms,
         )
 
     def _why_unknown(self, model: str, caller: Caller, now_ms: int) -> HubError:
-        """No endpoint has the model, as far as they have been asked since the hub started."""
-        unasked = any(
+        """The error if no endpoint that was probed since the start has the model."""
+        not_all_probed = any(
             may_be_selected(record.message) and not record.message.HasField("last_checked_at")
             for record in self._registry.endpoints()
         )
-        if unasked:
+        if not_all_probed:
             return NoHealthyEndpoint(
                 f"no endpoint is known to have {_brief(model)}, and not all have been probed yet",
                 metadata={"model": model},
@@ -92,7 +92,7 @@ class SelectionRefusals:
         return ModelUnknown(f"no endpoint has {_brief(model)}{hint}", metadata=metadata)
 
     def _near(self, model: str, caller: Caller, now_ms: int) -> list[str]:
-        """Names that may be meant; none for who asks too often, for they cost milliseconds."""
+        """Similar names; none for a caller that asks too often: a search takes milliseconds."""
         allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
         if not allowed:
             return []
@@ -100,7 +100,7 @@ class SelectionRefusals:
 
 
 def _brief(name: str) -> str:
-    """A name for a message, which gRPC writes with three characters for a byte."""
+    """A name cut for an error message, where gRPC escapes a byte as three characters."""
     encoded = name.encode()
     if len(encoded) <= MAX_BYTES:
         return name
@@ -110,7 +110,7 @@ def _brief(name: str) -> str:
 def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
     """How many were rejected for each reason, for an error's metadata.
 
-    The prefix keeps the reason "model" apart from "model", the name that was asked for.
+    The prefix distinguishes the reason "model" from the requested name under "model".
     """
     return {
         f"rejected_{enum_word(Rejection.DESCRIPTOR, why)}": str(count)
@@ -119,7 +119,7 @@ def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
 
 
 def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
-    """Milliseconds until the next probe of any of these that could be selected after it."""
+    """Milliseconds until the next probe of any of these that could then be selected."""
     waits = [
         to_ms(endpoint.next_check_at) - now_ms
         for endpoint in endpoints

@@ -1,4 +1,4 @@
-"""The fleet in formats of other programs: Prometheus targets and OpenAI's list of models."""
+"""The fleet in other programs' formats: Prometheus targets and OpenAI's list of models."""
 
 import re
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ class _Listed:
 class DiscoveryHandlers:
     """Both bodies, cached until an event changes them.
 
-    Checks that find nothing new come hundreds of times per second in a large fleet;
-    they change neither body. The parts of the endpoints are made in slices: those that
-    changed, or all of them at first and when the follower has lost the ring.
+    Probes that find nothing new come hundreds of times per second in a large fleet, and
+    change neither body. The endpoints' parts are made in slices: those that changed, or
+    all of them at first and when the follower has fallen behind the ring.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -47,7 +47,7 @@ class DiscoveryHandlers:
         self._models_revision: int | None = None
 
     async def list_prometheus_targets(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Every endpoint that is not disabled, each as a target of its own.
+        """Every endpoint that is not disabled, each as its own target.
 
         The format of HTTP service discovery
         (https://prometheus.io/docs/prometheus/latest/http_sd/). Scrapers read
@@ -60,7 +60,7 @@ class DiscoveryHandlers:
         return self._targets
 
     async def list_openai_models(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Every model and alias of the fleet, in the shape of OpenAI's `GET /v1/models`.
+        """Every model and alias of the fleet, in the format of OpenAI's `GET /v1/models`.
 
         `created` is the time in epoch seconds at which the first endpoint with the
         model was registered, or at which an alias was set.
@@ -100,7 +100,7 @@ class DiscoveryHandlers:
         return None if self._changed else self._follower.revision
 
     def _make_targets(self) -> Iterator[None]:
-        """Joins the targets again if an event has come; as of the first step."""
+        """Joins the targets again if an event has come, as of the first step."""
         revision = self._listed_revision()
         if revision is not None and self._targets_revision == revision:
             return

@@ -14,6 +14,7 @@ from hub.contract.errors import (
     FieldViolation,
     InvalidToken,
     RateLimited,
+    TargetForbidden,
     TokenAgentMismatch,
     ValidationFailed,
 )
@@ -46,7 +47,7 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesResponse,
 )
 
-# The fields of an endpoint_report that say more than that the server is there.
+# The fields of an endpoint_report that say more than that the server exists.
 _VIEW = ("reachable", "error", "version", "backend", "models")
 
 _TAKEN = ReportResourcesResponse()
@@ -63,8 +64,15 @@ class SidecarHandlers:
         clock: Clock,
         tokens: TokenRegistry,
         limiter: RateLimiter,
+        *,
+        only_own_addresses: bool = False,
     ) -> None:
-        """`limiter` is that of the sidecars."""
+        """`limiter` is that of the sidecars.
+
+        With `only_own_addresses` a sidecar may report only servers at the address that it
+        connects from, its own host, so that one stolen token cannot attract another's clients.
+        """
+        self._only_own_addresses = only_own_addresses
         self._limiter = limiter
         self._tokens = tokens
         self._registry = registry
@@ -75,31 +83,31 @@ class SidecarHandlers:
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
     ) -> IdentifyResponse | Coroutine[Any, Any, IdentifyResponse]:
-        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what a registration does.
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed, TargetForbidden and others.
 
-        The token in the request must be the one that the caller bears. A transport that gets
-        an answer may trust the connection.
+        The token in the request must be the caller's. After a reply the transport may trust
+        the connection.
         """
         _require_own_agent(request.agent_id, caller)
         if not self._bears(caller, request.token, now_ms):
-            raise InvalidToken("the token in the request is not the one that the call bears")
+            raise InvalidToken("the token in the request is not the token of the call")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._identify(address, request.token, caller, now_ms)
 
     def report_ollama(
         self, request: ReportOllamaRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportOllamaResponse]:
-        """Raises ValidationFailed and what a registration raises."""
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        """Raises ValidationFailed, TargetForbidden and what a registration raises."""
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportEndpointResponse]:
-        """Raises ValidationFailed, RateLimited and what a registration raises."""
-        address = _reported_address("url", request.url, caller)
+        """Raises ValidationFailed, TargetForbidden, RateLimited and what a registration does."""
+        address = self._address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
 
     def report_resources(
@@ -121,6 +129,15 @@ class SidecarHandlers:
         if caller.principal.is_certified:
             return token == IN_PLACE_OF_TOKEN
         return self._tokens.authenticate(token, now_ms) == caller.principal
+
+    def _address(self, field: str, url: str, caller: Caller) -> EndpointAddress:
+        address = _reported_address(field, url, caller)
+        if self._only_own_addresses and not _is_own(address.host, caller):
+            raise TargetForbidden(
+                f"{field}: the hub's setting sidecars.addresses allows this sidecar only servers "
+                f"at {caller.remote_address}, the address that it connects from"
+            )
+        return address
 
     async def _identify(
         self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
@@ -151,21 +168,21 @@ class SidecarHandlers:
         self, address: EndpointAddress, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> ReportEndpointResponse:
         def charge() -> None:
-            # The same report comes all the time and is cheap. Only a report that causes a
-            # write and a probe is expensive.
+            # A repeated report is cheap. Only a report that causes a write and a probe is
+            # expensive.
             agent_id = caller.principal.agent_id
             verdict = self._limiter.take(agent_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
                 raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
-        # The backend that the sidecar sees is an observation, not a registration: the hub
-        # would otherwise expect it of another server that takes the port later.
+        # The backend that the sidecar sees is an observation, not a registration. Otherwise
+        # the hub would expect it from another server that uses the port later.
         name = request.name or None
         registered = await self._register(address, caller, now_ms, name=name, charge=charge)
         if any(_is_given(request, field) for field in _VIEW):
             agent_id = caller.principal.agent_id
             if self._registry.report_view(registered.id, agent_id, request, now_ms):
-                # The hub believes its own probes only, so it looks at once.
+                # The hub trusts only its own probes, so it probes at once.
                 is_doubted = request.HasField("reachable") and not request.reachable
                 self._probes.hasten(registered.id, is_doubted=is_doubted)
         return ReportEndpointResponse(status="registered", endpoint_id=registered.id)
@@ -250,10 +267,21 @@ def _reachable(address: EndpointAddress, remote_address: str) -> EndpointAddress
     return address
 
 
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` is, without its zone; None if it is a name.
+def _is_own(host: str, caller: Caller) -> bool:
+    """Whether `host` is the address that the caller connects from; all loopback is one host.
 
-    On a socket for both families an IPv4 peer shows as an IPv4-mapped address.
+    A name is not: its records may lead anywhere.
+    """
+    named, remote = _ip("127.0.0.1" if host == "localhost" else host), _ip(caller.remote_address)
+    if named is None or remote is None:
+        return False
+    return named == remote or (named.is_loopback and remote.is_loopback)
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `host` is, without its zone; None if it is a name.
+
+    On a dual-stack socket an IPv4 peer has an IPv4-mapped address.
     """
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])

@@ -18,10 +18,10 @@ DEFAULT_PROGRESS_MS: Final = 5_000
 
 
 class WatchHandlers:
-    """Sends each watcher what it has not got yet.
+    """Sends each watcher what it has not received yet.
 
-    Nothing is queued: a stream that does not take its next response waits in its
-    own `yield`, and continues from its own revision afterwards.
+    Nothing is queued: a stream whose client does not read waits in its own `yield`, and
+    then continues from its own revision.
     """
 
     def __init__(self, registry: Registry, changes: ChangeFeed, clock: Clock) -> None:

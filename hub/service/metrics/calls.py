@@ -1,11 +1,11 @@
-"""What the gRPC and HTTP transports record of each call: how it ended and how long it took.
+"""What the gRPC and HTTP transports record about each call: its outcome and its duration.
 
     with calls.rpc(called, metadata) as call:
         ...
         shown = call.fail(error)
 
-leaves the call in the metrics and, where traces are on, its span there. Every
-call gets a request id, which the log adds to every event of its task.
+records the call in the metrics and, if tracing is on, as a span. Every call gets a
+request id, which the log adds to every event of its task.
 """
 
 import time
@@ -24,7 +24,7 @@ from hub.service.metrics.counts import Traffic
 
 log = structlog.get_logger()
 
-# A method is whatever the caller writes, and labels must come from a bounded set.
+# A caller can send any method, and labels must come from a bounded set.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -32,7 +32,7 @@ class Span(Protocol):
     """A call in a trace."""
 
     def end(self, attributes: Mapping[str, str], *, failed: bool) -> None:
-        """Ends it now; `failed` means that the hub was at fault."""
+        """Ends the span now; `failed` means that the hub was at fault."""
         ...
 
 
@@ -45,7 +45,7 @@ class Tracer(Protocol):
 
 
 class Call:
-    """One call; the block that it is used in ends it."""
+    """One call; it ends with its `with` block."""
 
     __slots__ = (
         *("_span", "_started", "_traffic"),
@@ -83,7 +83,7 @@ class Call:
             self._span.end(attributes, failed=self.reason == "INTERNAL")
 
     def fail(self, error: Exception) -> HubError:
-        """Returns the error for the caller. Logs an unforeseen one under an id that it names."""
+        """Returns the error for the caller. Logs an unexpected one under the request id."""
         if not isinstance(error, HubError):
             log.error("call failed", call=self.name, request_id=self.request_id, exc_info=error)
             error = InternalError(
@@ -95,11 +95,11 @@ class Call:
         return error
 
     def _count(self, seconds: float) -> None:
-        """Leaves the call in the metrics."""
+        """Records the call in the metrics."""
         raise NotImplementedError
 
     def _attributes(self) -> dict[str, str]:
-        """The span's attributes, by OpenTelemetry's semantic conventions."""
+        """The span's attributes, named as in OpenTelemetry's semantic conventions."""
         raise NotImplementedError
 
 
@@ -138,14 +138,14 @@ class HttpCall(Call):
         super().__init__("http", f"{method} {route}", traffic, span)
         self._method = method if method in _METHODS else "other"
         self._route = route
-        # Stays if the caller has gone before there was an answer.
+        # Remains if the caller leaves before the answer.
         self._status = "gone"
         self._streamed = False
 
     def answer(self, status: int, content_type: str) -> None:
-        """What was answered."""
+        """Notes what was answered."""
         self._status = str(status)
-        # Such a stream lasts as long as its reader looks at it, which is no latency.
+        # Such a stream lasts as long as its page is open, which is not a latency.
         self._streamed = content_type == "text/event-stream"
 
     def _count(self, seconds: float) -> None:
@@ -168,6 +168,7 @@ class Calls:
     def __init__(self, traffic: Traffic, tracer: Tracer | None = None) -> None:
         self._traffic = traffic
         self._tracer = tracer
+        self.refusals = traffic.refusals
 
     def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
         """A gRPC call that begins now."""
@@ -178,7 +179,7 @@ class Calls:
         return HttpCall(method, route, self._traffic, self._span(f"{method} {route}", headers))
 
     def turned_away(self) -> None:
-        """An HTTP connection that was one too many."""
+        """Counts an HTTP connection that was refused because there were too many."""
         self._traffic.http_turned_away += 1
 
     def _span(self, name: str, carrier: Mapping[str, str]) -> Span | None:

@@ -1,7 +1,7 @@
 """Counts that cost almost nothing to keep: plain integers, for one thread.
 
-A counter of prometheus-client takes a lock and some 0.5 µs each time. The hub handles a
-frame in 10 µs, so it keeps plain counts and turns them into metrics only on request.
+Each increment of a prometheus-client counter takes a lock and about 0.5 µs. The hub
+handles a frame in 10 µs, so it keeps plain counts and turns them into metrics on request.
 """
 
 from bisect import bisect_left
@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVarTuple
 
 from hub.contract.rpcs import FRAMES, FrameKind
+from hub.service.metrics.refusals import Refusals
 
 LATENCY_BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
 )
-"""Seconds: from a read that is answered from memory to a disk that hangs."""
+"""Seconds: from a read that memory answers to a disk that hangs."""
 
 SIZE_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
@@ -54,7 +55,7 @@ class Histogram:
 class Histograms(Generic[*_Labels]):
     """One histogram for each tuple of label values.
 
-    Take label values from a bounded set: they are kept for ever.
+    Label values must come from a bounded set, because they are kept forever.
     """
 
     __slots__ = ("_bounds", "_by_labels")
@@ -88,8 +89,10 @@ class Traffic:
     - `violations`: frames that count against the sidecar, by transport
     - `closes`: sidecar connections that the hub ended, by transport and reason
     - `websockets`: open WebSocket connections, identified or not
-    - `turned_away`, `http_turned_away`: WebSocket and HTTP connections refused because
-      there are too many
+    - `websocket_refusals`: WebSocket connections refused because there are too many, by
+      the bound that was reached
+    - `http_turned_away`: HTTP connections refused because there are too many
+    - `refusals`: what the bounds refused, by transport and bound
     """
 
     def __init__(self) -> None:
@@ -106,8 +109,9 @@ class Traffic:
         self.violations: Counter[str] = Counter(dict.fromkeys(TRANSPORTS, 0))
         self.closes: Counter[tuple[str, str]] = Counter()
         self.websockets = 0
-        self.turned_away = 0
+        self.websocket_refusals: Counter[str] = Counter()
         self.http_turned_away = 0
+        self.refusals = Refusals()
 
 
 class StoreCounts:

@@ -1,10 +1,10 @@
 """The hub's counts as Prometheus metrics: names, labels and help in one place.
 
-docs/metrics.md lists them; a test holds the two together.
+docs/metrics.md lists them; a test compares the two.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
@@ -27,17 +27,18 @@ from hub.service.access.rate_limits import RateLimiter
 from hub.service.change_feed import Lag
 from hub.service.metrics.counts import Histograms, StoreCounts, Traffic
 from hub.service.metrics.fleet_counts import FleetCounts
+from hub.service.overload.shedding import Overload
 from hub.service.presence import Presence
 from llmhub.v1.resources_pb2 import Role
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 Source = Callable[[], Iterable[Metric]]
-"""Makes some of the metrics, from what its part counts, at the time of a scrape."""
+"""Makes some of the metrics from current counts, at each scrape."""
 
 
 class Metrics:
-    """All metrics of one hub, and of nothing else in its process."""
+    """All metrics of one hub, without those of other hubs in the process."""
 
     def __init__(self, fleet: FleetCounts, sources: Iterable[Source]) -> None:
         self._fleet = fleet
@@ -49,8 +50,8 @@ class Metrics:
     async def render(self) -> bytes:
         """The exposition, in the text format that `CONTENT_TYPE` names.
 
-        Others get their turn in the loop between the metrics: writing all of them
-        takes some 10 ms.
+        Yields to the event loop between metrics, because writing them all takes about
+        10 ms.
         """
         await self._fleet.catch_up()
         parts = []
@@ -138,17 +139,29 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
     yield _one_counter(
         "llmhub_websocket_turned_away",
         "WebSocket connections refused because there were too many.",
-        traffic.turned_away,
+        traffic.websocket_refusals.total(),
+    )
+    yield _counter(
+        "llmhub_websocket_refusals",
+        "WebSocket connections refused because there were too many, by the bound reached.",
+        ("bound",),
+        _keyed(traffic.websocket_refusals),
     )
     yield _one_counter(
         "llmhub_http_turned_away",
         "HTTP connections refused because there were too many.",
         traffic.http_turned_away,
     )
+    yield _counter(
+        "llmhub_refused",
+        "Connections, calls and bodies refused by a bound, by transport and bound.",
+        ("transport", "bound"),
+        traffic.refusals.counts.items(),
+    )
 
 
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:
-    """Who is connected; `websockets` of at most `limit` connections are open."""
+    """Connections and sidecars; `websockets` of at most `limit` connections are open."""
     yield _one("llmhub_websocket_connections", "Open WebSocket connections.", websockets)
     yield _one(
         "llmhub_websocket_connections_max",
@@ -178,7 +191,7 @@ def rate_limit_metrics(limiters: Iterable[tuple[Role, RateLimiter]]) -> Iterator
 
 
 def probe_metrics(stats: EngineStats) -> Iterator[Metric]:
-    """The health engine."""
+    """The probes."""
     yield _one("llmhub_probes_watched", "Endpoints that the hub probes.", stats.watched)
     yield _one_counter("llmhub_probes", "Probes that ended.", stats.probes)
     yield _one_counter("llmhub_probe_failures", "Probes that failed.", stats.failures)
@@ -254,7 +267,7 @@ def history_metrics(registry: Registry) -> Iterator[Metric]:
 
 
 def watch_metrics(lag: Lag) -> Iterator[Metric]:
-    """How far those who watch are behind."""
+    """How far watchers are behind."""
     yield _one(
         "llmhub_watch_lag_events",
         "Changes that the open watch furthest behind has yet to receive.",
@@ -267,8 +280,29 @@ def watch_metrics(lag: Lag) -> Iterator[Metric]:
     )
 
 
+def overload_metrics(overload: Overload) -> Iterator[Metric]:
+    """How overloaded the hub is, and what it has shed."""
+    yield _one(
+        "llmhub_overload_level",
+        "What the hub refuses for overload: 0 nothing to 5 readers' calls.",
+        overload.level,
+    )
+    yield _gauge(
+        "llmhub_overload_pressure",
+        "What the hub takes of a resource, as a share of its budget.",
+        ("resource",),
+        _keyed(overload.pressure.by_resource),
+    )
+    yield _counter(
+        "llmhub_overload_shed",
+        "Connections, calls and reports refused or dropped for overload, by level.",
+        ("level",),
+        (((level.word,), count) for level, count in overload.shed.items()),
+    )
+
+
 def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
-    """Endpoints by what they are and by model."""
+    """Endpoints by kind and by model."""
     yield _gauge(
         "llmhub_endpoints",
         "Endpoints, by status, backend and admin state.",
@@ -282,7 +316,7 @@ def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
         ("_healthy", "Healthy endpoints that have the model.", {m.name: m.healthy for m in models}),
         (
             "_loaded",
-            "Endpoints that have the model in memory.",
+            "Endpoints that answer and have the model in memory.",
             {m.name: m.loaded for m in models},
         ),
     ):
@@ -290,7 +324,7 @@ def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
 
 
 def build_metrics(version: str, store: str) -> Iterator[Metric]:
-    """What this hub is."""
+    """The hub's version and store."""
     info = InfoMetricFamily("llmhub_build", "The hub's version and the kind of its store.")
     info.add_metric((), {"version": version, "store": store})
     yield info
@@ -299,7 +333,7 @@ def build_metrics(version: str, store: str) -> Iterator[Metric]:
 _Counts = Iterable[tuple[tuple[str, ...], float]]
 
 
-def _keyed(counts: dict[str, int]) -> _Counts:
+def _keyed(counts: Mapping[str, float]) -> _Counts:
     return (((key,), count) for key, count in counts.items())
 
 

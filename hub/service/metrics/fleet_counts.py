@@ -11,6 +11,7 @@ from heapq import nlargest
 from typing import Final
 
 from hub.contract.dialect.names import enum_word
+from hub.registry.filters import answers
 from hub.registry.history.ring import Follower
 from hub.registry.state import EndpointRecord, Registry
 from llmhub.v1.endpoint_pb2 import (
@@ -22,7 +23,7 @@ from llmhub.v1.endpoint_pb2 import (
 )
 
 MAX_MODELS: Final = 50
-"""The most models with a series of their own: any server can invent model names."""
+"""How many models have their own series; bounded, because servers can invent model names."""
 
 OTHER: Final = "other"
 """The label under which all other models are counted."""
@@ -33,7 +34,10 @@ _CHUNK = 100
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """Endpoints that have a model: all of them, the healthy ones, those with it in memory."""
+    """Endpoints that have a model.
+
+    `loaded` counts those that answer and have it in memory.
+    """
 
     name: str
     endpoints: int
@@ -96,7 +100,7 @@ class FleetCounts:
         return shown
 
     async def _count_all(self) -> None:
-        """Counts every endpoint as of now; if it is cancelled, the follower stays lost."""
+        """Counts every endpoint as of now; if cancelled, the next `catch_up` starts again."""
         for counter in (self._kinds, self._endpoints, self._healthy, self._loaded):
             counter.clear()
         revision = self._registry.revision
@@ -119,6 +123,8 @@ class FleetCounts:
             _count(self._endpoints, name, sign)
             if status == STATUS_HEALTHY:
                 _count(self._healthy, name, sign)
+        if not answers(endpoint):
+            return
         for name in {model.name for model in models if model.state == MODEL_STATE_LOADED}:
             _count(self._loaded, name, sign)
 

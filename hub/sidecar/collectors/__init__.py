@@ -1,4 +1,4 @@
-"""What a host has left, each source in a file of its own.
+"""The resources of a host, with a module for each source.
 
-A source that is not there reads as unknown and never as an exception.
+A missing source gives unknown values and never raises.
 """

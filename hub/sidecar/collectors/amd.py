@@ -1,8 +1,8 @@
-"""AMD devices: by the files of the kernel's amdgpu driver, or by rocm-smi.
+"""AMD devices, from the files of the kernel's amdgpu driver or from rocm-smi.
 
 The kernel's documentation of drm/amdgpu names the files: `mem_info_vram_*` in bytes,
-`gpu_busy_percent`, and beside them hwmon's millidegrees and microwatts. Reading them
-costs microseconds. Many containers hide them; rocm-smi gives the same figures, but takes
+`gpu_busy_percent`, and hwmon's millidegrees and microwatts. Reading them costs
+microseconds. Many containers hide them. rocm-smi gives the same figures, but takes
 one second of CPU time, so it runs rarely, and only if the files show nothing.
 """
 
@@ -19,13 +19,13 @@ _VENDOR = "0x1002"
 
 
 class Amd:
-    """Reads what lies under `drm`."""
+    """Reads the files below `drm`."""
 
     def __init__(self, drm: Path = DRM) -> None:
         self._drm = drm
 
     def __call__(self) -> list[Gpu]:
-        """The devices, by the number of their card."""
+        """The devices, sorted by the number of their card."""
         cards = [
             card / "device"
             for card in sorted(self._drm.glob("card*"), key=_number)
@@ -91,7 +91,7 @@ _COMMAND = (
 
 
 class Rocm:
-    """Asks rocm-smi at most every `EVERY_S` seconds of `monotonic_s`."""
+    """Runs rocm-smi at most once per `EVERY_S` seconds of `monotonic_s`."""
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
@@ -100,7 +100,7 @@ class Rocm:
         self._last: list[Gpu] = []
 
     def __call__(self) -> list[Gpu]:
-        """The devices as of the last run of the program."""
+        """The devices in the last output of the program."""
         now_s = self._monotonic_s()
         if self._program and (self._asked_s is None or now_s - self._asked_s >= EVERY_S):
             self._asked_s = now_s
@@ -109,7 +109,7 @@ class Rocm:
 
 
 def parse(text: str) -> list[Gpu]:
-    """Reads rocm-smi's JSON: an object a card, every value a string. [] where it is none."""
+    """Reads rocm-smi's JSON: one object per card, all values strings. [] if it is invalid."""
     try:
         cards = json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """Apple silicon: the memory that Metal recommends as a working set, and ioreg's statistics.
 
-The processors share the main memory; how much of it the GPU may have is what
-Metal's `recommendedMaxWorkingSetSize` says, not the size of the RAM.
+The processors share the main memory. Metal's `recommendedMaxWorkingSetSize`, not the size
+of the RAM, is how much of it the GPU may use.
 """
 
 import ctypes
@@ -19,13 +19,13 @@ _TIMEOUT_S = 5.0
 
 
 class Apple:
-    """Reads the one GPU of an Apple chip; none elsewhere."""
+    """Reads the only GPU of an Apple chip; there is none on other systems."""
 
     def __init__(self) -> None:
         self._working_set = _recommended_working_set() if sys.platform == "darwin" else None
 
     def __call__(self) -> list[Gpu]:
-        """The device, if this is a Mac whose Metal answers."""
+        """The device, if this is a Mac with Metal."""
         if self._working_set is None:
             return []
         try:
@@ -38,7 +38,7 @@ class Apple:
 
 
 def parse(plist: bytes, working_set: int) -> Gpu:
-    """Reads ioreg's list of accelerators (`ioreg -a`); what it lacks is unknown."""
+    """Reads ioreg's list of accelerators (`ioreg -a`); missing values are unknown."""
     try:
         entries = plistlib.loads(plist)
     except (plistlib.InvalidFileException, ValueError, OverflowError):
@@ -63,7 +63,7 @@ def _count(value: object) -> int | None:
 
 
 def _recommended_working_set() -> int | None:
-    """Metal's figure in bytes; None where there is no Metal."""
+    """Metal's figure in bytes; None if there is no Metal."""
     try:
         metal, objc = ctypes.CDLL(_METAL), ctypes.CDLL(_OBJC)
         metal.MTLCreateSystemDefaultDevice.restype = ctypes.c_void_p

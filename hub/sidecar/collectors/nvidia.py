@@ -1,4 +1,4 @@
-"""NVIDIA devices, by NVML (bytes, milliwatts, percent; NVML API reference)."""
+"""NVIDIA devices, read with NVML (bytes, milliwatts, percent; NVML API reference)."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class Nvidia:
-    """Reads through NVML, which is opened at the first reading that succeeds.
+    """Reads devices with NVML, which is opened at the first successful reading.
 
-    `nvml` is the module pynvml. It is not typed: hence Any.
+    `nvml` is the module pynvml. Any, because it has no type information.
     """
 
     def __init__(self, nvml: Any = None) -> None:
@@ -19,7 +19,7 @@ class Nvidia:
         self._is_open = False
 
     def __call__(self) -> list[Gpu]:
-        """The devices; none without a driver, or while it fails."""
+        """The devices; empty without a driver, or while it fails."""
         nvml = self._nvml
         if nvml is None:
             return []
@@ -29,7 +29,7 @@ class Nvidia:
                 self._is_open = True
             return [self._read(index) for index in range(nvml.nvmlDeviceGetCount())]
         except nvml.NVMLError:
-            # A driver that was updated or reset answers only after it is opened again.
+            # A driver that was updated or reset answers only after NVML is opened again.
             self._is_open = False
             return []
 
@@ -54,14 +54,14 @@ class Nvidia:
         )
 
     def _ask(self, question: Callable[[], T]) -> T | None:
-        """One figure; None where this device does not tell it (many lack one or two)."""
+        """One figure; None if the device does not support it (many lack one or two)."""
         try:
             return question()
         except self._nvml.NVMLError_NotSupported:
             return None
 
 
-# pynvml gave bytes before it gave text.
+# Older versions of pynvml return bytes.
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 

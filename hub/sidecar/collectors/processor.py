@@ -1,24 +1,24 @@
-"""Processors and main memory, by psutil."""
+"""Processors and main memory, read with psutil."""
 
 import psutil
 
-# Over a shorter time psutil's share of busy time means nothing (its own docs).
+# Over a shorter time psutil's busy share is meaningless (says its documentation).
 _LEAST_S = 0.1
 
 
 class Processor:
-    """Reads the share of busy time since the last reading, over all processors."""
+    """Reads the busy share of all processors since the last reading."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
 
     def cpu_percent(self) -> float | None:
-        """0 to 100; None on the first reading, and where too little time has passed."""
+        """0 to 100; None at the first reading, and if too little time has passed."""
         try:
             times = psutil.cpu_times()
         except (OSError, psutil.Error):
             return None
-        # Linux counts guests within user and nice too.
+        # Linux also counts guest time in user and nice.
         guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
         whole = sum(times) - guests
         idle = times.idle + getattr(times, "iowait", 0.0)
@@ -30,10 +30,10 @@ class Processor:
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Main memory in use and in all, in bytes.
+    """Main memory in use and in total, in bytes.
 
-    In use is what no program could have without swapping: all but what is
-    available, so that the cache of files does not count.
+    Memory in use is everything that is not available without swapping, so the file
+    cache does not count.
     """
     try:
         ram = psutil.virtual_memory()

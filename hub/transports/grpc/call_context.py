@@ -1,8 +1,8 @@
-"""What the gRPC transport reads off a call, and how it ends a call that fails.
+"""What the gRPC transport reads from a call, and how it ends a call that fails.
 
 A domain error becomes a google.rpc.Status, the rich error model of gRPC. Each carries
 ErrorInfo (reason, domain "llmhub", metadata), a validation error also BadRequest with one
-violation per field, and an error that may pass RetryInfo (https://google.aip.dev/193).
+violation per field, and a temporary error RetryInfo (https://google.aip.dev/193).
 """
 
 import asyncio
@@ -53,21 +53,21 @@ def to_status(error: HubError) -> status_pb2.Status:
 
 
 if TYPE_CHECKING:
-    # grpc's classes take parameters in the type stubs alone.
+    # grpc's classes take parameters only in the type stubs.
     Context = grpc.aio.ServicerContext[Any, Any]
 else:
     Context = grpc.aio.ServicerContext
 
 MESSAGE_S: Final = 10.0
-"""Seconds that a message may take to come: as long as a body may take over HTTP."""
+"""Seconds that a message may take to arrive, the same as for a body over HTTP."""
 
 
 async def only_message(context: Context, within_s: float | None = None) -> bytes:
-    """The request of a call that has one. Raises ValidationFailed if it is late.
+    """The only request message of a call. Raises ValidationFailed if it is late.
 
     Such calls are served as streams of requests, which look the same on the wire. For a
     unary handler grpc itself reads the message, without a deadline and before the hub can
-    look at the token. The message must come within 10 s, or within `within_s` seconds.
+    check the token. The message must arrive within 10 s, or within `within_s` seconds.
     """
     within_s = MESSAGE_S if within_s is None else within_s
     try:
@@ -81,14 +81,14 @@ async def only_message(context: Context, within_s: float | None = None) -> bytes
 
 
 def metadata(context: Context) -> dict[str, str]:
-    """The call's metadata, but for binary values."""
+    """The call's metadata, without binary values."""
     return {
         key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
     }
 
 
 def caller_address(context: Context, headers: Mapping[str, str], trusted: Sequence[Network]) -> str:
-    """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+    """The caller's address: the peer's, or the one that a trusted proxy forwards."""
     return peer_address(peer(context), trusted, headers.get("x-forwarded-for", ""))
 
 
@@ -107,5 +107,5 @@ async def abort(context: Context, error: HubError) -> None:
 
 
 def missing(detail: str) -> ValidationFailed:
-    """The error of a call whose message does not come."""
+    """The error of a call whose message does not arrive."""
     return ValidationFailed([FieldViolation("message", "required", detail)])

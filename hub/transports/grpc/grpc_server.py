@@ -1,7 +1,7 @@
 """The gRPC transport: every RPC of the contract, served from its descriptor.
 
-No servicer class is written by hand: a method's path leads to its entry in
-`hub.contract.rpcs`, and each call goes to `hub.service.dispatcher`.
+No servicer class is written by hand: each method's handler is made from its entry in
+`hub.contract.rpcs`, and passes calls to `hub.service.dispatcher`.
 """
 
 import socket
@@ -29,14 +29,14 @@ from hub.transports.grpc.slots import CheckSlots, StreamSlots
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 if TYPE_CHECKING:
-    # grpc's classes take parameters in the type stubs alone.
+    # grpc's classes take parameters only in the type stubs.
     MethodHandler = grpc.RpcMethodHandler[Any, Any]
 else:
     MethodHandler = grpc.RpcMethodHandler
 
 _CONNECT = rpc("Connect")
-# HTTP/2 pings find a dead peer: without them a watcher behind a lost NAT entry would
-# stay for ever.
+# HTTP/2 pings detect a dead peer: without them a watcher behind a lost NAT entry would
+# stay forever.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
@@ -44,6 +44,11 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_send_message_length", -1),
+    # A client without calls reconnects by itself; one that never speaks must not stay.
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Against clients that open and reset streams faster than the server can look.
+    ("grpc.max_concurrent_streams", 1_000),
 )
 
 
@@ -63,7 +68,7 @@ class GrpcServer:
         context: TransportContext,
         sessions: SessionContext,
     ) -> None:
-        """`sessions` is what the sessions of SidecarService.Connect share."""
+        """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._settings = settings
         self._context = context
         self._sessions = sessions
@@ -82,11 +87,12 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         server = grpc.aio.server(
             options=(
                 *_OPTIONS,
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                ("grpc.max_allowed_incoming_connections", self._settings.max_connections),
             ),
             maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
         )
@@ -119,7 +125,7 @@ class GrpcServer:
         return int(bound)
 
     async def stop(self) -> None:
-        """Stops accepting, tells sidecars, and gives running calls a few seconds to end."""
+        """Stops accepting, closes sidecars' streams, and gives other calls a few seconds."""
         self._stopping = True
         for session in list(self._streams):
             session.close(GOING_AWAY)
@@ -128,8 +134,8 @@ class GrpcServer:
             await self._server.stop(self._context.grace_s)
 
     def _method_handler(self, called: Rpc) -> MethodHandler:
-        # Requests come as bytes: grpc would log a traceback for bytes that are not a
-        # message and answer UNKNOWN, for any caller.
+        # Requests stay bytes: for bytes that are not a message grpc would log a traceback
+        # and answer UNKNOWN, for any caller.
         if called is _CONNECT:
             return grpc.stream_stream_rpc_method_handler(self._connect, None, _serialize)
         if called.server_streaming:
@@ -171,7 +177,7 @@ class GrpcServer:
     def _dispatch(
         self, called: Rpc, headers: Mapping[str, str], context: Context
     ) -> Coroutine[Any, Any, Any]:
-        """Answers a call. The dispatcher reads its message only after it knows the caller."""
+        """Answers a call. The dispatcher reads the message only after authentication."""
         credentials = call_credentials(
             headers.get("authorization", ""),
             self._certificate(context),
@@ -190,6 +196,7 @@ class GrpcServer:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
+                self._context.overload.require_connection("grpc")
                 async for frame in converse(
                     self._sessions,
                     frames,
@@ -231,9 +238,9 @@ class GrpcServer:
 
 
 def _require_bindable(host: str, port: int) -> None:
-    """Raises OSError, which says why, if the address cannot be bound.
+    """Raises OSError with the reason if the address cannot be bound.
 
-    grpc itself would not: it writes to stderr and raises an error without a cause.
+    grpc itself gives no reason: it writes to stderr and raises an error without a cause.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

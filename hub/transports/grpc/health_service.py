@@ -1,7 +1,7 @@
-"""grpc.health.v1.Health: whether calls should come here, by service.
+"""grpc.health.v1.Health: whether this hub serves, by service.
 
-Not taken from grpcio-health-checking: there a watcher writes under the lock that a change
-of status needs, so one that reads nothing would block all others, and the hub's stop.
+Not taken from grpcio-health-checking, whose watchers write under the lock that a change of
+status needs: a watcher that does not read would block all others and the hub's stop.
 
 The protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -24,28 +24,28 @@ from llmhub.v1.admin_service_pb2 import DESCRIPTOR as ADMIN
 SERVICE_NAME: Final[str] = DESCRIPTOR.services_by_name["Health"].full_name
 
 _ADMIN_SERVICE: Final[str] = ADMIN.services_by_name["AdminService"].full_name
-# How soon watchers learn that the hub's readiness has changed.
-_LOOK_S: Final = 1.0
+# How often watchers check the hub's readiness.
+_POLL_S: Final = 1.0
 CHECK_MESSAGE_S: Final = 5.0
-"""Seconds that the message of a check may take: checkers send it along with the headers."""
+"""Seconds that a check's message may take; clients send it together with the headers."""
 
 
 class Health:
     """The status of the services; needs a running event loop.
 
     The service "", which is the whole hub, and the AdminService, whose changes need the
-    store, have the status of `/readyz`. The others serve as long as the hub does: they are
-    answered from memory, and if the store is gone, an old answer is better than none.
+    store, have the status of `/readyz`. The others serve as long as the hub runs, because
+    they answer from memory: without the store, an old answer is better than none.
     """
 
     def __init__(self, services: Iterable[str], why_not_ready: Callable[[], str | None]) -> None:
-        """`services` are the full names of all services but the whole."""
+        """`services` are the full names of all services, without ""."""
         self._services = {"", *services}
         self._why_not_ready = why_not_ready
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Nothing serves from now on, and watchers learn it."""
+        """Reports every service as not serving from now on, to watchers too."""
         self._stopping.set()
 
     def status(self, service: str) -> HealthCheckResponse.ServingStatus:
@@ -62,7 +62,7 @@ class Health:
         """The status now and whenever it changes, until the hub stops."""
         sent = None
         while True:
-            # The stop may come while a status is being sent; watchers must still learn it.
+            # The hub may stop while a status is being sent; the watcher must get that too.
             is_last = self._stopping.is_set()
             status = self.status(service)
             if status != sent:
@@ -71,7 +71,7 @@ class Health:
             if is_last:
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_POLL_S):
                     await self._stopping.wait()
 
 
@@ -82,9 +82,9 @@ def handlers(
     address: Callable[[Context], str],
     watch_guard: Callable[[ServerStream], ServerStream],
 ) -> grpc.GenericRpcHandler:
-    """Handlers of the service; `address` finds where the caller of a check is.
+    """Handlers of the service; `address` finds the address of a check's caller.
 
-    `watch_guard` wraps a behaviour so that it bounds how many run.
+    `watch_guard` wraps a behaviour so that the number of running ones is bounded.
     """
 
     async def check(_requests: object, context: Context) -> AsyncIterator[HealthCheckResponse]:
@@ -109,7 +109,7 @@ def handlers(
     )
 
 
-# Any: grpc's handlers take parameters in the type stubs alone.
+# Any: grpc's handlers take parameters only in the type stubs.
 def _handler(behaviour: ServerStream) -> Any:
     return grpc.stream_stream_rpc_method_handler(
         behaviour, None, HealthCheckResponse.SerializeToString

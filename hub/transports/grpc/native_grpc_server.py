@@ -9,6 +9,7 @@ from hub.transports.grpc import slots
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
+from hub.transports.grpc.native_messages import exhausted
 from hub.transports.grpc.native_rpcs import RpcMethods
 from hub.transports.grpc.native_services import health_methods, reflection_methods
 from hub.transports.session.sidecar_session import SessionContext
@@ -22,7 +23,7 @@ class NativeGrpcServer:
     def __init__(
         self, settings: GrpcSettings, context: TransportContext, sessions: SessionContext
     ) -> None:
-        """`sessions` is what the sessions of SidecarService.Connect share."""
+        """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._grace_s = context.grace_s
         self._open = slots.open_to_all()
         self._rpcs = RpcMethods(context, sessions, slots.unidentified())
@@ -37,17 +38,21 @@ class NativeGrpcServer:
             Limits(
                 message_bytes=settings.max_message_bytes,
                 calls_in_all=settings.max_concurrent_rpcs,
+                connections=settings.max_connections,
+                strangers=max(1, settings.max_connections // 2),
+                handshakes=max(1, min(1_024, settings.max_connections // 4)),
             ),
             tls=context.tls.http2_context if context.tls is not None else None,
             trusted_proxies=context.trusted_proxies,
+            exhausted=exhausted,
         )
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         return await self._server.start(host, port)
 
     async def stop(self) -> None:
-        """Stops accepting, tells sidecars, and gives running calls a few seconds to end."""
+        """Stops accepting, closes sidecars' streams, and gives other calls a few seconds."""
         self._rpcs.close_sidecars()
         self._health.stop()
         await self._server.stop(self._grace_s)

@@ -1,41 +1,55 @@
-"""Messages and errors of the hub as the native gRPC server carries them."""
+"""The hub's messages and errors in the form of the native gRPC server."""
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Final
 
-from hub.contract.errors import HubError
+from hub.contract.errors import HubError, LimitReached
 from hub.service.dispatcher import Reply
 from hub.transports.grpc import call_context
 from hub.transports.grpc.call_context import to_status
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.stream_call import StreamCall
 
+# What is unread or open goes away when its readers come, or when its time limits end it.
+_RETRY_MS: Final = 1_000
+
 
 def call_failed(error: HubError) -> CallFailed:
-    """The end of a call that fails so, with its details as google.rpc.Status."""
+    """The status of a call that fails with `error`, with google.rpc.Status as details."""
     details = to_status(error).SerializeToString()
     return CallFailed(error.code, error.message, (("grpc-status-details-bin", details),))
 
 
+def no_room(detail: str) -> LimitReached:
+    """The error of a call for which there is no room now."""
+    return LimitReached(detail, retry_after_ms=_RETRY_MS)
+
+
+def exhausted(detail: str) -> CallFailed:
+    """The same as the end of a call."""
+    return call_failed(no_room(detail))
+
+
 def missing(detail: str) -> CallFailed:
-    """The error of a call whose message does not come."""
+    """The error of a call whose message does not arrive."""
     return call_failed(call_context.missing(detail))
 
 
 async def only_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if it is late."""
+    """The only request of a stream. Raises ValidationFailed if it is late."""
     return await in_time(next_message(call))
 
 
 async def next_message(call: StreamCall) -> bytes:
-    """The request of a stream that has one. Raises ValidationFailed if there is none."""
+    """The next request of a stream. Raises ValidationFailed if there is none."""
     async for message in call:
         return message
     raise call_context.missing("is missing")
 
 
 async def in_time(message: Awaitable[bytes], within_s: float | None = None) -> bytes:
-    """The message, if it comes within `within_s` seconds, or 10. Raises ValidationFailed."""
+    """The message, if it arrives within `within_s` or 10 seconds. Raises ValidationFailed."""
     within_s = call_context.MESSAGE_S if within_s is None else within_s
     try:
         async with asyncio.timeout(within_s):

@@ -1,7 +1,7 @@
 """The RPCs of the contract as methods of the native gRPC server."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from types import CoroutineType
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from hub.transports.grpc.native_messages import (
     in_time,
     missing,
     next_message,
+    no_room,
 )
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.slots import StreamSlots
@@ -30,8 +31,6 @@ from hub.transports.peer import peer_address
 from hub.transports.session.sidecar_session import SessionContext, SidecarSession
 
 _CONNECT: Final = rpc("Connect")
-_MAX_STREAMS_PER_TOKEN: Final = 4_096
-_MAX_TOKEN_STREAMS: Final = 20_000
 
 
 class RpcMethods:
@@ -40,11 +39,10 @@ class RpcMethods:
     def __init__(
         self, context: TransportContext, sessions: SessionContext, unidentified: StreamSlots
     ) -> None:
-        """`unidentified` bounds the sidecars' streams that have yet to identify."""
+        """`unidentified` bounds the streams of sidecars that have not identified yet."""
         self._context = context
         self._sessions = sessions
         self._unidentified = unidentified
-        self._by_token = StreamSlots(in_all=_MAX_TOKEN_STREAMS, per_peer=_MAX_STREAMS_PER_TOKEN)
         self._streams: set[SidecarSession] = set()
         self._stopping = False
 
@@ -53,13 +51,13 @@ class RpcMethods:
         return {one.path: self._method(one) for one in RPCS}
 
     def close_sidecars(self) -> None:
-        """Tells sidecars that the hub stops; new ones are turned away."""
+        """Closes the sidecars' streams because the hub stops, and refuses new ones."""
         self._stopping = True
         for session in list(self._streams):
             session.close(GOING_AWAY)
 
     def address(self, call: Call) -> str:
-        """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+        """The caller's address: the peer's, or the one that a trusted proxy forwards."""
         trusted = self._context.trusted_proxies
         if not trusted:
             return call.peer
@@ -78,13 +76,14 @@ class RpcMethods:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
                     credentials = self.credentials(call)
-                    with self._by_token.held(credentials.key):
+                    with _stream_of_token(call, credentials.key):
                         answer = self._context.dispatcher.dispatch(
                             called,
                             credentials,
                             lambda: _received_late(called, next_message(call)),
                             self._context.clock.now_ms(),
                         )
+                        call.set_known()
                         async with aclosing(await answer) as replies:
                             async for reply in replies:
                                 yield encoded(reply)
@@ -98,6 +97,7 @@ class RpcMethods:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
+                self._context.overload.require_connection("grpc")
                 async for frame in converse(
                     self._sessions,
                     call,
@@ -106,6 +106,7 @@ class RpcMethods:
                     self._streams,
                     self._unidentified,
                     self._context.certificate(call.certificate),
+                    call.set_known,
                 ):
                     yield frame.SerializeToString()
             except Exception as error:
@@ -123,6 +124,7 @@ class RpcMethods:
         authorization = call.head.text_metadata.get("authorization", "")
         credentials = call_credentials(authorization, certificate, self.address(call))
         call.head.note = credentials
+        call.charge_to(credentials.key)
         return credentials
 
 
@@ -139,12 +141,12 @@ class _Unary:
         self._now_ms = context.clock.now_ms
 
     def answer(self, call: Call, message: bytes) -> bytes | Awaitable[bytes]:
-        """Answers a call whose message is there. Raises CallFailed."""
+        """Answers a call whose message has arrived. Raises CallFailed."""
         record = self._calls.rpc(self._called, call.head.text_metadata)
         return self._run(call, record, lambda: _received(self._called, message))
 
     def answer_late(self, call: Call, message: Awaitable[bytes]) -> Coroutine[None, None, bytes]:
-        """Judges the caller, then waits for the message."""
+        """Authenticates the caller, then waits for the message."""
         return self._wait(call, message)
 
     async def _wait(self, call: Call, message: Awaitable[bytes]) -> bytes:
@@ -164,11 +166,24 @@ class _Unary:
             failed = call_failed(record.fail(error))
             record.__exit__(None, None, None)
             raise failed from None
+        call.set_known()
         if isinstance(answer, CoroutineType):
             return _recorded(record, answer)
         record.__exit__(None, None, None)
         reply: bytes = answer
         return reply
+
+
+@contextmanager
+def _stream_of_token(call: Call, token: str) -> Iterator[None]:
+    """Counts a stream on its token while the block runs. Raises LimitReached."""
+    account = call.charge_to(token)
+    if not account.open_stream():
+        raise no_room(f"{account.streams} streams with this token are open")
+    try:
+        yield
+    finally:
+        account.close_stream()
 
 
 async def _recorded(record: RpcCall, answer: Coroutine[Any, Any, bytes]) -> bytes:

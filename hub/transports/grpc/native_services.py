@@ -25,7 +25,7 @@ _UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
 def health_methods(
     health: Health, slots: StreamSlots, address: Callable[[Call], str]
 ) -> dict[str, Method]:
-    """grpc.health.v1.Health. `slots` bounds its watchers, and checks without their message."""
+    """grpc.health.v1.Health. `slots` bounds watchers, and checks that wait for a message."""
 
     def check(_call: Call, message: bytes) -> bytes:
         try:
@@ -51,7 +51,7 @@ def health_methods(
                 yield status.SerializeToString()
 
     return {
-        # A check that fails has the hub restarted, so a check always has room.
+        # A failed check may restart the hub, so a check is answered even without room.
         f"/{SERVICE_NAME}/Check": UnaryMethod(check, check_late, always=True, missing=missing),
         f"/{SERVICE_NAME}/Watch": StreamMethod(_bounded(watch, slots, address)),
     }

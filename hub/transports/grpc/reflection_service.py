@@ -1,9 +1,9 @@
 """Server reflection under both of its names, v1 and v1alpha.
 
-grpcio-reflection knows v1alpha alone. v1 has the same messages under another
-package (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md), so
-one servicer answers under both names; its descriptor is v1alpha's renamed, so
-that a client can also describe the v1 service itself.
+grpcio-reflection knows only v1alpha. v1 has the same messages in another package
+(https://github.com/grpc/grpc/blob/master/doc/server-reflection.md), so one servicer
+answers under both names. The v1 descriptor is a renamed copy, so that a client can also
+describe the v1 service itself.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,10 +11,11 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-# grpc's own types of requests and contexts are parameters in its stubs alone.
+# grpc's types of requests and contexts take parameters only in its stubs.
 ServerStream = Callable[[Any, Any], AsyncIterator[Any]]
 
 _V1ALPHA_PACKAGE = "grpc.reflection.v1alpha"
@@ -40,7 +41,7 @@ def _pool_with_v1() -> descriptor_pool.DescriptorPool:
 def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
     file.name = _V1_FILE
     file.package = _V1_PACKAGE
-    # They name v1alpha's generated code, and say that it is deprecated.
+    # The options name v1alpha's generated code, and mark it as deprecated.
     file.ClearField("options")
     old, new = f".{_V1ALPHA_PACKAGE}.", f".{_V1_PACKAGE}."
     for message in file.message_type:
@@ -53,10 +54,28 @@ def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
             method.output_type = method.output_type.replace(old, new)
 
 
+class _Pool:
+    """A pool that also finds methods by name, which ghz asks for; protobuf's own does not."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    # Any: what the pool has.
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, name: str) -> FileDescriptor:  # noqa: N802
+        """The file of anything that has a name. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(name)
+        except KeyError:
+            return self._pool.FindMethodByName(name).containing_service.file
+
+
 def servicer(service_names: Sequence[str]) -> ReflectionServicer:
     """Describes the named services, and reflection itself."""
     names = (*service_names, V1_NAME, V1ALPHA_NAME)
-    return ReflectionServicer(names, pool=_pool_with_v1())
+    return ReflectionServicer(names, pool=_Pool(_pool_with_v1()))
 
 
 def handlers(
@@ -64,7 +83,7 @@ def handlers(
 ) -> list[grpc.GenericRpcHandler]:
     """Handlers that describe the named services, and reflection itself.
 
-    `guard` makes the stream's behaviour one that bounds how many are open.
+    `guard` wraps a stream so that the number of open ones is bounded.
     """
     method = grpc.stream_stream_rpc_method_handler(
         guard(servicer(service_names).ServerReflectionInfo),

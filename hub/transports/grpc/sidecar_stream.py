@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmhub.v1.frame_pb2 import HubFrame
 
 
 class _Handle:
-    """Uses a stream from outside: the conversation waits for this beside the next frame."""
+    """Lets other parts close a stream or send on it; `converse` waits for `news`."""
 
     def __init__(self) -> None:
         self._close: Close | None = None
@@ -25,14 +25,14 @@ class _Handle:
 
     def close(self, close: Close) -> None:
         self._close = self._close or close
-        self._tell()
+        self._wake()
 
     def send(self, frame: HubFrame) -> None:
         self._frames.append(frame)
-        self._tell()
+        self._wake()
 
     def take(self) -> list[HubFrame]:
-        """The frames to send now. Raises HubError if the stream is closed from outside."""
+        """The frames to send now. Raises HubError if the stream was closed."""
         if self._close is not None:
             raise self._close.as_error()
         if self.news.done():
@@ -41,7 +41,7 @@ class _Handle:
         self._frames.clear()
         return frames
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         if not self.news.done():
             self.news.set_result(None)
 
@@ -54,12 +54,14 @@ async def converse(
     sessions: set[SidecarSession],
     slots: StreamSlots,
     certificate: PeerCertificate | None = None,
+    on_identified: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[HubFrame]:
-    """Carries one stream's frames to a session and its replies back.
+    """Passes one stream's frames to a session, and yields the replies.
 
     The session is in `sessions` while the stream lives, and holds one of the `slots` until
-    the sidecar is identified. Ends when the sidecar ends its side. Raises LimitReached if
-    no slot is free, and the HubError that stands for a close code if the hub ends it.
+    the sidecar is identified; then it calls `on_identified`. Ends when the sidecar ends its
+    side. Raises LimitReached if no slot is free, and the HubError that stands for a close
+    code if the hub ends it.
     """
     slot = slots.take(remote_address)
     handle = _Handle()
@@ -86,10 +88,13 @@ async def converse(
             deadlines.update()
             if session.identified:
                 slot.free()
+                on_identified()
             for reply in replies:
                 yield reply
             if session.closing is not None:
                 raise session.closing.as_error()
+            if pause_ms := session.take_pause_ms():
+                await asyncio.wait((handle.news,), timeout=pause_ms / 1000)
     finally:
         if reading is not None and not reading.done():
             reading.cancel()

@@ -1,12 +1,12 @@
-"""Bounds what callers without a token hold open: streams, and health checks.
+"""Bounds what callers without a token keep open: streams and health checks.
 
-The calls that run at a time are bounded for all callers together. Without a narrower bound
-a stranger could hold them all, and the hub would refuse every caller with a token.
+The number of running calls is bounded for all callers together. Without a narrower bound
+a stranger could use it up, and the hub would refuse every caller with a token.
 
-Callers without a token may share an address with a kubelet or a balancer. So a new check
-is not refused when all slots are taken: the oldest check that still waits for its message
-makes room. The hub cannot end a reply that is not read (grpc has no reset for servers), so
-replies are bounded per connection.
+Callers without a token may share an address with a kubelet or a load balancer. So when
+all slots are taken, a new check is not refused: it replaces the oldest check that still
+waits for its message. The hub cannot end a reply that is not read (grpc has no reset for
+servers), so replies are bounded per connection.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _MAX_UNIDENTIFIED_PER_PEER: Final = 64
 
 
 class StreamSlots:
-    """At most `in_all` streams at a time, and `per_peer` of one address, or one IPv6 /64."""
+    """At most `in_all` streams at a time, and `per_peer` from one address or IPv6 /64."""
 
     def __init__(self, *, in_all: int, per_peer: int) -> None:
         self._in_all = in_all
@@ -89,9 +89,9 @@ class StreamSlot:
 
 
 class CheckSlots:
-    """Room for `waiting` checks whose message has yet to come, and for `replies` being sent.
+    """Room for `waiting` checks that wait for their message, and `replies` being sent.
 
-    At most `waiting_per_peer` of one address, and `replies_per_connection`.
+    At most `waiting_per_peer` from one address, and `replies_per_connection`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class CheckSlots:
     async def waiting(self, peer: str) -> AsyncIterator[None]:
         """Room for the block, which waits for the message of a check from that address.
 
-        Raises LimitReached out of the block when newer checks need the room.
+        Raises LimitReached in the block when newer checks need the room.
         """
         network = network_of(peer)
         self._make_room(network)
@@ -129,13 +129,13 @@ class CheckSlots:
     def replying(self, connection: str) -> Iterator[None]:
         """Room for the block, which sends a reply. Raises LimitReached.
 
-        A connection's only reply always has room: no other connection can take that.
+        A connection's only reply always has room, which no other connection can take.
         """
         held = self._replies[connection]
         if held and (
             held >= self._max_replies_per_connection or self._replies.total() >= self._max_replies
         ):
-            raise LimitReached(f"{held} replies to health checks are not taken")
+            raise LimitReached(f"{held} replies to health checks are unread")
         self._replies[connection] += 1
         try:
             yield

@@ -1,14 +1,14 @@
-"""HTTP requests as calls: credentials and JSON off the wire, then on to the dispatcher.
+"""Turns HTTP requests into calls: reads credentials and JSON, and calls the dispatcher.
 
-A browser sends a cookie whichever page makes the request, so a request with a cookie must
-also prove that the dashboard made it:
+A browser sends a cookie no matter which page makes the request, so a request with a
+cookie must also prove that the dashboard made it:
 
-- It carries the header `X-LLM-Hub`. Another origin's page cannot add it without
-  a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and the
-  hub answers none.
-- `Sec-Fetch-Site`, if the browser sends it, says "same-origin". It is sent over
-  TLS and to loopback only, so without it a changing call's `Origin` must name the
-  host that was called.
+- It has the header `X-LLM-Hub`. A page of another origin cannot add it without a CORS
+  preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch), which the hub does not
+  answer.
+- `Sec-Fetch-Site`, if the browser sends it, is "same-origin". Browsers send it only over
+  TLS and to loopback; without it, the `Origin` of a call that changes something must
+  name the host that was called.
 - The cookie itself is SameSite=Strict.
 """
 
@@ -26,6 +26,7 @@ from hub.base.settings import Network
 from hub.contract.dialect.frames import not_an_object
 from hub.contract.errors import InvalidJson, InvalidToken
 from hub.service.access.access_control import (
+    AccessControl,
     Anonymous,
     BearerToken,
     BrowserCookie,
@@ -33,13 +34,15 @@ from hub.service.access.access_control import (
     Credentials,
     bearer_token,
 )
+from hub.service.access.caller import Caller
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.certificate import ServerTls
+from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.peer import is_trusted, peer_address
 from hub.transports.peer_certificates import shown_certificate
 
 PROOF_HEADER: Final = "X-LLM-Hub"
-"""Proves, with any value, that a request with a cookie is the dashboard's own."""
+"""Proves, with any value, that the dashboard made a request with a cookie."""
 
 _NOTHING: Final = Received(None)
 _SAFE: Final = frozenset({"GET", "HEAD"})
@@ -50,7 +53,7 @@ def _no_request() -> Received:
 
 
 class HttpCredentials:
-    """Finds the credentials of a request, and where its caller is."""
+    """Finds the credentials of a request, and its caller's address."""
 
     def __init__(
         self, trusted_proxies: Sequence[Network] = (), tls: ServerTls | None = None
@@ -62,13 +65,13 @@ class HttpCredentials:
     def use_port(self, port: int) -> None:
         """Names the cookie after the port.
 
-        Cookies do not tell ports apart (RFC 6265, section 8.5): two hubs on one
-        machine would sign each other's users out.
+        Cookies are shared between ports (RFC 6265, section 8.5), so two hubs on one machine
+        would sign each other's users out.
         """
         self.cookie = f"llm_hub_session_{port}"
 
     def of(self, request: web.Request) -> Credentials:
-        """Returns what came with the request. Raises InvalidToken, HTTPForbidden."""
+        """The credentials of the request. Raises InvalidToken, HTTPForbidden."""
         address = self.address(request)
         # A revoked certificate spoils the connection, whatever else comes over it.
         shown = shown_certificate(request.transport) if self._tls is not None else None
@@ -85,12 +88,16 @@ class HttpCredentials:
         require_own_page(request)
         return BrowserCookie(session_id, address)
 
+    def are_given(self, request: web.Request) -> bool:
+        """Whether the request has any credentials, valid or not."""
+        return "Authorization" in request.headers or self.session_id(request) is not None
+
     def anonymous(self, request: web.Request) -> Credentials:
-        """The credentials of a call that needs none."""
+        """Anonymous credentials, for a call that needs no others."""
         return Anonymous(self.address(request), "http")
 
     def address(self, request: web.Request) -> str:
-        """Where the caller is: the peer, or the address that a trusted proxy passes on."""
+        """The caller's address: the peer's, or the one that a trusted proxy forwards."""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         return peer_address(request.remote or "", self._trusted_proxies, forwarded)
 
@@ -103,19 +110,58 @@ class HttpCredentials:
         )
 
     def session_id(self, request: web.Request) -> str | None:
-        """The session's id that the browser sent, valid or not."""
+        """The session id that the browser sent, valid or not."""
         return request.cookies.get(self.cookie)
+
+
+class _Shown:
+    """Credentials that remember whose they are, once they have been checked."""
+
+    caller: Caller
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`."""
+        self.caller = self._credentials.authenticate(access, now_ms)
+        return self.caller
 
 
 class HttpCalls:
     """Passes requests on to the dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, credentials: HttpCredentials, clock: Clock) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        credentials: HttpCredentials,
+        clock: Clock,
+        bodies: BodiesInFlight,
+    ) -> None:
         self._dispatcher = dispatcher
         self.credentials = credentials
         self.clock = clock
+        self.bodies = bodies
 
-    # Any: what the operation's handler answers, or what `encode` makes of it.
+    async def read(
+        self,
+        request: web.Request,
+        called: Called,
+        read: Read = _no_request,
+        *,
+        credentials: Credentials | None = None,
+        content_type: str = "application/json",
+    ) -> web.Response:
+        """Answers a request with the body that its handler has encoded.
+
+        A long body counts against the caller's token until it is sent. Raises HubError and
+        HTTPForbidden.
+        """
+        shown = _Shown(credentials or self.credentials.of(request))
+        body: bytes = await self.call(request, called, read, credentials=shown)
+        return self.bodies.response(shown.caller.principal.token_id, body, content_type)
+
+    # Any: the handler's reply, or what `encode` returns for it.
     async def call(
         self,
         request: web.Request,
@@ -153,7 +199,7 @@ def require_no_other_page(request: web.Request) -> None:
 
 
 def require_own_page(request: web.Request) -> None:
-    """Raises HTTPForbidden if a page that is not the hub's own may have made the request."""
+    """Raises HTTPForbidden if a page other than the hub's may have made the request."""
     if PROOF_HEADER not in request.headers:
         raise web.HTTPForbidden
     site = request.headers.get("Sec-Fetch-Site")
@@ -177,15 +223,15 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-# A body of the longest kind at 1 Mbit/s; sign-in reads one from strangers.
+# Enough for the longest body at 1 Mbit/s; sign-in reads a body before authentication.
 _BODY_S: Final = 10.0
 
 
-async def json_body(request: web.Request) -> dict[str, object]:
-    """The body's JSON object.
+async def json_body(request: web.Request, max_bytes: int | None = None) -> dict[str, object]:
+    """The body's JSON object, of at most `max_bytes`; None stands for `http.max_body_bytes`.
 
     Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout,
-    HTTPBadRequest; ConnectionError if the caller has gone.
+    HTTPRequestEntityTooLarge, HTTPBadRequest; ConnectionError if the caller has gone.
     """
     if "Content-Type" in request.headers and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
@@ -193,7 +239,7 @@ async def json_body(request: web.Request) -> dict[str, object]:
         raise web.HTTPUnsupportedMediaType
     try:
         async with asyncio.timeout(_BODY_S):
-            raw = await request.read()
+            raw = await _body(request, request.client_max_size if max_bytes is None else max_bytes)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:
@@ -205,3 +251,16 @@ async def json_body(request: web.Request) -> dict[str, object]:
     if type(body) is not dict:
         raise not_an_object()
     return body
+
+
+async def _body(request: web.Request, max_bytes: int) -> bytearray:
+    """Reads a body, and stops as soon as it is too long, or says that it will be."""
+    length = request.content_length or 0
+    body = bytearray()
+    while length <= max_bytes:
+        chunk = await request.content.readany()
+        if not chunk:
+            return body
+        body += chunk
+        length = len(body)
+    raise web.HTTPRequestEntityTooLarge(max_size=max_bytes, actual_size=length)

@@ -1,8 +1,9 @@
-"""The admin API's routes: the fleet, and its endpoints one by one.
+"""The admin API's routes: the fleet, and its single endpoints.
 
 In the PATCH of an endpoint, the body's keys are the fields to change.
 """
 
+import re
 from typing import Final
 
 import orjson
@@ -13,6 +14,7 @@ from hub.contract.dialect.decode import compile_decoder
 from hub.contract.dialect.encode import to_json_bytes
 from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.contract.rpcs import rpc
+from hub.contract.validation import check
 from hub.service.dispatcher import Received, Request
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, LIST_ENDPOINTS_JSON
@@ -25,6 +27,7 @@ from llmhub.v1.admin_service_pb2 import (
     UpdateEndpointRequest,
 )
 from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.registry_service_pb2 import GetSnapshotRequest, ListEndpointsRequest
 
 _BASE: Final = "/api/admin/llm-registry"
 _REGISTER: Final = rpc("RegisterEndpoint")
@@ -42,7 +45,7 @@ class EndpointRoutes:
         self._decode_update = compile_decoder(UpdateEndpointRequest).decode
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, of which the more special ones come first."""
+        """The routes, the more specific ones first."""
         one = _BASE + "/{id:.+}"
         return [
             web.get(_BASE, self._list),
@@ -55,16 +58,18 @@ class EndpointRoutes:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_ENDPOINTS_JSON))
+        return await self._calls.read(
+            request, LIST_ENDPOINTS_JSON, lambda: _page(request, ListEndpointsRequest)
+        )
 
     async def _snapshot(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SNAPSHOT_JSON))
+        return await self._calls.read(
+            request, GET_SNAPSHOT_JSON, lambda: _page(request, GetSnapshotRequest)
+        )
 
     async def _get(self, request: web.Request) -> web.Response:
         id_ = request.match_info["id"]
-        return json_response(
-            await self._calls.call(request, GET_ENDPOINT_JSON, lambda: Received(id_))
-        )
+        return await self._calls.read(request, GET_ENDPOINT_JSON, lambda: Received(id_))
 
     async def _register(self, request: web.Request) -> web.Response:
         async def read() -> Request:
@@ -98,8 +103,20 @@ class EndpointRoutes:
         )
 
 
+def _page(request: web.Request, message_class: type[Message]) -> Request:
+    """The page that a query asks for; of nothing, if it asks for none. Raises ValidationFailed."""
+    size, token = request.query.get("page_size"), request.query.get("page_token", "")
+    if size is None and not token:
+        return Received(None)
+    if size is not None and not re.fullmatch(r"[0-9]{1,9}", size):
+        raise ValidationFailed([FieldViolation("page_size", "wrong_type", "expected a number")])
+    message = message_class(page_size=int(size or 0), page_token=token)
+    check(message)
+    return Received(message)
+
+
 def _endpoint_json(reply: Message) -> bytes:
-    """The endpoint in a reply: the HTTP API answers changes with what they changed."""
+    """The endpoint in a reply: the HTTP API replies to a change with the changed endpoint."""
     return to_json_bytes(reply.endpoint)  # type: ignore[attr-defined]
 
 
@@ -107,11 +124,10 @@ _PREFIX = "endpoint."
 
 
 def update_of(id_: str, body: dict[str, object]) -> object:
-    """The UpdateEndpointRequest that a body stands for, still as JSON.
+    """The UpdateEndpointRequest for a body, still as JSON.
 
-    A key with null clears its field; "etag" makes the change conditional; unknown
-    keys are ignored, as everywhere. Raises ValidationFailed for fields that cannot be
-    changed.
+    A null clears its field; "etag" makes the change conditional; unknown keys are ignored,
+    as everywhere. Raises ValidationFailed for fields that cannot be changed.
     """
     changeable = ", ".join(UPDATABLE)
     violations = [
@@ -132,7 +148,7 @@ def update_of(id_: str, body: dict[str, object]) -> object:
 
 
 def in_terms_of_body(error: ValidationFailed) -> ValidationFailed:
-    """The same error with the field paths of the body in place of the request's."""
+    """The same error with the body's field paths instead of the request's."""
     return ValidationFailed(
         [
             FieldViolation(

@@ -5,10 +5,14 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import RETRY_AFTER_MS
 from hub.base.settings import HttpSettings
+from hub.contract.descriptors import CONTENT_TYPE as CONTRACT_TYPE
+from hub.contract.errors import Overloaded
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
+    GET_DESCRIPTORS,
     GET_METRICS,
     GET_PUBLIC_METRICS,
     GET_SCHEMAS,
@@ -16,12 +20,13 @@ from hub.service.operations import (
     LIST_PROMETHEUS_TARGETS,
 )
 from hub.transports.context import TransportContext
+from hub.transports.http import openapi
 from hub.transports.http.authentication import HttpCalls
-from hub.transports.http.connections import HttpSite
+from hub.transports.http.connections import Admission, Connections, HttpProtocol, HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
-from hub.transports.http.responses import error_response, json_response, send_copy
+from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,10 +46,11 @@ class HttpServer:
         self._calls = calls
         self._dashboard = dashboard
         self._endpoints = EndpointRoutes(calls)
+        self._openapi = openapi.openapi(self.routes())
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         app = web.Application(
             middlewares=[self._answer_errors], client_max_size=self._settings.max_body_bytes
         )
@@ -61,8 +67,12 @@ class HttpServer:
             host,
             port,
             tls.context if tls is not None else None,
-            max_connections=self._settings.max_connections,
-            turned_away=self._context.calls.turned_away,
+            Connections(
+                self._settings,
+                self._context.calls,
+                self._context.trusted_proxies,
+                self._context.overload,
+            ),
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -75,12 +85,14 @@ class HttpServer:
             await self._runner.cleanup()
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route, for the application and for the test of the documentation."""
+        """Every route, for the application and for the test that compares the docs."""
         return [
             *self._endpoints.routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
+            web.get(openapi.PATH, self._get_openapi),
+            web.get("/api/descriptors", self._get_descriptors),
             web.get("/api/admin/backup", self._backup, allow_head=False),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
@@ -89,13 +101,20 @@ class HttpServer:
         ]
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_PROMETHEUS_TARGETS))
+        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS)
 
     async def _models(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_OPENAI_MODELS))
+        return await self._calls.read(request, LIST_OPENAI_MODELS)
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SCHEMAS))
+        return await self._calls.read(request, GET_SCHEMAS)
+
+    async def _get_openapi(self, _request: web.Request) -> web.Response:
+        return json_response(self._openapi)
+
+    async def _get_descriptors(self, request: web.Request) -> web.Response:
+        body = await self._calls.call(request, GET_DESCRIPTORS)
+        return web.Response(body=body, content_type=CONTRACT_TYPE)
 
     async def _backup(self, request: web.Request) -> web.StreamResponse:
         return await send_copy(request, await self._calls.call(request, COPY_STORE))
@@ -107,44 +126,81 @@ class HttpServer:
         readiness = self._context.readiness
         reason = readiness.why_not_ready()
         if reason is None:
-            # A hub that doubts its probes still knows the fleet best, so it stays ready.
-            doubt = readiness.why_mistrusted()
-            body = {"status": "ready"} | ({"self_preservation": doubt} if doubt else {})
+            # A hub that doubts its probes still knows the fleet best, so it stays ready; and
+            # one that is overloaded would only burden others if it were not.
+            doubts = {
+                "self_preservation": readiness.why_mistrusted(),
+                "overload": self._context.overload.why(),
+            }
+            body = {"status": "ready"} | {name: doubt for name, doubt in doubts.items() if doubt}
             return json_response(orjson.dumps(body))
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
         if self._settings.public_metrics:
-            anonymous = self._calls.credentials.anonymous(request)
-            body = await self._calls.call(request, GET_PUBLIC_METRICS, credentials=anonymous)
+            called, credentials = GET_PUBLIC_METRICS, self._calls.credentials.anonymous(request)
         else:
-            body = await self._calls.call(request, GET_METRICS)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+            called, credentials = GET_METRICS, self._calls.credentials.of(request)
+        return await self._calls.read(
+            request, called, credentials=credentials, content_type=CONTENT_TYPE
+        )
+
+    def _shed(self, request: web.Request) -> None:
+        """Raises Overloaded for an anonymous request if the hub takes none now.
+
+        The dispatcher sheds the others. A person may still open the page and sign in.
+        """
+        overload, credentials = self._context.overload, self._calls.credentials
+        if (
+            overload.level
+            and _route(request) not in _HEALTH
+            and not self._dashboard.is_for_signing_in(request.path)
+            and not credentials.are_given(request)
+        ):
+            overload.require_connection("http", credentials.address(request))
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         with self._context.calls.http(request.method, _route(request), request.headers) as call:
+            is_extra = _is_extra(request)
             try:
+                if is_extra and _route(request) not in _HEALTH:
+                    raise Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
+                self._shed(request)
                 response = await handler(request)
             except web.HTTPException as error:
+                if error.status == 413:
+                    self._context.calls.refusals.note("http", "body", request.remote or "")
                 response = _plain_error(error)
             except Exception as error:
                 if isinstance(error, ConnectionError) and request.transport is None:
-                    # The caller has gone: no one reads this, and no part of the hub failed.
+                    # The caller has left, so this reply is not read; the hub has not failed.
                     return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
+            if is_extra:
+                response.force_close()
             call.answer(response.status, response.content_type)
             return response
 
 
+_HEALTH = ("/healthz", "/readyz")
+
+
+def _is_extra(request: web.Request) -> bool:
+    """Whether the request's connection is beyond the bounds, and only for health checks."""
+    protocol = request.protocol
+    return isinstance(protocol, HttpProtocol) and protocol.admission is Admission.EXTRA
+
+
 def _route(request: web.Request) -> str:
-    """The route's template: unmatched paths must not each become a label."""
+    """The route's template; unmatched paths share one label, so that labels are bounded."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unmatched"
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
+    response.headers["Server"] = SERVER_NAME
     # A response without its own cache rule is the fleet's state or an error.
     response.headers.setdefault("Cache-Control", "no-store")
 

@@ -1,6 +1,6 @@
 """HTTP responses: domain errors, JSON replies, and a copy of the store.
 
-A long body that many readers are sent at a time is in memory once: each reader pins a
+A long body that is sent to many readers is in memory only once: each reader keeps a
 slice, not a copy.
 """
 
@@ -30,13 +30,19 @@ from hub.contract.errors import (
 )
 from hub.service.handlers.observe_hub import StoreCopy
 
-# asyncio copies what the socket does not take at once, so it is given little at a time;
-# it is also from where on aiohttp waits for the reader.
+# asyncio copies what the socket does not accept at once, so each write is small. It is
+# also the size from which on aiohttp waits for the reader.
 _SLICE_BYTES: Final = 65_536
+
+LONG_BYTES: Final = 65_536
+"""A shorter body fits into a connection's buffer."""
+
+SERVER_NAME: Final = "llm-hub"
+"""The header `Server`, without the versions that aiohttp would name."""
 
 
 class SharedBody(Payload):
-    """The body of a response, in memory once for all who read it."""
+    """The body of a response, in memory once for all readers."""
 
     _value: bytes
 
@@ -67,8 +73,6 @@ def _slices(value: bytes) -> Iterator[memoryview]:
         yield view[start : start + _SLICE_BYTES]
 
 
-# Shorter bodies fit into a connection's buffer.
-_LONG_BYTES = 65_536
 # The mapping in google.rpc.Code's comments, except where HTTP has a better status.
 _STATUS = {
     code_pb2.INVALID_ARGUMENT: 400,
@@ -87,8 +91,8 @@ _STATUS = {
 
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
-    """A reply with a JSON body."""
-    if len(body) > _LONG_BYTES:
+    """A reply with a JSON body; see `BodiesInFlight` for those that readers may ask for."""
+    if len(body) > LONG_BYTES:
         return web.Response(body=SharedBody(body, "application/json"), status=status)
     return web.Response(body=body, status=status, content_type="application/json")
 
@@ -143,7 +147,7 @@ _CHUNK_S = 30.0
 
 
 async def send_copy(request: web.Request, copy: StoreCopy) -> web.StreamResponse:
-    """Answers with the copy and closes it."""
+    """Sends the copy and closes it."""
     with copy.file as file:
         response = web.StreamResponse(
             headers={"Content-Disposition": 'attachment; filename="hub.db"'}
@@ -157,7 +161,7 @@ async def send_copy(request: web.Request, copy: StoreCopy) -> web.StreamResponse
                     await response.write(chunk)
             await response.write_eof()
         except (OSError, TimeoutError):
-            # The head is sent, so only a cut connection can still signal failure.
+            # The head has been sent, so only a cut connection can still signal failure.
             if request.transport is not None:
                 request.transport.abort()
     return response

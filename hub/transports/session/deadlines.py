@@ -1,4 +1,4 @@
-"""What ends a sidecar's connection by itself: it does not identify, or its token expires."""
+"""The deadlines of a sidecar's connection: to identify, and the expiry of its token."""
 
 import asyncio
 
@@ -7,11 +7,13 @@ from hub.transports.session.sidecar_session import SidecarSession
 
 
 class SessionDeadlines:
-    """The timers of one session; a session whose token never expires has only the first.
+    """The timers of one session. It has none after it identified with a lasting token.
 
-    Call `update` after a frame that may have changed who the sidecar is, and
-    `cancel` when the connection is gone.
+    Call `update` after a frame that may have changed the session's token, `identified`
+    once the sidecar has identified, and `cancel` when the connection is closed.
     """
+
+    __slots__ = ("_clock", "_expires_at_ms", "_expiry", "_identify", "_session")
 
     def __init__(self, session: SidecarSession, clock: Clock, identify_timeout_s: float) -> None:
         self._session = session
@@ -23,7 +25,7 @@ class SessionDeadlines:
         self._expiry: Alarm | None = None
 
     def update(self) -> None:
-        """Follows the token that the session holds now."""
+        """Sets the expiry timer for the session's current token."""
         expires_at_ms = self._session.expires_at_ms
         if expires_at_ms == self._expires_at_ms:
             return
@@ -34,8 +36,12 @@ class SessionDeadlines:
         if expires_at_ms is not None:
             self._expiry = Alarm(self._clock, expires_at_ms, self._expired)
 
+    def identified(self) -> None:
+        """The sidecar has identified. Idempotent."""
+        self._identify.cancel()
+
     def cancel(self) -> None:
-        """The connection is gone."""
+        """Stops the timers."""
         self._identify.cancel()
         if self._expiry is not None:
             self._expiry.cancel()

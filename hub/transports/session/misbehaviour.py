@@ -1,4 +1,4 @@
-"""What happens to sidecars that keep sending invalid frames; time is an argument."""
+"""Penalties for sidecars that keep sending invalid frames; time is an argument."""
 
 from collections import OrderedDict, deque
 from typing import Final
@@ -9,11 +9,19 @@ DEFAULT_STEPS_S: Final = (30, 60, 300)
 DEFAULT_FORGET_MS: Final = 3_600_000
 DEFAULT_MAX_AGENTS: Final = 10_000
 
+# Frames over the rate limit, per connection: see docs/decisions/0037.
+REFUSED_BURST: Final = 1_000
+"""refused frames at once that are only answered"""
+REFUSED_EACH_MS: Final = 50
+"""milliseconds until one more of them is only answered"""
+REFUSED_PAUSE_MS: Final = 1_000
+"""milliseconds for which reading pauses after one beyond that"""
+
 
 class ViolationWindow:
-    """The violations of one connection: too many in a window, and it is closed.
+    """The violations of one connection, which is closed after too many in a window.
 
-    Holds no more than `limit` times, and nothing for a connection that behaves.
+    Keeps at most `limit` times, and nothing for a connection without violations.
     """
 
     __slots__ = ("_limit", "_times", "_window_ms")
@@ -24,7 +32,7 @@ class ViolationWindow:
         self._times: deque[int] | None = None
 
     def add(self, now_ms: int) -> bool:
-        """Counts a violation; returns True if it is the last one allowed: close now."""
+        """Counts a violation; returns True if the connection must be closed now."""
         if self._times is None:
             self._times = deque(maxlen=self._limit)
         times = self._times
@@ -32,15 +40,34 @@ class ViolationWindow:
         return len(times) == self._limit and now_ms - times[0] < self._window_ms
 
 
+class Allowance:
+    """What a peer may do again and again: `burst` times at once, and once more each `each_ms`."""
+
+    __slots__ = ("_burst_ms", "_each_ms", "_used_until_ms")
+
+    def __init__(self, burst: int, each_ms: int) -> None:
+        self._burst_ms = burst * each_ms
+        self._each_ms = each_ms
+        self._used_until_ms = 0
+
+    def spend(self, now_ms: int) -> bool:
+        """Takes one; returns whether it was there to take."""
+        used_until_ms = max(self._used_until_ms, now_ms) + self._each_ms
+        if used_until_ms > now_ms + self._burst_ms:
+            return False
+        self._used_until_ms = used_until_ms
+        return True
+
+
 class Cooldowns:
     """How long agents that misbehaved must wait before they may identify again.
 
-    Each punishment takes the next of `steps_s` seconds, the last again and
-    again; `forget_ms` after the end of the last one an agent starts afresh. At
-    most `max_agents` are remembered, those punished last.
+    Each penalty takes the next of `steps_s` seconds, and then the last one repeatedly;
+    `forget_ms` after its last penalty ended, an agent starts again at the first. At most
+    `max_agents` are remembered, those with the latest penalties.
 
-    An agent_id that is only claimed must not be punished: else a stranger could
-    keep a sidecar out.
+    Never penalise an agent_id that is only claimed: otherwise a stranger could keep a
+    sidecar out.
     """
 
     def __init__(
@@ -55,14 +82,14 @@ class Cooldowns:
         self._steps_s = steps_s
         self._forget_ms = forget_ms
         self._max_agents = max_agents
-        # By agent: how often it was punished, and until when. The last punished is last.
+        # By agent: its number of penalties, and the end of the last. The latest is last.
         self._agents: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._agents)
 
-    def punish(self, agent_id: str, now_ms: int) -> int:
-        """Shuts the agent out from now on; returns for how many seconds."""
+    def penalise(self, agent_id: str, now_ms: int) -> int:
+        """Keeps the agent out from now on; returns for how many seconds."""
         times, until_ms = self._agents.pop(agent_id, (0, now_ms))
         if now_ms - until_ms >= self._forget_ms:
             times = 0

@@ -1,7 +1,7 @@
-"""A sidecar's frames as a session takes and answers them.
+"""A sidecar's frames as a session receives and answers them.
 
-They come from JSON or from binary messages. An identify frame carries its token in its
-payload, so it is credentials too.
+They come from JSON or binary messages. An identify frame carries a token in its payload,
+so it also serves as credentials.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,12 @@ class Frame(Protocol):
 
     @property
     def kind(self) -> FrameKind:
-        """Which frame it is."""
+        """The kind of frame."""
         ...
 
     @property
     def unknown_fields(self) -> int:
-        """How many of its fields the hub does not know; 0 until it is decoded."""
+        """The number of fields that the hub does not know; 0 until it is decoded."""
         ...
 
     def decode(self) -> Request:
@@ -77,14 +77,14 @@ def parse_binary_frame(encoded: bytes) -> BinaryFrame:
 
 
 Replies = tuple[HubFrame, ...]
-"""What to send, in order. A tuple, so that it differs from an awaitable at no cost."""
+"""What to send, in order. A tuple, so that it is cheap to tell from an awaitable."""
 
-# Clients in the field know these replies by their code alone.
+# Existing clients expect these replies without a detail.
 _BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
 def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
-    """What answers a frame: a warning if few are left, then the response if it has one."""
+    """The replies to a frame: a warning if few calls are left, then its response, if any."""
     frames = []
     if low is not None:
         warning = RateLimitWarning(
@@ -98,13 +98,13 @@ def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
 
 
 def rate_limited(error: RateLimited) -> HubFrame:
-    """Says that a frame was dropped because its bucket was empty."""
+    """The reply to a frame that was dropped because its rate limit is used up."""
     frame = frame_pb2.RateLimited(tier=error.tier, retry_after_ms=error.retry_after_ms)
     return HubFrame(rate_limited=frame)
 
 
 def error_frame(error: HubError, message_type: str) -> HubFrame:
-    """An error in the words of the frame protocol."""
+    """An error as a frame."""
     frame = FrameError(error=error.wire_code)
     if isinstance(error, ValidationFailed):
         frame.message_type = message_type
@@ -124,9 +124,9 @@ def error_frame(error: HubError, message_type: str) -> HubFrame:
 
 
 class IdentityClaim:
-    """Proves that a sidecar is its agent; `caller` is set once that is done.
+    """Proves that a sidecar is the agent that it claims to be; then `caller` is set.
 
-    `accept` makes the caller, or raises what the session has against it.
+    `accept` makes the caller, or raises the session's objection.
     """
 
     caller: Caller
@@ -144,7 +144,7 @@ class IdentityClaim:
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises ValidationFailed and what `accept` raises, too."""
         request = self._payload.message
-        # A frame without a token is an invalid frame, not one with a wrong token.
+        # A frame without a token is an invalid frame, not a wrong token.
         validation.check(request, self._payload.violations)
         if self._certificate is not None and request.token == IN_PLACE_OF_TOKEN:
             principal = access.certificates.agent(self._certificate, request.agent_id, now_ms)

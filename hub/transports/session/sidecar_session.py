@@ -1,8 +1,8 @@
 """A sidecar's conversation with the hub: frames in, frames out, no sockets.
 
-One object per connection, the same for a WebSocket (JSON text) and for
-SidecarService.Connect (binary messages). It knows who the sidecar is, counts its
-violations and decides when the connection must end. The transport only carries bytes.
+One object per connection, for a WebSocket (JSON text) as for SidecarService.Connect
+(binary messages). It knows the sidecar's identity, counts its violations and decides
+when the connection must end. The transport only carries bytes.
 """
 
 import logging
@@ -44,7 +44,14 @@ from hub.service.presence import (
     Sidecar,
     cooldown,
 )
-from hub.transports.session.misbehaviour import Cooldowns, ViolationWindow
+from hub.transports.session.misbehaviour import (
+    REFUSED_BURST,
+    REFUSED_EACH_MS,
+    REFUSED_PAUSE_MS,
+    Allowance,
+    Cooldowns,
+    ViolationWindow,
+)
 from hub.transports.session.sidecar_frames import (
     Frame,
     IdentityClaim,
@@ -61,7 +68,7 @@ log = structlog.get_logger()
 
 NOTHING: Replies = ()
 """No reply is due."""
-_VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument)
+_VIOLATIONS = (InvalidToken, TokenAgentMismatch, InvalidArgument, NotIdentified)
 _IDENTIFY = FRAMES["identify"]
 
 
@@ -79,12 +86,12 @@ class SessionContext:
 class SidecarSession:
     """One connection's conversation.
 
-    Pass it every frame with its time of arrival, one after the other. Send what it
-    returns, after awaiting it if it waits for the disk, then look at `closing`. Call
-    `end` once when the connection is gone.
+    Pass it each frame with its time of arrival, one after the other. Await what it
+    returns if that is awaitable, send the replies, then check `closing`. Call `end` once
+    when the connection is closed.
 
-    It is itself the `Connection` that the presence holds. Once it is closing, for
-    whatever reason, it ignores frames that still arrive.
+    It is itself the `Connection` in `Presence`. Once it is closing, for any reason, it
+    ignores further frames.
     """
 
     def __init__(
@@ -100,23 +107,25 @@ class SidecarSession:
         self._connection = connection
         self._remote_address = remote_address
         self._transport = transport
-        # One id for the whole connection: frames arrive outside of its task, and an id
-        # for each would cost as much as the frame.
+        # One id for the whole connection: frames arrive outside its task, and an id per
+        # frame would cost as much as the frame.
         self._request_id = request_id.current() or request_id.begin()
         self._traffic = context.traffic
         self._frames = context.traffic.frames[transport]
         # Checked once: a log call that writes nothing costs as much as a frame.
         self._logs_frames = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._violations = ViolationWindow()
+        self._refusals: Allowance | None = None
+        self._pause_ms = 0
         self._caller: Caller | None = None
-        # Set if the frame that is being taken leaves few.
+        # Set if the current frame leaves few calls of its rate limit.
         self._low: RateDecision | None = None
         self._sidecar: Sidecar | None = None
         self.closing: Close | None = None
 
     @property
     def identified(self) -> bool:
-        """Whether the sidecar has proved who it is."""
+        """Whether the sidecar has proved its identity."""
         return self._caller is not None
 
     @property
@@ -170,22 +179,30 @@ class SidecarSession:
             self._connection.send(frame)
 
     def close_unless_identified(self) -> None:
-        """The time to identify is over."""
+        """Closes the connection of a sidecar that has not identified in time."""
         if not self.identified:
             self.close(IDENTIFY_TIMEOUT)
 
+    def take_pause_ms(self) -> int:
+        """For how many milliseconds the transport must read nothing; 0 as a rule.
+
+        Ask after each frame that is answered.
+        """
+        pause_ms, self._pause_ms = self._pause_ms, 0
+        return pause_ms
+
     @property
     def expires_at_ms(self) -> int | None:
-        """When the sidecar's token ends; None if it never does or is not known yet."""
+        """When the sidecar's token expires; None if never, or if it is not known yet."""
         return self._caller.principal.expires_at_ms if self._caller is not None else None
 
     def close_if_expired(self, now_ms: int) -> None:
-        """The time of the token may be over."""
+        """Closes the connection if the sidecar's token has expired."""
         if self.expires_at_ms is not None and now_ms >= self.expires_at_ms:
             self.close(TOKEN_EXPIRED)
 
     def end(self) -> None:
-        """The connection is gone."""
+        """Ends the session of a closed connection."""
         if self.closing is not None:
             self._traffic.closes[self._transport, self.closing.reason_name] += 1
         if self._sidecar is not None:
@@ -222,9 +239,10 @@ class SidecarSession:
                 kind.rpc, caller, frame.decode, now_ms, on_low=self._note_low
             )
         except RateLimited as error:
+            self._count_refusal(now_ms)
             return (rate_limited(error),)
         except InvalidToken:
-            # The caller was authenticated when it identified: its token has expired since.
+            # The sidecar was authenticated when it identified, so its token has expired since.
             self.closing = TOKEN_EXPIRED
             return NOTHING
         finally:
@@ -245,6 +263,7 @@ class SidecarSession:
                 _IDENTIFY.rpc, claim, lambda: payload, now_ms, on_low=self._note_low
             )
         except RateLimited as error:
+            self._count_refusal(now_ms)
             return (rate_limited(error),)
         except CooldownActive:
             return NOTHING
@@ -255,7 +274,7 @@ class SidecarSession:
         return self._answer(_IDENTIFY, reply, now_ms, admit)
 
     def _accept(self, principal: Principal, now_ms: int) -> Caller:
-        """Makes a caller of an agent that has proved who it is."""
+        """Makes a caller from an agent that has proved its identity."""
         if self._sidecar is not None and self._sidecar.agent_id != principal.agent_id:
             raise AlreadyIdentified(f"this connection speaks for {self._sidecar.agent_id}")
         if (wait_ms := self._context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
@@ -339,7 +358,22 @@ class SidecarSession:
         self._traffic.errors[self._transport, error.reason_name] += 1
         if isinstance(error, _VIOLATIONS):
             self._count_violation(now_ms)
+        elif isinstance(error, AlreadyIdentified):
+            # Raised before the rate limit is asked.
+            self._count_refusal(now_ms)
         return (error_frame(error, message_type),)
+
+    def _count_refusal(self, now_ms: int) -> None:
+        """A frame is only answered: one that is over the rate limit, as a rule.
+
+        A sidecar that talks too much is told so and stays. One that talks so much that the
+        answers cost the hub is slowed down, and in the end closed.
+        """
+        if self._refusals is None:
+            self._refusals = Allowance(REFUSED_BURST, REFUSED_EACH_MS)
+        if not self._refusals.spend(now_ms):
+            self._pause_ms = REFUSED_PAUSE_MS
+            self._count_violation(now_ms)
 
     def _count_violation(self, now_ms: int) -> None:
         self._traffic.violations[self._transport] += 1
@@ -349,7 +383,7 @@ class SidecarSession:
         if self._violations.add(now_ms):
             self.closing = TOO_MANY_VIOLATIONS
             if sidecar is not None:
-                self._context.cooldowns.punish(sidecar.agent_id, now_ms)
+                self._context.cooldowns.penalise(sidecar.agent_id, now_ms)
 
     def _fail(self, message_type: str, now_ms: int) -> Replies:
         log.exception(

@@ -17,7 +17,7 @@ from tests.support.hub_process import HubProcess, running_hub
 from tests.support.mutual_tls import MutualTls, mutual_tls_hub
 
 
-def test_no_hub_at_the_address() -> None:
+def test_an_address_without_a_hub_is_unreachable() -> None:
     with socket.socket() as taken:
         # Bound but not listening: no other process gets the port, and it refuses.
         taken.bind(("127.0.0.1", 0))
@@ -25,20 +25,20 @@ def test_no_hub_at_the_address() -> None:
         done = llm_hub("--hub", address, "--token", "t", "snapshot")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith(f"llm-hub: no hub answers at {address}; start one with")
-    assert "no gRPC port of a hub (127.0.0.1:50051" in done.err
+    assert "not a hub's gRPC port (127.0.0.1:50051" in done.err
     assert done.err.count("\n") == 1
 
 
-def test_a_url_is_not_the_address_of_a_hub() -> None:
+def test_a_url_is_refused_as_the_hubs_address() -> None:
     done = llm_hub("--hub", "http://127.0.0.1:8080", "--token", "x", "snapshot")
     assert done.code == 2
     assert done.err == (
         "llm-hub: --hub: 'http://127.0.0.1:8080' is a URL; give the gRPC port as HOST:PORT, "
-        "as 127.0.0.1:50051\n"
+        "such as 127.0.0.1:50051\n"
     )
 
 
-def test_a_hub_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_to_a_hanging_hub_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_HANDSHAKE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -47,7 +47,7 @@ def test_a_hub_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.err == f"llm-hub: the hub at {address} did not answer within 0.2 s\n"
 
 
-def test_a_wrong_token_and_a_role_that_may_not(hub: HubProcess, client: Hub) -> None:
+def test_a_wrong_token_or_role_is_not_authorised(hub: HubProcess, client: Hub) -> None:
     wrong = llm_hub("--hub", hub.grpc, "--token", "nope", "snapshot")
     assert wrong.code == 4
     assert wrong.err.endswith(" [INVALID_TOKEN]\n")
@@ -67,7 +67,7 @@ def test_the_token_comes_from_flag_variable_or_file(hub: HubProcess) -> None:
     assert llm_hub("snapshot", "--token", hub.admin_token, env=both).code == 0
 
 
-def test_no_token_anywhere(tmp_path: Path) -> None:
+def test_a_missing_token_is_reported(tmp_path: Path) -> None:
     done = llm_hub("snapshot", "--data-dir", str(tmp_path))
     assert done.code == 4
     assert done.err.startswith("llm-hub: no token: give --token, set LLM_HUB_TOKEN")
@@ -83,7 +83,7 @@ def test_an_option_after_the_command_wins(hub: HubProcess) -> None:
     assert done.code == 4
     bad = llm_hub("snapshot", "--hub", "nowhere", "--token", "x")
     assert bad.code == 2
-    assert bad.err == "llm-hub: --hub: 'nowhere' has no port; give HOST:PORT, as 127.0.0.1:0\n"
+    assert bad.err == "llm-hub: --hub: 'nowhere' has no port; use HOST:PORT, such as 127.0.0.1:0\n"
 
 
 def failed(code: grpc.StatusCode, message: str = "no", **details: object) -> CommandFailed:
@@ -101,7 +101,7 @@ def failed(code: grpc.StatusCode, message: str = "no", **details: object) -> Com
         (grpc.StatusCode.ABORTED, ExitCode.FAILED),
     ],
 )
-def test_refusal_of_the_hub_has_its_reason(code: grpc.StatusCode, exit_code: ExitCode) -> None:
+def test_a_refusal_shows_the_hubs_reason(code: grpc.StatusCode, exit_code: ExitCode) -> None:
     failure = failed(code, reason="SOME_REASON")
     assert (failure.code, failure.message) == (exit_code, "no [SOME_REASON]")
 
@@ -121,13 +121,13 @@ def test_every_violation_is_named() -> None:
     )
 
 
-def test_a_rate_limit_says_when_to_come_back() -> None:
+def test_a_rate_limit_says_when_to_retry() -> None:
     failure = failed(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="RATE_LIMITED", retry_after_s=1.5)
     assert failure.message == "no; retry in 1.5 s [RATE_LIMITED]"
     assert (failure.found, failure.advice) == ("no [RATE_LIMITED]", "retry in 1.5 s")
 
 
-def test_a_hub_that_is_not_reached() -> None:
+def test_an_unreachable_hub_is_reported() -> None:
     gone = failed(grpc.StatusCode.UNAVAILABLE)
     assert (gone.code, gone.found) == (ExitCode.UNREACHABLE, "no hub answers at hub:1")
     late = failed(grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -157,7 +157,7 @@ def shown(certificate: Certificate) -> tuple[str, ...]:
     return ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
 
 
-def test_a_certificate_is_shown_by_options_before_and_after_the_name(mutual: MutualTls) -> None:
+def test_certificate_options_work_before_and_after_the_command(mutual: MutualTls) -> None:
     ca = ("--tls-ca", str(mutual.own.cert))
     for arguments in (
         ("snapshot", *ca, *shown(mutual.client)),
@@ -168,7 +168,7 @@ def test_a_certificate_is_shown_by_options_before_and_after_the_name(mutual: Mut
         assert json.loads(done.out)["endpoints"] == []
 
 
-def test_a_certificate_is_shown_by_variables(mutual: MutualTls) -> None:
+def test_certificates_come_from_environment_variables(mutual: MutualTls) -> None:
     done = ask(
         mutual,
         "info",
@@ -196,12 +196,12 @@ def test_the_doctor_reaches_all_servers(mutual: MutualTls) -> None:
 
 
 @pytest.mark.parametrize("command", ["snapshot", "watch"])
-def test_why_there_is_no_handshake(mutual: MutualTls, command: str) -> None:
+def test_a_failed_handshake_is_explained(mutual: MutualTls, command: str) -> None:
     ca, address = ("--tls-ca", str(mutual.own.cert)), mutual.hub.grpc
     for arguments, why in (
         (
             ca,
-            f"the hub at {address} demands a certificate; give --tls-cert FILE and --tls-key FILE",
+            f"the hub at {address} requires a certificate; give --tls-cert FILE and --tls-key FILE",
         ),
         (
             (*ca, *shown(mutual.stranger)),
@@ -210,7 +210,7 @@ def test_why_there_is_no_handshake(mutual: MutualTls, command: str) -> None:
         (
             shown(mutual.client),
             f"the certificate of the hub at {address} is not trusted: self-signed certificate; "
-            "give its authority with --tls-ca FILE",
+            "name its certificate authority with --tls-ca FILE",
         ),
         ((), f"the hub at {address} speaks TLS; give --tls or --tls-ca FILE"),
     ):
@@ -218,21 +218,21 @@ def test_why_there_is_no_handshake(mutual: MutualTls, command: str) -> None:
         assert (done.code, done.out, done.err) == (3, "", f"llm-hub: {why}\n")
 
 
-def test_a_hub_without_tls_is_named(mutual: MutualTls, tmp_path: Path) -> None:
+def test_a_hub_without_tls_is_reported(mutual: MutualTls, tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as plain:
         done = ask(mutual, "snapshot", "--hub", plain.grpc, "--tls-ca", str(mutual.own.cert))
         assert done.code == 3
-        assert f"what answers at {plain.grpc} speaks no TLS" in done.err
+        assert f"the server at {plain.grpc} does not speak TLS" in done.err
 
 
-def test_unusable_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
+def test_unusable_certificate_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
     client, missing, garbage = mutual.client, tmp_path / "missing.pem", tmp_path / "garbage.pem"
     garbage.write_text("nothing")
     for cert, key, why in (
         (missing, client.key, f"--tls-cert: {missing}: No such file or directory"),
-        (garbage, client.key, f"--tls-cert: {garbage}: no certificate in PEM"),
+        (garbage, client.key, f"--tls-cert: {garbage}: contains no PEM certificate"),
         (client.cert, missing, f"--tls-key: {missing}: No such file or directory"),
-        (client.cert, garbage, f"--tls-key: {garbage}: no key in PEM"),
+        (client.cert, garbage, f"--tls-key: {garbage}: contains no PEM key"),
         (
             client.cert,
             mutual.stranger.key,
@@ -242,6 +242,6 @@ def test_unusable_files_are_named(mutual: MutualTls, tmp_path: Path) -> None:
         done = ask(mutual, "snapshot", "--tls-cert", str(cert), "--tls-key", str(key))
         assert (done.code, done.err) == (2, f"llm-hub: {why}\n")
     done = ask(mutual, "snapshot", "--tls-key", str(client.key))
-    assert "without a certificate it is of no use" in done.err
+    assert "a key requires a certificate" in done.err
     done = ask(mutual, "snapshot", "--tls-cert", str(client.cert))
-    assert f"--tls-cert: {client.cert}: no key in PEM" in done.err
+    assert f"--tls-cert: {client.cert}: contains no PEM key" in done.err

@@ -41,7 +41,7 @@ def parsed(*arguments: str) -> object:
     return command.main(arguments, standalone_mode=False)
 
 
-def test_an_address_and_labels() -> None:
+def test_an_address_and_labels_are_parsed() -> None:
     assert parsed("http://GPU-1", "--label", "a=b=c", "--label", "d=") == (
         "gpu-1:80",
         {"a": "b=c", "d": ""},
@@ -49,6 +49,6 @@ def test_an_address_and_labels() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("ftp://x",), ("x", "--label", "a"), ("x", "--label", "=b")])
-def test_what_is_none_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+def test_an_invalid_address_or_label_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.UsageError):
         parsed(*arguments)

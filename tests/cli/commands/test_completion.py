@@ -8,7 +8,7 @@ from tests.support.hub_process import hub_environment
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_a_script_that_asks_the_command(shell: str) -> None:
+def test_each_shell_gets_its_completion_script(shell: str) -> None:
     done = llm_hub("completion", shell)
     assert (done.code, done.err) == (0, "")
     assert "_LLM_HUB_COMPLETE" in done.out

@@ -11,7 +11,7 @@ from hub.base.address import parse_listen_address
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.connection import find_tls
 from hub.cli.commands import diagnosis
-from hub.cli.commands.diagnosis import Level, is_a_hubs
+from hub.cli.commands.diagnosis import Level, is_a_hub
 from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
@@ -45,13 +45,13 @@ NOW_S = 1_800_000_000.0
         (NOW_S - 7201, Level.WARNING, "the hub is 2 h behind this machine"),
     ],
 )
-def test_clocks(server_s: float, level: Level, said: str) -> None:
+def test_a_large_clock_skew_is_a_warning(server_s: float, level: Level, said: str) -> None:
     finding = diagnosis.clock(formatdate(server_s, usegmt=True), NOW_S, NOW_S + 0.01)
     assert finding.level is level
     assert said in finding.found
 
 
-def test_a_date_that_cannot_be_read() -> None:
+def test_an_unreadable_date_is_a_warning() -> None:
     assert diagnosis.clock("soon", NOW_S, NOW_S).level is Level.WARNING
     assert diagnosis.clock("", NOW_S, NOW_S).level is Level.WARNING
 
@@ -95,23 +95,23 @@ def test_each_fault_has_its_advice(fault: Fault) -> None:
     assert wanted[fault] in finding.advice
 
 
-def test_what_the_server_said_is_shown_and_never_interpreted() -> None:
+def test_a_servers_error_text_is_shown_unchanged() -> None:
     said = "connection refused: {url} needs an API key"
     endpoint = Endpoint(id="h:1", last_error=said, fault=FAULT_DEAD, host="h")
     finding = diagnosis.endpoint(endpoint)
     assert finding is not None
     assert finding.found == said
-    assert finding.advice == "start the server on h: the sidecar of its host gets no answer either"
+    assert finding.advice == "start the server on h: the sidecar on its host gets no answer either"
 
 
-def test_endpoints_that_are_well_or_out_of_service() -> None:
+def test_healthy_endpoints_are_ok_and_disabled_ones_are_skipped() -> None:
     finding = diagnosis.endpoint(Endpoint(id="h:1", status=STATUS_HEALTHY))
     assert finding is not None
     assert finding.level is Level.OK
     assert diagnosis.endpoint(Endpoint(id="h:1", admin_state=ADMIN_STATE_DISABLED)) is None
 
 
-def test_sidecars_that_endpoints_name() -> None:
+def test_sidecars_that_endpoints_name_must_be_connected() -> None:
     endpoints = [Endpoint(id="h:1", agent_id="a"), Endpoint(id="h:2", agent_id="b")]
     missing = diagnosis.sidecar_hosts(endpoints, [SidecarInfo(agent_id="a")])
     assert missing is not None
@@ -124,7 +124,7 @@ def test_a_server_that_listens_everywhere_is_reached_at_the_hubs_host() -> None:
     assert diagnosis.reachable("10.0.0.1:1", "hub.lan") == ("10.0.0.1", 1)
 
 
-def test_a_server_that_answers_and_one_that_is_gone() -> None:
+def test_an_open_port_is_ok_and_a_closed_one_fails() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
@@ -138,42 +138,42 @@ def test_another_version_of_the_command_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("asked", ["ws", "grpc", "http"])
-def test_each_server_is_known_as_itself_alone(hub: HubProcess, asked: str) -> None:
+def test_each_server_is_recognised_only_by_its_own_transport(hub: HubProcess, asked: str) -> None:
     addresses = {"ws": hub.ws, "grpc": hub.grpc, "http": hub.http}
     known = {
         transport
         for transport, at in addresses.items()
-        if is_a_hubs(asked, *parse_listen_address(at))
+        if is_a_hub(asked, *parse_listen_address(at))
     }
     assert known == {asked}
 
 
 @pytest.mark.parametrize("asked", ["ws", "grpc", "http"])
-def test_a_program_that_says_nothing_is_no_hub(asked: str) -> None:
+def test_a_silent_program_is_not_a_hub(asked: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        assert not is_a_hubs(asked, *other.getsockname())
+        assert not is_a_hub(asked, *other.getsockname())
 
 
-async def test_a_hub_that_is_not_ready_is_a_hub(
+async def test_a_hub_that_is_not_ready_is_recognised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HubServer, "_why_not_ready", lambda _hub: "the store does not answer")
     async with hub_in_this_process(tmp_path) as hub:
-        assert await asyncio.to_thread(is_a_hubs, "grpc", *parse_listen_address(hub.grpc_address))
+        assert await asyncio.to_thread(is_a_hub, "grpc", *parse_listen_address(hub.grpc_address))
 
 
-def test_servers_that_speak_tls(tmp_path: Path) -> None:
+def test_tls_servers_are_recognised_with_the_certificate(tmp_path: Path) -> None:
     with mutual_tls_hub(tmp_path) as mutual:
         files = TlsFiles(*map(str, (mutual.own.cert, mutual.client.cert, mutual.client.key)))
         tls = find_tls(files, tls=True)
         addresses = {"ws": mutual.hub.ws, "grpc": mutual.hub.grpc, "http": mutual.hub.http}
         for transport, address in addresses.items():
             place = parse_listen_address(address)
-            assert is_a_hubs(transport, *place, context=files.context(), tls=tls)
-            assert not is_a_hubs(transport, *place)
+            assert is_a_hub(transport, *place, context=files.context(), tls=tls)
+            assert not is_a_hub(transport, *place)
 
 
-def test_a_web_socket_server_of_another_program_is_no_hubs() -> None:
+def test_another_programs_websocket_server_is_not_a_hub() -> None:
     def echo(connection: ServerConnection) -> None:
         for message in connection:
             connection.send(message)
@@ -181,7 +181,7 @@ def test_a_web_socket_server_of_another_program_is_no_hubs() -> None:
     with serve(echo, "127.0.0.1", 0) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
-        assert not is_a_hubs("ws", *server.socket.getsockname())
+        assert not is_a_hub("ws", *server.socket.getsockname())
         server.shutdown()
         serving.join()
 

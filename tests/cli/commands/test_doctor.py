@@ -13,7 +13,7 @@ def doctor(hub: HubProcess, *arguments: str) -> tuple[int, dict[str, dict[str, s
     return done.code, {each["what"]: each for each in json.loads(done.out)["findings"]}
 
 
-def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
+def test_problems_become_findings_with_advice(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
         code, findings = doctor(hub)
         assert code == 0
@@ -34,7 +34,7 @@ def test_a_hub_that_is_well_and_then_is_not(tmp_path: Path) -> None:
         assert findings["sidecars"]["found"] == "not connected: gpu-1"
 
 
-def test_without_a_hub_the_ports_are_looked_at(tmp_path: Path) -> None:
+def test_without_a_hub_the_ports_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(
         "".join(f"[{transport}]\naddress = '127.0.0.1:0'\n" for transport in ("ws", "grpc"))
@@ -70,7 +70,7 @@ def settings_of(hub: HubProcess, file: Path, **addresses: str) -> Path:
     return file
 
 
-def test_beside_a_hub_that_runs_with_these_settings(tmp_path: Path) -> None:
+def test_the_hub_of_the_settings_is_found(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
         file = settings_of(hub, tmp_path / "hub.toml")
         done = llm_hub("doctor", "--config", str(file), "-o", "json")
@@ -80,7 +80,7 @@ def test_beside_a_hub_that_runs_with_these_settings(tmp_path: Path) -> None:
         assert findings["HTTP server"]["level"] == "ok"
 
 
-def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: Path) -> None:
+def test_a_port_in_use_fails_unless_a_hub_uses_it(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub, socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         file = settings_of(hub, tmp_path / "hub.toml")
@@ -89,7 +89,7 @@ def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: P
         findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
         for transport, address in (("ws", hub.ws), ("grpc", hub.grpc), ("http", hub.http)):
             assert findings[f"port {transport}"]["level"] == "ok"
-            assert findings[f"port {transport}"]["found"] == f"{address}: a running hub has it"
+            assert findings[f"port {transport}"]["found"] == f"{address}: in use by a running hub"
         assert findings["port grpc"]["advice"] == f"to look at that hub: --hub {hub.grpc}"
         failed = {what for what, each in findings.items() if each["level"] == "failed"}
         assert failed == {"gRPC server"}, "the one that was named"
@@ -98,10 +98,10 @@ def test_a_port_that_a_hub_has_is_no_failure_and_another_programs_is(tmp_path: P
         assert findings["port grpc"]["level"] == "ok"
         for transport in ("ws", "http"):
             assert findings[f"port {transport}"]["level"] == "failed"
-            assert "another program has it" in findings[f"port {transport}"]["advice"]
+            assert "another program uses it" in findings[f"port {transport}"]["advice"]
 
 
-def test_owner_of_a_tls_port_is_unknown_without_its_certificates(tmp_path: Path) -> None:
+def test_the_owner_of_a_tls_port_is_unknown_without_certificates(tmp_path: Path) -> None:
     with mutual_tls_hub(tmp_path) as mutual:
         file = settings_of(mutual.hub, tmp_path / "settings.toml")
         with file.open("a") as more:
@@ -118,12 +118,12 @@ def test_owner_of_a_tls_port_is_unknown_without_its_certificates(tmp_path: Path)
             findings = {each["what"]: each for each in json.loads(done.out)["findings"]}
             for transport in ("ws", "grpc", "http"):
                 assert findings[f"port {transport}"]["level"] == level
-                assert ("cannot tell (TLS)" in findings[f"port {transport}"]["found"]) == (
-                    level != "ok"
-                )
+                assert (
+                    "cannot tell whether by a hub" in findings[f"port {transport}"]["found"]
+                ) == (level != "ok")
 
 
-def test_wrong_settings_are_a_finding(tmp_path: Path) -> None:
+def test_invalid_settings_are_a_finding(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("[ws\n")
     done = llm_hub("doctor", "--config", str(file), "--hub", "127.0.0.1:1")

@@ -18,7 +18,7 @@ def state(ask: Ask) -> str:
     return json.loads(ask("endpoints", "-o", "json").out)["endpoints"][0]["admin_state"]
 
 
-def test_drain_disable_enable(ask: Ask) -> None:
+def test_an_endpoint_is_drained_disabled_and_enabled(ask: Ask) -> None:
     for command, word in (("drain", "draining"), ("disable", "disabled"), ("enable", "enabled")):
         done = ask(command, "127.0.0.1:1")
         assert done.code == 0
@@ -34,7 +34,7 @@ def test_a_dry_run_shows_and_changes_nothing(ask: Ask) -> None:
     assert state(ask) == "enabled"
 
 
-def test_labels_are_shown_set_and_taken_away(ask: Ask) -> None:
+def test_labels_are_shown_set_and_removed(ask: Ask) -> None:
     assert ask("labels", "127.0.0.1:1").out == "LABEL\tVALUE\nzone\ta\n"
     done = ask("labels", "127.0.0.1:1", "tier=fast", "zone-", "-o", "yaml")
     assert yaml.safe_load(done.out)["labels"] == {"tier": "fast"}
@@ -42,14 +42,14 @@ def test_labels_are_shown_set_and_taken_away(ask: Ask) -> None:
     assert ask("labels", "127.0.0.1:1", "nonsense").code == 2
 
 
-def test_a_check_of_a_dead_endpoint_says_so_by_its_code(ask: Ask) -> None:
+def test_a_check_of_a_dead_endpoint_fails_with_exit_code_8(ask: Ask) -> None:
     done = ask("check", "127.0.0.1:1")
     assert done.code == 8
     assert "connection refused" in done.out
 
 
 @pytest.mark.parametrize("command", ["drain", "enable", "disable", "labels", "check"])
-def test_an_endpoint_that_is_not_there(ask: Ask, command: str) -> None:
+def test_an_unknown_endpoint_is_not_found(ask: Ask, command: str) -> None:
     done = ask(command, "127.0.0.1:2")
     assert done.code == 5
     assert done.err.endswith("[ENDPOINT_NOT_FOUND]\n")

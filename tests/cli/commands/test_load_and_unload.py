@@ -61,12 +61,12 @@ async def test_a_model_is_loaded_and_unloaded(tmp_path: Path) -> None:
         assert json.loads(unloaded.out[unloaded.out.index("{") :])["model"]["state"] == "available"
 
 
-def test_a_hub_that_does_not_allow_it_says_so(ask: Ask) -> None:
+def test_a_hub_that_disallows_actions_refuses(ask: Ask) -> None:
     done = ask("model", "load", "127.0.0.1:1", "a:1")
     assert done.code == 1
     assert done.err.endswith("[ACTIONS_DISABLED]\n")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "2592001"])
-def test_a_keep_alive_out_of_bounds_is_wrong_usage(ask: Ask, value: str) -> None:
+def test_a_keep_alive_out_of_bounds_is_a_usage_error(ask: Ask, value: str) -> None:
     assert ask("model", "load", "127.0.0.1:1", "a", "--keep-alive", value).code == 2

@@ -12,7 +12,7 @@ def another_program(*_place: object) -> bool:
     return False
 
 
-def test_a_port_that_is_taken_and_one_that_is_free() -> None:
+def test_a_free_port_is_ok_and_a_taken_one_fails() -> None:
     port = lasting_port()
     address = f"127.0.0.1:{port}"
     with socket.create_server(("127.0.0.1", port)):
@@ -23,7 +23,7 @@ def test_a_port_that_is_taken_and_one_that_is_free() -> None:
     assert local_checks.own_port("ws", address, another_program).found == f"{address}: free"
 
 
-def test_permissions(tmp_path: Path) -> None:
+def test_permissions_of_data_directory_and_token_file(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     directory, _disk = local_checks.data_directory(tmp_path)
     assert (directory.level, directory.advice) == (Level.WARNING, f"chmod 700 {tmp_path}")
@@ -39,7 +39,7 @@ def test_permissions(tmp_path: Path) -> None:
     assert local_checks.token_file(token).level is Level.FAILED
 
 
-def test_a_store_that_is_whole_in_use_or_broken(tmp_path: Path) -> None:
+def test_an_intact_a_locked_and_a_damaged_store(tmp_path: Path) -> None:
     file = tmp_path / "hub.db"
     assert local_checks.store_file(file) is None
     with sqlite3.connect(file) as connection:
@@ -55,7 +55,7 @@ def test_a_store_that_is_whole_in_use_or_broken(tmp_path: Path) -> None:
     assert broken.level is Level.FAILED
 
 
-def test_settings_that_are_right_and_wrong(tmp_path: Path) -> None:
+def test_valid_and_invalid_settings(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("[ws]\naddress = '127.0.0.1:0'\n")
     finding, settings = local_checks.settings_file(file)

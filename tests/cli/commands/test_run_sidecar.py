@@ -13,7 +13,7 @@ from tests.support.command import llm_hub
         (("--token", "t", "--endpoint", "ftp://h"), "not http or https"),
         (("--token-file", "/nonexistent/token"), "cannot be read"),
         (("--token", "t", "--interval", "0.5"), "--interval"),
-        (("--token", "t", "--tls-cert", "c.pem"), "is plain text: for certificates it must be wss"),
+        (("--token", "t", "--tls-cert", "c.pem"), "is plain text; certificates need wss"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -34,10 +34,10 @@ def test_an_empty_token_file_is_refused(tmp_path: Path) -> None:
     file.write_text("")
     done = llm_hub("sidecar", "--hub", "ws://127.0.0.1:1", "--token-file", str(file))
     assert done.code == 2
-    assert f"{file}: holds no token" in done.err
+    assert f"{file}: contains no token" in done.err
 
 
-def test_certificates_that_do_not_do_are_named(tmp_path: Path) -> None:
+def test_unusable_certificates_are_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.pem")
     for address in ("127.0.0.1:1", "wss://127.0.0.1:1"):
         done = llm_hub("sidecar", "--hub", address, "--token", "t", "--tls-cert", missing)

@@ -1,7 +1,7 @@
 import stat
 from pathlib import Path
 
-from hub.base.settings import KEY_FILE
+from hub.base.data_dir import KEY_FILE
 from hub.stores.keyring import Key, read_keys, write_keys
 from tests.support.command import llm_hub
 

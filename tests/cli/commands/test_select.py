@@ -8,7 +8,7 @@ from tests.support.waiting import wait_until
 from tools.fleetsim import FakeOllama, Fleet
 
 
-async def test_it_chooses_and_says_why(tmp_path: Path) -> None:
+async def test_select_chooses_an_endpoint_and_explains_why(tmp_path: Path) -> None:
     async with (
         hub_process(tmp_path / "data") as process,
         process.client() as hub,

@@ -11,14 +11,14 @@ from tests.support.hub_process import hub_environment, running_hub, serve_comman
 @pytest.mark.parametrize(
     ("arguments", "environment", "line"),
     [
-        (("--ws", "4000"), {}, "llm-hub: --ws: '4000' has no port; give HOST:PORT"),
+        (("--ws", "4000"), {}, "llm-hub: --ws: '4000' has no port; use HOST:PORT"),
         (("--grpc", "x:99999"), {}, "llm-hub: --grpc: port '99999' is not a number"),
         (("--config", "/none.toml"), {}, "llm-hub: /none.toml: cannot be read: No such file"),
         ((), {"LLM_HUB_CONFIG": "/none.toml"}, "llm-hub: /none.toml: cannot be read"),
         ((), {"LLM_HUB_PROBES__INTERVAL": "1"}, "llm-hub: LLM_HUB_PROBES__INTERVAL: unknown"),
     ],
 )
-def test_bad_settings_are_one_line(
+def test_bad_settings_are_reported_in_one_line(
     arguments: tuple[str, ...], environment: dict[str, str], line: str
 ) -> None:
     done = llm_hub("serve", *arguments, env=environment)
@@ -27,7 +27,7 @@ def test_bad_settings_are_one_line(
     assert done.err.count("\n") == 1
 
 
-def test_the_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("[http]\naddress = 'localhost'\n")
     done = llm_hub("serve", "--config", str(file))
@@ -41,7 +41,7 @@ def start_in_vain(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("transport", ["--ws", "--grpc", "--http"])
-def test_a_port_in_use_is_one_line(tmp_path: Path, transport: str) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = start_in_vain(*serve_command(tmp_path / "data", transport, address))
@@ -51,7 +51,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, transport: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_data_dir_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+def test_an_unusable_data_dir_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = start_in_vain(*serve_command(tmp_path / "file"))
     assert done.returncode != 0
@@ -60,7 +60,7 @@ def test_a_data_dir_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_corrupt_store_is_one_line(tmp_path: Path) -> None:
+def test_a_corrupt_store_is_reported_in_one_line(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
         assert hub.stop() == 0
     store = tmp_path / "data" / "hub.db"
@@ -73,7 +73,7 @@ def test_a_corrupt_store_is_one_line(tmp_path: Path) -> None:
     assert str(store) in done.stderr
 
 
-def test_a_good_file_is_said_to_be_fine(tmp_path: Path) -> None:
+def test_a_valid_file_is_reported_as_fine(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("data_dir = '/srv/hub'\n[[endpoints]]\nurl = 'gpu-1'\n")
     done = llm_hub("config", "check", str(file))
@@ -92,7 +92,7 @@ def test_a_good_file_is_said_to_be_fine(tmp_path: Path) -> None:
         ("endpoints = 7", "endpoints: "),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(text)
     for arguments in (("config", "check", str(file)), ("serve", "--config", str(file))):

@@ -21,7 +21,7 @@ def test_create_prints_the_secret_alone_on_stdout(client: Hub, ask: Ask) -> None
     assert done.code == 0
     assert re.fullmatch(r"llmhub_\S+\n", done.out)
     said = re.fullmatch(
-        r"token (\S+): sidecar for agent node-1, expires \S+Z; the secret is shown this once\n",
+        r"token (\S+): sidecar for agent node-1, expires \S+Z; the secret is shown only once\n",
         done.err,
     )
     assert said
@@ -92,7 +92,7 @@ def test_the_scope_must_fit_the_role(ask: Ask) -> None:
         assert (done.code != 0, why in done.err) == (True, True), done
 
 
-def test_revoke(client: Hub, ask: Ask) -> None:
+def test_a_revoked_token_is_no_longer_listed(client: Hub, ask: Ask) -> None:
     done = ask("token", "create", "--role", "reader", "-o", "json")
     id_ = json.loads(done.out)["token_info"]["id"]
     assert ask("token", "revoke", id_).out == f"revoked {id_}\n"
@@ -102,7 +102,7 @@ def test_revoke(client: Hub, ask: Ask) -> None:
     assert again.err.endswith(" [TOKEN_NOT_FOUND]\n")
 
 
-async def test_expired_ones_are_shown_and_can_be_taken_out(tmp_path: Path) -> None:
+async def test_expired_tokens_are_listed_and_can_be_removed(tmp_path: Path) -> None:
     clock = ManualClock()
     async with running_hub(tmp_path, clock) as hub:
         environment = {"LLM_HUB_ADDRESS": hub.grpc_address, "LLM_HUB_TOKEN": hub.admin_token}
@@ -125,7 +125,7 @@ async def test_expired_ones_are_shown_and_can_be_taken_out(tmp_path: Path) -> No
         revoked = await ask("token", "revoke", "--expired")
         assert set(revoked.out.splitlines()) == {f"revoked {id_}" for _, _, id_ in readers[:2]}
         assert (await ask("token", "list")).out.splitlines() == valid
-        assert (await ask("token", "revoke", "--expired")).out == "no token has expired\n"
+        assert (await ask("token", "revoke", "--expired")).out == "no expired tokens\n"
         none = await ask("token", "revoke", "--expired", "-o", "json")
         assert json.loads(none.out) == {"revoked": []}
 
@@ -138,7 +138,7 @@ def test_revoke_takes_an_id_or_the_expired(ask: Ask, arguments: tuple[str, ...])
 
 
 @pytest.mark.parametrize("ttl", ["0d", "30", "d", "-1d", "1.5h", "30 d", "1y", "٣d"])
-def test_a_ttl_that_is_no_time(ttl: str) -> None:
+def test_an_invalid_ttl_is_a_usage_error(ttl: str) -> None:
     done = llm_hub(
         *("--hub", "127.0.0.1:1", "--token", "t"),
         *("token", "create", "--role", "reader", f"--ttl={ttl}"),
@@ -147,7 +147,7 @@ def test_a_ttl_that_is_no_time(ttl: str) -> None:
     assert "is not a time such as" in done.err
 
 
-def test_path_names_the_file_and_asks_no_hub(tmp_path: Path) -> None:
+def test_path_prints_the_file_without_calling_a_hub(tmp_path: Path) -> None:
     expected = f"{tmp_path}/admin.token\n"
     assert llm_hub("token", "path", "--data-dir", str(tmp_path)).out == expected
     done = llm_hub("token", "path", env={"LLM_HUB_DATA_DIR": str(tmp_path)})

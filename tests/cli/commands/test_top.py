@@ -72,7 +72,7 @@ def test_keys_sort_and_quit(hub: HubProcess) -> None:
     assert terminal.end() == 0
 
 
-def test_a_hub_that_goes_is_shown_and_not_the_end(tmp_path: Path) -> None:
+def test_top_goes_on_when_the_hub_stops(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
         terminal = Terminal(hub, "top", "--interval", "0.2")
         terminal.wait_for("No endpoints yet")
@@ -90,7 +90,7 @@ def test_once_needs_no_terminal(hub: HubProcess) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("top",), ("top", "-o", "json")])
-def test_without_a_terminal_it_names_what_to_use(
+def test_without_a_terminal_it_names_the_alternatives(
     hub: HubProcess, arguments: tuple[str, ...]
 ) -> None:
     done = llm_hub(*arguments, env=hub.environment)

@@ -44,7 +44,7 @@ def watching(hub: HubProcess, *arguments: str) -> Iterator[Iterator[str]]:
             process.kill()
 
 
-def test_it_shows_the_fleet_and_then_what_changes(hub: HubProcess) -> None:
+def test_watch_shows_the_fleet_and_then_every_change(hub: HubProcess) -> None:
     environment = hub.environment
     assert llm_hub("register", "127.0.0.1:1", "--label", "zone=a", env=environment).code == 0
     with watching(hub, "-o", "json", "--label", "zone=a") as lines:
@@ -66,7 +66,7 @@ def test_a_revision_of_another_hub_is_refused(hub: HubProcess) -> None:
     assert done.err.endswith("; leave out --after [REVISION_COMPACTED]\n")
 
 
-def test_a_hub_that_stops_ends_it_with_a_line(tmp_path: Path) -> None:
+def test_watch_ends_with_one_line_when_the_hub_stops(tmp_path: Path) -> None:
     with running_hub(tmp_path / "data") as hub:
         assert llm_hub("register", "127.0.0.1:1", env=hub.environment).code == 0
         process = subprocess.Popen(
@@ -85,7 +85,7 @@ def test_a_hub_that_stops_ends_it_with_a_line(tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
-def test_a_line_for_people() -> None:
+def test_an_event_is_one_readable_line() -> None:
     os.environ.setdefault("TZ", "UTC")
     endpoint = Endpoint(id="h:1", name="n\x1b", status=STATUS_HEALTHY, backend=BACKEND_OLLAMA)
     endpoint.models.add(name="a", state=MODEL_STATE_LOADED)
@@ -102,7 +102,7 @@ def test_a_line_for_people() -> None:
     assert line(gone, 0.0).plain[10:] == "delete  endpoint  h:1"
 
 
-def test_a_host_in_a_line() -> None:
+def test_a_host_report_is_one_line() -> None:
     host = HostResources(agent_id="a", cpu_percent=7, ram_used_bytes=1, ram_total_bytes=4)
     event = RegistryEvent(type=EVENT_TYPE_PUT, revision=1, resources=host)
     assert line(event, 0.0).plain[10:] == "put     host      a  cpu 7 %  ram 25 %  vram ?"

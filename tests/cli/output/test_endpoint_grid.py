@@ -7,12 +7,17 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_VLLM,
     FAULT_DEAD,
     FAULT_UNREACHABLE,
+    MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
+    STATUS_UNHEALTHY,
+    STATUS_UNKNOWN,
     Endpoint,
     EndpointLoad,
     Flapping,
     Model,
+    ModelState,
 )
 
 
@@ -21,7 +26,7 @@ def row(endpoint: Endpoint) -> dict[str, str]:
     return dict(zip(grid.headings, grid.rows[0], strict=True))
 
 
-def test_a_row_has_what_a_person_looks_for() -> None:
+def test_a_row_shows_models_load_and_state() -> None:
     endpoint = Endpoint(
         id="h:1",
         name="one",
@@ -49,18 +54,41 @@ def test_a_row_has_what_a_person_looks_for() -> None:
     }
 
 
-def test_an_error_says_what_the_sidecar_sees() -> None:
+@pytest.mark.parametrize(
+    ("state", "fields", "shown"),
+    [
+        (MODEL_STATE_LOADED, {}, "1/1 m"),
+        (MODEL_STATE_AVAILABLE, {}, "0/1"),
+        (MODEL_STATE_UNSPECIFIED, {}, "?/1"),
+        (MODEL_STATE_LOADED, {"last_error": "connection refused"}, "?/1"),
+        (MODEL_STATE_LOADED, {"status": STATUS_UNHEALTHY}, "?/1"),
+        (MODEL_STATE_LOADED, {"status": STATUS_UNKNOWN}, "?/1"),
+    ],
+)
+def test_loaded_models_are_counted_only_if_they_are_known(
+    state: ModelState, fields: dict[str, object], shown: str
+) -> None:
+    values = {"id": "h:1", "status": STATUS_HEALTHY, "models": [Model(name="m", state=state)]}
+    assert row(Endpoint(**(values | fields)))["MODELS"] == shown
+
+
+def test_before_the_first_answer_no_models_are_known() -> None:
+    assert row(Endpoint(id="h:1"))["MODELS"] == "-"
+    assert row(Endpoint(id="h:1", status=STATUS_HEALTHY))["MODELS"] == "0/0"
+
+
+def test_an_error_says_whether_the_sidecar_reaches_the_server() -> None:
     endpoint = Endpoint(id="h:1", last_error="refused", fault=FAULT_DEAD)
-    assert row(endpoint)["ERROR"] == "refused (nor does its sidecar reach it)"
+    assert row(endpoint)["ERROR"] == "refused (its sidecar cannot reach it either)"
     endpoint.fault = FAULT_UNREACHABLE
-    assert row(endpoint)["ERROR"] == "refused (but its sidecar reaches it)"
+    assert row(endpoint)["ERROR"] == "refused (but its sidecar can reach it)"
     endpoint.flapping.CopyFrom(Flapping(reason="5 changes"))
     assert row(endpoint)["ERROR"].startswith("flapping: 5 changes; refused")
     endpoint.provenance.status.restored = True
     assert row(endpoint)["ERROR"].startswith("restored: not probed since the hub started; flapping")
 
 
-def test_text_of_a_server_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_servers_text_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     print_grids(endpoint_grid([Endpoint(id="h:1", last_error="x\x1b[2J\ty\nz\x9b1m")]))
     shown = capsys.readouterr().out
     assert shown.splitlines()[1].split("\t")[-1] == r"x\x1b[2J\ty\nz\x9b1m"

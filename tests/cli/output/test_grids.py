@@ -19,6 +19,7 @@ from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
     STATUS_HEALTHY,
     Endpoint,
+    Flapping,
     Model,
 )
 from llmhub.v1.registry_service_pb2 import REJECTION_UNSPECIFIED
@@ -68,7 +69,7 @@ def test_bytes_text() -> None:
     assert [bytes_text(value) for value in (None, 0, 3 * 2**29)] == ["?", "0.0 GiB", "1.5 GiB"]
 
 
-def test_a_narrow_terminal_leaves_out_the_least_telling_columns() -> None:
+def test_a_narrow_terminal_leaves_out_the_least_useful_columns() -> None:
     rows = [("10.0.0.1:11434", "healthy", "x" * 60, "2027-01-15T08:00:00Z")]
     grid = Grid(("ID", "STATUS", "ERROR", "CHECKED"), rows, optional=("CHECKED",), folds="ERROR")
 
@@ -113,7 +114,7 @@ def test_span_text(seconds: float, text: str) -> None:
     assert span_text(seconds) == text
 
 
-def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_and_json_have_the_same_content(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"id": "a:1", "models": [{"name": "模型"}], "version": None, "count": 2**53}
     print_value(value, "yaml")
     assert yaml.safe_load(capsys.readouterr().out) == value
@@ -122,7 +123,7 @@ def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) -> None:
+def test_id_and_status_are_never_cut_and_models_are_counted(width: int) -> None:
     names = [f"a-family-of-models-{number}:70b-instruct" for number in range(6)]
     fleet = [
         Endpoint(
@@ -130,7 +131,7 @@ def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) ->
             name="a name for people",
             status=STATUS_HEALTHY,
             version="0.12.3",
-            last_error="connection refused " * 4,
+            flapping=Flapping(reason="connection refused " * 4),
             models=[Model(name=name, state=MODEL_STATE_LOADED) for name in names],
         )
         for number in range(2)
@@ -145,7 +146,7 @@ def test_id_and_status_are_never_cut_and_models_say_how_many_more(width: int) ->
     assert max(map(len, drawn.splitlines())) <= width
 
 
-def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
+def test_a_narrow_table_leaves_times_out_instead_of_breaking_them() -> None:
     row = ("t-0123456789", "sidecar", "node-1", "2027-01-15T08:00:00Z", "2027-02-14T08:00:00Z")
     grid = Grid(
         ("ID", "ROLE", "AGENT", "CREATED", "EXPIRES", "DESCRIPTION"),
@@ -161,7 +162,7 @@ def test_times_are_left_out_of_a_narrow_table_rather_than_broken() -> None:
     assert "2027-02-14T08:00:00Z" in drawn
 
 
-def test_a_word_stands_for_its_number_and_back() -> None:
+def test_enum_words_and_numbers_map_both_ways() -> None:
     assert grids.BACKENDS["llama_cpp"] == BACKEND_LLAMA_CPP
     assert grids.BACKEND_WORDS[BACKEND_LLAMA_CPP] == "llama_cpp"
     assert grids.STATUS_WORDS[STATUS_HEALTHY] == "healthy"

@@ -14,6 +14,7 @@ from llmhub.v1.endpoint_pb2 import (
     BACKEND_OLLAMA,
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_LOADED,
+    MODEL_STATE_UNSPECIFIED,
     STATUS_HEALTHY,
     STATUS_UNHEALTHY,
     STATUS_UNKNOWN,
@@ -65,7 +66,7 @@ def drawn(picture: Picture, width: int, height: int = 24, *, colour: bool = Fals
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
-def test_nothing_is_wider_than_the_terminal_or_taller(width: int) -> None:
+def test_the_picture_fits_the_terminal(width: int) -> None:
     for height in (8, 24):
         lines = drawn(Picture("hub.lan:50051", NOW, fleet(40)), width, height)
         assert max(cell_len(line) for line in lines) <= width
@@ -77,11 +78,32 @@ def test_at_80_columns_it_has_the_figures_without_bars() -> None:
     info.started_at.FromMilliseconds(NOW - 7_500_000)
     lines = drawn(Picture("hub.lan:50051", NOW, fleet(), info), 80)
     assert "hub.lan:50051  0.1.0  up 2 h 5 min" in lines[0]
-    assert "6 endpoints  ● 4 healthy  ● 1 unhealthy  ● 1 unknown" in lines[1]
-    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 6 loaded" in lines[2]
+    assert "6 endpoints  ● 2 healthy  ● 1 unhealthy  ● 1 unknown  ◐ 1 draining  ○ 1 dis" in lines[1]
+    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 4 loaded" in lines[2]
     row = next(line for line in lines if "gpu-006" in line)
     assert re.search(r"ollama +llama3\.1:8b 4 min +5 % +75 % +96 %$", row)
     assert "█" not in "".join(lines)
+
+
+def test_a_server_whose_probe_fails_is_neither_healthy_nor_has_it_models_loaded() -> None:
+    snapshot = fleet()
+    failing = snapshot.endpoints[5]
+    failing.last_error = "connection refused"
+    lines = drawn(Picture("hub.lan:50051", NOW, snapshot), 120)
+    assert "● 1 healthy  ▲ 1 failing  ● 1 unhealthy" in lines[1]
+    assert "llama3.1:8b \N{MULTIPLICATION SIGN}6 3 loaded" in lines[2]
+    row = next(line for line in lines if "gpu-006" in line)
+    assert row.startswith("▲")
+    assert "connection refused" in row
+    assert row.endswith("-"), "no latency stands beside a failure"
+
+
+def test_the_state_of_models_that_a_backend_does_not_report_is_unknown() -> None:
+    snapshot = fleet()
+    for model in snapshot.endpoints[5].models:
+        model.state = MODEL_STATE_UNSPECIFIED
+    row = next(line for line in drawn(Picture("h:1", NOW, snapshot), 120) if "gpu-006" in line)
+    assert "unknown, of 2" in row
 
 
 def test_at_120_columns_it_has_bars_addresses_and_latencies() -> None:
@@ -115,7 +137,7 @@ def test_the_order_can_be_changed() -> None:
     assert Order.VRAM.next() is Order.STATE
 
 
-def test_what_does_not_fit_is_scrolled_to() -> None:
+def test_hidden_rows_can_be_scrolled_to() -> None:
     shown = rows_that_fit(20)
     picture = Picture("h:1", NOW, fleet(40), order=Order.NAME)
     lines = drawn(picture, 100, 20)
@@ -129,18 +151,18 @@ def test_an_empty_fleet_says_what_to_do() -> None:
     assert any("llm-hub register HOST" in line for line in drawn(Picture("h:1", NOW), 80))
 
 
-def test_a_hub_that_is_gone_is_said_to_be() -> None:
+def test_an_unreachable_hub_is_shown_as_such() -> None:
     picture = Picture("h:1", NOW, fleet(), trouble="no hub answers at h:1")
     lines = drawn(picture, 80)
     assert lines[0].endswith("no hub answers at h:1")
     assert any("gpu-006" in line for line in lines)
 
 
-def test_colours_are_only_where_the_console_has_them() -> None:
+def test_colours_are_used_only_if_the_console_has_them() -> None:
     assert "\x1b[" not in "".join(drawn(Picture("h:1", NOW, fleet()), 120))
     assert "\x1b[" in "".join(drawn(Picture("h:1", NOW, fleet()), 120, colour=True))
 
 
-def test_an_endpoint_without_anything_known_is_a_row() -> None:
+def test_an_endpoint_without_known_facts_still_has_a_row() -> None:
     snapshot = Snapshot(endpoints=[Endpoint(id="a:1", name="a:1")])
     assert any("a:1" in line for line in drawn(Picture("h:1", NOW, snapshot), 80))

@@ -55,7 +55,7 @@ def test_a_report_with_null_integer_percent_and_unknown_fields():
     assert not decoded.message.HasField("vram_total_bytes")
 
 
-def test_keys_to_ignore_are_not_counted():
+def test_ignored_keys_are_not_counted():
     decoder = compile_decoder(ReportResourcesRequest, frozenset({"type"}))
     assert decoder.decode({"type": "resource_report", "x": 1}).unknown_fields == 1
 
@@ -65,7 +65,7 @@ def test_a_decoder_is_compiled_once():
 
 
 @pytest.mark.parametrize("message_class", [BytesValue, FloatValue])
-def test_a_field_without_a_form_in_the_dialect_is_refused_when_compiled(message_class):
+def test_compiling_refuses_a_field_that_the_dialect_cannot_express(message_class):
     with pytest.raises(TypeError, match="JSON dialect"):
         compile_decoder(message_class)
 
@@ -135,7 +135,7 @@ def test_a_boolean_is_not_coerced(value):
         (CreateTokenRequest, "ttl", float("nan")),
     ],
 )
-def test_out_of_the_types_range(message_class, field, value):
+def test_a_number_outside_the_range_of_its_type_is_refused(message_class, field, value):
     path, error, _, _ = violation(message_class, {field: value})
     assert (path, error) == (field, "out_of_range")
 
@@ -150,13 +150,13 @@ def test_out_of_the_types_range(message_class, field, value):
         (SidecarInfo, "violations", 2**64 - 1),
     ],
 )
-def test_the_ends_of_the_types_range(message_class, field, value):
+def test_the_bounds_of_a_type_are_accepted(message_class, field, value):
     decoded = decode(message_class, {field: value})
     assert decoded.violations == []
     assert getattr(decoded.message, field) == value
 
 
-def test_number_out_of_range_is_reported():
+def test_a_number_out_of_range_is_reported():
     assert violation(RegisterEndpointRequest, {"port": -1}) == (
         "port",
         "out_of_range",
@@ -173,7 +173,7 @@ def test_enums_are_short_words(word, number):
 
 
 @pytest.mark.parametrize("word", ["VLLM", "BACKEND_VLLM", "unspecified", "", "v" * 99])
-def test_an_unknown_word_is_answered_with_the_words_there_are(word):
+def test_an_unknown_word_is_refused_with_a_list_of_the_known_ones(word):
     field, error, detail, _ = violation(RegisterEndpointRequest, {"backend": word})
     assert (field, error) == ("backend", "invalid")
     assert detail == (
@@ -182,7 +182,7 @@ def test_an_unknown_word_is_answered_with_the_words_there_are(word):
     )
 
 
-def test_an_enums_number_is_no_word():
+def test_the_number_of_an_enum_is_refused():
     assert violation(RegisterEndpointRequest, {"backend": 1})[:2] == ("backend", "wrong_type")
 
 
@@ -224,7 +224,7 @@ def test_paths_of_items_nested_fields_and_map_entries():
     )
 
 
-def test_a_wrong_item_keeps_its_place():
+def test_an_invalid_item_keeps_its_index():
     decoded = decode(IdentifyRequest, {"capabilities": [1, "b"]})
     assert list(decoded.message.capabilities) == ["", "b"]
     decoded = decode(ReportResourcesRequest, {"gpus": [1, {"name": "b"}]})
@@ -237,7 +237,7 @@ def test_an_empty_object_sets_a_message_field():
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, 1.5, True])
-def test_values_that_are_no_object(value):
+def test_a_value_that_is_not_an_object_is_a_wrong_type(value):
     assert violation(IdentifyRequest, value) == (
         "message",
         "wrong_type",
@@ -277,7 +277,7 @@ def test_the_number_of_violations_is_bounded():
     )
 
 
-def test_items_beyond_the_fields_limit_are_not_looked_at():
+def test_no_item_of_a_list_beyond_its_limit_is_decoded():
     value = {"capabilities": ["x"] * 64, "token": "t"}
     assert decode(IdentifyRequest, value).violations == []
     value["capabilities"].append(1)
@@ -301,7 +301,7 @@ def test_depth_is_bounded_by_the_message_type():
 @pytest.mark.parametrize("message_class", message_classes(responses=True), ids=lambda c: c.__name__)
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_agrees_with_json_format(message_class, data):
+def test_decoding_agrees_with_json_format(message_class, data):
     value = data.draw(json_objects(message_class.DESCRIPTOR))
     decoded = decode(message_class, value)
     oracle = message_class()

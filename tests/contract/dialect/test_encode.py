@@ -88,7 +88,7 @@ def test_a_full_endpoint():
     ]
 
 
-def test_sparse_leaves_out_what_is_absent_and_keeps_plain_scalars():
+def test_the_sparse_form_omits_absent_fields_and_keeps_plain_scalars():
     assert to_sparse_json(Model(name="", size_bytes=0)) == {"name": "", "size_bytes": 0}
     assert to_sparse_json(HostResources(gpus=[{}])) == {"agent_id": "", "gpus": [{}]}
     assert to_sparse_json(Snapshot()) == {"revision": 0}
@@ -181,7 +181,7 @@ def test_frames(frame, text):
     assert encode_frame(frame) == text
 
 
-def test_an_empty_frame_has_no_text():
+def test_an_empty_frame_is_refused():
     with pytest.raises(ValueError, match="no type"):
         encode_frame(HubFrame())
 

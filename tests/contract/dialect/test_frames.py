@@ -97,20 +97,20 @@ def test_invalid_json(text):
 
 
 @pytest.mark.parametrize("text", ["[]", '"ping"', "1", "null", "true", "[" * 999 + "]" * 999])
-def test_json_that_is_no_object(text):
+def test_json_that_is_not_an_object_is_refused(text):
     violation, message_type = failure(text)
     assert violation == FieldViolation("message", "wrong_type", "expected JSON object")
     assert message_type == "unknown"
 
 
-def test_a_binary_frame_is_answered_as_what_is_no_object():
+def test_a_binary_frame_gets_the_error_of_a_value_that_is_not_an_object():
     error = not_an_object()
     assert error.violations == [FieldViolation("message", "wrong_type", "expected JSON object")]
     assert error.metadata == {"message_type": "unknown"}
 
 
 @pytest.mark.parametrize("text", ["{}", '{"type":null}', '{"Type":"ping"}'])
-def test_a_missing_type(text):
+def test_a_missing_type_is_refused(text):
     violation, message_type = failure(text)
     assert violation == FieldViolation("type", "required", "is required")
     assert message_type == "unknown"
@@ -119,14 +119,14 @@ def test_a_missing_type(text):
 @pytest.mark.parametrize(
     ("literal", "kind"), [("1", "integer"), ("[]", "array"), ("{}", "object"), ("true", "boolean")]
 )
-def test_a_type_that_is_no_string(literal, kind):
+def test_a_type_that_is_not_a_string_is_refused(literal, kind):
     violation, message_type = failure(f'{{"type":{literal}}}')
     assert (violation.field, violation.error) == ("type", "wrong_type")
     assert violation.detail == f"expected string, got {kind}"
     assert message_type == "unknown"
 
 
-def test_an_unknown_type():
+def test_an_unknown_type_is_refused():
     violation, message_type = failure('{"type":"nope"}')
     assert violation == FieldViolation(
         "type",
@@ -148,7 +148,7 @@ def test_a_long_unknown_type_is_cut():
     assert message_type == "x" * 50 + "..."
 
 
-def test_last_of_a_duplicate_key_counts():
+def test_the_last_of_duplicate_keys_wins():
     frame = parse_frame('{"type":"ping","type":"identify","agent_id":"a","agent_id":"b"}')
     assert frame.type == "identify"
     assert frame.decode().message.agent_id == "b"

@@ -85,7 +85,7 @@ def test_refused_values(kind, value, error):
     assert [(each.field, each.error) for each in out.violations] == [("f", error)]
 
 
-def test_paths_are_completed_on_the_way_out():
+def test_violations_get_full_paths():
     out = Decoded()
     out.add("before", "invalid", "no")
     first = len(out.violations)
@@ -102,7 +102,7 @@ def test_paths_are_completed_on_the_way_out():
     assert out.violations[1] == FieldViolation("gpus[0].name", "invalid", "no", "x")
 
 
-def test_what_is_of_the_wrong_type_or_out_of_range_is_shown_unless_secret():
+def test_an_invalid_value_is_shown_unless_it_is_secret():
     out = Decoded()
     out.add_wrong_type("port", "integer", "9")
     out.add_wrong_type("token", "string", 9, show=False)

@@ -1,5 +1,6 @@
-"""Every captured answer of a real server, asked for over a socket by the real engine."""
+"""The real engine probes every captured answer of a real server over a socket."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 from tests.support.observing import running_engine
-from tests.support.replay import Replay, replaying
+from tests.support.replay import CAPTURES, Replay, replaying
 
 OLLAMA = "ollama-0.17.4"
 ROUTER = "llama.cpp-router-7e4c0a9"
@@ -64,6 +65,17 @@ SINGLE_FILES = {
 }
 
 
+def test_the_manifest_states_version_and_date_of_each_folder():
+    lines = (CAPTURES / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| `")]
+    stated = {folder.strip("`"): (server, date) for _, folder, server, date, *_ in rows}
+    assert set(stated) == {each.name for each in CAPTURES.iterdir() if each.is_dir()}
+    for folder, (server, date) in stated.items():
+        assert folder.rpartition("-")[2] in server
+        assert re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", date), folder
+        assert list((CAPTURES / folder).glob("*.http")), folder
+
+
 @asynccontextmanager
 async def seeing(
     folder: str, files: Mapping[str, str]
@@ -108,14 +120,14 @@ async def test_ollama_with_one_model_and_then_two_in_memory():
         assert sum(question.startswith("/api/show") for question in replay.asked) == 2
 
 
-async def test_ollama_that_does_not_find_its_model():
+async def test_ollama_that_cannot_find_its_model():
     files = OLLAMA_FILES | {"/api/show real-chat:latest": "show-unknown"}
     async with seeing(OLLAMA, files) as (_, seen):
         assert seen.error == ""
         assert not by_name(seen)["real-chat:latest"].capabilities_known
 
 
-async def test_a_llama_cpp_router_with_no_model_loaded_is_asked_for_none():
+async def test_a_llama_cpp_router_without_loaded_models_gets_no_request_for_one():
     async with seeing(ROUTER, ROUTER_FILES) as (replay, seen):
         assert (seen.error, seen.backend, seen.version) == ("", BACKEND_LLAMA_CPP, "b1-7e4c0a9")
         models = by_name(seen)
@@ -150,7 +162,7 @@ async def test_a_llama_cpp_server_with_one_model():
         assert seen.load == Load(running=0, waiting=0, slots=2)
 
 
-async def test_litellms_proxy():
+async def test_the_litellm_proxy():
     async with seeing(LITELLM, LITELLM_FILES) as (replay, seen):
         assert (seen.error, seen.backend, seen.version) == ("", BACKEND_LITELLM, "1.108.7")
         models = by_name(seen)
@@ -160,7 +172,7 @@ async def test_litellms_proxy():
         assert "/health" not in replay.asked
 
 
-async def test_litellms_proxy_to_a_key_that_may_not_see_the_deployments():
+async def test_the_litellm_proxy_with_a_key_that_may_not_see_the_deployments():
     files = {path: name for path, name in LITELLM_FILES.items() if path != "/model/info"}
     async with seeing(LITELLM, files) as (_, seen):
         models = by_name(seen)
@@ -171,7 +183,7 @@ async def test_litellms_proxy_to_a_key_that_may_not_see_the_deployments():
 @pytest.mark.parametrize(
     ("file", "said"), [("v1-models-no-key", "500"), ("v1-models-wrong-key", "400")]
 )
-async def test_litellms_proxy_without_its_key(file: str, said: str):
+async def test_the_litellm_proxy_without_its_key(file: str, said: str):
     async with seeing(LITELLM, LITELLM_FILES | {"/v1/models": file}) as (_, seen):
         assert seen.error == f"needs an API key ({said} to /v1/models)"
         assert (seen.answered, seen.backend) == (True, BACKEND_LITELLM)

@@ -31,7 +31,7 @@ async def test_models_on_disk_and_running(fleet: Fleet, has_root_api: bool):
     assert (smol.family, smol.parameter_size) == ("llama", "361.82 M")
 
 
-async def test_below_the_base_path_of_its_openai_api_only_the_names_are_known(fleet: Fleet):
+async def test_only_names_are_known_below_the_base_path_of_the_openai_api(fleet: Fleet):
     server = await fleet.add(FakeDockerModelRunner())
     target = ProbeTarget(server.id, "http", server.host, server.port, base_path="/engines")
     async with running_engine() as (engine, _):
@@ -50,7 +50,7 @@ async def test_below_the_base_path_of_its_openai_api_only_the_names_are_known(fl
         ("sha256:abc", "sha256:abc"),
     ],
 )
-def test_spellings_of_one_name_meet(one: str, other: str):
+def test_spellings_of_one_name_are_equal(one: str, other: str):
     assert same_name(one) == same_name(other)
 
 
@@ -60,7 +60,7 @@ def test_a_running_model_may_be_named_by_its_digest():
     assert [model.state for model in models] == [MODEL_STATE_LOADED, MODEL_STATE_AVAILABLE]
 
 
-def test_answer_without_a_list_is_another_kind():
+def test_an_answer_without_a_list_is_another_kind():
     with pytest.raises(WrongKind):
         parse_models({"models": []})
     models = [Model(name="a")]

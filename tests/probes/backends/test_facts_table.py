@@ -1,7 +1,7 @@
-"""Holds each cell of docs/backends.md's tables of facts against what the hub shows.
+"""Compares each cell of the tables of facts in docs/backends.md with what the hub shows.
 
-A cell with text says that the hub knows the fact of that backend, an empty one that it
-does not; and every route that a cell names is asked.
+A cell with text means that the hub knows the fact of that backend; an empty cell means that
+it does not. The hub must request every route that a cell names.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ SINGLE = "llama.cpp-xllamacpp-2026.10.11549"
 
 
 class Recorded:
-    """The captured llama.cpp server, as it would be with what the capture has not."""
+    """The captured llama.cpp server, with added answers that the capture does not have."""
 
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
@@ -74,7 +74,7 @@ def ollama() -> FakeOllama:
 
 LOADING = b'{"data": [{"id": "a", "owned_by": "llamacpp", "meta": null}]}'
 
-# Of each backend the servers that show between them all that it can tell.
+# For each backend, servers that together show all facts that it can report.
 SERVERS: dict[str, Callable[[], Iterable[Persona]]] = {
     "Ollama": lambda: [ollama()],
     "vLLM": lambda: [
@@ -106,7 +106,7 @@ SERVERS: dict[str, Callable[[], Iterable[Persona]]] = {
 
 
 class WithContextAndBase:
-    """A compatible server that tells more than it must."""
+    """A compatible server that reports more than the API requires."""
 
     def answer(self, request: Request) -> Reply:
         if request.path != "/v1/models":
@@ -199,14 +199,14 @@ async def see(backend: str) -> tuple[list[Observation], set[str]]:
 
 @cache
 def observed(backend: str) -> tuple[list[Observation], set[str]]:
-    """What two probes of each server of a backend saw, and the paths that they asked."""
+    """The observations of two probes of each server of a backend, and the requested paths."""
     return asyncio.run(see(backend))
 
 
 @pytest.mark.parametrize(("name", "backend"), sorted(CELLS))
-def test_a_cell_says_whether_the_hub_knows_the_fact_and_where_it_asks(name: str, backend: str):
+def test_a_cell_shows_whether_the_hub_knows_the_fact_and_from_which_route(name: str, backend: str):
     seen, paths = observed(backend)
     text = CELLS[name, backend]
     assert any(map(FACTS[name], seen)) is bool(text)
     for path in re.findall(r"`(/[^` ]+)`", text):
-        assert path in paths, f"{path} is not asked"
+        assert path in paths, f"{path} is not requested"

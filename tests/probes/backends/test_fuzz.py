@@ -1,4 +1,4 @@
-"""Every parser against arbitrary JSON: nothing but the parsers' own errors gets out."""
+"""Every parser with arbitrary JSON: a parser raises only its documented errors."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ from hub.registry.observation import Load, Observation
 from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, Endpoint, Model
 
-# Members that parsers read, each with the kinds of value that come closest to the truth.
+# Members that parsers read, each with plausible kinds of values.
 MEMBERS = {
     "texts": "name model id key digest family arch quantization remote_host expires_at owned_by "
     "parent path checkpoint model_name model_id model_sha state mode status general.architecture",
@@ -83,7 +83,7 @@ ANSWERS = (
 def with_state(
     mark: Callable[[list[Model], JsonValue], None],
 ) -> Callable[[JsonValue], list[Model]]:
-    """A parser of what only gives states to models that are known already."""
+    """A parser for a function that only sets the states of known models."""
 
     def parse(value: JsonValue) -> list[Model]:
         models = [Model(name="a"), Model(name="a:latest", digest="loaded")]

@@ -55,20 +55,20 @@ def test_models_not_downloaded_are_left_out():
     assert [model.name for model in parse_models(value)] == ["b"]
 
 
-def test_no_list_is_another_kind():
+def test_an_answer_without_a_list_is_another_kind():
     with pytest.raises(WrongKind):
         parse_models({"models": []})
 
 
-class NoLemonade:
-    """A server that answers Lemonade's health route with something else."""
+class NotLemonade:
+    """A server that answers Lemonade's health route differently."""
 
     def answer(self, request: Request) -> Reply:
         return Reply(200, b'{"status": "ok"}')
 
 
-async def test_pinned_where_there_is_none_it_is_said(fleet: Fleet):
-    server = await fleet.add(NoLemonade())
+async def test_a_wrongly_registered_lemonade_is_reported(fleet: Fleet):
+    server = await fleet.add(NotLemonade())
     async with running_engine() as (engine, _):
         engine.watch(target_of(server, BACKEND_LEMONADE))
         seen = await engine.check(server.id, 10)

@@ -6,7 +6,7 @@ from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeLiteLlm, Fleet, Reply, Request
 
 
-async def test_the_proxy_tells_context_and_capabilities_and_completes_nothing(fleet: Fleet):
+async def test_the_proxy_reports_context_and_capabilities_without_running_inference(fleet: Fleet):
     fake = FakeLiteLlm()
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -67,14 +67,14 @@ def test_deployments_of_different_modes_leave_the_kind_unknown():
     assert not common_of({"mode": "chat"}, {"mode": "embedding"}).capabilities.present
 
 
-def test_a_new_list_tells_mode_and_context_without_the_deployments():
+def test_a_new_list_shows_mode_and_context_without_the_deployments():
     entry = {"id": "m", "mode": "embedding", "max_input_tokens": 8191}
     found = parse_list_facts({"data": [entry]})["m"]
     assert (found.context_length, found.capabilities.present) == (8191, ["embedding"])
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-async def test_deployments_are_asked_for_again_when_the_list_changes(fleet: Fleet, is_old: bool):
+async def test_deployments_are_requested_again_when_the_list_changes(fleet: Fleet, is_old: bool):
     fake = FakeLiteLlm(is_old=is_old)
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -90,7 +90,7 @@ async def test_deployments_are_asked_for_again_when_the_list_changes(fleet: Flee
 
 
 class TooMany(FakeLiteLlm):
-    """A proxy whose deployments are more than the hub reads."""
+    """A proxy with more deployments than the hub reads."""
 
     def answer(self, request: Request) -> Reply:
         if request.path == "/model/info":
@@ -98,7 +98,7 @@ class TooMany(FakeLiteLlm):
         return super().answer(request)
 
 
-async def test_more_deployments_than_the_hub_reads_leave_the_models_known(fleet: Fleet):
+async def test_models_are_known_even_with_more_deployments_than_the_hub_reads(fleet: Fleet):
     server = await fleet.add(TooMany())
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))

@@ -1,4 +1,4 @@
-"""The real llama.cpp server; only the router, which needs its binary, is a fake."""
+"""Tests of the real llama.cpp server; only the router, which needs its binary, is a fake."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ async def test_the_real_server_shows_model_context_build_and_slots(tiny_model: P
     assert seen.load == Load(running=0, waiting=0, slots=2)
 
 
-async def test_pinned_as_ollama_the_real_server_is_named_for_what_it_is(tiny_model: Path):
+async def test_a_real_server_registered_as_ollama_is_reported_as_llama_cpp(tiny_model: Path):
     async with running_llama(tiny_model) as server, running_engine() as (engine, _):
         engine.watch(target(server, backend=BACKEND_OLLAMA))
         seen = await engine.check(server.id, 10)
@@ -57,7 +57,7 @@ async def test_pinned_as_ollama_the_real_server_is_named_for_what_it_is(tiny_mod
     assert seen.answered
 
 
-async def test_without_metrics_the_slots_tell_the_load(tiny_model: Path):
+async def test_without_metrics_the_slots_show_the_load(tiny_model: Path):
     async with (
         running_llama(tiny_model, metrics=False, slots=3) as server,
         running_engine() as (engine, _),
@@ -67,7 +67,7 @@ async def test_without_metrics_the_slots_tell_the_load(tiny_model: Path):
     assert seen.load == Load(running=0, slots=3)
 
 
-async def test_the_key_is_needed_wrong_and_right(tiny_model: Path):
+async def test_a_missing_wrong_and_right_key(tiny_model: Path):
     async with (
         running_llama(tiny_model, api_key="right") as server,
         running_engine() as (engine, _),
@@ -84,7 +84,7 @@ async def test_the_key_is_needed_wrong_and_right(tiny_model: Path):
     assert seen.backend == BACKEND_LLAMA_CPP
 
 
-async def test_stopped_and_started_again_with_another_model(tiny_model: Path, tmp_path: Path):
+async def test_a_server_restarted_with_another_model(tiny_model: Path, tmp_path: Path):
     async with running_engine(FAST) as (engine, notebook):
         async with running_llama(tiny_model, alias="tiny", port=lasting_port()) as server:
             engine.watch(target(server))
@@ -97,8 +97,8 @@ async def test_stopped_and_started_again_with_another_model(tiny_model: Path, tm
             assert (model.name, model.context_length) == ("other", 128)
 
 
-async def test_a_server_that_sleeps_is_not_woken(tiny_model: Path):
-    """`/slots` and `/metrics` would load the model again, as this server shows if asked."""
+async def test_a_sleeping_server_is_not_woken(tiny_model: Path):
+    """Requests to `/slots` and `/metrics` would load the model again, as the end shows."""
     # Slow enough that the server falls asleep between two probes.
     async with (
         running_llama(tiny_model, alias="tiny", sleep_idle_s=1) as server,
@@ -115,7 +115,7 @@ async def test_a_server_that_sleeps_is_not_woken(tiny_model: Path):
         assert notebook.of(server.id)[-1].load == Load(slots=2)
 
 
-async def test_a_router_tells_each_models_state_and_loads_none(fleet: Fleet):
+async def test_a_router_reports_each_models_state_and_loads_none(fleet: Fleet):
     fake = FakeLlamaRouter({"small": "loaded", "big": "unloaded", "coming": "downloading"})
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -139,7 +139,7 @@ async def test_a_router_tells_each_models_state_and_loads_none(fleet: Fleet):
     assert list(small.absent_capabilities) == ["vision", "audio"]
 
 
-async def test_a_router_without_models_is_known(fleet: Fleet):
+async def test_a_router_without_models_is_detected(fleet: Fleet):
     server = await fleet.add(FakeLlamaRouter({}))
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
@@ -147,7 +147,7 @@ async def test_a_router_without_models_is_known(fleet: Fleet):
     assert (seen.error, seen.backend, seen.models) == ("", BACKEND_LLAMA_CPP, ())
 
 
-def test_metrics_add_what_waits_to_what_the_slots_tell():
+def test_metrics_add_waiting_requests_to_the_figures_of_the_slots():
     page = b"llamacpp:requests_processing 2\nllamacpp:requests_deferred 5\n"
     assert llama_cpp.parse_metrics(page, Load(running=1, slots=4)) == Load(
         running=1, waiting=5, slots=4
@@ -155,7 +155,7 @@ def test_metrics_add_what_waits_to_what_the_slots_tell():
     assert llama_cpp.parse_metrics(b"", Load(slots=4)) == Load(slots=4)
 
 
-def test_models_whose_servers_may_sleep_are_left_in_peace():
+def test_models_whose_servers_may_sleep_get_no_requests():
     value = {
         "data": [
             {"id": "a", "status": {"args": ["llama-server", "--sleep-idle-seconds", "60"]}},
@@ -166,14 +166,14 @@ def test_models_whose_servers_may_sleep_are_left_in_peace():
     assert llama_cpp.never_asleep(value) == {"b"}
 
 
-def test_a_list_without_meta_is_no_fault():
+def test_a_list_without_meta_is_accepted():
     value = {"data": [{"id": "x", "owned_by": "llamacpp"}]}
     (model,) = llama_cpp.parse_models(value)
     assert not model.HasField("context_length")
     assert model.state == MODEL_STATE_LOADED
 
 
-def test_a_null_meta_is_a_model_that_is_still_loading_unless_the_server_sleeps():
+def test_a_null_meta_means_a_loading_model_unless_the_server_sleeps():
     value = {"data": [{"id": "x", "owned_by": "llamacpp", "meta": None}]}
     (model,) = llama_cpp.parse_models(value)
     assert model.state == MODEL_STATE_LOADING
@@ -182,7 +182,7 @@ def test_a_null_meta_is_a_model_that_is_still_loading_unless_the_server_sleeps()
 
 
 class StillLoading:
-    """A build that lists its model while it loads it; only /props says 503."""
+    """A build that lists its model while loading it; only /props answers 503."""
 
     def __init__(self, *, has_null_meta: bool, props_status: int) -> None:
         self.has_null_meta = has_null_meta
@@ -203,7 +203,7 @@ class StillLoading:
 @pytest.mark.parametrize(
     ("has_null_meta", "props_status"), [(True, 200), (False, 503), (True, 503)]
 )
-async def test_a_server_that_lists_its_model_while_it_loads_is_loading(
+async def test_a_server_that_lists_its_model_while_loading_is_loading(
     fleet: Fleet, has_null_meta: bool, props_status: int
 ):
     fake = StillLoading(has_null_meta=has_null_meta, props_status=props_status)
@@ -225,7 +225,7 @@ async def test_a_server_that_lists_its_model_while_it_loads_is_loading(
     assert record.message.fault == FAULT_NOT_SERVING
 
 
-async def test_capabilities_are_those_that_the_real_server_tells(tiny_model: Path):
+async def test_capabilities_are_those_that_the_real_server_reports(tiny_model: Path):
     async with running_llama(tiny_model, alias="tiny") as server, running_engine() as (engine, _):
         engine.watch(target(server))
         seen = await engine.check(server.id, 10)
@@ -265,7 +265,7 @@ def test_adapters_are_named_by_their_files():
     assert llama_cpp.parse_adapters({"error": "x"}) == []
 
 
-def test_the_share_of_cached_prompt_tokens_counts_the_cached_ones_in():
+def test_the_cached_share_is_of_all_prompt_tokens_including_cached_ones():
     page = b"llamacpp:prompt_tokens_total 75\nllamacpp:prompt_tokens_cached_total 25\n"
     assert llama_cpp.prompt_tokens(page) == (100, 25)
     assert llama_cpp.prompt_tokens(b"llamacpp:prompt_tokens_total 75\n") == (None, None)

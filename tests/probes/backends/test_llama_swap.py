@@ -29,7 +29,7 @@ async def test_each_model_has_the_state_of_its_server_and_none_is_started(fleet:
     assert set(server.paths) == {"/api/version", "/v1/models", "/running"}
 
 
-def test_without_a_list_of_running_ones_the_state_is_unknown():
+def test_without_a_list_of_running_servers_the_state_is_unknown():
     models = [Model(name="a")]
     mark_running(models, {"error": "unauthorized"})
     assert models[0].state == MODEL_STATE_UNSPECIFIED

@@ -1,4 +1,4 @@
-"""LM Studio, played by a faithful fake."""
+"""LM Studio, simulated by a faithful fake."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from tools.fleetsim import (
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-async def test_lm_studio_reports_loaded_models_by_either_api(fleet: Fleet, is_old):
+async def test_lm_studio_reports_loaded_models_with_either_api(fleet: Fleet, is_old):
     fake = FakeLmStudio(["a", "b"], {"a": 8192}, is_old=is_old)
     seen = await observe(await fleet.add(fake))
     assert (seen.error, seen.backend) == ("", BACKEND_LM_STUDIO)

@@ -5,7 +5,7 @@ from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeLmDeploy, Fleet
 
 
-async def test_models_are_loaded_and_metrics_tell_the_load(fleet: Fleet):
+async def test_models_are_loaded_and_metrics_show_the_load(fleet: Fleet):
     server = await fleet.add(FakeLmDeploy())
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
@@ -17,7 +17,7 @@ async def test_models_are_loaded_and_metrics_tell_the_load(fleet: Fleet):
     assert seen.load == Load(running=2, waiting=1, kv_cache_used_ratio=0.25)
 
 
-async def test_without_metrics_they_are_asked_for_once(fleet: Fleet):
+async def test_missing_metrics_are_requested_only_once(fleet: Fleet):
     server = await fleet.add(FakeLmDeploy(has_metrics=False))
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
@@ -27,7 +27,7 @@ async def test_without_metrics_they_are_asked_for_once(fleet: Fleet):
     assert server.paths.count("/metrics") == 1
 
 
-def test_the_use_of_the_cache_is_the_mean_over_the_engines():
+def test_the_use_of_the_cache_is_the_engines_mean():
     page = b'lmdeploy:gpu_cache_usage_perc{e="0"} 0.5\nlmdeploy:gpu_cache_usage_perc{e="1"} 0.25\n'
     assert parse_metrics(page) == Load(kv_cache_used_ratio=0.375)
     assert parse_metrics(b"vllm:num_requests_running 1\n") is None

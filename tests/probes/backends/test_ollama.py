@@ -1,5 +1,6 @@
 import pytest
 
+from hub.base.bounds import MODEL_BYTES_PER_ENDPOINT
 from hub.probes.backends.ollama import (
     merge,
     parse_expiry,
@@ -7,7 +8,6 @@ from hub.probes.backends.ollama import (
     parse_tags,
     same_name,
 )
-from hub.probes.backends.prober import MAX_MODELS_BYTES
 from hub.probes.faults import BadAnswer, WrongKind
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
@@ -35,7 +35,7 @@ TAG = {
 }
 
 
-def test_a_model_on_disk_has_every_fact_that_ollama_tells():
+def test_a_model_on_disk_has_every_fact_that_ollama_reports():
     (model,) = parse_tags({"models": [TAG]})
     assert model.name == "llama3.1:8b"
     assert model.digest == "365c0bd3c000"
@@ -48,7 +48,7 @@ def test_a_model_on_disk_has_every_fact_that_ollama_tells():
     assert not model.HasField("vram_bytes")
 
 
-def test_missing_or_odd_values_are_absent():
+def test_missing_or_invalid_values_are_absent():
     odd = {"name": "x", "size": "big", "digest": 5, "details": [], "capabilities": {"a": 1}}
     (model,) = parse_tags({"models": [odd, None, 7, {"name": ""}, {"name": "y" * 600}]})
     assert model.name == "x"
@@ -57,7 +57,7 @@ def test_missing_or_odd_values_are_absent():
     assert not model.capabilities_known
 
 
-def test_models_are_sorted_and_named_once():
+def test_models_are_sorted_without_duplicate_names():
     names = ["b:1", "a:1", "b:1"]
     models = parse_tags({"models": [{"model": name} for name in names]})
     assert [model.name for model in models] == ["a:1", "b:1"]
@@ -72,7 +72,7 @@ def test_a_cloud_model_is_neither_on_disk_nor_loaded():
 
 
 @pytest.mark.parametrize("value", [None, [], 5, {}, {"models": {}}, {"models": [], "data": []}])
-def test_answer_without_an_ollama_list_is_another_kind(value):
+def test_an_answer_without_an_ollama_list_is_another_kind(value):
     with pytest.raises(WrongKind):
         parse_tags(value)
 
@@ -84,7 +84,7 @@ def test_a_null_list_is_an_empty_one():
         parse_ps({"model": []})
 
 
-def test_memory_meets_disk_under_every_spelling():
+def test_models_in_memory_match_those_on_disk_under_every_spelling():
     on_disk = parse_tags({"models": [{"name": "Qwen:latest"}, TAG]})
     loaded = parse_ps(
         {
@@ -118,16 +118,16 @@ def test_memory_meets_disk_under_every_spelling():
         ("host:5000/me/x", "host:5000/me/x:latest"),
     ],
 )
-def test_spellings_of_one_name_meet(one: str, other: str):
+def test_spellings_of_one_name_are_equal(one: str, other: str):
     assert same_name(one) == same_name(other)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0001-01-01T00:00:00Z", "9999-12-31T23:59:60Z"])
-def test_odd_or_zero_expiries_are_absent(value: str):
+def test_invalid_or_zero_expiries_are_absent(value: str):
     assert parse_expiry(value) is None
 
 
-def test_an_expiry_for_ever_is_kept():
+def test_an_expiry_far_in_the_future_is_kept():
     expiry = parse_expiry("2318-09-15T05:32:01.123456789Z")
     assert expiry is not None
     assert expiry.ToJsonString() == "2318-09-15T05:32:01.123Z"
@@ -148,7 +148,7 @@ async def test_old_and_new_versions_are_understood(fleet: Fleet, is_old, capabil
     assert seen.version == "0.9.0"
 
 
-async def test_a_version_without_ps_tells_only_what_is_on_disk(fleet: Fleet):
+async def test_a_version_without_ps_shows_only_models_on_disk(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest", has_ps=False, version="0.1.30"))
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))
@@ -167,10 +167,10 @@ async def test_a_hundred_models_and_thousands_more_are_bounded(fleet: Fleet):
         seen = await engine.check(server.id, 10)
     kept = seen.models or ()
     assert 1000 < len(kept) < 4096
-    assert Endpoint(models=kept).ByteSize() < MAX_MODELS_BYTES + 4096 * 4
+    assert Endpoint(models=kept).ByteSize() < MODEL_BYTES_PER_ENDPOINT + 4096 * 4
 
 
-async def test_unchanged_answers_are_read_once(fleet: Fleet):
+async def test_unchanged_answers_are_parsed_once(fleet: Fleet):
     fake = FakeOllama("a:latest")
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -183,7 +183,7 @@ async def test_unchanged_answers_are_read_once(fleet: Fleet):
     assert [model.state for model in changed.models or ()] == [MODEL_STATE_LOADED]
 
 
-async def test_an_ollama_that_was_replaced_between_probes_tells_its_new_version(fleet: Fleet):
+async def test_an_ollama_replaced_between_probes_shows_its_new_version(fleet: Fleet):
     server = await fleet.add(FakeOllama("a:latest", version="0.12.6"))
     async with running_engine() as (engine, _):
         engine.watch(target_of(server))

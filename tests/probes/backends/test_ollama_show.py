@@ -15,7 +15,7 @@ RARELY = ProbeSettings(interval_s=600.0)
 
 
 def capabilities(seen: Observation) -> dict[str, list[str] | None]:
-    """By model; None where they are unknown."""
+    """The capabilities by model; None if they are unknown."""
     return {
         model.name: list(model.capabilities) if model.capabilities_known else None
         for model in seen.models or ()
@@ -28,7 +28,7 @@ async def see(server: FakeServer) -> Observation:
         return await engine.check(server.id, 10)
 
 
-async def test_the_first_probe_tells_capabilities_trained_context_and_family(fleet: Fleet):
+async def test_the_first_probe_finds_capabilities_trained_context_and_family(fleet: Fleet):
     fake = FakeOllama("chat:8b", "nomic-embed-text")
     fake.pull(OllamaModel("seer", capabilities=["completion", "vision", "thinking"]))
     fake.load("chat:8b", context_length=4096)
@@ -54,7 +54,7 @@ async def test_a_digest_is_looked_up_once(fleet: Fleet):
             seen = await engine.check(server.id, 10)
         assert capabilities(seen) == {"a": ["completion", "tools"]}
         assert fake.shown == {"a": 1}
-        # A server that comes back is asked all but this again.
+        # A server that comes back gets all requests again except this one.
         fleet.cut(server)
         await engine.check(server.id, 10)
     assert fake.shown == {"a": 1}
@@ -70,7 +70,7 @@ async def test_many_models_are_looked_up_a_few_per_probe_and_soon(fleet: Fleet):
         first = await notebook.next_of(server.id)
         known = [name for name, words in capabilities(first).items() if words is not None]
         assert len(known) == MODELS_PER_PROBE
-        assert names[-1] in known, "what is in memory comes first"
+        assert names[-1] in known, "models in memory come first"
         await notebook.until(
             lambda: None not in capabilities(notebook.of(server.id)[-1]).values(), timeout_s=20
         )
@@ -92,7 +92,7 @@ async def test_facts_from_the_list_are_not_looked_up(fleet: Fleet):
     assert not fake.shown
 
 
-async def test_an_old_version_leaves_capabilities_unknown_and_tells_the_context(fleet: Fleet):
+async def test_an_old_version_shows_the_context_but_not_the_capabilities(fleet: Fleet):
     fake = FakeOllama("a", is_old=True)
     seen = await see(await fleet.add(fake))
     assert capabilities(seen) == {"a": None}
@@ -100,7 +100,7 @@ async def test_an_old_version_leaves_capabilities_unknown_and_tells_the_context(
 
 
 class BadShow:
-    """An Ollama whose /api/show answers something else."""
+    """An Ollama with a different answer to /api/show."""
 
     def __init__(self, reply: Reply) -> None:
         self.ollama = FakeOllama("a")
@@ -118,7 +118,7 @@ class BadShow:
     "reply",
     [Reply(500, b"oops"), Reply(404), Reply(200, b"[]"), Reply(200, b"{"), Reply(401, b"{}")],
 )
-async def test_a_lookup_that_fails_harms_nothing_and_is_repeated_rarely(fleet: Fleet, reply: Reply):
+async def test_a_failed_lookup_does_no_harm_and_is_rarely_repeated(fleet: Fleet, reply: Reply):
     fake = BadShow(reply)
     server = await fleet.add(fake)
     async with running_engine(RARELY) as (engine, _):
@@ -129,7 +129,7 @@ async def test_a_lookup_that_fails_harms_nothing_and_is_repeated_rarely(fleet: F
     assert fake.asked == 2
 
 
-async def test_a_lookup_that_hangs_does_not_make_a_server_that_hangs():
+async def test_a_hanging_lookup_does_not_count_as_a_hanging_server():
     fake = FakeOllama("a")
     listener = await asyncio.start_server(hang_on_show(fake), "127.0.0.1", 0)
     async with listener, running_engine(RARELY) as (engine, _):
@@ -154,7 +154,7 @@ def hang_on_show(fake: FakeOllama):
     return serve
 
 
-async def test_a_lie_about_a_digest_harms_only_its_own_row(fleet: Fleet):
+async def test_a_false_digest_affects_only_its_own_endpoint(fleet: Fleet):
     honest, liar = FakeOllama("a"), FakeOllama("a")
     liar.on_disk["a"].capabilities = ["completion", "vision", "telepathy"]
     servers = [await fleet.add(honest), await fleet.add(liar)]
@@ -167,7 +167,7 @@ async def test_a_lie_about_a_digest_harms_only_its_own_row(fleet: Fleet):
     assert capabilities(seen[1]) == {"a": ["completion", "vision", "telepathy"]}
 
 
-async def test_what_was_kept_across_a_restart_is_not_looked_up_again(fleet: Fleet):
+async def test_facts_kept_across_a_restart_are_not_looked_up_again(fleet: Fleet):
     fake = FakeOllama("a")
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -192,7 +192,7 @@ async def test_a_removed_endpoint_is_forgotten(fleet: Fleet):
         assert len(engine.facts) == 0
 
 
-def test_the_trained_context_is_under_the_name_of_the_architecture():
+def test_the_trained_context_is_under_the_architectures_key():
     facts = parse_show(
         {
             "model_info": {"general.architecture": "qwen3", "qwen3.context_length": 40960},
@@ -203,11 +203,11 @@ def test_the_trained_context_is_under_the_name_of_the_architecture():
 
 
 @pytest.mark.parametrize("value", [None, [], {}, {"error": "model 'x' not found"}, "x"])
-def test_what_is_no_such_answer_teaches_nothing(value):
+def test_another_answer_gives_no_facts(value):
     assert parse_show(value) is None
 
 
-def test_a_context_in_force_stays():
+def test_the_actual_context_takes_precedence():
     loaded = Model(name="a", state=MODEL_STATE_LOADED, context_length=4096)
     learned(loaded, ModelFacts(("tools",), 131_072, "llama"))
     assert (loaded.context_length, loaded.family) == (4096, "llama")

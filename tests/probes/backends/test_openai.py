@@ -1,4 +1,4 @@
-"""A server that is only compatible with the OpenAI API, played by a fake."""
+"""A server that is only compatible with the OpenAI API, simulated by a fake."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from tools.fleetsim import (
 )
 
 
-async def test_other_server_reports_only_names(fleet: Fleet):
+async def test_another_server_reports_only_names(fleet: Fleet):
     seen = await observe(await fleet.add(FakeOpenAi(["b", "a"])))
     assert (seen.error, seen.backend, seen.version, seen.load) == ("", BACKEND_OPENAI, "", None)
     assert [(m.name, m.state) for m in seen.models or ()] == [
@@ -42,14 +42,14 @@ class NotAnInferenceServer:
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
-        (Reply(404, b"nope"), "is no inference server that the hub knows"),
-        (Reply(200, b"{}"), "is no inference server that the hub knows"),
+        (Reply(404, b"nope"), "is not an inference server that the hub knows"),
+        (Reply(200, b"{}"), "is not an inference server that the hub knows"),
         (Reply(200, b"<html>", "text/html"), "answered HTML, not JSON, to /v1/models"),
         (Reply(500, b"oops"), "answered 500 to /v1/models"),
         (Reply(503, b"booting", "text/plain"), "is not ready (503 to /v1/models): booting"),
     ],
 )
-async def test_server_of_unknown_kind_is_reported(fleet: Fleet, reply, sentence):
+async def test_a_server_of_unknown_kind_is_reported(fleet: Fleet, reply, sentence):
     seen = await observe(await fleet.add(NotAnInferenceServer(reply)))
     assert seen.error.startswith(sentence)
     assert seen.answered
@@ -72,20 +72,20 @@ def test_models_are_sorted_with_their_context_length() -> None:
     ]
 
 
-def test_model_that_names_itself_as_parent_has_no_base() -> None:
+def test_a_model_that_names_itself_as_parent_has_no_base() -> None:
     (model,) = parse_list({"data": [{"id": "a", "parent": "a"}]})
     assert model.base == ""
 
 
 @pytest.mark.parametrize("value", [None, [], "models", {"data": "a"}, {"models": []}])
-def test_answer_without_a_list_is_another_kind(value) -> None:
+def test_an_answer_without_a_list_is_another_kind(value) -> None:
     with pytest.raises(WrongKind, match="without a list of models"):
         parse_list(value)
 
 
-def test_list_of_another_owner_is_another_kind() -> None:
+def test_a_list_of_another_owner_is_another_kind() -> None:
     listed = {"data": [{"id": "a", "owned_by": "vllm"}]}
     assert [model.name for model in parse_list(listed, owner="vllm")] == ["a"]
     assert parse_list({"data": []}, owner="sglang") == []
-    with pytest.raises(WrongKind, match="no model of sglang"):
+    with pytest.raises(WrongKind, match="no models of sglang"):
         parse_list(listed, owner="sglang")

@@ -13,12 +13,12 @@ broken
 """
 
 
-def test_gauge_is_the_sum_of_its_series() -> None:
+def test_a_gauge_is_the_sum_of_its_series() -> None:
     assert gauges(PAGE, ["running", "waiting"]) == {"running": 5.0, "waiting": 1.0}
 
 
 @pytest.mark.parametrize("name", ["used", "broken", "absent", "run"])
-def test_gauge_without_a_finite_number_is_left_out(name: str) -> None:
+def test_a_gauge_without_a_finite_number_is_omitted(name: str) -> None:
     assert gauges(PAGE, [name]) == {}
 
 
@@ -40,26 +40,26 @@ def test_share(number: float | None, expected: float | None) -> None:
     assert share(number) == expected
 
 
-def test_the_ratio_is_that_of_the_tokens_since_the_last_count():
+def test_the_ratio_covers_the_tokens_since_the_last_count():
     ratio = HitRatio()
     assert ratio.count(0, 0) is None
     assert ratio.count(100, 25) == 0.25
     assert ratio.count(200, 125) == 1.0
-    assert ratio.count(200, 125) == 1.0, "it stays while no token comes"
+    assert ratio.count(200, 125) == 1.0, "it stays while there are no tokens"
 
 
-def test_counters_that_went_back_belong_to_a_server_that_was_started_again():
+def test_counters_that_went_back_mean_a_restarted_server():
     ratio = HitRatio()
     ratio.count(1000, 900)
     assert ratio.count(10, 5) == 0.5
 
 
 @pytest.mark.parametrize(("queries", "hits"), [(None, 1), (1, None), (1, 2), (5, -1)])
-def test_odd_counters_tell_nothing(queries: float | None, hits: float | None):
+def test_invalid_counters_give_no_ratio(queries: float | None, hits: float | None):
     assert HitRatio().count(queries, hits) is None
 
 
-def test_counters_that_disagree_stay_within_the_bounds():
+def test_contradictory_counters_give_a_ratio_within_the_bounds():
     ratio = HitRatio()
     ratio.count(100, 0)
     assert ratio.count(110, 100) == 1.0

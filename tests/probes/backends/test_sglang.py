@@ -1,4 +1,4 @@
-"""SGLang, played by a faithful fake."""
+"""SGLang, simulated by a faithful fake."""
 
 import pytest
 
@@ -31,7 +31,7 @@ async def test_sglang_reports_models_version_and_load_without_its_health_route(
     assert "/health" not in server.paths
 
 
-async def test_old_sglang_reports_its_load_in_its_metrics(fleet: Fleet):
+async def test_an_old_sglang_reports_its_load_in_its_metrics(fleet: Fleet):
     seen = await observe(await fleet.add(FakeSglang(is_old=True, has_metrics=True)))
     assert seen.load == Load(
         running=2, waiting=5, kv_cache_used_ratio=0.5, prefix_cache_hit_ratio=0.75

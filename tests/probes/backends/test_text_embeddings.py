@@ -7,7 +7,7 @@ from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeTextEmbeddings, Fleet
 
 
-async def test_the_model_is_known_and_does_not_run(fleet: Fleet):
+async def test_the_model_is_known_without_running_it(fleet: Fleet):
     fake = FakeTextEmbeddings()
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):
@@ -44,5 +44,5 @@ def test_each_type_of_model_has_its_capability(kind: str, word: str):
         {"max_input_length": 512, "model_type": {"embedding": {}}},
     ],
 )
-def test_another_servers_info_is_not_taken_for_one(value):
+def test_another_servers_info_is_not_accepted(value):
     assert parse_info(value) is None

@@ -1,4 +1,4 @@
-"""vLLM, played by a faithful fake."""
+"""vLLM, simulated by a faithful fake."""
 
 import pytest
 
@@ -26,12 +26,12 @@ async def test_vllm_reports_models_context_version_and_load(fleet: Fleet, is_old
     assert seen.load == Load(running=3, waiting=1, kv_cache_used_ratio=0.25)
 
 
-async def test_sleeping_vllm_has_its_model_not_loaded(fleet: Fleet):
+async def test_the_model_of_a_sleeping_vllm_is_not_loaded(fleet: Fleet):
     seen = await observe(await fleet.add(FakeVllm(dev=True, sleeping=True)))
     assert [model.state for model in seen.models or ()] == [MODEL_STATE_AVAILABLE]
 
 
-async def test_dead_vllm_engine_is_reported(fleet: Fleet):
+async def test_a_dead_vllm_engine_is_reported(fleet: Fleet):
     seen = await observe(await fleet.add(FakeVllm(engine_dead=True)))
     assert seen.error == "its engine is dead (503 to /health)"
     assert seen.backend == BACKEND_VLLM
@@ -52,7 +52,7 @@ async def test_vllm_reports_the_share_of_cached_prompt_tokens_between_probes(fle
     assert ratios == [0.5, 0.9, 0.9]
 
 
-async def test_replaced_vllm_is_asked_for_its_version(fleet: Fleet):
+async def test_a_replaced_vllm_is_asked_for_its_version(fleet: Fleet):
     fake = FakeVllm()
     server = await fleet.add(fake)
     async with running_engine() as (engine, _):

@@ -1,4 +1,4 @@
-"""Facts across a restart: what is kept, when it still is true, and how it is marked."""
+"""Facts across a restart: which are kept, when they are still valid, how they are marked."""
 
 import pytest
 
@@ -59,10 +59,10 @@ def observed(*seen: Observation, **changes) -> Endpoint:
     registry.put_endpoint(registered(**changes))
     for each in seen or (success(),):
         registry.observe(ID, each)
-    return stands(registry)
+    return current(registry)
 
 
-def stands(registry: Registry) -> Endpoint:
+def current(registry: Registry) -> Endpoint:
     record = registry.get(ID)
     assert record is not None
     return record.message
@@ -76,8 +76,8 @@ def restarted(facts: Endpoint | None, **changes) -> Registry:
     return registry
 
 
-def test_what_was_known_stands_again_with_its_age_and_is_marked():
-    endpoint = stands(restarted(lasting_facts(observed())))
+def test_known_facts_are_restored_with_their_age_and_marked():
+    endpoint = current(restarted(lasting_facts(observed())))
     assert endpoint.status == STATUS_HEALTHY
     assert [model.name for model in endpoint.models] == ["m"]
     assert (endpoint.backend, endpoint.backend_detected) == (BACKEND_OLLAMA, True)
@@ -88,7 +88,7 @@ def test_what_was_known_stands_again_with_its_age_and_is_marked():
         source = getattr(endpoint.provenance, fact)
         assert source.restored
         assert (source.observer, to_ms(source.observed_at)) == (OBSERVER_PROBE, NOW)
-    # The rest follows from what the new process does.
+    # The new process sets the other fields.
     assert not endpoint.HasField("next_check_at")
     assert endpoint.name == "one"
 
@@ -113,25 +113,25 @@ def test_watchers_see_the_restored_state_and_its_confirmation_as_events():
 def test_a_restored_status_that_probes_contradict_changes_as_usual():
     registry = restarted(lasting_facts(observed()))
     registry.observe(ID, miss(LATER))
-    endpoint = stands(registry)
+    endpoint = current(registry)
     assert (endpoint.status, endpoint.consecutive_failures) == (STATUS_HEALTHY, 1)
     assert not endpoint.provenance.status.restored
     # No probe has confirmed the models.
     assert endpoint.provenance.models.restored
     registry.observe(ID, miss(LATER + 2000))
-    assert stands(registry).status == STATUS_UNHEALTHY
+    assert current(registry).status == STATUS_UNHEALTHY
 
 
-def test_a_dead_endpoint_stays_dead_and_its_misses_count_on():
+def test_a_dead_endpoint_stays_dead_and_keeps_counting_failures():
     facts = lasting_facts(observed(success(), miss(NOW + 1), miss(NOW + 2)))
-    endpoint = stands(restarted(facts))
+    endpoint = current(restarted(facts))
     assert endpoint.status == STATUS_UNHEALTHY
     assert (endpoint.consecutive_failures, endpoint.fault) == (2, FAULT_NO_ANSWER)
     assert endpoint.last_error == "no answer"
     facts = lasting_facts(observed(success(), miss(NOW + 1)))
     registry = restarted(facts)
     registry.observe(ID, miss(LATER))
-    assert stands(registry).status == STATUS_UNHEALTHY
+    assert current(registry).status == STATUS_UNHEALTHY
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,14 @@ def test_a_dead_endpoint_stays_dead_and_its_misses_count_on():
     ids=["scheme", "base path", "backend", "registered again", "disabled"],
 )
 def test_facts_about_another_server_are_not_restored(changes):
-    endpoint = stands(restarted(lasting_facts(observed()), **changes))
+    endpoint = current(restarted(lasting_facts(observed()), **changes))
     assert endpoint.status == STATUS_UNKNOWN
     assert not endpoint.models
     assert not endpoint.HasField("last_checked_at")
     assert not endpoint.provenance.models.restored
 
 
-def test_an_endpoint_that_is_gone_is_not_restored():
+def test_a_removed_endpoint_is_not_restored():
     registry = Registry(first_revision=1)
     facts = lasting_facts(observed())
     assert facts is not None
@@ -161,37 +161,37 @@ def test_an_endpoint_that_is_gone_is_not_restored():
     assert registry.get(ID) is None
 
 
-def test_what_was_observed_since_is_not_overwritten():
+def test_newer_observations_are_not_overwritten():
     facts = lasting_facts(observed())
     assert facts is not None
     registry = Registry(first_revision=1000)
     registry.put_endpoint(registered())
     registry.observe(ID, success(LATER, models=(Model(name="new"),)))
     assert not registry.restore_endpoint(facts)
-    assert [model.name for model in stands(registry).models] == ["new"]
+    assert [model.name for model in current(registry).models] == ["new"]
 
 
 def test_a_registered_backend_is_never_restored():
     facts = lasting_facts(observed(backend=BACKEND_OLLAMA))
-    endpoint = stands(restarted(facts, backend=BACKEND_OLLAMA))
+    endpoint = current(restarted(facts, backend=BACKEND_OLLAMA))
     assert endpoint.provenance.backend.observer == OBSERVER_MANUAL
     assert not endpoint.provenance.backend.restored
-    # Nor does it become a detected one if the registration no longer names it.
-    endpoint = stands(restarted(facts))
+    # It does not become a detected one if the registration no longer names it, either.
+    endpoint = current(restarted(facts))
     assert endpoint.backend == BACKEND_UNSPECIFIED
     assert not endpoint.provenance.HasField("backend")
-    # A detected one that has been registered since is the registered one.
-    endpoint = stands(restarted(lasting_facts(observed()), backend=BACKEND_OLLAMA))
+    # A detected backend that was registered since counts as registered.
+    endpoint = current(restarted(lasting_facts(observed()), backend=BACKEND_OLLAMA))
     assert endpoint.provenance.backend.observer == OBSERVER_MANUAL
     assert not endpoint.provenance.backend.restored
 
 
-def test_nothing_is_worth_keeping_of_an_endpoint_that_is_disabled_or_was_never_observed():
+def test_a_disabled_or_never_observed_endpoint_has_no_lasting_facts():
     assert lasting_facts(registered()) is None
     assert lasting_facts(observed(admin_state=ADMIN_STATE_DISABLED)) is None
 
 
-def test_a_restart_is_no_flap_and_no_load_time():
+def test_a_restart_counts_neither_as_flapping_nor_as_load_time():
     facts = lasting_facts(observed())
     registry = restarted(facts)
     loading = Observation(
@@ -209,7 +209,7 @@ def test_a_restart_is_no_flap_and_no_load_time():
     assert registry.health.load_times.of(ID, "m") == [2000]
 
 
-def test_times_move_to_another_clock_but_for_the_server_s_own():
+def test_times_move_to_another_clock_except_those_of_the_server():
     facts = lasting_facts(observed())
     assert facts is not None
     facts.models[0].expires_at.CopyFrom(to_timestamp(NOW + 300_000))
@@ -219,7 +219,7 @@ def test_times_move_to_another_clock_but_for_the_server_s_own():
     assert to_ms(facts.models[0].expires_at) == NOW + 300_000
 
 
-def test_a_false_restore_writes_nothing():
+def test_a_refused_restore_writes_nothing():
     facts = lasting_facts(observed())
     assert facts is not None
     endpoint = registered(scheme="https", status=STATUS_UNKNOWN)
@@ -245,17 +245,17 @@ def merge(reported: Model, known: Model = KNOWN) -> Model:
     return model
 
 
-def test_a_bare_name_takes_nothing_away() -> None:
+def test_a_bare_name_removes_no_facts() -> None:
     assert merge(Model(name=KNOWN.name)) == KNOWN
 
 
-def test_a_fact_that_is_reported_replaces_the_known_one() -> None:
+def test_a_reported_fact_replaces_the_known_one() -> None:
     model = merge(Model(name=KNOWN.name, context_length=8192, capabilities=["vision"]))
     assert (model.context_length, model.state) == (8192, MODEL_STATE_LOADED)
     assert model.capabilities == ["vision"]
 
 
-def test_a_model_that_is_no_longer_in_memory_takes_none_of_it() -> None:
+def test_a_model_that_left_memory_uses_no_vram() -> None:
     model = merge(Model(name=KNOWN.name, state=MODEL_STATE_AVAILABLE))
     assert not model.HasField("vram_bytes")
     assert not model.HasField("expires_at")
@@ -267,12 +267,12 @@ def test_another_digest_is_another_model() -> None:
     assert merge(other) == other
 
 
-def test_that_a_model_can_do_nothing_is_a_fact_too() -> None:
+def test_an_empty_list_of_capabilities_is_a_fact() -> None:
     model = merge(Model(name=KNOWN.name, capabilities_known=True))
     assert (list(model.capabilities), model.capabilities_known) == ([], True)
 
 
-def test_a_report_that_names_all_removes_the_others_and_one_that_was_cut_does_not() -> None:
+def test_only_a_complete_report_removes_the_models_that_it_does_not_name() -> None:
     reported = [Model(name="b"), Model(name="a"), Model(name="b", digest="second")]
     assert [model.name for model in merged([KNOWN], reported, is_all=True)] == ["a", "b"]
     kept = merged([KNOWN], reported, is_all=False)
@@ -280,7 +280,7 @@ def test_a_report_that_names_all_removes_the_others_and_one_that_was_cut_does_no
     assert kept[1].digest == ""
 
 
-def test_the_messages_that_come_in_are_not_changed() -> None:
+def test_merging_does_not_change_its_arguments() -> None:
     known, reported = Model(), Model(name=KNOWN.name, state=MODEL_STATE_AVAILABLE)
     known.CopyFrom(KNOWN)
     merged([known], [reported], is_all=True)

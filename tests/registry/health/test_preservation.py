@@ -16,7 +16,7 @@ def fail(of: Preservation, *numbers: int, at: int = -30 * S) -> None:
 
 
 def may_fall(of: Preservation, healthy: int, now_ms: int) -> bool:
-    """As for an endpoint that has been failing for an interval."""
+    """Whether an endpoint that has been failing for an interval may become unhealthy."""
     return of.may_fall("h:0", healthy, now_ms)
 
 
@@ -39,13 +39,13 @@ def test_few_endpoints_never_freeze() -> None:
     assert not may_fall(fleet, 5, 0)
 
 
-def test_a_share_of_one_turns_it_off() -> None:
+def test_a_share_of_one_disables_freezes() -> None:
     fleet = guard(share=1)
     fail(fleet, *range(20))
     assert may_fall(fleet, 20, 0)
 
 
-def test_it_thaws_when_probes_succeed_again_and_not_at_the_edge() -> None:
+def test_a_freeze_ends_with_hysteresis_when_probes_succeed_again() -> None:
     fleet = guard()
     fail(fleet, *range(20))
     assert not may_fall(fleet, 20, 0)
@@ -57,7 +57,7 @@ def test_it_thaws_when_probes_succeed_again_and_not_at_the_edge() -> None:
     assert fleet.report(20, 12 * S).since_ms == 11 * S
 
 
-def test_failures_that_last_are_taken_as_true_until_most_are_well() -> None:
+def test_lasting_failures_are_accepted_until_most_endpoints_recover() -> None:
     fleet = guard()
     fail(fleet, *range(20))
     assert not may_fall(fleet, 20, 0)
@@ -72,14 +72,14 @@ def test_failures_that_last_are_taken_as_true_until_most_are_well() -> None:
     assert fleet.report(0, 340 * S).freezes == 1
 
 
-def test_reading_the_state_decides_nothing() -> None:
+def test_reading_the_state_changes_nothing() -> None:
     fleet = guard()
     fail(fleet, *range(20))
     assert fleet.report(20, 0).state is State.FROZEN
     assert (fleet.state, fleet.freezes) == (State.TRUSTING, 0)
     assert not may_fall(fleet, 20, 0)
     assert fleet.report(20, 300 * S).state is State.CONFIRMED
-    assert fleet.state is State.FROZEN, "the next probe confirms it, and the log says so"
+    assert fleet.state is State.FROZEN, "the next probe confirms it, so that it is logged"
     assert may_fall(fleet, 20, 301 * S)
     assert fleet.state is State.CONFIRMED
     assert fleet.report(20, 302 * S).since_ms == 301 * S
@@ -96,8 +96,8 @@ def test_failed_endpoints_count_for_one_interval() -> None:
     assert (report.failing, report.base) == (2, 7)
 
 
-def test_a_slow_death_of_the_whole_fleet_is_believed() -> None:
-    """Never more than a few in one interval: they are really gone."""
+def test_a_slow_failure_of_the_whole_fleet_is_believed() -> None:
+    """Only a few fail in each interval, so the failures are real."""
     fleet = guard()
     for number in range(100):
         at = number * 20 * S
@@ -117,7 +117,7 @@ def test_a_slow_death_of_the_whole_fleet_is_believed() -> None:
     )
 )
 def test_counts_stay_within_the_base(steps: list[tuple[str, int, int]]) -> None:
-    """Whatever happens: who fails or fell is counted once, and the state says what is done."""
+    """Each failing or unhealthy endpoint counts once, and the report shows the real state."""
     fleet, now = guard(), 0
     healthy = {f"h:{number}" for number in range(31)}
     for step, number, passed in steps:
@@ -133,24 +133,24 @@ def test_counts_stay_within_the_base(steps: list[tuple[str, int, int]]) -> None:
                 fleet.fell(id_, now)
         report = fleet.report(len(healthy), now)
         assert 0 <= report.failing <= report.base <= 31
-        late = fleet.may_fall("nobody:1", len(healthy), now)
+        late = fleet.may_fall("unknown:1", len(healthy), now)
         assert late == (report.state is not State.FROZEN)
 
 
-def test_repeat_alone_fails_no_endpoint_until_others_are_seen_healthy() -> None:
+def test_a_repeated_failure_is_not_enough_until_other_probes_succeed() -> None:
     fleet = guard()
     fleet.failed("h:0", 0)
     assert not fleet.may_fall("h:0", 10, 1 * S), "it may be the hub's own network"
     fleet.succeeded("h:1")
     assert fleet.may_fall("h:0", 10, 1 * S)
     fleet.failed("h:2", 2 * S)
-    assert not fleet.may_fall("h:0", 10, 2 * S), "two failed since, and one is well"
+    assert not fleet.may_fall("h:0", 10, 2 * S), "two failed since then, and one succeeded"
     fleet.succeeded("h:3")
     assert fleet.may_fall("h:0", 10, 2 * S)
     assert fleet.may_fall("h:2", 10, 2 * S)
 
 
-def test_endpoint_healthy_before_the_miss_is_no_witness() -> None:
+def test_successes_before_the_failure_do_not_count() -> None:
     fleet = guard()
     for number in range(1, 10):
         fleet.succeeded(f"h:{number}")
@@ -159,14 +159,14 @@ def test_endpoint_healthy_before_the_miss_is_no_witness() -> None:
     assert not fleet.may_fall("h:0", 10, 1 * S)
 
 
-def test_without_witnesses_it_waits_for_most_of_an_interval() -> None:
+def test_without_other_successes_an_endpoint_waits_for_most_of_an_interval() -> None:
     fleet = guard()
     fleet.failed("h:0", 0)
     assert not fleet.may_fall("h:0", 10, 22 * S)
     assert fleet.may_fall("h:0", 10, 23 * S)
 
 
-def test_few_endpoints_and_a_sidecars_word_need_no_witness() -> None:
+def test_small_fleets_and_confirmed_failures_need_no_other_successes() -> None:
     fleet = guard()
     fleet.failed("h:0", 0)
     assert fleet.may_fall("h:0", 4, 1 * S)
@@ -182,10 +182,10 @@ def test_few_endpoints_and_a_sidecars_word_need_no_witness() -> None:
     st.integers(1, 4),
     st.lists(st.integers(0, 30 * S - 1), min_size=60, max_size=60),
 )
-def test_repeat_fails_no_endpoint_of_an_unreachable_fleet(
+def test_repeated_failures_make_no_endpoint_of_an_unreachable_fleet_unhealthy(
     count: int, repeats: int, times: list[int]
 ) -> None:
-    """Each is probed at its own time, and repeated every 1.5 s: the freeze comes first."""
+    """Each is probed at its own time and again every 1.5 s, but the freeze comes first."""
     fleet = guard()
     probes = sorted(
         (at + repeat * 1_500, f"h:{number}")
@@ -201,7 +201,7 @@ def test_repeat_fails_no_endpoint_of_an_unreachable_fleet(
     assert fleet.state is State.FROZEN
 
 
-def test_those_that_wait_fall_one_after_the_other_and_none_in_a_freeze() -> None:
+def test_waiting_endpoints_become_unhealthy_one_by_one_but_not_in_a_freeze() -> None:
     fleet = guard()
     for number in range(3):
         fleet.failed(f"h:{number}", 0)
@@ -219,4 +219,4 @@ def test_those_that_wait_fall_one_after_the_other_and_none_in_a_freeze() -> None
     assert fleet.next_to_fall(17, 2 * S) is None
     assert fleet.state is State.FROZEN
     fleet.wait("h:7")
-    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe judges it again"
+    assert fleet.next_to_fall(100, 3 * S) is None, "the next probe decides again"

@@ -58,11 +58,11 @@ def test_healthy_on_the_first_success(before: Status) -> None:
 
 
 @pytest.mark.parametrize("before", [STATUS_UNKNOWN, STATUS_HEALTHY])
-def test_unhealthy_after_as_many_misses_in_a_row_as_are_forgiven(before: Status) -> None:
+def test_unhealthy_after_the_set_number_of_failures_in_a_row(before: Status) -> None:
     seen = endpoint(before)
     for miss in (1, 2):
         observe(seen, failure(), unhealthy_after=3)
-        assert seen.status == before, f"after miss {miss}"
+        assert seen.status == before, f"after failure {miss}"
     assert observe(seen, failure(), unhealthy_after=3)
     assert seen.status == STATUS_UNHEALTHY
     assert seen.consecutive_failures == 3
@@ -77,7 +77,7 @@ def test_success_in_between_restarts_the_count() -> None:
     assert seen.status == STATUS_HEALTHY
 
 
-def test_the_bookkeeping_of_a_check_is_no_event() -> None:
+def test_the_bookkeeping_of_a_check_is_not_an_event() -> None:
     seen = endpoint(models=[LLAMA], version="0.5.1", backend=BACKEND_OLLAMA)
     facts = {"models": (LLAMA,), "version": "0.5.1", "backend": BACKEND_OLLAMA}
     assert not observe(seen, success(latency_ms=9.0, **facts))
@@ -85,7 +85,7 @@ def test_the_bookkeeping_of_a_check_is_no_event() -> None:
     assert to_ms(seen.next_check_at) == NOW + 30_000
     observe(seen, failure())
     observe(seen, failure())
-    assert not observe(seen, failure()), "the same error of an endpoint that is down already"
+    assert not observe(seen, failure()), "the same error of an endpoint that is already down"
     assert seen.consecutive_failures == 3
 
 
@@ -104,7 +104,9 @@ def test_another_error_is_an_event() -> None:
     ],
     ids=["gone", "loaded", "one more"],
 )
-def test_a_changed_model_list_is_an_event_while_health_stays(models: tuple[Model, ...]) -> None:
+def test_a_changed_model_list_is_an_event_even_if_the_health_stays(
+    models: tuple[Model, ...],
+) -> None:
     seen = endpoint(models=[LLAMA])
     assert observe(seen, success(models=models))
     assert list(seen.models) == list(models)
@@ -112,7 +114,7 @@ def test_a_changed_model_list_is_an_event_while_health_stays(models: tuple[Model
     assert not observe(seen, success(models=models))
 
 
-def test_observation_without_models_keeps_the_known_ones() -> None:
+def test_an_observation_without_models_keeps_the_known_ones() -> None:
     seen = endpoint(models=[LLAMA])
     assert not observe(seen, success(models=None))
     observe(seen, failure())
@@ -120,14 +122,14 @@ def test_observation_without_models_keeps_the_known_ones() -> None:
     assert list(seen.models) == [LLAMA]
 
 
-def test_changed_version_is_an_event_and_a_missing_one_is_not() -> None:
+def test_a_changed_version_is_an_event_and_a_missing_one_is_not() -> None:
     seen = endpoint(version="0.5.1")
     assert observe(seen, success(version="0.5.2"))
     assert not observe(seen, success(version=""))
     assert seen.version == "0.5.2"
 
 
-def test_a_detected_backend_may_change_and_a_registered_one_may_not() -> None:
+def test_a_detected_backend_may_change_but_a_registered_one_may_not() -> None:
     seen = endpoint(backend=BACKEND_UNSPECIFIED)
     assert observe(seen, success(backend=BACKEND_OLLAMA))
     assert seen.backend_detected
@@ -139,19 +141,32 @@ def test_a_detected_backend_may_change_and_a_registered_one_may_not() -> None:
     assert not pinned.backend_detected
 
 
-def test_an_error_is_cut_to_what_the_contract_holds() -> None:
+def test_a_server_that_answers_with_a_fault_reveals_its_kind_and_silence_does_not() -> None:
+    seen = endpoint(STATUS_UNKNOWN)
+    silent = success(error="connection refused", backend=BACKEND_OLLAMA)
+    observe(seen, silent)
+    assert seen.backend == BACKEND_UNSPECIFIED
+    assert observe(seen, success(error="needs an API key", answered=True, backend=BACKEND_VLLM))
+    assert (seen.backend, seen.backend_detected) == (BACKEND_VLLM, True)
+    assert seen.provenance.backend.observer == OBSERVER_PROBE
+    registered = endpoint(backend=BACKEND_OLLAMA)
+    observe(registered, success(error="needs an API key", answered=True, backend=BACKEND_VLLM))
+    assert (registered.backend, registered.backend_detected) == (BACKEND_OLLAMA, False)
+
+
+def test_an_error_is_cut_to_the_limit_of_the_contract() -> None:
     seen = endpoint(STATUS_UNHEALTHY)
     observe(seen, failure("é" * 5_000))
     assert seen.last_error == "é" * 2_000
     assert not observe(seen, failure("é" * 5_000))
 
 
-def test_load_comes_from_the_last_success_and_within_the_contract() -> None:
+def test_the_load_is_that_of_the_last_success_within_the_limits_of_the_contract() -> None:
     seen = endpoint()
     load = Load(
         running=2, waiting=2**53, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
     )
-    assert not observe(seen, success(load=load)), "load changes all the time, so it is no event"
+    assert not observe(seen, success(load=load)), "load changes all the time, so it is not an event"
     assert seen.load == EndpointLoad(
         running=2, slots=4, kv_cache_used_ratio=0.25, prefix_cache_hit_ratio=0.5
     )
@@ -162,7 +177,7 @@ def test_load_comes_from_the_last_success_and_within_the_contract() -> None:
     assert not seen.HasField("load"), "its load is unknown now"
 
 
-def test_forgetting_leaves_what_was_registered() -> None:
+def test_forgetting_keeps_the_registered_fields() -> None:
     registered = endpoint(STATUS_UNKNOWN, name="n", backend=BACKEND_VLLM, labels={"a": "b"})
     seen = Endpoint()
     seen.CopyFrom(registered)
@@ -180,7 +195,7 @@ def test_forgetting_forgets_a_detected_backend() -> None:
     assert seen == endpoint(STATUS_UNKNOWN)
 
 
-def test_a_server_that_lists_its_models_while_it_loads_shows_them_beside_its_error() -> None:
+def test_a_loading_server_that_lists_its_models_shows_them_beside_its_error() -> None:
     seen = endpoint(STATUS_HEALTHY, models=[Model(name="a", state=MODEL_STATE_LOADED)])
     loading = (Model(name="a", state=MODEL_STATE_LOADING),)
     assert observe(seen, success(error="is loading its model", models=loading, answered=True))
@@ -193,7 +208,7 @@ def test_a_server_that_lists_its_models_while_it_loads_shows_them_beside_its_err
     ("source", "observer"),
     [(SOURCE_AUTO, OBSERVER_SIDECAR), (SOURCE_MANUAL, OBSERVER_MANUAL)],
 )
-def test_a_registered_backend_is_attributed_to_who_registered_it(
+def test_a_registered_backend_is_attributed_to_its_source(
     source: Source, observer: Observer
 ) -> None:
     registered = endpoint(backend=BACKEND_OLLAMA, source=source)

@@ -36,7 +36,7 @@ def test_a_value_is_gone_exactly_at_its_deadline() -> None:
     assert latest.next_deadline_ms() is None
 
 
-def test_put_restarts_the_time() -> None:
+def test_put_restarts_the_time_to_live() -> None:
     latest = log()
     latest.put("a", "x", 1, NOW)
     latest.put("b", "y", 2, NOW + 1)
@@ -47,7 +47,7 @@ def test_put_restarts_the_time() -> None:
     assert latest.pop_expired(NOW + TTL_MS + 2) is None
 
 
-def test_cursor_receives_removals_and_returns() -> None:
+def test_a_cursor_receives_removals_and_returning_keys() -> None:
     latest = log()
     latest.put("a", "x", 1, NOW)
     latest.pop_expired(NOW + TTL_MS)
@@ -57,7 +57,7 @@ def test_cursor_receives_removals_and_returns() -> None:
     assert latest.after(1) == [Latest("a", 3, "back")]
 
 
-def test_forgotten_removals_compact_the_cursors_that_missed_them() -> None:
+def test_a_cursor_that_missed_a_forgotten_removal_is_refused() -> None:
     latest = log(tombstones=1)
     for revision, key in enumerate("abc", start=1):
         latest.put(key, key, revision, NOW)
@@ -74,7 +74,7 @@ def test_forgotten_removals_compact_the_cursors_that_missed_them() -> None:
     cursor=st.integers(0, 60),
     tombstones=st.integers(1, 3),
 )
-def test_what_came_after_a_cursor_leads_to_the_present(
+def test_changes_after_a_cursor_lead_to_the_current_state(
     steps: list[tuple[str, int]], cursor: int, tombstones: int
 ) -> None:
     latest = log(tombstones)

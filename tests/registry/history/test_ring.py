@@ -15,7 +15,7 @@ def filled(capacity: int, revisions: list[int], floor: int = 0) -> Ring[str]:
     return ring
 
 
-def test_a_cursor_gets_what_came_after_it() -> None:
+def test_a_cursor_gets_the_items_after_it() -> None:
     ring = filled(10, [3, 5, 9])
     assert ring.after(0, 10) == ["at 3", "at 5", "at 9"]
     assert ring.after(3, 10) == ["at 5", "at 9"]
@@ -23,7 +23,7 @@ def test_a_cursor_gets_what_came_after_it() -> None:
     assert ring.after(9, 10) == []
 
 
-def test_what_came_after_a_cursor_is_counted_as_far_as_it_is_there() -> None:
+def test_counting_includes_only_items_that_the_ring_still_has() -> None:
     ring = filled(3, [3, 5, 9, 12, 20])
     assert [ring.count_after(each) for each in (0, 5, 9, 10, 19, 20, 99)] == [3, 3, 2, 2, 1, 0, 0]
 
@@ -49,7 +49,7 @@ def test_a_cursor_of_an_earlier_incarnation_is_refused() -> None:
 
 
 @pytest.mark.parametrize("revision", [7, 6, 0])
-def test_revisions_must_grow(revision: int) -> None:
+def test_revisions_must_increase(revision: int) -> None:
     ring = filled(10, [7])
     with pytest.raises(ValueError, match="does not follow"):
         ring.append(revision, "again", 1)
@@ -62,12 +62,12 @@ def test_the_first_revision_follows_the_floor() -> None:
         ring.append(100, "not new", 1)
 
 
-def test_a_ring_without_room_is_none() -> None:
-    with pytest.raises(ValueError, match="room"):
+def test_a_ring_without_capacity_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
         Ring(0, 0, max_bytes=100)
 
 
-def test_large_items_push_out_more() -> None:
+def test_large_items_evict_more_items() -> None:
     ring: Ring[str] = Ring(100, 0, max_bytes=10)
     for revision in range(1, 6):
         ring.append(revision, "small", 2)
@@ -84,7 +84,7 @@ def test_large_items_push_out_more() -> None:
     assert ring.floor == 7
 
 
-def test_what_is_forgotten_is_freed_at_once() -> None:
+def test_evicted_items_are_freed_immediately() -> None:
     class Item:
         pass
 
@@ -104,7 +104,7 @@ def test_what_is_forgotten_is_freed_at_once() -> None:
     cursor=st.integers(0, 200),
     limit=st.integers(1, 100),
 )
-def test_it_is_the_end_of_the_whole_history(
+def test_a_ring_is_the_tail_of_the_whole_history(
     capacity: int, steps: list[int], cursor: int, limit: int
 ) -> None:
     history: list[int] = []
@@ -140,7 +140,7 @@ def revisions(items) -> list[int]:
     return [item.revision for item in items]
 
 
-def test_it_takes_each_item_once_and_in_order() -> None:
+def test_a_follower_takes_each_item_once_and_in_order() -> None:
     history = ring(3, 5, 9)
     follower = Follower(history, 3)
     assert revisions(follower.take()) == [5, 9]
@@ -163,7 +163,7 @@ def test_a_new_follower_has_to_read_the_state_first() -> None:
     assert revisions(follower.take()) == [1]
 
 
-def test_one_that_is_too_slow_stays_lost_until_it_has_read_the_state() -> None:
+def test_a_follower_that_is_too_slow_must_read_the_state() -> None:
     history = ring(capacity=2)
     follower = Follower(history, 0)
     for revision in (1, 2, 3):
@@ -177,7 +177,7 @@ def test_one_that_is_too_slow_stays_lost_until_it_has_read_the_state() -> None:
     assert revisions(follower.take()) == [5]
 
 
-def test_a_cleared_ring_loses_those_that_have_not_got_so_far() -> None:
+def test_a_cleared_ring_refuses_followers_that_are_behind() -> None:
     history = ring(1, 2)
     behind, ahead = Follower(history, 2), Follower(history, 3)
     history.clear(3)
@@ -188,7 +188,7 @@ def test_a_cleared_ring_loses_those_that_have_not_got_so_far() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
-def test_the_log_of_latest_values_is_followed_likewise(limit: int) -> None:
+def test_a_follower_works_on_a_latest_log_too(limit: int) -> None:
     log: LatestLog[str] = LatestLog(ttl_ms=FOREVER_MS, tombstones=1, floor=0)
     follower = Follower(log, 0)
     for revision, key in enumerate("abca", 1):
@@ -209,7 +209,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 6))
-def test_whatever_the_pace_nothing_is_missed_without_a_notice(steps, capacity: int) -> None:
+def test_a_follower_never_misses_an_item_unnoticed(steps, capacity: int) -> None:
     history = ring(capacity=capacity)
     follower = Follower(history, 0)
     last, missing = 0, []

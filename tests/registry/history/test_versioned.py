@@ -22,7 +22,7 @@ def test_each_encoding_is_made_once() -> None:
     assert calls == ["binary", "text"]
 
 
-def test_an_empty_encoding_is_kept_too() -> None:
+def test_an_empty_encoding_is_cached_too() -> None:
     calls = 0
 
     def empty(_: Endpoint) -> bytes:

@@ -1,11 +1,11 @@
-"""Facts that a model is known to have, known to lack, or of which nothing is known."""
+"""Facts of a model: known to hold, known not to hold, or unknown."""
 
 from hub.registry.selection.criteria import unknown_capabilities, unknown_facts
 from llmhub.v1.endpoint_pb2 import Model
 from llmhub.v1.model_alias_pb2 import AliasTarget
 
 
-def test_a_model_fits_a_target_in_all_that_it_names() -> None:
+def test_a_model_must_fit_every_fact_that_a_target_names() -> None:
     model = Model(digest="d", family="Llama", quantization="Q4", context_length=10)
     assert unknown_facts(model, AliasTarget(digest="d", family="llama", quantization="q4")) == ()
     assert unknown_facts(model, AliasTarget(min_context_length=10)) == ()
@@ -13,12 +13,12 @@ def test_a_model_fits_a_target_in_all_that_it_names() -> None:
     assert unknown_facts(model, AliasTarget(digest="D")) is None
 
 
-def test_a_fact_that_nothing_reports_is_unknown_and_not_false() -> None:
+def test_an_unreported_fact_is_unknown_and_not_false() -> None:
     target = AliasTarget(digest="d", family="f", quantization="q", min_context_length=1)
     names = ("digest", "family", "quantization", "context_length")
     assert unknown_facts(Model(), target) == names
     assert unknown_facts(Model(family="g"), target) is None
-    # A context of 0 is what the server said.
+    # The server reported a context of 0, so it is known.
     assert unknown_facts(Model(context_length=0), AliasTarget(min_context_length=1)) is None
 
 

@@ -26,7 +26,7 @@ def rankings(registry: Registry, **bounds: int) -> Rankings:
     return Rankings(facts, facts._candidates, **bounds)
 
 
-def test_requests_that_differ_for_the_moment_alone_share_a_ranking(registry: Registry) -> None:
+def test_requests_that_differ_only_in_momentary_fields_share_a_ranking(registry: Registry) -> None:
     kept = rankings(registry)
     first = kept.ranking(Request(model="m"), None, 0)
     momentary = Request(model="m", count=3, explain=True, max_in_flight=2, exclude_ids=["x"])
@@ -43,7 +43,7 @@ def test_requests_that_differ_for_the_moment_alone_share_a_ranking(registry: Reg
     assert len(kept) == 5
 
 
-def test_an_alias_that_changes_is_another_question(registry: Registry) -> None:
+def test_a_changed_alias_gets_another_ranking(registry: Registry) -> None:
     kept = rankings(registry)
     one = ModelAlias(name="m", targets=[AliasTarget(model="only-1")])
     two = ModelAlias(name="m", targets=[AliasTarget(model="only-2")])
@@ -65,10 +65,10 @@ def test_the_number_of_rankings_and_of_verdicts_is_bounded(registry: Registry) -
     assert len(kept) == 2
     kept.ranking(Request(model="only-2"), None, 0)
     kept.ranking(Request(model="only-3"), None, 0)
-    assert len(kept) == 3, "the oldest went, the large one is still there"
+    assert len(kept) == 3, "the oldest was evicted, the large one is still there"
 
 
-def test_cheap_rankings_put_out_only_each_other(registry: Registry) -> None:
+def test_cheap_rankings_evict_only_each_other(registry: Registry) -> None:
     kept = rankings(registry, max_rankings=2, cheap=1)
     dear = [kept.ranking(Request(model="m", labels={"a": f"{i}"}), None, 0) for i in range(3)]
     for i in range(5):
@@ -80,7 +80,7 @@ def test_cheap_rankings_put_out_only_each_other(registry: Registry) -> None:
     assert len(kept) == 4
 
 
-def test_a_ranking_without_candidates_is_not_kept(registry: Registry) -> None:
+def test_a_ranking_without_candidates_is_not_cached(registry: Registry) -> None:
     kept = rankings(registry)
     assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 0
     assert len(kept) == 0
@@ -88,7 +88,7 @@ def test_a_ranking_without_candidates_is_not_kept(registry: Registry) -> None:
     assert len(kept.ranking(Request(model="misspelt"), None, 0)) == 1
 
 
-def test_changed_endpoint_is_judged_again_on_the_next_request(registry: Registry) -> None:
+def test_a_changed_endpoint_is_judged_again_on_the_next_request(registry: Registry) -> None:
     kept = rankings(registry)
     assert len(kept.ranking(Request(model="m"), None, 0)) == 5
     registry.remove_endpoint("h1:1")
@@ -101,7 +101,7 @@ def test_changed_endpoint_is_judged_again_on_the_next_request(registry: Registry
     assert sorted(ranking.ids()) == ["h0:1", "h3:1", "h4:1", "new:1"]
 
 
-def test_when_all_may_have_changed_only_what_is_asked_for_looks_at_all(
+def test_after_a_change_of_everything_only_requested_rankings_are_judged_again(
     registry: Registry,
 ) -> None:
     facts, asked = SelectionHandlers(registry, ManualClock(NOW)), []
@@ -124,7 +124,7 @@ def test_when_all_may_have_changed_only_what_is_asked_for_looks_at_all(
     assert set(asked) == {"m"}
 
 
-def test_a_new_ranking_catches_up_step_by_step_with_what_changes_meanwhile(
+def test_a_new_ranking_catches_up_step_by_step_with_concurrent_changes(
     registry: Registry,
 ) -> None:
     rankings_ = rankings(registry)
@@ -146,7 +146,7 @@ def test_a_new_ranking_catches_up_step_by_step_with_what_changes_meanwhile(
     assert rankings_.kept(Request(model="m"), None, 0) is kept
 
 
-def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry) -> None:
+def test_endpoints_that_never_had_the_model_are_not_judged(registry: Registry) -> None:
     rankings_ = rankings(registry)
     rankings_.ranking(Request(model="only-1"), None, 0)
     add(registry, "h3:1", loaded("only-1"))
@@ -157,7 +157,7 @@ def test_endpoints_that_never_had_the_model_are_not_looked_at(registry: Registry
     assert list(rankings_.ranking(Request(model="only-1"), None, 0).ids()) == ["h3:1"]
 
 
-def test_unjudgeable_program_is_asked_about_once(
+def test_an_endpoint_that_cannot_be_judged_fails_only_one_request(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = SelectionHandlers(registry, ManualClock(NOW))

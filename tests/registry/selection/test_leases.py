@@ -22,7 +22,7 @@ def test_a_lease_counts_until_it_is_released() -> None:
     assert reported == ["a:1"] * 3
 
 
-def test_a_lease_ends_at_its_deadline_whatever_the_order_they_came_in() -> None:
+def test_leases_end_at_their_deadlines_in_any_order() -> None:
     held, _ = leases()
     held.take("long", "a:1", 5000, 0)
     held.take("short", "b:1", 10, 0)
@@ -33,7 +33,7 @@ def test_a_lease_ends_at_its_deadline_whatever_the_order_they_came_in() -> None:
     assert not held.release("short")
 
 
-def test_there_are_so_many_and_no_more() -> None:
+def test_the_number_of_leases_is_bounded() -> None:
     held, _ = leases(2)
     held.take("1", "a", 10, 0)
     held.take("2", "a", 10, 0)
@@ -43,7 +43,7 @@ def test_there_are_so_many_and_no_more() -> None:
     held.take("3", "a", 10, 0)
 
 
-def test_one_owner_cannot_hold_them_all() -> None:
+def test_the_number_of_leases_of_one_owner_is_bounded() -> None:
     held = Leases(max_leases=10, max_per_owner=2, on_change=lambda _id: None)
     held.take("1", "a", 10, 0, "greedy")
     held.take("2", "a", 20, 0, "greedy")
@@ -67,7 +67,7 @@ def test_released_leases_leave_nothing_behind() -> None:
 
 
 class LeasesMachine(RuleBasedStateMachine):
-    """Against a plain list of (id, endpoint, deadline)."""
+    """Compares the leases with a plain list of (id, endpoint, deadline)."""
 
     def __init__(self) -> None:
         super().__init__()

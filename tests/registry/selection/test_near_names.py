@@ -28,15 +28,15 @@ NAMES = (
         ("l" * 5000, []),
     ],
 )
-def test_what_may_have_been_meant(wanted: str, near: list[str]) -> None:
+def test_similar_names_are_suggested(wanted: str, near: list[str]) -> None:
     assert near_names(wanted, NAMES) == near
 
 
-def test_no_more_than_asked_for() -> None:
+def test_at_most_the_requested_number_of_names_is_suggested() -> None:
     assert near_names("llama3", NAMES, most=1) == ["llama3:8b"]
 
 
-def test_no_more_names_are_looked_at_than_there_is_time_for() -> None:
+def test_the_number_of_examined_names_is_bounded() -> None:
     read = 0
 
     def endless():
@@ -53,6 +53,6 @@ def test_names_too_long_to_compare_are_left_out() -> None:
     assert near_names("llama", ["llama" + "x" * 500, "llama2"]) == ["llama2"]
 
 
-def test_no_name_is_longer_than_an_error_has_room_for() -> None:
+def test_no_suggestion_is_too_long_for_an_error() -> None:
     longest = "é" * 50
     assert near_names("é" * 49, ["é" * 51, longest]) == [longest]

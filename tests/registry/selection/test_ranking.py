@@ -1,4 +1,4 @@
-"""Judging one endpoint, and keeping a ranking in step."""
+"""Judging one endpoint, and updating a ranking."""
 
 import random
 
@@ -22,7 +22,7 @@ from tests.support.fleet_of import GIB, NOW, add, change_at_random, loaded, on_d
 
 
 class Fleet:
-    """A registry and numbers of leases, as `FleetView`."""
+    """A `FleetView` of a registry, with numbers of leases."""
 
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1000)
@@ -98,7 +98,7 @@ def test_unknown_facts_rank_after_known_ones_and_are_named(fleet: Fleet) -> None
     }
 
 
-def test_a_failed_probe_ranks_below_an_unknown_fact(fleet: Fleet) -> None:
+def test_an_endpoint_with_a_failed_probe_ranks_below_one_with_an_unknown_fact(fleet: Fleet) -> None:
     add(fleet.registry, "failing:1", loaded(capabilities=["tools"]))
     saw_failure = Observation(checked_at_ms=NOW, next_check_at_ms=NOW + 30_000, error="refused")
     fleet.registry.observe("failing:1", saw_failure)
@@ -134,7 +134,7 @@ def test_a_request_may_require_known_facts(fleet: Fleet) -> None:
         ({"min_free_vram_bytes": 4 * GIB}, None),
     ],
 )
-def test_what_is_asked_for_must_be_there(fleet: Fleet, request_, reason) -> None:
+def test_an_endpoint_that_lacks_a_requirement_is_rejected(fleet: Fleet, request_, reason) -> None:
     model = loaded(
         family="llama",
         digest="sha256:1",
@@ -156,7 +156,7 @@ def test_unreported_vram_is_unknown(fleet: Fleet) -> None:
     assert rejections(certain) == {"a:1": pb.REJECTION_UNKNOWN}
 
 
-def test_what_a_neighbour_has_loaded_since_the_report_is_not_free(fleet: Fleet) -> None:
+def test_memory_that_a_neighbour_claimed_since_the_report_is_not_free(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), agent_id="n")
     add(fleet.registry, "b:1", agent_id="n")
     report(fleet.registry, "n", vram_used_bytes=2 * GIB, vram_total_bytes=8 * GIB)
@@ -173,7 +173,7 @@ def test_what_a_neighbour_has_loaded_since_the_report_is_not_free(fleet: Fleet) 
     assert after.score == pytest.approx(before.score - 0.5 * (6 - 2) / 8)
 
 
-def test_states_in_which_nothing_is_selected(fleet: Fleet) -> None:
+def test_endpoints_in_these_states_are_not_selected(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), admin_state=ADMIN_STATE_DISABLED)
     add(fleet.registry, "b:1", loaded(), admin_state=ADMIN_STATE_DRAINING)
     add(fleet.registry, "c:1", loaded(), error="connection refused")
@@ -187,7 +187,7 @@ def test_states_in_which_nothing_is_selected(fleet: Fleet) -> None:
     assert order(ranking) == []
 
 
-def test_an_alias_is_any_of_its_targets(fleet: Fleet) -> None:
+def test_an_alias_means_any_of_its_targets(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded("llama3:8b"))
     add(fleet.registry, "b:1", loaded("meta/Llama-3-8B", family="llama", context_length=4096))
     add(fleet.registry, "c:1", loaded("x", family="Llama", context_length=8192))
@@ -209,12 +209,12 @@ def test_an_unknown_fact_of_an_alias_ranks_after_a_known_one(fleet: Fleet) -> No
     ]
     certain = fleet.ranking(targets, require_known_facts=True)
     assert order(certain) == ["known:1"]
-    # Any target will do, so the one of which all is known counts.
+    # Any target is enough, so the one whose facts are all known counts.
     anyhow = [*targets, AliasTarget(model="m")]
     assert order(fleet.ranking(anyhow, require_known_facts=True))[0] in {"unknown:1", "short:1"}
 
 
-def test_the_age_of_a_report_that_never_came_is_no_objection(fleet: Fleet) -> None:
+def test_a_missing_report_does_not_count_as_stale(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded())
     request = Request(model="m", min_free_vram_bytes=1, max_fact_age=Duration(seconds=60))
     ranking = fleet.ranking(min_free_vram_bytes=1)
@@ -222,7 +222,7 @@ def test_the_age_of_a_report_that_never_came_is_no_objection(fleet: Fleet) -> No
     assert verdict.unknown == ("free_vram",)
 
 
-def test_ambiguous_model_prefers_the_one_in_memory(fleet: Fleet) -> None:
+def test_an_ambiguous_name_means_the_model_in_memory(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", on_disk("l:1"), loaded("l:2"))
     targets = [AliasTarget(model="l:1"), AliasTarget(model="l:2")]
     (verdict,) = fleet.ranking(targets).best()
@@ -240,7 +240,7 @@ def test_a_warm_endpoint_is_preferred_until_too_much_is_in_flight(fleet: Fleet) 
     assert order(fleet.ranking(strategy=pb.STRATEGY_LEAST_LOADED)) == ["cold:1", "warm:1"]
 
 
-def test_the_load_that_servers_and_hosts_tell_counts(fleet: Fleet) -> None:
+def test_the_reported_load_of_servers_and_hosts_counts(fleet: Fleet) -> None:
     add(fleet.registry, "busy:1", loaded(), load=Load(running=4, waiting=2, slots=2))
     add(fleet.registry, "idle:1", loaded(), load=Load(running=0, waiting=0, slots=2))
     assert order(fleet.ranking()) == ["idle:1", "busy:1"]
@@ -280,6 +280,15 @@ def test_equals_take_turns(fleet: Fleet) -> None:
     assert order(in_turn) == ["b:1", "c:1", "d:1", "a:1"]
 
 
+def test_no_part_of_a_score_is_minus_zero(fleet: Fleet) -> None:
+    add(fleet.registry, "a:1", loaded(), load=Load(running=0, waiting=0, slots=4))
+    ranking = fleet.ranking()
+    [best] = ranking.best()
+    found = ranking.criteria.explain(best, fleet)
+    assert found["in_flight"] == found["queue"] == 0
+    assert [name for name, part in found.items() if str(part) == "-0.0"] == []
+
+
 def test_the_parts_add_up_to_the_score(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), agent_id="n", load=Load(running=1, slots=2))
     report(fleet.registry, "n", cpu_percent=30, vram_used_bytes=1, vram_total_bytes=4)
@@ -292,7 +301,7 @@ def test_the_parts_add_up_to_the_score(fleet: Fleet) -> None:
         assert set(explained) == set(pb.ScoreWeights.DESCRIPTOR.fields_by_name)
 
 
-def test_what_is_asked_of_the_moment(fleet: Fleet) -> None:
+def test_momentary_requirements(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), checked_ms=NOW - 1000)
     add(fleet.registry, "b:1", loaded(), checked_ms=NOW - 50)
     add(fleet.registry, "c:1", loaded(), checked_ms=NOW)
@@ -311,7 +320,7 @@ def test_what_is_asked_of_the_moment(fleet: Fleet) -> None:
     assert [verdict.endpoint.id for verdict in pick(ranking, Limits(), 2, NOW)] == ["a:1", "b:1"]
 
 
-def test_the_age_of_the_report_counts_where_vram_is_asked_for(fleet: Fleet) -> None:
+def test_the_age_of_the_report_counts_if_vram_is_required(fleet: Fleet) -> None:
     add(fleet.registry, "a:1", loaded(), agent_id="n")
     report(fleet.registry, "n", NOW - 2000, vram_used_bytes=0, vram_total_bytes=8)
     reported: list[tuple[str, int]] = []
@@ -327,7 +336,7 @@ def test_the_age_of_the_report_counts_where_vram_is_asked_for(fleet: Fleet) -> N
     assert reported == [("a:1", pb.REJECTION_STALE)]
 
 
-def test_updated_ranking_equals_a_new_one(fleet: Fleet) -> None:
+def test_an_updated_ranking_equals_a_new_one(fleet: Fleet) -> None:
     rng = random.Random(7)
     registry, followed = fleet.registry, fleet.ranking()
     ids = [f"h{i}:1" for i in range(12)]
@@ -356,7 +365,7 @@ def test_updated_ranking_equals_a_new_one(fleet: Fleet) -> None:
                     latency_ms=latency,
                 )
                 followed.update(id_)
-        # One that is well may let another fall that waited for a witness.
+        # A success may make another endpoint unhealthy that waited for it.
         for event in registry.ring.after(seen, 100):
             followed.update(event.id)
         fresh = fleet.ranking()
@@ -377,7 +386,7 @@ STRATEGIES = st.sampled_from(
 
 
 @given(STRATEGIES, st.randoms(use_true_random=False), st.integers(1, 60))
-def test_one_whose_last_probe_failed_is_never_above_one_whose_did_not(
+def test_an_endpoint_whose_last_probe_failed_never_ranks_above_one_whose_succeeded(
     strategy: int, rng: random.Random, steps: int
 ) -> None:
     fleet = Fleet()
@@ -401,13 +410,13 @@ def test_one_whose_last_probe_failed_is_never_above_one_whose_did_not(
         assert failing == sorted(failing)
 
 
-def test_one_that_is_dead_is_left_out_although_its_status_is_healthy_yet(fleet: Fleet) -> None:
+def test_a_dead_endpoint_is_rejected_although_its_status_is_still_healthy(fleet: Fleet) -> None:
     for n in range(5):
         add(fleet.registry, f"{n}:1", loaded("m"), agent_id="node")
         fleet.registry.report_view(
             f"{n}:1", "node", ReportEndpointRequest(url="http://a:1", reachable=False), NOW
         )
-    # With the fifth, more than half of the fleet fails: self-preservation keeps it healthy.
+    # The fifth failure is more than half of the fleet, so self-preservation keeps it healthy.
     for n in range(5):
         fleet.registry.observe(f"{n}:1", saw(error="connection refused"))
     assert fleet.registry.healthy_count == 1

@@ -1,7 +1,7 @@
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from hub.registry.selection.scoring import UNKNOWN, parts, slots_of, weighed, weights_of
+from hub.registry.selection.scoring import UNKNOWN, parts, slots_of, weighted, weights_of
 from hub.registry.vram import Claim, account
 from llmhub.v1.endpoint_pb2 import Endpoint, EndpointLoad, Model
 from llmhub.v1.registry_service_pb2 import (
@@ -20,7 +20,7 @@ from tests.support.fleet_of import loaded, on_disk
 NOTHING = ScoreWeights()
 
 
-def test_unknown_figures_score_neutral() -> None:
+def test_unknown_figures_get_a_neutral_score() -> None:
     found = parts(Endpoint(), Model(), None, None)
     assert found == {
         **dict.fromkeys(("loaded", "cpu", "ram", "vram", "latency"), UNKNOWN),
@@ -77,13 +77,13 @@ def test_free_memory_stays_within_its_bounds(used, total, share) -> None:
 
 
 @pytest.mark.parametrize(("claimed", "share"), [(2, 0.5), (4, 0.5), (6, 0.25), (9, 0.0)])
-def test_memory_that_is_claimed_beyond_what_is_measured_is_not_free(claimed, share) -> None:
+def test_memory_claimed_beyond_the_measurement_is_not_free(claimed, share) -> None:
     resources = HostResources(vram_used_bytes=4, vram_total_bytes=8)
     vram = account("n", Claim(claimed_bytes=claimed), resources)
     assert parts(Endpoint(), Model(), resources, vram)["vram"] == share
 
 
-def test_the_strategies_weigh_what_they_are_called_after() -> None:
+def test_each_strategy_weighs_most_what_it_is_named_after() -> None:
     def heaviest(strategy: Strategy) -> str:
         weights = weights_of(strategy, NOTHING)
         return max(weights, key=weights.__getitem__)
@@ -97,20 +97,20 @@ def test_the_strategies_weigh_what_they_are_called_after() -> None:
     assert weights_of(STRATEGY_WEIGHTED, ScoreWeights(ram=3))["ram"] == 3
 
 
-def test_weighing_multiplies_part_by_part() -> None:
+def test_each_part_is_multiplied_by_its_weight() -> None:
     weights = weights_of(STRATEGY_WEIGHTED, ScoreWeights(cpu=2, queue=3))
-    assert weighed({"cpu": 0.5, "queue": -2.0, "ram": 1.0}, weights) == {
+    assert weighted({"cpu": 0.5, "queue": -2.0, "ram": 1.0}, weights) == {
         "cpu": 1.0,
         "queue": -6.0,
         "ram": 0.0,
     }
 
 
-def test_an_endpoint_that_flaps_is_the_last_to_be_trusted() -> None:
+def test_a_flapping_endpoint_gets_no_points_for_health() -> None:
     endpoint = Endpoint(flapping={"reason": "changes too often"})
     assert parts(endpoint, loaded(), None, None)["health"] == 0
 
 
 def test_an_empty_queue_weighs_zero_and_not_minus_zero() -> None:
-    found = weighed(parts(Endpoint(), Model(), None, None), weights_of(STRATEGY_WEIGHTED, NOTHING))
+    found = weighted(parts(Endpoint(), Model(), None, None), weights_of(STRATEGY_WEIGHTED, NOTHING))
     assert str(found["queue"]) == "0.0"

@@ -45,7 +45,7 @@ async def test_a_sidecar_proves_that_it_is_its_agent(core: Core) -> None:
             access.authenticate_agent(wrong, "node-1", now)
 
 
-async def test_an_expired_token_is_refused_from_its_last_millisecond_on(core: Core) -> None:
+async def test_a_token_is_refused_from_its_expiry_on(core: Core) -> None:
     access, now = access_of(core), core.clock.now_ms()
     token = await core.token(ROLE_SIDECAR, "node-1", ttl_ms=1_000)
     access.authenticate_agent(token, "node-1", now + 999)
@@ -64,11 +64,11 @@ async def test_an_expired_token_is_refused_from_its_last_millisecond_on(core: Co
         ("", None),
     ],
 )
-def test_a_bearer_token_in_a_header(authorization: str, token: str | None) -> None:
+def test_a_bearer_token_is_read_from_the_header(authorization: str, token: str | None) -> None:
     assert bearer_token(authorization) == token
 
 
-async def test_a_cookie_stands_for_the_token_that_opened_the_session(core: Core) -> None:
+async def test_a_cookie_has_the_principal_of_its_token(core: Core) -> None:
     token = await core.token(ROLE_READER)
     bearer = BearerToken(token, "10.0.0.9", "http")
     nothing = Received(None)

@@ -45,7 +45,7 @@ class Rig:
         return True
 
 
-def test_a_session_is_its_token() -> None:
+def test_a_session_has_the_rights_of_its_token() -> None:
     rig = Rig()
     token = rig.token()
     session_id, expires_at_ms = rig.sign_in(token)
@@ -76,7 +76,7 @@ def test_an_invented_id_is_refused(given: str) -> None:
     assert not rig.is_in(given)
 
 
-def test_the_store_holds_no_id_that_could_be_used() -> None:
+def test_the_store_has_no_usable_session_id() -> None:
     rig = Rig()
     session_id, _ = rig.sign_in(rig.token())
     (key,) = rig.stored
@@ -95,7 +95,7 @@ def test_sign_in_removes_expired_sessions() -> None:
     assert rig.is_in(session_id, NOW + 6_000)
 
 
-def test_one_sign_in_takes_out_no_more_than_a_batch_holds() -> None:
+def test_one_sign_in_removes_at_most_a_batch_of_sessions() -> None:
     rig = Rig()
     for _ in range(5):
         token = rig.token(ttl_ms=5_000)
@@ -109,7 +109,7 @@ def test_one_sign_in_takes_out_no_more_than_a_batch_holds() -> None:
     assert left == [160 - 64 + 1, 160 - 128 + 2, 3]
 
 
-def test_a_token_has_so_many_sessions_and_the_oldest_end_first() -> None:
+def test_sessions_per_token_are_bounded_and_the_oldest_end_first() -> None:
     rig = Rig()
     other, _ = rig.sign_in(rig.token())
     token = rig.token()
@@ -118,7 +118,7 @@ def test_a_token_has_so_many_sessions_and_the_oldest_end_first() -> None:
     assert rig.is_in(other)
 
 
-def test_it_survives_a_restart() -> None:
+def test_a_session_survives_a_restart() -> None:
     rig = Rig()
     session_id, _ = rig.sign_in(rig.token())
     again = BrowserSessions(rig.tokens)

@@ -11,7 +11,7 @@ NOW = 1_800_000_000_000
 
 
 @pytest.mark.parametrize("tier", Tier)
-def test_a_full_bucket_holds_a_minute(tier: Tier) -> None:
+def test_a_full_bucket_holds_the_calls_of_a_minute(tier: Tier) -> None:
     limiter = RateLimiter()
     capacity = DEFAULT_PER_MINUTE[tier]
     assert all(limiter.take("a", tier, NOW).allowed for _ in range(capacity))
@@ -31,11 +31,11 @@ def test_the_last_fifth_warns(per_minute: int, warned: list[int]) -> None:
     assert {verdict.capacity for verdict in verdicts if verdict.warn} == {per_minute}
 
 
-def test_nothing_is_made_for_an_allowed_call() -> None:
+def test_an_allowed_call_returns_the_shared_decision() -> None:
     assert RateLimiter().take("a", Tier.LIGHT, NOW) is ALLOWED
 
 
-def test_it_refills_evenly() -> None:
+def test_a_bucket_refills_evenly() -> None:
     limiter = RateLimiter()
     for _ in range(10):
         limiter.take("a", Tier.HEAVY, NOW)
@@ -53,7 +53,7 @@ def test_a_refused_call_costs_nothing() -> None:
     assert limiter.take("a", Tier.HEAVY, NOW + 6_000).allowed
 
 
-def test_keys_and_tiers_have_buckets_of_their_own() -> None:
+def test_each_key_and_tier_has_its_own_bucket() -> None:
     limiter = RateLimiter({Tier.HEAVY: 1, Tier.NORMAL: 1})
     assert limiter.take("a", Tier.HEAVY, NOW).allowed
     assert not limiter.take("a", Tier.HEAVY, NOW).allowed
@@ -67,7 +67,7 @@ def test_a_disabled_limiter_keeps_nothing() -> None:
     assert len(limiter) == 0
 
 
-def test_a_clock_that_goes_back_gives_nothing_away() -> None:
+def test_a_clock_set_back_grants_no_calls() -> None:
     limiter = RateLimiter({Tier.HEAVY: 2})
     assert limiter.take("a", Tier.HEAVY, NOW).allowed
     assert not limiter.take("a", Tier.HEAVY, NOW - 1).allowed
@@ -75,7 +75,7 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
     assert not limiter.take("a", Tier.HEAVY, NOW).allowed
 
 
-def test_rotating_keys_does_not_grow_it() -> None:
+def test_rotating_keys_do_not_grow_the_limiter() -> None:
     limiter = RateLimiter(max_keys=100)
     for i in range(10_000):
         assert limiter.take(f"k{i}", Tier.HEAVY, NOW).allowed
@@ -105,7 +105,7 @@ def test_a_limit_must_be_positive(per_minute: int) -> None:
         RateLimiter({Tier.LIGHT: per_minute})
 
 
-def test_wire_names() -> None:
+def test_tiers_have_wire_names() -> None:
     assert [tier.wire_name for tier in Tier] == ["light", "normal", "heavy"]
 
 
@@ -113,7 +113,7 @@ def test_wire_names() -> None:
     st.integers(1, 1_000),
     st.lists(st.integers(0, 20_000), min_size=1, max_size=200),
 )
-def test_against_a_bucket_of_fractions(per_minute: int, gaps: list[int]) -> None:
+def test_the_limiter_agrees_with_an_exact_token_bucket(per_minute: int, gaps: list[int]) -> None:
     """The textbook bucket, in units of 1/60000 of a call, says the same."""
     limiter = RateLimiter({Tier.NORMAL: per_minute})
     level, now = per_minute * 60_000, NOW
@@ -131,7 +131,7 @@ def test_against_a_bucket_of_fractions(per_minute: int, gaps: list[int]) -> None
             assert verdict.retry_after_ms == math.ceil((60_000 - level) / per_minute)
 
 
-def test_new_limits_hold_at_once_and_unchanged_buckets_stay() -> None:
+def test_new_limits_apply_at_once_and_unchanged_buckets_stay() -> None:
     limiter = RateLimiter({Tier.HEAVY: 2, Tier.NORMAL: 2})
     for _ in range(2):
         limiter.take("a", Tier.HEAVY, NOW)

@@ -38,7 +38,7 @@ def test_a_token_proves_its_role_and_agent() -> None:
     assert principal.expires_at_ms == NOW + 5_000
 
 
-def test_the_format() -> None:
+def test_a_token_has_the_documented_format() -> None:
     token, info = add(TokenRegistry())
     assert re.fullmatch(r"llmhub_[a-z2-7]{12}_[A-Za-z0-9_-]{43}", token)
     assert token[7:19] == info.id
@@ -67,7 +67,7 @@ def test_a_minted_token_is_valid_only_once_stored() -> None:
     assert registry.authenticate(token, NOW).role == ROLE_ADMIN
 
 
-def test_the_info_of_a_token() -> None:
+def test_a_tokens_info_has_its_fields() -> None:
     registry = TokenRegistry()
     _, forever = add(registry)
     assert forever.created_at.ToMilliseconds() == NOW
@@ -78,7 +78,7 @@ def test_the_info_of_a_token() -> None:
     assert registry.get("nothing") is None
 
 
-def test_expired_to_the_millisecond() -> None:
+def test_a_token_expires_to_the_millisecond() -> None:
     registry = TokenRegistry()
     token, info = add(registry, ttl_ms=1_000)
     _, kept = add(registry)
@@ -95,7 +95,7 @@ def test_expired_to_the_millisecond() -> None:
     assert not info.expired, "what is kept stays as it was stored"
 
 
-def test_expired_ones_are_kept_for_thirty_days() -> None:
+def test_expired_tokens_are_kept_for_thirty_days() -> None:
     registry = TokenRegistry()
     add(registry)
     _, info = add(registry, ttl_ms=1_000)
@@ -104,14 +104,14 @@ def test_expired_ones_are_kept_for_thirty_days() -> None:
     assert registry.outdated(outdated_ms) == (token_key(info.id),)
 
 
-def test_latest_of_many_expired_tokens_are_kept() -> None:
+def test_only_the_latest_expired_tokens_are_kept() -> None:
     registry = TokenRegistry()
     made = [add(registry, ttl_ms=1_000 + n)[1] for n in range(MAX_KEPT_EXPIRED + 2)]
     oldest = tuple(token_key(info.id) for info in made[:2])
     assert registry.outdated(NOW + 10_000) == oldest
 
 
-def test_revoked() -> None:
+def test_a_revoked_token_is_refused() -> None:
     registry = TokenRegistry()
     token, info = add(registry)
     registry.apply_delete(token_key(info.id))
@@ -120,7 +120,7 @@ def test_revoked() -> None:
     assert registry.list(NOW) == ()
 
 
-def test_every_refusal_says_the_same() -> None:
+def test_every_refusal_has_the_same_message() -> None:
     registry = TokenRegistry()
     token, _ = add(registry)
     expired, _ = add(registry, ttl_ms=1)
@@ -146,7 +146,7 @@ def test_every_refusal_says_the_same() -> None:
 
 
 @given(st.text(max_size=80) | st.text(min_size=63, max_size=63))
-def test_no_text_is_a_token_or_a_crash(candidate: str) -> None:
+def test_arbitrary_text_is_refused_without_a_crash(candidate: str) -> None:
     registry = TokenRegistry()
     add(registry)
     refusal(registry, candidate)
@@ -161,7 +161,7 @@ def test_only_sidecar_tokens_have_an_agent(role: Role, agent_id: str) -> None:
         TokenRegistry().mint(role, agent_id, None, "", NOW)
 
 
-def test_list_is_sorted() -> None:
+def test_the_list_is_sorted_by_id() -> None:
     registry = TokenRegistry()
     ids = sorted(add(registry)[1].id for _ in range(20))
     assert [info.id for info in registry.list(NOW)] == ids
@@ -198,7 +198,7 @@ def test_damaged_records_are_named() -> None:
     assert registry.list(NOW) == (info,)
 
 
-def test_a_put_is_all_that_another_hub_needs() -> None:
+def test_another_hub_accepts_a_token_from_its_put() -> None:
     token, info, put = TokenRegistry().mint(ROLE_ADMIN, "", None, "", NOW)
     assert put == Put(**dataclasses.asdict(put))
     other = TokenRegistry()
@@ -206,7 +206,7 @@ def test_a_put_is_all_that_another_hub_needs() -> None:
     assert other.authenticate(token, NOW).token_id == info.id
 
 
-def test_a_principal_by_id_while_its_token_is_valid() -> None:
+def test_a_principal_is_found_by_id_while_its_token_is_valid() -> None:
     registry = TokenRegistry()
     token, info = add(registry, ttl_ms=5_000)
     assert registry.principal(info.id, NOW + 4_999) == registry.authenticate(token, NOW)

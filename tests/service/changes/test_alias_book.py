@@ -40,7 +40,7 @@ def test_a_damaged_record_is_named(value: bytes) -> None:
         follower.apply_put(Entry("aliases/x", value, 1))
 
 
-async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
+async def test_the_number_of_aliases_is_bounded(core: Core) -> None:
     book = AliasBook(Commits(core.store), core.registry, max_aliases=1)
     await book.set(alias("a"), author())
     await book.set(alias("a"), author())
@@ -48,7 +48,7 @@ async def test_there_are_so_many_aliases_and_no_more(core: Core) -> None:
         await book.set(alias("b"), author())
 
 
-async def test_writes_in_flight_count(core: Core) -> None:
+async def test_aliases_being_written_count_for_the_limit(core: Core) -> None:
     book = AliasBook(Commits(core.store), core.registry, max_aliases=3)
     done = await asyncio.gather(
         *(book.set(alias(f"a{n}"), author()) for n in range(10)), return_exceptions=True
@@ -57,7 +57,7 @@ async def test_writes_in_flight_count(core: Core) -> None:
     assert len(core.registry.aliases) == 3
 
 
-async def test_of_many_at_the_same_time_each_has_its_turn_or_one_wins(core: Core) -> None:
+async def test_concurrent_changes_of_an_alias_are_serialised(core: Core) -> None:
     book = AliasBook(Commits(core.store), core.registry)
     done = await asyncio.gather(*(book.set(alias("a"), author()) for _ in range(5)))
     assert len({each.etag for each in done}) == 5
@@ -71,7 +71,7 @@ async def test_of_many_at_the_same_time_each_has_its_turn_or_one_wins(core: Core
     assert sum(isinstance(each, EtagMismatch) for each in results) == 4
 
 
-async def test_a_store_that_is_closed_says_so(core: Core) -> None:
+async def test_a_closed_store_is_reported(core: Core) -> None:
     book = AliasBook(Commits(core.store), core.registry)
     await core.store.close()
     with pytest.raises(StoreUnavailable):

@@ -25,7 +25,7 @@ def write(trail: AuditTrail, resource: str, now_ms: int = NOW):
     return operations
 
 
-def test_an_event_says_who_when_what_before_and_after() -> None:
+def test_an_audit_event_has_author_time_and_both_states() -> None:
     trail = AuditTrail()
     author = Author(trail, CALLER, "UpdateEndpoint", NOW)
     before, after = (AuditState(endpoint=Endpoint(id="a:1", name=name)) for name in ("old", "new"))
@@ -47,7 +47,7 @@ def test_an_event_says_who_when_what_before_and_after() -> None:
     )
 
 
-def test_the_newest_comes_first_also_within_a_millisecond() -> None:
+def test_events_within_a_millisecond_are_newest_first() -> None:
     trail = AuditTrail()
     for i in range(20):
         write(trail, f"endpoints/{i}", NOW + i // 10)
@@ -67,7 +67,7 @@ def test_the_trail_is_bounded_in_the_store_too() -> None:
     assert [event.resource for event in trail.events()] == ["3", "2", "1"]
 
 
-def test_one_that_is_too_long_shrinks_in_steps() -> None:
+def test_a_trail_that_is_too_long_shrinks_in_steps() -> None:
     trail = AuditTrail(max_events=100)
     for i in range(100):
         write(trail, str(i))

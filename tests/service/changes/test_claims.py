@@ -37,7 +37,7 @@ async def claim(core: Core, agent_id: str, port: int = 8000) -> None:
     await core.claims.register(f"10.0.0.9:{port}", wanted, core.clock.now_ms())
 
 
-async def test_a_refused_claim_is_taken_up_when_the_owner_leaves(core: Core) -> None:
+async def test_a_refused_claim_is_granted_when_the_owner_leaves(core: Core) -> None:
     owner = connect(core, "node-1")
     await claim(core, "node-1")
     connect(core, "node-2")
@@ -54,7 +54,7 @@ async def test_a_refused_claim_is_taken_up_when_the_owner_leaves(core: Core) -> 
     assert len(core.claims) == 0
 
 
-async def test_the_former_owner_claims_in_its_turn(core: Core) -> None:
+async def test_the_former_owner_can_claim_too(core: Core) -> None:
     owner = connect(core, "node-1")
     await claim(core, "node-1")
     second = connect(core, "node-2")
@@ -73,7 +73,7 @@ async def test_the_former_owner_claims_in_its_turn(core: Core) -> None:
     assert core.endpoint(ID).agent_id == "node-1"
 
 
-async def test_the_claim_of_an_agent_that_is_gone_is_dropped(core: Core) -> None:
+async def test_the_claim_of_an_agent_that_left_is_dropped(core: Core) -> None:
     owner = connect(core, "node-1")
     await claim(core, "node-1")
     second = connect(core, "node-2")

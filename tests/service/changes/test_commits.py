@@ -17,7 +17,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
-async def test_a_lost_race_is_decided_again(store: SqliteStore) -> None:
+async def test_a_lost_race_is_retried(store: SqliteStore) -> None:
     winning = await store.commit([Put("a/1", b"theirs")])
     seen = iter([0, winning])
 
@@ -54,5 +54,5 @@ async def test_a_single_write_reports_what_went_wrong(store: SqliteStore) -> Non
         await commits.write([Put("a/1", b"x")], Expect("a/1", 999))
     assert await commits.write([Put("a/1", b"x")])
     await store.close()
-    with pytest.raises(StoreUnavailable, match="did not take the change"):
+    with pytest.raises(StoreUnavailable, match="did not accept the change"):
         await commits.write([Put("a/1", b"x")])

@@ -66,7 +66,7 @@ class Rig:
         return self.probes.stats.watched
 
 
-def test_what_is_registered_is_in_the_registry_and_probed() -> None:
+def test_a_registered_endpoint_is_in_the_registry_and_probed() -> None:
     rig = Rig()
     rig.put(registered(ID, scheme="https", base_path="/v2", backend=BACKEND_VLLM))
     record = rig.registry.get(ID)
@@ -84,7 +84,7 @@ def test_an_ipv6_target_has_no_brackets() -> None:
     assert rig.probes.targets["[::1]:11434"].host == "::1"
 
 
-def test_what_is_removed_is_neither() -> None:
+def test_a_removed_endpoint_is_neither_listed_nor_probed() -> None:
     rig = Rig()
     rig.put(registered(ID))
     rig.follower.apply_delete(endpoint_key(ID))
@@ -93,7 +93,7 @@ def test_what_is_removed_is_neither() -> None:
 
 
 @pytest.mark.parametrize("secret_first", [True, False])
-def test_a_key_reaches_the_probes_in_whatever_order_it_comes(secret_first: bool) -> None:
+def test_an_api_key_reaches_the_probes_in_any_order(secret_first: bool) -> None:
     rig = Rig()
     if secret_first:
         rig.put_secret("sk-1")
@@ -106,7 +106,7 @@ def test_a_key_reaches_the_probes_in_whatever_order_it_comes(secret_first: bool)
     assert "sk-1" not in repr(rig.probes.targets[ID])
 
 
-def test_a_key_that_is_taken_away_is_sent_no_more() -> None:
+def test_a_removed_api_key_is_no_longer_sent() -> None:
     rig = Rig()
     rig.put_secret("sk-1")
     rig.put(registered(ID))
@@ -114,7 +114,7 @@ def test_a_key_that_is_taken_away_is_sent_no_more() -> None:
     assert rig.probes.targets[ID].api_key is None
 
 
-def test_a_removed_endpoint_leaves_no_key_to_a_later_one() -> None:
+def test_a_removed_endpoints_key_is_not_used_for_a_later_one() -> None:
     rig = Rig()
     rig.put_secret("sk-1")
     rig.put(registered(ID))
@@ -132,7 +132,7 @@ def test_a_detected_backend_is_not_pinned() -> None:
     assert rig.probes.targets[ID].backend == BACKEND_UNSPECIFIED
 
 
-def test_a_disabled_endpoint_is_known_and_not_probed() -> None:
+def test_a_disabled_endpoint_is_listed_but_not_probed() -> None:
     rig = Rig()
     rig.put(registered(ID, admin_state=ADMIN_STATE_DISABLED))
     assert rig.registry.get(ID) is not None
@@ -152,7 +152,7 @@ def test_a_draining_endpoint_is_probed() -> None:
     assert rig.watched() == 1
 
 
-def test_first_probes_are_spread_at_the_start_alone() -> None:
+def test_probes_are_spread_only_at_the_start() -> None:
     rig = Rig()
     rig.follower.starting = True
     rig.put(registered("a:1"))

@@ -33,7 +33,7 @@ class Rig:
         return self.owners.owner(record.message, by, now_ms)
 
 
-def test_an_agent_that_disconnects_keeps_its_endpoint_for_the_grace_alone() -> None:
+def test_a_disconnected_agent_keeps_its_endpoint_only_for_the_grace() -> None:
     rig = Rig()
     rig.connect("node-1", NOW)
     rig.owners.note_report("node-1", NOW)
@@ -46,7 +46,7 @@ def test_an_agent_that_disconnects_keeps_its_endpoint_for_the_grace_alone() -> N
     assert rig.owner(NOW + 10 + GRACE_MS) == ""
 
 
-def test_an_agent_that_is_back_within_the_grace_has_not_left() -> None:
+def test_an_agent_that_returns_within_the_grace_has_not_left() -> None:
     rig = Rig()
     rig.connect("node-1", NOW)
     rig.disconnect("node-1", NOW)
@@ -81,7 +81,7 @@ def test_after_a_start_owners_are_presumed_present_unless_they_left() -> None:
 
 
 @pytest.mark.parametrize("source", [SOURCE_MANUAL, SOURCE_CONFIG])
-def test_no_sidecar_replaces_the_agent_of_a_persons_endpoint(source: int) -> None:
+def test_no_sidecar_replaces_the_agent_of_an_admins_endpoint(source: int) -> None:
     rig = Rig()
     rig.registry.put_endpoint(Endpoint(id=ID, source=source, agent_id="node-1"))
     assert rig.owner(NOW) == "node-1"
@@ -93,7 +93,7 @@ def test_no_sidecar_replaces_the_agent_of_a_persons_endpoint(source: int) -> Non
     rig.owners.require(record.message, "node-1", NOW)
 
 
-def test_an_agent_that_makes_single_calls_is_present_for_the_lifetime_of_a_report() -> None:
+def test_a_single_call_keeps_an_agent_present_for_a_report_lifetime() -> None:
     rig = Rig()
     assert not rig.owners.is_present("node-1", NOW)
     rig.owners.note_report("node-1", NOW)

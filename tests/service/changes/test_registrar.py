@@ -99,7 +99,7 @@ async def test_re_registration_keeps_models_status_and_registration_time(core: C
     assert dict(again.labels) == {"zone": "a"}, "absent labels stay"
 
 
-async def test_what_is_given_replaces_what_was_registered(core: Core) -> None:
+async def test_given_fields_replace_registered_ones(core: Core) -> None:
     first = await core.registrar.register(
         ID, wanted(SOURCE_CONFIG, labels={"zone": "a", "tier": "1"}), NOW
     )
@@ -133,9 +133,7 @@ async def test_an_update_that_changes_nothing_writes_nothing(core: Core) -> None
     assert core.store.batches == before
 
 
-async def test_a_new_api_key_is_stored_apart_and_never_in_the_endpoint(
-    core: Core, tmp_path: Path
-) -> None:
+async def test_an_api_key_is_stored_apart_from_the_endpoint(core: Core, tmp_path: Path) -> None:
     await core.registrar.register(ID, wanted(api_key="sk-secret"), NOW)
     await core.registrar.register(ID, wanted(name="without a key"), NOW)
     assert "sk-secret" not in str(core.endpoint(ID))
@@ -146,14 +144,14 @@ async def test_a_new_api_key_is_stored_apart_and_never_in_the_endpoint(
     assert b"sk-secret" not in on_disk[endpoint_key(ID)]
 
 
-async def test_an_empty_api_key_takes_the_stored_one_away(core: Core, tmp_path: Path) -> None:
+async def test_an_empty_api_key_removes_the_stored_one(core: Core, tmp_path: Path) -> None:
     await core.registrar.register(ID, wanted(api_key="sk-secret"), NOW)
     await core.registrar.register(ID, wanted(api_key=""), NOW)
     await core.store.close()
     assert not [key for key in await stored(tmp_path) if key.startswith(SECRETS)]
 
 
-async def test_removing_takes_the_secret_with_it(core: Core, tmp_path: Path) -> None:
+async def test_removing_an_endpoint_removes_its_secret(core: Core, tmp_path: Path) -> None:
     await core.registrar.register(ID, wanted(api_key="sk-secret"), NOW)
     await core.registrar.remove(ID, "")
     assert core.registrar.current(ID) is None
@@ -162,12 +160,12 @@ async def test_removing_takes_the_secret_with_it(core: Core, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("source", [SOURCE_MANUAL, SOURCE_CONFIG])
-def test_a_sidecar_never_overrules_a_person(source: Source) -> None:
+def test_a_sidecar_never_overrules_an_admin(source: Source) -> None:
     current = merge(ID, None, wanted(source, scheme="https", name="mine", agent_id="node-1"), NOW)
     assert merge(ID, current, by_sidecar("node-2", backend=BACKEND_OLLAMA), NOW + 1) == current
 
 
-def test_sidecar_fills_in_a_missing_agent_name() -> None:
+def test_a_sidecar_fills_in_a_missing_agent() -> None:
     current = merge(ID, None, wanted(name="mine"), NOW)
     merged = merge(ID, current, by_sidecar("node-2"), NOW + 1)
     assert merged.agent_id == "node-2"
@@ -189,13 +187,13 @@ def test_a_reconnecting_sidecar_keeps_the_name_that_an_admin_gave() -> None:
     assert merge(ID, current, by_sidecar(), NOW + 1) == current
 
 
-def test_an_endpoint_that_changes_hands_changes_its_name() -> None:
+def test_a_new_owner_changes_the_default_name() -> None:
     current = merge(ID, None, by_sidecar("node-1"), NOW)
     merged = merge(ID, current, by_sidecar("node-2"), NOW + 1)
     assert (merged.agent_id, merged.name) == ("node-2", "node-2-local")
 
 
-async def test_an_etag_that_is_not_the_endpoints_is_refused(core: Core) -> None:
+async def test_a_foreign_etag_is_refused(core: Core) -> None:
     first = await core.registrar.register(ID, wanted(), NOW)
     second = await core.registrar.update(ID, renamed("new"), first.etag)
     before = core.store.batches
@@ -215,14 +213,14 @@ async def test_an_observation_changes_no_etag(core: Core) -> None:
     assert (await core.registrar.update(ID, renamed("new"), first.etag)).name == "new"
 
 
-async def test_missing_resource_cannot_be_changed(core: Core) -> None:
+async def test_a_missing_endpoint_cannot_be_changed(core: Core) -> None:
     with pytest.raises(EndpointNotFound):
         await core.registrar.update(ID, renamed("x"), "")
     with pytest.raises(EndpointNotFound):
         await core.registrar.remove(ID, "anything")
 
 
-async def test_a_full_registry_takes_no_more_but_knows_its_own(tmp_path: Path) -> None:
+async def test_a_full_registry_accepts_only_known_endpoints(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_endpoints=3) as core:
 
         async def register(n: int) -> bool:
@@ -243,7 +241,7 @@ async def test_a_full_registry_takes_no_more_but_knows_its_own(tmp_path: Path) -
         assert not await register(100)
 
 
-async def test_a_failed_creation_gives_its_place_back(tmp_path: Path) -> None:
+async def test_a_failed_creation_frees_its_place(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_endpoints=1) as core:
         await core.store.close()
         for _ in range(2):
@@ -251,7 +249,7 @@ async def test_a_failed_creation_gives_its_place_back(tmp_path: Path) -> None:
                 await core.registrar.register(ID, wanted(), NOW)
 
 
-async def test_fifty_updates_of_one_endpoint_all_take_place_one_after_the_other(
+async def test_concurrent_updates_of_one_endpoint_are_all_applied(
     core: Core,
 ) -> None:
     await core.registrar.register(ID, wanted(labels={"n": "0"}), NOW)
@@ -278,7 +276,7 @@ async def test_one_of_fifty_updates_with_one_etag_wins(core: Core) -> None:
     assert core.endpoint(ID).name == won[0].name
 
 
-async def test_registrations_updates_and_removals_end_as_one_after_the_other(
+async def test_concurrent_changes_of_one_endpoint_are_serialised(
     core: Core, tmp_path: Path
 ) -> None:
     async def attempt(n: int) -> str:
@@ -327,7 +325,7 @@ async def test_another_writer_of_the_store_is_not_overwritten(core: Core) -> Non
     assert core.endpoint(ID).labels["n"] == "10"
 
 
-async def test_a_caller_that_gives_up_does_not_stop_the_next(core: Core) -> None:
+async def test_a_cancelled_change_does_not_block_the_next(core: Core) -> None:
     await core.registrar.register(ID, wanted(), NOW)
     impatient = asyncio.create_task(core.registrar.update(ID, renamed("a"), ""))
     patient = asyncio.create_task(core.registrar.update(ID, renamed("b"), ""))
@@ -367,7 +365,7 @@ async def test_stored_records_read_back(core: Core, tmp_path: Path) -> None:
     assert read == endpoint
 
 
-def test_reconnecting_sidecar_fills_only_missing_fields() -> None:
+def test_a_reconnecting_sidecar_fills_only_missing_fields() -> None:
     current = merge(ID, None, by_sidecar(backend=BACKEND_OLLAMA), NOW)
     assert current.backend == BACKEND_OLLAMA
     current.backend = BACKEND_VLLM

@@ -1,7 +1,9 @@
+from hub.service.access.caller import Principal
 from hub.service.access.token_uses import TokenUses
 from hub.service.changes.use_recorder import BATCH, BATCHES_AT_ONCE, UseRecorder
 from hub.service.records import USES, RecordRouter
 from hub.stores.sqlite import SqliteStore
+from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.waiting import wait_until
 
 NOW = 1_800_000_000_000
@@ -16,7 +18,7 @@ async def test_it_writes_bounded_batches_and_what_is_left_next_time(tmp_path):
     router.load(await store.open(router.apply))
     tokens = BATCH * BATCHES_AT_ONCE + 1
     for i in range(tokens):
-        uses.note(f"t{i:05}", "10.0.0.1", NOW)
+        uses.note(Principal(ROLE_READER, "", f"t{i:05}"), "10.0.0.1", NOW)
     recorder = UseRecorder(store, uses)
     await recorder.write()
     assert len(transactions) == BATCHES_AT_ONCE
@@ -34,13 +36,13 @@ async def test_a_stop_writes_what_is_due_once(tmp_path):
     router.load(await store.open(router.apply))
     recorder = UseRecorder(store, uses)
     recorder.start(lambda: None)
-    uses.note("t", "10.0.0.1", NOW)
+    uses.note(Principal(ROLE_READER, "", "t"), "10.0.0.1", NOW)
     await recorder.stop()
     await recorder.stop()
     await wait_until(lambda: uses.is_stored("t"))
     await store.close()
     # A store that is gone keeps no hub from stopping.
-    uses.note("t2", "10.0.0.1", NOW)
+    uses.note(Principal(ROLE_READER, "", "t2"), "10.0.0.1", NOW)
     recorder.start(lambda: None)
     await recorder.stop()
     assert not uses.is_stored("t2")

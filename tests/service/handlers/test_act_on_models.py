@@ -68,7 +68,7 @@ async def test_by_default_no_action_is_allowed(tmp_path: Path) -> None:
         assert await refusal(hub, load(server, validate_only=True)) == "ACTIONS_DISABLED"
 
 
-async def test_only_what_the_setting_names_is_allowed(tmp_path: Path) -> None:
+async def test_only_the_actions_in_the_setting_are_allowed(tmp_path: Path) -> None:
     async with (
         hub_with(tmp_path, allow=["unload"]) as (hub, server),
         hub.sidecar("node-1", capabilities=CAN),
@@ -78,7 +78,7 @@ async def test_only_what_the_setting_names_is_allowed(tmp_path: Path) -> None:
         assert (await hub.call("UnloadModel", request)).agent_id == "node-1"
 
 
-async def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+async def test_a_missing_endpoint_model_or_sidecar_is_named(tmp_path: Path) -> None:
     async with hub_with(tmp_path) as (hub, server):
         assert await refusal(hub, load(server)) == "SIDECAR_NOT_FOUND"
         async with hub.sidecar("node-1", capabilities=["other"]):
@@ -93,7 +93,7 @@ async def test_what_is_not_there_is_named(tmp_path: Path) -> None:
             assert await refusal(hub, request) == "VALIDATION_FAILED"
 
 
-async def test_only_an_admin_may_ask(tmp_path: Path) -> None:
+async def test_only_an_admin_may_request_an_action(tmp_path: Path) -> None:
     async with hub_with(tmp_path) as (hub, server), hub.sidecar("node-1", capabilities=CAN):
         reader = await hub.token(ROLE_READER)
         assert await refusal(hub, load(server), reader) == "ROLE_FORBIDDEN"
@@ -123,7 +123,9 @@ async def test_the_sidecars_outcome_is_the_reason(
     assert "url" not in action
 
 
-async def test_one_action_per_endpoint_and_the_caller_may_leave(tmp_path: Path) -> None:
+async def test_an_endpoint_has_one_action_at_a_time_even_if_the_caller_leaves(
+    tmp_path: Path,
+) -> None:
     async with (
         hub_with(tmp_path) as (hub, server),
         hub.sidecar("node-1", capabilities=CAN) as socket,
@@ -141,7 +143,7 @@ async def test_one_action_per_endpoint_and_the_caller_may_leave(tmp_path: Path) 
         await wait_until(is_audited)
 
 
-async def test_a_sidecar_that_leaves_or_is_silent_is_audited_as_unknown(tmp_path: Path) -> None:
+async def test_a_lost_or_silent_sidecar_is_audited_as_unknown(tmp_path: Path) -> None:
     async with hub_with(tmp_path) as (hub, server):
         async with hub.sidecar("node-1", capabilities=CAN) as socket:
             refusing = asyncio.create_task(refusal(hub, load(server)))

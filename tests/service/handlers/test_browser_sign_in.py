@@ -27,7 +27,7 @@ async def reader_of(core: Core) -> Caller:
     return Caller(principal, "10.0.0.9", "http")
 
 
-async def test_a_session_is_open_from_its_first_answer_until_it_is_closed(core: Core) -> None:
+async def test_a_session_is_open_from_sign_in_to_sign_out(core: Core) -> None:
     handlers = BrowserSessionHandlers(Commits(core.store), sessions_of(core))
     reader, now = await reader_of(core), core.clock.now_ms()
     opened = await handlers.open_browser_session(None, reader, now)

@@ -70,7 +70,7 @@ async def register(core: Core, host: str = "10.1.1.1", **fields: object) -> Endp
 # Aliases.
 
 
-async def test_an_alias_is_set_listed_selected_by_and_removed(core: Core) -> None:
+async def test_an_alias_is_set_listed_used_and_removed(core: Core) -> None:
     made = await set_alias(core, alias("small", description="for chat"))
     assert (made.description, to_ms(made.updated_at)) == ("for chat", core.clock.now_ms())
     listed = await core.as_reader("ListModelAliases", ListModelAliasesRequest())
@@ -144,7 +144,7 @@ async def test_a_bad_alias_is_refused_by_field(core: Core, wanted: ModelAlias, f
     assert [violation.field for violation in raised.value.violations] == [field]
 
 
-async def test_a_reader_may_list_aliases_and_no_more(core: Core) -> None:
+async def test_a_reader_may_only_list_aliases(core: Core) -> None:
     for name, request in (
         ("SetModelAlias", SetModelAliasRequest(alias=alias())),
         ("RemoveModelAlias", RemoveModelAliasRequest(name="a")),
@@ -157,7 +157,7 @@ async def test_a_reader_may_list_aliases_and_no_more(core: Core) -> None:
 # Draining.
 
 
-async def test_draining_says_what_it_takes_away_and_asking_does_not_do_it(core: Core) -> None:
+async def test_a_drains_impact_is_shown_without_draining(core: Core) -> None:
     await register(core)
     core.registry.observe(ID, saw(models=(loaded("a"), loaded("b"))))
     select = SelectEndpointRequest(model="a")
@@ -184,7 +184,7 @@ async def test_draining_says_what_it_takes_away_and_asking_does_not_do_it(core: 
 # The audit trail.
 
 
-async def test_every_admin_change_leaves_its_event(core: Core) -> None:
+async def test_every_admin_change_has_an_audit_event(core: Core) -> None:
     await register(core, name="one", api_key="s3cret")
     request = UpdateEndpointRequest(endpoint=Endpoint(id=ID, name="two"))
     await core.as_admin("UpdateEndpoint", request)
@@ -227,7 +227,7 @@ async def test_every_admin_change_leaves_its_event(core: Core) -> None:
     assert created.token.encode() not in shown
 
 
-async def test_what_changed_nothing_or_failed_or_was_no_admin_is_not_there(core: Core) -> None:
+async def test_failed_unchanged_or_sidecar_calls_have_no_audit_event(core: Core) -> None:
     await register(core)
     before = len(await events(core))
     await register(core)

@@ -72,7 +72,7 @@ async def violated(core: Core, name: str, request: object) -> dict[str, str]:
 # RegisterEndpoint.
 
 
-async def test_the_defaults_of_a_registration(core: Core) -> None:
+async def test_a_registration_has_defaults(core: Core) -> None:
     endpoint = await register(core)
     assert endpoint == core.endpoint(ID)
     assert (endpoint.id, endpoint.port, endpoint.scheme, endpoint.name) == (ID, 11434, "http", ID)
@@ -82,7 +82,7 @@ async def test_the_defaults_of_a_registration(core: Core) -> None:
     assert core.probes.stats.watched == 1
 
 
-async def test_everything_that_can_be_registered(core: Core) -> None:
+async def test_all_fields_can_be_registered(core: Core) -> None:
     endpoint = await register(
         core,
         port=8000,
@@ -110,7 +110,7 @@ async def test_everything_that_can_be_registered(core: Core) -> None:
         ("10.0.0.1", "10.0.0.1:11434"),
     ],
 )
-async def test_one_server_has_one_id(core: Core, host: str, id_: str) -> None:
+async def test_spellings_of_one_address_have_one_id(core: Core, host: str, id_: str) -> None:
     assert (await register(core, host=host)).id == id_
     await register(core, host=id_.rpartition(":")[0])
     assert core.ids() == [id_]
@@ -120,7 +120,7 @@ async def test_one_server_has_one_id(core: Core, host: str, id_: str) -> None:
     "host",
     ["", "http://gpu-1", "gpu-1/path", "gpu-1:80", "a b", "1.2.3", "[::1", "a..b", "x" * 254],
 )
-async def test_invalid_host_is_a_violation_of_the_host(core: Core, host: str) -> None:
+async def test_an_invalid_host_is_a_violation_of_the_field(core: Core, host: str) -> None:
     assert set(await violated(core, "RegisterEndpoint", RegisterEndpointRequest(host=host))) == {
         "host"
     }
@@ -135,7 +135,7 @@ async def test_metadata_and_link_local_addresses_are_forbidden(core: Core, host:
     assert core.ids() == []
 
 
-async def test_re_registration_keeps_what_the_hub_found_out(core: Core) -> None:
+async def test_re_registration_keeps_observed_facts(core: Core) -> None:
     first = await register(core, name="old", labels={"zone": "a"})
     core.registry.observe(ID, saw(models=(Model(name="m"),), backend=BACKEND_OLLAMA))
     core.clock.advance(60_000)
@@ -147,7 +147,7 @@ async def test_re_registration_keeps_what_the_hub_found_out(core: Core) -> None:
     assert (again.backend, again.backend_detected) == (BACKEND_OLLAMA, True)
 
 
-async def test_a_full_registry_says_so(tmp_path: Path) -> None:
+async def test_a_full_registry_is_reported(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_endpoints=1) as core:
         await register(core)
         await register(core, name="renamed")
@@ -158,7 +158,7 @@ async def test_a_full_registry_says_so(tmp_path: Path) -> None:
 # UpdateEndpoint.
 
 
-async def test_a_mask_changes_what_it_names_and_nothing_else(core: Core) -> None:
+async def test_a_mask_changes_only_the_named_fields(core: Core) -> None:
     before = await register(core, name="old", labels={"zone": "a"}, agent_id="node-1")
     after = await update(core, "name", name="new", labels={"zone": "b"}, agent_id="node-2")
     assert after.name == "new"
@@ -167,7 +167,7 @@ async def test_a_mask_changes_what_it_names_and_nothing_else(core: Core) -> None
     assert after == before
 
 
-async def test_a_mask_clears_what_is_not_set(core: Core) -> None:
+async def test_a_mask_clears_unset_fields(core: Core) -> None:
     await register(
         core, name="n", labels={"zone": "a", "tier": "1"}, agent_id="node-1", backend=BACKEND_VLLM
     )
@@ -192,14 +192,14 @@ async def test_clearing_the_admin_state_enables(core: Core) -> None:
     assert core.probes.stats.watched == 1
 
 
-async def test_without_a_mask_what_is_set_is_changed(core: Core) -> None:
+async def test_without_a_mask_the_set_fields_change(core: Core) -> None:
     await register(core, name="old", labels={"zone": "a"})
     after = await update(core, name="new", admin_state=ADMIN_STATE_DRAINING, host="ignored")
     assert (after.name, after.admin_state) == ("new", ADMIN_STATE_DRAINING)
     assert (dict(after.labels), after.host) == ({"zone": "a"}, "gpu-1")
 
 
-async def test_an_update_of_nothing_writes_nothing(core: Core) -> None:
+async def test_an_update_without_changes_writes_nothing(core: Core) -> None:
     before = await register(core)
     batches = core.store.batches
     assert await update(core) == before
@@ -208,9 +208,7 @@ async def test_an_update_of_nothing_writes_nothing(core: Core) -> None:
 
 
 @pytest.mark.parametrize("path", ["status", "host", "etag", "labels.zone", "*", "nope", ""])
-async def test_a_mask_of_what_cannot_be_changed_is_refused_by_its_place(
-    core: Core, path: str
-) -> None:
+async def test_an_unknown_path_in_the_mask_is_a_violation(core: Core, path: str) -> None:
     before = await register(core)
     request = UpdateEndpointRequest(endpoint=Endpoint(id=ID, name="new"))
     request.update_mask.paths.extend(["name", path])
@@ -226,7 +224,7 @@ async def test_an_update_needs_an_endpoint_with_an_id(core: Core) -> None:
     assert await violated(core, "UpdateEndpoint", request) == {"endpoint.id": "required"}
 
 
-async def test_the_bounds_of_an_update_are_those_of_the_contract(core: Core) -> None:
+async def test_an_update_obeys_the_contracts_bounds(core: Core) -> None:
     await register(core)
     request = UpdateEndpointRequest(endpoint=Endpoint(id=ID, name="n" * 257, labels={"-": "x"}))
     assert await violated(core, "UpdateEndpoint", request) == {
@@ -248,7 +246,7 @@ async def test_a_name_with_control_characters_is_refused_everywhere(core: Core) 
         assert await violated(core, name, request) == {field: "invalid"}
 
 
-async def test_an_update_of_what_is_not_there(core: Core) -> None:
+async def test_an_update_of_a_missing_endpoint_is_not_found(core: Core) -> None:
     for validate_only in (False, True):
         with pytest.raises(EndpointNotFound):
             await update(core, name="n", validate_only=validate_only)
@@ -269,7 +267,7 @@ async def test_an_etag_read_before_a_change_is_refused(core: Core, validate_only
     assert (await update(core, name="b", etag=new, validate_only=validate_only)).name == "b"
 
 
-async def test_validate_only_answers_what_would_be_and_changes_nothing(core: Core) -> None:
+async def test_validate_only_returns_the_result_and_changes_nothing(core: Core) -> None:
     before = Endpoint()
     before.CopyFrom(await register(core, labels={"zone": "a"}))
     revision, batches = core.registry.revision, core.store.batches
@@ -297,7 +295,7 @@ async def test_pinning_a_backend_ends_its_detection(core: Core) -> None:
 # RemoveEndpoint and CheckEndpoint.
 
 
-async def test_removing(core: Core) -> None:
+async def test_an_endpoint_can_be_removed(core: Core) -> None:
     endpoint = await register(core, api_key="sk-secret")
     with pytest.raises(EtagMismatch):
         await core.as_admin("RemoveEndpoint", RemoveEndpointRequest(id=ID, etag="ffff"))
@@ -309,7 +307,7 @@ async def test_removing(core: Core) -> None:
         await core.as_admin("RemoveEndpoint", RemoveEndpointRequest(id=ID))
 
 
-async def test_endpoint_registered_after_a_removal_is_a_new_one(core: Core, tmp_path: Path) -> None:
+async def test_an_endpoint_registered_after_a_removal_is_new(core: Core, tmp_path: Path) -> None:
     first = await register(core, api_key="sk-secret", labels={"zone": "a"})
     await core.as_admin("RemoveEndpoint", RemoveEndpointRequest(id=ID))
     core.clock.advance(1)
@@ -351,14 +349,14 @@ async def test_a_check_shows_what_the_probe_found(core: Core) -> None:
     assert endpoint.HasField("last_checked_at")
 
 
-async def test_a_disabled_endpoint_is_there_and_not_checked(core: Core) -> None:
+async def test_a_disabled_endpoint_cannot_be_checked(core: Core) -> None:
     await register(core)
     await update(core, admin_state=ADMIN_STATE_DISABLED)
     with pytest.raises(EndpointDisabled):
         await core.as_admin("CheckEndpoint", CheckEndpointRequest(id=ID))
 
 
-async def test_a_check_that_has_no_turn_says_so(
+async def test_a_check_that_never_starts_is_a_limit_error(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manage_endpoints, "_CHECK_TIMEOUT_S", 0.0)

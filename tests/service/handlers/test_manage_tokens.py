@@ -111,7 +111,7 @@ async def test_creating_a_token_removes_long_expired_ones(core: Core) -> None:
     assert core.tokens.get(old.token_info.id) is None
 
 
-async def test_there_are_as_many_tokens_as_the_settings_say(tmp_path: Path) -> None:
+async def test_the_number_of_valid_tokens_is_bounded(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_tokens=3) as core:
         await create(core, ROLE_READER, ttl_s=1)  # the second, after the admin's own
         third = await create(core, ROLE_READER)
@@ -125,7 +125,7 @@ async def test_there_are_as_many_tokens_as_the_settings_say(tmp_path: Path) -> N
         await create(core, ROLE_READER)
 
 
-async def test_tokens_on_their_way_to_the_disk_count(tmp_path: Path) -> None:
+async def test_tokens_being_written_count_for_the_limit(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_tokens=4) as core:
         await core.as_admin("ListTokens")
         done = await asyncio.gather(
@@ -135,7 +135,7 @@ async def test_tokens_on_their_way_to_the_disk_count(tmp_path: Path) -> None:
         assert sum(isinstance(each, LimitReached) for each in done) == 7
 
 
-async def test_one_of_many_concurrent_revocations_counts(core: Core) -> None:
+async def test_only_one_of_many_concurrent_revocations_succeeds(core: Core) -> None:
     id_ = (await create(core, ROLE_READER)).token_info.id
     request = RevokeTokenRequest(id=id_)
     done = await asyncio.gather(
@@ -146,7 +146,7 @@ async def test_one_of_many_concurrent_revocations_counts(core: Core) -> None:
     assert sum(event.resource == f"tokens/{id_}" for event in events) == 2, "created, revoked"
 
 
-async def test_tokens_in_pages_and_without_their_secrets(core: Core) -> None:
+async def test_tokens_are_listed_in_pages_without_secrets(core: Core) -> None:
     made = [await create(core, ROLE_READER) for _ in range(4)]
     seen: list[str] = []
     request = ListTokensRequest(page_size=2)
@@ -180,7 +180,7 @@ async def test_a_revoked_token_is_refused_and_its_sidecar_disconnected(core: Cor
         await core.as_admin("RevokeToken", RevokeTokenRequest(id=reply.token_info.id))
 
 
-async def test_expired_tokens_are_taken_out_some_at_a_time(core: Core) -> None:
+async def test_expired_tokens_are_removed_a_few_at_a_time(core: Core) -> None:
     await core.as_admin("ListTokens")
     for n in range(150):
         await core.token(ROLE_SIDECAR, f"node-{n}", ttl_ms=1_000)

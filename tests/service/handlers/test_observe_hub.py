@@ -38,7 +38,7 @@ def handlers(directory: Path, backup: Backup | None) -> ObservationHandlers:
     return ObservationHandlers(metrics, backup, directory)
 
 
-async def test_a_copy_is_a_database_that_leaves_no_file_behind(tmp_path: Path) -> None:
+async def test_a_store_copy_is_a_database_and_leaves_no_file_behind(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "hub.db")
     await store.open(lambda _change: None)
     try:
@@ -64,7 +64,7 @@ async def test_a_copy_is_a_database_that_leaves_no_file_behind(tmp_path: Path) -
     assert {(each["event"], each["by"]) for each in logged} == {("store copied", "t-1")}
 
 
-async def test_a_copy_that_fails_says_why(tmp_path: Path) -> None:
+async def test_a_failed_copy_gives_the_reason(tmp_path: Path) -> None:
     async def fail(_target: Path) -> int:
         raise StoreError("the disk is full")
 
@@ -72,12 +72,12 @@ async def test_a_copy_that_fails_says_why(tmp_path: Path) -> None:
         await handlers(tmp_path, fail).copy_store(None, ADMIN, NOW)
 
 
-async def test_etcd_makes_copies_of_itself(tmp_path: Path) -> None:
+async def test_a_store_with_its_own_backups_is_not_copied(tmp_path: Path) -> None:
     with pytest.raises(NotImplementedYet, match="etcdctl"):
         await handlers(tmp_path, None).copy_store(None, ADMIN, NOW)
 
 
-async def test_metrics_are_text(tmp_path: Path) -> None:
+async def test_metrics_are_in_text_format(tmp_path: Path) -> None:
     rendered = await handlers(tmp_path, None).get_metrics(None, ADMIN, NOW)
     assert b"llmhub_endpoints" in rendered
 
@@ -88,7 +88,7 @@ async def core(tmp_path: Path) -> AsyncIterator[Core]:
         yield running
 
 
-async def test_sidecars_in_pages(core: Core) -> None:
+async def test_sidecars_are_listed_in_pages(core: Core) -> None:
     for agent_id in ("c", "a", "b"):
         core.presence.join(sidecar(agent_id))
     first = await core.as_admin("ListSidecars", ListSidecarsRequest(page_size=2))
@@ -102,7 +102,7 @@ async def test_sidecars_in_pages(core: Core) -> None:
         await core.as_admin("ListSidecars", ListSidecarsRequest(page_token="x"))
 
 
-async def test_disconnecting(core: Core) -> None:
+async def test_an_admin_can_disconnect_a_sidecar(core: Core) -> None:
     one = sidecar("node-1")
     core.presence.join(one)
     await core.as_admin(
@@ -114,5 +114,5 @@ async def test_disconnecting(core: Core) -> None:
     assert refused.value.metadata == {"agent_id": "node-2"}
 
 
-async def test_the_server_tells_about_itself(core: Core) -> None:
+async def test_server_info_describes_the_hub(core: Core) -> None:
     assert (await core.as_admin("GetServerInfo")).version == "test"

@@ -27,7 +27,7 @@ def key_of(request: Message) -> str:
 
 
 @pytest.mark.parametrize(("wanted", "size"), [(0, 100), (7, 7)])
-def test_a_page_has_the_size_that_is_asked_for(wanted: int, size: int) -> None:
+def test_a_page_has_the_requested_size(wanted: int, size: int) -> None:
     page, token = Pager(ListModelsRequest(page_size=wanted)).cut(map(str, range(1000)), str)
     assert page == [str(i) for i in range(size)]
     assert Pager(ListModelsRequest(page_token=token)).after == str(size - 1)
@@ -38,13 +38,13 @@ def test_the_last_page_has_no_token(entries: str) -> None:
     assert Pager(ListModelsRequest(page_size=3)).cut(entries, str) == (list(entries), "")
 
 
-def test_no_more_is_taken_than_a_page_and_one() -> None:
+def test_a_page_reads_at_most_one_entry_more() -> None:
     entries = iter("abcdef")
     assert Pager(ListModelsRequest(page_size=2)).cut(entries, str)[0] == ["a", "b"]
     assert "".join(entries) == "def"
 
 
-def test_the_first_page_begins_at_the_beginning() -> None:
+def test_the_first_page_starts_at_the_first_entry() -> None:
     assert key_of(ListEndpointsRequest(model="m", page_size=3)) == ""
 
 
@@ -53,7 +53,7 @@ def test_the_first_page_begins_at_the_beginning() -> None:
     labels=st.dictionaries(st.text("abc", min_size=1, max_size=2), st.text("xyz"), max_size=5),
     sizes=st.tuples(st.integers(0, 1000), st.integers(0, 1000)),
 )
-def test_a_token_comes_back_to_its_request(
+def test_a_page_token_is_valid_for_its_request(
     key: str, labels: dict[str, str], sizes: tuple[int, int]
 ) -> None:
     first = ListEndpointsRequest(labels=labels, page_size=sizes[0])
@@ -77,13 +77,13 @@ def test_a_token_comes_back_to_its_request(
     ],
     ids=["model", "backend", "status", "labels", "none"],
 )
-def test_a_token_of_other_filters_is_refused(other: ListEndpointsRequest) -> None:
+def test_a_page_token_of_other_filters_is_refused(other: ListEndpointsRequest) -> None:
     other.page_token = token_after(ListEndpointsRequest(model="m"), "gpu-1:1")
     with pytest.raises(InvalidPageToken):
         key_of(other)
 
 
-def test_a_token_of_another_listing_is_refused() -> None:
+def test_a_page_token_of_another_listing_is_refused() -> None:
     token = token_after(ListModelsRequest(), "gpu-1:1")
     for other in (ListEndpointsRequest, ListSidecarsRequest, ListTokensRequest):
         with pytest.raises(InvalidPageToken):
@@ -109,13 +109,13 @@ EMPTY_KEY = token_after(ListEndpointsRequest(), "")
         base64.urlsafe_b64encode(base64.urlsafe_b64decode(EMPTY_KEY) + b"\xff\xfe").decode(),
     ],
 )
-def test_garbage_is_refused(garbage: str) -> None:
+def test_a_malformed_page_token_is_refused(garbage: str) -> None:
     with pytest.raises(InvalidPageToken):
         key_of(ListEndpointsRequest(page_token=garbage))
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_refused_or_a_token(text: str) -> None:
+def test_arbitrary_text_is_refused_or_a_page_token(text: str) -> None:
     if text.encode("utf-8", "ignore").decode() != text:
         return
     request = ListEndpointsRequest(page_token=text)
@@ -133,7 +133,7 @@ def test_any_text_is_refused_or_a_token(text: str) -> None:
         (ListTokensRequest, "t" * 64),
     ],
 )
-def test_the_contract_takes_the_token_of_the_longest_key(
+def test_the_contract_accepts_the_longest_page_token(
     request_type: type[ListEndpointsRequest], longest: str
 ) -> None:
     request = request_type()

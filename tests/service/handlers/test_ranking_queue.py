@@ -54,7 +54,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
     return Waiting()
 
 
-async def test_outdated_ranking_delays_no_current_one(waiting: Waiting) -> None:
+async def test_a_ranking_far_behind_does_not_delay_current_ones(waiting: Waiting) -> None:
     await asyncio.gather(
         waiting("far", "t", "many"),
         waiting("far of another", "u", "many", "x"),
@@ -64,14 +64,14 @@ async def test_outdated_ranking_delays_no_current_one(waiting: Waiting) -> None:
     assert waiting.done == ["near", "near of another", "far", "far of another"]
 
 
-async def test_a_token_that_wants_much_is_waited_for_once(waiting: Waiting) -> None:
+async def test_a_tokens_rankings_catch_up_one_at_a_time(waiting: Waiting) -> None:
     await asyncio.gather(
         *(waiting(f"t{i}", "t", "many", f"x{i}") for i in range(4)), waiting("u", "u", "many")
     )
     assert waiting.done == ["t0", "u", "t1", "t2", "t3"]
 
 
-async def test_callers_of_one_ranking_wait_for_it_together(waiting: Waiting) -> None:
+async def test_callers_of_one_ranking_share_its_work(waiting: Waiting) -> None:
     await asyncio.gather(
         *(waiting("herd", "t", "many") for _ in range(5)),
         *(waiting(f"u{i}", "u", "many", f"x{i}") for i in range(3)),
@@ -79,7 +79,7 @@ async def test_callers_of_one_ranking_wait_for_it_together(waiting: Waiting) -> 
     assert waiting.done == ["herd"] * 5 + ["u0", "u1", "u2"]
 
 
-async def test_what_falls_far_behind_while_it_waits_goes_to_those_that_are(
+async def test_a_ranking_that_falls_far_behind_changes_queues(
     waiting: Waiting,
 ) -> None:
     await waiting("before", "t", "many")
@@ -95,7 +95,7 @@ async def test_what_falls_far_behind_while_it_waits_goes_to_those_that_are(
     assert waiting.done == ["before", "near", "far", "was near"]
 
 
-async def test_one_that_is_given_up_leaves_its_work_to_the_others(waiting: Waiting) -> None:
+async def test_a_cancelled_caller_leaves_its_work_to_the_others(waiting: Waiting) -> None:
     first = asyncio.create_task(waiting("first", "t", "many"))
     second = asyncio.create_task(waiting("second", "t", "many"))
     for _ in range(5):
@@ -107,10 +107,10 @@ async def test_one_that_is_given_up_leaves_its_work_to_the_others(waiting: Waiti
     assert not waiting.catching_up._waiting
 
 
-async def test_the_wait_is_bounded_and_what_was_judged_is_kept(waiting: Waiting) -> None:
+async def test_the_wait_is_bounded_and_judged_endpoints_are_kept(waiting: Waiting) -> None:
     brief = in_single_steps(CatchingUp(max_wait_s=0))
     current = waiting.current("many")
-    with pytest.raises(LimitReached, match="ask again") as raised:
+    with pytest.raises(LimitReached, match="try again") as raised:
         await brief.wait("t", current)
     assert raised.value.retry_after_ms == 1000
     left = [current().behind()]

@@ -71,7 +71,7 @@ async def ids(core: Core, **filters: object) -> list[str]:
     return [endpoint.id for endpoint in reply.endpoints]
 
 
-async def test_an_endpoint_as_it_stands(core: Core) -> None:
+async def test_get_endpoint_returns_the_current_state(core: Core) -> None:
     reply = await core.as_reader("GetEndpoint", GetEndpointRequest(id="b:1"))
     assert reply.endpoint == core.endpoint("b:1")
 
@@ -114,7 +114,7 @@ async def pages(core: Core, request: ListEndpointsRequest) -> AsyncIterator[List
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("model", ["", LLAMA])
-async def test_pages_make_up_the_listing(core: Core, size: int, model: str) -> None:
+async def test_pages_together_are_the_whole_listing(core: Core, size: int, model: str) -> None:
     seen: list[str] = []
     async for page in pages(core, ListEndpointsRequest(page_size=size, model=model)):
         assert 0 < len(page.endpoints) <= size
@@ -123,7 +123,7 @@ async def test_pages_make_up_the_listing(core: Core, size: int, model: str) -> N
     assert seen == await ids(core, model=model)
 
 
-async def test_nothing_is_skipped_or_repeated_while_others_come_and_go(core: Core) -> None:
+async def test_pages_skip_and_repeat_nothing_while_entries_change(core: Core) -> None:
     walk = pages(core, ListEndpointsRequest(page_size=2))
     first = await anext(walk)
     assert [endpoint.id for endpoint in first.endpoints] == ["a:1", "b:1"]
@@ -135,7 +135,7 @@ async def test_nothing_is_skipped_or_repeated_while_others_come_and_go(core: Cor
     assert rest == ["c:0", "c:1"]
 
 
-async def test_page_token_of_other_filters_or_unknown_is_refused(core: Core) -> None:
+async def test_a_foreign_or_unknown_page_token_is_refused(core: Core) -> None:
     page = await core.as_reader("ListEndpoints", ListEndpointsRequest(page_size=1))
     for wrong in (
         ListEndpointsRequest(page_token=page.next_page_token, model=LLAMA),
@@ -147,8 +147,16 @@ async def test_page_token_of_other_filters_or_unknown_is_refused(core: Core) -> 
         await core.as_reader("ListModels", ListModelsRequest(page_token=page.next_page_token))
 
 
+async def test_a_model_is_found_by_its_name_without_the_tag_latest(core: Core) -> None:
+    core.registry.put_endpoint(registered("d:1"))
+    core.registry.observe("d:1", saw(models=(in_memory("real-chat:latest"),)))
+    assert await ids(core, model="real-chat") == ["d:1"]
+    assert await ids(core, model="real-chat:latest") == ["d:1"]
+    assert await ids(core, model="real-chat:7b") == []
+
+
 @pytest.mark.parametrize(("size", "shown"), [(0, 100), (1000, 130)])
-async def test_the_page_size(core: Core, size: int, shown: int) -> None:
+async def test_page_size_bounds_a_page(core: Core, size: int, shown: int) -> None:
     for n in range(126):
         core.registry.put_endpoint(registered(f"gpu-{n}:1"))
     assert len(await ids(core, page_size=size)) == shown
@@ -160,7 +168,7 @@ async def test_a_page_size_out_of_bounds_is_refused(core: Core) -> None:
             await ids(core, page_size=size)
 
 
-async def test_models_tell_where_they_are_and_in_what_state(core: Core) -> None:
+async def test_models_are_listed_with_their_endpoints_and_states(core: Core) -> None:
     reply = await core.as_reader("ListModels")
     assert list(reply.models) == [
         ModelSummary(
@@ -182,7 +190,7 @@ async def test_models_tell_where_they_are_and_in_what_state(core: Core) -> None:
     assert reply.revision == core.registry.revision
 
 
-async def test_models_in_pages(core: Core) -> None:
+async def test_models_are_listed_in_pages(core: Core) -> None:
     first = await core.as_reader("ListModels", ListModelsRequest(page_size=1))
     assert [model.name for model in first.models] == [LLAMA]
     request = ListModelsRequest(page_size=1, page_token=first.next_page_token)
@@ -191,7 +199,7 @@ async def test_models_in_pages(core: Core) -> None:
     assert second.next_page_token == ""
 
 
-async def test_resources_up_to_their_deadline(core: Core) -> None:
+async def test_resources_are_returned_until_their_deadline(core: Core) -> None:
     core.registry.report_resources(
         "node-1", ReportResourcesRequest(cpu_percent=5), core.clock.now_ms()
     )
@@ -214,7 +222,7 @@ async def test_the_snapshot_is_the_whole_fleet_at_one_revision(core: Core) -> No
     assert snapshot.revision == core.registry.revision
 
 
-async def test_rpc_without_a_handler_is_reported(core: Core) -> None:
+async def test_an_rpc_without_a_handler_is_unimplemented(core: Core) -> None:
     # The core of these tests has no event feed, so no handler serves watches.
     with pytest.raises(NotImplementedYet, match="WatchRegistry"):
         await core.as_reader("WatchRegistry")
@@ -250,7 +258,7 @@ def see(registry, id_, *models):
     registry.observe(id_, seen)
 
 
-def test_an_empty_fleet(views):
+def test_an_empty_fleet_is_listed_as_empty(views):
     assert json.loads(views.list_endpoints_json(None, CALLER, NOW_MS)) == {"endpoints": []}
     assert json.loads(views.get_snapshot_json(None, CALLER, NOW_MS)) == {
         "endpoints": [],
@@ -275,7 +283,7 @@ def test_an_endpoint_shows_every_field(registry, views):
     assert shown["backend"] is None
 
 
-def test_what_was_observed(registry, views):
+def test_observed_facts_are_shown(registry, views):
     register(registry, "h:1")
     see(registry, "h:1", "a:latest")
     shown = json.loads(views.get_endpoint_json("h:1", CALLER, NOW_MS))
@@ -286,7 +294,7 @@ def test_what_was_observed(registry, views):
     assert (model["name"], model["state"], model["vram_bytes"]) == ("a:latest", "loaded", None)
 
 
-def test_an_endpoint_that_is_not_there(views):
+def test_a_missing_endpoint_is_not_found(views):
     with pytest.raises(EndpointNotFound) as caught:
         views.get_endpoint_json("h:1", CALLER, NOW_MS)
     assert caught.value.metadata == {"id": "h:1"}
@@ -310,7 +318,7 @@ def test_lists_are_sorted_by_id_and_follow_every_change(registry, views):
     )
 
 
-def test_the_snapshot_joins_everything(registry, views):
+def test_the_snapshot_has_endpoints_resources_and_models(registry, views):
     register(registry, "a:1", "b:1")
     see(registry, "a:1", "m1", "m2")
     see(registry, "b:1", "m2")

@@ -55,7 +55,7 @@ def fail(core: Core) -> None:
         )
 
 
-async def test_it_registers_and_its_view_is_shown(core: Core) -> None:
+async def test_a_report_registers_the_endpoint_and_shows_the_view(core: Core) -> None:
     reported = report(
         backend=BACKEND_VLLM, reachable=True, version="0.11.0", models=[Model(name="qwen3")]
     )
@@ -70,7 +70,7 @@ async def test_it_registers_and_its_view_is_shown(core: Core) -> None:
     assert to_ms(view.reported_at) == core.clock.now_ms()
 
 
-async def test_the_hub_cannot_reach_it_and_its_sidecar_can(core: Core) -> None:
+async def test_a_server_that_only_its_sidecar_reaches_is_unreachable(core: Core) -> None:
     await core.as_agent("node-1", "ReportEndpoint", report(reachable=True))
     fail(core)
     endpoint = core.endpoint(ID)
@@ -78,7 +78,7 @@ async def test_the_hub_cannot_reach_it_and_its_sidecar_can(core: Core) -> None:
     assert endpoint.last_error == "no connection within 3 s"
 
 
-async def test_without_a_view_it_only_registers(core: Core) -> None:
+async def test_a_report_without_a_view_only_registers(core: Core) -> None:
     await core.as_agent("node-1", "ReportEndpoint", report(name="gpu box"))
     endpoint = core.endpoint(ID)
     assert endpoint.name == "gpu box"
@@ -86,7 +86,7 @@ async def test_without_a_view_it_only_registers(core: Core) -> None:
     assert endpoint.backend == BACKEND_UNSPECIFIED
 
 
-async def test_the_same_report_again_writes_nothing_to_the_disk(core: Core) -> None:
+async def test_a_repeated_report_writes_nothing_to_disk(core: Core) -> None:
     await core.as_agent("node-1", "ReportEndpoint", report(backend=BACKEND_VLLM, reachable=True))
     written = core.store.commits
     await core.as_agent("node-1", "ReportEndpoint", report(backend=BACKEND_VLLM, reachable=False))
@@ -94,7 +94,7 @@ async def test_the_same_report_again_writes_nothing_to_the_disk(core: Core) -> N
     assert not core.endpoint(ID).sidecar_view.reachable
 
 
-async def test_a_report_that_registers_is_dear_and_the_same_again_is_not(tmp_path: Path) -> None:
+async def test_only_a_report_that_registers_is_charged(tmp_path: Path) -> None:
     async with running_core(tmp_path, per_minute={Tier.HEAVY: 2, Tier.NORMAL: 60}) as core:
         for port in (1, 2):
             await core.as_agent("node-1", "ReportEndpoint", report(url=f"localhost:{port}"))
@@ -126,7 +126,7 @@ async def test_admin_endpoint_keeps_its_owner_and_is_reported_by_its_sidecar(
     assert core.endpoint(ID).sidecar_view.agent_id == "node-1"
 
 
-async def test_another_agents_endpoint_is_left_alone_until_that_agent_is_gone(core: Core) -> None:
+async def test_another_agents_endpoint_is_kept_until_that_agent_leaves(core: Core) -> None:
     seen = report(reachable=True, models=[Model(name="qwen3")])
     await core.as_agent("node-1", "ReportEndpoint", seen)
     before = core.endpoint(ID)
@@ -144,7 +144,7 @@ async def test_another_agents_endpoint_is_left_alone_until_that_agent_is_gone(co
     assert (core.endpoint(ID).agent_id, core.endpoint(ID).base_path) == ("node-2", "/mine")
 
 
-async def test_an_agent_that_reports_resources_or_is_connected_is_there(core: Core) -> None:
+async def test_an_agent_is_present_while_connected_or_reporting(core: Core) -> None:
     await core.as_agent("node-1", "ReportEndpoint", report())
     await core.as_agent("node-1", "ReportResources", ReportResourcesRequest(cpu_percent=1))
     with pytest.raises(EndpointOwned):
@@ -175,7 +175,7 @@ async def by_a_report_without_a_view(core: Core) -> None:
 
 
 @pytest.mark.parametrize("tell", [by_report_ollama, by_identify, by_a_report_without_a_view])
-async def test_an_agent_that_makes_single_calls_is_there_for_as_long_as_a_report_lives(
+async def test_a_single_call_makes_an_agent_present_for_a_report_lifetime(
     core: Core, tell: Callable[[Core], Awaitable[None]]
 ) -> None:
     await tell(core)
@@ -194,7 +194,7 @@ async def test_an_agent_that_makes_single_calls_is_there_for_as_long_as_a_report
     assert core.endpoint(ID).agent_id == "node-2"
 
 
-async def test_a_hub_that_has_just_started_takes_every_owner_for_there(tmp_path: Path) -> None:
+async def test_every_owner_counts_as_present_after_a_start(tmp_path: Path) -> None:
     clock = ManualClock()
     request = ReportOllamaRequest(ollama_url="127.0.0.9:8000")
     async with running_hub(tmp_path, clock) as hub:
@@ -216,7 +216,7 @@ class Unclosable:
 
 
 @pytest.mark.parametrize("url", ["", "ftp://h:1", "http://h:99999", "http://169.254.169.254"])
-async def test_an_address_that_is_none_or_forbidden_is_refused(core: Core, url: str) -> None:
+async def test_an_invalid_or_forbidden_address_is_refused(core: Core, url: str) -> None:
     with pytest.raises((ValidationFailed, TargetForbidden)):
         await core.as_agent("node-1", "ReportEndpoint", report(url=url))
     assert core.ids() == []

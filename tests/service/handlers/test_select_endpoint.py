@@ -39,7 +39,7 @@ def select(registry: Registry) -> Selecting:
     return Selecting(registry)
 
 
-def test_a_selection_carries_the_endpoint_whole(registry: Registry, select: Selecting) -> None:
+def test_a_selection_has_the_whole_endpoint(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded(), name="A", labels={"zone": "x"})
     response = select()
     (select_endpoint,) = response.selections
@@ -53,7 +53,9 @@ def test_a_selection_carries_the_endpoint_whole(registry: Registry, select: Sele
     assert not response.candidates
 
 
-def test_as_many_as_asked_for_best_first(registry: Registry, select: Selecting) -> None:
+def test_a_selection_returns_the_requested_count_best_first(
+    registry: Registry, select: Selecting
+) -> None:
     add(registry, "a:1", on_disk())
     add(registry, "b:1", loaded())
     add(registry, "c:1", loaded(), error="down")
@@ -63,7 +65,7 @@ def test_as_many_as_asked_for_best_first(registry: Registry, select: Selecting) 
     assert chosen(select(count=1)) == ["b:1"]
 
 
-def test_the_fleet_is_followed(registry: Registry, select: Selecting) -> None:
+def test_a_selection_follows_the_fleet(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded(), agent_id="a")
     assert chosen(select(count=9)) == ["a:1"]
     add(registry, "b:1", loaded(), agent_id="b")
@@ -78,7 +80,7 @@ def test_the_fleet_is_followed(registry: Registry, select: Selecting) -> None:
     assert chosen(select(count=9)) == ["a:1"]
 
 
-def test_what_a_neighbour_loads_is_no_longer_free(registry: Registry, select: Selecting) -> None:
+def test_memory_that_a_neighbour_uses_is_not_free(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded(), agent_id="n")
     add(registry, "b:1", agent_id="n")
     report(registry, "n", vram_used_bytes=2 * GIB, vram_total_bytes=8 * GIB)
@@ -91,7 +93,7 @@ def test_what_a_neighbour_loads_is_no_longer_free(registry: Registry, select: Se
     assert chosen(select(min_free_vram_bytes=4 * GIB)) == ["a:1"]
 
 
-def test_updated_selection_equals_a_new_one(registry: Registry, select: Selecting) -> None:
+def test_an_updated_ranking_equals_a_new_one(registry: Registry, select: Selecting) -> None:
     rng = random.Random(3)
     requests = ({}, {"min_free_vram_bytes": 4 * GIB}, {"strategy": pb.STRATEGY_LEAST_LOADED})
     for _ in range(300):
@@ -100,7 +102,7 @@ def test_updated_selection_equals_a_new_one(registry: Registry, select: Selectin
             assert found(select, **request) == found(Selecting(registry), **request)
 
 
-async def test_ranking_made_in_slices_equals_a_new_one(
+async def test_a_ranking_made_in_slices_equals_a_new_one(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under changes of all kinds between the slices, by several callers of several criteria."""
@@ -150,7 +152,7 @@ async def test_ranking_made_in_slices_equals_a_new_one(
     assert checked == 30
 
 
-async def test_waiting_request_is_answered_as_of_its_turn(registry: Registry) -> None:
+async def test_a_waiting_request_is_answered_as_of_its_turn(registry: Registry) -> None:
     clock = ManualClock(NOW)
     handlers = SelectionHandlers(registry, clock)
     for i in range(select_endpoint.FEW + 1):
@@ -181,7 +183,7 @@ def found(select: Selecting, **request: object) -> dict[str, float] | str:
         return f"{error.reason_name} {sorted(error.metadata.items())}"
 
 
-def test_more_changes_than_are_read_at_once(
+def test_more_changes_than_one_read_takes_are_all_applied(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select_endpoint, "_READ_AT_ONCE", 10)
@@ -192,7 +194,7 @@ def test_more_changes_than_are_read_at_once(
     assert len(chosen(select(count=99))) == 21
 
 
-def test_an_alias_spans_names(registry: Registry, select: Selecting) -> None:
+def test_an_alias_selects_among_its_targets(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded("llama3:8b"))
     add(registry, "b:1", loaded("meta/llama-3"))
     targets = [AliasTarget(model="llama3:8b"), AliasTarget(model="meta/llama-3")]
@@ -230,7 +232,7 @@ def test_an_explanation_names_every_candidate(registry: Registry, select: Select
     assert select(explain=True).candidates[0].in_flight == 1
 
 
-def test_one_whose_last_probe_failed_is_explained(registry: Registry, select: Selecting) -> None:
+def test_a_failed_last_probe_is_explained(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded())
     add(registry, "b:1", on_disk())
     registry.observe("a:1", saw(error="connection refused"))
@@ -238,21 +240,21 @@ def test_one_whose_last_probe_failed_is_explained(registry: Registry, select: Se
     assert chosen(response) == ["b:1", "a:1"]
     assert [each.detail for each in response.candidates] == [
         "",
-        "ranks last, as its last probe failed: connection refused",
+        "ranks last because its last probe failed: connection refused",
     ]
     registry.report_view("a:1", "", ReportEndpointRequest(url="http://a:1", reachable=False), NOW)
     response = select(explain=True, count=2)
     assert chosen(response) == ["b:1"]
     assert response.candidates[1].rejection == pb.REJECTION_NOT_HEALTHY
     assert response.candidates[1].detail == (
-        "dead, as the hub and its sidecar find: connection refused"
+        "the hub and its sidecar both find it dead: connection refused"
     )
 
 
 # Leases.
 
 
-def test_a_lease_counts_until_released_or_over(registry: Registry, select: Selecting) -> None:
+def test_a_lease_counts_until_released_or_expired(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded())
     add(registry, "b:1", loaded())
     (first,) = select(lease_s=10).selections
@@ -269,7 +271,7 @@ def test_a_lease_counts_until_released_or_over(registry: Registry, select: Selec
     assert len(select.handlers.leases) == 0
 
 
-def test_a_cap_on_what_is_in_flight(registry: Registry, select: Selecting) -> None:
+def test_max_in_flight_excludes_busy_endpoints(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded())
     for _ in range(2):
         select(lease_s=10, max_in_flight=2)
@@ -300,7 +302,7 @@ def test_new_large_rankings_are_limited_per_minute(
     ask(0.5)
 
 
-def test_leases_are_all_taken_or_none(registry: Registry) -> None:
+def test_either_all_leases_are_taken_or_none(registry: Registry) -> None:
     select = Selecting(registry, max_leases=3)
     for id_ in ("a:1", "b:1"):
         add(registry, id_, loaded())
@@ -323,7 +325,7 @@ def test_one_token_cannot_hold_all_leases(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("strategy", pb.Strategy.values())
-def test_a_herd_spreads(registry: Registry, select: Selecting, strategy: int) -> None:
+def test_concurrent_selections_spread(registry: Registry, select: Selecting, strategy: int) -> None:
     weights = {"in_flight": 1, "loaded": 4}
     for i in range(8):
         add(registry, f"h{i}:1", loaded(), latency_ms=1 + i / 10)
@@ -335,7 +337,9 @@ def test_a_herd_spreads(registry: Registry, select: Selecting, strategy: int) ->
     assert all(abs(count - 25) <= 2 for count in counts.values()), counts
 
 
-def test_a_herd_does_not_pile_on_the_one_warm_host(registry: Registry, select: Selecting) -> None:
+def test_concurrent_selections_do_not_pile_up_on_one_warm_host(
+    registry: Registry, select: Selecting
+) -> None:
     add(registry, "warm:1", loaded())
     for i in range(7):
         add(registry, f"cold{i}:1", on_disk())

@@ -76,7 +76,7 @@ def test_unknown_model_is_retryable_until_all_endpoints_were_probed(
         select("nope")
 
 
-def test_none_that_is_healthy_says_when_to_come_back(registry: Registry, select: Selecting) -> None:
+def test_no_healthy_endpoint_says_when_to_retry(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded(), error="connection refused", checked_ms=NOW - 20_000)
     add(registry, "b:1", loaded(), admin_state=ADMIN_STATE_DRAINING, checked_ms=NOW - 29_000)
     with pytest.raises(NoHealthyEndpoint) as raised:
@@ -91,7 +91,9 @@ def test_none_that_is_healthy_says_when_to_come_back(registry: Registry, select:
     }
 
 
-def test_healthy_but_not_able(registry: Registry, select: Selecting) -> None:
+def test_healthy_endpoints_without_capacity_are_no_capacity(
+    registry: Registry, select: Selecting
+) -> None:
     add(registry, "a:1", loaded(), error="down")
     add(registry, "b:1", loaded(), agent_id="n")
     report(registry, "n", vram_used_bytes=7 * GIB, vram_total_bytes=8 * GIB)
@@ -114,7 +116,7 @@ def trailers_bytes(error: HubError) -> int:
 
 
 @pytest.mark.parametrize("model", ["🦙" * 25, "🦙" * 190, "🦙" * 512], ids=["25", "190", "512"])
-def test_whatever_the_names_are_an_error_fits_into_trailers(
+def test_an_error_fits_into_trailers_with_any_names(
     registry: Registry, select: Selecting, model: str
 ) -> None:
     add(registry, "a:1", *(loaded(model[:-1] + other) for other in "🐪🐫🐑"))
@@ -139,7 +141,7 @@ def test_whatever_the_names_are_an_error_fits_into_trailers(
 
 
 @pytest.mark.parametrize("model", ["m", "model", "rejected_model", "near_1"])
-def test_an_errors_metadata_never_overwrite_the_models_name(
+def test_rejection_counts_never_overwrite_the_models_name(
     registry: Registry, select: Selecting, model: str
 ) -> None:
     add(registry, "a:1", loaded(model, family="llama"))
@@ -150,7 +152,7 @@ def test_an_errors_metadata_never_overwrite_the_models_name(
     assert len(raised.value.metadata) == 3
 
 
-def test_what_is_unknown_is_not_said_to_be_lacking(registry: Registry, select: Selecting) -> None:
+def test_an_unknown_fact_is_not_reported_as_missing(registry: Registry, select: Selecting) -> None:
     add(registry, "a:1", loaded())
     with pytest.raises(NoCapacity) as raised:
         select(capabilities=["tools"], require_known_facts=True, explain=True)

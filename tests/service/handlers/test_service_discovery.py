@@ -64,7 +64,7 @@ async def test_every_endpoint_that_is_not_disabled_is_a_target(registry: Registr
     assert second["labels"]["__metrics_path__"] == "/metrics"
 
 
-async def test_models_and_aliases_in_openai_s_shape(registry: Registry) -> None:
+async def test_models_and_aliases_are_in_openais_format(registry: Registry) -> None:
     for name in ("small", "m"):
         registry.put_alias(
             ModelAlias(
@@ -93,7 +93,7 @@ async def test_an_empty_fleet_is_an_empty_list() -> None:
     }
 
 
-async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_changes(
+async def test_bodies_are_cached_until_an_event(
     registry: Registry,
 ) -> None:
     discovery = DiscoveryHandlers(registry)
@@ -138,7 +138,7 @@ async def test_bodies_are_kept_while_checks_see_nothing_new_and_follow_what_chan
     ]
 
 
-async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
+async def test_changes_beyond_the_ring_are_found() -> None:
     small = Registry(first_revision=1, ring_capacity=2)
     discovery = DiscoveryHandlers(small)
     await discovery.list_prometheus_targets(None, CALLER, NOW)
@@ -147,7 +147,7 @@ async def test_changes_that_the_ring_has_forgotten_are_found() -> None:
     assert len(orjson.loads(await discovery.list_prometheus_targets(None, CALLER, NOW))) == 5
 
 
-async def test_change_between_two_slices_is_included(
+async def test_a_change_between_two_slices_is_included(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(20):
@@ -175,7 +175,7 @@ async def test_change_between_two_slices_is_included(
     assert {each["id"] for each in orjson.loads(models)["data"]} == {"m", "n", "late"}
 
 
-async def test_next_call_includes_the_changes_of_a_cancelled_call(
+async def test_the_next_call_includes_the_changes_of_a_cancelled_one(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discovery = DiscoveryHandlers(registry)
@@ -203,7 +203,7 @@ async def test_next_call_includes_the_changes_of_a_cancelled_call(
 
 
 @pytest.mark.parametrize("path", ["/api/discovery/prometheus", "/api/models"])
-async def test_readers_get_them_over_http_and_sidecars_do_not(tmp_path: Path, path: str) -> None:
+async def test_only_readers_and_admins_may_discover_services(tmp_path: Path, path: str) -> None:
     async with running_hub(tmp_path) as hub:
         request = RegisterEndpointRequest(host="127.0.0.1", port=1)
         await hub.call("RegisterEndpoint", request)

@@ -61,7 +61,7 @@ async def identify(core: Core, agent_id: str = "node-1", **fields: object) -> Id
     return IdentifyRequest(agent_id=agent_id, token=core.secrets["node-1"], **fields)
 
 
-async def test_identifying_registers_nothing_of_itself(core: Core) -> None:
+async def test_identify_alone_registers_nothing(core: Core) -> None:
     reply = await core.as_agent("node-1", "Identify", await identify(core))
     assert reply.agent_id == "node-1"
     assert core.ids() == []
@@ -77,7 +77,7 @@ async def test_identifying_with_a_url_registers_the_ollama_of_the_host(core: Cor
     assert core.probes.stats.watched == 1
 
 
-async def test_a_sidecar_speaks_for_its_own_agent_alone(core: Core) -> None:
+async def test_a_sidecar_reports_only_for_its_own_agent(core: Core) -> None:
     with pytest.raises(TokenAgentMismatch):
         await core.as_agent("node-1", "Identify", await identify(core, "node-2"))
     with pytest.raises(TokenAgentMismatch):
@@ -85,7 +85,7 @@ async def test_a_sidecar_speaks_for_its_own_agent_alone(core: Core) -> None:
     assert len(core.registry.resources) == 0
 
 
-async def test_the_token_in_identify_is_the_one_that_the_caller_bears(core: Core) -> None:
+async def test_the_token_in_identify_must_be_the_callers(core: Core) -> None:
     others = {
         "wrong": await core.token(ROLE_SIDECAR, "node-2"),
         "another of the agent's": await core.token(ROLE_SIDECAR, "node-1"),
@@ -134,14 +134,14 @@ async def test_only_sidecars_report(core: Core) -> None:
         ("2001:DB8:0::9%eth0", "[2001:db8::9]:11434"),
     ],
 )
-async def test_localhost_of_a_remote_sidecar_is_where_it_connected_from(
+async def test_a_remote_sidecars_localhost_is_its_own_address(
     core: Core, url: str, remote: str, id_: str
 ) -> None:
     assert await report(core, url, remote=remote) == id_
     assert core.endpoint(id_).host == id_.removesuffix(":11434").strip("[]")
 
 
-async def test_the_localhosts_of_remote_sidecars_do_not_collide(core: Core) -> None:
+async def test_localhost_of_two_remote_sidecars_are_two_endpoints(core: Core) -> None:
     for n in (1, 2, 3):
         await report(core, "localhost:11434", f"node-{n}", f"10.0.0.{n}")
     assert core.ids() == ["10.0.0.1:11434", "10.0.0.2:11434", "10.0.0.3:11434"]
@@ -161,20 +161,20 @@ async def test_the_localhosts_of_remote_sidecars_do_not_collide(core: Core) -> N
         ("[::]:11434", "localhost:11434"),
     ],
 )
-async def test_localhost_of_a_sidecar_on_the_hubs_machine_stays(
+async def test_localhost_on_the_hubs_machine_stays_localhost(
     core: Core, remote: str, url: str, id_: str
 ) -> None:
     assert await report(core, url, remote=remote) == id_
 
 
-async def test_sidecars_on_the_hubs_machine_have_their_ports(core: Core) -> None:
+async def test_sidecars_on_the_hubs_machine_differ_by_port(core: Core) -> None:
     await report(core, "localhost:11434", "node-1", "127.0.0.1")
     await report(core, "localhost:11435", "node-2", "::1")
     assert core.endpoint("localhost:11434").agent_id == "node-1"
     assert core.endpoint("localhost:11435").agent_id == "node-2"
 
 
-async def test_an_address_of_another_host_is_taken_as_it_is(core: Core) -> None:
+async def test_the_address_of_another_host_is_unchanged(core: Core) -> None:
     assert await report(core, "https://Ollama.Lan/api-root/") == "ollama.lan:443"
     endpoint = core.endpoint("ollama.lan:443")
     assert (endpoint.scheme, endpoint.base_path) == ("https", "/api-root")
@@ -183,7 +183,7 @@ async def test_an_address_of_another_host_is_taken_as_it_is(core: Core) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://gpu-1", "http://", "gpu-1:99999", "http://user@gpu-1", "::1:80:x", "a b"]
 )
-async def test_invalid_address_is_a_violation_of_its_field(core: Core, url: str) -> None:
+async def test_an_invalid_address_is_a_violation_of_its_field(core: Core, url: str) -> None:
     for name, request in (
         ("ReportOllama", ReportOllamaRequest(ollama_url=url)),
         ("Identify", await identify(core, ollama_url=url)),
@@ -205,16 +205,56 @@ async def test_invalid_address_is_a_violation_of_its_field(core: Core, url: str)
         ("localhost", "169.254.7.7"),
     ],
 )
-async def test_forbidden_address_is_not_registered(core: Core, url: str, remote: str) -> None:
+async def test_a_forbidden_address_is_not_registered(core: Core, url: str, remote: str) -> None:
     with pytest.raises(TargetForbidden):
         await report(core, url, remote=remote)
     assert core.ids() == []
 
 
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("localhost", REMOTE),
+        ("10.0.0.9:8000", REMOTE),
+        ("10.0.0.9", f"::ffff:{REMOTE}"),
+        ("http://[fd12::9]:8000", "fd12::9"),
+        ("localhost:8000", "127.0.0.1"),
+        ("http://[::1]:8000", "127.0.0.1"),
+    ],
+)
+async def test_its_own_address_is_taken_where_others_are_not(
+    tmp_path: Path, url: str, remote: str
+) -> None:
+    async with running_core(tmp_path, only_own_addresses=True) as core:
+        assert await report(core, url, remote=remote) in core.ids()
+
+
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("10.0.0.8", REMOTE),
+        ("gpu-1.lan", REMOTE),
+        ("http://[fd12::8]", "fd12::9"),
+        ("10.0.0.8", "127.0.0.1"),
+        ("10.0.0.8", "unknown"),
+    ],
+)
+async def test_an_address_of_another_host_is_refused_where_only_its_own_is_taken(
+    tmp_path: Path, url: str, remote: str
+) -> None:
+    """L11: a sidecar's token could register any address, and win selections with it."""
+    async with running_core(tmp_path, only_own_addresses=True) as core:
+        with pytest.raises(TargetForbidden) as refused:
+            await report(core, url, remote=remote)
+        assert "sidecars.addresses" in refused.value.message
+        assert remote in refused.value.message
+        assert core.ids() == []
+
+
 # Registrations.
 
 
-async def test_a_reconnect_flaps_nothing_and_writes_nothing(core: Core) -> None:
+async def test_a_reconnect_changes_and_writes_nothing(core: Core) -> None:
     id_ = await report(core, "localhost")
     core.registry.observe(id_, saw(models=(Model(name="m"),)))
     before = Endpoint()
@@ -259,7 +299,7 @@ async def test_a_reconnect_keeps_what_an_admin_changed(core: Core) -> None:
     assert (endpoint.name, dict(endpoint.labels)) == ("big one", {"zone": "a"})
 
 
-async def test_a_full_registry_refuses_and_a_failing_store_says_so(tmp_path: Path) -> None:
+async def test_a_full_registry_and_a_failing_store_are_reported(tmp_path: Path) -> None:
     async with running_core(tmp_path, max_endpoints=1) as core:
         await report(core, "gpu-1")
         with pytest.raises(LimitReached):
@@ -273,7 +313,7 @@ async def test_a_full_registry_refuses_and_a_failing_store_says_so(tmp_path: Pat
 # Resources and pings.
 
 
-async def test_resources_meet_the_endpoint_of_their_agent(core: Core) -> None:
+async def test_resources_belong_to_the_agents_endpoint(core: Core) -> None:
     id_ = await report(core, "localhost", "node-1")
     await core.as_agent(
         "node-1", "ReportResources", ReportResourcesRequest(vram_total_bytes=24 << 30)
@@ -293,7 +333,7 @@ async def test_an_unknown_vram_is_accepted_and_stays_unknown(core: Core) -> None
     assert not record.message.HasField("vram_total_bytes")
 
 
-async def test_a_skewed_clock_of_a_sidecar_loses_no_report(core: Core) -> None:
+async def test_a_sidecars_clock_skew_loses_no_report(core: Core) -> None:
     request = ReportResourcesRequest(agent_id="node-1")
     request.timestamp.FromMilliseconds(1_000)
     await core.as_agent("node-1", "ReportResources", request)
@@ -312,7 +352,7 @@ async def test_figures_out_of_bounds_are_not_stored(core: Core, percent: float) 
     assert len(core.registry.resources) == 0
 
 
-async def test_a_ping_tells_the_hubs_time(core: Core) -> None:
+async def test_a_ping_returns_the_hubs_time(core: Core) -> None:
     reply = await core.as_agent("node-1", "Ping", PingRequest())
     assert to_ms(reply.timestamp) == core.clock.now_ms()
 

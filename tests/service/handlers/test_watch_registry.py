@@ -77,7 +77,7 @@ def healthy(hub: RunningHub, id_: str) -> None:
     registry_of(hub).observe(id_, Observation(checked_at_ms=1, next_check_at_ms=2, models=()))
 
 
-async def test_state_then_changes_then_marks_of_progress(hub: RunningHub) -> None:
+async def test_a_watch_sends_state_then_changes_then_progress(hub: RunningHub) -> None:
     await register(hub, 1)
     watcher = Watcher(hub, progress_s=0.1)
     first = await watcher.next()
@@ -121,7 +121,7 @@ async def test_a_resumed_watch_misses_and_repeats_nothing(hub: RunningHub) -> No
 
 
 @pytest.mark.parametrize("which", ["another epoch", "the future", "behind the ring"])
-async def test_a_revision_out_of_history_is_compacted(hub: RunningHub, which: str) -> None:
+async def test_a_revision_outside_the_history_is_compacted(hub: RunningHub, which: str) -> None:
     registry = registry_of(hub)
     revision = registry.revision
     if which == "behind the ring":
@@ -141,7 +141,9 @@ async def test_a_revision_out_of_history_is_compacted(hub: RunningHub, which: st
     assert refused.metadata["first_revision"] == str(registry.first_revision)
 
 
-async def test_filters_follow_what_begins_and_ceases_to_match(hub: RunningHub) -> None:
+async def test_filtered_watches_follow_endpoints_that_start_or_stop_matching(
+    hub: RunningHub,
+) -> None:
     watcher = Watcher(hub, status=STATUS_HEALTHY, labels={"zone": "x"})
     await watcher.next()
     await register(hub, 1, labels={"zone": "x"})
@@ -154,7 +156,7 @@ async def test_filters_follow_what_begins_and_ceases_to_match(hub: RunningHub) -
     assert {event.endpoint.id for event in watcher.copy.events} == {"127.0.0.1:1"}
 
 
-async def test_resources_are_coalesced(hub: RunningHub) -> None:
+async def test_resource_reports_are_coalesced(hub: RunningHub) -> None:
     registry = registry_of(hub)
     watcher = Watcher(hub, include_resources=True, progress_s=0.1)
     await watcher.next()
@@ -183,7 +185,7 @@ async def test_a_revoked_token_ends_its_watch(hub: RunningHub) -> None:
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "INVALID_TOKEN")
 
 
-async def test_stuck_watcher_delays_no_other_and_is_bounded(hub: RunningHub) -> None:
+async def test_a_stuck_watcher_delays_no_other_and_is_bounded(hub: RunningHub) -> None:
     registry = registry_of(hub)
     stuck = Watcher(hub)
     await stuck.next()

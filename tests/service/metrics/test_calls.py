@@ -64,7 +64,7 @@ def test_unexpected_error_is_logged_under_the_request_id_of_the_reply():
 
 
 @pytest.mark.parametrize("ending", [asyncio.CancelledError, GeneratorExit])
-def test_a_caller_who_has_gone_is_not_an_error_of_the_hub(ending):
+def test_a_disconnected_caller_is_not_an_error_of_the_hub(ending):
     traffic = Traffic()
     with pytest.raises(ending), Calls(traffic).rpc(GET, {}):
         raise ending
@@ -97,7 +97,7 @@ def test_an_event_stream_has_no_latency():
     assert (traffic.event_streams, traffic.requests.items()) == ({"/events": 1}, [])
 
 
-def test_a_span_says_how_the_call_ended():
+def test_a_span_has_the_outcome_of_the_call():
     tracer = Recorder()
     calls = Calls(Traffic(), tracer)
     with calls.rpc(GET, {"traceparent": "t"}) as call:

@@ -20,13 +20,13 @@ async def samples(*sources: Source) -> dict[tuple[str, tuple[tuple[str, str], ..
     }
 
 
-async def test_exposition_holds_the_fleet_and_the_process() -> None:
+async def test_the_exposition_has_fleet_and_process_metrics() -> None:
     found = await samples()
     assert found["llmhub_models", ()] == 0
     assert found["process_resident_memory_bytes", ()] > 0
 
 
-async def test_build_info_names_version_and_store() -> None:
+async def test_build_info_has_version_and_store() -> None:
     found = await samples(lambda: exposition.build_metrics('1.0 "rc"', "sqlite"))
     assert found["llmhub_build_info", (("store", "sqlite"), ("version", '1.0 "rc"'))] == 1
 

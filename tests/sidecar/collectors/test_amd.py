@@ -43,7 +43,7 @@ def test_a_host_without_the_driver_has_no_devices(tmp_path: Path) -> None:
     assert Amd(tmp_path / "none")() == []
 
 
-def test_invalid_number_is_unknown(tmp_path: Path) -> None:
+def test_an_invalid_number_is_unknown(tmp_path: Path) -> None:
     card(tmp_path, 0, "0x1002", {"mem_info_vram_total": "lots", "gpu_busy_percent": "-1"})
     assert Amd(tmp_path)() == [Gpu(0)]
 
@@ -59,7 +59,7 @@ CARD = {
 }
 
 
-def test_its_strings_become_figures() -> None:
+def test_strings_of_rocm_smi_become_figures() -> None:
     text = json.dumps({"card0": CARD, "system": {"Driver version": "6.8"}})
     assert parse(text) == [
         Gpu(
@@ -76,7 +76,7 @@ def test_its_strings_become_figures() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ERROR: no driver", "[]", '{"card0": "N/A"}', "7"])
-def test_what_it_does_not_tell_is_no_device(text: str) -> None:
+def test_invalid_output_of_rocm_smi_gives_no_devices(text: str) -> None:
     assert parse(text) == []
 
 
@@ -85,9 +85,7 @@ def test_not_available_is_unknown() -> None:
     assert parse(json.dumps({"card0": card})) == [Gpu(0)]
 
 
-def test_the_program_is_asked_once_in_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rocm_smi_runs_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "rocm-smi"
     asked = tmp_path / "asked"
     card = json.dumps({"card0": CARD})
@@ -103,7 +101,7 @@ def test_the_program_is_asked_once_in_a_while(
     assert asked.read_text().count("x") == 2
 
 
-def test_without_the_program_there_is_nothing(
+def test_without_rocm_smi_there_are_no_devices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

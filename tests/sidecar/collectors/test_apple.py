@@ -9,7 +9,7 @@ from hub.sidecar.collectors.gpu import Gpu
 WORKING_SET = 48 << 30
 
 
-def test_ioregs_statistics_beside_metals_working_set() -> None:
+def test_figures_come_from_ioreg_and_metal() -> None:
     entry = {
         "model": "Apple M3 Max",
         "PerformanceStatistics": {
@@ -26,10 +26,10 @@ def test_ioregs_statistics_beside_metals_working_set() -> None:
 @pytest.mark.parametrize(
     "plist", [b"", b"<html>", plistlib.dumps([]), plistlib.dumps([{"PerformanceStatistics": 7}])]
 )
-def test_what_it_does_not_tell_is_unknown(plist: bytes) -> None:
+def test_missing_statistics_are_unknown(plist: bytes) -> None:
     assert parse(plist, WORKING_SET) == Gpu(0, vram_total_bytes=WORKING_SET)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this is a Mac")
-def test_elsewhere_there_is_none() -> None:
+def test_other_systems_have_no_apple_gpu() -> None:
     assert Apple()() == []

@@ -13,7 +13,7 @@ class NotSupported(NVMLError):
 
 
 class Driver:
-    """NVML's calls, as a machine with devices would answer them."""
+    """NVML's calls, with the answers of a machine with devices."""
 
     NVMLError = NVMLError
     NVMLError_NotSupported = NotSupported
@@ -61,7 +61,7 @@ def test_each_figure_in_the_units_of_the_frames() -> None:
     ]
 
 
-def test_lost_driver_is_opened_again() -> None:
+def test_a_lost_driver_is_opened_again() -> None:
     driver = Driver()
     read = Nvidia(driver)
     read()
@@ -75,5 +75,5 @@ def test_lost_driver_is_opened_again() -> None:
 
 
 def test_the_real_library_never_raises() -> None:
-    # Where there is no driver it finds none, where there is one it finds devices.
+    # Without a driver it finds no devices.
     assert all(gpu.vram_total_bytes for gpu in Nvidia()())

@@ -4,7 +4,7 @@ import pytest
 from hub.sidecar.collectors.processor import Processor, memory
 
 
-def test_the_first_reading_knows_nothing_and_the_second_needs_time() -> None:
+def test_a_reading_needs_an_earlier_one_and_enough_time() -> None:
     processor = Processor()
     assert processor.cpu_percent() is None
     assert processor.cpu_percent() is None
@@ -14,7 +14,7 @@ def test_busy_time_is_a_share_of_all_time(monkeypatch: pytest.MonkeyPatch) -> No
     real = psutil.cpu_times()
     processor = Processor()
     processor.cpu_percent()
-    # Ten seconds later, of which four were idle and two waited for the disk.
+    # Ten seconds later: four of them idle, two waiting for the disk.
     later = real._replace(user=real.user + 4, idle=real.idle + 4, iowait=real.iowait + 2)
     monkeypatch.setattr(psutil, "cpu_times", lambda: later)
     share = processor.cpu_percent()
@@ -22,14 +22,14 @@ def test_busy_time_is_a_share_of_all_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert 35.0 < share < 50.0
 
 
-def test_memory_in_use_leaves_out_what_is_available() -> None:
+def test_memory_in_use_excludes_available_memory() -> None:
     used, whole = memory()
     assert whole == psutil.virtual_memory().total
     assert used is not None
     assert 0 < used < whole
 
 
-def test_a_system_that_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_of_an_unreadable_system_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise PermissionError
 

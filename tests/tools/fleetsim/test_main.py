@@ -1,4 +1,4 @@
-"""`python -m tools.fleetsim`, as the demo and the benchmarks run it."""
+"""`python -m tools.fleetsim`, run like the demo and the benchmarks do."""
 
 import asyncio
 import sys
@@ -75,7 +75,7 @@ async def test_thousands_of_servers_share_one_socket() -> None:
             assert (await ask(address, "/api/version"))[0] == 200
 
 
-async def test_a_server_comes_back_on_the_port_that_it_is_given() -> None:
+async def test_a_server_listens_on_the_given_port() -> None:
     async with fleetsim() as servers:
         ((address, _),) = servers
     async with fleetsim("--port", address.rpartition(":")[2]) as servers:

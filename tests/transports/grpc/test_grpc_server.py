@@ -121,7 +121,7 @@ async def test_every_role_may_call_its_services_and_no_other(hub, role):
             assert refused.reason == "ROLE_FORBIDDEN"
 
 
-async def test_the_scheme_of_the_token_has_no_case(hub):
+async def test_the_bearer_scheme_is_case_insensitive(hub):
     method = hub.channel.unary_unary(rpcs.rpc("GetServerInfo").path)
     assert await method(b"", metadata=(("authorization", f"bearer {hub.admin_token}"),))
 
@@ -148,7 +148,7 @@ async def test_a_revoked_token_is_refused_at_once(hub):
 # What they say; through the generated stubs, as clients do.
 
 
-async def test_the_story_of_an_endpoint(hub):
+async def test_an_endpoint_is_registered_updated_checked_and_removed(hub):
     admin = admin_service_pb2_grpc.AdminServiceStub(hub.channel)
     registry = registry_service_pb2_grpc.RegistryServiceStub(hub.channel)
     me = {"metadata": hub.metadata(None), "timeout": 5}
@@ -186,7 +186,7 @@ async def test_the_story_of_an_endpoint(hub):
         assert not (await hub.snapshot()).endpoints
 
 
-async def test_the_calls_of_a_sidecar(hub):
+async def test_a_sidecar_can_make_its_unary_calls(hub):
     sidecar = sidecar_service_pb2_grpc.SidecarServiceStub(hub.channel)
     token = await hub.token(ROLE_SIDECAR, "node-1")
     me = {"metadata": hub.metadata(token), "timeout": 5}
@@ -204,7 +204,7 @@ async def test_the_calls_of_a_sidecar(hub):
     assert resources.resources.cpu_percent == 4
 
 
-async def test_tokens(hub):
+async def test_tokens_are_created_listed_and_revoked(hub):
     request = CreateTokenRequest(role=ROLE_READER, description="dashboards")
     request.ttl.FromSeconds(60)
     created = await hub.call("CreateToken", request)
@@ -218,7 +218,7 @@ async def test_tokens(hub):
     assert info not in (await hub.call("ListTokens", ListTokensRequest())).tokens
 
 
-async def test_pages(hub):
+async def test_listings_are_paged(hub):
     ids = [f"127.0.0.{n}:11434" for n in range(1, 6)]
     for id_ in ids:
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host=id_.partition(":")[0]))
@@ -237,7 +237,7 @@ async def test_pages(hub):
 # What is wrong with a call.
 
 
-async def test_a_field_that_is_wrong(hub):
+async def test_a_wrong_field_is_named(hub):
     request = RegisterEndpointRequest(host="http://h", port=70_000, name="n" * 257)
     refused = await failure_of(hub.call("RegisterEndpoint", request))
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -278,7 +278,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("expected", REFUSED)
-async def test_what_is_refused(hub, expected):
+async def test_refusals_have_their_code_and_reason(hub, expected):
     for name, request in REFUSED[expected]:
         refused = await failure_of(hub.call(name, request))
         reported = " ".join([f"{refused.code.name}/{refused.reason}", *refused.metadata.values()])
@@ -287,7 +287,7 @@ async def test_what_is_refused(hub, expected):
         assert refused.message
 
 
-async def test_an_old_etag(hub, stopped):
+async def test_an_old_etag_is_refused(hub, stopped):
     change = UpdateEndpointRequest(endpoint=Endpoint(id=stopped.id, name="a"), etag=stopped.etag)
     changed = (await hub.call("UpdateEndpoint", change)).endpoint
     for name, request in (
@@ -299,7 +299,7 @@ async def test_an_old_etag(hub, stopped):
         assert refused.metadata == {"id": stopped.id, "etag": changed.etag}
 
 
-async def test_another_agents_sidecar_token(hub):
+async def test_a_sidecar_token_of_another_agent_is_refused(hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     for name, request in (
         ("Identify", IdentifyRequest(agent_id="node-2", token=token)),
@@ -311,7 +311,7 @@ async def test_another_agents_sidecar_token(hub):
     assert not (await hub.snapshot()).resources
 
 
-async def test_the_registry_is_full(tmp_path):
+async def test_a_full_registry_refuses_registrations(tmp_path):
     async with running_hub(tmp_path, limits={"max_endpoints": 1}) as hub:
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1"))
         refused = await failure_of(
@@ -322,7 +322,7 @@ async def test_the_registry_is_full(tmp_path):
         await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", name="again"))
 
 
-async def test_rate_limits_say_when_to_come_again(hub):
+async def test_rate_limits_say_when_to_retry(hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     limit = 10
     request = IdentifyRequest(agent_id="node-1", token=token)
@@ -335,14 +335,14 @@ async def test_rate_limits_say_when_to_come_again(hub):
     await hub.call("Ping", PingRequest(), token=token)
 
 
-async def test_unimplemented_methods(hub):
+async def test_unknown_methods_are_unimplemented(hub):
     method = hub.channel.unary_unary("/llmhub.v1.AdminService/MakeCoffee")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await method(b"", metadata=hub.metadata(None), timeout=30)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_bytes_that_are_no_message(hub, caplog):
+async def test_malformed_message_bytes_are_refused(hub, caplog):
     method = hub.channel.unary_unary(rpcs.rpc("GetEndpoint").path)
     anonymous = await failure_of(method(b"\xff\xff", timeout=30))
     assert anonymous.code == grpc.StatusCode.UNAUTHENTICATED
@@ -353,7 +353,7 @@ async def test_bytes_that_are_no_message(hub, caplog):
     assert not caplog.records
 
 
-async def test_a_message_that_is_too_long(tmp_path):
+async def test_a_message_that_is_too_long_is_refused(tmp_path):
     async with running_hub(tmp_path, grpc={"max_message_bytes": 1024}) as hub:
         method = hub.channel.unary_unary(rpcs.rpc("GetEndpoint").path)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -362,7 +362,7 @@ async def test_a_message_that_is_too_long(tmp_path):
         assert await hub.snapshot()
 
 
-async def test_an_answer_may_be_longer_than_a_request(tmp_path):
+async def test_a_reply_may_be_longer_than_the_request_limit(tmp_path):
     async with running_hub(tmp_path, grpc={"max_message_bytes": 2048}) as hub:
         for n in range(8):
             labels = {f"l{i}": "v" * 256 for i in range(4)}
@@ -371,7 +371,7 @@ async def test_an_answer_may_be_longer_than_a_request(tmp_path):
         assert (await hub.snapshot()).ByteSize() > 4 * 2048
 
 
-async def test_a_deadline_is_the_callers(hub):
+async def test_a_callers_deadline_applies(hub):
     async with Fleet() as fleet:
         fake = await fleet.add(FakeOllama(), Behaviour.HANGING)
         request = RegisterEndpointRequest(host=fake.host, port=fake.port)
@@ -382,7 +382,7 @@ async def test_a_deadline_is_the_callers(hub):
         assert (await hub.call("GetEndpoint", GetEndpointRequest(id=fake.id))).endpoint
 
 
-async def test_a_call_that_is_given_up_does_not_disturb_the_others(hub):
+async def test_a_cancelled_call_does_not_disturb_the_others(hub):
     call = asyncio.ensure_future(
         hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1"))
     )
@@ -394,7 +394,7 @@ async def test_a_call_that_is_given_up_does_not_disturb_the_others(hub):
     assert "127.0.0.2:11434" in {each.id for each in (await hub.snapshot()).endpoints}
 
 
-async def test_a_failure_of_the_hub_has_an_id_to_look_for_in_the_log(hub, monkeypatch, capsys):
+async def test_an_internal_error_has_a_request_id_that_is_in_the_log(hub, monkeypatch, capsys):
     def explode() -> None:
         raise ZeroDivisionError("secret detail")
 
@@ -411,7 +411,7 @@ async def test_a_failure_of_the_hub_has_an_id_to_look_for_in_the_log(hub, monkey
 # Health.
 
 
-async def test_health_is_open_to_all_and_knows_the_services(hub):
+async def test_health_needs_no_token_and_knows_the_services(hub):
     health = health_pb2_grpc.HealthStub(hub.channel)
     for name in ("", *(service.full_name for service in rpcs.SERVICES)):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
@@ -432,7 +432,7 @@ async def test_health_watchers_see_the_stop(tmp_path):
         await stopping
 
 
-async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, monkeypatch):
+async def test_streams_without_a_token_leave_room_for_others(tmp_path, monkeypatch):
     monkeypatch.setattr(slots, "_MAX_OPEN", 2)
     async with running_hub(tmp_path) as hub:
         health = health_pb2_grpc.HealthStub(hub.channel)
@@ -460,7 +460,7 @@ async def test_strangers_streams_are_few_and_leave_the_others_room(tmp_path, mon
                 pass
 
 
-async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch):
+async def test_one_peer_cannot_take_all_streams_without_a_token(tmp_path, monkeypatch):
     monkeypatch.setattr(slots, "_MAX_OPEN_PER_PEER", 2)
     # All peers of this machine have one address, so a proxy tells where they are.
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.1/32"]}) as hub:
@@ -490,7 +490,7 @@ async def test_a_peer_cannot_hold_all_streams_of_strangers(tmp_path, monkeypatch
         await wait_until(lambda: not len(hub.hub._listeners._grpc._open))
 
 
-async def test_streams_that_do_not_identify_are_few_a_peer(tmp_path, monkeypatch):
+async def test_unidentified_streams_per_peer_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(slots, "_MAX_UNIDENTIFIED_PER_PEER", 1)
     async with running_hub(tmp_path) as hub:
         connect = hub.channel.stream_stream(

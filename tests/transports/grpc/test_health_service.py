@@ -27,7 +27,7 @@ def statuses(health: Health) -> dict[str, int]:
     return {name: health.status(name) for name in ("", *NAMES)}
 
 
-async def test_what_needs_the_store_is_as_ready_as_the_hub():
+async def test_services_that_need_the_store_follow_readiness():
     reason = None
     health = Health(NAMES, lambda: reason)
     assert set(statuses(health).values()) == {SERVING}
@@ -41,7 +41,7 @@ async def test_what_needs_the_store_is_as_ready_as_the_hub():
     assert health.status("nope") == HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def test_a_watch_tells_what_changes_and_ends_with_the_hub():
+async def test_a_health_watch_sends_changes_and_ends_with_the_hub():
     reason = None
     health = Health(NAMES, lambda: reason)
     reported = []
@@ -65,7 +65,7 @@ async def test_a_watch_tells_what_changes_and_ends_with_the_hub():
     assert {status for _, status in reported[4:]} == {NOT_SERVING}
 
 
-async def test_stop_during_the_send_of_a_status_is_reported():
+async def test_a_stop_while_a_status_is_sent_is_reported():
     health = Health(NAMES, lambda: None)
     reported = []
     async for response in health.watch(""):
@@ -81,7 +81,7 @@ async def test_an_unknown_service_may_be_watched(hub):
     watch.cancel()
 
 
-async def test_bytes_that_are_no_message(hub):
+async def test_malformed_message_bytes_are_refused(hub):
     for method in ("Check", "Watch"):
         call = hub.channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff", timeout=60)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -89,7 +89,7 @@ async def test_bytes_that_are_no_message(hub):
         assert failure(caught.value).reason == "VALIDATION_FAILED"
 
 
-async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
+async def test_watchers_that_do_not_read_do_not_delay_the_stop(tmp_path):
     hub = HubServer(settings_for(tmp_path), SystemClock())
     await hub.start()
     connection = await RawConnection.open(hub.info().grpc_address, window=0)
@@ -106,7 +106,7 @@ async def test_watchers_who_take_nothing_do_not_hold_up_the_stop(tmp_path):
 
 
 @pytest.mark.parametrize("grpc_engine", ["grpcio"], indirect=True)
-async def test_checks_that_send_nothing_make_room_for_those_that_ask(tmp_path, monkeypatch):
+async def test_silent_checks_make_room_for_complete_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(grpc_server, "_MAX_CHECKS_WAITING_PER_PEER", 2)
     monkeypatch.setattr(health_service, "CHECK_MESSAGE_S", 600.0)
     async with running_hub(tmp_path) as hub:

@@ -19,11 +19,11 @@ def test_an_error_carries_its_details() -> None:
     assert delay.retry_delay.ToMilliseconds() == 1_500
 
 
-def test_a_message_that_does_not_come_is_a_violation() -> None:
+def test_a_missing_message_is_a_violation() -> None:
     assert missing("is missing").code == 3
 
 
-async def test_a_message_may_take_its_time_and_no_more() -> None:
+async def test_a_message_must_arrive_in_time() -> None:
     message = asyncio.get_running_loop().create_future()
     with pytest.raises(ValidationFailed):
         await in_time(message, 0.01)
@@ -32,6 +32,6 @@ async def test_a_message_may_take_its_time_and_no_more() -> None:
     assert await in_time(come) == b"x"
 
 
-def test_replies_may_be_encoded_already() -> None:
+def test_encoded_replies_are_passed_through() -> None:
     endpoint = Endpoint(id="a")
     assert encoded(endpoint) == encoded(endpoint.SerializeToString())

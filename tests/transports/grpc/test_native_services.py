@@ -9,7 +9,7 @@ from tests.support.hub import running_hub
 from tests.support.waiting import wait_until
 
 
-async def test_a_check_is_answered_where_there_is_no_room_for_calls(tmp_path):
+async def test_a_check_is_answered_when_there_is_no_room_for_calls(tmp_path):
     native = {"engine": "native", "max_concurrent_rpcs": 1}
     async with running_hub(tmp_path, grpc=native) as hub:
         silent = hub.channel.stream_stream(rpcs.rpc("GetSnapshot").path)(

@@ -72,7 +72,7 @@ async def test_a_client_can_rebuild_the_contract(hub, name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("symbol", ["llmhub.v1.Endpoint", "llmhub.v1.AdminService", *NAMES])
-async def test_symbols(hub, name, symbol):
+async def test_symbols_are_described(hub, name, symbol):
     files = files_of(await ask(hub, name, file_containing_symbol=symbol))
     assert any(symbol.startswith(file.package) for file in files.values())
 
@@ -85,13 +85,7 @@ async def test_v1_describes_itself_by_its_own_names(hub, name):
     assert b"v1alpha" not in file.SerializeToString()
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_what_is_not_there(hub, name):
-    answer = await ask(hub, name, file_containing_symbol="llmhub.v1.Nothing")
-    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
-
-
-def test_the_servicer_alone():
+def test_the_servicer_works_without_a_server():
     """The servicer behind both names, without a network."""
     names = (*(service.full_name for service in rpcs.SERVICES), *NAMES)
     service = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
@@ -112,3 +106,19 @@ def test_the_servicer_alone():
     call.requests_closed()
     _, code, _ = call.termination()
     assert code == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "symbol", ["RegistryService", "RegistryService.GetSnapshot", "Endpoint.id"]
+)
+async def test_the_file_of_a_symbol_is_found(hub, name, symbol):
+    answer = await ask(hub, name, file_containing_symbol=f"llmhub.v1.{symbol}")
+    assert any(file.startswith("llmhub/v1/") for file in files_of(answer))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("symbol", ["Nothing", "RegistryService.None"])
+async def test_an_unknown_symbol_is_not_found(hub, name, symbol):
+    answer = await ask(hub, name, file_containing_symbol=f"llmhub.v1.{symbol}")
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

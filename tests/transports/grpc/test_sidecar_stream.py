@@ -82,7 +82,7 @@ async def sidecar(hub: HubClient, agent_id: str, token: str = "") -> AsyncIterat
         yield connected
 
 
-async def test_a_conversation(hub):
+async def test_a_sidecar_identifies_reports_and_pings(hub):
     async with sidecar(hub, "node-1") as one:
         report = ReportResourcesRequest(cpu_percent=7)
         await one.send(SidecarFrame(resource_report=report))
@@ -100,7 +100,7 @@ async def test_a_conversation(hub):
     await wait_until(lambda: hub.hub.info().sidecar_count == 0)
 
 
-async def test_a_frame_that_answers_none_comes_between_the_others(hub):
+async def test_an_unsolicited_frame_arrives_between_replies(hub):
     async with sidecar(hub, "node-1") as one:
         handlers = hub.handlers_of(rpcs.rpc("DisconnectSidecar"))
         connection = handlers._presence.get("node-1").connection
@@ -117,7 +117,7 @@ async def test_a_frame_that_answers_none_comes_between_the_others(hub):
         connection.send(HubFrame(model_action=ModelAction(action_id="late")))
 
 
-async def test_it_ends_when_the_sidecar_ends_it(hub):
+async def test_the_stream_ends_when_the_sidecar_ends_it(hub):
     async with sidecar(hub, "node-1") as one:
         await one.call.done_writing()
         assert await one.call.read() is grpc.aio.EOF
@@ -125,7 +125,7 @@ async def test_it_ends_when_the_sidecar_ends_it(hub):
     assert hub.hub.info().sidecar_count == 0
 
 
-async def test_errors_leave_the_stream_alive(hub):
+async def test_the_stream_survives_errors(hub):
     async with stream(hub) as one:
         assert (await one.ask(PING)).error.error == "not_identified"
         assert (await one.ask(SidecarFrame())).error.error == "validation_failed"
@@ -147,7 +147,7 @@ async def test_the_token_is_in_the_frame_and_not_in_the_metadata(hub):
         assert (await one.receive()).error.error == "not_identified"
 
 
-async def test_identify_deadline(tmp_path):
+async def test_a_connection_that_does_not_identify_is_closed(tmp_path):
     async with running_hub(tmp_path, ws={"identify_timeout_s": 0.5}) as hub, stream(hub) as one:
         await one.ask(PING)
         ended = await one.failed()
@@ -169,7 +169,7 @@ async def test_a_second_connection_replaces_the_first(hub, newer):
             assert info.transport == newer
 
 
-async def test_too_many_violations(hub):
+async def test_too_many_violations_end_the_connection(hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     async with sidecar(hub, "node-1", token) as one:
         for _ in range(10):
@@ -196,7 +196,7 @@ async def test_a_revoked_token_ends_its_stream_at_once(hub):
         assert ended.message == "token revoked"
 
 
-async def test_an_admin_disconnects(hub):
+async def test_an_admin_can_end_the_connection(hub):
     async with sidecar(hub, "node-1") as one:
         request = DisconnectSidecarRequest(agent_id="node-1", reason="maintenance")
         await hub.call("DisconnectSidecar", request)
@@ -205,7 +205,7 @@ async def test_an_admin_disconnects(hub):
         assert ended.message == "maintenance"
 
 
-async def test_rate_limits(hub):
+async def test_exceeding_a_rate_limit_is_refused(hub):
     async with sidecar(hub, "node-1") as one:
         kinds = [(await one.ask(PING)).WhichOneof("frame") for _ in range(95)]
         assert set(kinds) == {"pong"}
@@ -218,7 +218,7 @@ async def test_rate_limits(hub):
         assert frames[0].rate_limit_warning.capacity == 120
 
 
-async def test_stop_says_going_away(tmp_path):
+async def test_a_stop_closes_as_going_away(tmp_path):
     async with running_hub(tmp_path) as hub, sidecar(hub, "node-1") as one, stream(hub) as new:
         await new.ask(PING)
         stopping = asyncio.create_task(hub.hub.stop())

@@ -48,7 +48,7 @@ class Waiting:
         ({"waiting": 3, "waiting_per_peer": 2}, "abbb", [1]),
     ],
 )
-async def test_the_oldest_makes_room_of_the_same_peer_where_that_has_too_many(
+async def test_the_oldest_check_of_a_full_peer_makes_room(
     bounds: dict[str, int], peers: str, refused: list[int]
 ) -> None:
     slots = slots_for(**bounds)
@@ -62,7 +62,7 @@ async def test_the_oldest_makes_room_of_the_same_peer_where_that_has_too_many(
     assert not slots._by_peer
 
 
-async def test_an_error_of_the_block_is_passed_on() -> None:
+async def test_an_error_in_the_block_is_passed_on() -> None:
     slots = slots_for()
     with pytest.raises(ValueError, match="wrong"):
         async with slots.waiting("a"):
@@ -70,7 +70,7 @@ async def test_an_error_of_the_block_is_passed_on() -> None:
     assert not slots._waiting
 
 
-def test_replies_are_bounded_but_for_the_first_of_a_connection() -> None:
+def test_replies_are_bounded_except_a_connections_first() -> None:
     slots = slots_for(replies=3, replies_per_connection=2)
     with slots.replying("a"), slots.replying("a"):
         with pytest.raises(LimitReached), slots.replying("a"):
@@ -83,7 +83,7 @@ def test_replies_are_bounded_but_for_the_first_of_a_connection() -> None:
     assert not slots._replies
 
 
-def test_slots_are_bounded_for_one_and_for_all() -> None:
+def test_slots_are_bounded_per_peer_and_in_total() -> None:
     slots = StreamSlots(in_all=3, per_peer=2)
     first = slots.take("a")
     slots.take("a")
@@ -100,7 +100,7 @@ def test_slots_are_bounded_for_one_and_for_all() -> None:
         slots.take("a")
 
 
-def test_a_held_slot_comes_back_whatever_happens() -> None:
+def test_a_held_slot_is_always_freed() -> None:
     slots = StreamSlots(in_all=1, per_peer=1)
     for _ in range(2):
         with pytest.raises(ValueError, match="gone"), slots.held("a"):

@@ -52,7 +52,7 @@ async def test_other_sites_cannot_sign_in_or_out(browser, method):
     assert answer.status == 403
 
 
-async def test_a_bearer_needs_no_proof_and_goes_before_the_cookie(hub, browser):
+async def test_a_bearer_token_needs_no_proof_and_precedes_the_cookie(hub, browser):
     reader = await hub.token(ROLE_READER)
     refused = await browser.call(
         "POST",
@@ -66,7 +66,7 @@ async def test_a_bearer_needs_no_proof_and_goes_before_the_cookie(hub, browser):
     assert read.status == 200
 
 
-async def test_an_invented_cookie(hub, browser):
+async def test_an_invented_cookie_is_refused(hub, browser):
     browser.cookie.set(browser.cookie.key, "x" * 43, "x" * 43)
     answer = await browser.call("GET", REGISTRY_PATH)
     assert (answer.status, (await answer.json())["error"]) == (401, "unauthorized")

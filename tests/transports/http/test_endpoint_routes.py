@@ -16,7 +16,7 @@ async def register(hub, **body):
     return answer.json
 
 
-async def test_register(hub):
+async def test_an_endpoint_is_registered(hub):
     shown = await register(hub, host="LocalHost", unknown_field=1)
     assert set(shown) == set(Endpoint.DESCRIPTOR.fields_by_name)
     assert shown["id"] == "localhost:11434"
@@ -26,7 +26,7 @@ async def test_register(hub):
     assert isinstance(shown["registered_at"], int)
 
 
-async def test_register_again_is_201_too_and_keeps_what_is_not_given(hub):
+async def test_registering_again_is_201_and_keeps_omitted_fields(hub):
     first = await register(
         hub, host="localhost", port=9, name="one", labels={"zone": "a"}, backend="vllm"
     )
@@ -41,7 +41,7 @@ async def test_an_api_key_is_never_shown(hub):
     assert "sk-hidden" not in json.dumps([shown, listed.json])
 
 
-async def test_list(hub):
+async def test_endpoints_are_listed(hub):
     assert (await hub.http("GET", REGISTRY_PATH)).json == {"endpoints": []}
     for host in ("127.0.0.2", "127.0.0.1"):
         await register(hub, host=host)
@@ -53,7 +53,7 @@ async def test_list(hub):
     ]
 
 
-async def test_snapshot(hub):
+async def test_the_snapshot_is_served(hub):
     await register(hub, host="127.0.0.1", port=9)
     # Its first probe would count the revision up between the two that are compared.
     assert (await hub.http("POST", f"{REGISTRY_PATH}/127.0.0.1:9/check")).status == 200
@@ -71,7 +71,7 @@ async def test_snapshot(hub):
     ("host", "id_"), [("localhost", "localhost:11434"), ("::1", "[::1]:11434")]
 )
 @pytest.mark.parametrize("encode", [str, lambda id_: quote(id_, safe="")], ids=["plain", "percent"])
-async def test_one_endpoint(hub, host, id_, encode):
+async def test_one_endpoint_is_served(hub, host, id_, encode):
     await register(hub, host=host)
     path = f"{REGISTRY_PATH}/{encode(id_)}"
     got = await hub.http("GET", path)
@@ -83,7 +83,7 @@ async def test_one_endpoint(hub, host, id_, encode):
         assert (missing.status, missing.json) == (404, {"error": "endpoint_not_found"})
 
 
-async def test_an_id_that_is_too_long(hub):
+async def test_an_id_that_is_too_long_is_refused(hub):
     answer = await hub.http("DELETE", f"{REGISTRY_PATH}/{'x' * 301}")
     assert answer.status == 422
     assert answer.json["errors"][0]["error"] == "too_long"
@@ -92,7 +92,7 @@ async def test_an_id_that_is_too_long(hub):
 ONE = f"{REGISTRY_PATH}/h:1"
 
 
-def test_the_keys_are_the_mask() -> None:
+def test_the_bodys_keys_are_the_mask() -> None:
     assert update_of("h:1", {"labels": {"a": "b"}, "name": None, "etag": "7", "unknown": 1}) == {
         "endpoint": {"labels": {"a": "b"}, "name": None, "id": "h:1"},
         "update_mask": ["labels", "name"],
@@ -100,7 +100,7 @@ def test_the_keys_are_the_mask() -> None:
     }
 
 
-def test_the_endpoint_read_back_may_be_sent_back_but_for_what_cannot_change() -> None:
+def test_a_patch_may_not_contain_read_only_fields() -> None:
     with pytest.raises(ValidationFailed) as refused:
         update_of("h:1", {"id": "h:1", "status": "healthy", "host": "x", "name": "n"})
     assert [each.field for each in refused.value.violations] == ["status", "host"]
@@ -111,7 +111,7 @@ def test_violations_name_the_fields_of_the_body() -> None:
     assert in_terms_of_body(error).violations == [FieldViolation("labels.a", "invalid", "no", "v")]
 
 
-async def test_patch(hub):
+async def test_patch_changes_the_given_fields(hub):
     path = f"{REGISTRY_PATH}/127.0.0.1:9"
     body = {"host": "127.0.0.1", "port": 9, "labels": {"zone": "a"}}
     await hub.http("POST", REGISTRY_PATH, body=body)
@@ -128,7 +128,7 @@ async def test_patch(hub):
     assert (await hub.http("PATCH", path, body={})).json == cleared.json
 
 
-async def test_patch_with_an_etag(hub):
+async def test_patch_with_an_etag_is_conditional(hub):
     registered = await hub.http("POST", REGISTRY_PATH, body={"host": "h", "port": 1})
     etag = registered.json["etag"]
     first = await hub.http("PATCH", ONE, body={"name": "first", "etag": etag})
@@ -159,7 +159,7 @@ async def test_a_wrong_patch_names_its_field(hub, body, field, error):
     assert (await hub.http("GET", ONE)).json["etag"] == before.json["etag"]
 
 
-async def test_patch_and_check_of_what_is_not_there_or_not_allowed(hub):
+async def test_patch_and_check_of_missing_or_forbidden_endpoints(hub):
     for method, path in (("PATCH", ONE), ("POST", f"{ONE}/check")):
         answer = await hub.http(method, path, body={})
         assert (answer.status, answer.json) == (404, {"error": "endpoint_not_found"})
@@ -168,7 +168,7 @@ async def test_patch_and_check_of_what_is_not_there_or_not_allowed(hub):
         assert (refused.status, refused.json) == (403, {"error": "forbidden"})
 
 
-async def test_check_tells_what_it_saw(hub):
+async def test_check_returns_the_result_of_the_probe(hub):
     # Nobody listens on the discard port, so the check fails, and says so.
     await hub.http("POST", REGISTRY_PATH, body={"host": "127.0.0.1", "port": 9})
     checked = await hub.http("POST", f"{REGISTRY_PATH}/127.0.0.1:9/check")

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from hub.contract.descriptors import descriptor_set
 from hub.contract.dialect.frames import KNOWN_TYPES
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
@@ -20,7 +21,7 @@ async def register(hub, **body):
 # The routes.
 
 
-async def test_schemas(hub):
+async def test_schemas_are_served(hub):
     answer = await hub.http("GET", "/api/schemas")
     assert answer.status == 200
     assert answer.json["version"] == answer.json["schemas"]["version"] == "1.0"
@@ -36,6 +37,15 @@ async def test_schemas(hub):
     assert set(registration["json_schema"]["properties"]) == set(
         RegisterEndpointRequest.DESCRIPTOR.fields_by_name
     )
+
+
+async def test_the_contract_as_a_descriptor_set(hub):
+    url = f"http://{hub.http_address}/api/descriptors"
+    headers = {"Authorization": f"Bearer {await hub.token(ROLE_READER)}"}
+    async with hub.session.get(url, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/protobuf")
+        assert await answer.read() == descriptor_set()
+    assert (await hub.http("GET", "/api/descriptors", token="")).status == 401
 
 
 async def test_health_needs_no_token(tmp_path):
@@ -62,7 +72,7 @@ PROTECTED = [
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-async def test_without_a_valid_token(hub, method, path):
+async def test_a_missing_or_invalid_token_is_refused(hub, method, path):
     for authorization in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic YTpi"}):
         answer = await hub.http(method, path, token="", headers=authorization)
         assert (answer.status, answer.json) == (401, UNAUTHORIZED)
@@ -70,7 +80,7 @@ async def test_without_a_valid_token(hub, method, path):
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-async def test_roles(hub, method, path):
+async def test_roles_are_enforced(hub, method, path):
     reader, sidecar = await hub.token(ROLE_READER), await hub.token(ROLE_SIDECAR, "node-1")
     refused = await hub.http(method, path, token=sidecar)
     assert (refused.status, refused.json) == (403, {"error": "forbidden"})
@@ -93,7 +103,7 @@ async def test_permission_comes_before_existence_and_validity(hub):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"nope", b"\xff", b'{"host":"h"} x'])
-async def test_invalid_json(hub, data):
+async def test_invalid_json_is_refused(hub, data):
     answer = await hub.http("POST", REGISTRY_PATH, data=data)
     assert (answer.status, answer.json) == (400, {"error": "invalid_json"})
 
@@ -118,7 +128,7 @@ async def test_invalid_json(hub, data):
     ],
     ids=json.dumps,
 )
-async def test_a_field_that_is_wrong(hub, body, field, error):
+async def test_a_wrong_field_is_named(hub, body, field, error):
     answer = await hub.http("POST", REGISTRY_PATH, body=body)
     assert (answer.status, answer.json["error"]) == (422, "validation_failed")
     (violation,) = answer.json["errors"]
@@ -130,14 +140,14 @@ async def test_a_field_that_is_wrong(hub, body, field, error):
     assert (await hub.http("GET", REGISTRY_PATH)).json == {"endpoints": []}
 
 
-async def test_the_same_wrong_body_again_and_again(hub):
+async def test_a_repeated_invalid_body_gets_the_same_error(hub):
     for _ in range(20):
         answer = await hub.http("POST", REGISTRY_PATH, body={"host": {"a": 1}})
         assert answer.status == 422
     assert (await hub.http("GET", "/readyz")).status == 200
 
 
-async def test_a_target_that_must_not_be_probed(hub):
+async def test_a_forbidden_probe_target_is_refused(hub):
     answer = await hub.http("POST", REGISTRY_PATH, body={"host": "169.254.169.254"})
     assert (answer.status, answer.json["error"]) == (422, "target_forbidden")
 
@@ -157,7 +167,7 @@ async def test_a_target_that_must_not_be_probed(hub):
         ("DELETE", "/api/schemas", 405, "method_not_allowed"),
     ],
 )
-async def test_everything_else_is_json_too(hub, method, path, status, error):
+async def test_other_errors_are_json_too(hub, method, path, status, error):
     answer = await hub.http(method, path)
     assert (answer.status, answer.json) == (status, {"error": error})
     assert ("Allow" in answer.headers) == (status == 405)
@@ -166,13 +176,13 @@ async def test_everything_else_is_json_too(hub, method, path, status, error):
 @pytest.mark.parametrize(
     "path", [f"{REGISTRY_PATH}/%FF", f"{REGISTRY_PATH}/%00", "/%", "//", "/%2e%2e/"]
 )
-async def test_strange_paths(hub, path):
+async def test_strange_paths_are_not_found(hub, path):
     answer = await hub.http("GET", path)
     assert answer.status in (400, 404, 422)
     assert set(answer.json) >= {"error"}
 
 
-async def test_a_body_that_is_too_long(tmp_path):
+async def test_a_body_that_is_too_long_is_refused(tmp_path):
     async with running_hub(tmp_path, http={"max_body_bytes": 1024}) as hub:
         answer = await hub.http("POST", REGISTRY_PATH, body={"host": "h", "name": "n" * 2000})
         assert (answer.status, answer.json) == (413, {"error": "body_too_large"})
@@ -180,7 +190,7 @@ async def test_a_body_that_is_too_long(tmp_path):
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
-async def test_another_media_type(hub, content_type):
+async def test_another_media_type_is_refused(hub, content_type):
     headers = {"Content-Type": content_type}
     answer = await hub.http("POST", REGISTRY_PATH, data=b'{"host":"h"}', headers=headers)
     assert (answer.status, answer.json) == (415, {"error": "unsupported_media_type"})
@@ -203,7 +213,7 @@ async def test_the_media_type_may_be_left_out_or_have_parameters(hub, content_ty
     ],
     ids=["garbage", "long header", "wrong length", "tls"],
 )
-async def test_what_is_not_http(hub, caplog, raw):
+async def test_malformed_http_gets_a_json_error(hub, caplog, raw):
     host, _, port = hub.http_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(raw)
@@ -219,7 +229,7 @@ async def test_what_is_not_http(hub, caplog, raw):
     assert (await hub.http("GET", REGISTRY_PATH)).status == 200
 
 
-async def test_rate_limits(tmp_path):
+async def test_exceeding_a_rate_limit_is_refused(tmp_path):
     limits = {"admin": {"light": 1, "normal": 2, "heavy": 1}}
     async with running_hub(tmp_path, rate_limits=limits) as hub:
         assert (await hub.http("POST", REGISTRY_PATH, body={"host": "h"})).status == 201
@@ -233,7 +243,7 @@ async def test_rate_limits(tmp_path):
         assert (await hub.http("GET", REGISTRY_PATH)).status == 200
 
 
-async def test_a_failure_of_the_hub(hub, monkeypatch):
+async def test_an_internal_error_has_a_request_id(hub, monkeypatch):
     def explode():
         raise ZeroDivisionError("secret detail")
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from hub.base.settings import STORE_FILE
+from hub.base.data_dir import STORE_FILE
 from hub.contract.errors import (
     EndpointNotFound,
     EtagMismatch,
@@ -59,11 +59,11 @@ def rendered(error: HubError) -> tuple[int, object]:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, HubError) else "",
 )
-def test_errors(error, status, body):
+def test_errors_become_json_responses(error, status, body):
     assert rendered(error) == (status, body)
 
 
-def test_violations_show_their_value_only_where_there_is_one():
+def test_violations_show_a_value_only_if_there_is_one():
     violations = [
         FieldViolation("host", "required", "is required"),
         FieldViolation("port", "wrong_type", "expected integer, got string", "9"),
@@ -86,7 +86,7 @@ def test_violations_show_their_value_only_where_there_is_one():
 
 
 @pytest.mark.parametrize(("retry_after_ms", "header"), [(1, "1"), (1000, "1"), (1001, "2")])
-def test_a_rate_limit(retry_after_ms, header):
+def test_a_rate_limit_says_when_to_retry(retry_after_ms, header):
     error = RateLimited("heavy", retry_after_ms)
     assert rendered(error) == (
         429,
@@ -123,7 +123,7 @@ async def copy_of(hub) -> bytes:
         return await response.read()
 
 
-async def test_a_copy_is_a_store_that_another_hub_starts_from(hub, tmp_path):
+async def test_another_hub_can_start_from_a_store_copy(hub, tmp_path):
     await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="localhost", api_key="sk-1"))
     copies = await asyncio.gather(*(copy_of(hub) for _ in range(3)))
     await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="later"))
@@ -139,13 +139,13 @@ async def test_a_copy_is_a_store_that_another_hub_starts_from(hub, tmp_path):
         assert set(by_id(await second.snapshot())) == {"localhost:11434"}
 
 
-async def test_it_is_the_admins_alone(hub):
+async def test_only_an_admin_may_copy_the_store(hub):
     reader = await hub.token(ROLE_READER)
     assert (await hub.http("GET", PATH, token=reader)).status == 403
     assert (await hub.http("GET", PATH, token="")).status == 401
 
 
-async def test_a_connection_is_cut_where_the_copy_cannot_be_read(hub, monkeypatch):
+async def test_an_unreadable_copy_closes_the_connection(hub, monkeypatch):
     from hub.transports.http import responses
 
     async def fail(*_):

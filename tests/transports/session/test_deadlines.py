@@ -35,7 +35,7 @@ async def test_a_token_that_never_expires_costs_no_timer():
     deadlines.cancel()
 
 
-async def test_the_deadline_follows_the_token_that_the_sidecar_renewed():
+async def test_the_deadline_follows_a_renewed_token():
     talk, clock = Talk(), SystemClock()
     deadlines = SessionDeadlines(talk, clock, 60)
     talk.expires_at_ms = clock.now_ms()

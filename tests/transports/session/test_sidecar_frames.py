@@ -22,7 +22,7 @@ def test_a_binary_frame_has_the_kind_of_its_member() -> None:
 @pytest.mark.parametrize(
     ("encoded", "field", "error"), [(b"\xff", "message", "invalid"), (b"", "frame", "required")]
 )
-def test_invalid_frame_is_a_violation(encoded: bytes, field: str, error: str) -> None:
+def test_an_invalid_frame_is_a_violation(encoded: bytes, field: str, error: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         parse_binary_frame(encoded)
     assert [(each.field, each.error) for each in refused.value.violations] == [(field, error)]

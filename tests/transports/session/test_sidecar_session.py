@@ -81,7 +81,7 @@ def failed(message_type: str, **violation: object) -> list[dict]:
 # What sidecars say and hear.
 
 
-async def test_identify(talk, rig):
+async def test_a_sidecar_identifies(talk, rig):
     assert not talk.session.identified
     fields = {"name": "rack", "status": "idle", "capabilities": ["code", "x"]}
     assert await talk.identify("node-1", **fields) == [{"type": "identified", "agent_id": "node-1"}]
@@ -111,7 +111,7 @@ async def test_null_means_absent(talk, rig):
     assert rig.context.presence.get("node-1").name == "node-1"
 
 
-async def test_ollama_report(known, rig):
+async def test_an_ollama_report_registers_and_is_acknowledged(known, rig):
     assert await known.say({"type": "ollama_report", "ollama_url": "10.0.0.7"}) == [
         {"type": "ollama_report_ack", "status": "registered", "endpoint_id": "10.0.0.7:11434"}
     ]
@@ -145,12 +145,12 @@ async def test_resource_report_with_another_agents_id(known, rig):
     assert rig.context.presence.get("node-1").violations == 1
 
 
-async def test_ping(known, rig):
+async def test_a_ping_is_answered(known, rig):
     rig.clock.advance(1234)
     assert await known.say({"type": "ping"}) == [{"type": "pong", "timestamp": rig.clock.now_ms()}]
 
 
-async def test_frames_of_a_sidecar_in_the_field(talk, rig):
+async def test_frames_of_existing_sidecars_are_accepted(talk, rig):
     token = await rig.token(agent_id="rack-7")
     answers = []
     for line in CAPTURED.read_text().splitlines():
@@ -181,13 +181,13 @@ async def test_frames_of_a_sidecar_in_the_field(talk, rig):
     ],
     ids=lambda frame: frame["type"],
 )
-async def test_before_identify(talk, frame):
+async def test_frames_before_identify_are_refused(talk, frame):
     assert await talk.say(frame) == [{"type": "error", "error": "not_identified"}]
     assert talk.closing is None
 
 
 @pytest.mark.parametrize("case", ["wrong", "foreign", "revoked", "expired", "reader", "admin"])
-async def test_tokens_that_are_not_valid(talk, rig, case):
+async def test_invalid_tokens_are_refused(talk, rig, case):
     token = await rig.token(agent_id="node-1", ttl_ms=1000)
     match case:
         case "wrong":
@@ -212,7 +212,7 @@ async def test_tokens_that_are_not_valid(talk, rig, case):
     assert await talk.identify("node-1") == [{"type": "identified", "agent_id": "node-1"}]
 
 
-async def test_the_token_of_another_agent(talk, rig):
+async def test_a_token_of_another_agent_is_refused(talk, rig):
     token = await rig.token(agent_id="node-2")
     reply = await talk.identify("node-1", token=token, ollama_url="10.0.0.1")
     assert reply == [{"type": "error", "error": "token_agent_mismatch"}]
@@ -231,7 +231,7 @@ async def test_wrong_tokens_count_as_violations(talk, rig, kind):
     assert await Talk(rig).identify("node-1") == [{"type": "identified", "agent_id": "node-1"}]
 
 
-async def test_to_identify_again_renews_what_is_known(known, rig):
+async def test_identifying_again_updates_the_sidecar(known, rig):
     first = rig.context.presence.get("node-1")
     rig.clock.advance(5000)
     token = await rig.token(agent_id="node-1")
@@ -269,7 +269,7 @@ async def test_a_newer_connection_replaces_the_older(known, rig):
     assert len(rig.context.presence) == 0
 
 
-async def test_a_token_that_expires_ends_the_session(rig):
+async def test_an_expired_token_ends_the_session(rig):
     talk = Talk(rig)
     await talk.identify("node-1", token=await rig.token(agent_id="node-1", ttl_ms=5000))
     rig.clock.advance(4999)
@@ -280,7 +280,7 @@ async def test_a_token_that_expires_ends_the_session(rig):
     assert list(rig.registry.resources.items()) == []
 
 
-async def test_a_token_that_is_revoked_while_its_registration_is_written(rig):
+async def test_a_token_revoked_during_a_registration_is_refused(rig):
     talk = Talk(rig)
     token = await rig.token(agent_id="node-1")
     frame = {"type": "identify", "agent_id": "node-1", "token": token, "ollama_url": "10.0.0.1"}
@@ -296,17 +296,17 @@ async def test_a_token_that_is_revoked_while_its_registration_is_written(rig):
 
 
 @pytest.mark.parametrize("text", ["", "nope", "{", '{"type":"ping"', '{"type":"ping","n":NaN}'])
-async def test_invalid_json(talk, text):
+async def test_invalid_json_is_refused(talk, text):
     assert await talk.say(text) == [{"type": "error", "error": "invalid_json"}]
 
 
 @pytest.mark.parametrize("raw", ["[]", "1", "null", '"ping"', b"{}", b'{"type":"ping"}', b"\xff"])
-async def test_values_that_are_no_object(talk, raw):
+async def test_values_that_are_not_objects_are_refused(talk, raw):
     expected = failed("unknown", field="message", error="wrong_type", detail="expected JSON object")
     assert await talk.say(raw) == expected
 
 
-async def test_an_unknown_type(talk):
+async def test_an_unknown_type_is_refused(talk):
     assert await talk.say({"type": "nope"}) == failed(
         "nope",
         field="type",
@@ -318,12 +318,12 @@ async def test_an_unknown_type(talk):
 
 
 @pytest.mark.parametrize("frame", [{}, {"type": None}])
-async def test_a_missing_type(talk, frame):
+async def test_a_missing_type_is_refused(talk, frame):
     expected = failed("unknown", field="type", error="required", detail="is required")
     assert await talk.say(frame) == expected
 
 
-async def test_a_type_that_is_no_string(talk):
+async def test_a_type_that_is_not_a_string_is_refused(talk):
     assert await talk.say({"type": 7}) == failed(
         "unknown",
         field="type",
@@ -335,7 +335,7 @@ async def test_a_type_that_is_no_string(talk):
 
 @pytest.mark.parametrize("missing", ["agent_id", "token"])
 @pytest.mark.parametrize("how", ["absent", "null"])
-async def test_required(talk, missing, how):
+async def test_missing_required_fields_are_named(talk, missing, how):
     frame = {"type": "identify", "agent_id": "node-1", "token": "t", missing: None}
     if how == "absent":
         del frame[missing]
@@ -347,7 +347,7 @@ async def test_required(talk, missing, how):
     ("field", "limit"),
     [("agent_id", 128), ("name", 256), ("status", 256), ("ollama_url", 512)],
 )
-async def test_too_long(talk, field, limit):
+async def test_fields_that_are_too_long_are_named(talk, field, limit):
     frame = {"type": "identify", "agent_id": "node-1", "token": "t", field: "x" * (limit + 1)}
     assert await talk.say(frame) == failed(
         "identify",
@@ -376,7 +376,7 @@ async def test_a_token_that_is_too_long_is_not_shown(talk):
         ("capabilities", {}, "expected array, got object", None),
     ],
 )
-async def test_wrong_type(talk, field, given, detail, value):
+async def test_fields_of_the_wrong_type_are_named(talk, field, given, detail, value):
     frame = {"type": "identify", "agent_id": "node-1", "token": "t", field: given}
     violation = {"field": field, "error": "wrong_type", "detail": detail}
     if value is not None:
@@ -395,7 +395,7 @@ async def test_a_wrong_item_is_named_by_its_place(talk):
     )
 
 
-async def test_a_string_is_no_number(known):
+async def test_a_string_is_not_a_number(known):
     assert await known.say({"type": "resource_report", "cpu_percent": "12"}) == failed(
         "resource_report",
         field="cpu_percent",
@@ -406,7 +406,7 @@ async def test_a_string_is_no_number(known):
 
 
 @pytest.mark.parametrize("value", [-1, 101, 100.5])
-async def test_out_of_range(known, rig, value):
+async def test_numbers_out_of_range_are_named(known, rig, value):
     (reply,) = await known.say({"type": "resource_report", "cpu_percent": value})
     (violation,) = reply["errors"]
     assert (violation["field"], violation["error"]) == ("cpu_percent", "out_of_range")
@@ -414,7 +414,7 @@ async def test_out_of_range(known, rig, value):
     assert list(rig.registry.resources.items()) == []
 
 
-async def test_too_many_items(talk):
+async def test_lists_with_too_many_items_are_named(talk):
     (reply,) = await talk.identify("node-1", token="t", capabilities=["x"] * 65)
     (violation,) = reply["errors"]
     assert violation["field"] == "capabilities"
@@ -423,7 +423,7 @@ async def test_too_many_items(talk):
 
 
 @pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:99999", "http://a b", "h?x"])
-async def test_an_invalid_url(known, rig, url):
+async def test_an_invalid_url_is_named(known, rig, url):
     (reply,) = await known.say({"type": "ollama_report", "ollama_url": url})
     (violation,) = reply["errors"]
     assert (violation["field"], violation["error"]) == ("ollama_url", "invalid")
@@ -431,7 +431,7 @@ async def test_an_invalid_url(known, rig, url):
     assert len(rig.registry) == 0
 
 
-async def test_a_target_that_must_not_be_probed(known, rig):
+async def test_a_forbidden_probe_target_is_refused(known, rig):
     (reply,) = await known.say({"type": "ollama_report", "ollama_url": "http://169.254.169.254"})
     assert reply["error"] == "target_forbidden"
     assert "link-local" in reply["detail"]
@@ -490,7 +490,7 @@ async def test_every_kind_of_violation_counts(known, rig):
     assert known.closing == TOO_MANY_VIOLATIONS
 
 
-async def test_the_back_off_grows(rig):
+async def test_the_cooldown_grows(rig):
     for seconds in (30, 60, 300, 300):
         talk = Talk(rig)
         assert await talk.identify() == [{"type": "identified", "agent_id": "node-1"}]
@@ -510,12 +510,12 @@ async def test_the_back_off_grows(rig):
         rig.clock.advance(1)
 
 
-async def test_another_agent_is_not_in_the_back_off(known, rig):
+async def test_another_agent_has_no_cooldown(known, rig):
     await spoil(known, 10)
     assert await Talk(rig).identify("node-2") == [{"type": "identified", "agent_id": "node-2"}]
 
 
-async def test_frames_after_the_end_are_ignored(known, rig):
+async def test_frames_after_the_close_are_ignored(known, rig):
     await spoil(known, 10)
     for _ in range(30):
         assert await known.say("nope") == []
@@ -563,6 +563,62 @@ async def test_a_limited_frame_is_dropped(known, rig):
     assert rig.registry.resources.get("node-1").message.ram_used_bytes == 1001
 
 
+async def test_a_sidecar_that_talks_too_much_is_told_and_stays(known, rig):
+    """Ten minutes at twenty frames per second: twenty times what it may."""
+    for number in range(12_000):
+        await known.say({"type": "resource_report", "ram_used_bytes": number})
+        assert known.session.take_pause_ms() == 0
+        rig.clock.advance(50)
+    assert known.closing is None
+    assert rig.context.presence.get("node-1").violations == 0
+
+
+async def test_a_thousand_late_reports_at_once_are_only_refused(known, rig):
+    for number in range(1_050):
+        await known.say({"type": "resource_report", "ram_used_bytes": number})
+    assert known.closing is None
+    assert rig.context.presence.get("node-1").violations == 0
+
+
+async def test_a_flood_of_refused_frames_is_slowed_down_and_then_closed(known, rig):
+    pauses, said = [], 0
+    while known.closing is None:
+        await known.say({"type": "ping"})
+        said += 1
+        if pause_ms := known.session.take_pause_ms():
+            pauses.append(pause_ms)
+            rig.clock.advance(pause_ms)
+    # Ten violations, of which the last closes; what it cost is bounded.
+    assert pauses == [1_000] * 10
+    assert said < 120 + 1_000 + 10 * (20 + 2) + 10
+    assert known.closing == TOO_MANY_VIOLATIONS
+    again = Talk(rig)
+    await again.identify()
+    assert again.closing.reason == "cooldown active: retry in 29s"
+
+
+@pytest.mark.parametrize("frame", [{"type": "ping"}, {"type": "resource_report"}])
+async def test_frames_before_identify_are_violations(rig, frame):
+    talk = Talk(rig)
+    for _ in range(10):
+        assert talk.closing is None
+        assert await talk.say(frame) == [{"type": "error", "error": "not_identified"}]
+    assert talk.closing == TOO_MANY_VIOLATIONS
+    # No agent is punished: none was proved.
+    assert await Talk(rig).identify() == [{"type": "identified", "agent_id": "node-1"}]
+
+
+async def test_claims_of_another_agent_are_bounded_as_refusals_are(known, rig):
+    token = await rig.token(agent_id="node-2")
+    other = {"type": "identify", "agent_id": "node-2", "token": token}
+    for _ in range(1_000):
+        ((error),) = await known.say(other)
+        assert error["error"] == "already_identified"
+    assert known.session.take_pause_ms() == 0
+    await known.say(other)
+    assert known.session.take_pause_ms() == 1_000
+
+
 async def test_identify_is_limited_by_agent_over_all_connections(rig):
     for _ in range(10):
         replies = await Talk(rig).identify("node-1")
@@ -579,7 +635,7 @@ async def test_identify_is_limited_by_agent_over_all_connections(rig):
 # The same in binary.
 
 
-async def test_binary_frames_say_the_same(rig):
+async def test_binary_frames_behave_like_json_frames(rig):
     session, recorder = rig.session(transport="grpc")
     token = await rig.token(agent_id="node-1")
     now_ms = rig.clock.now_ms()
@@ -610,7 +666,7 @@ async def test_binary_frames_say_the_same(rig):
     assert recorder.closes == []
 
 
-async def test_an_empty_binary_frame(rig):
+async def test_an_empty_binary_frame_is_refused(rig):
     session, _ = rig.session(transport="grpc")
     (reply,) = session.receive_bytes(binary(), rig.clock.now_ms())
     assert reply.error.message_type == "unknown"
@@ -628,7 +684,7 @@ async def test_empty_binary_frames_are_violations(rig):
 # What the hub itself gets wrong.
 
 
-async def test_store_failure_is_reported_and_is_no_violation(known, rig):
+async def test_a_store_failure_is_reported_and_is_not_a_violation(known, rig):
     await rig.store.close()
     (reply,) = await known.say({"type": "ollama_report", "ollama_url": "10.0.0.1"})
     assert reply["error"] == "store_unavailable"
@@ -636,7 +692,7 @@ async def test_store_failure_is_reported_and_is_no_violation(known, rig):
     assert len(await known.say({"type": "ping"})) == 1
 
 
-async def test_unexpected_error_is_reported_without_its_details(known, rig, monkeypatch):
+async def test_an_unexpected_error_is_reported_without_details(known, rig, monkeypatch):
     def explode(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 

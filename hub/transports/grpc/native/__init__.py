@@ -1,1 +1,1 @@
-"""A gRPC server of the hub's own: HTTP/2 and gRPC without sockets, and an asyncio shell."""
+"""The hub's own gRPC server: HTTP/2 and gRPC without sockets, and an asyncio shell."""

@@ -1,13 +1,14 @@
-"""What all connections together hold, by address and in all."""
+"""What all connections together hold: by address, by token and in all."""
 
 from collections import Counter
 from typing import Final
+from weakref import WeakValueDictionary
 
 from hub.transports.grpc.native.limits import Limits
 
 
 class Account:
-    """A quantity (streams, bytes) that is bounded by address and in all."""
+    """A quantity (streams, bytes) that is bounded per address and in total."""
 
     __slots__ = ("_by_address", "_in_all", "_per_address", "total")
 
@@ -16,17 +17,23 @@ class Account:
         self._in_all: Final = in_all
         self._by_address: Counter[str] = Counter()
         self.total = 0
-        """What is held now, in all."""
+        """The amount that is held now."""
 
-    def has_room(self, address: str, count: int) -> bool:
-        """Whether `count` more fit. An address that holds nothing always has room for its first."""
+    def has_room(self, address: str, count: int, *, kept_free: int = 0) -> bool:
+        """Whether `count` more fit, and leave `kept_free` of what is allowed in all.
+
+        Of its own bound, an address that holds nothing may pass the first.
+        """
+        total = self.total + count
+        if self.total and total > self._in_all - kept_free:
+            return False
+        if total <= self._per_address:
+            return True
         held = self._by_address.get(address, 0)
-        return not held or (
-            held + count <= self._per_address and self.total + count <= self._in_all
-        )
+        return not held or held + count <= self._per_address
 
     def add(self, address: str, count: int) -> None:
-        """Notes that the address holds more, or less where `count` is negative."""
+        """Notes that the address holds more, or less if `count` is negative."""
         self.total += count
         held = self._by_address[address] + count
         if held:
@@ -35,55 +42,166 @@ class Account:
             del self._by_address[address]
 
 
+class Bodies:
+    """Replies that are not read. A body that many streams wait to send counts once."""
+
+    __slots__ = ("__weakref__", "_limit", "_waiting", "total")
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is in bytes."""
+        self._limit: Final = limit
+        # How many streams wait to send a body, by the identity of its bytes.
+        self._waiting: dict[int, int] = {}
+        self.total = 0
+        """Bytes held now."""
+
+    def have_room(self, body: bytes) -> bool:
+        """Whether the body may wait too. One that waits already always may; so may the first."""
+        return not self.total or id(body) in self._waiting or self.total + len(body) <= self._limit
+
+    def hold(self, body: bytes) -> None:
+        """A stream waits to send the body; the caller keeps the object until `let_go`."""
+        waiting = self._waiting.get(id(body), 0)
+        self._waiting[id(body)] = waiting + 1
+        if not waiting:
+            self.total += len(body)
+
+    def let_go(self, body: bytes) -> None:
+        """A stream has sent the body, or dropped it."""
+        waiting = self._waiting[id(body)] - 1
+        if waiting:
+            self._waiting[id(body)] = waiting
+        else:
+            del self._waiting[id(body)]
+            self.total -= len(body)
+
+    def add(self, count: int) -> None:
+        """Holds as many bytes more that belong to no body, or fewer."""
+        self.total += count
+
+
+class TokenAccount:
+    """What the calls with one token hold, over all its connections."""
+
+    __slots__ = ("__weakref__", "_max_streams", "streams", "unsent")
+
+    def __init__(self, *, unsent_bytes: int, streams: int) -> None:
+        self._max_streams: Final = streams
+        self.unsent = Bodies(unsent_bytes)
+        self.streams = 0
+        """Calls of many messages that are open."""
+
+    def open_stream(self) -> bool:
+        """Counts a call of many messages; False where there is no room for it."""
+        if self.streams >= self._max_streams:
+            return False
+        self.streams += 1
+        return True
+
+    def close_stream(self) -> None:
+        """A call that was counted is over."""
+        self.streams -= 1
+
+
+class Payer:
+    """On whose accounts the unread replies of a stream go."""
+
+    __slots__ = ("_accounts", "token")
+
+    def __init__(self, *accounts: Bodies, token: TokenAccount | None = None) -> None:
+        self._accounts = accounts if token is None else (*accounts, token.unsent)
+        self.token = token
+        """The token of the call, once it is known."""
+
+    def with_token(self, token: TokenAccount) -> "Payer":
+        """The same, and a token."""
+        return Payer(*self._accounts, token=token)
+
+    def has_room(self, body: bytes) -> bool:
+        """Whether the body may wait until the client reads it."""
+        return all(account.have_room(body) for account in self._accounts)
+
+    def hold(self, body: bytes) -> None:
+        """See `Bodies`."""
+        for account in self._accounts:
+            account.hold(body)
+
+    def let_go(self, body: bytes) -> None:
+        """See `Bodies`."""
+        for account in self._accounts:
+            account.let_go(body)
+
+    def add(self, count: int) -> None:
+        """See `Bodies`."""
+        for account in self._accounts:
+            account.add(count)
+
+
 class Ledger:
     """The accounts of one server."""
 
-    __slots__ = ("calls", "connections", "received", "streams", "unsent")
+    __slots__ = ("_limits", "_tokens", "_unsent", "calls", "received", "streams", "unsent")
 
     def __init__(self, limits: Limits) -> None:
-        self.connections = Account(
-            per_address=limits.connections_per_address, in_all=limits.connections
-        )
+        self._limits = limits
         self.calls = Account(per_address=limits.calls_per_address, in_all=limits.calls_in_all)
         self.streams = Account(per_address=limits.streams_per_address, in_all=limits.streams_in_all)
         self.received = Account(
             per_address=limits.received_bytes_per_address, in_all=limits.received_bytes_in_all
         )
-        self.unsent = Account(
-            per_address=limits.unsent_bytes_per_address, in_all=limits.unsent_bytes_in_all
-        )
+        self.unsent = Bodies(limits.unsent_bytes_in_all)
+        # Kept as long as a connection or a call refers to them.
+        self._unsent: WeakValueDictionary[str, Bodies] = WeakValueDictionary()
+        self._tokens: WeakValueDictionary[str, TokenAccount] = WeakValueDictionary()
+
+    def payer(self, address: str) -> Payer:
+        """Who pays for what the connections of an address leave unread."""
+        bodies = self._unsent.get(address)
+        if bodies is None:
+            bodies = self._unsent[address] = Bodies(self._limits.unsent_bytes_per_address)
+        return Payer(self.unsent, bodies)
+
+    def token(self, key: str) -> TokenAccount:
+        """The account of a token; `key` is the token itself or stands for it."""
+        account = self._tokens.get(key)
+        if account is None:
+            account = self._tokens[key] = TokenAccount(
+                unsent_bytes=self._limits.unsent_bytes_per_token,
+                streams=self._limits.streams_per_token,
+            )
+        return account
 
 
 class Share:
     """What one connection holds of a server's accounts."""
 
-    __slots__ = ("_address", "_calls", "_ledger", "_received", "_streams", "_unsent")
+    __slots__ = ("_address", "_calls", "_ledger", "_received", "_streams")
 
     def __init__(self, ledger: Ledger, address: str) -> None:
         self._ledger = ledger
         self._address = address
-        self._calls = self._streams = self._received = self._unsent = 0
+        self._calls = self._streams = self._received = 0
 
     @property
     def received(self) -> int:
-        """Bytes received and not handled, as last noted."""
+        """Bytes received but not handled, as last noted."""
         return self._received
 
     def fits_streams(self, count: int) -> bool:
-        """Whether the connection may have so many streams open."""
+        """Whether the connection may have this many streams open."""
         return self._ledger.streams.has_room(self._address, count - self._streams)
 
-    def fits_calls(self, count: int) -> bool:
-        """Whether the handlers of so many calls may run or wait."""
-        return self._ledger.calls.has_room(self._address, count - self._calls)
+    def fits_calls(self, count: int, *, kept_free: int = 0) -> bool:
+        """Whether the handlers of so many calls may run or wait, and leave room for others."""
+        return self._ledger.calls.has_room(self._address, count - self._calls, kept_free=kept_free)
 
     def fits_received(self, count: int) -> bool:
-        """Whether it may hold so many bytes that are not handled."""
+        """Whether it may hold this many unhandled bytes."""
         return self._ledger.received.has_room(self._address, count - self._received)
 
-    def fits_unsent(self, count: int) -> bool:
-        """Whether so many bytes may wait until it reads them."""
-        return self._ledger.unsent.has_room(self._address, count - self._unsent)
+    def token(self, key: str) -> TokenAccount:
+        """The account of a token."""
+        return self._ledger.token(key)
 
     def note_received(self, count: int) -> None:
         """Notes how many bytes are not handled now."""
@@ -96,11 +214,8 @@ class Share:
         self._ledger.calls.add(self._address, count - self._calls)
         self._calls = count
 
-    def note(self, *, streams: int, unsent: int) -> None:
-        """Notes how many streams are open now, and how many bytes wait to be read."""
-        if streams != self._streams:
-            self._ledger.streams.add(self._address, streams - self._streams)
-            self._streams = streams
-        if unsent != self._unsent:
-            self._ledger.unsent.add(self._address, unsent - self._unsent)
-            self._unsent = unsent
+    def note_streams(self, count: int) -> None:
+        """Notes how many streams are open now."""
+        if count != self._streams:
+            self._ledger.streams.add(self._address, count - self._streams)
+            self._streams = count

@@ -1,8 +1,8 @@
-"""Budgets: how often a peer may do what costs the server and brings the peer nothing."""
+"""Budgets: how often a peer may do what costs the server without a use for the peer."""
 
 
 class RateBudget:
-    """A token bucket: `burst` at once, `per_s` more each second, and what is earned."""
+    """A token bucket: `burst` at once, `per_s` more per second, and what is earned."""
 
     __slots__ = ("_burst", "_left", "_per_s", "_updated")
 
@@ -18,7 +18,7 @@ class RateBudget:
         self._left = min(left, self._burst)
 
     def spend(self, count: float, now: float) -> bool:
-        """Takes from what is left; False where it is not enough."""
+        """Takes from what is left; returns False if it is not enough."""
         self._left -= count
         if self._left >= 0:
             return True

@@ -5,8 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hub.transports.grpc.native.accounts import TokenAccount
 from hub.transports.grpc.native.call_head import CallHead
-from hub.transports.grpc.native.call_status import Metadata, metadata_fields, trailer_fields
+from hub.transports.grpc.native.call_status import (
+    CallFailed,
+    Metadata,
+    metadata_fields,
+    trailer_fields,
+)
 from hub.transports.grpc.native.header_blocks import Fields
 from hub.transports.grpc.native.http2_connection import Connection
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -25,9 +31,9 @@ _RESPONSE: Final[Fields] = (
 )
 _GZIP: Final = (b"grpc-encoding", b"gzip")
 _OK: Final = trailer_fields(0)
-# A message from here on is sent by reference, apart from its prefix.
+# A message of this size or more is sent by reference, separately from its prefix.
 _BY_REFERENCE_BYTES: Final = 65_536
-# What a message that waits costs beside its bytes.
+# What a waiting message costs in addition to its bytes.
 _MESSAGE_OVERHEAD: Final = 64
 
 
@@ -41,9 +47,15 @@ class CallContext:
     framing: FramedOnce
     max_message_bytes: int
     high_water: int
-    """Untaken or unread bytes of a call past which the other side waits."""
+    """Untaken or unread bytes of a call above which the other side waits."""
     flush: Callable[[], None]
     """Has what was sent written in this turn of the loop."""
+    token: Callable[[str], TokenAccount]
+    """Finds the account of a token."""
+    exhausted: Callable[[str], CallFailed]
+    """Makes the error of a call for which there is no room, from what there is too much of."""
+    known: bool = False
+    """Whether a caller on this connection has shown a valid token."""
     certificate: bytes | None = None
     """The certificate that the client has shown, in DER."""
 
@@ -80,17 +92,17 @@ class Call:
         self.deadline: float | None = None
         """When the caller gives up, in seconds of the loop's clock; None for never."""
         self.half_closed = False
-        """Whether the client has said all."""
+        """Whether the client has sent everything."""
         self.over = False
         """Whether it has ended, or the client left."""
         self.compress = False
-        """Whether to compress messages with gzip, where the client accepts that."""
+        """Whether to compress messages with gzip if the client accepts that."""
         self.initial_metadata: Metadata = ()
         """Sent before the first message."""
         self.trailing_metadata: Metadata = ()
         """Sent with the status."""
 
-    # From the client.
+    # What the handler says of the caller.
 
     @property
     def certificate(self) -> bytes | None:
@@ -101,6 +113,19 @@ class Call:
     def peer(self) -> str:
         """The caller's IP address."""
         return self._context.peer
+
+    def charge_to(self, token: str) -> TokenAccount:
+        """Has a token's account pay for this call, and for later ones with the same head."""
+        account = self._context.token(token)
+        payer = self._context.connection.outbox.payer.with_token(account)
+        self.head.payer = self.stream.payer = payer
+        return account
+
+    def set_known(self) -> None:
+        """The token was valid: the connection is no stranger's."""
+        self._context.known = True
+
+    # From the client.
 
     @property
     def buffered(self) -> int:
@@ -131,7 +156,7 @@ class Call:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the client said all in the middle of a message."""
+        """Whether the client ended its side in the middle of a message."""
         return self.half_closed and self._deframer is not None and self._deframer.buffered > 0
 
     def take(self) -> bytes:
@@ -166,7 +191,7 @@ class Call:
             self._context.connection.outbox.headers(self.stream, self._head_fields())
 
     def send_message(self, message: bytes) -> None:
-        """Sends a message, or has it wait for a window."""
+        """Sends a message, or queues it until a window allows it."""
         if not self._answering:
             self.send_head()
         outbox = self._context.connection.outbox
@@ -178,6 +203,23 @@ class Call:
             prefix = b"\0" + len(message).to_bytes(4)
             outbox.parts(self.stream, (prefix, message))
 
+    def reply(self, message: bytes) -> None:
+        """Sends the only message, and ends the call with OK."""
+        context, stream = self._context, self.stream
+        if (
+            len(message) < _BY_REFERENCE_BYTES
+            and not (self._answering or self.compress)
+            and not (self.initial_metadata or self.trailing_metadata)
+            and context.connection.outbox.whole(
+                stream, _RESPONSE, context.framing.framed(message), _OK
+            )
+        ):
+            self._answering = self.over = True
+            context.connection.discard(stream)
+            return
+        self.send_message(message)
+        self.finish()
+
     def finish(self) -> None:
         """Ends the call with OK."""
         if not self._answering:
@@ -186,7 +228,7 @@ class Call:
         self._end((*_OK, *metadata_fields(metadata)) if metadata else _OK)
 
     def fail(self, code: int, message: str, metadata: Metadata = ()) -> None:
-        """Ends the call with a status; without a head sent before, in trailers alone."""
+        """Ends the call with a status; if no head was sent, with trailers only."""
         trailers = trailer_fields(code, message, (*self.trailing_metadata, *metadata))
         self._end(trailers if self._answering else (*self._head_fields(), *trailers))
 
@@ -197,7 +239,7 @@ class Call:
             self._context.connection.reset(self.stream, code)
 
     def abandon(self) -> None:
-        """Notes that the stream is gone."""
+        """Notes that the stream has ended."""
         self.over = True
 
     def _end(self, trailers: Fields) -> None:

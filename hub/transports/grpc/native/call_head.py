@@ -1,4 +1,4 @@
-"""What gRPC reads of a request's head: the method, its deadline, encodings and metadata.
+"""What gRPC reads from a request's head: the method, its deadline, encodings and metadata.
 
 The rules are gRPC's (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 """
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.header_blocks import Fields, HeaderList
 from hub.transports.grpc.native.request import Request
@@ -23,12 +24,12 @@ _UNITS_S: Final[Mapping[int, float]] = {
 _MAX_TIMEOUT_DIGITS: Final = 8
 _ENCODINGS: Final = frozenset((b"identity", b"gzip"))
 _CONTENT_TYPE: Final = b"application/grpc"
-# Fields of HTTP and gRPC itself that are no metadata of the caller's.
+# Fields of HTTP and gRPC that are not the caller's metadata.
 _NO_METADATA: Final = frozenset((b"te", b"content-type", b"content-length"))
 
 
 class HttpRefused(Exception):
-    """The request is not gRPC; it gets an answer of HTTP."""
+    """The request is not gRPC; it gets a plain HTTP response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -50,13 +51,13 @@ class CallHead:
             raise HttpRefused(415, "gRPC calls have the content-type application/grpc")
         self.path = request.path.decode("latin-1")
         self.authority = request.authority.decode("latin-1")
-        self.timeout_s = _timeout_s(fields)
-        """How long the caller waits, or None."""
+        self.timeout_s = timeout_s(_last(fields, b"grpc-timeout"))
+        """How long the caller waits where that is among the fields, or None."""
         encoding = _last(fields, b"grpc-encoding") or b"identity"
         if encoding not in _ENCODINGS:
             raise CallFailed(
                 StatusCode.UNIMPLEMENTED,
-                f"grpc-encoding {encoding.decode('latin-1')} is not supported; gzip is",
+                f"grpc-encoding {encoding.decode('latin-1')} is not supported, only gzip",
             )
         self.gzip = encoding == b"gzip"
         """Whether compressed messages are gzip."""
@@ -65,10 +66,12 @@ class CallHead:
         self._fields = fields
         self.note: object = None
         """For the layer above, which keeps here what it makes of the head."""
+        self.payer: Payer | None = None
+        """Who pays for the calls with this head, once a handler has said so."""
 
     @cached_property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The caller's metadata, in order; bytes where the key ends in "-bin".
+        """The caller's metadata, in order; bytes if the key ends in "-bin".
 
         A binary value that is not base64 is left out.
         """
@@ -90,12 +93,12 @@ class CallHead:
 
     @cached_property
     def text_metadata(self) -> Mapping[str, str]:
-        """The metadata but for binary values; of a key that is repeated the last value."""
+        """The metadata without binary values; a repeated key has its last value."""
         return {key: value for key, value in self.metadata if isinstance(value, str)}
 
 
 def call_head(headers: HeaderList, request: Request) -> CallHead:
-    """The head of a call, read once for all calls with the same block.
+    """The head of a call, read once for all calls with the same header block.
 
     Raises HttpRefused, CallFailed.
     """
@@ -113,8 +116,8 @@ def _last(fields: Fields, name: bytes) -> bytes:
     return found
 
 
-def _timeout_s(fields: Fields) -> float | None:
-    raw = _last(fields, b"grpc-timeout")
+def timeout_s(raw: bytes) -> float | None:
+    """The seconds in a `grpc-timeout`; None where there is none. Raises CallFailed."""
     if not raw:
         return None
     digits, unit_s = raw[:-1], _UNITS_S.get(raw[-1])

@@ -1,4 +1,4 @@
-"""Runs the handlers of one connection's calls: at once where they can, else in a task each."""
+"""Runs the handlers of one connection's calls: at once if possible, otherwise in a task each."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -9,7 +9,7 @@ import structlog
 
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
-from hub.transports.grpc.native.call_head import HttpRefused, call_head
+from hub.transports.grpc.native.call_head import HttpRefused, call_head, timeout_s
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
@@ -19,7 +19,7 @@ from hub.transports.grpc.native.stream_call import StreamCall
 
 log = structlog.get_logger()
 
-# A reply below this is counted only once it waits.
+# A smaller reply counts only when it has to wait.
 _SMALL_REPLY_BYTES: Final = 65_536
 
 Work = Coroutine[None, None, None]
@@ -43,6 +43,7 @@ class CallRunner:
         "_share",
         "_tasks",
         "now",
+        "only_checks",
     )
 
     def __init__(
@@ -57,24 +58,26 @@ class CallRunner:
         self._limits = limits
         self._share = share
         self._loop = asyncio.get_running_loop()
-        # Unary calls whose message is not whole, in the order in which they began.
+        # Unary calls whose message is incomplete, in the order in which they began.
         self._awaiting_message: dict[Call, UnaryMethod] = {}
-        # Those of them that `end_turn` let wait.
+        # The calls among them that `end_turn` let wait.
         self._looked_at: set[Call] = set()
-        # The messages for which handlers wait themselves.
+        # The messages that late handlers wait for.
         self._late: dict[Call, tuple[UnaryMethod, asyncio.Future[bytes]]] = {}
-        # Requests that are not gRPC and not whole.
+        # Incomplete requests that are not gRPC.
         self._refused: dict[Stream, HttpRefused] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
-        # What each call that holds received bytes counts for.
+        # The received bytes that each call holds.
         self._accounted: dict[Call, int] = {}
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
+        self.only_checks = False
+        """Whether only methods that are `always` served are."""
 
     # What the connection reports.
 
     def on_request(self, event: RequestReceived) -> None:
-        """A call begins."""
+        """Begins a call."""
         stream = event.stream
         if stream.closed:
             return
@@ -85,14 +88,15 @@ class CallRunner:
             method = self._methods.get(head.path)
             if method is None:
                 raise CallFailed(StatusCode.UNIMPLEMENTED, f"Method not found: {head.path}")
-            if isinstance(method, StreamMethod) or not method.always:
-                self._require_room()
             if isinstance(method, UnaryMethod):
+                if not method.always:
+                    self._require_room()
                 self._begin_unary(Call(self._context, stream, head), method, event)
             else:
+                self._require_room(kept_free=self._limits.calls_kept_free)
                 self._begin_stream(StreamCall(self._context, stream, head), method, event)
         except HttpRefused as refused:
-            # Answered at its end: the client may still break the protocol, or leave.
+            # Answered when it ends: the client may still break the protocol, or leave.
             self._refused[stream] = refused
             if event.ended or len(self._refused) > self._limits.refused_requests:
                 self._refuse(stream)
@@ -104,7 +108,7 @@ class CallRunner:
                 self._context.connection.outbox.end(stream, (*_TRAILERS_ONLY, *trailers))
 
     def on_data(self, event: DataReceived) -> None:
-        """More of a call's body, or its end."""
+        """Takes more of a call's body, or its end."""
         stream = event.stream
         call = stream.call
         if not isinstance(call, Call) or call.over:
@@ -132,7 +136,7 @@ class CallRunner:
             self._account(call)
 
     def on_stream_ended(self, event: StreamEnded) -> None:
-        """The client cancelled a call, or broke its stream."""
+        """Ends a call that the client cancelled, or whose stream it broke."""
         call = event.stream.call
         self._refused.pop(event.stream, None)
         if isinstance(call, Call):
@@ -140,12 +144,12 @@ class CallRunner:
             self._forget(call)
 
     def on_drained(self, stream: Stream) -> None:
-        """The client reads again what a call sends."""
+        """Lets a call send again after the client has read."""
         if isinstance(stream.call, StreamCall):
             stream.call.on_drained()
 
     def end_turn(self) -> None:
-        """All that arrived was handled: calls whose message is not whole are looked at."""
+        """After all input is handled, starts or bounds calls with an incomplete message."""
         for call, method in list(self._awaiting_message.items()):
             if call in self._looked_at:
                 continue
@@ -164,7 +168,7 @@ class CallRunner:
                 self._start(call, self._answer_later(call, method.late_handler(call, message)))
 
     def expire(self, now: float) -> None:
-        """Ends unary calls whose message takes too long, and counts again what is held."""
+        """Ends unary calls whose message takes too long, and recounts the held bytes."""
         for held in list(self._accounted):
             self._account(held)
         within_s = self._limits.half_open_s
@@ -180,7 +184,7 @@ class CallRunner:
             self._end_failed(call, method.missing(f"did not come within {within_s:g} s"))
 
     def close(self) -> None:
-        """The connection is gone: every call ends."""
+        """Ends every call of a closed connection."""
         for call in (*self._awaiting_message, *self._tasks):
             call.abandon()
             self._forget(call)
@@ -188,7 +192,7 @@ class CallRunner:
     # How calls run.
 
     def _on_unary_message(self, call: Call, method: UnaryMethod) -> None:
-        """The client has said all: runs the handler."""
+        """Runs the handler when the request is complete."""
         del self._awaiting_message[call]
         if self._accounted:
             self._set_account(call, 0)
@@ -212,8 +216,8 @@ class CallRunner:
 
     def _begin_unary(self, call: Call, method: UnaryMethod, event: RequestReceived) -> None:
         call.stream.call = call
-        if call.head.timeout_s is not None:
-            call.deadline = self.now + call.head.timeout_s
+        call.stream.payer = call.head.payer
+        self._set_deadline(call, event)
         self._awaiting_message[call] = method
         if event.ended:
             self._on_unary_message(call, method)
@@ -221,13 +225,19 @@ class CallRunner:
     def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
         call.stream.call = call
         call.half_closed = event.ended
-        if call.head.timeout_s is not None:
-            call.deadline = self.now + call.head.timeout_s
+        self._set_deadline(call, event)
         self._start(call, self._answer_stream(call, method))
+
+    def _set_deadline(self, call: Call, event: RequestReceived) -> None:
+        within_s = timeout_s(event.timeout) if event.timeout else call.head.timeout_s
+        if within_s is not None:
+            call.deadline = self.now + within_s
 
     async def _answer_stream(self, call: StreamCall, method: StreamMethod) -> None:
         async with aclosing(method.handler(call)) as messages:
             async for message in messages:
+                if not self._fits_unsent(call, message):
+                    raise self._context.exhausted("too many replies are not read")
                 await call.send(message)
         call.finish()
 
@@ -256,23 +266,22 @@ class CallRunner:
     def _reply(self, call: Call, message: bytes) -> None:
         if call.over:
             return
-        if not self._fits_unsent(len(message)):
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
-        call.send_message(message)
-        call.finish()
+        if not self._fits_unsent(call, message):
+            raise self._context.exhausted("too many replies are not read")
+        call.reply(message)
 
     def _end_failed(self, call: Call, failed: CallFailed) -> None:
         call.fail(failed.code, failed.message, failed.metadata)
         self._forget(call)
 
     def _forget(self, call: Call) -> None:
-        """Nothing more is done for a call that is over."""
+        """Stops all work for a call that is over."""
         self._awaiting_message.pop(call, None)
         self._looked_at.discard(call)
         self._set_account(call, 0)
         task = self._end_task(call)
         if task is not None:
-            # A task that is cancelled before it begins would leave its coroutine unawaited.
+            # A task that is cancelled before it starts would leave its coroutine unawaited.
             self._loop.call_soon(task.cancel)
 
     def _end_task(self, call: Call) -> asyncio.Task[None] | None:
@@ -283,7 +292,7 @@ class CallRunner:
         return task
 
     def _refuse(self, stream: Stream) -> None:
-        """Answers what is not gRPC in plain HTTP."""
+        """Answers a request that is not gRPC in plain HTTP."""
         refused = self._refused.pop(stream)
         outbox = self._context.connection.outbox
         head = (
@@ -296,33 +305,35 @@ class CallRunner:
 
     # Bounds.
 
-    def _require_room(self) -> None:
+    def _require_room(self, *, kept_free: int = 0) -> None:
         """Raises CallFailed where the peer holds as much as it may."""
-        connection = self._context.connection
-        if not self._share.fits_streams(len(connection.streams)) or not self._share.fits_calls(
-            len(self._tasks) + 1
+        connection, share = self._context.connection, self._share
+        if self.only_checks:
+            raise self._context.exhausted("too many connections are open")
+        if not share.fits_streams(len(connection.streams)) or not share.fits_calls(
+            len(self._tasks) + 1, kept_free=kept_free
         ):
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many calls are open")
+            raise self._context.exhausted("too many calls are open")
         if connection.outbox.pending_bytes > self._limits.unsent_bytes:
-            raise CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too many replies are not read")
+            raise self._context.exhausted("too many replies are not read")
 
-    def _fits_unsent(self, count: int) -> bool:
-        pending = self._context.connection.outbox.pending_bytes
+    def _fits_unsent(self, call: Call, message: bytes) -> bool:
+        outbox, count = self._context.connection.outbox, len(message)
+        pending = outbox.pending_bytes
         if not pending and count < _SMALL_REPLY_BYTES:
             return True
         if pending and pending + count > self._limits.unsent_bytes:
             return False
-        return self._share.fits_unsent(pending + count)
+        return (call.stream.payer or outbox.payer).has_room(message)
 
     def _account(self, call: Call) -> None:
-        """Counts what a call holds; ends it where that is too much."""
+        """Counts the bytes that a call holds; ends the call if there are too many."""
         held = call.buffered
         total = self._share.received + held - self._accounted.get(call, 0)
         if total > self._share.received and (
             total > self._limits.received_bytes or not self._share.fits_received(total)
         ):
-            failed = CallFailed(StatusCode.RESOURCE_EXHAUSTED, "too much is sent at a time")
-            self._end_failed(call, failed)
+            self._end_failed(call, self._context.exhausted("too much is sent at a time"))
         else:
             self._set_account(call, held)
 

@@ -11,9 +11,9 @@ from typing import Final
 from hub.transports.grpc.native.header_blocks import Fields
 
 Metadata = Sequence[tuple[str, str | bytes]]
-"""Keys and values; bytes where the key ends in "-bin"."""
+"""Keys and values; bytes if the key ends in "-bin"."""
 
-# Longer texts would be cut off by clients' bounds on header lists, with the status.
+# Longer texts could exceed clients' bounds on header lists, and lose the status too.
 _MAX_MESSAGE_BYTES: Final = 1_024
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
@@ -50,8 +50,13 @@ class CallFailed(Exception):
         self.metadata = metadata
 
 
+def exhausted(message: str) -> CallFailed:
+    """The end of a call for which there is no room, without details."""
+    return CallFailed(StatusCode.RESOURCE_EXHAUSTED, message)
+
+
 def trailer_fields(code: int, message: str = "", metadata: Metadata = ()) -> Fields:
-    """The trailers of a call that ends so."""
+    """The trailers of a call that ends with this status."""
     fields = [(b"grpc-status", b"%d" % code)]
     if message:
         fields.append((b"grpc-message", percent_encoded(message)))
@@ -67,10 +72,6 @@ def metadata_fields(metadata: Metadata) -> Fields:
         )
         for key, value in metadata
     )
-
-
-def _field_value(value: str | bytes) -> bytes:
-    return b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode()
 
 
 def percent_encoded(message: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a connection reports of the bytes it received."""
+"""The events of a connection's received bytes."""
 
 from hub.transports.grpc.native.header_blocks import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -9,18 +9,27 @@ from hub.transports.grpc.native.stream import Stream
 class RequestReceived:
     """A client opened a stream with a well-formed request head."""
 
-    __slots__ = ("ended", "headers", "request", "stream")
+    __slots__ = ("ended", "headers", "request", "stream", "timeout")
 
-    def __init__(self, stream: Stream, headers: HeaderList, request: Request, ended: bool) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        stream: Stream,
+        headers: HeaderList,
+        request: Request,
+        timeout: bytes,
+        ended: bool,  # noqa: FBT001
+    ) -> None:
         self.stream = stream
         self.headers = headers
         self.request = request
+        self.timeout = timeout
+        """The field that is not among the headers, since it differs with each call."""
         self.ended = ended
         """Whether nothing follows."""
 
 
 class DataReceived:
-    """Bytes of a request's body. Whoever takes them calls `Connection.release`."""
+    """Bytes of a request's body. The receiver calls `Connection.release` for them."""
 
     __slots__ = ("data", "ended", "stream")
 
@@ -28,11 +37,11 @@ class DataReceived:
         self.stream = stream
         self.data = data
         self.ended = ended
-        """Whether the body is whole."""
+        """Whether the body is complete."""
 
 
 class StreamEnded:
-    """A stream was reset, by the client or because of a fault of the client's."""
+    """A stream was reset, by the client or because of the client's fault."""
 
     __slots__ = ("by_peer", "code", "stream")
 
@@ -43,7 +52,7 @@ class StreamEnded:
 
 
 class PingAcknowledged:
-    """The client answered a PING of the server's."""
+    """The client acknowledged the server's PING."""
 
     __slots__ = ("payload",)
 

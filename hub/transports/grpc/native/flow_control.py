@@ -7,7 +7,7 @@ DEFAULT_WINDOW: Final = 65_535
 
 
 class WindowOverflow(Exception):
-    """A window would pass 2^31-1 (section 6.9.1)."""
+    """A window would exceed 2^31-1 (section 6.9.1)."""
 
 
 def grown(window: int, increment: int) -> int:
@@ -19,10 +19,10 @@ def grown(window: int, increment: int) -> int:
 
 
 class ReceiveWindow:
-    """What the peer may still send, and what it will be allowed again.
+    """What the peer may still send, and the credit that it gets back.
 
-    Credit is given back in portions of half the window, so that small messages do not
-    cost a WINDOW_UPDATE each.
+    Credit is returned in portions of half the window, so that not every small message
+    costs a WINDOW_UPDATE.
     """
 
     __slots__ = ("_owed", "_size", "available")
@@ -34,7 +34,7 @@ class ReceiveWindow:
         self.available = announced
 
     def receive(self, count: int) -> bool:
-        """Takes `count` bytes from the window; False where the peer sent more than it may."""
+        """Takes `count` bytes from the window; False if the peer sent more than it may."""
         self.available -= count
         return self.available >= 0
 

@@ -19,17 +19,17 @@ class FrameReader:
         self._buffer = b""
         self._preface_read = False
         self.count = 0
-        """Whole frames read."""
+        """Complete frames read."""
         self.settled = False
-        """Whether the client's first frame, SETTINGS, is whole."""
+        """Whether the client's first frame, SETTINGS, is complete."""
 
     @property
     def partial(self) -> bool:
-        """Whether a frame has begun and is not whole."""
+        """Whether a frame is incomplete."""
         return bool(self._buffer)
 
     def read(self, data: bytes) -> Iterator[Frame]:
-        """The whole frames in what was kept and `data`. Raises ConnectionFault."""
+        """The complete frames in the kept bytes and `data`. Raises ConnectionFault."""
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""

@@ -1,35 +1,42 @@
-"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table stands.
+"""Header blocks (RFC 7541), decoded and encoded once while the dynamic table is unchanged.
 
-A client that calls the same method again sends the same few indices, and these mean
-the same as long as nothing was added to the dynamic table. So a block whose decoding
-added nothing is remembered until something is added. The other way round the server
-indexes only fields that have few values, so that its own table soon stands still.
+A client that calls the same method again sends the same few indices, which mean the same
+until something is added to the dynamic table. So a block whose decoding added nothing is
+remembered until something is added. A deadline differs from call to call and adds an entry:
+then the block is read, and the result for the other fields is remembered. In the other
+direction the server indexes only fields that have few values, so that its own table soon
+stops changing.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
-from hpack import Decoder, Encoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
+from hpack import Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable, table_entry_size
 
+from hub.transports.grpc.native.hpack_reader import BadBlock, Field, HpackReader
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
-Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
-# Their values are few, so they go into the dynamic table. Others never do: a table that
-# changes with each call would be of no use, and secrets do not belong there (section 7.1).
+K = TypeVar("K")
+V = TypeVar("V")
+
+# They have few values, so they go into the dynamic table. Other fields never do: a table
+# that changes with each call is useless, and secrets do not belong there (section 7.1).
 _INDEXED: Final = frozenset(
     (b":status", b"content-type", b"grpc-status", b"grpc-encoding", b"grpc-accept-encoding")
 )
 # The longest encoded block worth a place in memory.
 _REMEMBERED_ENCODED_BYTES: Final = 512
 _TABLE_BYTES: Final = 4_096
+# From here on, what a list takes is checked before anything else is done with it.
+_MANY_FIELDS: Final = 64
 
 
 class _Table(HeaderTable):
-    """A dynamic table that counts what was added."""
+    """A dynamic table that counts additions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +48,7 @@ class _Table(HeaderTable):
 
 
 class HeaderList:
-    """The fields of a header block. Its readers keep what they made of them beside it."""
+    """The fields of a header block, with what its readers have parsed from them."""
 
     __slots__ = ("fields", "meaning", "request", "size")
 
@@ -50,52 +57,100 @@ class HeaderList:
         self.size = sum(table_entry_size(name, value) for name, value in fields)
         """As SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
         self.request: object = None
-        """The request head that they are."""
+        """The request head parsed from the fields."""
         self.meaning: object = None
-        """What gRPC reads of it."""
+        """What gRPC reads from it."""
 
 
 class HeaderDecoder:
-    """Decodes the header blocks of one connection, in the order in which they arrive."""
+    """Decodes the header blocks of one connection, in the order in which they arrive.
 
-    __slots__ = ("_decoder", "_max_remembered", "_max_remembered_bytes", "_remembered", "_table")
+    One field is kept `apart`, since its value differs with each call. The others are the
+    same again and again, and so are one `HeaderList`.
+    """
+
+    __slots__ = (
+        "_apart",
+        "_blocks",
+        "_changes",
+        "_lists",
+        "_max_list_bytes",
+        "_max_remembered",
+        "_max_remembered_bytes",
+        "_reader",
+    )
 
     def __init__(
-        self, *, max_list_bytes: int, max_remembered: int, max_remembered_bytes: int
+        self, *, max_list_bytes: int, max_remembered: int, max_remembered_bytes: int, apart: bytes
     ) -> None:
-        self._decoder = Decoder(max_list_bytes)
-        self._table = _Table()
-        self._decoder.header_table = self._table
+        self._reader = HpackReader()
+        self._apart = apart
+        self._max_list_bytes = max_list_bytes
         self._max_remembered = max_remembered
         self._max_remembered_bytes = max_remembered_bytes
-        self._remembered: dict[bytes, HeaderList] = {}
+        # By their bytes, while the table stands; and by their fields.
+        self._blocks: dict[bytes, tuple[HeaderList, bytes]] = {}
+        self._changes = 0
+        self._lists: dict[Fields, HeaderList] = {}
 
-    def decode(self, block: bytes) -> HeaderList:
-        """The fields of a block. Raises ConnectionFault: the table is then out of step."""
-        found = self._remembered.get(block)
+    def decode(self, block: bytes) -> tuple[HeaderList, bytes]:
+        """The fields of a block, and the value of the one that is kept apart, or b"".
+
+        Raises ConnectionFault: the table is then out of step.
+        """
+        found = self._blocks.get(block)
         if found is not None:
             return found
-        before = self._table.additions
-        resizes = block[:1] and block[0] & 0xE0 == 0x20
         try:
-            decoded = HeaderList(tuple(self._decoder.decode(block, raw=True)))
-        except HPACKError as error:
+            fields = self._reader.read(block)
+        except BadBlock as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"HPACK: {error}") from None
-        if resizes or self._table.additions != before:
-            self._remembered.clear()
-        elif decoded.size <= self._max_remembered_bytes:
-            if len(self._remembered) >= self._max_remembered:
-                self._remembered.clear()
-            self._remembered[block] = decoded
-        return decoded
+        if len(fields) > _MANY_FIELDS:
+            self._require_short(HeaderList(tuple(fields)))
+        apart = self._taken_apart(fields)
+        key = tuple(fields)
+        headers = self._lists.get(key)
+        if headers is None:
+            headers = HeaderList(key)
+            self._require_short(headers)
+            if headers.size <= self._max_remembered_bytes:
+                _remember(self._lists, key, headers, self._max_remembered)
+        changes = self._reader.changes
+        if changes != self._changes:
+            self._changes = changes
+            self._blocks.clear()
+        elif headers.size <= self._max_remembered_bytes:
+            _remember(self._blocks, block, (headers, apart), self._max_remembered)
+        return headers, apart
+
+    def _taken_apart(self, fields: list[Field]) -> bytes:
+        """Removes the field that is kept apart, where nothing is odd about it."""
+        names = [field[0] for field in fields]
+        if self._apart not in names:
+            return b""
+        position = names.index(self._apart)
+        value, after = fields[position][1], names[position + 1 :]
+        # What is malformed or repeated must be seen where it stands.
+        if not value.isalnum() or any(name == self._apart or name[:1] == b":" for name in after):
+            return b""
+        del fields[position]
+        return value
+
+    def _require_short(self, headers: HeaderList) -> None:
+        if headers.size > self._max_list_bytes:
+            raise ConnectionFault(
+                ErrorCode.COMPRESSION_ERROR, f"a header list of {headers.size} bytes"
+            )
 
 
 class HeaderEncoder:
     """Encodes the header blocks of one connection, in the order in which they are sent."""
 
-    __slots__ = ("_encoder", "_max_remembered", "_remembered", "_table")
+    __slots__ = ("_encoder", "_max_remembered", "_remembered", "_table", "changes")
 
     def __init__(self, *, max_remembered: int) -> None:
+        self.changes = 0
+        """How often blocks of the same fields have become others."""
         self._encoder = Encoder()
         self._table = _Table()
         self._encoder.header_table = self._table
@@ -103,14 +158,14 @@ class HeaderEncoder:
         self._remembered: dict[Fields, bytes] = {}
 
     def resize(self, table_bytes: int) -> None:
-        """Takes over the peer's SETTINGS_HEADER_TABLE_SIZE; the server uses 4,096 at most."""
+        """Applies the peer's SETTINGS_HEADER_TABLE_SIZE, of which the server uses up to 4,096."""
         table_bytes = min(table_bytes, _TABLE_BYTES)
-        # The library forgets a change that is due when the same size is set again.
+        # The library loses a pending change if the same size is set again.
         if table_bytes == self._encoder.header_table_size:
             return
-        self._remembered.clear()
+        self._forget()
         self._encoder.header_table_size = table_bytes
-        # The smallest and the last are all that the peer must learn (section 4.2).
+        # The peer needs only the smallest and the last change (section 4.2).
         changes = self._encoder.table_size_changes
         self._encoder.table_size_changes = [min(changes), changes[-1]]
 
@@ -123,12 +178,20 @@ class HeaderEncoder:
         resized = self._table.resized
         block = self._encoder.encode(_marked(fields))
         if resized or self._table.additions != before:
-            self._remembered.clear()
+            self._forget()
         elif len(block) <= _REMEMBERED_ENCODED_BYTES:
-            if len(self._remembered) >= self._max_remembered:
-                self._remembered.clear()
-            self._remembered[fields] = block
+            _remember(self._remembered, fields, block, self._max_remembered)
         return block
+
+    def _forget(self) -> None:
+        self._remembered.clear()
+        self.changes += 1
+
+
+def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
+    if len(known) >= most:
+        known.clear()
+    known[key] = value
 
 
 def _marked(fields: Fields) -> Iterable[HeaderTuple]:

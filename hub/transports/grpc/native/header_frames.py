@@ -28,14 +28,14 @@ class BlockReader:
         self._size = 0
         self._frames = 0
         self.stream_id = 0
-        """The stream of the block that is not whole, or 0."""
+        """The stream of the incomplete block, or 0."""
         self.flags = 0
-        """Of the HEADERS that began the block."""
+        """The flags of the HEADERS that began the block."""
         self.dependency = 0
-        """The stream that the last whole block depends on, or 0 (RFC 7540, section 5.3.1)."""
+        """The stream that the last complete block depends on, or 0 (RFC 7540, 5.3.1)."""
 
     def begin(self, flags: int, stream_id: int, payload: bytes) -> bytes | None:
-        """Takes HEADERS; returns the block where that is all. Raises ConnectionFault."""
+        """Takes HEADERS; returns the block if it is complete. Raises ConnectionFault."""
         block = unpadded(flags, payload)
         self.dependency = 0
         if flags & frames.PRIORITY_FLAG:
@@ -50,7 +50,7 @@ class BlockReader:
         return None
 
     def add(self, flags: int, payload: bytes) -> bytes | None:
-        """Takes CONTINUATION; returns the block once it is whole. Raises ConnectionFault."""
+        """Takes CONTINUATION; returns the block once it is complete. Raises ConnectionFault."""
         self._frames += 1
         self._size += len(payload)
         if (

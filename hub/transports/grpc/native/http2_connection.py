@@ -1,7 +1,7 @@
-"""An HTTP/2 connection of a server without a socket: bytes in, events and bytes out (RFC 9113).
+"""The server's side of an HTTP/2 connection, without a socket (RFC 9113).
 
-`receive` takes what arrived and returns events; `take_output` returns what is to be
-written. Nothing here waits, reads a clock or knows of gRPC.
+`receive` turns received bytes into events; `outbox.take` returns the bytes to write.
+Nothing here waits, reads a clock or knows about gRPC.
 """
 
 from typing import Final
@@ -52,7 +52,7 @@ class Connection:
     )
 
     def __init__(self, limits: Limits, now: float) -> None:
-        """`now` is in seconds of any clock that only goes forward, here and below."""
+        """`now` is in seconds of any monotonic clock, here and below."""
         self._limits = limits
         self._now = now
         self._events: list[Event] = []
@@ -65,7 +65,7 @@ class Connection:
         )
         self._resets = RateBudget(burst=limits.resets_burst, per_s=limits.resets_per_s, now=now)
         self.outbox = Outbox(self._streams, self._encoder)
-        """What is sent; the layer above answers streams there."""
+        """The output; the layer above answers streams through it."""
         self._requests = RequestReader(limits, self._streams, self.outbox)
         self.failed = False
         """Whether the connection ended because of a fault."""
@@ -87,17 +87,17 @@ class Connection:
 
     @property
     def refusing(self) -> bool:
-        """Whether new streams are refused, since the server stops."""
+        """Whether new streams are refused because the server stops."""
         return self._streams.refusing
 
     @property
     def frames_read(self) -> int:
-        """How many whole frames arrived."""
+        """How many complete frames have arrived."""
         return self._reader.count
 
     @property
     def mid_frame(self) -> bool:
-        """Whether a frame or a header block has begun and is not whole."""
+        """Whether a frame or a header block is incomplete."""
         return self._reader.partial or self._requests.block.stream_id != 0
 
     # What the layer above does.
@@ -132,7 +132,7 @@ class Connection:
         return events
 
     def release(self, stream: Stream, count: int) -> None:
-        """Bytes of a stream's body were handled: the client may send as many again."""
+        """Notes that body bytes were handled, so that the client may send as many again."""
         stream.held -= count
         self._release_connection(count)
         if stream.remote_open and not stream.closed and stream.receive_window is not None:
@@ -141,26 +141,26 @@ class Connection:
                 self.outbox.control(frames.window_update(stream.id, increment))
 
     def discard(self, stream: Stream) -> None:
-        """Releases all that is held of a stream's body; what it would say is of no more use."""
+        """Releases the held bytes of a stream's body, which is no longer needed."""
         held, stream.held = stream.held, 0
         self._release_connection(held)
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
-        """Ends a stream at once; what it has yet to send is dropped (section 5.4.2)."""
+        """Ends a stream at once and drops its pending output (section 5.4.2)."""
         if not stream.closed:
             self.outbox.reset(stream, code)
             self.discard(stream)
 
     def ping(self, payload: bytes) -> None:
-        """Sends PING (section 6.7); eight bytes."""
+        """Sends PING with a payload of eight bytes (section 6.7)."""
         self.outbox.control(frames.ping(payload))
 
     def announce_drain(self) -> None:
-        """Tells the client to open no more streams; those on their way are served (section 6.8)."""
+        """Asks the client to open no more streams; streams in flight are served (section 6.8)."""
         self.outbox.control(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR))
 
     def refuse_streams(self) -> None:
-        """Says which stream was the last, and refuses all after it."""
+        """Announces the last accepted stream, and refuses all later ones."""
         if not self._streams.refusing:
             self._streams.refusing = True
             self.outbox.control(frames.goaway(self._streams.highest, ErrorCode.NO_ERROR))
@@ -191,10 +191,11 @@ class Connection:
             self._charge(1)
         stream.held += length
         window = stream.receive_window
-        if window is None:
+        if window is None and not ended:
             size = self._limits.stream_window
             window = stream.receive_window = ReceiveWindow(size, size)
-        if not window.receive(length):
+        # One frame that is the whole body is shorter than any window that a stream has.
+        if window is not None and not window.receive(length):
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window")
         if stream.expected >= 0 or ended:
             account_body(stream, len(data), ended=ended)
@@ -216,7 +217,7 @@ class Connection:
             self._events.append(event)
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """PRIORITY (section 6.3): checked and ignored, since RFC 9113 has no more use for it."""
+        """PRIORITY (section 6.3): checked and ignored, because RFC 9113 deprecates it."""
         self._charge(1)
         if not stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
@@ -248,7 +249,7 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
             return
         values = validated(payload)
-        # Before the DATA that a larger window lets go.
+        # Before the DATA that a larger window allows.
         self.outbox.control(frames.SETTINGS_ACK)
         if values.header_table_bytes is not None:
             self._encoder.resize(values.header_table_bytes)

@@ -1,6 +1,6 @@
-"""HTTP/2 frames: their numbers, and the bytes of those that a server sends (RFC 9113, section 4).
+"""HTTP/2 frames: their numbers, and the encoding of those that a server sends (RFC 9113, 4).
 
-Numbers are plain integers, since one is compared for every frame that arrives.
+Numbers are plain integers, because one is compared for every frame that arrives.
 """
 
 from enum import IntEnum
@@ -82,7 +82,7 @@ SETTINGS_ACK: Final = frame(SETTINGS, ACK, 0)
 
 
 def read_settings(payload: bytes) -> dict[int, int]:
-    """The values of a SETTINGS payload; of one that is repeated the last stands."""
+    """The values of a SETTINGS payload; the last one counts if a setting is repeated."""
     return dict(_SETTING.iter_unpack(payload))
 
 

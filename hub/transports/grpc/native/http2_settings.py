@@ -1,4 +1,4 @@
-"""The SETTINGS that each side sends, and what they may be (RFC 9113, section 6.5.2)."""
+"""The SETTINGS that each side sends, and their valid values (RFC 9113, section 6.5.2)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,13 +18,13 @@ MAX_HEADER_LIST_SIZE: Final = 0x6
 
 _ENTRY_BYTES: Final = 6
 _FRAME_SIZES: Final = range(frames.DEFAULT_FRAME_BYTES, 2**24)
-# A client may allow longer frames; these let other streams have their turn.
+# A client may allow longer frames, but shorter ones give other streams their turn.
 _LONGEST_FRAME: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
-    """The values of one SETTINGS frame that matter to a server; None where it has none."""
+    """The values of a SETTINGS frame that matter to a server; None for absent ones."""
 
     header_table_bytes: int | None
     initial_window: int | None
@@ -43,7 +43,7 @@ def initial_settings(limits: Limits) -> bytes:
 
 
 def validated(payload: bytes) -> PeerSettings:
-    """What a SETTINGS payload says. Raises ConnectionFault."""
+    """The values in a SETTINGS payload. Raises ConnectionFault."""
     if len(payload) % _ENTRY_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is cut short")
     values = frames.read_settings(payload)

@@ -1,7 +1,7 @@
 """Every bound of the native gRPC transport, in one place, with its unit.
 
-Each bounds what a peer may make the server hold or do. None depends on the peer's
-good will: a bound that is passed ends the call, the stream or the connection.
+Each bounds what a peer can make the server hold or do. None depends on the peer's
+cooperation: exceeding a bound ends the call, the stream or the connection.
 """
 
 from dataclasses import dataclass
@@ -9,25 +9,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds per connection, per address (an IPv4 address or an IPv6 /64), and in all."""
+    """Bounds per connection, per address (an IPv4 address or an IPv6 /64), and in total."""
 
     # Connections.
-    connections: int = 20_000
-    """connections in all; one more is closed at once"""
+    connections: int = 4_000
+    """connections in all; those above have the reserve"""
     connections_per_address: int = 1_024
-    """connections of one address"""
+    """connections of one address; those above have the reserve"""
+    reserved_connections: int = 64
+    """connections above a bound, for health checks alone; one more ends the oldest of them"""
+    reserved_s: float = 5.0
+    """from the acceptance of a connection in the reserve to its end"""
+    strangers: int = 2_000
+    """connections in all that have shown no valid token; one more ends the oldest of them"""
+    strangers_per_address: int = 512
+    """as many of one address"""
+    stranger_idle_s: float = 30.0
+    """without an open stream where no valid token was shown; then GOAWAY and the end"""
+    handshakes: int = 1_024
+    """connections in their TLS or PROXY handshake; one more ends the oldest of them"""
+    handshakes_per_address: int = 256
+    """as many of one address, or one proxy"""
     handshake_s: float = 10.0
     """from the accepted connection to the client's SETTINGS, TLS included"""
     idle_s: float = 300.0
-    """without an open stream; then GOAWAY and the end"""
+    """without an open stream; then GOAWAY and close"""
     half_open_s: float = 10.0
-    """for the rest of a header block or a unary request, and for a frame that has begun"""
+    """for the rest of a header block, a unary request or a frame that has begun"""
     keepalive_s: float = 60.0
     """without a byte received, before the server sends a PING"""
     keepalive_timeout_s: float = 20.0
     """for any byte after that PING; then the connection is cut"""
     drain_ping_s: float = 1.0
-    """after the first GOAWAY, before streams are refused where the PING is not answered"""
+    """after the first GOAWAY, before streams are refused if the PING is not answered"""
 
     # Streams and headers.
     streams: int = 1_000
@@ -35,17 +49,19 @@ class Limits:
     streams_per_address: int = 16_000
     """open streams of one address"""
     streams_in_all: int = 100_000
-    """open streams of the server; they may be requests or replies on their way"""
+    """open streams of the server, with requests or replies in flight"""
     calls_per_address: int = 8_000
     """calls of one address whose handlers run or wait"""
     calls_in_all: int = 20_000
     """calls of the server whose handlers run or wait"""
+    streams_per_token: int = 4_096
+    """open calls of many messages with one token"""
     refused_requests: int = 16
-    """requests of a connection that are not gRPC and whose end is waited for"""
+    """requests of a connection that are not gRPC and have not ended"""
     header_list_bytes: int = 16_384
-    """decoded fields of a request, 32 bytes added for each; past it the call fails"""
+    """decoded fields of a request, plus 32 bytes for each; above it the call fails"""
     header_list_hard_bytes: int = 65_536
-    """past it the connection ends, and decoding stops there"""
+    """above it decoding stops and the connection ends"""
     header_block_bytes: int = 32_768
     """encoded header block, all its frames together"""
     continuations: int = 8
@@ -57,17 +73,17 @@ class Limits:
     reset_streams_remembered: int = 1_000
     """streams that the server reset and whose late frames are ignored"""
 
-    # What a peer may have the server do without asking anything useful.
+    # Work that a peer may cause without a useful request.
     control_frames_per_s: float = 500.0
     """PING, SETTINGS, PRIORITY, RST_STREAM, WINDOW_UPDATE, unknown and empty frames"""
     control_frames_burst: int = 2_000
-    """as many at once"""
+    """this many at once"""
     control_frames_earned: int = 4
-    """more of them for each request that is answered and each full DATA frame sent"""
+    """more of them for each full DATA frame sent"""
     resets_per_s: float = 100.0
-    """streams that end early because of the peer: reset before an answer, or at fault"""
+    """streams that end early because of the peer: reset before an answer, or faulty"""
     resets_burst: int = 2_000
-    """as many at once"""
+    """this many at once"""
 
     # Data from the peer.
     message_bytes: int = 4_194_304
@@ -81,20 +97,29 @@ class Limits:
     received_bytes_per_address: int = 67_108_864
     """received and not yet handled, per address"""
     received_bytes_in_all: int = 268_435_456
-    """received and not yet handled, in all"""
+    """received and not yet handled, in total"""
     events_per_turn: int = 512
     """frames of one connection that are acted on before other connections get their turn"""
 
     # Data to the peer.
     unsent_bytes: int = 67_108_864
-    """unread replies per connection; the only reply of a connection is always sent"""
+    """unread replies per connection, unless it is the only one"""
     unsent_bytes_per_address: int = 268_435_456
-    """unread replies per address, the only one of a connection apart"""
+    """unread replies per address; a body that many streams send counts once"""
+    unsent_bytes_per_token: int = 134_217_728
+    """unread replies per token; a body that many streams send counts once"""
     unsent_bytes_in_all: int = 536_870_912
-    """unread replies in all, whether bodies are shared or not"""
+    """unread replies in all; a body that many streams send counts once"""
     unsent_high_water: int = 65_536
-    """unread bytes of a stream past which its handler waits"""
+    """unread bytes of a stream above which its handler waits"""
     unsent_age_s: float = 60.0
     """a stream whose unread bytes do not move for so long is reset; a socket, cut"""
+    unsent_total_s: float = 300.0
+    """a stream that has unread bytes for so long is reset, also if a few are read at times"""
     write_buffer_bytes: int = 262_144
     """bytes that the socket has not taken, past which data waits and reading pauses"""
+
+    @property
+    def calls_kept_free(self) -> int:
+        """Calls in all that streams leave to calls of one message."""
+        return self.calls_in_all // 4

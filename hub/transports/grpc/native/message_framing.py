@@ -1,4 +1,4 @@
-"""gRPC's length-prefixed messages, plain or compressed with gzip, out of and into DATA."""
+"""gRPC's length-prefixed messages, plain or compressed with gzip, to and from DATA."""
 
 import zlib
 from struct import Struct
@@ -24,7 +24,7 @@ def framed_with_gzip(message: bytes) -> bytes:
 
 
 class FramedOnce:
-    """Frames a message that many streams send one after the other once, and shares the bytes."""
+    """Frames a message once that many streams send in succession, and shares the bytes."""
 
     __slots__ = ("_framed", "_message")
 
@@ -33,14 +33,14 @@ class FramedOnce:
         self._framed = framed(b"")
 
     def framed(self, message: bytes) -> bytes:
-        """The message with its prefix; the same object while it is the same message."""
+        """The message with its prefix; the same object for the same message as before."""
         if message is not self._message:
             self._message, self._framed = message, framed(message)
         return self._framed
 
 
 def only_message(data: bytes, max_bytes: int) -> bytes | None:
-    """The message where `data` is exactly one, not compressed, as it nearly always is."""
+    """The message if `data` is exactly one uncompressed message, as it nearly always is."""
     if len(data) < _PREFIX_BYTES:
         return None
     flag, length = _PREFIX.unpack_from(data)
@@ -55,7 +55,7 @@ class Deframer:
     __slots__ = ("_buffer", "_gzip", "_max_bytes", "_needed")
 
     def __init__(self, max_bytes: int, *, gzip: bool) -> None:
-        """`gzip` is what the call's `grpc-encoding` says of messages that are compressed."""
+        """`gzip` says whether the call's `grpc-encoding` is gzip, for compressed messages."""
         self._max_bytes = max_bytes
         self._gzip = gzip
         self._buffer = bytearray()
@@ -63,11 +63,11 @@ class Deframer:
 
     @property
     def buffered(self) -> int:
-        """Bytes of a message that is not whole."""
+        """Bytes of an incomplete message."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are whole now. Raises CallFailed."""
+        """The messages that are now complete. Raises CallFailed."""
         self._buffer += data
         if len(self._buffer) < self._needed:
             return []
@@ -97,18 +97,18 @@ class Deframer:
     def _unpacked(self, message: bytes) -> bytes:
         if not self._gzip:
             raise CallFailed(
-                StatusCode.INTERNAL, "a compressed message, but grpc-encoding names no compression"
+                StatusCode.INTERNAL, "compressed message, but grpc-encoding names no compression"
             )
         unpacker = zlib.decompressobj(wbits=_GZIP_WINDOW)
         try:
             unpacked = unpacker.decompress(message, self._max_bytes + 1)
         except zlib.error:
-            raise CallFailed(StatusCode.INTERNAL, "a message that is not gzip") from None
+            raise CallFailed(StatusCode.INTERNAL, "compressed message is not gzip") from None
         if len(unpacked) > self._max_bytes:
             raise CallFailed(
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"received message larger than max (above {self._max_bytes} once decompressed)",
             )
         if not unpacker.eof:
-            raise CallFailed(StatusCode.INTERNAL, "a gzip message that is cut short")
+            raise CallFailed(StatusCode.INTERNAL, "gzip message is cut short")
         return unpacked

@@ -1,4 +1,4 @@
-"""What a server serves: methods by path, each with its handler."""
+"""The methods that a server serves by path, each with its handler."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.stream_call import StreamCall
 
 UnaryHandler = Callable[[Call, bytes], bytes | Awaitable[bytes]]
-"""Answers the one message of a call. Costs no task where it returns bytes."""
+"""Answers the only message of a call. Costs no task if it returns bytes."""
 
 StreamHandler = Callable[[StreamCall], AsyncGenerator[bytes, None]]
 """Yields the messages of the response; `async for` over the call gives those of the request."""
 
 
 LateHandler = Callable[[Call, Awaitable[bytes]], Coroutine[None, None, bytes]]
-"""Answers a call whose message has yet to come, and bounds how long it waits for that."""
+"""Answers a call whose message has not arrived yet, and bounds how long it waits for it."""
 
 
 def _missing(detail: str) -> CallFailed:
@@ -28,11 +28,11 @@ class UnaryMethod:
 
     handler: UnaryHandler
     late_handler: LateHandler | None = None
-    """Runs as soon as the head is there where the message is not; without it the call waits."""
+    """Runs at once if the head arrives without the message; without it the call waits."""
     always: bool = False
-    """Whether a whole call is answered also where there is no room for more calls."""
+    """Whether a complete call is answered even if there is no room for more calls."""
     missing: Callable[[str], CallFailed] = _missing
-    """Makes the error of a call whose message does not come, from what is wrong with it."""
+    """Makes the error for a call whose message does not arrive, from a detail."""
 
 
 @dataclass(frozen=True, slots=True)

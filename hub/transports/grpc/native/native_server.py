@@ -1,17 +1,19 @@
-"""The gRPC server: listens, keeps its connections' time limits, and drains them at the end."""
+"""The gRPC server: listens, enforces its connections' time limits, and drains them at the end."""
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from hub.base.settings import Network
 from hub.transports.grpc.native.accounts import Ledger
+from hub.transports.grpc.native.call_status import CallFailed, exhausted
 from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.listener import Listener
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
-from hub.transports.grpc.native.proxied_listener import SHUTDOWN_S, ProxiedListener
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
 
 _SWEEP_S = 1.0
@@ -29,10 +31,12 @@ class NativeServer:
         *,
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[Network] = (),
+        exhausted: Callable[[str], CallFailed] = exhausted,
     ) -> None:
-        """`tls` offers "h2" by ALPN; without it the server speaks plain text.
+        """`tls` must offer "h2" by ALPN; without `tls` the server speaks plain text.
 
         Connections of `trusted_proxies` may begin with a header of the PROXY protocol.
+        `exhausted` makes the error of a call for which there is no room.
         """
         self._trusted_proxies = trusted_proxies
         self._tls = tls
@@ -42,10 +46,17 @@ class NativeServer:
             limits=limits,
             ledger=Ledger(limits),
             framing=FramedOnce(),
+            connections=Connections(limits),
+            exhausted=exhausted,
         )
         self._server: asyncio.Server | None = None
-        self._listener: ProxiedListener | None = None
+        self._listener: Listener | None = None
         self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> Connections:
+        """The open connections."""
+        return self._shared.connections
 
     @property
     def ledger(self) -> Ledger:
@@ -53,64 +64,58 @@ class NativeServer:
         return self._shared.ledger
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when it cannot."""
+        """Listens; returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
         listening = _listening_socket(host, port)
-        handshake_s = self._limits.handshake_s
-        if self._trusted_proxies:
-            self._listener = ProxiedListener(
+        if self._trusted_proxies or self._tls is not None:
+            self._listener = Listener(
                 listening,
                 lambda client: ServerProtocol(self._shared, client),
-                self._trusted_proxies,
+                self._limits,
+                trusted=self._trusted_proxies,
                 tls=self._tls,
-                handshake_s=handshake_s,
             )
         else:
             self._server = await loop.create_server(
-                lambda: ServerProtocol(self._shared),
-                sock=listening,
-                backlog=_BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=handshake_s if self._tls else None,
-                ssl_shutdown_timeout=SHUTDOWN_S if self._tls else None,
+                lambda: ServerProtocol(self._shared), sock=listening, backlog=_BACKLOG
             )
         self._sweep = loop.call_later(_SWEEP_S, self._sweep_all)
         return int(listening.getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
-        """Accepts nothing more; calls that run get `grace_s` seconds to end."""
+        """Stops accepting; running calls get `grace_s` seconds to end."""
         if self._sweep is None:
             return
         if self._server is not None:
             self._server.close()
         if self._listener is not None:
             await self._listener.close()
-        shared = self._shared
-        shared.draining = True
-        for connection in list(shared.connections):
+        connections = self._shared.connections
+        connections.draining = True
+        for connection in list(connections.open):
             connection.drain()
-        # A connection that asyncio has just accepted is made, and cut, some turns later.
+        # A connection that asyncio has just accepted is set up, and aborted, some turns later.
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
-        if shared.connections:
+        if connections.open:
             with suppress(TimeoutError):
-                await asyncio.wait_for(shared.emptied.wait(), grace_s)
-        for connection in list(shared.connections):
+                await asyncio.wait_for(connections.emptied.wait(), grace_s)
+        for connection in list(connections.open):
             connection.abort()
-        if shared.connections:
-            await shared.emptied.wait()
+        if connections.open:
+            await connections.emptied.wait()
         self._sweep.cancel()
 
     def _sweep_all(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in list(self._shared.connections):
+        for connection in list(self._shared.connections.open):
             connection.sweep(now)
         self._sweep = loop.call_later(_SWEEP_S, self._sweep_all)
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens; for "::" also to IPv4. Raises OSError."""
+    """A listening socket; for "::" it also accepts IPv4. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

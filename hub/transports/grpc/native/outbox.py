@@ -1,8 +1,9 @@
-"""What a connection sends: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
+"""A connection's output: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
 
 from collections import deque
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, grown
 from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
 from hub.transports.grpc.native.http2_frames import (
@@ -19,16 +20,17 @@ from hub.transports.grpc.native.http2_frames import (
 )
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_table import StreamTable
+from hub.transports.grpc.native.whole_reply import WholeReply
 
-# A DATA frame that a window cut shorter than this counts against the client.
+# A DATA frame that a window forces to be shorter than this counts against the client.
 _DRIBBLE_BYTES: Final = 256
 
 
 class Outbox:
-    """Frames to send, and the DATA of streams that may not be sent yet.
+    """Frames to send, and the DATA of streams that must wait.
 
     A message that fits every window is written at once. Otherwise it waits with its
-    stream, by reference: messages that many streams send are one object.
+    stream, by reference, so that a message of many streams is in memory once.
     """
 
     __slots__ = (
@@ -38,10 +40,12 @@ class Outbox:
         "_out",
         "_ready",
         "_streams",
+        "_usual",
         "drained",
         "initial_window",
         "max_frame",
         "now",
+        "payer",
         "pending_bytes",
         "room",
         "window",
@@ -51,25 +55,28 @@ class Outbox:
         self._streams = streams
         self._encoder = encoder
         self._out: list[bytes | memoryview] = []
-        # Streams that wait for the connection's window or the socket, and not for their own
-        # window, in the order in which they get their turn.
+        # Streams that wait for the connection's window or the socket, but not for their own
+        # window, in the order of their turns.
         self._ready: dict[Stream, None] = {}
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME_BYTES
         self.room = DEFAULT_WINDOW
-        """Bytes of DATA that the socket should take now; more wait here. See `replenish`."""
+        """Bytes of DATA that the socket accepts now; more wait here. See `replenish`."""
         self.drained: list[Stream] = []
         """Streams whose last waiting byte was sent; the layer above empties the list."""
         self.now = 0.0
         """Seconds of the connection's clock, as last seen."""
         self.pending_bytes = 0
         """Bytes that wait, of all streams."""
+        self.payer = Payer()
+        """On whose accounts they go; a stream may have a payer of its own."""
         self._cut_frames = 0
         self._full_frames = 0
+        self._usual: WholeReply | None = None
 
     def take(self) -> list[bytes | memoryview]:
-        """What is to be written now; the list is the caller's."""
+        """Returns and clears what is to be written now."""
         out = self._out
         self._out = []
         return out
@@ -80,13 +87,13 @@ class Outbox:
         return bool(self._out)
 
     def drop(self) -> None:
-        """Forgets all that is to be sent: nobody reads it."""
+        """Forgets all that is to be sent: the connection is gone."""
         self._out.clear()
-        self._ready.clear()
-        self.pending_bytes = 0
+        for stream in self._streams.open.values():
+            self.forget(stream)
 
     def take_counts(self) -> tuple[int, int]:
-        """DATA frames since the last time: full ones, and short ones that a window forced."""
+        """DATA frames since the last call: full ones, and short ones that a window forced."""
         counts = self._full_frames, self._cut_frames
         self._full_frames = self._cut_frames = 0
         return counts
@@ -101,7 +108,7 @@ class Outbox:
         self._write_headers(stream.id, self._encoder.encode(fields), 0)
 
     def message(self, stream: Stream, data: bytes) -> None:
-        """Sends DATA, or has it wait for a window."""
+        """Sends DATA, or queues it until a window allows it."""
         length = len(data)
         if (
             stream.pending is None
@@ -119,12 +126,36 @@ class Outbox:
             return
         self._wait(stream, (data,))
 
+    def whole(self, stream: Stream, head: Fields, data: bytes, trailers: Fields) -> bool:
+        """Sends head, DATA and trailers; False, and nothing, where they must wait.
+
+        Fast where head and trailers are the same objects as before.
+        """
+        length = len(data)
+        if (
+            stream.pending is not None
+            or length > self.window
+            or length > stream.window
+            or length > self.max_frame
+            or self.room <= 0
+        ):
+            return False
+        self.room -= length
+        self.window -= length
+        self._full_frames += 1
+        usual = self._usual
+        if usual is None or not usual.is_of(head, trailers, self._encoder.changes):
+            usual = self._usual = WholeReply(head, trailers, self._encoder)
+        self._out += usual.frames(stream.id, data)
+        self._ended(stream)
+        return True
+
     def parts(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
         """Sends DATA of several parts, none of which is copied."""
         self._wait(stream, parts)
 
     def end(self, stream: Stream, trailers: Fields) -> None:
-        """Ends the stream after what waits: with trailers, a head alone, or nothing more."""
+        """Ends the stream after its waiting DATA, with trailers or an empty DATA frame."""
         if stream.pending is not None:
             stream.trailers = trailers
             return
@@ -136,7 +167,7 @@ class Outbox:
         self._ended(stream)
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Ends the stream with RST_STREAM; what waits is dropped."""
+        """Ends the stream with RST_STREAM and drops its waiting DATA."""
         self.forget(stream)
         self._streams.close(stream)
         self._streams.note_reset(stream.id)
@@ -144,19 +175,24 @@ class Outbox:
 
     def forget(self, stream: Stream) -> None:
         """Drops what waits."""
+        if stream.pending is None:
+            return
+        payer = stream.payer or self.payer
+        for part in stream.pending:
+            payer.let_go(_whole(part))
         self.pending_bytes -= stream.pending_bytes
         stream.pending = None
         stream.pending_bytes = 0
         self._ready.pop(stream, None)
 
     def replenish(self, room: int) -> None:
-        """The socket takes `room` bytes of DATA more."""
+        """Notes that the socket accepts `room` bytes of DATA, and sends what waits."""
         self.room = room
         if self._ready:
             self._pump()
 
     def window_update(self, stream: Stream | None, increment: int) -> None:
-        """The peer takes more, on a stream or (None) the connection. Raises WindowOverflow."""
+        """Grows the window of a stream or (None) the connection. Raises WindowOverflow."""
         if stream is None:
             self.window = grown(self.window, increment)
         else:
@@ -167,7 +203,7 @@ class Outbox:
             self._pump()
 
     def resize(self, initial_window: int) -> None:
-        """Takes over SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2). Raises WindowOverflow."""
+        """Applies SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2). Raises WindowOverflow."""
         change = initial_window - self.initial_window
         self.initial_window = initial_window
         for stream in self._streams.open.values():
@@ -179,8 +215,11 @@ class Outbox:
     def _wait(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
         if stream.pending is None:
             stream.pending = deque()
-            stream.moved_at = self.now
+            stream.moved_at = stream.waiting_since = self.now
         stream.pending.extend(parts)
+        payer = stream.payer or self.payer
+        for part in parts:
+            payer.hold(part)
         length = sum(map(len, parts))
         stream.pending_bytes += length
         self.pending_bytes += length
@@ -188,7 +227,7 @@ class Outbox:
         self._pump()
 
     def _pump(self) -> None:
-        """Sends one frame for each ready stream in turn, while windows and socket allow it."""
+        """Sends one frame per ready stream in turn, while windows and socket allow it."""
         ready = self._ready
         while ready and self.room > 0 and self.window > 0:
             stream = next(iter(ready))
@@ -213,6 +252,8 @@ class Outbox:
             view = memoryview(data)
             pending.appendleft(view[allowed:])
             data, length = view[:allowed], allowed
+        else:
+            (stream.payer or self.payer).let_go(_whole(data))
         if full or length >= _DRIBBLE_BYTES:
             self._full_frames += 1
         else:
@@ -245,9 +286,17 @@ class Outbox:
             kind, flags = CONTINUATION, 0
 
     def _ended(self, stream: Stream) -> None:
-        """The server's side is over; so is the stream, since gRPC reads nothing after it."""
+        """Closes the stream after the server's side ended: gRPC reads nothing after that."""
         self._streams.close(stream)
         if stream.remote_open:
             # Section 8.1: the client may stop sending, without an error.
             self._streams.note_reset(stream.id)
             self._out.append(rst_stream(stream.id, ErrorCode.NO_ERROR))
+
+
+def _whole(part: bytes | memoryview) -> bytes:
+    """The body that a part was cut off from: cutting views only moves their start."""
+    if isinstance(part, memoryview):
+        body: bytes = part.obj  # type: ignore[assignment]
+        return body
+    return part

@@ -1,4 +1,4 @@
-"""The PROXY protocol, version 2: how a proxy on layer 4 says whose connection it passes on.
+"""The PROXY protocol, version 2: how a layer 4 proxy names the client of a connection.
 
 The format: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2.
 """
@@ -18,12 +18,12 @@ _PROXY: Final = 0x1
 _TCP4: Final = 0x11
 _TCP6: Final = 0x21
 _ADDRESS_BYTES: Final = {_TCP4: 4, _TCP6: 16}
-# Addresses and two ports, and room for TLVs that are not read.
+# Addresses and two ports, and room for TLVs, which are ignored.
 _MAX_BYTES: Final = 4_096
 
 
 class BadProxyHeader(Exception):
-    """What a trusted proxy sent is not a header of version 2."""
+    """A trusted proxy did not send a valid header of version 2."""
 
 
 def rest_bytes(head: bytes) -> int:
@@ -37,7 +37,7 @@ def rest_bytes(head: bytes) -> int:
 
 
 def source(header: bytes) -> str | None:
-    """The client's IP address in a whole header; None where the proxy speaks for itself.
+    """The client's IP address in a complete header; None if the proxy is itself the client.
 
     Raises BadProxyHeader.
     """

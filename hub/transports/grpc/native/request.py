@@ -1,12 +1,13 @@
-"""What makes a request head or trailers well-formed (RFC 9113, sections 8.2 and 8.3)."""
+"""Validates request heads and trailers (RFC 9113, sections 8.2 and 8.3)."""
 
 import re
 from typing import Final
 
-from hub.transports.grpc.native.header_blocks import Field, Fields, HeaderList
+from hub.transports.grpc.native.header_blocks import Fields, HeaderList
+from hub.transports.grpc.native.hpack_reader import Field
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
-# Section 8.2.2: they speak of a connection, which HTTP/2 does by itself.
+# Section 8.2.2: they describe the connection, which HTTP/2 does in other ways.
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -31,9 +32,9 @@ class Request:
         self.path = pseudo.get(b":path", b"")
         self.authority = pseudo.get(b":authority", b"")
         self.fields = fields
-        """All but the pseudo-header fields."""
+        """All fields except the pseudo-header fields."""
         self.content_length = content_length
-        """-1 where the head has none."""
+        """-1 if the head has none."""
 
 
 def read_request(headers: HeaderList) -> Request:
@@ -57,13 +58,13 @@ def read_request(headers: HeaderList) -> Request:
                 raise Malformed("content-length twice")
             content_length = length
         fields.append((name, value))
-    _require_whole(pseudo)
+    _require_complete(pseudo)
     request = headers.request = Request(pseudo, tuple(fields), content_length)
     return request
 
 
 def check_trailers(headers: HeaderList) -> None:
-    """Raises Malformed where the fields cannot be trailers (section 8.1)."""
+    """Raises Malformed if the fields cannot be trailers (section 8.1)."""
     for name, value in headers.fields:
         if name[:1] == b":":
             raise Malformed("a pseudo-header field in trailers")
@@ -79,12 +80,12 @@ def _require_valid(name: bytes, value: bytes) -> None:
         raise Malformed(f"{name!r} is not for HTTP/2")
 
 
-def _require_whole(pseudo: dict[bytes, bytes]) -> None:
+def _require_complete(pseudo: dict[bytes, bytes]) -> None:
     method = pseudo.get(b":method")
     if not method:
         raise Malformed("no :method")
     if method == b"CONNECT":
-        # Section 8.5; the server refuses it later, as any method but POST.
+        # Section 8.5; the server refuses it later, like every method except POST.
         if b":scheme" in pseudo or b":path" in pseudo or not pseudo.get(b":authority"):
             raise Malformed("CONNECT has an :authority and no :scheme or :path")
     elif not pseudo.get(b":scheme") or not pseudo.get(b":path"):

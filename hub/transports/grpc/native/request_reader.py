@@ -1,4 +1,4 @@
-"""Requests and trailers out of HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
+"""Requests and trailers from HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived
@@ -26,9 +26,10 @@ class RequestReader:
             max_list_bytes=limits.header_list_hard_bytes,
             max_remembered=limits.remembered_blocks,
             max_remembered_bytes=limits.remembered_block_bytes,
+            apart=b"grpc-timeout",
         )
         self.block = BlockReader(limits)
-        """The header block that is not whole."""
+        """The incomplete header block."""
 
     def headers(
         self, flags: int, stream_id: int, payload: bytes
@@ -59,8 +60,8 @@ class RequestReader:
     def _read(
         self, stream_id: int, block: bytes, flags: int, dependency: int
     ) -> RequestReceived | DataReceived | None:
-        # Every block is decoded, also of a stream that is refused: later ones build on it.
-        headers = self._decoder.decode(block)
+        # Every block is decoded, even for a refused stream, because later ones build on it.
+        headers, timeout = self._decoder.decode(block)
         ended = bool(flags & frames.END_STREAM)
         streams = self._streams
         if stream_id <= streams.highest:
@@ -81,7 +82,7 @@ class RequestReader:
         if ended:
             account_body(stream, 0, ended=True)
         streams.open[stream_id] = stream
-        return RequestReceived(stream, headers, request, ended)
+        return RequestReceived(stream, headers, request, timeout, ended)
 
     def _trailers(self, stream_id: int, headers: HeaderList, *, ended: bool) -> DataReceived | None:
         stream = self._streams.open.get(stream_id)
@@ -99,7 +100,7 @@ class RequestReader:
 
 
 def account_body(stream: Stream, length: int, *, ended: bool) -> None:
-    """Holds a body to its content-length (section 8.1.1), and notes its end.
+    """Checks a body against its content-length (section 8.1.1), and notes its end.
 
     Raises StreamFault.
     """

@@ -1,9 +1,9 @@
-"""One connection on asyncio: bytes to the core and back, one write per turn of the loop."""
+"""One connection in asyncio: passes bytes to the core and back, with one write per turn."""
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
+from hub.transports.grpc.native.call_status import CallFailed, exhausted
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -24,12 +25,13 @@ from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.peer import network_of
 
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
-# How long a client has to read why it was cut off.
+# How long a client has to read why the connection ends.
 _LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
@@ -42,24 +44,17 @@ class Shared:
     limits: Limits
     ledger: Ledger
     framing: FramedOnce
-    connections: "set[ServerProtocol]" = field(default_factory=set)
-    draining: bool = False
-    """Whether the server stops."""
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once it stops and has no more connections."""
-
-    def forget(self, connection: "ServerProtocol") -> None:
-        """The connection is closed."""
-        self.connections.discard(connection)
-        if self.draining and not self.connections:
-            self.emptied.set()
+    connections: Connections
+    exhausted: Callable[[str], CallFailed] = exhausted
+    """Makes the error of a call for which there is no room, from what there is too much of."""
 
 
 class ServerProtocol(asyncio.Protocol):
-    """Feeds one connection's core, runs its calls, and keeps its time limits."""
+    """Feeds one connection's core, runs its calls, and enforces its time limits."""
 
     __slots__ = (
         "_backlog",
+        "_context",
         "_core",
         "_drain_at",
         "_ended",
@@ -68,26 +63,31 @@ class ServerProtocol(asyncio.Protocol):
         "_idle_since",
         "_last_received",
         "_loop",
-        "_network",
         "_opened_at",
         "_paused_since",
         "_peer",
         "_pinged_at",
+        "_reserved",
         "_runner",
         "_share",
         "_shared",
+        "_socket_bytes",
         "_stuck_since",
         "_transport",
+        "network",
     )
 
     def __init__(self, shared: Shared, peer: str | None = None) -> None:
-        """`peer` is the client's address where a proxy told it."""
+        """`peer` is the client's address if a proxy named it."""
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
         self._core = Connection(shared.limits, now)
         self._peer = peer or ""
-        self._network = ""
+        self.network = ""
+        """The address that it counts for; empty while it is not kept."""
+        self._reserved = False
+        self._socket_bytes = 0
         self._opened_at = self._last_received = self._idle_since = now
         self._pinged_at: float | None = None
         self._paused_since: float | None = None
@@ -101,15 +101,21 @@ class ServerProtocol(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepts the connection, or closes it where there are too many."""
+        """Accepts the connection, or closes it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._peer:
             name = transport.get_extra_info("peername")
             self._peer = name[0] if isinstance(name, tuple) else ""
-        self._network = network_of(self._peer)
         shared = self._shared
         tls = transport.get_extra_info("ssl_object")
-        context = CallContext(
+        if shared.connections.draining or (
+            isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2"
+        ):
+            self._transport.abort()
+            return
+        self.network = network_of(self._peer)
+        self._share = Share(shared.ledger, self.network)
+        self._context = context = CallContext(
             connection=self._core,
             peer=self._peer,
             certificate=tls.getpeercert(binary_form=True) if tls is not None else None,
@@ -117,19 +123,12 @@ class ServerProtocol(asyncio.Protocol):
             max_message_bytes=shared.limits.message_bytes,
             high_water=shared.limits.unsent_high_water,
             flush=self._flush_soon,
+            token=shared.ledger.token,
+            exhausted=shared.exhausted,
         )
-        self._share = Share(shared.ledger, self._network)
+        self._core.outbox.payer = shared.ledger.payer(self.network)
         self._runner = CallRunner(context, shared.methods, shared.limits, self._share)
-        if (
-            shared.draining
-            or not shared.ledger.connections.has_room(self._network, 1)
-            or (isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2")
-        ):
-            self._transport.abort()
-            self._network = ""
-            return
-        shared.ledger.connections.add(self._network, 1)
-        shared.connections.add(self)
+        self._reserved = self._runner.only_checks = shared.connections.add(self)
         high = shared.limits.write_buffer_bytes
         self._transport.set_write_buffer_limits(high=high, low=high // 4)
         self._core.outbox.replenish(high)
@@ -137,26 +136,26 @@ class ServerProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all calls."""
-        if not self._network:
+        if not self.network:
             return
         self._core.failed = True
         self._ended = True
-        self._shared.forget(self)
-        self._shared.ledger.connections.add(self._network, -1)
+        self._shared.connections.remove(self)
         self._runner.close()
         self._backlog.clear()
         self._core.outbox.drop()
-        self._share.note(streams=0, unsent=0)
+        self._note_socket(0)
+        self._share.note_streams(0)
 
     def data_received(self, data: bytes) -> None:
-        """Handles what arrived, and writes the answers at once."""
+        """Handles the received bytes, and writes the replies at once."""
         now = self._loop.time()
         self._last_received = now
         self._pinged_at = None
         self._runner.now = now
         events = self._core.receive(data, now)
         if self._core.failed:
-            # GOAWAY is the last word; no call of a broken connection is begun.
+            # Nothing follows GOAWAY, and a broken connection starts no more calls.
             self._backlog.clear()
             events = events[-1:]
         if self._backlog:
@@ -170,27 +169,34 @@ class ServerProtocol(asyncio.Protocol):
         self._flush()
 
     def pause_writing(self) -> None:
-        """The peer does not read: nothing more is written, or read from it."""
+        """Pauses writing and reading, because the peer does not read."""
         self._paused_since = self._loop.time()
+        self._note_socket(self._transport.get_write_buffer_size())
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Resumes writing and reading, because the peer reads again."""
         self._paused_since = None
+        self._note_socket(0)
         if not self._backlog and not self._ended:
             self._transport.resume_reading()
         self._core.outbox.replenish(self._room)
         self._flush()
 
     def eof_received(self) -> bool:
-        """The client closed its side: there is no answer to wait for."""
+        """Closes the connection when the client has closed its side."""
         return False
 
     # What the server calls.
 
+    @property
+    def known(self) -> bool:
+        """Whether a caller on this connection has shown a valid token."""
+        return self._context.known
+
     def drain(self) -> None:
-        """Accepts no more calls, and closes once those that run have ended."""
+        """Accepts no more calls, and closes when the running ones have ended."""
         if self._drain_at is None:
             self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
             self._core.announce_drain()
@@ -198,11 +204,11 @@ class ServerProtocol(asyncio.Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Cuts the connection."""
+        """Closes the connection at once."""
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Keeps the time limits; called once a second or so."""
+        """Enforces the time limits; called about once per second."""
         limits, core = self._shared.limits, self._core
         if self._ended:
             return
@@ -220,16 +226,21 @@ class ServerProtocol(asyncio.Protocol):
             core.fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame takes too long")
         elif core.outbox.pending_bytes:
             for stream in list(core.streams.values()):
-                if stream.pending_bytes and now - stream.moved_at > limits.unsent_age_s:
+                if stream.pending_bytes and (
+                    now - stream.moved_at > limits.unsent_age_s
+                    or now - stream.waiting_since > limits.unsent_total_s
+                ):
                     core.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
                     self._runner.on_stream_ended(
                         StreamEnded(stream, ErrorCode.ENHANCE_YOUR_CALM, by_peer=False)
                     )
         if self._too_long(now, self._drain_at, 0):
             core.refuse_streams()
-        if core.streams:
+        if self._reserved and now - self._opened_at > limits.reserved_s:
+            self.abort()
+        elif core.streams:
             self._idle_since = now
-        elif now - self._idle_since > limits.idle_s:
+        elif now - self._idle_since > (limits.idle_s if self.known else limits.stranger_idle_s):
             self.drain()
         self._keep_alive(now)
         self._flush()
@@ -252,7 +263,7 @@ class ServerProtocol(asyncio.Protocol):
                 self._on_ping_ack(cast("PingAcknowledged", event))
 
     def _work_off(self) -> None:
-        """Handles a part of what arrived; other connections get their turn before the rest."""
+        """Handles part of the events; other connections get their turn before the rest."""
         count = self._shared.limits.events_per_turn
         events, self._backlog = self._backlog[:count], self._backlog[count:]
         self._handle(events)
@@ -271,7 +282,7 @@ class ServerProtocol(asyncio.Protocol):
 
     @property
     def _room(self) -> int:
-        """Bytes that the socket should take now."""
+        """Bytes that the socket accepts now."""
         return self._shared.limits.write_buffer_bytes - self._transport.get_write_buffer_size()
 
     def _flush_soon(self) -> None:
@@ -280,12 +291,12 @@ class ServerProtocol(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Writes what is due, in one write."""
+        """Writes the pending output, in one write."""
         self._flush_due = False
         outbox = self._core.outbox
         chunks = outbox.take()
         if self._ended:
-            # GOAWAY was the last word, or the socket is gone.
+            # GOAWAY has been sent, or the socket is closed.
             return
         transport = self._transport
         if chunks:
@@ -298,14 +309,19 @@ class ServerProtocol(asyncio.Protocol):
             drained, outbox.drained = outbox.drained, []
             for stream in drained:
                 self._runner.on_drained(stream)
-        self._share.note(streams=len(self._core.streams), unsent=outbox.pending_bytes)
+        self._share.note_streams(len(self._core.streams))
         if self._core.failed:
             self._linger()
         elif self._core.refusing and not self._core.streams and not self._backlog:
             transport.close()
 
+    def _note_socket(self, count: int) -> None:
+        """Notes how many bytes the socket has not taken, while that is above its bound."""
+        self._core.outbox.payer.add(count - self._socket_bytes)
+        self._socket_bytes = count
+
     def _linger(self) -> None:
-        """Closes with a delay: a reset would take GOAWAY from a client that still sends."""
+        """Closes with a delay: a client that still sends would lose GOAWAY by a reset."""
         if not self._ended:
             self._ended = True
             self._transport.pause_reading()
@@ -323,7 +339,7 @@ class ServerProtocol(asyncio.Protocol):
         self._runner.close()
 
     def _on_ping_ack(self, event: PingAcknowledged) -> None:
-        # The client saw the first GOAWAY, so no stream is on its way.
+        # The client has seen the first GOAWAY, so no new stream is in flight.
         if self._drain_at is not None and event.payload == _DRAIN:
             self._core.refuse_streams()
 

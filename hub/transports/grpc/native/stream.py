@@ -1,11 +1,11 @@
 """The states of a stream as a server sees them (RFC 9113, section 5.1).
 
-    idle                 an id above every id seen; no object stands for it
+    idle                 an id above every id seen; it has no object
     open                 HEADERS received; both sides may send
     half-closed (remote) the client sent END_STREAM; the server may still send
-    half-closed (local)  the server sent END_STREAM; gRPC has no use for what may still
-                         come, so the server resets the stream at once (section 8.1)
-    closed               both ended, or either sent RST_STREAM; no object is left
+    half-closed (local)  the server sent END_STREAM; gRPC ignores what may still come, so
+                         the server resets the stream at once (section 8.1)
+    closed               both ended, or either sent RST_STREAM; the object is dropped
 
 "reserved" does not occur: a client cannot push, and this server does not.
 """
@@ -14,6 +14,7 @@ from collections import deque
 from enum import Enum
 from typing import Final
 
+from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import ReceiveWindow
 from hub.transports.grpc.native.header_blocks import Fields
 
@@ -37,12 +38,14 @@ class Stream:
         "held",
         "id",
         "moved_at",
+        "payer",
         "pending",
         "pending_bytes",
         "receive_window",
         "remote_open",
         "started_at",
         "trailers",
+        "waiting_since",
         "window",
     )
 
@@ -54,21 +57,25 @@ class Stream:
         self.answering = False
         """Whether response headers are sent."""
         self.window = window
-        """What the server may send; negative after SETTINGS made it smaller (section 6.9.2)."""
+        """What the server may send; SETTINGS may make it negative (section 6.9.2)."""
         self.receive_window: ReceiveWindow | None = None
         """None until the first DATA that does not end the stream."""
         self.held = 0
         """Bytes received and not yet released."""
         self.expected = -1
-        """What is left of content-length, or -1 where there is none (section 8.1.1)."""
+        """The rest of content-length, or -1 if there is none (section 8.1.1)."""
         self.pending: deque[bytes | memoryview] | None = None
-        """DATA that waits for a window or for the socket."""
+        """DATA that waits for a window or the socket."""
         self.pending_bytes = 0
+        self.payer: Payer | None = None
+        """On whose accounts its pending bytes go, where not on the connection's."""
         self.trailers: Fields | None = None
-        """What ends the stream once nothing is pending."""
+        """The trailers that end the stream when nothing is pending."""
         self.started_at = now
         self.moved_at = now
         """When its pending bytes last moved, in seconds of the loop's clock."""
+        self.waiting_since = now
+        """Since when it has pending bytes, if it has."""
         self.call: object = None
         """The layer above keeps its own object here."""
 

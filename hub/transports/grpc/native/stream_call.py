@@ -1,4 +1,4 @@
-"""A call of many messages: its handler reads and writes at the client's pace."""
+"""A streaming call: its handler reads and writes at the client's pace."""
 
 import asyncio
 

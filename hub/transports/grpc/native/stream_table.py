@@ -1,4 +1,4 @@
-"""The streams of a connection, and what is known of those that are over (RFC 9113, section 5.1)."""
+"""The streams of a connection, and which ended ones were reset (RFC 9113, section 5.1)."""
 
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault
@@ -6,7 +6,7 @@ from hub.transports.grpc.native.stream import Stream
 
 
 class StreamTable:
-    """The streams of a connection, and which ids were used."""
+    """The open streams of a connection, and the ids that were used."""
 
     __slots__ = ("_max_remembered", "_reset", "highest", "open", "refusing")
 
@@ -15,31 +15,31 @@ class StreamTable:
         self.highest = 0
         """The highest id that the client used. All above are idle."""
         self.refusing = False
-        """Whether new streams are refused, since the server stops."""
+        """Whether new streams are refused because the server stops."""
         self._max_remembered = max_remembered
         # A dict keeps the order in which streams were reset.
         self._reset: dict[int, None] = {}
 
     def close(self, stream: Stream) -> None:
-        """The stream is over: nothing of it is kept."""
+        """Drops a stream that has ended."""
         stream.closed = True
         self.open.pop(stream.id, None)
 
     def note_reset(self, stream_id: int) -> None:
-        """The server reset it, so frames that the client sent before it knew are ignored."""
+        """Remembers that the server reset the stream, so that late frames are ignored."""
         if len(self._reset) >= self._max_remembered:
             del self._reset[next(iter(self._reset))]
         self._reset[stream_id] = None
 
     def require_used(self, stream_id: int, kind: str) -> None:
-        """Raises ConnectionFault for stream 0, where that is no stream, and for an idle one."""
+        """Raises ConnectionFault for stream 0 and for an idle stream."""
         if not stream_id or stream_id > self.highest:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on stream {stream_id}")
 
     def ignore_late(self, stream_id: int) -> None:
-        """Returns where DATA or HEADERS come late on a stream that the server reset.
+        """Accepts late DATA or HEADERS on a stream that the server reset.
 
-        Raises StreamFault or ConnectionFault where the client may not send them.
+        Raises StreamFault or ConnectionFault if the client may not send them.
         """
         self.require_used(stream_id, "DATA")
         if stream_id in self.open:

@@ -1,1 +1,1 @@
-"""What the dashboard page asks of the HTTP server: sign-in, its event stream, its files."""
+"""The dashboard's part of the HTTP server: sign-in, the event stream, and the page's files."""

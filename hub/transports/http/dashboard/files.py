@@ -1,8 +1,8 @@
 """The dashboard's files, read once and served from memory.
 
-All files but the page itself have a path that names their content's digest, so that a
-browser may keep them for ever and never mixes the files of two versions. It asks for the
-page each time, which costs a 304.
+The path of every file except the page contains a digest of all contents, so that a
+browser may cache files forever and never mixes two versions. It requests the page each
+time, which usually costs a 304.
 """
 
 import gzip
@@ -23,7 +23,7 @@ _TYPES: Final = {
 _PAGE: Final = "index.html"
 _BUILD_PLACEHOLDER: Final = b"{{build}}"
 
-# Nothing but the hub's own files and its own API, no markup that runs, no framing.
+# Only the hub's own files and API, no inline scripts, no framing.
 _CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -89,7 +89,7 @@ class StaticFiles:
         return _answer(request, self._page)
 
     async def _get_file(self, request: web.Request) -> web.Response:
-        # A table look-up: what is no name in it, such as "..", is simply not there.
+        # A table look-up, so names such as ".." are simply not found.
         file = self._files.get(request.match_info["name"])
         if file is None or request.match_info["build"] != self.build:
             raise web.HTTPNotFound
@@ -116,7 +116,7 @@ def _file(name: str, body: bytes, headers: dict[str, str]) -> _File:
 
 def _answer(request: web.Request, file: _File) -> web.Response:
     zipped = "gzip" in request.headers.get("Accept-Encoding", "").lower()
-    # Another encoding is another representation (RFC 9110, section 8.8.3.3).
+    # Each encoding is a representation with its own etag (RFC 9110, section 8.8.3.3).
     etag = f"{file.etag}-gzip" if zipped else file.etag
     headers = {**file.headers, "Vary": "Accept-Encoding"}
     wanted = request.if_none_match or ()

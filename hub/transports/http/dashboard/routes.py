@@ -1,4 +1,4 @@
-"""The dashboard's part of the HTTP transport: its files, signing in and out, its stream."""
+"""The dashboard's routes: its files, signing in and out, and its event stream."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import SIGN_IN_BODY_BYTES
 from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
 from hub.registry.state import Registry
@@ -23,6 +24,7 @@ from hub.transports.http.responses import json_response
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import Role
 
+_SESSION: Final = "/api/dashboard/session"
 _SIGNED_OUT: Final = b'{"role":null,"token_id":null}'
 
 
@@ -35,7 +37,8 @@ class SessionRoutes:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Takes `{"token"}`; sets the cookie. Raises InvalidToken, RoleForbidden."""
         require_own_page(request)
-        token = (await json_body(request)).get("token")
+        # Anyone may send one, so it is short.
+        token = (await json_body(request, SIGN_IN_BODY_BYTES)).get("token")
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         credentials = self._calls.credentials
@@ -57,14 +60,14 @@ class SessionRoutes:
         return response
 
     async def show(self, request: web.Request) -> web.Response:
-        """Says who calls; `role` and `token_id` are null if no one is signed in."""
+        """Shows the caller; `role` and `token_id` are null without a valid session."""
         try:
             return _shown(await self._calls.call(request, SHOW_CALLER))
         except InvalidToken:
             return json_response(_SIGNED_OUT)
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Ends the session if there is one, also one whose token is gone."""
+        """Ends the session if there is one, even if its token is no longer valid."""
         require_own_page(request)
         credentials = self._calls.credentials
         session_id = credentials.session_id(request) or ""
@@ -85,7 +88,7 @@ def _shown(principal: Principal) -> web.Response:
 
 
 class Dashboard:
-    """What a person sees at "/"; it follows the registry from `start` to `stop`."""
+    """The dashboard at "/"; it follows the registry from `start` to `stop`."""
 
     def __init__(
         self,
@@ -93,17 +96,22 @@ class Dashboard:
         registry: Registry,
         presence: Presence,
         server_info: Callable[[], GetServerInfoResponse],
+        why_overloaded: Callable[[], str | None],
     ) -> None:
         self._server_info = server_info
         self._static = StaticFiles()
         self._updates = LiveUpdates(registry, presence, calls.clock)
         self._sessions = SessionRoutes(calls)
-        self._stream = DashboardStream(self._updates, calls, self._about)
+        self._stream = DashboardStream(self._updates, calls, self._about, why_overloaded)
 
     @property
     def followers(self) -> int:
         """How many dashboards are open."""
         return self._updates.followers
+
+    def is_for_signing_in(self, path: str) -> bool:
+        """Whether a browser that is not signed in needs that path in order to sign in."""
+        return path in ("/", _SESSION) or path.startswith("/dashboard/")
 
     def start(self) -> None:
         """Begins to follow the registry."""
@@ -114,17 +122,16 @@ class Dashboard:
         self._updates.stop()
 
     def recheck(self) -> None:
-        """Makes every stream check its caller again: a token was revoked."""
+        """Makes every stream check its caller again, after a token was revoked."""
         self._updates.wake()
 
     def routes(self) -> list[web.RouteDef]:
-        """Its routes."""
-        session = "/api/dashboard/session"
+        """The dashboard's routes."""
         return [
             *self._static.routes(),
-            web.post(session, self._sessions.sign_in),
-            web.get(session, self._sessions.show),
-            web.delete(session, self._sessions.sign_out),
+            web.post(_SESSION, self._sessions.sign_in),
+            web.get(_SESSION, self._sessions.show),
+            web.delete(_SESSION, self._sessions.sign_out),
             web.get("/api/dashboard/stream", self._stream.get, allow_head=False),
         ]
 

@@ -1,7 +1,7 @@
-"""When endpoints changed their status or admin state, for the recent past. Pure.
+"""Recent changes of endpoints' status and admin state. Pure.
 
-One bounded ring serves the whole fleet: an endpoint that flaps shortens the history of
-the others, but never takes more memory.
+One bounded ring serves the whole fleet: a flapping endpoint shortens the others' history,
+but never takes more memory.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ class Transition:
 
 
 class TransitionHistory:
-    """The last `capacity` transitions, and the time since which each endpoint has its state."""
+    """The last `capacity` transitions, and when each endpoint entered its current state."""
 
     def __init__(self, capacity: int = 16_384) -> None:
         self._recent: deque[Transition] = deque(maxlen=capacity)
@@ -61,8 +61,8 @@ class TransitionHistory:
     def window(self, from_ms: int) -> list[Transition]:
         """The transitions at or after `from_ms`, oldest first.
 
-        They follow the last transition before that time of each endpoint that still
-        exists, which gives its state at `from_ms`.
+        Before them comes the last earlier transition of each endpoint that still exists,
+        which gives its state at `from_ms`.
         """
         before: dict[str, Transition] = {}
         within = []

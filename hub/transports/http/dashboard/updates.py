@@ -1,12 +1,12 @@
-"""The updates of the dashboards, encoded once for all of them.
+"""The dashboards' updates, encoded once for all of them.
 
     events, reports, ──► Followers ──► an update, ≤ 4 per second ──► bounded log
     checks, presence                                                     ▲
                                                      a Follower per dashboard
 
-A dashboard is a follower of the log and has no queue: however many and however slow
-they are, an update is encoded once and stored once. A dashboard that falls behind the
-log gets the whole state again. While no dashboard is open, nothing is encoded.
+A dashboard is a follower of the log and has no queue: however many there are and however
+slow, an update is encoded and stored once. A dashboard that falls behind the log gets the
+whole state again. While no dashboard is open, nothing is encoded.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from hub.transports.http.dashboard.transitions import Transition, TransitionHist
 from llmhub.v1.endpoint_pb2 import AdminState, Status
 
 _PERIOD_S: Final = 0.25
-# Changes rarely come alone: those that follow within this time share the update.
+# Changes come in bursts: those within this time share an update.
 _GATHER_S: Final = 0.02
 # The times and latencies of checks change with every probe; they can wait.
 _CHECKS_PERIOD_S: Final = 5.0
@@ -52,7 +52,7 @@ class Update:
 
 
 class LiveUpdates:
-    """The one source of all dashboards; runs in the event loop from `start` to `stop`."""
+    """The source of all dashboards' updates; runs in the event loop from `start` to `stop`."""
 
     def __init__(self, registry: Registry, presence: Presence, clock: Clock) -> None:
         self._registry = registry
@@ -89,14 +89,14 @@ class LiveUpdates:
         self._presence.on_change(self._agent_changed)
 
     def stop(self) -> None:
-        """Ends every `wait`, now and from now on."""
+        """Ends every current and future `wait`."""
         self.stopped = True
         if self._timer is not None:
             self._timer.cancel()
         self.wake()
 
     def wake(self) -> None:
-        """Ends every `wait` that is under way, whether or not there is something new."""
+        """Ends every current `wait`, whether or not there is an update."""
         self._news.set()
         self._news = asyncio.Event()
 
@@ -114,7 +114,7 @@ class LiveUpdates:
     def follower(self, event_id: str = "") -> Follower[Update]:
         """A dashboard's follower, which continues after the event with that id.
 
-        An id of another process of the hub, or none, starts with the whole state.
+        Without an id, or with one from another process, it starts with the whole state.
         """
         epoch, _, number = event_id.partition(".")
         is_own = epoch == str(self._registry.first_revision) and number.isdecimal()
@@ -122,7 +122,7 @@ class LiveUpdates:
         return Follower(self._log, wanted if 0 < wanted <= self._last else NOTHING_READ)
 
     def take(self, follower: Follower[Update]) -> bytes:
-        """The updates that follow, as events, or the whole state if the log lacks some."""
+        """The next updates, as events, or the whole state if the log lacks some of them."""
         updates = follower.take()
         if updates is not None:
             return b"".join(update.block for update in updates)
@@ -132,7 +132,7 @@ class LiveUpdates:
         return self._state[1]
 
     async def wait(self, follower: Follower[Update], timeout_s: float) -> None:
-        """Returns once there is an update to take, after a `wake` or a timeout."""
+        """Returns when there is an update to take, after a `wake`, or after the timeout."""
         if self._last == follower.revision and not self.stopped:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -143,7 +143,7 @@ class LiveUpdates:
     # Gathering.
 
     def _changed(self) -> None:
-        # Called for every report of every sidecar: it must cost next to nothing.
+        # Called for every report of every sidecar, so it must be cheap.
         if self._timer is None or self._timer_at - self._flushed_at > _PERIOD_S:
             self._schedule(_PERIOD_S)
 
@@ -205,7 +205,7 @@ class LiveUpdates:
         self.wake()
 
     def _skip(self) -> None:
-        """Continues from the present; all dashboards have to take the state again."""
+        """Skips to the current revision; all dashboards must take the whole state again."""
         revision = self._registry.revision
         if self._seen != revision or self._agents:
             self._last += 1
@@ -244,7 +244,7 @@ class LiveUpdates:
         return self._event(b"state", self._last, b",".join(members))
 
     def _encode_agents(self) -> list[bytes]:
-        """When each agent connected that came or went; null for one that is gone."""
+        """When each changed agent connected; null for one that disconnected."""
         agents, self._agents = self._agents, set()
         if not agents:
             return []
@@ -327,5 +327,5 @@ def _list(items: Iterable[bytes]) -> bytes:
 
 
 def _word(enum: EnumDescriptor, number: int) -> str | None:
-    """As in the JSON dialect, where the zero value is null."""
+    """An enum's word as in the JSON dialect, where the zero value is null."""
     return enum_word(enum, number) if number else None

@@ -1,18 +1,23 @@
 import pytest
 
 from hub.transports.grpc.native import http2_frames as frames
-from hub.transports.grpc.native.call import Call, CallContext
+from hub.transports.grpc.native.accounts import Ledger
+from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_head import call_head
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.events import RequestReceived
-from hub.transports.grpc.native.message_framing import FramedOnce, framed_with_gzip
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.message_framing import framed_with_gzip
 from tests.support.http2_peer import REQUEST, Peer, message
+from tests.support.native_server import call_context
 
 
 def begun(peer: Peer, *more: tuple[str, str], high_water: int = 1_000) -> Call:
     (event,) = peer.send(peer.headers(1, (*REQUEST, *more)))
     assert isinstance(event, RequestReceived)
-    context = CallContext(peer.core, "192.0.2.1", FramedOnce(), 100_000, high_water, lambda: None)
+    context = call_context(
+        peer.core, Ledger(Limits()), max_message_bytes=100_000, high_water=high_water
+    )
     peer.received()
     return Call(context, event.stream, call_head(event.headers, event.request))
 
@@ -32,14 +37,14 @@ def test_messages_are_taken_in_order() -> None:
     assert call.buffered == 0
 
 
-def test_a_body_may_end_within_a_message() -> None:
+def test_a_body_that_ends_within_a_message_is_cut_short() -> None:
     peer = Peer()
     call = begun(peer)
     receive(peer, call, message(b"one")[:6], ended=True)
     assert call.cut_short
 
 
-def test_a_handler_that_is_behind_makes_the_client_wait() -> None:
+def test_a_slow_handler_makes_the_client_wait() -> None:
     peer = Peer()
     call = begun(peer, high_water=20_000)
     for _ in range(12):
@@ -53,7 +58,7 @@ def test_a_handler_that_is_behind_makes_the_client_wait() -> None:
     assert call.stream.held == 0
 
 
-def test_an_answer_with_metadata() -> None:
+def test_a_reply_carries_metadata() -> None:
     peer = Peer()
     call = begun(peer)
     call.initial_metadata, call.trailing_metadata = (("i", "1"),), (("t-bin", b"\xff"),)
@@ -65,18 +70,22 @@ def test_an_answer_with_metadata() -> None:
     assert peer.fields(trailers) == {"grpc-status": "0", "t-bin": "/w"}
 
 
-def test_an_error_without_a_message_is_trailers_alone() -> None:
+def test_an_error_before_any_message_is_trailers_only() -> None:
     peer = Peer()
     call = begun(peer)
     call.fail(5, "not here")
     only, _ = peer.received()
-    told = peer.fields(only)
-    assert (told[":status"], told["grpc-status"], told["grpc-message"]) == ("200", "5", "not here")
+    fields = peer.fields(only)
+    assert (fields[":status"], fields["grpc-status"], fields["grpc-message"]) == (
+        "200",
+        "5",
+        "not here",
+    )
     call.fail(6, "again")
     assert peer.received() == []
 
 
-def test_compression_is_for_those_who_accept_it() -> None:
+def test_only_clients_that_accept_gzip_get_it() -> None:
     peer = Peer()
     call = begun(peer, ("grpc-accept-encoding", "gzip"))
     call.compress = True
@@ -100,7 +109,7 @@ def test_long_messages_are_not_copied() -> None:
     assert all(view.obj is body for view in views)
 
 
-def test_a_message_that_is_too_long() -> None:
+def test_a_message_that_is_too_long_is_refused() -> None:
     peer = Peer()
     call = begun(peer)
     with pytest.raises(CallFailed):

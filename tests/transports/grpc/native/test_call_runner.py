@@ -7,15 +7,15 @@ import pytest
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.accounts import Ledger, Share
-from hub.transports.grpc.native.call import Call, CallContext
+from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.call_runner import CallRunner
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
-from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
 from tests.support.http2_peer import REQUEST, Peer, message, request_with
+from tests.support.native_server import call_context
 from tests.support.waiting import wait_until
 
 
@@ -26,7 +26,7 @@ class Rig(Peer):
         limits = limits or Limits()
         super().__init__(limits)
         self.ledger = Ledger(limits)
-        context = CallContext(self.core, "192.0.2.1", FramedOnce(), 1_000, 1_000, lambda: None)
+        context = call_context(self.core, self.ledger, max_message_bytes=1_000, high_water=1_000)
         self.runner = CallRunner(context, methods, limits, Share(self.ledger, "192.0.2.1"))
 
     def play(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ async def stream(_call: StreamCall) -> AsyncGenerator[bytes, None]:
     await asyncio.Event().wait()
 
 
-async def test_a_call_that_does_not_wait_has_no_task() -> None:
+async def test_a_call_that_does_not_wait_starts_no_task() -> None:
     rig = Rig({"/t/Echo": UnaryMethod(echo)})
     before = asyncio.all_tasks()
     rig.play(rig.call(1, b"hello"))
@@ -78,7 +78,7 @@ async def test_a_call_that_does_not_wait_has_no_task() -> None:
         (lambda rig: rig.headers(1, (*REQUEST, ("grpc-timeout", "x"))), "13"),
     ],
 )
-async def test_calls_that_cannot_be_answered(sent, status: str) -> None:
+async def test_calls_that_cannot_be_answered_fail(sent, status: str) -> None:
     rig = Rig({"/t/Echo": UnaryMethod(echo)})
     rig.play(sent(rig))
     assert rig.statuses() == [status]
@@ -96,7 +96,7 @@ async def test_a_handler_is_cancelled_with_its_call() -> None:
     await wait_until(lambda: asyncio.all_tasks() == before)
 
 
-async def test_calls_that_run_are_bounded_and_checks_are_not() -> None:
+async def test_running_calls_are_bounded_except_checks() -> None:
     methods: dict[str, Method] = {
         "/t/Wait": UnaryMethod(forever),
         "/t/Echo": UnaryMethod(echo),
@@ -112,7 +112,7 @@ async def test_calls_that_run_are_bounded_and_checks_are_not() -> None:
     rig.runner.close()
 
 
-async def test_a_late_message_is_waited_for_by_the_handler() -> None:
+async def test_a_late_handler_waits_for_its_message() -> None:
     seen = []
 
     async def late(_call: Call, body: Awaitable[bytes]) -> bytes:
@@ -129,7 +129,7 @@ async def test_a_late_message_is_waited_for_by_the_handler() -> None:
     assert rig.statuses() == ["0"]
 
 
-async def test_a_message_that_never_comes_ends_its_call() -> None:
+async def test_a_message_that_never_arrives_ends_its_call() -> None:
     rig = Rig({"/t/Echo": UnaryMethod(echo)}, Limits(half_open_s=10))
     rig.play(rig.headers(1))
     rig.runner.expire(rig.now + 9)
@@ -138,7 +138,7 @@ async def test_a_message_that_never_comes_ends_its_call() -> None:
     assert rig.statuses() == ["3"]
 
 
-async def test_a_failing_handler_does_not_end_the_others() -> None:
+async def test_a_failing_handler_does_not_affect_other_calls() -> None:
     def fail(_call: Call, body: bytes) -> bytes:
         if body == b"known":
             raise CallFailed(9, "no")
@@ -149,7 +149,7 @@ async def test_a_failing_handler_does_not_end_the_others() -> None:
     assert rig.statuses() == ["9", "2"]
 
 
-async def test_requests_that_are_not_grpc_get_an_answer_of_http() -> None:
+async def test_requests_that_are_not_grpc_get_an_http_response() -> None:
     rig = Rig({})
     rig.play(rig.headers(1, (*REQUEST[:4], ("content-type", "text/html"))))
     assert rig.received() == []

@@ -12,13 +12,13 @@ from hub.transports.grpc.native.call_status import (
 )
 
 
-def test_the_codes_are_grpcs() -> None:
+def test_the_status_codes_match_grpc() -> None:
     assert {code.name: code.value for code in StatusCode} == {
         code.name: code.value[0] for code in grpc.StatusCode
     }
 
 
-def test_trailers() -> None:
+def test_trailers_have_status_and_message() -> None:
     assert trailer_fields(0) == ((b"grpc-status", b"0"),)
     assert trailer_fields(5, "a%b", (("k-bin", b"\xff"), ("k", "v"))) == (
         *((b"grpc-status", b"5"), (b"grpc-message", b"a%25b")),
@@ -27,7 +27,7 @@ def test_trailers() -> None:
 
 
 @given(st.text(max_size=200))
-def test_messages_are_printable_and_come_back(message: str) -> None:
+def test_messages_are_percent_encoded(message: str) -> None:
     encoded = percent_encoded(message)
     assert all(0x20 <= one < 0x7F for one in encoded)
     assert unquote(encoded.decode()) == message
@@ -38,5 +38,5 @@ def test_long_messages_are_cut_between_characters() -> None:
     assert unquote(encoded.decode()) == "ü" * 512
 
 
-def test_metadata() -> None:
+def test_metadata_becomes_header_fields() -> None:
     assert metadata_fields(()) == ()

@@ -30,7 +30,7 @@ async def _run(command: str, *arguments: str) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
-async def test_h2spec_passes_whole(interop_port: int) -> None:
+async def test_h2spec_passes_completely(interop_port: int) -> None:
     code, output = await _run("h2spec", "-h", "127.0.0.1", "-p", str(interop_port), "-o", "10")
     assert re.search(r"145 tests, 145 passed, 0 skipped, 0 failed", output), output
     assert code == 0

@@ -12,7 +12,7 @@ def read(reader: FrameReader, data: bytes) -> list[tuple[int, int, int, bytes]]:
 
 
 @pytest.mark.parametrize("step", [1, 5, 1_000])
-def test_frames_come_out_whole_however_they_arrive(step: int) -> None:
+def test_frames_are_read_however_they_are_split(step: int) -> None:
     data = HELLO + frames.ping(b"12345678") + frames.frame(frames.DATA, 1, 3, b"body")
     reader = FrameReader()
     seen = [
@@ -40,12 +40,12 @@ def test_the_reserved_bit_is_ignored() -> None:
         (HELLO + frames.head(16_385, 0, 0, 1), "16385 bytes"),
     ],
 )
-def test_what_a_client_may_not_send(data: bytes, why: str) -> None:
+def test_forbidden_input_is_a_fault(data: bytes, why: str) -> None:
     with pytest.raises(ConnectionFault, match=why):
         read(FrameReader(), data)
 
 
-def test_it_is_settled_by_the_first_settings() -> None:
+def test_the_first_settings_settle_the_connection() -> None:
     reader = FrameReader()
     read(reader, HELLO[:-1])
     assert (reader.settled, reader.partial) == (False, True)

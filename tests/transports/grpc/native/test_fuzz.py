@@ -17,12 +17,12 @@ def test_mutated_connections_break_nothing(first: int) -> None:
 
 
 @pytest.mark.parametrize("first", range(0, _COMPARED, 1_000))
-def test_the_core_and_the_oracle_agree(first: int) -> None:
+def test_the_server_and_the_reference_agree(first: int) -> None:
     differences = {seed: http2_oracle.play(seed) for seed in range(first, first + 1_000)}
     assert not {seed: one for seed, one in differences.items() if one}
 
 
-def test_cutting_the_bytes_elsewhere_changes_nothing() -> None:
+def test_splitting_the_bytes_differently_changes_nothing() -> None:
     for data in http2_fuzz.read_corpus():
         outputs = set()
         for step in (1, 7, 1_000, len(data)):
@@ -33,14 +33,14 @@ def test_cutting_the_bytes_elsewhere_changes_nothing() -> None:
         assert len(outputs) == 1
 
 
-def test_the_judge_sees_a_frame_after_the_end() -> None:
+def test_the_checker_detects_a_frame_after_the_end() -> None:
     judge = http2_fuzz.Judge()
     judge.see(http2_fuzz.frames.frame(0, 1, 1))
     with pytest.raises(AssertionError, match="after its end"):
         judge.see(http2_fuzz.frames.frame(0, 1, 1))
 
 
-def test_the_judge_sees_more_than_the_window() -> None:
+def test_the_checker_detects_an_exceeded_window() -> None:
     judge = http2_fuzz.Judge()
     sent = http2_fuzz.frames.frame(0, 0, 1, bytes(16_000)) * 5
     with pytest.raises(AssertionError, match="more than the window"):

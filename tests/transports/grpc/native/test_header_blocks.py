@@ -3,7 +3,7 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder
+from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder, HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 
@@ -14,38 +14,73 @@ LISTS = st.lists(st.tuples(NAMES, st.sampled_from([b"", b"0", b"a" * 40, b"b" * 
 
 def decoder(**changed: int) -> HeaderDecoder:
     limits = {"max_list_bytes": 65_536, "max_remembered": 4, "max_remembered_bytes": 4_096}
-    return HeaderDecoder(**(limits | changed))
+    return HeaderDecoder(**(limits | changed), apart=b"apart")
+
+
+def decoded(blocks: HeaderDecoder, block: bytes) -> HeaderList:
+    headers, apart = blocks.decode(block)
+    assert not apart
+    return headers
 
 
 def test_a_block_that_adds_nothing_is_decoded_once() -> None:
     encoder, blocks = Encoder(), decoder()
-    first = blocks.decode(encoder.encode(FIELDS))
+    first = decoded(blocks, encoder.encode(FIELDS))
     again = encoder.encode(FIELDS)
-    second = blocks.decode(again)
+    second = decoded(blocks, again)
     assert first.fields == second.fields == FIELDS
-    assert blocks.decode(again) is second
+    assert decoded(blocks, again) is second
 
 
-def test_what_is_remembered_falls_with_the_table() -> None:
+def test_a_table_change_clears_the_remembered_blocks() -> None:
     encoder, blocks = Encoder(), decoder()
-    blocks.decode(encoder.encode(FIELDS))
+    decoded(blocks, encoder.encode(FIELDS))
     again = encoder.encode(FIELDS)
-    blocks.decode(again)
+    decoded(blocks, again)
     blocks.decode(encoder.encode([(b"x", b"moves every index")]))
     # The same bytes now mean the new entry where they meant the content type.
-    assert blocks.decode(again).fields == ((b":status", b"200"), (b"x", b"moves every index"))
+    assert decoded(blocks, again).fields == ((b":status", b"200"), (b"x", b"moves every index"))
 
 
-def test_a_change_of_the_tables_size_is_carried_out_each_time() -> None:
+def test_every_change_of_the_table_size_is_applied() -> None:
     encoder, blocks = Encoder(), decoder()
-    blocks.decode(encoder.encode(FIELDS))
+    decoded(blocks, encoder.encode(FIELDS))
     block = b"\x20" + Encoder().encode([(b":status", b"200")])
-    blocks.decode(block)
+    decoded(blocks, block)
     with pytest.raises(ConnectionFault):
-        blocks.decode(b"\xbe")
+        decoded(blocks, b"\xbe")
 
 
-def test_too_long_a_list_is_a_fault() -> None:
+TIMED = (*FIELDS, (b"apart", b"1S"), (b"x", b"1"))
+
+
+def test_a_field_that_differs_each_time_leaves_the_others_known() -> None:
+    encoder, blocks = Encoder(), decoder()
+    blocks.decode(encoder.encode(TIMED))
+    lists = set()
+    for number in range(20):
+        fields = [(name, b"%dS" % number if name == b"apart" else v) for name, v in TIMED]
+        headers, apart = blocks.decode(encoder.encode(fields))
+        assert apart == b"%dS" % number
+        assert headers.fields == (*FIELDS, (b"x", b"1"))
+        lists.add(id(headers))
+    assert len(lists) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (*TIMED, (b"apart", b"2S")),
+        (*TIMED, (b":path", b"/")),
+        (*FIELDS, (b"apart", b"1 S")),
+        (*FIELDS, (b"apart", b"")),
+    ],
+)
+def test_what_is_odd_about_it_is_seen_where_it_stands(fields) -> None:
+    assert decoded(decoder(), Encoder().encode(fields)).fields == fields
+
+
+def test_a_header_list_that_is_too_long_is_a_fault() -> None:
     with pytest.raises(ConnectionFault) as caught:
         decoder(max_list_bytes=100).decode(Encoder().encode([(b"x", b"v" * 100)]))
     assert caught.value.code == ErrorCode.COMPRESSION_ERROR
@@ -54,12 +89,12 @@ def test_too_long_a_list_is_a_fault() -> None:
 def test_long_lists_are_not_remembered() -> None:
     encoder, blocks = Encoder(), decoder(max_remembered_bytes=100)
     fields = [(b"x", b"v" * 200)]
-    blocks.decode(encoder.encode(fields))
+    decoded(blocks, encoder.encode(fields))
     block = encoder.encode(fields)
-    assert blocks.decode(block) is not blocks.decode(block)
+    assert decoded(blocks, block) is not decoded(blocks, block)
 
 
-def test_the_encoder_sends_the_same_fields_in_a_few_bytes() -> None:
+def test_repeated_fields_are_encoded_in_a_few_bytes() -> None:
     encoder = HeaderEncoder(max_remembered=4)
     encoder.encode(FIELDS)
     second = encoder.encode(FIELDS)
@@ -67,7 +102,7 @@ def test_the_encoder_sends_the_same_fields_in_a_few_bytes() -> None:
     assert encoder.encode(FIELDS) is second
 
 
-def test_values_that_change_stay_out_of_the_table() -> None:
+def test_changing_values_stay_out_of_the_table() -> None:
     encoder = HeaderEncoder(max_remembered=4)
     encoder.encode(FIELDS)
     steady = encoder.encode(FIELDS)
@@ -76,7 +111,7 @@ def test_values_that_change_stay_out_of_the_table() -> None:
 
 
 @given(st.lists(st.tuples(LISTS, st.sampled_from([None, None, 0, 64, 4_096, 9_999])), max_size=12))
-def test_a_library_decodes_what_is_encoded(steps) -> None:
+def test_another_library_decodes_the_encoded_blocks(steps) -> None:
     encoder, library = HeaderEncoder(max_remembered=2), Decoder()
     for fields, size in steps:
         if size is not None:
@@ -87,7 +122,7 @@ def test_a_library_decodes_what_is_encoded(steps) -> None:
 
 
 @given(st.lists(LISTS, max_size=12))
-def test_what_a_library_encodes_is_decoded(lists) -> None:
+def test_blocks_of_another_library_are_decoded(lists) -> None:
     encoder, blocks = Encoder(), decoder(max_remembered=2)
     for fields in lists:
-        assert blocks.decode(encoder.encode(fields)).fields == tuple(fields)
+        assert decoded(blocks, encoder.encode(fields)).fields == tuple(fields)

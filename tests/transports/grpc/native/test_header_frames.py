@@ -9,18 +9,18 @@ from hub.transports.grpc.native.protocol_errors import ConnectionFault
 @pytest.mark.parametrize(
     ("payload", "data"), [(b"\x02ab\0\0", b"ab"), (b"\0ab", b"ab"), (b"\x02\0\0", b"")]
 )
-def test_padding_is_taken_off(payload: bytes, data: bytes) -> None:
+def test_padding_is_removed(payload: bytes, data: bytes) -> None:
     assert unpadded(frames.PADDED, payload) == data
     assert unpadded(0, payload) == payload
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x01", b"\x05ab\0\0"])
-def test_more_padding_than_payload(payload: bytes) -> None:
+def test_more_padding_than_payload_is_a_fault(payload: bytes) -> None:
     with pytest.raises(ConnectionFault, match="padding"):
         unpadded(frames.PADDED, payload)
 
 
-def test_a_block_in_pieces() -> None:
+def test_a_block_is_joined_from_its_frames() -> None:
     reader = BlockReader(Limits())
     assert reader.begin(0, 5, b"one") is None
     assert reader.stream_id == 5
@@ -29,7 +29,7 @@ def test_a_block_in_pieces() -> None:
     assert reader.stream_id == 0
 
 
-def test_a_priority_is_read_off() -> None:
+def test_a_priority_is_removed_from_the_block() -> None:
     reader = BlockReader(Limits())
     flags = frames.END_HEADERS | frames.PRIORITY_FLAG
     assert reader.begin(flags, 5, b"\x80\0\0\x07\x10block") == b"block"

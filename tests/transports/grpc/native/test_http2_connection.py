@@ -23,7 +23,7 @@ def only_stream(peer: Peer):
     return stream
 
 
-def test_a_call_from_its_request_to_its_trailers() -> None:
+def test_a_call_runs_from_request_to_trailers() -> None:
     peer = Peer()
     request, data = peer.send(peer.call(1, b"hello"))
     assert isinstance(request, RequestReceived)
@@ -42,7 +42,7 @@ def test_a_call_from_its_request_to_its_trailers() -> None:
     assert not peer.core.streams
 
 
-def test_an_answer_before_the_request_is_whole_tells_the_client_to_stop() -> None:
+def test_an_early_answer_stops_the_clients_request() -> None:
     peer = Peer()
     peer.send(peer.headers(1))
     peer.core.outbox.end(only_stream(peer), (*_HEAD, *_TRAILERS))
@@ -53,7 +53,7 @@ def test_an_answer_before_the_request_is_whole_tells_the_client_to_stop() -> Non
     assert not peer.core.failed
 
 
-def test_credit_of_the_connection_comes_back_for_streams_that_are_gone() -> None:
+def test_ended_streams_return_the_connections_credit() -> None:
     peer = Peer(Limits(connection_window=100_000, stream_window=100_000))
     for stream_id in range(1, 41, 2):
         peer.send(peer.headers(stream_id))
@@ -64,7 +64,7 @@ def test_credit_of_the_connection_comes_back_for_streams_that_are_gone() -> None
     assert sum(int.from_bytes(one.payload) for one in updates) >= 150_000
 
 
-def test_a_client_that_ignores_the_window_is_cut_off() -> None:
+def test_a_client_that_ignores_the_window_is_disconnected() -> None:
     peer = Peer(Limits(connection_window=65_535))
     peer.send(peer.headers(1))
     for _ in range(5):
@@ -75,7 +75,7 @@ def test_a_client_that_ignores_the_window_is_cut_off() -> None:
     assert peer.send(peer.call(3)) == []
 
 
-def test_a_reset_ends_its_stream_alone() -> None:
+def test_a_reset_ends_only_its_stream() -> None:
     peer = Peer()
     peer.send(peer.headers(1) + peer.headers(3))
     (ended,) = peer.send(frames.rst_stream(1, ErrorCode.CANCEL))
@@ -84,7 +84,7 @@ def test_a_reset_ends_its_stream_alone() -> None:
     assert list(peer.core.streams) == [3]
 
 
-def test_draining_serves_what_is_on_its_way_and_then_refuses() -> None:
+def test_draining_serves_streams_in_flight_and_then_refuses() -> None:
     peer = Peer()
     peer.core.announce_drain()
     peer.send(peer.headers(1))
@@ -98,7 +98,7 @@ def test_draining_serves_what_is_on_its_way_and_then_refuses() -> None:
     assert list(peer.core.streams) == [1]
 
 
-def test_the_answer_to_a_ping_is_an_event() -> None:
+def test_a_ping_acknowledgement_is_an_event() -> None:
     peer = Peer()
     peer.core.ping(b"12345678")
     (acknowledged,) = peer.send(frames.ping(b"12345678", ack=True))
@@ -106,7 +106,7 @@ def test_the_answer_to_a_ping_is_an_event() -> None:
     assert acknowledged.payload == b"12345678"
 
 
-def test_honest_work_earns_control_frames() -> None:
+def test_sent_data_earns_control_frames() -> None:
     peer = Peer(Limits(control_frames_burst=20, control_frames_per_s=0, control_frames_earned=4))
     for stream_id in range(1, 401, 2):
         peer.send(peer.call(stream_id) + frames.window_update(0, 10) * 2)
@@ -117,7 +117,7 @@ def test_honest_work_earns_control_frames() -> None:
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_partial_frame_or_block_is_seen(*, ended: bool) -> None:
+def test_a_partial_frame_or_block_is_detected(*, ended: bool) -> None:
     peer = Peer()
     assert not peer.core.mid_frame
     peer.send(frames.frame(frames.HEADERS, frames.END_STREAM if ended else 0, 1, b"\x82"))

@@ -20,7 +20,7 @@ from hub.transports.grpc.native import http2_frames as frames
         ),
     ],
 )
-def test_a_library_reads_every_frame_back(built: bytes, kind: type) -> None:
+def test_another_library_decodes_every_frame(built: bytes, kind: type) -> None:
     read, length = hyperframe.frame.Frame.parse_frame_header(memoryview(built[:9]))
     assert isinstance(read, kind)
     assert length == len(built) - 9
@@ -28,6 +28,6 @@ def test_a_library_reads_every_frame_back(built: bytes, kind: type) -> None:
     assert read.serialize() == built
 
 
-def test_of_a_setting_that_is_repeated_the_last_stands() -> None:
+def test_the_last_value_of_a_repeated_setting_counts() -> None:
     payload = frames.settings({4: 1})[9:] + frames.settings({4: 2, 5: 3})[9:]
     assert frames.read_settings(payload) == {4: 2, 5: 3}

@@ -11,19 +11,19 @@ def payload(values: dict[int, int]) -> bytes:
     return frames.settings(values)[frames.HEAD_BYTES :]
 
 
-def test_the_servers_own_say_what_it_bounds() -> None:
+def test_the_servers_settings_announce_its_bounds() -> None:
     sent = initial_settings(Limits(streams=7, stream_window=8, header_list_bytes=9))
     assert frames.read_settings(sent[frames.HEAD_BYTES :]) == {3: 7, 4: 8, 6: 9}
 
 
-def test_what_a_client_says() -> None:
+def test_a_clients_settings_are_read() -> None:
     assert validated(b"") == PeerSettings(None, None, None)
     assert validated(payload({1: 0, 4: 2**31 - 1, 5: 20_000, 99: 1})) == PeerSettings(
         0, 2**31 - 1, 20_000
     )
 
 
-def test_longer_frames_than_are_fair_are_not_used() -> None:
+def test_frame_sizes_are_capped() -> None:
     assert validated(payload({5: 2**24 - 1})).max_frame == 65_536
 
 
@@ -37,7 +37,7 @@ def test_longer_frames_than_are_fair_are_not_used() -> None:
         (payload({3: 1})[:5], ErrorCode.FRAME_SIZE_ERROR),
     ],
 )
-def test_values_that_are_not_allowed(sent: bytes, code: ErrorCode) -> None:
+def test_invalid_settings_are_faults(sent: bytes, code: ErrorCode) -> None:
     with pytest.raises(ConnectionFault) as caught:
         validated(sent)
     assert caught.value.code == code

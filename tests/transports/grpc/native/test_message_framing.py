@@ -16,7 +16,7 @@ from hub.transports.grpc.native.message_framing import (
 
 
 @given(st.lists(st.tuples(st.binary(max_size=50), st.booleans()), max_size=6), st.randoms())
-def test_messages_come_out_however_they_are_cut(sent, rnd: random.Random) -> None:
+def test_messages_are_read_however_they_are_split(sent, rnd: random.Random) -> None:
     data = b"".join((framed_with_gzip if packed else framed)(body) for body, packed in sent)
     deframer, received = Deframer(100, gzip=True), []
     while data:
@@ -27,7 +27,7 @@ def test_messages_come_out_however_they_are_cut(sent, rnd: random.Random) -> Non
     assert deframer.buffered == 0
 
 
-def test_one_plain_message_is_taken_without_a_deframer() -> None:
+def test_one_plain_message_needs_no_deframer() -> None:
     assert only_message(framed(b"x"), 10) == b"x"
     assert only_message(framed(b""), 10) == b""
     for other in (
@@ -40,7 +40,7 @@ def test_one_plain_message_is_taken_without_a_deframer() -> None:
         assert only_message(other, 10) is None
 
 
-def test_bytes_sent_to_many_are_framed_once() -> None:
+def test_a_message_sent_to_many_is_framed_once() -> None:
     once = FramedOnce()
     message = b"an event"
     assert once.framed(message) == framed(message)
@@ -57,13 +57,13 @@ def test_bytes_sent_to_many_are_framed_once() -> None:
         (b"\1\0\0\0\x0a" + gzip.compress(b"x", mtime=0)[:10], StatusCode.INTERNAL),
     ],
 )
-def test_what_cannot_be_a_message(data: bytes, code: StatusCode) -> None:
+def test_malformed_messages_are_refused(data: bytes, code: StatusCode) -> None:
     with pytest.raises(CallFailed) as caught:
         Deframer(100 if data[0] == 0 else 2_000, gzip=True).feed(data)
     assert caught.value.code == code
 
 
-def test_a_length_is_refused_before_its_bytes_come() -> None:
+def test_an_excessive_length_is_refused_before_its_bytes_arrive() -> None:
     with pytest.raises(CallFailed, match="larger than max"):
         Deframer(100, gzip=False).feed(b"\0\xff\xff\xff\xff")
 

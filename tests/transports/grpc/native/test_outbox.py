@@ -9,6 +9,7 @@ from hub.transports.grpc.native.stream_table import StreamTable
 from tests.support.http2_peer import Frame, cut
 
 _TRAILERS = ((b"grpc-status", b"0"),)
+_HEAD = ((b":status", b"200"),)
 
 
 class Rig:
@@ -35,7 +36,7 @@ def test_a_message_that_fits_is_written_by_reference() -> None:
     assert any(chunk is data for chunk in rig.outbox.take())
 
 
-def test_a_message_waits_for_its_stream_and_trailers_wait_for_it() -> None:
+def test_a_message_waits_for_its_window_and_trailers_for_the_message() -> None:
     rig = Rig(3)
     (stream,) = rig.streams
     rig.outbox.message(stream, b"12345678")
@@ -49,7 +50,7 @@ def test_a_message_waits_for_its_stream_and_trailers_wait_for_it() -> None:
     assert (stream.closed, rig.outbox.pending_bytes) == (True, 0)
 
 
-def test_streams_that_wait_for_the_connection_take_turns() -> None:
+def test_streams_waiting_for_the_connection_take_turns() -> None:
     rig = Rig(1 << 20, 1 << 20)
     rig.outbox.window = 0
     for stream in rig.streams:
@@ -59,7 +60,7 @@ def test_streams_that_wait_for_the_connection_take_turns() -> None:
     assert [stream_id for stream_id, _ in rig.sizes()] in ([1, 3, 1], [3, 1, 3])
 
 
-def test_what_the_socket_does_not_take_waits() -> None:
+def test_data_waits_while_the_socket_is_full() -> None:
     rig = Rig(1 << 20)
     rig.outbox.replenish(0)
     rig.outbox.message(rig.streams[0], b"abc")
@@ -83,7 +84,7 @@ def test_a_smaller_initial_window_may_make_windows_negative() -> None:
         rig.outbox.window_update(rig.streams[0], 2**31 - 1)
 
 
-def test_cut_frames_are_counted_apart() -> None:
+def test_frames_cut_short_are_counted_separately() -> None:
     rig = Rig(1)
     rig.outbox.message(rig.streams[0], bytes(10))
     rig.outbox.window_update(rig.streams[0], 100)
@@ -91,7 +92,7 @@ def test_cut_frames_are_counted_apart() -> None:
     assert rig.outbox.take_counts() == (0, 0)
 
 
-def test_long_trailers_go_in_several_frames() -> None:
+def test_long_trailers_are_split_into_several_frames() -> None:
     rig = Rig(1)
     rig.outbox.end(rig.streams[0], ((b"grpc-message", bytes(range(128)) * 300),))
     first, *rest = rig.sent()
@@ -101,7 +102,7 @@ def test_long_trailers_go_in_several_frames() -> None:
     assert max(len(one.payload) for one in (first, *rest)) <= frames.DEFAULT_FRAME_BYTES
 
 
-def test_a_reset_drops_what_waits() -> None:
+def test_a_reset_drops_waiting_data() -> None:
     rig = Rig(0, 0)
     for stream in rig.streams:
         rig.outbox.message(stream, bytes(10))
@@ -116,3 +117,15 @@ def test_a_response_without_trailers_ends_with_data() -> None:
     rig.outbox.end(rig.streams[0], ())
     (last,) = rig.sent()
     assert (last.kind, last.flags, last.payload) == (frames.DATA, frames.END_STREAM, b"")
+
+
+def test_a_whole_reply_is_sent_at_once_or_not_at_all() -> None:
+    rig = Rig(10, 10)
+    first, second = rig.streams
+    assert rig.outbox.whole(first, _HEAD, b"12345678", _TRAILERS)
+    assert [one.kind for one in rig.sent()] == [frames.HEADERS, frames.DATA, frames.HEADERS]
+    assert first.closed
+    assert not rig.outbox.whole(second, _HEAD, b"longer than it", _TRAILERS)
+    rig.outbox.window = 5
+    assert not rig.outbox.whole(second, _HEAD, b"123456", _TRAILERS)
+    assert not rig.sent()

@@ -19,14 +19,14 @@ V6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01"
         (b"\x20\x00\x00\x00", None),
     ],
 )
-def test_the_source_in_a_header(rest: bytes, address: str | None) -> None:
+def test_a_headers_source_address_is_read(rest: bytes, address: str | None) -> None:
     header = SIGNATURE + rest
     assert rest_bytes(header) == len(header) - 16
     assert source(header) == address
 
 
 @pytest.mark.parametrize("rest", [b"\x11\x11\x00\x0c", b"\x31\x11\x00\x0c", b"\x21\x11\xff\xff"])
-def test_a_head_that_is_no_header(rest: bytes) -> None:
+def test_a_malformed_proxy_header_is_refused(rest: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         rest_bytes(SIGNATURE + rest)
 
@@ -39,6 +39,6 @@ def test_a_head_that_is_no_header(rest: bytes) -> None:
         b"\x22\x11\x00\x0c" + bytes(12),
     ],
 )
-def test_a_header_without_an_address(rest: bytes) -> None:
+def test_a_proxy_header_without_addresses_is_refused(rest: bytes) -> None:
     with pytest.raises(BadProxyHeader):
         source(SIGNATURE + rest)

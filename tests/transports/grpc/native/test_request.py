@@ -39,12 +39,12 @@ def test_a_head_is_read_once() -> None:
         ((b":method", b"CONNECT"), *GOOD[1:]),
     ],
 )
-def test_heads_that_are_malformed(fields: tuple[Field, ...]) -> None:
+def test_malformed_request_heads_are_refused(fields: tuple[Field, ...]) -> None:
     with pytest.raises(Malformed):
         read_request(HeaderList(fields))
 
 
-def test_connect_has_an_authority_alone() -> None:
+def test_connect_has_only_an_authority() -> None:
     assert read_request(HeaderList(((b":method", b"CONNECT"), GOOD[3]))).path == b""
 
 

@@ -20,7 +20,7 @@ def test_trailers_end_a_body() -> None:
 @pytest.mark.parametrize(
     ("fields", "end"), [((("a", "b"),), False), (((":path", "/"),), True), ((("A", "b"),), True)]
 )
-def test_trailers_that_are_malformed(fields: tuple[tuple[str, str], ...], *, end: bool) -> None:
+def test_malformed_trailers_are_a_fault(fields: tuple[tuple[str, str], ...], *, end: bool) -> None:
     peer = Peer()
     peer.send(peer.headers(1))
     peer.received()
@@ -29,7 +29,7 @@ def test_trailers_that_are_malformed(fields: tuple[tuple[str, str], ...], *, end
     assert (reset.kind, reset.code) == (frames.RST_STREAM, ErrorCode.PROTOCOL_ERROR)
 
 
-def test_the_block_of_a_refused_stream_is_decoded_all_the_same() -> None:
+def test_the_block_of_a_refused_stream_is_still_decoded() -> None:
     peer = Peer()
     peer.core.refuse_streams()
     peer.send(peer.headers(1, (*REQUEST, ("first", "seen"))))
@@ -39,14 +39,14 @@ def test_the_block_of_a_refused_stream_is_decoded_all_the_same() -> None:
     assert event.request.fields[-1] == (b"first", b"seen")
 
 
-def test_ids_only_go_up() -> None:
+def test_stream_ids_only_increase() -> None:
     peer = Peer()
     peer.send(peer.headers(5, end=True))
     peer.send(peer.headers(3))
     assert peer.core.failed
 
 
-def test_a_body_is_as_long_as_it_says() -> None:
+def test_a_body_must_match_its_content_length() -> None:
     stream = Stream(1, 0, 0.0)
     stream.expected = 5
     account_body(stream, 3, ended=False)

@@ -8,6 +8,7 @@ from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import UnaryMethod
+from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
 from tests.support.http2_peer import Builder, cut
 
@@ -52,7 +53,7 @@ class Transport(asyncio.Transport):
 def connected(limits: Limits | None = None) -> tuple[ServerProtocol, Transport, Shared, Builder]:
     limits = limits or Limits()
     methods = {"/t/Echo": UnaryMethod(lambda _call, body: body)}
-    shared = Shared(methods, limits, Ledger(limits), FramedOnce())
+    shared = Shared(methods, limits, Ledger(limits), FramedOnce(), Connections(limits))
     protocol, transport, builder = ServerProtocol(shared), Transport(), Builder()
     protocol.connection_made(transport)
     protocol.data_received(builder.hello())
@@ -84,10 +85,10 @@ async def test_a_socket_that_is_full_stops_answers_and_reading() -> None:
 async def test_a_lost_connection_leaves_nothing_behind() -> None:
     protocol, _, shared, builder = connected()
     protocol.data_received(builder.headers(1))
-    assert (shared.ledger.streams.total, shared.ledger.connections.total) == (1, 1)
+    assert (shared.ledger.streams.total, len(shared.connections)) == (1, 1)
     protocol.connection_lost(None)
-    assert (shared.ledger.streams.total, shared.ledger.connections.total) == (0, 0)
-    assert not shared.connections
+    assert (shared.ledger.streams.total, len(shared.connections)) == (0, 0)
+    assert not shared.connections.open
 
 
 async def test_a_fault_is_the_last_word() -> None:

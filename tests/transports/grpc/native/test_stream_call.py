@@ -2,22 +2,23 @@ import asyncio
 
 import pytest
 
-from hub.transports.grpc.native.call import CallContext
+from hub.transports.grpc.native.accounts import Ledger
 from hub.transports.grpc.native.call_head import call_head
 from hub.transports.grpc.native.events import RequestReceived
-from hub.transports.grpc.native.message_framing import FramedOnce
+from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.stream_call import StreamCall
 from tests.support.http2_peer import Peer, message
+from tests.support.native_server import call_context
 
 
 def begun(peer: Peer) -> StreamCall:
     (event,) = peer.send(peer.headers(1))
     assert isinstance(event, RequestReceived)
-    context = CallContext(peer.core, "192.0.2.1", FramedOnce(), 100_000, 1_000, lambda: None)
+    context = call_context(peer.core, Ledger(Limits()), max_message_bytes=100_000, high_water=1_000)
     return StreamCall(context, event.stream, call_head(event.headers, event.request))
 
 
-async def test_a_handler_waits_for_messages_until_the_client_has_said_all() -> None:
+async def test_a_handler_reads_messages_until_the_client_ends() -> None:
     peer = Peer()
     call = begun(peer)
     reading = asyncio.ensure_future(anext(call))
@@ -46,7 +47,7 @@ async def test_small_messages_do_not_wait() -> None:
     await call.send(bytes(100))
 
 
-async def test_a_call_that_is_over_takes_nothing_more() -> None:
+async def test_a_call_that_is_over_neither_sends_nor_receives() -> None:
     call = begun(Peer())
     call.abandon()
     with pytest.raises(asyncio.CancelledError):

@@ -14,7 +14,7 @@ def table(*open_ids: int, highest: int = 9) -> StreamTable:
     return made
 
 
-def test_idle_streams_and_the_connection_are_no_streams() -> None:
+def test_idle_streams_and_stream_0_are_faults() -> None:
     table().require_used(9, "DATA")
     for stream_id in (0, 11):
         with pytest.raises(ConnectionFault, match=f"DATA on stream {stream_id}"):
@@ -27,7 +27,7 @@ def test_late_frames_of_streams_that_the_server_reset_are_ignored() -> None:
     streams.ignore_late(3)
 
 
-def test_late_frames_of_others_are_faults() -> None:
+def test_late_frames_of_other_streams_are_faults() -> None:
     with pytest.raises(StreamFault) as half_closed:
         table(5).ignore_late(5)
     assert half_closed.value.code == ErrorCode.STREAM_CLOSED

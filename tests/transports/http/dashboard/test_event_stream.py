@@ -19,7 +19,7 @@ async def browser(hub) -> Browser:
     return signed_in
 
 
-async def test_hello_state_and_changes(hub, browser):
+async def test_the_stream_sends_hello_state_and_changes(hub, browser):
     await hub.http("POST", REGISTRY_PATH, body={"host": "127.0.0.1", "port": 9, "name": "old"})
     async with browser.stream() as events:
         assert events.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -43,7 +43,7 @@ async def test_hello_state_and_changes(hub, browser):
         assert update["deleted"] == ["h:11434"]
 
 
-async def test_what_probes_and_sidecars_tell(hub, browser):
+async def test_the_stream_sends_probe_results_and_sidecar_reports(hub, browser):
     async with Fleet() as fleet:
         ollama = FakeOllama("llama3.1:8b", "phi4:14b")
         ollama.load("llama3.1:8b")
@@ -77,7 +77,7 @@ async def wait_for_name(events: SseReader, name: str) -> str:
             return id_
 
 
-async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
+async def test_a_reconnecting_dashboard_resumes(hub, browser):
     one, two = f"{REGISTRY_PATH}/127.0.0.1:9", f"{REGISTRY_PATH}/127.0.0.2:9"
     for host in ("127.0.0.1", "127.0.0.2"):
         await hub.http("POST", REGISTRY_PATH, body={"host": host, "port": 9})
@@ -100,7 +100,7 @@ async def test_a_dashboard_that_comes_back_goes_on_where_it_was(hub, browser):
 @pytest.mark.parametrize(
     "last", ["", "x", "1.1", "<epoch>.99999", "<epoch>.-1", "<epoch>." + "9" * 40]
 )
-async def test_follower_that_cannot_resume_starts_again(hub, browser, last):
+async def test_a_dashboard_that_cannot_resume_starts_again(hub, browser, last):
     last = last.replace("<epoch>", str(hub.hub.info().first_revision))
     async with browser.stream(Last_Event_ID=last) as events:
         assert [(await events.next())[1] for _ in range(2)] == ["hello", "state"]
@@ -134,7 +134,7 @@ async def test_a_stopping_hub_ends_the_streams_at_once(tmp_path, monkeypatch):
             assert ended[2] == {"reason": "stopping"}
 
 
-async def test_silence_is_broken(hub, browser, monkeypatch):
+async def test_an_idle_stream_sends_beats(hub, browser, monkeypatch):
     monkeypatch.setattr(event_stream, "_BEAT_S", 0.01)
     async with browser.stream() as events:
         _, beat = await events.until("beat", "now")
@@ -142,7 +142,7 @@ async def test_silence_is_broken(hub, browser, monkeypatch):
 
 
 async def test_dashboards_are_limited(hub, browser, monkeypatch):
-    monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
+    monkeypatch.setattr(event_stream, "EVENT_STREAMS", 1)
     async with browser.stream() as events:
         await events.until("state", "endpoints")
         refused = await browser.call("GET", STREAM)
@@ -152,8 +152,8 @@ async def test_dashboards_are_limited(hub, browser, monkeypatch):
     await wait_until(lambda: hub.hub._listeners.dashboard.followers == 0)
 
 
-async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch):
-    monkeypatch.setattr(event_stream, "MAX_STREAMS_PER_TOKEN", 1)
+async def test_dashboards_per_token_are_limited(hub, browser, monkeypatch):
+    monkeypatch.setattr(event_stream, "EVENT_STREAMS_PER_TOKEN", 1)
     other = Browser(hub)
     await other.sign_in(await hub.token(ROLE_READER))
     async with browser.stream() as events:
@@ -167,7 +167,7 @@ async def test_one_token_does_not_take_all_dashboards(hub, browser, monkeypatch)
         await events.until("state", "endpoints")
 
 
-async def test_unauthorised_caller_gets_no_stream(hub):
+async def test_an_unauthorised_caller_gets_no_stream(hub):
     browser = Browser(hub)
     assert (await browser.call("GET", STREAM)).status == 401
     sidecar = await hub.token(ROLE_SIDECAR, "node-1")

@@ -25,7 +25,7 @@ async def files(hub) -> list[str]:
     return ["/" + path for path in re.findall(r'(?:src|href)="(dashboard/[^"]+)"', page.decode())]
 
 
-async def test_the_page_needs_no_token_and_allows_nothing_foreign(hub):
+async def test_the_page_needs_no_token_and_loads_nothing_foreign(hub):
     status, headers, page = await fetch(hub, "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
@@ -40,7 +40,7 @@ async def test_the_page_needs_no_token_and_allows_nothing_foreign(hub):
     assert not re.search(rb"<script>|<style|style=|\son[a-z]+=|//[a-z]", page)
 
 
-async def test_the_files_are_kept_for_ever(hub, files):
+async def test_files_are_cached_forever(hub, files):
     assert len(files) >= 5
     for path in files:
         status, headers, body = await fetch(hub, path)
@@ -64,7 +64,7 @@ async def test_every_import_of_a_module_is_served(hub, files):
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "br, GZIP;q=0.9"])
-async def test_cached_file_is_not_sent_again(hub, encoding):
+async def test_a_cached_file_is_not_sent_again(hub, encoding):
     _, headers, body = await fetch(hub, "/", **{"Accept-Encoding": encoding})
     etag = headers["ETag"]
     status, again, empty = await fetch(
@@ -78,7 +78,7 @@ async def test_cached_file_is_not_sent_again(hub, encoding):
     assert (status, fresh) == (200, body)
 
 
-async def test_gzip_is_another_representation_of_the_same(hub):
+async def test_gzip_has_its_own_etag(hub):
     _, plain, body = await fetch(hub, "/")
     _, zipped, small = await fetch(hub, "/", **{"Accept-Encoding": "gzip"})
     assert zipped["Content-Encoding"] == "gzip"
@@ -87,7 +87,7 @@ async def test_gzip_is_another_representation_of_the_same(hub):
     assert zipped["Vary"] == plain["Vary"] == "Accept-Encoding"
 
 
-async def test_head(hub, files):
+async def test_head_has_the_headers_of_get(hub, files):
     for path in ("/", files[0]):
         _, got, body = await fetch(hub, path)
         status, headers, nothing = await fetch(hub, path, "HEAD")
@@ -117,7 +117,7 @@ async def test_nothing_else_is_served(hub, files, name):
     assert (status, body) == (404, b'{"error":"not_found"}')
 
 
-async def test_the_files_of_another_build_are_not_there(hub):
+async def test_files_of_another_build_are_not_found(hub):
     status, headers, _ = await fetch(hub, "/dashboard/0123456789abcdef/app.js")
     assert status == 404
     assert headers["Cache-Control"] == "no-store"

@@ -12,7 +12,7 @@ def browser(hub) -> Browser:
     return Browser(hub)
 
 
-async def test_a_token_for_a_cookie(hub, browser):
+async def test_a_token_is_exchanged_for_a_cookie(hub, browser):
     answer = await browser.sign_in()
     assert (answer.status, (await answer.json())["role"]) == (200, "admin")
     cookie = browser.cookie
@@ -43,32 +43,32 @@ async def test_the_cookie_is_secure_behind_a_trusted_proxy_with_tls(tmp_path, tr
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "llmhub_aaaaaaaaaaaa_" + "x" * 43])
-async def test_a_wrong_token_gets_none(browser, token):
+async def test_a_wrong_token_gets_no_cookie(browser, token):
     answer = await browser.sign_in(token)
     assert (answer.status, (await answer.json())["error"]) == (401, "unauthorized")
     assert browser.cookie is None
 
 
-async def test_a_sidecar_has_nothing_to_see(hub, browser):
+async def test_a_sidecar_cannot_sign_in(hub, browser):
     answer = await browser.sign_in(await hub.token(ROLE_SIDECAR, "node-1"))
     assert (answer.status, await answer.json()) == (403, {"error": "forbidden"})
     assert browser.cookie is None
 
 
 @pytest.mark.parametrize("body", [{}, {"token": None}, {"token": 7}])
-async def test_no_token(browser, body):
+async def test_a_missing_token_is_a_violation(browser, body):
     answer = await browser.call("POST", SESSION, body, Sec_Fetch_Site="same-origin")
     assert (answer.status, (await answer.json())["errors"][0]["field"]) == (422, "token")
 
 
-async def test_who_is_signed_in(hub, browser):
+async def test_the_session_shows_who_is_signed_in(hub, browser):
     anonymous = {"role": None, "token_id": None}
     assert await (await browser.call("GET", SESSION)).json() == anonymous
     await browser.sign_in(await hub.token(ROLE_READER))
     assert (await (await browser.call("GET", SESSION)).json())["role"] == "reader"
 
 
-async def test_a_reader_may_look_and_not_change(hub, browser):
+async def test_a_reader_may_view_but_not_change(hub, browser):
     await browser.sign_in(await hub.token(ROLE_READER))
     assert (await browser.call("GET", REGISTRY_PATH)).status == 200
     refused = await browser.call("POST", REGISTRY_PATH, {"host": "h"}, Sec_Fetch_Site="same-origin")
@@ -93,7 +93,7 @@ async def test_revoking_the_token_ends_the_session(hub, browser):
     assert (await browser.call("GET", REGISTRY_PATH)).status == 401
 
 
-async def test_a_session_outlives_the_hub(tmp_path):
+async def test_a_session_survives_a_restart_of_the_hub(tmp_path):
     async with running_hub(tmp_path) as hub:
         browser = Browser(hub)
         await browser.sign_in()

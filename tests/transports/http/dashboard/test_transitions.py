@@ -36,7 +36,7 @@ class Rig:
         ]
 
 
-def test_changes_of_health_and_of_administration_are_remembered_and_no_others() -> None:
+def test_only_status_and_admin_state_changes_are_remembered() -> None:
     rig = Rig()
     rig.registry.put_endpoint(registered("h:1"))
     rig.follow(1)
@@ -64,7 +64,7 @@ def test_changes_of_health_and_of_administration_are_remembered_and_no_others() 
     assert [at for at, *_ in rig.states("h:1", after=9)] == [5]
 
 
-def test_removed_endpoint_is_in_no_state() -> None:
+def test_a_removed_endpoint_has_no_state() -> None:
     rig = Rig()
     rig.registry.put_endpoint(registered("h:1"))
     rig.registry.remove_endpoint("h:1")
@@ -73,7 +73,7 @@ def test_removed_endpoint_is_in_no_state() -> None:
     assert rig.states("h:1", after=2) == []
 
 
-def test_flapping_endpoint_displaces_history_but_not_current_state() -> None:
+def test_a_flapping_endpoint_displaces_history_but_not_current_states() -> None:
     rig = Rig(capacity=4)
     for id_ in ("calm:1", "flaps:1"):
         rig.registry.put_endpoint(registered(id_))

@@ -74,7 +74,7 @@ async def rig():
     made.live.stop()
 
 
-async def test_changes_at_once_make_one_update_with_the_newest_of_each(rig):
+async def test_simultaneous_changes_share_one_update(rig):
     with rig.following() as follower:
         for i in range(50):
             rig.registry.put_endpoint(registered("h:1", name=f"name {i}"))
@@ -99,7 +99,7 @@ async def test_all_dashboards_get_the_same_bytes(rig):
     assert states[0] is states[1]
 
 
-async def test_no_more_than_four_updates_a_second(rig):
+async def test_at_most_four_updates_are_sent_per_second(rig):
     loop = asyncio.get_running_loop()
     with rig.following() as follower:
         begin, updates = loop.time(), 0
@@ -143,7 +143,7 @@ async def test_history_is_kept_without_followers(rig):
     assert state["since"] == {"h:1": NOW + 5_000}
 
 
-async def test_an_endpoint_that_was_there_at_the_start_has_a_past():
+async def test_an_endpoint_present_at_the_start_has_a_history():
     registry = Registry(first_revision=1_000)
     registry.put_endpoint(registered("h:1"))
     rig = Rig(registry)
@@ -151,7 +151,7 @@ async def test_an_endpoint_that_was_there_at_the_start_has_a_past():
     rig.live.stop()
 
 
-async def test_slow_follower_gets_the_whole_state(monkeypatch):
+async def test_a_slow_follower_gets_the_whole_state(monkeypatch):
     monkeypatch.setattr(updates, "_LOG_BYTES", 2_000)
     rig = Rig()
     with rig.following() as slow, rig.following() as quick:
@@ -165,7 +165,7 @@ async def test_slow_follower_gets_the_whole_state(monkeypatch):
     rig.live.stop()
 
 
-async def test_an_event_id_resumes_and_only_one_of_this_process(rig):
+async def test_only_an_event_id_of_this_process_resumes(rig):
     with rig.following() as follower:
         for i in range(2):
             rig.registry.put_endpoint(registered(f"h:{i + 1}"))
@@ -178,7 +178,7 @@ async def test_an_event_id_resumes_and_only_one_of_this_process(rig):
         assert [kind for kind, _ in events_of(block)] == ["state"], strange
 
 
-async def test_a_history_that_the_registry_no_longer_has_leads_to_the_state():
+async def test_a_lost_history_causes_a_full_state():
     rig = Rig(Registry(first_revision=1_000, ring_capacity=4))
     with rig.following() as follower:
         for i in range(20):
@@ -189,7 +189,7 @@ async def test_a_history_that_the_registry_no_longer_has_leads_to_the_state():
     rig.live.stop()
 
 
-async def test_flood_arrives_in_parts_and_nothing_is_lost(rig, monkeypatch):
+async def test_a_flood_arrives_in_parts_without_loss(rig, monkeypatch):
     monkeypatch.setattr(updates, "_MAX_EVENTS", 8)
     monkeypatch.setattr(updates, "_PERIOD_S", 0.001)
     with rig.following() as follower:
@@ -206,7 +206,7 @@ async def test_flood_arrives_in_parts_and_nothing_is_lost(rig, monkeypatch):
     assert most == 8
 
 
-async def test_presence(rig):
+async def test_sidecar_presence_is_sent(rig):
     with rig.following() as follower:
         node = sidecar("node-1")
         rig.presence.join(node)
@@ -217,7 +217,7 @@ async def test_presence(rig):
         assert events[0][1]["sidecars"] == {"node-1": None}
 
 
-async def test_the_bookkeeping_of_checks(rig):
+async def test_check_times_are_sent_separately(rig):
     rig.registry.put_endpoint(registered("h:1"))
     rig.probe("h:1")
     with rig.following() as follower:
@@ -237,7 +237,7 @@ async def test_expired_resources_are_reported(rig):
     assert events[-1][1]["resources"] == {"a": None}
 
 
-async def test_waiting_ends_by_a_timeout_by_a_wake_and_by_the_stop(rig):
+async def test_a_wait_ends_on_timeout_wake_and_stop(rig):
     with rig.following() as follower:
         await rig.live.wait(follower, 0.001)
         waiting = asyncio.create_task(rig.live.wait(follower, _LONG_S))

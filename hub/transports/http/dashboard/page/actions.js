@@ -174,15 +174,15 @@ export class Actions {
     const agent = field("agent_id", "Agent", input({ placeholder: "node-1" }), "The sidecar that reports for its host.");
     const labels = labelsField({});
     const all = [host, port, name, backend, scheme, path, key, agent, labels];
-    const apart = () => {
-      takeApart(host, port, scheme, path);
+    const splitPasted = () => {
+      splitAddress(host, port, scheme, path);
       // Fields that have been filled in must be visible.
       if (scheme.control.value !== "http" || path.control.value) more.open = true;
     };
-    host.control.addEventListener("change", apart);
-    host.control.addEventListener("paste", () => setTimeout(apart));
+    host.control.addEventListener("change", splitPasted);
+    host.control.addEventListener("paste", () => setTimeout(splitPasted));
     const values = () => {
-      apart();
+      splitPasted();
       const body = { host: host.control.value.trim() };
       const text = port.control.value.trim();
       // Send other text unchanged: the hub explains the error.
@@ -211,7 +211,7 @@ export class Actions {
   }
 }
 
-function takeApart(host, port, scheme, path) {
+function splitAddress(host, port, scheme, path) {
   const text = host.control.value.trim();
   // Several colons without brackets are an IPv6 address.
   const pair = /^(\[[^\]]+\]|[^:/[\]\s]+):(\d{1,9})(\/\S*)?$/.exec(text);

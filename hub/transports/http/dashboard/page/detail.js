@@ -2,10 +2,11 @@
 
 import { READ_ONLY } from "./actions.js";
 import { h } from "./dom.js";
+import { backendName, bytes, capital, count, duration, exactTime, latency, sourceName, timeOf } from "./format.js";
+import { drawMeter, drawSign, gpuLoad, inOrder, makeMeter, makeSign, share } from "./row.js";
 import {
-  backendName, bytes, capital, count, duration, exactTime, isRestored, latency, sourceName, stateOf, timeOf, warmth,
-} from "./format.js";
-import { drawMeter, drawSign, gpuLoad, makeMeter, makeSign, share } from "./row.js";
+  answers, faultText, isRestored, noQueue, originsText, placeOf, placeText, sidecarText, sinceOf, stateOf, stateText,
+} from "./state.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
 export class Detail {
@@ -76,35 +77,38 @@ export class Detail {
     const sign = makeSign();
     const state = stateOf(endpoint);
     drawSign(sign, state);
-    const since = this.#fleet.since.get(endpoint.id);
+    const since = sinceOf(endpoint, this.#fleet);
     const strip = makeStrip();
     drawStrip(strip, this.#fleet.historyOf(endpoint), now);
+    const took = answers(endpoint) && endpoint.latency !== null ? `, answered in ${latency(endpoint.latency)}` : "";
     const checked = endpoint.last_checked_at
-      ? `Last checked ${duration(now - endpoint.last_checked_at)} ago` + (endpoint.latency === null ? "" : `, answered in ${latency(endpoint.latency)}`)
+      ? `Last checked ${duration(now - endpoint.last_checked_at)} ago${took}`
       : "Not checked yet";
+    const flapping = endpoint.flapping ? `Flapping: ${endpoint.flapping.reason}` : null;
+    const paragraph = (text, kind) => (text ? h("p", { class: kind, text }) : null);
     const failures = endpoint.consecutive_failures ? `, ${count(endpoint.consecutive_failures, "failure")} in a row` : "";
     return h("section", { class: "detail-health", data: { state } },
-      h("p", { class: "health-line" }, sign, h("span", { class: "row-state", text: capital(state) }),
+      h("p", { class: "health-line" }, sign, h("span", { class: "row-state", text: capital(stateText(endpoint)) }),
         h("span", { class: "row-age", text: since ? `for ${duration(now - since)}` : "" })),
-      endpoint.last_error ? h("p", { class: "is-error", text: endpoint.last_error }) : null,
-      h("p", { class: "muted", text: `${checked}${failures}.` }),
-      isRestored(endpoint) ? h("p", { class: "muted", text: "Restored: known from before the hub's last start, not checked since." }) : null,
+      paragraph(endpoint.last_error, "is-error"), paragraph(faultText(endpoint)), paragraph(flapping),
+      paragraph(`${checked}${failures}.`, "muted"),
+      isRestored(endpoint) ? paragraph("Restored: known from before the hub's last start, not checked since.", "muted") : null,
       strip, h("p", { class: "strip-scale muted" }, h("span", { text: "1 h ago" }), h("span", { text: "now" })));
   }
 
   #models(endpoint, now) {
-    const models = [...endpoint.models].sort((a, b) => (b.state === "loaded") - (a.state === "loaded"));
+    const models = inOrder(endpoint);
     if (!models.length) return section("Models", h("p", { class: "muted", text: "No models known. They appear after the first successful check." }));
     const line = (model) => {
-      const isLoaded = model.state === "loaded";
+      const place = placeOf(model, endpoint);
       const facts = [
         model.parameter_size, model.quantization, model.size_bytes ? bytes(model.size_bytes) : null,
         model.context_length ? `${model.context_length.toLocaleString()} tokens` : null,
-        isLoaded && model.vram_bytes ? `${bytes(model.vram_bytes)} in memory` : null,
+        place === "loaded" && model.vram_bytes ? `${bytes(model.vram_bytes)} in memory` : null,
       ].filter(Boolean);
-      return h("li", { class: isLoaded ? "model is-loaded" : "model" },
+      return h("li", { class: `model is-${place}` },
         h("span", { class: "model-name", text: model.name }),
-        h("span", { class: "model-warmth", text: isLoaded ? warmth(model.expires_at, now) : "on disk" }),
+        h("span", { class: "model-warmth", text: placeText(model, endpoint, now) }),
         facts.length ? h("span", { class: "model-facts", text: facts.join(" · ") }) : null);
     };
     return section("Models", h("ul", { class: "detail-models" }, ...models.map(line)));
@@ -145,14 +149,17 @@ export class Detail {
   #facts(endpoint, now) {
     const labels = Object.entries(endpoint.labels).map(([key, value]) => `${key}=${value}`);
     const load = endpoint.load;
+    const noView = endpoint.agent_id ? "no recent report" : "no sidecar reports on this server";
     const facts = [
       ["Address", `${endpoint.scheme}://${endpoint.id}${endpoint.base_path}`],
       ...(endpoint.same_server_as ? [["Same server as", `${endpoint.same_server_as}; counted once`]] : []),
       ["Backend", `${backendName(endpoint.backend)} ${endpoint.version}`.trim() + (endpoint.backend_detected ? " (detected)" : "")],
+      ["Sidecar’s view", sidecarText(endpoint, now) ?? noView],
+      ["Known from", originsText(endpoint) ?? "nothing observed yet"],
       ["Labels", labels.join(", ") || "none"],
       ["Queue", load && (load.running ?? load.waiting) !== null
         ? [`${load.running ?? "?"} running`, `${load.waiting ?? "?"} waiting`, load.slots ? `${load.slots} slots` : null].filter(Boolean).join(", ")
-        : "not reported by this backend"],
+        : noQueue(endpoint)],
       ["Registered", `${exactTime(endpoint.registered_at)}, ${sourceName(endpoint.source)}`],
       ["Next check", endpoint.next_check_at && endpoint.next_check_at > now ? `in ${duration(endpoint.next_check_at - now)}` : "due"],
     ];

@@ -1,9 +1,11 @@
 // The fleet as the stream reports it, with its summary, search and order.
 
-import { backendName, stateOf, statesOf } from "./format.js";
+import { backendName, namesModel } from "./format.js";
+import { STATES, healthOf, placeOf, stateOf } from "./state.js";
 
 const HISTORY_MS = 3_600_000;
-const PROBLEM_RANK = { unhealthy: 0, unknown: 1, draining: 2, disabled: 4, healthy: 3 };
+// What a host knows of a model, the strongest first: one address of it that has the model loaded is enough.
+const HELD = ["loaded", "loading", "available", "unknown", "down"];
 const LOOPBACK = new Set(["localhost", "::1", "::ffff:127.0.0.1"]);
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" }).compare;
 
@@ -124,30 +126,51 @@ export class Fleet {
     return endpoint.agent_id ? this.resources.get(endpoint.agent_id) : undefined;
   }
 
-  /** The host of the endpoint's server, in one spelling; the same for every address of one server. */
-  #hostName(endpoint) {
-    const { host } = this.endpoints.get(endpoint.same_server_as) ?? endpoint;
-    return LOOPBACK.has(host) ? "127.0.0.1" : host;
+  /** The key of each endpoint's host, by id: its agent, also for other endpoints at the same address. */
+  #hostKeys() {
+    const agents = new Map();
+    const addressOf = (endpoint) => {
+      const { host } = this.endpoints.get(endpoint.same_server_as) ?? endpoint;
+      return LOOPBACK.has(host) ? "127.0.0.1" : host;
+    };
+    for (const endpoint of this.endpoints.values()) {
+      if (endpoint.agent_id) agents.set(addressOf(endpoint), endpoint.agent_id);
+    }
+    const keys = new Map();
+    for (const endpoint of this.endpoints.values()) {
+      const address = addressOf(endpoint);
+      const agent = endpoint.agent_id || agents.get(address);
+      keys.set(endpoint.id, agent ? `agent ${agent}` : address);
+    }
+    return keys;
+  }
+
+  /** What the endpoint's host is to a model: one of HELD. */
+  #held(model, endpoint) {
+    const health = healthOf(endpoint);
+    return health === "unhealthy" || health === "failing" ? "down" : placeOf(model, endpoint);
   }
 
   /** Counts over the whole fleet. */
   summary() {
-    const states = { healthy: 0, unhealthy: 0, unknown: 0, draining: 0, disabled: 0 };
+    const states = Object.fromEntries(STATES.map((state) => [state, 0]));
+    const keys = this.#hostKeys();
     const hosts = new Set();
     const healthyHosts = new Set();
     const models = new Map();
     const backends = new Set();
     for (const endpoint of this.endpoints.values()) {
-      for (const state of statesOf(endpoint)) states[state] += 1;
-      const host = this.#hostName(endpoint);
+      const state = stateOf(endpoint);
+      states[state] += 1;
+      const host = keys.get(endpoint.id);
       hosts.add(host);
-      if (endpoint.status === "healthy") healthyHosts.add(host);
+      if (state === "healthy") healthyHosts.add(host);
       if (endpoint.backend) backends.add(endpoint.backend);
       for (const model of endpoint.models) {
         let entry = models.get(model.name);
-        if (!entry) models.set(model.name, (entry = { name: model.name, hosts: new Set(), loaded: new Set() }));
-        entry.hosts.add(host);
-        if (model.state === "loaded") entry.loaded.add(host);
+        if (!entry) models.set(model.name, (entry = new Map()));
+        const rank = HELD.indexOf(this.#held(model, endpoint));
+        entry.set(host, Math.min(rank, entry.get(host) ?? rank));
       }
     }
     let vramUsed = 0;
@@ -157,9 +180,12 @@ export class Fleet {
       vramUsed += resources.vram_used_bytes;
       vramTotal += resources.vram_total_bytes;
     }
-    const list = [...models.values()]
-      .map(({ name, hosts: having, loaded }) => ({ name, hosts: having.size, loaded: loaded.size }))
-      .sort((a, b) => b.loaded - a.loaded || b.hosts - a.hosts || byName(a.name, b.name));
+    const list = [...models].map(([name, ranks]) => {
+      const held = Object.fromEntries(HELD.map((each) => [each, 0]));
+      for (const rank of ranks.values()) held[HELD[rank]] += 1;
+      return { name, hosts: ranks.size - held.down, ...held };
+    });
+    list.sort((a, b) => b.loaded - a.loaded || b.hosts - a.hosts || b.down - a.down || byName(a.name, b.name));
     return {
       endpoints: this.endpoints.size, hosts: hosts.size, healthyHosts: healthyHosts.size, states,
       models: list, backends: [...backends].sort(), sidecars: this.sidecars.size, vramUsed, vramTotal,
@@ -171,11 +197,11 @@ export class Fleet {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const found = [];
     for (const endpoint of this.endpoints.values()) {
-      if (health && !statesOf(endpoint).includes(health)) continue;
+      if (health && stateOf(endpoint) !== health) continue;
       if (backend && endpoint.backend !== backend) continue;
       if (words.length) {
         const haystack = this.#haystack(endpoint);
-        if (!words.every((word) => haystack.includes(word))) continue;
+        if (!words.every((word) => haystack.includes(word) || hasModel(endpoint, word))) continue;
       }
       found.push(endpoint);
     }
@@ -201,7 +227,7 @@ export class Fleet {
     if (sort === "changed") return (a, b) => (this.since.get(b.id) ?? 0) - (this.since.get(a.id) ?? 0) || named(a, b);
     if (sort === "vram") return (a, b) => this.#freeVram(b) - this.#freeVram(a) || named(a, b);
     if (sort === "name") return named;
-    return (a, b) => PROBLEM_RANK[stateOf(a)] - PROBLEM_RANK[stateOf(b)] || named(a, b);
+    return (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || named(a, b);
   }
 
   #freeVram(endpoint) {
@@ -212,13 +238,19 @@ export class Fleet {
 
   /** The models for which this is the last healthy, enabled endpoint. */
   lastResortFor(endpoint) {
-    if (endpoint.status !== "healthy" || stateOf(endpoint) !== "healthy") return [];
+    if (stateOf(endpoint) !== "healthy") return [];
     const alone = new Set(endpoint.models.map((model) => model.name));
     for (const other of this.endpoints.values()) {
       if (other.id === endpoint.id || stateOf(other) !== "healthy") continue;
-      for (const model of other.models) alone.delete(model.name);
+      for (const name of alone) if (other.models.some((model) => namesModel(name, model.name))) alone.delete(name);
       if (!alone.size) break;
     }
     return [...alone];
   }
+}
+
+/** Whether a search word is "model=NAME" and the endpoint has a model that NAME means. */
+function hasModel(endpoint, word) {
+  if (!word.startsWith("model=")) return false;
+  return endpoint.models.some((model) => namesModel(word.slice("model=".length), model.name.toLowerCase()));
 }

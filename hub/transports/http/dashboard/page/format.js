@@ -82,29 +82,14 @@ export function sourceName(source) {
   return SOURCES[source] ?? "unknown";
 }
 
-/** The word for an endpoint's state; draining and disabled take precedence over health. */
-export function stateOf(endpoint) {
-  if (endpoint.admin_state === "draining" || endpoint.admin_state === "disabled") return endpoint.admin_state;
-  return healthOf(endpoint);
-}
-
-/** An endpoint's health: healthy, unhealthy or unknown. */
-export function healthOf(endpoint) {
-  return endpoint.status === "healthy" || endpoint.status === "unhealthy" ? endpoint.status : "unknown";
-}
-
-/** Whether the health is what the hub knew before its last start and has not checked since. */
-export function isRestored(endpoint) {
-  return healthOf(endpoint) !== "unknown" && Boolean(endpoint.provenance?.status?.restored);
-}
-
-/** The states under which an endpoint is counted and found: a draining one also has a health, a disabled one does not. */
-export function statesOf(endpoint) {
-  const state = stateOf(endpoint);
-  return state === "draining" ? [healthOf(endpoint), state] : [state];
-}
-
 /** A word with a capital first letter. */
 export function capital(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);
+}
+
+/** Whether a name means a model: its own name, or the same without the tag `latest`, as everywhere in the hub. */
+export function namesModel(name, model) {
+  // The colon of a port, as in "registry.lan:5000/model", begins no tag.
+  const hasTag = name.slice(name.lastIndexOf("/") + 1).includes(":");
+  return name === model || (!hasTag && `${name}:latest` === model);
 }

@@ -32,7 +32,8 @@ export class Overview {
     this.#figure("healthy", "healthy", states.healthy.toLocaleString(),
       `on ${count(summary.healthyHosts, "host")}`, "healthy", filter);
     this.#figure("unhealthy", "unhealthy", states.unhealthy.toLocaleString(),
-      states.unknown ? `${states.unknown.toLocaleString()} unknown` : "none unknown", "unhealthy", filter);
+      [states.failing ? `${states.failing.toLocaleString()} failing` : null,
+        states.unknown ? `${states.unknown.toLocaleString()} unknown` : "none unknown"].filter(Boolean).join(", "), "unhealthy", filter);
     this.#figure("draining", "draining", states.draining.toLocaleString(),
       states.disabled ? `${states.disabled.toLocaleString()} disabled` : "none disabled", "draining", filter);
     this.#figure("sidecars", summary.sidecars === 1 ? "sidecar" : "sidecars", summary.sidecars.toLocaleString(), "connected", null, filter);
@@ -68,17 +69,33 @@ export class Overview {
     if (key === this.#modelKey) return;
     this.#modelKey = key;
     setText(byId("models-title"), count(this.#models.length, "model"));
-    this.#list.replaceChildren(...shown.map(({ name, hosts, loaded }) => h("li", {}, h("button", {
-      type: "button", class: loaded ? "model-chip is-loaded" : "model-chip",
-      title: `${count(hosts, "host")} ${hosts === 1 ? "has" : "have"} ${name}, ${loaded} loaded`,
-      on: { click: () => this.pick("model", name) },
-    }, h("span", { class: "model-name", text: name }),
-    h("span", { class: "model-counts", text: `${count(hosts, "host")}, ${loaded} loaded` })))));
+    this.#list.replaceChildren(...shown.map((model) => h("li", {}, h("button", {
+      type: "button", class: model.loaded ? "model-chip is-loaded" : "model-chip",
+      title: `${count(model.hosts, "host")} ${model.hosts === 1 ? "has" : "have"} ${model.name}${held(model)}`,
+      on: { click: () => this.pick("model", searchFor(model.name)) },
+    }, h("span", { class: "model-name", text: model.name }),
+    h("span", { class: "model-counts", text: `${count(model.hosts, "host")}${held(model)}` })))));
     const hidden = this.#models.length - FEW_MODELS;
     show(this.#more, hidden > 0);
     setText(this.#more, this.#showsAll ? "Show fewer" : `Show ${hidden} more`);
     setAttribute(this.#more, "aria-expanded", String(this.#showsAll));
   }
+}
+
+/** What finds the endpoints that have a model. Search words have no spaces. */
+function searchFor(name) {
+  return /\s/.test(name) ? name : `model=${name}`;
+}
+
+/** On how many hosts a model is in memory, as far as known; hosts that are down count apart. */
+function held({ hosts, loaded, loading, unknown, down }) {
+  const isKnown = loaded || hosts > unknown;
+  return [
+    isKnown ? `${loaded} loaded` : null,
+    loading ? `${loading} loading` : null,
+    unknown ? (isKnown ? `${unknown} unknown` : "state unknown") : null,
+    down ? `${down} down` : null,
+  ].filter(Boolean).map((part) => `, ${part}`).join("");
 }
 
 /** How to register the first endpoint. `hub` is the stream's hello event. */

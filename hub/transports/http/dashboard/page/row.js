@@ -1,7 +1,10 @@
 // The row of one endpoint: created once, then updated only where the endpoint changed.
 
 import { h, setAttribute, setText, show, svg } from "./dom.js";
-import { backendName, bytes, capital, count, duration, exactTime, healthOf, isRestored, latency, stateOf, warmth } from "./format.js";
+import { backendName, bytes, capital, count, duration, exactTime, latency } from "./format.js";
+import {
+  PLACES, answers, healthOf, isRestored, noQueue, placeCounts, placeOf, placeText, sinceOf, stateOf, stateText,
+} from "./state.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
 const MODEL_LINES = 2;
@@ -19,6 +22,7 @@ export function drawSign(sign, state) {
   const shapes = {
     healthy: () => svg("circle", { cx: 6, cy: 6, r: 4.5 }),
     unhealthy: () => svg("path", { d: "M6 .8 11.4 11H.6z" }),
+    failing: () => svg("path", { d: "M6 2.2 10.4 10.2H1.6z", class: "hollow" }),
     unknown: () => svg("circle", { cx: 6, cy: 6, r: 3.9, class: "hollow" }),
     draining: () => svg("path", { d: "M1.5 1.5h9v9h-9z" }),
     disabled: () => svg("path", { d: "M1.5 4.7h9v2.6h-9z" }),
@@ -91,7 +95,7 @@ export class Row {
     drawSign(this.sign, state);
     this.element.dataset.state = state;
     this.element.dataset.health = healthOf(endpoint);
-    setText(this.state, capital(state));
+    setText(this.state, capital(stateText(endpoint)));
     this.tick(fleet);
     setText(this.name, endpoint.name);
     setText(this.id, endpoint.id);
@@ -116,14 +120,14 @@ export class Row {
   tick(fleet) {
     const { endpoint } = this;
     const now = fleet.now();
-    const since = fleet.since.get(endpoint.id);
+    const since = sinceOf(endpoint, fleet);
     setText(this.age, since ? duration(now - since) : "");
-    if (since) this.age.title = `since ${exactTime(since)}`;
+    this.age.title = since ? `since ${exactTime(since)}` : "";
     let reason = "not checked yet";
     if (endpoint.last_error) reason = endpoint.last_error;
     else if (endpoint.admin_state === "disabled") reason = "not checked while disabled";
     else if (endpoint.last_checked_at) {
-      const took = endpoint.latency === null ? "" : `, ${latency(endpoint.latency)}`;
+      const took = endpoint.latency === null || !answers(endpoint) ? "" : `, ${latency(endpoint.latency)}`;
       reason = `checked ${duration(now - endpoint.last_checked_at)} ago${took}`;
     }
     if (isRestored(endpoint)) reason = `restored, ${reason}`;
@@ -133,24 +137,25 @@ export class Row {
   }
 
   #drawModels(endpoint, now) {
-    const loaded = endpoint.models.filter((model) => model.state === "loaded");
-    const others = endpoint.models.filter((model) => model.state !== "loaded");
-    const shown = [...loaded, ...others].slice(0, MODEL_LINES);
-    const lines = shown.map((model) => [model.name, model.state === "loaded" ? warmth(model.expires_at, now) : "", model.state]);
-    const hidden = [...loaded, ...others].slice(MODEL_LINES, MODEL_LINES + NAMED_IN_TITLE).map((model) => model.name).join("\n");
-    const key = JSON.stringify([lines, loaded.length, others.length, hidden]);
+    const models = inOrder(endpoint);
+    const shown = models.slice(0, MODEL_LINES);
+    const lines = shown.map((model) => {
+      const place = placeOf(model, endpoint);
+      // Most models of a fleet are on disk: their sign is enough.
+      return [model.name, place === "available" ? "" : placeText(model, endpoint, now), place];
+    });
+    const rest = placeCounts(models.slice(MODEL_LINES), endpoint);
+    const hidden = models.slice(MODEL_LINES, MODEL_LINES + NAMED_IN_TITLE).map((model) => model.name).join("\n");
+    const key = JSON.stringify([lines, rest, hidden]);
     if (this.models.dataset.key === key) return;
     this.models.dataset.key = key;
-    const hiddenLoaded = loaded.length - shown.filter((model) => model.state === "loaded").length;
-    const hiddenOthers = endpoint.models.length - shown.length - hiddenLoaded;
-    const rest = [hiddenLoaded && `${hiddenLoaded} loaded`, hiddenOthers && `${hiddenOthers} on disk`].filter(Boolean);
     this.models.replaceChildren(
-      ...lines.map(([name, when, modelState]) => h("li", { class: modelState === "loaded" ? "model is-loaded" : "model" },
+      ...lines.map(([name, when, place]) => h("li", { class: `model is-${place}` },
         h("span", { class: "model-name", text: name, title: name }),
-        when ? h("span", { class: "model-warmth", text: when }) : null,
-        modelState === "loaded" && when !== "loaded" ? h("span", { class: "unseen", text: ", loaded" }) : null)),
-      ...(rest.length ? [h("li", { class: "model-rest", text: `and ${rest.join(", ")}`, title: hidden })] : []),
-      ...(endpoint.models.length ? [] : [h("li", { class: "model-rest", text: "no known models" })]));
+        when ? h("span", { class: "model-warmth", text: when, title: when }) : null,
+        place === "loaded" && when !== "loaded" ? h("span", { class: "unseen", text: ", loaded" }) : null)),
+      ...(rest ? [h("li", { class: "model-rest", text: `and ${rest}`, title: hidden })] : []),
+      ...(models.length ? [] : [h("li", { class: "model-rest", text: "no known models" })]));
   }
 
   #drawHost(endpoint, fleet) {
@@ -180,8 +185,14 @@ export class Row {
     setText(this.queue, parts.length ? parts.join("\n") : "–");
     this.queue.classList.toggle("is-unknown", !parts.length);
     this.queue.classList.toggle("is-waiting", (waiting ?? 0) > 0);
-    this.queue.title = parts.length ? "" : "This backend does not report its queue";
+    this.queue.title = parts.length ? "" : noQueue(endpoint);
   }
+}
+
+/** The endpoint's models, the loaded ones first. */
+export function inOrder(endpoint) {
+  const rank = (model) => PLACES.indexOf(placeOf(model, endpoint));
+  return [...endpoint.models].sort((a, b) => rank(a) - rank(b));
 }
 
 function amount(what, used, total) {

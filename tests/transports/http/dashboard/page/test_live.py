@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 from playwright.async_api import expect
 
+from hub.service.overload.pressure import Load
 from hub.service.records import durable_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
@@ -72,7 +73,7 @@ async def test_changes_appear_without_a_reload(signed_in, hub, fleet):
     assert await page.evaluate("window.here") == "still"
 
 
-async def test_resources_that_a_sidecar_reports(signed_in, hub, fleet):
+async def test_a_sidecars_resources_are_shown(signed_in, hub, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     gib = 2**30
     async with hub.sidecar("node-1", ollama_url=f"http://{server.id}") as socket:
@@ -207,7 +208,7 @@ async def test_a_restarted_hub_says_what_it_has_not_checked_since(browser, tmp_p
         await expect(row.locator(".row-reason")).not_to_contain_text("restored")
 
 
-async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_path, fleet):
+async def test_two_addresses_of_one_server_are_shown_as_one_host(browser, tmp_path, fleet):
     server = await fleet.add(FakeOllama("llama3.1:8b"))
     other = Endpoint(
         id=f"localhost:{server.port}",
@@ -231,3 +232,13 @@ async def test_two_addresses_of_one_server_are_one_host_and_said(browser, tmp_pa
         await shown.row("twin").locator(".row-name").click()
         drawer = shown.page.get_by_role("dialog", name="twin")
         await expect(drawer).to_contain_text(f"Same server as127.0.0.1:{server.port}; counted once")
+
+
+async def test_an_overloaded_hub_says_so(signed_in, hub):
+    overload, word = hub.hub._observability.overload, signed_in.page.locator("#overload")
+    await expect(word).to_be_hidden()
+    overload.update(Load(memory=1e18), 0)
+    await expect(word).to_be_visible()
+    assert "overloaded (memory)" in (await word.get_attribute("title") or "")
+    # The hub's own readings end it.
+    await expect(word).to_be_hidden(timeout=20_000)

@@ -1,7 +1,8 @@
-"""Accepts connections that may come through trusted proxies, with the PROXY protocol or without.
+"""Accepts connections whose handshake comes before HTTP/2: TLS, or a trusted proxy's header.
 
-The header comes before anything else, TLS included, so it is read off the socket before
-asyncio has it. A connection whose peer is no trusted proxy is never looked at.
+The header of the PROXY protocol comes before anything else, TLS included, so it is read off
+the socket before asyncio has it. A connection whose peer is no trusted proxy is never
+looked at. Handshakes are bounded by address and in all; one more ends the oldest.
 """
 
 import asyncio
@@ -15,46 +16,51 @@ import structlog
 
 from hub.base.settings import Network
 from hub.transports.grpc.native import proxy_protocol
+from hub.transports.grpc.native.arrivals import Arrivals
+from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.proxy_protocol import BadProxyHeader
-from hub.transports.peer import is_trusted
+from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
 
-# Between looks at a socket with a part of a header.
-_LOOK_S: Final = 0.01
-# After the system refused a connection, for lack of descriptors as a rule.
+# Between reads of a socket with an incomplete header.
+_POLL_S: Final = 0.01
+# After the system could not accept a connection, usually for lack of file descriptors.
 _PAUSE_S: Final = 0.1
-_MAX_HANDSHAKES: Final = 1_024
 # How long a client may take to end TLS on its side; a stop of the hub waits for that.
 SHUTDOWN_S: Final = 1.0
 
 
-class ProxiedListener:
+class Listener:
     """Accepts on one socket; each connection gets a protocol that knows its client's address."""
 
     def __init__(
         self,
         listening: socket.socket,
         factory: Callable[[str | None], asyncio.Protocol],
-        trusted: Sequence[Network],
+        limits: Limits,
         *,
-        tls: ssl.SSLContext | None,
-        handshake_s: float,
+        trusted: Sequence[Network] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`factory` makes a protocol, given the address that a proxy named, or None."""
+        """`factory` makes a protocol from the address that a proxy named, or from None."""
         self._listening = listening
         self._factory = factory
         self._trusted = trusted
         self._tls = tls
-        self._handshake_s = handshake_s
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshake_s = limits.handshake_s
+        self._handshakes: Arrivals[asyncio.Task[None]] = Arrivals(
+            per_network=limits.handshakes_per_address, in_all=limits.handshakes
+        )
+        # Until they end: a task that is cancelled still closes its socket.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
         """Accepts nothing more."""
-        for task in (self._accepting, *self._handshakes):
+        for task in (self._accepting, *self._tasks):
             task.cancel()
-        await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
+        await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
         self._listening.close()
 
     async def _accept(self) -> None:
@@ -66,12 +72,18 @@ class ProxiedListener:
                 log.warning("a gRPC connection cannot be accepted", error=str(error))
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            if len(self._handshakes) >= _MAX_HANDSHAKES:
-                connection.close()
-                continue
+            network = network_of(address[0])
+            while (oldest := self._handshakes.in_the_way(network)) is not None:
+                self._handshakes.discard(oldest)
+                oldest.cancel()
             task = loop.create_task(self._hand_over(connection, address[0]))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes.add(task, network)
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._handshakes.discard(task)
 
     async def _hand_over(self, connection: socket.socket, peer: str) -> None:
         client = None
@@ -90,7 +102,7 @@ class ProxiedListener:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))
             connection.close()
         except (OSError, TimeoutError):
-            # The client left, does not speak, or TLS failed.
+            # The client left or sends nothing, or TLS failed.
             connection.close()
         except asyncio.CancelledError:
             connection.close()
@@ -98,7 +110,7 @@ class ProxiedListener:
 
 
 async def _client_address(connection: socket.socket) -> str | None:
-    """The address in the PROXY header; None where the connection begins with none.
+    """The address in the PROXY header; None if the connection has no header.
 
     Raises BadProxyHeader, OSError.
     """
@@ -112,7 +124,7 @@ async def _client_address(connection: socket.socket) -> str | None:
             return None
         if len(begun) == proxy_protocol.HEAD_BYTES:
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     header = await _exactly(connection, proxy_protocol.HEAD_BYTES)
     header += await _exactly(connection, proxy_protocol.rest_bytes(header))
     return proxy_protocol.source(header)

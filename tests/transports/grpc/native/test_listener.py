@@ -57,7 +57,7 @@ async def _proxy(port: int, header: bytes, step: int = 1 << 16) -> AsyncIterator
 
 
 @pytest.mark.parametrize(("header", "peer"), [(V4, b"192.0.2.7"), (b"", b"127.0.0.1")])
-async def test_a_trusted_proxy_says_who_calls(header: bytes, peer: bytes) -> None:
+async def test_a_trusted_proxy_names_the_client(header: bytes, peer: bytes) -> None:
     async with (
         native_server(METHODS, trusted_proxies=TRUSTED) as (_, port),
         _proxy(port, header) as proxied,
@@ -89,7 +89,7 @@ async def test_the_header_comes_before_tls(tmp_path: Path) -> None:
         assert await channel.unary_unary("/t/Peer")(b"", timeout=20) == b"192.0.2.7"
 
 
-async def test_a_stranger_may_not_say_who_calls() -> None:
+async def test_a_header_from_an_untrusted_peer_is_not_read() -> None:
     elsewhere = (ipaddress.ip_network("192.0.2.0/24"),)
     async with native_server(METHODS, trusted_proxies=elsewhere) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -103,7 +103,7 @@ async def test_a_stranger_may_not_say_who_calls() -> None:
 @pytest.mark.parametrize(
     "sent", [V4[:20], proxy_protocol.SIGNATURE + b"\x31\x11\x00\x0c", proxy_protocol.SIGNATURE[:5]]
 )
-async def test_a_header_that_is_wrong_or_not_whole_ends_the_connection(sent: bytes) -> None:
+async def test_a_malformed_or_incomplete_header_ends_the_connection(sent: bytes) -> None:
     limits = Limits(handshake_s=0.3)
     async with native_server(METHODS, limits, trusted_proxies=TRUSTED) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

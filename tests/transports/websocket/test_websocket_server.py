@@ -16,7 +16,7 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.hub import running_hub
 from tests.support.waiting import wait_until
 
-CAPTURED = Path(__file__).parents[1] / "support" / "sidecar-frames.jsonl"
+CAPTURED = Path(__file__).parents[2] / "support" / "sidecar-frames.jsonl"
 
 
 async def sidecars(hub):
@@ -24,7 +24,7 @@ async def sidecars(hub):
     return {each.agent_id: each for each in answer.sidecars}
 
 
-async def test_a_conversation(hub):
+async def test_a_sidecar_identifies_reports_and_pings(hub):
     async with hub.sidecar("node-1", name="rack", capabilities=["code"]) as socket:
         assert (await socket.ask({"type": "ping"}))["type"] == "pong"
         await socket.send({"type": "resource_report", "cpu_percent": 7})
@@ -37,7 +37,7 @@ async def test_a_conversation(hub):
     await wait_until(lambda: hub.hub.info().sidecar_count == 0)
 
 
-async def test_frames_of_a_sidecar_in_the_field(hub):
+async def test_frames_of_existing_sidecars_are_accepted(hub):
     token = await hub.token(ROLE_SIDECAR, "rack-7")
     async with hub.socket() as socket:
         for line in CAPTURED.read_text().splitlines():
@@ -50,7 +50,7 @@ async def test_frames_of_a_sidecar_in_the_field(hub):
     assert snapshot.resources["rack-7"].cpu_percent == 39
 
 
-async def test_errors_leave_the_connection_alive(hub):
+async def test_the_connection_survives_errors(hub):
     async with hub.socket() as socket:
         assert await socket.ask("nope") == {"type": "error", "error": "invalid_json"}
         assert (await socket.ask(b"\x00"))["errors"][0]["detail"] == "expected JSON object"
@@ -60,7 +60,7 @@ async def test_errors_leave_the_connection_alive(hub):
         assert (await socket.ask(identify))["type"] == "identified"
 
 
-async def test_identify_deadline(tmp_path):
+async def test_a_connection_that_does_not_identify_is_closed(tmp_path):
     async with running_hub(tmp_path, ws={"identify_timeout_s": 0.05}) as hub:
         async with hub.socket() as silent:
             assert await silent.closed() == (1008, "identify timeout")
@@ -71,7 +71,7 @@ async def test_identify_deadline(tmp_path):
             assert await talking.closed() == (1008, "identify timeout")
 
 
-async def test_connection_identified_in_time_stays(tmp_path):
+async def test_a_connection_identified_in_time_stays_open(tmp_path):
     async with running_hub(tmp_path, ws={"identify_timeout_s": 0.1}) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with hub.sidecar("node-1", token=token) as socket, hub.socket() as silent:
@@ -81,7 +81,7 @@ async def test_connection_identified_in_time_stays(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "binary"])
-async def test_a_frame_that_is_too_long(hub, kind):
+async def test_a_frame_that_is_too_long_closes_the_connection(hub, kind):
     frame = json.dumps({"type": "ping", "x": "y" * 65_536})
     async with hub.sidecar("node-1") as socket:
         await socket.send(frame if kind == "text" else frame.encode())
@@ -89,7 +89,7 @@ async def test_a_frame_that_is_too_long(hub, kind):
         assert code == 1009
 
 
-async def test_the_longest_frame_that_is_taken(hub):
+async def test_a_frame_of_the_maximum_size_is_accepted(hub):
     frame = json.dumps({"type": "ping", "x": ""})
     frame = frame.replace('""', '"' + "y" * (65_536 - len(frame)) + '"')
     assert len(frame) == 65_536
@@ -97,7 +97,7 @@ async def test_the_longest_frame_that_is_taken(hub):
         assert (await socket.ask(frame))["type"] == "pong"
 
 
-async def test_text_that_is_not_utf_8(hub):
+async def test_text_that_is_not_utf_8_closes_the_connection(hub):
     async with hub.sidecar("node-1") as socket:
         await socket.connection.send(b'{"type":"p\xff"}', text=True)
         code, _ = await socket.closed()
@@ -115,7 +115,7 @@ async def test_a_second_connection_replaces_the_first(hub):
         assert (await sidecars(hub))["node-1"].name == "new"
 
 
-async def test_too_many_violations(hub):
+async def test_too_many_violations_end_the_connection(hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     async with hub.sidecar("node-1", token=token) as socket:
         # One burst, more than the ten: the rest is not even answered.
@@ -137,7 +137,7 @@ async def test_a_revoked_token_ends_its_connections_at_once(hub):
         assert (await other.ask({"type": "ping"}))["type"] == "pong"
 
 
-async def test_an_admin_disconnects(hub):
+async def test_an_admin_can_end_the_connection(hub):
     async with hub.sidecar("node-1") as socket:
         request = DisconnectSidecarRequest(agent_id="node-1", reason="maintenance")
         await hub.call("DisconnectSidecar", request)
@@ -152,7 +152,7 @@ async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(hub):
 
 
 @pytest.mark.parametrize("path", ["/", "/ws/", "/wss", "/api/schemas"])
-async def test_a_wrong_path(hub, path):
+async def test_a_wrong_path_is_not_found(hub, path):
     with pytest.raises(InvalidStatus) as caught:
         async with hub.socket(path=path):
             pass
@@ -160,12 +160,12 @@ async def test_a_wrong_path(hub, path):
     assert b"/ws" in caught.value.response.body
 
 
-async def test_a_query_is_no_wrong_path(hub):
+async def test_a_query_in_the_path_is_ignored(hub):
     async with hub.socket(path="/ws?v=1") as socket:
         assert (await socket.ask({"type": "ping"}))["error"] == "not_identified"
 
 
-async def test_too_many_connections(tmp_path):
+async def test_connections_beyond_the_limit_get_503(tmp_path):
     async with running_hub(tmp_path, ws={"max_connections": 1}) as hub, hub.socket() as first:
         await first.ask({"type": "ping"})
         with pytest.raises(InvalidStatus) as caught:
@@ -179,7 +179,7 @@ async def test_websocket_pings_are_answered(hub):
         await (await socket.connection.ping())
 
 
-async def test_connection_without_pongs_is_closed(tmp_path):
+async def test_a_connection_without_pongs_is_closed(tmp_path):
     section = {"ping_interval_s": 0.05, "ping_timeout_s": 0.05}
     async with running_hub(tmp_path, ws=section) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
@@ -190,13 +190,13 @@ async def test_connection_without_pongs_is_closed(tmp_path):
             socket.connection.transport.abort()
 
 
-async def test_no_compression_is_agreed(hub):
+async def test_compression_is_not_negotiated(hub):
     url = f"ws://{hub.ws_address}/ws"
     async with connect(url, compression="deflate", proxy=None) as connection:
         assert "Sec-WebSocket-Extensions" not in connection.response.headers
 
 
-async def test_stop_says_going_away(tmp_path):
+async def test_a_stop_closes_as_going_away(tmp_path):
     async with running_hub(tmp_path) as hub, hub.sidecar("node-1") as socket, hub.socket() as new:
         await new.ask({"type": "ping"})
         await hub.hub.stop()
@@ -216,7 +216,7 @@ async def test_stop_says_going_away(tmp_path):
         (None, "127.0.0.1"),
     ],
 )
-async def test_the_address_that_a_trusted_proxy_tells(tmp_path, forwarded, seen):
+async def test_a_trusted_proxys_forwarded_address_is_used(tmp_path, forwarded, seen):
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
     async with running_hub(tmp_path, ws={"trusted_proxies": ["127.0.0.0/8"]}) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
@@ -237,7 +237,7 @@ async def test_localhost_behind_a_trusted_proxy_is_the_sidecars_host(tmp_path):
             assert "192.0.2.7" in ack["detail"]
 
 
-async def test_forwarded_address_of_an_untrusted_peer_is_ignored(tmp_path):
+async def test_a_forwarded_address_of_an_untrusted_peer_is_ignored(tmp_path):
     async with running_hub(tmp_path, ws={"trusted_proxies": ["10.0.0.0/8"]}) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1")
         async with hub.socket(headers={"X-Forwarded-For": "192.0.2.7"}) as socket:
@@ -245,7 +245,7 @@ async def test_forwarded_address_of_an_untrusted_peer_is_ignored(tmp_path):
             assert (await sidecars(hub))["node-1"].remote_address == "127.0.0.1"
 
 
-async def test_connections_that_break_off_leave_nothing(hub):
+async def test_broken_connections_leave_nothing_behind(hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     for _ in range(5):
         async with hub.sidecar("node-1", token=token) as socket:

@@ -1,0 +1,62 @@
+"""Gives each transport its share of the file descriptors that the system allows.
+
+Without shares, connections to one transport could take the descriptors of the others, of
+the store and of probes.
+"""
+
+import logging
+import resource
+from typing import Final
+
+import structlog
+
+from hub.base.settings import Settings
+
+log = structlog.get_logger()
+
+# Files, listening sockets, the store, its cluster, and what only lasts a moment.
+_OWN: Final = 256
+# Probes may take no more than this part of all: they wait for each other where they must.
+_PROBES_PART: Final = 8
+# Above its bound, a transport has connections in the handshake and a reserve for health checks.
+_MARGIN: Final = 1.25
+_RESERVE: Final = 64
+# Below this part of what the settings say, the log warns.
+_ALARMING: Final = 0.25
+
+
+def allowed() -> int | None:
+    """How many descriptors the process may open; None without a limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def shared_out(settings: Settings, descriptors: int | None) -> Settings:
+    """The settings with as many connections as `descriptors` allow.
+
+    Where they allow fewer than the settings do, each transport gets fewer in proportion, and
+    the log says how many.
+    """
+    if descriptors is None:
+        return settings
+    probes = settings.probes
+    probing = probes.concurrency + probes.doubtful_concurrency + probes.asked_concurrency
+    left = descriptors - _OWN - min(probing, descriptors // _PROBES_PART)
+    most = {name: getattr(settings, name).max_connections for name in ("ws", "grpc", "http")}
+    share = max(left, 0) / sum(count * _MARGIN + _RESERVE for count in most.values())
+    if share >= 1:
+        return settings
+    fewer = {name: max(1, int(count * share)) for name, count in most.items()}
+    # A hub that no setting asks for more is no cause for alarm as long as it has room.
+    log.log(
+        logging.WARNING if share < _ALARMING else logging.INFO,
+        "the system allows too few open files for max_connections; raise `ulimit -n`",
+        open_files=descriptors,
+        **fewer,
+    )
+    return settings.model_copy(
+        update={
+            name: getattr(settings, name).model_copy(update={"max_connections": count})
+            for name, count in fewer.items()
+        }
+    )

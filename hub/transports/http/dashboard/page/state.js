@@ -1,0 +1,109 @@
+// What is known about an endpoint now: its state, and where its models are.
+
+import { duration, exactTime, warmth } from "./format.js";
+
+/** The states in which an endpoint is counted and found, the ones to look at first. */
+export const STATES = ["unhealthy", "failing", "unknown", "draining", "healthy", "disabled"];
+
+/** An endpoint's health: healthy, failing, unhealthy or unknown. */
+export function healthOf(endpoint) {
+  // The hub still trusts a server whose last probe failed, but that server does not answer now.
+  if (endpoint.status === "healthy") return endpoint.last_error ? "failing" : "healthy";
+  return endpoint.status === "unhealthy" ? "unhealthy" : "unknown";
+}
+
+/** The one state of an endpoint: draining and disabled take precedence over its health. */
+export function stateOf(endpoint) {
+  if (endpoint.admin_state === "draining" || endpoint.admin_state === "disabled") return endpoint.admin_state;
+  return healthOf(endpoint);
+}
+
+/** The state in words; a draining endpoint that does not answer shows both. */
+export function stateText(endpoint) {
+  const state = stateOf(endpoint);
+  const health = healthOf(endpoint);
+  return state === "draining" && health !== "healthy" ? `${state}, ${health}` : state;
+}
+
+/** Since when the endpoint has its state, or undefined: the hub keeps no time for one that fails. */
+export function sinceOf(endpoint, fleet) {
+  return stateOf(endpoint) === "failing" ? undefined : fleet.since.get(endpoint.id);
+}
+
+/** Whether the endpoint is healthy and its last probe succeeded. Only then are the places of its models known. */
+export function answers(endpoint) {
+  return healthOf(endpoint) === "healthy";
+}
+
+/** Whether the health is what the hub knew before its last start and has not checked since. */
+export function isRestored(endpoint) {
+  return healthOf(endpoint) !== "unknown" && Boolean(endpoint.provenance?.status?.restored);
+}
+
+/** Where a model is: loaded, loading, available (on disk) or unknown. */
+export function placeOf(model, endpoint) {
+  return (answers(endpoint) && model.state) || "unknown";
+}
+
+/** The places in the order in which models are listed. */
+export const PLACES = ["loaded", "loading", "available", "unknown"];
+
+const PLACE_TEXTS = { loading: "loading", available: "on disk", unknown: "state unknown" };
+
+/** Where a model is, in words. */
+export function placeText(model, endpoint, now) {
+  const place = placeOf(model, endpoint);
+  if (place === "loaded") return warmth(model.expires_at, now);
+  return place === "unknown" && model.state === "loaded" ? "loaded when last seen" : PLACE_TEXTS[place];
+}
+
+/** "2 loaded, 3 on disk". */
+export function placeCounts(models, endpoint) {
+  return PLACES.map((place) => [place, models.filter((model) => placeOf(model, endpoint) === place).length])
+    .filter(([, number]) => number)
+    .map(([place, number]) => `${number} ${PLACE_TEXTS[place] ?? place}`).join(", ");
+}
+
+/** Why no queue is shown. */
+export function noQueue(endpoint) {
+  return answers(endpoint) ? "not reported by this backend" : "unknown";
+}
+
+const FAULTS = {
+  no_answer: "The hub gets no answer.",
+  dead: "Neither the hub nor the sidecar on the server’s host gets an answer.",
+  unreachable: "The sidecar on the server’s host gets an answer, the hub does not. Check the network in between, and whether the server listens on its loopback address only.",
+  not_serving: "The server answers the hub but does not serve.",
+};
+
+/** What the fault means, or null without a fault. */
+export function faultText(endpoint) {
+  return FAULTS[endpoint.fault] ?? null;
+}
+
+/** What the sidecar on the server's host says about the server, or null. */
+export function sidecarText(endpoint, now) {
+  const view = endpoint.sidecar_view;
+  if (!view) return null;
+  const sees = view.reachable === null || view.reachable === undefined
+    ? "does not say whether it gets an answer"
+    : view.reachable ? "gets an answer" : "gets no answer";
+  const error = view.error ? `: ${view.error}` : "";
+  const when = view.reported_at ? `, reported ${duration(now - view.reported_at)} ago` : "";
+  return `${view.agent_id} ${sees}${error}${when}`;
+}
+
+const OBSERVERS = { probe: "the hub’s probe", sidecar: "the sidecar", manual: "registered" };
+
+/** Who observed which facts: "the hub’s probe: status, models". Null if nothing was observed. */
+export function originsText(endpoint) {
+  const facts = new Map();
+  for (const fact of ["status", "backend", "version", "models"]) {
+    const source = endpoint.provenance?.[fact];
+    if (!source) continue;
+    const restored = source.restored ? `, restored from ${exactTime(source.observed_at)}` : "";
+    const origin = `${OBSERVERS[source.observer] ?? "unknown"}${restored}`;
+    facts.set(origin, [...(facts.get(origin) ?? []), fact]);
+  }
+  return [...facts].map(([origin, names]) => `${origin}: ${names.join(", ")}`).join("; ") || null;
+}

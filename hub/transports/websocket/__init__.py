@@ -1,0 +1,1 @@
+"""The WebSocket server: JSON frames between sidecars and their sessions."""

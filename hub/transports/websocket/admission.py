@@ -1,0 +1,156 @@
+"""Which connections may stay: how many there are, in all and from each address.
+
+A connection is first a handshake, then it is open and has yet to identify, then it is
+identified. Strangers reach the first two; so these have bounds of their own.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+
+from websockets.http11 import Request
+
+from hub.base.settings import Network, WsSettings
+from hub.contract.errors import InvalidToken, Overloaded
+from hub.service.access.certificates import PeerCertificate
+from hub.service.metrics.counts import Traffic
+from hub.service.overload.shedding import Overload
+from hub.transports.certificate import ServerTls
+from hub.transports.peer import is_trusted, network_of, peer_address
+from hub.transports.websocket.websocket_limits import WebSocketLimits
+
+
+class _Stage(Enum):
+    NEW = auto()
+    HANDSHAKE = auto()
+    UNIDENTIFIED = auto()
+    IDENTIFIED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The HTTP response to a handshake that is not admitted."""
+
+    status: HTTPStatus
+    text: str
+    retry_after_s: int | None = None
+
+
+class Admission:
+    """The counts of one server. Refusals for lack of room are counted by bound in `traffic`."""
+
+    def __init__(
+        self,
+        settings: WsSettings,
+        limits: WebSocketLimits,
+        traffic: Traffic,
+        trusted_proxies: Sequence[Network],
+        overload: Overload | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        self.tls = tls
+        self.overload = overload or Overload()
+        self.settings = settings
+        self.limits = limits
+        self.traffic = traffic
+        self.trusted_proxies = trusted_proxies
+        self.handshakes: Counter[str] = Counter()
+        self.unidentified: Counter[str] = Counter()
+        self.connections: Counter[str] = Counter()
+        self.handshakes_in_all = 0
+
+
+class Place:
+    """One connection's place in the counts."""
+
+    __slots__ = ("_address", "_admission", "_stage", "certificate")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._stage = _Stage.NEW
+        self._address = ""
+        self.certificate: PeerCertificate | None = None
+        """The client certificate of an admitted sidecar."""
+
+    def begin(self, peer: str) -> Refusal | None:
+        """A handshake begins, from that IP address; returns why not, if it is refused."""
+        admission, limits = self._admission, self._admission.limits
+        # A proxy speaks for many; whom it speaks for is only in the request.
+        is_proxy = is_trusted(peer, admission.trusted_proxies)
+        self._address = "" if is_proxy else network_of(peer)
+        try:
+            admission.overload.require_connection("ws", peer)
+        except Overloaded as error:
+            wait_s = math.ceil((error.retry_after_ms or 0) / 1000)
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.message}\n", wait_s)
+        if admission.handshakes_in_all >= limits.handshakes:
+            return self._refuse("handshakes")
+        if self._address and admission.handshakes[self._address] >= limits.handshakes_per_address:
+            return self._refuse("handshakes_per_address")
+        self._stage = _Stage.HANDSHAKE
+        admission.handshakes_in_all += 1
+        admission.handshakes[self._address] += 1
+        return None
+
+    def open(self, peer: str, request: Request, shown: bytes | None = None) -> str | Refusal:
+        """The handshake's request is there: returns the sidecar's IP address if it is admitted.
+
+        `shown` is the certificate that it has shown, in DER.
+        """
+        admission, settings = self._admission, self._admission.settings
+        if request.path.partition("?")[0] != settings.path:
+            return Refusal(HTTPStatus.NOT_FOUND, f"sidecars connect to {settings.path}\n")
+        try:
+            self.certificate = admission.tls.peers.read(shown) if admission.tls else None
+        except InvalidToken as error:
+            return Refusal(HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
+        forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
+        address = peer_address(peer, admission.trusted_proxies, forwarded)
+        network = network_of(address)
+        if admission.traffic.websockets >= settings.max_connections:
+            return self._refuse("connections")
+        if admission.connections[network] >= settings.max_connections_per_address:
+            return self._refuse("connections_per_address")
+        if admission.unidentified[network] >= settings.max_unidentified_per_address:
+            return self._refuse("unidentified_per_address")
+        self.leave()
+        self._address = network
+        self._stage = _Stage.UNIDENTIFIED
+        admission.traffic.websockets += 1
+        admission.connections[network] += 1
+        admission.unidentified[network] += 1
+        return address
+
+    def identify(self) -> None:
+        """The sidecar has identified. Idempotent."""
+        if self._stage is _Stage.UNIDENTIFIED:
+            self._stage = _Stage.IDENTIFIED
+            _take_one(self._admission.unidentified, self._address)
+
+    def leave(self) -> None:
+        """The connection is gone. Idempotent."""
+        admission, stage, self._stage = self._admission, self._stage, _Stage.NEW
+        if stage is _Stage.HANDSHAKE:
+            admission.handshakes_in_all -= 1
+            _take_one(admission.handshakes, self._address)
+        elif stage is not _Stage.NEW:
+            admission.traffic.websockets -= 1
+            _take_one(admission.connections, self._address)
+            if stage is _Stage.UNIDENTIFIED:
+                _take_one(admission.unidentified, self._address)
+
+    def _refuse(self, bound: str) -> Refusal:
+        traffic = self._admission.traffic
+        traffic.websocket_refusals[bound] += 1
+        traffic.refusals.note("ws", bound, self._address)
+        retry_after_s = self._admission.limits.retry_after_s
+        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", retry_after_s)
+
+
+def _take_one(counts: Counter[str], address: str) -> None:
+    counts[address] -= 1
+    if not counts[address]:
+        del counts[address]
