@@ -10,7 +10,7 @@ from hub.registry.observation import Observation
 from hub.server.first_start import prepare_data_dir
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.registrar import Registration, merge
-from hub.service.records import durable_endpoint, endpoint_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Change, Operation, Put
 from llmhub.v1.endpoint_pb2 import (
@@ -68,13 +68,13 @@ async def store_fleet(
             agent_id=f"host-{number:05d}",
         )
         endpoint = merge(id_, None, wanted, now_ms)
-        operations.append(Put(endpoint_key(id_), durable_endpoint(endpoint)))
+        operations.append(Put(endpoint_key(id_), encode_endpoint(durable_fields(endpoint))))
     for id_ in addresses:
         host, _, port = id_.rpartition(":")
         endpoint = merge(
             id_, None, Registration(host=host, port=int(port), source=SOURCE_MANUAL), now_ms
         )
-        operations.append(Put(endpoint_key(id_), durable_endpoint(endpoint)))
+        operations.append(Put(endpoint_key(id_), encode_endpoint(durable_fields(endpoint))))
     for first in range(0, len(operations), _BATCH):
         await store.commit(operations[first : first + _BATCH])
     await store.close()

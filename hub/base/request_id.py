@@ -1,4 +1,4 @@
-"""Request ids, which connect an error that a caller received with the lines of the log."""
+"""Request ids, which link an error that a caller received to the lines of the log."""
 
 import itertools
 import secrets

@@ -48,7 +48,7 @@ class Choice:
 class Freshness:
     """How current a copy is.
 
-    `revision` is the revision that it has reached (0: no whole state yet). `age_s` is the
+    `revision` is the revision that it has reached (0: no state has arrived yet). `age_s` is the
     seconds since the hub's last response, with or without events; infinite before the
     first. `connected` says whether the stream is connected, as far as is known.
     """
@@ -59,7 +59,7 @@ class Freshness:
 
     @property
     def synced(self) -> bool:
-        """Whether a whole state has arrived."""
+        """Whether a complete state has arrived."""
         return self.revision > 0
 
 
@@ -210,7 +210,7 @@ class FleetCopy:
                 self._apply(event)
             self._heard_at = time.monotonic()
             self._connected = True
-            # While the state is read again, the copy is as old as the last whole state.
+            # While the state is read again, this is still the revision of the last complete one.
             self._revision = self._resumption.revision or self._revision
 
     def disconnected(self) -> None:

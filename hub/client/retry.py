@@ -60,7 +60,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """Records a success: the next pause is a first one again."""
+        """Records a success; the pauses start again with the first one."""
         self._failures = 0
 
     def pause_s(self) -> float:
@@ -93,7 +93,7 @@ Subject = tuple[str, str]
 class Resumption:
     """One watch over any number of connections.
 
-    `revision` is the revision that it has reached: 0 before the first whole state, or
+    `revision` is the revision that it has reached: 0 before the first complete state, or
     the one after which the request resumes.
     """
 

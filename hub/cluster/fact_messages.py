@@ -5,8 +5,8 @@
     resources/<agent id>       HostFacts: a host's last report
     learned/<kind>/<name>      an entry of the `LearnedFacts` of that kind
 
-A value contains times relative to its writing (shared_facts.proto), and the engine reports
-how long ago that was. Together they give each time by the reader's own clock.
+A value contains times relative to when it was written (shared_facts.proto), and the engine
+reports how long ago that was. Together they give each time by the reader's own clock.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ LEARNED: Final = "learned"
 BUCKETS: Final = 256
 """The number of groups of endpoints whose checks are written together."""
 
-# These change with every probe, so a change of them alone is not worth writing.
+# These change with every probe, so a change in them alone is not worth writing.
 _CHECK_FIELDS: Final = ("last_checked_at", "latency", "consecutive_failures", "provenance")
 _SOURCES: Final = tuple(Provenance.DESCRIPTOR.fields_by_name)
 

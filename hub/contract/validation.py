@@ -1,7 +1,7 @@
 """The only use of protovalidate: turns broken rules of the contract into field violations.
 
 Every request, whatever its transport, passes `check` before a handler sees it. The
-compiled rules accept what is valid; protovalidate judges and words the rest. Its
+compiled rules accept valid messages; protovalidate checks and explains the rest. Its
 violations are objects of another protobuf runtime; nothing outside this module sees them.
 """
 
@@ -61,8 +61,8 @@ def _ask(message: Message) -> bool:
 _MAX_REMEMBERED: Final = 1024
 _MAX_REMEMBERED_BYTES: Final = 512
 _MANY_FIELDS: Final = 10
-# Services repeat the same few requests. To look one up takes longer than to check a request
-# of few fields.
+# Services repeat the same few requests. Looking one up takes longer than checking a request
+# with few fields.
 _REPEATED: Final = frozenset(
     rpc.request
     for rpc in RPCS
@@ -79,7 +79,7 @@ _by_class: Final[dict[type[Message], Check]] = {}
 def accepts(message: Message) -> bool:
     """Whether the compiled rules find the message valid, without protovalidate.
 
-    False means that it has to be asked.
+    False means that only protovalidate can decide.
     """
     check = _by_class.get(type(message))
     if check is None:
@@ -119,7 +119,7 @@ def check(message: Message, decode_violations: Sequence[FieldViolation] = ()) ->
 def warm() -> None:
     """Compiles the rules of every message that a caller can send or receive.
 
-    Otherwise the first caller that sends a type of message waits for it, milliseconds.
+    Otherwise the first caller that sends a type of message waits milliseconds for it.
     Raises protovalidate.CompilationError if a rule of the contract is invalid.
     """
     for rpc in RPCS:

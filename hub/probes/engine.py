@@ -312,7 +312,7 @@ class ProbeEngine:
             address=ask.address if sighting is not None else "",
         )
         if isinstance(error, Unreachable | BadAnswer):
-            # The next server at this address may be another one.
+            # The next server at this address may be a different one.
             watched.prober = None
         try:
             self._report(run.id, observation)

@@ -28,7 +28,7 @@ class Run:
 
     @property
     def lateness_ms(self) -> int:
-        """How many milliseconds after its time the probe started."""
+        """How many milliseconds after its due time the probe started."""
         return max(0, self.started_ms - self.due_ms)
 
 
@@ -45,7 +45,7 @@ class LaneQueue:
     running: int = 0
     ready: deque[Waiting] = field(default_factory=deque)
     _host_running: dict[str, int] = field(default_factory=dict)
-    # Due, but the host has no free slot. They wait apart, so that they need not be scanned.
+    # Due, but the host has no free slot. Kept separately, so that they need not be scanned.
     _parked: dict[str, deque[Waiting]] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class LaneQueue:
         self.unpark(host, is_current)
 
     def unpark(self, host: str, is_current: Callable[[Waiting], bool]) -> None:
-        """Makes a host's first parked probe ready that is still current."""
+        """Makes the first parked probe of a host ready, skipping those that are not current."""
         parked = self._parked.get(host)
         while parked:
             item = parked.popleft()

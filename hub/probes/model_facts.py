@@ -1,4 +1,4 @@
-"""Facts of single models, as servers report them, kept between probes and across restarts.
+"""Facts about single models, as servers report them, kept across probes and restarts.
 
 Some facts of a model (its capabilities, the context that it was trained for) cost one
 request per model and never change while the model's digest stays the same. So the hub
@@ -22,8 +22,8 @@ from hub.probes.answer import JsonValue
 MAX_DIGEST: Final = json_fields.MAX_TEXT
 """The longest digest in characters; a model with a longer one is never looked up."""
 
-# For all endpoints together: requests per second, and the maximum burst. A fleet of ten
-# thousand servers that starts cold is queried within minutes, without a burst.
+# For all endpoints together: requests per second, and the maximum burst. After a cold
+# start, a fleet of ten thousand servers is queried within minutes, at a steady pace.
 _ASKED_PER_S = 200.0
 _ASKED_AT_ONCE = 400.0
 # The approximate size of an entry without its texts.
@@ -70,11 +70,11 @@ class ModelFactsCache:
         return self._bytes
 
     def get(self, endpoint_id: str, digest: str) -> ModelFacts | None:
-        """The endpoint's facts of the model with that digest; None if there are none yet."""
+        """The endpoint's facts about the model with that digest; None if there are none yet."""
         return self._by_endpoint.get(endpoint_id, {}).get(digest)
 
     def put(self, endpoint_id: str, digest: str, facts: ModelFacts) -> None:
-        """Stores an endpoint's facts. A full cache evicts the endpoints unused for longest."""
+        """Stores an endpoint's facts. A full cache evicts the least recently used endpoints."""
         if not digest or len(digest) > MAX_DIGEST:
             return
         if len(self._distinct) > 4096:

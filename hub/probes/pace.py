@@ -1,4 +1,4 @@
-"""An average pace: credit grows with time, and each start uses one unit of it. Pure."""
+"""Limits an average rate: credit grows with time, and each start uses one unit. Pure."""
 
 import math
 

@@ -67,6 +67,8 @@ def unload(endpoint: Endpoint, now_ms: int) -> bool:
 
 def _ends(endpoint: Endpoint) -> Iterator[tuple[Model, int]]:
     """The loaded models that leave memory after the last probe, each with that time."""
+    if not endpoint.models:
+        return
     checked_ms = to_ms(endpoint.last_checked_at)
     for model in endpoint.models:
         if model.state == MODEL_STATE_LOADED and model.HasField("expires_at"):

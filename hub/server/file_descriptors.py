@@ -34,29 +34,40 @@ def allowed() -> int | None:
 def shared_out(settings: Settings, descriptors: int | None) -> Settings:
     """The settings with as many connections as `descriptors` allow.
 
-    Where they allow fewer than the settings do, each transport gets fewer in proportion, and
-    the log says how many.
+    If they allow fewer than the settings do, each transport gets fewer in proportion.
     """
     if descriptors is None:
         return settings
     probes = settings.probes
     probing = probes.concurrency + probes.doubtful_concurrency + probes.asked_concurrency
     left = descriptors - _OWN - min(probing, descriptors // _PROBES_PART)
-    most = {name: getattr(settings, name).max_connections for name in ("ws", "grpc", "http")}
+    most = _connections(settings)
     share = max(left, 0) / sum(count * _MARGIN + _RESERVE for count in most.values())
     if share >= 1:
         return settings
-    fewer = {name: max(1, int(count * share)) for name, count in most.items()}
-    # A hub that no setting asks for more is no cause for alarm as long as it has room.
-    log.log(
-        logging.WARNING if share < _ALARMING else logging.INFO,
-        "the system allows too few open files for max_connections; raise `ulimit -n`",
-        open_files=descriptors,
-        **fewer,
-    )
     return settings.model_copy(
         update={
-            name: getattr(settings, name).model_copy(update={"max_connections": count})
-            for name, count in fewer.items()
+            name: getattr(settings, name).model_copy(
+                update={"max_connections": max(1, int(count * share))}
+            )
+            for name, count in most.items()
         }
     )
+
+
+def log_shares(wanted: Settings, shared: Settings) -> None:
+    """Logs how many connections each transport has, if they are fewer than the settings say."""
+    most, fewer = _connections(wanted), _connections(shared)
+    if most == fewer:
+        return
+    # The defaults exceed what many systems allow, which is no problem while there is room.
+    is_alarming = sum(fewer.values()) < _ALARMING * sum(most.values())
+    log.log(
+        logging.WARNING if is_alarming else logging.INFO,
+        "the system allows too few open files for max_connections; raise `ulimit -n`",
+        **fewer,
+    )
+
+
+def _connections(settings: Settings) -> dict[str, int]:
+    return {name: getattr(settings, name).max_connections for name in ("ws", "grpc", "http")}

@@ -14,7 +14,7 @@ from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.tasks import log_unexpected_end
 from hub.server import logs
-from hub.server.file_descriptors import allowed, shared_out
+from hub.server.file_descriptors import allowed, log_shares, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
@@ -47,13 +47,14 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
-        settings = shared_out(settings, allowed())
-        hub = HubServer(settings, SystemClock(), fail, tune_garbage_collector)
+        shared = shared_out(settings, allowed())
+        hub = HubServer(shared, SystemClock(), fail, tune_garbage_collector)
         is_started = await _start(hub, stop)
     except (StartError, StoreError, OSError) as error:
         print(f"llm-hub: {error}", file=sys.stderr)
         return 1
     if is_started:
+        log_shares(settings, shared)
         reloader = Reloader(settings, load, hub.reconfigure, config_file)
         # Without a file there is nothing to reload, so SIGHUP means that the hub's terminal
         # closed. Under nohup the signal is ignored and the hub goes on.

@@ -74,8 +74,8 @@ def name_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-def durable_endpoint(endpoint: Endpoint) -> bytes:
-    """Serializes only the durable fields; equal fields give equal bytes.
+def durable_fields(endpoint: Endpoint) -> Endpoint:
+    """A new message with the durable fields alone.
 
     A detected backend is an observation, so it is left out.
     """
@@ -85,6 +85,11 @@ def durable_endpoint(endpoint: Endpoint) -> bytes:
     durable.labels.update(endpoint.labels)
     if endpoint.HasField("registered_at"):
         durable.registered_at.CopyFrom(endpoint.registered_at)
+    return durable
+
+
+def encode_endpoint(durable: Endpoint) -> bytes:
+    """Serializes what `durable_fields` returns; equal fields give equal bytes."""
     return durable.SerializeToString(deterministic=True)
 
 

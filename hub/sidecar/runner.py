@@ -1,4 +1,4 @@
-"""Runs the sidecar: sockets, signals, clock and log around the parts that do no I/O."""
+"""Runs the sidecar and reconnects it: all I/O around the parts that do none."""
 
 import asyncio
 import contextlib

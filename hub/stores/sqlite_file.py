@@ -1,4 +1,4 @@
-"""The SQLite file behind the embedded store: blocking, used by a single thread.
+"""The SQLite file behind the embedded store, and its schema. Blocks; for a single thread.
 
 One transaction takes any number of batches. Preconditions are evaluated in memory,
 against the revisions of all keys, and the rows of all batches are written by one

@@ -1,5 +1,7 @@
+import ipaddress
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.base.address import (
@@ -166,3 +168,22 @@ def test_any_text_has_spellings(text: str) -> None:
     found = spellings(text)
     assert found
     assert text in found or found[0] == parse_endpoint_url(found[0]).id or text == found[0]
+
+
+@given(
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){3}", fullmatch=True) | st.ip_addresses(v=4).map(str)
+)
+@example("0.0.0.0")
+@example("255.255.255.255")
+@example("1.2.3.256")
+@example("01.2.3.4")
+@example("1.2.3")
+@example("1.2.3.4.")
+def test_an_ipv4_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    try:
+        expected = str(ipaddress.IPv4Address(text.removesuffix(".")))
+    except ipaddress.AddressValueError:
+        with pytest.raises(AddressError, match="is not an IPv4 address"):
+            normalize_host(text)
+    else:
+        assert normalize_host(text) == expected

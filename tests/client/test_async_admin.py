@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterator
+from time import monotonic
 
 import grpc
 import pytest
@@ -135,6 +136,10 @@ async def test_sidecars_and_the_hub_itself(process: HubProcess) -> None:
             await hub.disconnect_sidecar("node-1", reason="maintenance")
             with pytest.raises(ConnectionClosedOK, match="maintenance"):
                 sidecar.recv(30)
+        # The hub keeps the sidecar until the connection is closed on both sides.
+        ends_s = monotonic() + 30
+        while [each async for each in hub.list_sidecars()] and monotonic() < ends_s:
+            pass
         with pytest.raises(CallFailed) as raised:
             await hub.disconnect_sidecar("node-1")
         assert raised.value.reason == "SIDECAR_NOT_FOUND"

@@ -5,6 +5,7 @@
 import inspect
 import json
 from collections.abc import Iterator
+from time import monotonic
 
 import grpc
 import pytest
@@ -137,6 +138,10 @@ def test_sidecars_and_the_hub_itself(process: HubProcess) -> None:
             hub.disconnect_sidecar("node-1", reason="maintenance")
             with pytest.raises(ConnectionClosedOK, match="maintenance"):
                 sidecar.recv(30)
+        # The hub keeps the sidecar until the connection is closed on both sides.
+        ends_s = monotonic() + 30
+        while list(hub.list_sidecars()) and monotonic() < ends_s:
+            pass
         with pytest.raises(CallFailed) as raised:
             hub.disconnect_sidecar("node-1")
         assert raised.value.reason == "SIDECAR_NOT_FOUND"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.service.records import durable_endpoint, endpoint_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import (
     CheckEndpointRequest,
@@ -101,7 +101,9 @@ async def test_two_records_of_an_earlier_hub_are_kept_and_count_once(
             id=id_, host=id_.partition(":")[0], port=ollama.port, scheme="http", name=id_
         )
         kept.registered_at.FromSeconds(1_000 + number)
-        await hub.hub._storage.store.commit([Put(endpoint_key(id_), durable_endpoint(kept))])
+        await hub.hub._storage.store.commit(
+            [Put(endpoint_key(id_), encode_endpoint(durable_fields(kept)))]
+        )
     for id_ in ids:
         assert (await checked(hub, id_)).id == id_
     found = await endpoints(hub)

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.base.settings import Settings
-from hub.server.file_descriptors import shared_out
+from hub.server.file_descriptors import log_shares, shared_out
 
 
 def _settings(**most: int) -> Settings:
@@ -21,6 +21,7 @@ def test_enough_descriptors_change_nothing(descriptors: int | None) -> None:
     settings = Settings(data_dir=Path("/tmp"))
     with capture_logs() as logs:
         assert shared_out(settings, descriptors) is settings
+        log_shares(settings, settings)
     assert not logs
 
 
@@ -29,6 +30,8 @@ def test_too_few_are_shared_out_in_proportion(descriptors: int, level: str) -> N
     settings = Settings(data_dir=Path("/tmp"))
     with capture_logs() as logs:
         fewer = shared_out(settings, descriptors)
+        assert not logs
+        log_shares(settings, fewer)
     ws, grpc, http = _connections(fewer)
     assert (ws + grpc + http) * 1.25 < descriptors
     assert ws // grpc == settings.ws.max_connections // settings.grpc.max_connections

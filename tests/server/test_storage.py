@@ -7,7 +7,7 @@ from hub.contract.rpcs import Tier
 from hub.server.fleet import Fleet
 from hub.server.observability import Observability
 from hub.server.storage import Storage
-from hub.service.records import durable_endpoint, endpoint_key, token_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key, token_key
 from hub.stores.store import Delete, Put
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import ROLE_READER
@@ -30,7 +30,7 @@ async def test_stored_records_are_followed_and_loaded_again(tmp_path: Path) -> N
         if not found:
             endpoint = Endpoint(id="a:1", host="a", port=1, scheme="http", name="a:1")
             _, info, token = storage.access.tokens.mint(ROLE_READER, "", None, "", clock.now_ms())
-            stored = Put(endpoint_key("a:1"), durable_endpoint(endpoint))
+            stored = Put(endpoint_key("a:1"), encode_endpoint(durable_fields(endpoint)))
             await storage.store.commit([stored, token])
             assert (len(fleet.registry), len(storage.access.tokens)) == (1, 1)
         else:

@@ -1,4 +1,4 @@
-"""The checks of `llm-hub doctor`: what listens at a port, a running hub, its fleet.
+"""The checks of `llm-hub doctor`: open ports, a running hub, its clock, tokens and fleet.
 
 No check raises: a check that cannot run is a finding too.
 """
@@ -35,7 +35,7 @@ from llmhub.v1.endpoint_pb2 import (
 from llmhub.v1.resources_pb2 import SidecarInfo, TokenInfo
 
 TIMEOUT_S = 3.0
-"""How long each read of the doctor waits for an answer."""
+"""How long each read waits for an answer."""
 
 
 def is_a_hub(
@@ -47,7 +47,7 @@ def is_a_hub(
     tls: Tls | None = None,
     ws_path: str = "/ws",
 ) -> bool:
-    """Whether a hub's "ws", "grpc" or "http" server listens there; asks without a token.
+    """Whether a hub's "ws", "grpc" or "http" server listens there; needs no token.
 
     With `context` and `tls` it speaks TLS. Each read takes at most 3 s.
     """
@@ -227,7 +227,7 @@ def http_server(
 
 
 def clock(date: str, before_s: float, after_s: float) -> Finding:
-    """How far the hub's clock is from this one, by a response's Date header (RFC 9110, 6.6.1).
+    """Compares the hub's clock with this machine's, by a Date header (RFC 9110, 6.6.1).
 
     The header has whole seconds, so the true time is up to a second later.
     """
@@ -328,7 +328,7 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
 
 
 def reachable(address: str, hub_host: str) -> tuple[str, int]:
-    """Where this machine reaches a hub's server; `hub_host` stands for a wildcard address."""
+    """Where this machine reaches a hub's server; `hub_host` replaces a wildcard address."""
     try:
         host, port = parse_listen_address(address)
     except AddressError:

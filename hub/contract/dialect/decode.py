@@ -58,7 +58,7 @@ class Decoder(Generic[M]):
         """Decodes a JSON value; never raises.
 
         A value that is not an object decodes to an empty message with one violation,
-        of the field "message".
+        for the field "message".
         """
         decoded: Decoded[M] = Decoded()
         if type(value) is dict:
@@ -121,8 +121,8 @@ def _converter(field: FieldDescriptor) -> Converter:
 def _list_converter(field: FieldDescriptor) -> Converter:
     name = field.name
     convert_item = _single_converter(field, "")
-    # A placeholder takes the place of an invalid item, so that a violation of a later
-    # item has the right index.
+    # A placeholder takes the place of an invalid item, so that violations of later items
+    # have the right index.
     placeholder = _placeholder(field)
     limit = _limit(field_rules(field).repeated, "max_items")
 

@@ -21,7 +21,7 @@ class Decoded(Generic[M]):
 
     A field with a violation is unset in `message`; an invalid list item has the default
     value. `unknown_fields` counts the unknown keys, at any depth. Converters write into
-    one object per message, which keeps the hot path short of allocations.
+    one object per message, which keeps allocations off the hot path.
     """
 
     __slots__ = ("message", "unknown_fields", "violations")
@@ -58,7 +58,7 @@ class Decoded(Generic[M]):
             self.violations[index] = replace(violation, field=path)
 
 
-# A converter returns a value for the message's constructor, or None after it recorded a
+# A converter returns a value for the message's constructor, or None after recording a
 # violation. The violation's path is relative to its own field ("" for the field itself).
 Native = str | int | float | list["Native"] | dict[str, "Native"]
 Converter = Callable[[object, Decoded[Any]], Native | None]
@@ -153,7 +153,7 @@ def timestamp_converter(path: str) -> Converter:
 
 
 def duration_converter(path: str) -> Converter:
-    """Accepts milliseconds, whole or not."""
+    """Accepts milliseconds, which may be fractional."""
 
     def convert(value: object, out: Decoded[Any]) -> Native | None:
         if type(value) is not int and type(value) is not float:

@@ -1,1 +1,1 @@
-"""The rules of the contract as closures, each compiled once from the descriptors."""
+"""The contract's validation rules as closures, compiled once from the descriptors."""

@@ -1,11 +1,12 @@
-"""The rules of a message as one check, compiled from its descriptor.
+"""Compiles all rules of a message into one check.
 
-A check says of a message that it is surely valid, or that protovalidate has to be asked.
-So it can save protovalidate's work and never has to say what is wrong. A rule that is
-not compiled is asked of protovalidate each time; but where it speaks of one text alone,
-the texts that protovalidate accepted are remembered.
+A check returns True for a message that is certainly valid. For all others protovalidate
+decides, so a check never has to explain what is wrong. A message with a rule that cannot
+be compiled goes to protovalidate each time. The exception is a rule that depends only on
+one text field: the texts that protovalidate accepted there are remembered.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
@@ -25,22 +26,22 @@ from hub.contract.rules.value_checks import (
 )
 
 _NONE_KNOWN: Final[frozenset[str]] = frozenset()
-# protoc's stubs give an extension as a plain descriptor, which mypy takes for no key.
+# The stubs type an extension as a plain descriptor, which mypy does not accept as a key.
 _ONEOF_RULES: Final[Any] = validate_pb2.oneof
 
 
 class AcceptedTexts:
-    """Texts of one field that protovalidate accepted: the latest ones, short ones only."""
+    """The latest short texts of one field that protovalidate accepted."""
 
     MAX_TEXTS: Final = 4096
     MAX_CHARS: Final = 256
 
     def __init__(self, field: str) -> None:
         self.field = field
-        self._texts: dict[str, None] = {}
+        self._texts: OrderedDict[str, None] = OrderedDict()
 
     def has(self, message: Message) -> bool:
-        """Whether the message's text was accepted before."""
+        """Whether the message's text has been accepted before."""
         return getattr(message, self.field) in self._texts
 
     def add(self, message: Message) -> None:
@@ -50,25 +51,25 @@ class AcceptedTexts:
             return
         self._texts[text] = None
         if len(self._texts) > self.MAX_TEXTS:
-            del self._texts[next(iter(self._texts))]
+            self._texts.popitem(last=False)
 
 
 class MessageChecks:
-    """The checks of all messages of the contract, each compiled when it is first asked for."""
+    """The checks of all messages of the contract, each compiled on first use."""
 
     def __init__(self, ask: Check) -> None:
-        """`ask` has protovalidate say whether a message is valid."""
+        """`ask` runs protovalidate on a message and returns whether it is valid."""
         self._ask = ask
         self._compiled: dict[Descriptor, Check | None] = {}
 
     def of(self, descriptor: Descriptor) -> Check:
-        """The check of a message of this type."""
+        """The check of messages of this type."""
         return self._of(descriptor) or _always
 
     def _of(self, descriptor: Descriptor) -> Check | None:
-        """The same, or None where a message of this type is always valid."""
+        """The check, or None if all messages of this type are valid."""
         if descriptor not in self._compiled:
-            # For a type within itself, and where something is not compiled.
+            # The result for a type that contains itself, and for one that cannot be compiled.
             self._compiled[descriptor] = self._ask
             with suppress(NotCompiled):
                 self._compiled[descriptor] = self._compile(descriptor)
@@ -82,7 +83,7 @@ class MessageChecks:
             try:
                 self._add(parts, field)
             except NotCompiled:
-                if not _speaks_of_text_alone(field):
+                if not _depends_only_on_text(field):
                     raise
                 remembered.append(AcceptedTexts(field.name))
         for oneof in descriptor.oneofs:
@@ -103,10 +104,10 @@ class MessageChecks:
         if rules.required and field.has_presence:
             parts.when_set.append((field.name, check or _always, True))
         elif rules.required:
-            parts.values.append((field.name, _set_and(check)))
+            parts.values.append((field.name, _required_and(check)))
         elif check is None:
             return
-        elif _is_for_set_fields(field, check):
+        elif _applies_only_if_set(field, check):
             parts.when_set.append((field.name, check, False))
         elif isinstance(check, Bounds):
             parts.bounds.append((field.name, check.low, check.high))
@@ -137,7 +138,7 @@ class MessageChecks:
 
         def holds(items: Any) -> bool:
             count = len(items)
-            # Even to walk an empty list takes longer than to ask whether it is.
+            # Iterating even over an empty list takes longer than checking its length.
             return least <= count <= most and (not count or all(map(item, items)))
 
         return holds
@@ -164,7 +165,7 @@ class MessageChecks:
         return holds
 
     def _or_ask(self, check: Check, remembered: list[AcceptedTexts]) -> Check:
-        """The check, where all texts are known; else protovalidate judges the whole message."""
+        """The check if all texts are known; otherwise protovalidate checks the whole message."""
         ask = self._ask
 
         def accepts(message: Message) -> bool:
@@ -183,16 +184,16 @@ class MessageChecks:
 
 
 class _Parts(NamedTuple):
-    """What a message's check consists of. Each part names a field.
+    """The parts of a message's check. Each part names a field.
 
-    Most fields are numbers and short texts: their checks need no call.
+    Most fields are numbers or short texts, whose checks need no function call.
     """
 
     bounds: list[tuple[str, float, float]]
     lengths: list[tuple[str, int]]
     values: list[tuple[str, Check]]
     when_set: list[tuple[str, Check, bool]]
-    """With whether the field must be set."""
+    """Field, check, and whether the field must be set."""
     oneofs: list[str]
 
 
@@ -224,15 +225,15 @@ def _always(_value: Any) -> bool:
     return True
 
 
-def _is_for_set_fields(field: FieldDescriptor, check: Check) -> bool:
-    """Whether the check does not hold for what the field reads as while it is not set."""
+def _applies_only_if_set(field: FieldDescriptor, check: Check) -> bool:
+    """Whether the check may run only if the field is set, because an unset one would fail."""
     if field.is_repeated:
         return False
     return field.message_type is not None or (field.has_presence and not check(field.default_value))
 
 
-def _set_and(check: Check | None) -> Check:
-    """A field without presence is set where it is not zero, or not empty."""
+def _required_and(check: Check | None) -> Check:
+    """Adds `required` to a check: a field without presence is set if it is not zero or empty."""
     if check is None:
         return bool
     return lambda value: bool(value) and check(value)
@@ -240,14 +241,14 @@ def _set_and(check: Check | None) -> Check:
 
 def _refuse_required(rules: validate_pb2.FieldRules) -> None:
     if rules.required:
-        raise NotCompiled("an item, a key or a value that must be set")
+        raise NotCompiled("a required item, key or value")
 
 
-def _speaks_of_text_alone(field: FieldDescriptor) -> bool:
-    """Whether the field's rules say the same of a text each time.
+def _depends_only_on_text(field: FieldDescriptor) -> bool:
+    """Whether the field's rules give the same result each time for the same text.
 
-    A secret is not remembered. Where a field has presence, its text does not say whether
-    it is set. An expression could ask for the time.
+    Secrets are never remembered. If a field has presence, its text does not show whether
+    it is set. An expression with `now` depends on the time.
     """
     rules = field_rules(field)
     expressions = [*rules.cel_expression, *(rule.expression for rule in rules.cel)]

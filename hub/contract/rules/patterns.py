@@ -1,11 +1,11 @@
-"""Patterns of the contract, which are RE2's, as regular expressions of Python."""
+"""Translates the contract's RE2 patterns into Python regular expressions."""
 
 import re
 from collections.abc import Callable
 from typing import Final
 
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
-"""Unicode's category Cc, which never changes."""
+"""Unicode's category Cc, which is fixed."""
 
 # Each alternative means the same to RE2 as to Python, except those that are translated.
 _PART: Final = re.compile(
@@ -33,14 +33,13 @@ _TRANSLATED: Final = {r"\P{Cc}": f"[^{_CONTROL}]", "$": r"\Z"}
 
 
 def matcher(pattern: str) -> Callable[[str], object] | None:
-    """Finds the pattern in a text; a true result means that it is there.
+    """A function that searches a text for the pattern; its result is truthy if found.
 
-    None for a pattern of which it is not sure that Python means the same by it, and for
-    one that repeats a group in which something repeats: that could keep a backtracking
-    engine busy for long.
+    None for a pattern that might mean something else in Python, and for one with nested
+    repetition, which could keep a backtracking engine busy for a long time.
     """
     parts: list[str] = []
-    # For each open group, whether something in it repeats.
+    # For each open group, whether it contains a repetition.
     repeats = [False]
     position, can_repeat = 0, False
     while position < len(pattern):

@@ -1,8 +1,8 @@
-"""The rules beside a field as a check of one of its values.
+"""Compiles the rules of a field into a check of one of its values.
 
-Only the kinds of rules that stand in the contract, and only where they mean the same to
-Python as to protovalidate. For all others `NotCompiled` is raised, and protovalidate
-judges.
+It supports only the kinds of rules that the contract uses, and only if Python and
+protovalidate agree on their meaning. All others raise `NotCompiled`, and protovalidate
+checks them.
 """
 
 import sys
@@ -19,28 +19,28 @@ from buf.validate.validate_pb2 import FieldRules
 from hub.contract.rules.patterns import matcher
 
 Check = Callable[[Any], bool]
-"""Whether a value is surely valid. What a field holds is for its own check to know."""
+"""Returns whether a value is certainly valid. The argument has the type of the field."""
 
 
 class NotCompiled(Exception):
-    """A rule that only protovalidate judges."""
+    """The rule cannot be compiled; only protovalidate can check it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A number's bounds; both belong to the range."""
+    """The inclusive bounds of a number."""
 
     low: float
     high: float
 
     def __call__(self, value: float) -> bool:
-        """Whether the number is in the range; NaN is in none."""
+        """Whether the number is within the bounds; False for NaN."""
         return self.low <= value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class MaxLength:
-    """How many characters a text may have."""
+    """The maximum length of a text in characters."""
 
     limit: int
 
@@ -52,8 +52,8 @@ class MaxLength:
 def limits(rules: Message, known: frozenset[str]) -> dict[str, Any]:
     """The rules that are set, by name.
 
-    Raises NotCompiled where one is not known. A rule of an extension, or of a later
-    version of buf.validate, is not.
+    Raises NotCompiled if one of them is not in `known`, such as a rule of an extension or
+    of a later version of buf.validate.
     """
     found = {_name(rule): limit for rule, limit in rules.ListFields()}
     if not found.keys() <= known or len(UnknownFieldSet(rules)):
@@ -66,9 +66,9 @@ def _name(rule: FieldDescriptor) -> str:
 
 
 def value_check(field: FieldDescriptor, rules: FieldRules) -> Check | None:
-    """The check of a value of the field; None where there are no rules but `required`.
+    """The check of a single value of the field; None if it has no rules except `required`.
 
-    The value is a single one: an item of a repeated field, a key or a value of a map.
+    Repeated fields and maps use it for each item, key or value.
     Raises NotCompiled.
     """
     found = limits(rules, _KNOWN)
@@ -77,9 +77,9 @@ def value_check(field: FieldDescriptor, rules: FieldRules) -> Check | None:
         return None
     ((kind, typed),) = found.items()
     type_, compile_ = _BY_KIND[kind]
-    # A rule may also speak of the number in a wrapper message.
+    # Such a rule may also apply to the number in a wrapper message.
     if field.type != type_:
-        raise NotCompiled(f"{kind} rules of a field of another type")
+        raise NotCompiled(f"{kind} rules on a field of another type")
     return compile_(field, typed)
 
 
@@ -95,9 +95,9 @@ def _double(_field: FieldDescriptor, rules: Message) -> Check:
 
 
 def _bounds(low: float, high: float) -> Bounds:
-    # A lower bound above the upper one means what is outside of them.
+    # In protovalidate, a lower bound above the upper one excludes the range between them.
     if not low <= high:
-        raise NotCompiled("bounds in turned order")
+        raise NotCompiled("bounds in reverse order")
     return Bounds(low, high)
 
 
@@ -105,7 +105,7 @@ def _duration(_field: FieldDescriptor, rules: Message) -> Check:
     found = limits(rules, frozenset({"gt", "gte", "lte"}))
     if "lte" not in found or ("gt" in found) == ("gte" in found):
         raise NotCompiled("a duration without both bounds")
-    # Of a longer one protovalidate itself makes an error.
+    # protovalidate itself fails for a longer duration, so both bounds are required.
     low = _nanoseconds(found["gt"]) + 1 if "gt" in found else _nanoseconds(found["gte"])
     bounds = _bounds(low, _nanoseconds(found["lte"]))
     return lambda value: bounds(_nanoseconds(value))
@@ -118,7 +118,7 @@ def _nanoseconds(duration: Any) -> int:
 
 def _enum(field: FieldDescriptor, rules: Message) -> Check:
     if not limits(rules, frozenset({"defined_only"})).get("defined_only"):
-        raise NotCompiled("an enum with numbers of its own")
+        raise NotCompiled("an enum that allows undefined numbers")
     numbers = cast(EnumDescriptor, field.enum_type).values_by_number
     low, high = min(numbers), max(numbers)
     if len(numbers) == high - low + 1:
@@ -130,7 +130,7 @@ def _string(_field: FieldDescriptor, rules: Message) -> Check:
     found = limits(rules, frozenset({"min_len", "max_len", "pattern", "in"}))
     if found.keys() == {"in"}:
         return frozenset(found["in"]).__contains__
-    # Without a limit a text is too long for a backtracking engine, or for memory.
+    # An unlimited text could be too long for a backtracking engine or for memory.
     if "in" in found or "max_len" not in found:
         raise NotCompiled("a text without a limit")
     low, high = found.get("min_len", 0), found["max_len"]

@@ -33,7 +33,7 @@ _PRESERVATION: Final = PreservationSettings()
 
 
 class FleetHealth:
-    """Judges observations, and stores about each endpoint what its message does not contain."""
+    """Judges observations, and stores what the messages of endpoints do not contain."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class FleetHealth:
         id_, now_ms = endpoint.id, seen.checked_at_ms
         was_healthy = endpoint.status == STATUS_HEALTHY
         had_failed = bool(endpoint.last_error)
-        # A check before the hub's start does not say how long something has lasted, because
-        # the hub did not look in between.
+        # A check before the hub's start does not show how long something has lasted, because
+        # the hub did not check in between.
         before_ms = (
             to_ms(endpoint.last_checked_at)
             if endpoint.HasField("last_checked_at") and not endpoint.provenance.status.restored
@@ -149,7 +149,7 @@ class FleetHealth:
             is_all = not report.models_omitted
             known = bounded(merged(endpoint.models, report.models, is_all=is_all))
             models = self._with_load_times(endpoint.id, known)
-        # The next successful probe must replace these models, even by those it saw before.
+        # The next successful probe must replace these models, even with ones it saw before.
         self._models.pop(endpoint.id, None)
         return status.apply_view(endpoint, view, backend=report.backend, models=models)
 
@@ -174,11 +174,11 @@ class FleetHealth:
         self._reported.pop(id_, None)
 
     def forget_models(self, id_: str) -> None:
-        """Forgets which models the last probe returned, because the endpoint's have changed."""
+        """Forgets the models of the last probe, because the endpoint's models have changed."""
         self._models.pop(id_, None)
 
     def forget(self, id_: str) -> None:
-        """Forgets an endpoint that was removed or is now another server."""
+        """Forgets an endpoint that was removed or is now a different server."""
         self._damper.forget(id_)
         self._preservation.recovered(id_)
         self._load_times.forget(id_)

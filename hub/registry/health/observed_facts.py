@@ -5,7 +5,7 @@ of the hub. The rule is the same: they are valid as long as the id means the sam
 
 A sidecar may know less about a model than the hub does; an old one sends bare names. So a
 fact that a report omits stays as it was, unless the report shows that the model is
-another one or no longer in memory.
+a different one or is no longer in memory.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
 """A bounded history: one ring, any number of readers. Pure.
 
 A reader is only a number, the revision up to which it has read everything. So a slow
-reader costs nothing, and one that falls behind the ring gets Compacted: it never
-misses an item unnoticed. Readers that maintain a copy of the state use a Follower, which
+reader costs nothing. One that falls behind the ring gets Compacted, so it never misses
+an item without noticing. Readers that maintain a copy of the state use a Follower, which
 handles the case of a reader that is too slow.
 """
 

@@ -5,7 +5,7 @@ from heapq import nlargest, nsmallest
 from itertools import islice, pairwise
 from typing import Final
 
-MAX_LOOKED_AT: Final = 2000
+MAX_EXAMINED: Final = 2000
 """The maximum number of names to examine; each costs a few microseconds."""
 
 MAX_BYTES: Final = 100
@@ -20,7 +20,7 @@ def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     """At most `most` of `names` that a person may have meant by `wanted`, best first.
 
     None of them is longer than `MAX_BYTES`. Case does not matter, and a name is similar if
-    it starts with `wanted` or the other way round. Examines the first `MAX_LOOKED_AT`
+    it starts with `wanted` or vice versa. Examines the first `MAX_EXAMINED`
     names, and compares those that share the most letters, so that the cost is bounded
     whatever the names are.
     """
@@ -28,14 +28,14 @@ def near_names(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
         return []
     folded = wanted.casefold()
     letters = set(folded)
-    looked_at = (
+    examined = (
         (len(letters.symmetric_difference(name.casefold())), name)
-        for name in islice(names, MAX_LOOKED_AT)
+        for name in islice(names, MAX_EXAMINED)
         if len(name.encode()) <= MAX_BYTES
     )
     pairs = _pairs(folded)
     scored = []
-    for _, name in nsmallest(_MAX_COMPARED, looked_at):
+    for _, name in nsmallest(_MAX_COMPARED, examined):
         likeness = _likeness(folded, pairs, name.casefold())
         if likeness >= _LEAST_LIKENESS:
             # Of two equally similar names, the shorter one is more likely.

@@ -1,4 +1,7 @@
-"""Model aliases: written to the store, and applied to the registry from there."""
+"""Model aliases: written to the store, and applied to the registry from there.
+
+A selection resolves them in `hub.service.handlers.select_endpoint`.
+"""
 
 from typing import Final
 

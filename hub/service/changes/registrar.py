@@ -21,7 +21,8 @@ from hub.service.changes.audit_trail import Author
 from hub.service.changes.commits import Commits, Decision
 from hub.service.changes.owners import Owners
 from hub.service.records import (
-    durable_endpoint,
+    durable_fields,
+    encode_endpoint,
     encode_secret,
     endpoint_key,
     revision_of_etag,
@@ -168,23 +169,23 @@ class Registrar:
             self._creating.discard(creating)
             current = self.current(id_)
             decided = decide(current)
-            own_id, encoded = decided.id, durable_endpoint(decided)
+            own_id, durable = decided.id, durable_fields(decided)
             operations: list[Operation] = []
             # The secret comes first, so that the first probe already has it.
             if api_key:
                 operations.append(Put(secret_key(own_id), encode_secret(api_key)))
             elif api_key is not None:
                 operations.append(Delete(secret_key(own_id)))
-            elif current is not None and encoded == durable_endpoint(current):
+            elif current is not None and durable == durable_fields(current):
                 return None
             if charges:
                 charges.pop()()
-            operations.append(Put(endpoint_key(own_id), encoded))
+            operations.append(Put(endpoint_key(own_id), encode_endpoint(durable)))
             if author is not None:
                 operations += author.operations(
                     endpoint_key(own_id),
                     _state(current),
-                    AuditState(endpoint=Endpoint.FromString(encoded)),
+                    AuditState(endpoint=durable),
                     secret_changed=api_key is not None,
                 )
             if current is not None:
@@ -221,7 +222,7 @@ def _state(endpoint: Endpoint | None) -> AuditState | None:
     """The registered fields of an endpoint, without what was observed."""
     if endpoint is None:
         return None
-    return AuditState(endpoint=Endpoint.FromString(durable_endpoint(endpoint)))
+    return AuditState(endpoint=durable_fields(endpoint))
 
 
 def _expecting(id_: str, current: Endpoint | None) -> Expect:

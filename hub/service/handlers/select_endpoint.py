@@ -1,4 +1,4 @@
-"""RegistryService.SelectEndpoint and ReleaseSelection: where to send a request."""
+"""RegistryService.SelectEndpoint and ReleaseSelection; also resolves model aliases."""
 
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Iterator

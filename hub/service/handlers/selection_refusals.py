@@ -10,7 +10,7 @@ from hub.contract.errors import HubError, ModelUnknown, NoCapacity, NoHealthyEnd
 from hub.contract.rpcs import Tier
 from hub.registry.impact import may_be_selected
 from hub.registry.selection.criteria import NOT_SELECTABLE
-from hub.registry.selection.near_names import MAX_BYTES, MAX_LOOKED_AT, near_names
+from hub.registry.selection.near_names import MAX_BYTES, MAX_EXAMINED, near_names
 from hub.registry.selection.ranking import Limits, Ranking, rejections
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
@@ -96,7 +96,7 @@ class SelectionRefusals:
         allowed = self._guesses.take(caller.principal.token_id, Tier.HEAVY, now_ms).allowed
         if not allowed:
             return []
-        return near_names(model, self._registry.model_index.around(model, MAX_LOOKED_AT))
+        return near_names(model, self._registry.model_index.around(model, MAX_EXAMINED))
 
 
 def _brief(name: str) -> str:

@@ -11,7 +11,7 @@ from hub.transports.grpc.call_context import to_status
 from hub.transports.grpc.native.call_status import CallFailed
 from hub.transports.grpc.native.stream_call import StreamCall
 
-# What is unread or open goes away when its readers come, or when its time limits end it.
+# Most overloads end soon: clients read their replies, or a time limit ends the call.
 _RETRY_MS: Final = 1_000
 
 
@@ -22,17 +22,17 @@ def call_failed(error: HubError) -> CallFailed:
 
 
 def no_room(detail: str) -> LimitReached:
-    """The error of a call for which there is no room now."""
+    """The error of a call that exceeds a bound, with a time to retry after."""
     return LimitReached(detail, retry_after_ms=_RETRY_MS)
 
 
 def exhausted(detail: str) -> CallFailed:
-    """The same as the end of a call."""
+    """The error of `no_room` as a status."""
     return call_failed(no_room(detail))
 
 
 def missing(detail: str) -> CallFailed:
-    """The error of a call whose message does not arrive."""
+    """The error of a call whose message is missing."""
     return call_failed(call_context.missing(detail))
 
 

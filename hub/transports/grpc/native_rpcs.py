@@ -51,7 +51,7 @@ class RpcMethods:
         return {one.path: self._method(one) for one in RPCS}
 
     def close_sidecars(self) -> None:
-        """Closes the sidecars' streams because the hub stops, and refuses new ones."""
+        """Closes the sidecars' streams because the hub is stopping, and refuses new ones."""
         self._stopping = True
         for session in list(self._streams):
             session.close(GOING_AWAY)

@@ -82,16 +82,17 @@ class StreamSlot:
         self._held = True
 
     def free(self) -> None:
-        """Gives the slot back. Idempotent."""
+        """Releases the slot. Idempotent."""
         if self._held:
             self._held = False
             self._slots._free(self._peer)
 
 
 class CheckSlots:
-    """Room for `waiting` checks that wait for their message, and `replies` being sent.
+    """Bounds health checks: at most `waiting` that wait for their message, and `replies`.
 
-    At most `waiting_per_peer` from one address, and `replies_per_connection`.
+    Of those, at most `waiting_per_peer` come from one address, and at most
+    `replies_per_connection` are being sent on one connection.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class CheckSlots:
         self._max_waiting_per_peer = waiting_per_peer
         self._max_replies = replies
         self._max_replies_per_connection = replies_per_connection
-        # Both in the order of arrival.
+        # Both are in the order of arrival.
         self._waiting: dict[asyncio.Timeout, str] = {}
         self._by_peer: dict[str, dict[asyncio.Timeout, None]] = {}
         self._replies: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """`GET /api/openapi.json`: an OpenAPI 3.1 description, derived from the contract and the router.
 
-A route that has no entry here fails at start. The dashboard's own routes are not described:
+The hub does not start if a route has no entry here. The dashboard's own routes are not described:
 they are not part of the contract.
 """
 
@@ -45,10 +45,10 @@ _PLACEHOLDER: Final = re.compile(r"{(\w+):[^}]*}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Described:
-    """What the router does not know of a route.
+    """What the router does not know about a route.
 
-    `called` gives the role; None where no token is asked for. `statuses` are those of
-    errors beyond the ones that every call with that role may get.
+    `called` gives the required role; None if the route needs no token. `statuses` are those
+    of errors in addition to the ones that every call with that role may get.
     """
 
     summary: str

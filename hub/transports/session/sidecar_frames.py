@@ -84,7 +84,7 @@ _BARE = (InvalidToken, TokenAgentMismatch, NotIdentified, InvalidJson)
 
 
 def replies(kind: FrameKind, low: RateDecision | None, reply: Reply) -> Replies:
-    """The replies to a frame: a warning if few calls are left, then its response, if any."""
+    """The replies to a frame: a warning if few calls are left, then the response, if any."""
     frames = []
     if low is not None:
         warning = RateLimitWarning(
@@ -126,7 +126,7 @@ def error_frame(error: HubError, message_type: str) -> HubFrame:
 class IdentityClaim:
     """Proves that a sidecar is the agent that it claims to be; then `caller` is set.
 
-    `accept` makes the caller, or raises the session's objection.
+    `accept` makes the caller, or raises the error of the session.
     """
 
     caller: Caller
@@ -142,7 +142,7 @@ class IdentityClaim:
         self._accept = accept
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
-        """See `Credentials`. Raises ValidationFailed and what `accept` raises, too."""
+        """See `Credentials`. Also raises ValidationFailed and the errors of `accept`."""
         request = self._payload.message
         # A frame without a token is an invalid frame, not a wrong token.
         validation.check(request, self._payload.violations)

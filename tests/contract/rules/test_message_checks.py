@@ -109,9 +109,9 @@ def test_a_rule_that_is_compiled_wrongly_is_found(monkeypatch, rule, other):
         play_all(accepts)
 
 
-@pytest.mark.parametrize("part", ["_set_and", "_is_for_set_fields"])
+@pytest.mark.parametrize("part", ["_required_and", "_applies_only_if_set"])
 def test_presence_that_is_compiled_wrongly_is_found(monkeypatch, part):
-    wrong = {"_set_and": lambda check: check or (lambda _: True)}
+    wrong = {"_required_and": lambda check: check or (lambda _: True)}
     monkeypatch.setattr(message_checks, part, wrong.get(part, lambda _field, _check: False))
     accepts = validation_fuzz.by_type(validation_fuzz.compiled())
     with pytest.raises(AssertionError, match="valid: "):
@@ -125,7 +125,7 @@ def test_most_of_the_contract_is_compiled():
         check = MessageChecks(asked).of(type_.DESCRIPTOR)
         if check is asked:
             left_to_protovalidate.add(type_.DESCRIPTOR.name)
-    assert left_to_protovalidate == {"CreateTokenRequest", "AliasTarget"}
+    assert left_to_protovalidate == {"CreateTokenRequest", "AliasTarget", "TokenScope"}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_few_and_short_texts_are_remembered(monkeypatch):
         ({"cel_expression": ["this != 'no' && now == now"]}, False),
     ],
 )
-def test_a_text_is_only_remembered_if_the_rule_speaks_of_it_alone(rules, optional):
+def test_a_text_is_only_remembered_if_the_rule_depends_only_on_it(rules, optional):
     type_ = message_class(FieldDescriptor.TYPE_STRING, FieldRules(**rules), optional=optional)
     asked = Asked()
     check = MessageChecks(asked).of(type_.DESCRIPTOR)

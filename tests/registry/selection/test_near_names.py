@@ -46,7 +46,7 @@ def test_the_number_of_examined_names_is_bounded() -> None:
             yield f"model-{read}"
 
     assert len(near_names("model-0", endless())) == 3
-    assert read == module.MAX_LOOKED_AT
+    assert read == module.MAX_EXAMINED
 
 
 def test_names_too_long_to_compare_are_left_out() -> None:

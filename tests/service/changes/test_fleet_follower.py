@@ -10,7 +10,13 @@ from hub.probes.asker import ProbeTarget
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.changes.fleet_follower import FleetFollower
-from hub.service.records import durable_endpoint, encode_secret, endpoint_key, secret_key
+from hub.service.records import (
+    durable_fields,
+    encode_endpoint,
+    encode_secret,
+    endpoint_key,
+    secret_key,
+)
 from hub.stores.store import Entry, StoreError
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
@@ -55,7 +61,9 @@ class Rig:
 
     def put(self, endpoint: Endpoint) -> None:
         self.revision += 1
-        entry = Entry(endpoint_key(endpoint.id), durable_endpoint(endpoint), self.revision)
+        entry = Entry(
+            endpoint_key(endpoint.id), encode_endpoint(durable_fields(endpoint)), self.revision
+        )
         self.follower.apply_put(entry)
 
     def put_secret(self, api_key: str, id_: str = ID) -> None:
@@ -177,7 +185,7 @@ def test_an_update_keeps_what_was_observed() -> None:
     ("key", "value"),
     [
         (endpoint_key(ID), b"\xff"),
-        (endpoint_key(ID), durable_endpoint(registered("other:1"))),
+        (endpoint_key(ID), encode_endpoint(durable_fields(registered("other:1")))),
         (secret_key(ID), b"\xff"),
     ],
     ids=["not an endpoint", "another endpoint", "not text"],

@@ -1,4 +1,4 @@
-"""What all connections together hold: by address, by token and in all."""
+"""Counts what all connections hold together: per address, per token and in total."""
 
 from collections import Counter
 from typing import Final
@@ -20,9 +20,9 @@ class Account:
         """The amount that is held now."""
 
     def has_room(self, address: str, count: int, *, kept_free: int = 0) -> bool:
-        """Whether `count` more fit, and leave `kept_free` of what is allowed in all.
+        """Whether `count` more fit, with `kept_free` of the total bound left over.
 
-        Of its own bound, an address that holds nothing may pass the first.
+        The first amount of an address may exceed the bound of the address.
         """
         total = self.total + count
         if self.total and total > self._in_all - kept_free:
@@ -33,7 +33,7 @@ class Account:
         return not held or held + count <= self._per_address
 
     def add(self, address: str, count: int) -> None:
-        """Notes that the address holds more, or less if `count` is negative."""
+        """Adds to what the address holds; a negative `count` subtracts."""
         self.total += count
         held = self._by_address[address] + count
         if held:
@@ -43,31 +43,31 @@ class Account:
 
 
 class Bodies:
-    """Replies that are not read. A body that many streams wait to send counts once."""
+    """Bytes of unread replies. A body that several streams wait to send counts once."""
 
     __slots__ = ("__weakref__", "_limit", "_waiting", "total")
 
     def __init__(self, limit: int) -> None:
         """`limit` is in bytes."""
         self._limit: Final = limit
-        # How many streams wait to send a body, by the identity of its bytes.
+        # The number of streams that wait to send a body, by the id() of its bytes.
         self._waiting: dict[int, int] = {}
         self.total = 0
-        """Bytes held now."""
+        """The bytes held now."""
 
     def have_room(self, body: bytes) -> bool:
-        """Whether the body may wait too. One that waits already always may; so may the first."""
+        """Whether the body may be queued. One that is already queued may; so may the first."""
         return not self.total or id(body) in self._waiting or self.total + len(body) <= self._limit
 
     def hold(self, body: bytes) -> None:
-        """A stream waits to send the body; the caller keeps the object until `let_go`."""
+        """Counts a stream that waits to send the body. Keep the object alive until `let_go`."""
         waiting = self._waiting.get(id(body), 0)
         self._waiting[id(body)] = waiting + 1
         if not waiting:
             self.total += len(body)
 
     def let_go(self, body: bytes) -> None:
-        """A stream has sent the body, or dropped it."""
+        """Uncounts a stream that has sent or dropped the body."""
         waiting = self._waiting[id(body)] - 1
         if waiting:
             self._waiting[id(body)] = waiting
@@ -76,12 +76,12 @@ class Bodies:
             self.total -= len(body)
 
     def add(self, count: int) -> None:
-        """Holds as many bytes more that belong to no body, or fewer."""
+        """Adds bytes that belong to no body; a negative `count` subtracts."""
         self.total += count
 
 
 class TokenAccount:
-    """What the calls with one token hold, over all its connections."""
+    """What all calls with one token hold, across connections."""
 
     __slots__ = ("__weakref__", "_max_streams", "streams", "unsent")
 
@@ -89,36 +89,36 @@ class TokenAccount:
         self._max_streams: Final = streams
         self.unsent = Bodies(unsent_bytes)
         self.streams = 0
-        """Calls of many messages that are open."""
+        """The open streaming calls."""
 
     def open_stream(self) -> bool:
-        """Counts a call of many messages; False where there is no room for it."""
+        """Counts a streaming call; returns False if there is no room for it."""
         if self.streams >= self._max_streams:
             return False
         self.streams += 1
         return True
 
     def close_stream(self) -> None:
-        """A call that was counted is over."""
+        """Uncounts a streaming call that has ended."""
         self.streams -= 1
 
 
 class Payer:
-    """On whose accounts the unread replies of a stream go."""
+    """The accounts that are charged for the unread replies of a stream."""
 
     __slots__ = ("_accounts", "token")
 
     def __init__(self, *accounts: Bodies, token: TokenAccount | None = None) -> None:
         self._accounts = accounts if token is None else (*accounts, token.unsent)
         self.token = token
-        """The token of the call, once it is known."""
+        """The account of the call's token, once the token is known."""
 
     def with_token(self, token: TokenAccount) -> "Payer":
-        """The same, and a token."""
+        """These accounts, plus that of a token."""
         return Payer(*self._accounts, token=token)
 
     def has_room(self, body: bytes) -> bool:
-        """Whether the body may wait until the client reads it."""
+        """Whether every account has room for the body."""
         return all(account.have_room(body) for account in self._accounts)
 
     def hold(self, body: bytes) -> None:
@@ -150,19 +150,19 @@ class Ledger:
             per_address=limits.received_bytes_per_address, in_all=limits.received_bytes_in_all
         )
         self.unsent = Bodies(limits.unsent_bytes_in_all)
-        # Kept as long as a connection or a call refers to them.
+        # An entry lives as long as a connection or a call refers to it.
         self._unsent: WeakValueDictionary[str, Bodies] = WeakValueDictionary()
         self._tokens: WeakValueDictionary[str, TokenAccount] = WeakValueDictionary()
 
     def payer(self, address: str) -> Payer:
-        """Who pays for what the connections of an address leave unread."""
+        """The accounts that are charged for what the connections of an address leave unread."""
         bodies = self._unsent.get(address)
         if bodies is None:
             bodies = self._unsent[address] = Bodies(self._limits.unsent_bytes_per_address)
         return Payer(self.unsent, bodies)
 
     def token(self, key: str) -> TokenAccount:
-        """The account of a token; `key` is the token itself or stands for it."""
+        """The account of a token; `key` is the token or anything that identifies it."""
         account = self._tokens.get(key)
         if account is None:
             account = self._tokens[key] = TokenAccount(
@@ -173,7 +173,7 @@ class Ledger:
 
 
 class Share:
-    """What one connection holds of a server's accounts."""
+    """The part of a server's accounts that one connection holds."""
 
     __slots__ = ("_address", "_calls", "_ledger", "_received", "_streams")
 
@@ -192,7 +192,7 @@ class Share:
         return self._ledger.streams.has_room(self._address, count - self._streams)
 
     def fits_calls(self, count: int, *, kept_free: int = 0) -> bool:
-        """Whether the handlers of so many calls may run or wait, and leave room for others."""
+        """Whether this many calls may have handlers, with `kept_free` calls left over."""
         return self._ledger.calls.has_room(self._address, count - self._calls, kept_free=kept_free)
 
     def fits_received(self, count: int) -> bool:
@@ -204,18 +204,18 @@ class Share:
         return self._ledger.token(key)
 
     def note_received(self, count: int) -> None:
-        """Notes how many bytes are not handled now."""
+        """Updates the number of bytes that are not handled yet."""
         if count != self._received:
             self._ledger.received.add(self._address, count - self._received)
             self._received = count
 
     def note_calls(self, count: int) -> None:
-        """Notes how many calls have handlers that run or wait."""
+        """Updates the number of calls whose handlers run or wait."""
         self._ledger.calls.add(self._address, count - self._calls)
         self._calls = count
 
     def note_streams(self, count: int) -> None:
-        """Notes how many streams are open now."""
+        """Updates the number of open streams."""
         if count != self._streams:
             self._ledger.streams.add(self._address, count - self._streams)
             self._streams = count

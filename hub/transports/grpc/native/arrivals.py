@@ -1,4 +1,4 @@
-"""What came and waits, oldest first, bounded by network and in all."""
+"""A bounded set in order of arrival, with one bound per network and one in total."""
 
 from typing import Final, Generic, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 
 class Arrivals(Generic[T]):
-    """Things in the order in which they came, each from a network (see `network_of`)."""
+    """Items in the order of their arrival, each from a network (see `network_of`)."""
 
     __slots__ = ("_by_network", "_in_all", "_networks", "_per_network")
 
@@ -19,11 +19,11 @@ class Arrivals(Generic[T]):
     def __len__(self) -> int:
         return len(self._networks)
 
-    def __contains__(self, thing: T) -> bool:
-        return thing in self._networks
+    def __contains__(self, item: T) -> bool:
+        return item in self._networks
 
-    def in_the_way(self, network: str) -> T | None:
-        """The oldest thing that must go before one more of this network may come, or None."""
+    def to_evict(self, network: str) -> T | None:
+        """The item to evict before another one from this network is added, or None."""
         same = self._by_network.get(network, {})
         if len(same) >= self._per_network:
             return next(iter(same))
@@ -31,16 +31,16 @@ class Arrivals(Generic[T]):
             return next(iter(self._networks))
         return None
 
-    def add(self, thing: T, network: str) -> None:
-        """The thing came from this network."""
-        self._networks[thing] = network
-        self._by_network.setdefault(network, {})[thing] = None
+    def add(self, item: T, network: str) -> None:
+        """Adds an item that arrived from this network."""
+        self._networks[item] = network
+        self._by_network.setdefault(network, {})[item] = None
 
-    def discard(self, thing: T) -> None:
-        """The thing left, or does not count any more. Idempotent."""
-        network = self._networks.pop(thing, None)
+    def discard(self, item: T) -> None:
+        """Removes an item, if it is there."""
+        network = self._networks.pop(item, None)
         if network is not None:
             same = self._by_network[network]
-            del same[thing]
+            del same[item]
             if not same:
                 del self._by_network[network]

@@ -1,8 +1,8 @@
-"""Budgets: how often a peer may do what costs the server without a use for the peer."""
+"""Limits how often a peer may make the server work for nothing."""
 
 
 class RateBudget:
-    """A token bucket: `burst` at once, `per_s` more per second, and what is earned."""
+    """A token bucket: holds `burst`, refills by `per_s` per second, and can be topped up."""
 
     __slots__ = ("_burst", "_left", "_per_s", "_updated")
 
@@ -13,12 +13,12 @@ class RateBudget:
         self._updated = now
 
     def earn(self, count: float) -> None:
-        """Adds to what is left, up to the burst."""
+        """Adds tokens, up to the burst."""
         left = self._left + count
         self._left = min(left, self._burst)
 
     def spend(self, count: float, now: float) -> bool:
-        """Takes from what is left; returns False if it is not enough."""
+        """Takes tokens; returns False if there are not enough."""
         self._left -= count
         if self._left >= 0:
             return True

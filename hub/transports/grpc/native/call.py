@@ -1,4 +1,4 @@
-"""One call, without a socket or a loop: messages in and out, and how it ends."""
+"""One call, without a socket or an event loop: its messages, and how it ends."""
 
 from collections import deque
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _GZIP: Final = (b"grpc-encoding", b"gzip")
 _OK: Final = trailer_fields(0)
 # A message of this size or more is sent by reference, separately from its prefix.
 _BY_REFERENCE_BYTES: Final = 65_536
-# What a waiting message costs in addition to its bytes.
+# The memory that a waiting message takes in addition to its bytes.
 _MESSAGE_OVERHEAD: Final = 64
 
 
@@ -47,13 +47,13 @@ class CallContext:
     framing: FramedOnce
     max_message_bytes: int
     high_water: int
-    """Untaken or unread bytes of a call above which the other side waits."""
+    """Above this many untaken or unread bytes of a call, the other side must wait."""
     flush: Callable[[], None]
-    """Has what was sent written in this turn of the loop."""
+    """Schedules a write of all pending output in this turn of the loop."""
     token: Callable[[str], TokenAccount]
     """Finds the account of a token."""
     exhausted: Callable[[str], CallFailed]
-    """Makes the error of a call for which there is no room, from what there is too much of."""
+    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
     known: bool = False
     """Whether a caller on this connection has shown a valid token."""
     certificate: bytes | None = None
@@ -90,11 +90,11 @@ class Call:
         self.stream: Final = stream
         self.head: Final = head
         self.deadline: float | None = None
-        """When the caller gives up, in seconds of the loop's clock; None for never."""
+        """When the caller stops waiting, in seconds of the loop's clock; None for never."""
         self.half_closed = False
         """Whether the client has sent everything."""
         self.over = False
-        """Whether it has ended, or the client left."""
+        """Whether the call has ended, or the client has gone."""
         self.compress = False
         """Whether to compress messages with gzip if the client accepts that."""
         self.initial_metadata: Metadata = ()
@@ -102,7 +102,7 @@ class Call:
         self.trailing_metadata: Metadata = ()
         """Sent with the status."""
 
-    # What the handler says of the caller.
+    # What the handler knows about the caller.
 
     @property
     def certificate(self) -> bytes | None:
@@ -115,14 +115,14 @@ class Call:
         return self._context.peer
 
     def charge_to(self, token: str) -> TokenAccount:
-        """Has a token's account pay for this call, and for later ones with the same head."""
+        """Charges this call, and later ones with the same head, to a token's account."""
         account = self._context.token(token)
         payer = self._context.connection.outbox.payer.with_token(account)
         self.head.payer = self.stream.payer = payer
         return account
 
     def set_known(self) -> None:
-        """The token was valid: the connection is no stranger's."""
+        """Records that a caller on this connection has shown a valid token."""
         self._context.known = True
 
     # From the client.
@@ -134,11 +134,11 @@ class Call:
 
     @property
     def waiting(self) -> int:
-        """Whole messages that no handler has taken."""
+        """The number of complete messages that no handler has taken."""
         return len(self._messages)
 
     def receive(self, data: bytes, *, ended: bool) -> None:
-        """Takes bytes of the body. Raises CallFailed."""
+        """Receives bytes of the body. Raises CallFailed."""
         self.half_closed = ended
         context = self._context
         if self._deframer is None:
@@ -156,11 +156,11 @@ class Call:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the client ended its side in the middle of a message."""
+        """Whether the request ended in the middle of a message."""
         return self.half_closed and self._deframer is not None and self._deframer.buffered > 0
 
     def take(self) -> bytes:
-        """The next message; the client may send more for it."""
+        """Takes the next message, which may let the client send more."""
         message = self._messages.popleft()
         self._untaken -= len(message) + _MESSAGE_OVERHEAD
         if self._owed and self._untaken <= self._context.high_water:
@@ -228,18 +228,18 @@ class Call:
         self._end((*_OK, *metadata_fields(metadata)) if metadata else _OK)
 
     def fail(self, code: int, message: str, metadata: Metadata = ()) -> None:
-        """Ends the call with a status; if no head was sent, with trailers only."""
+        """Ends the call with a status; sends only trailers if no head was sent."""
         trailers = trailer_fields(code, message, (*self.trailing_metadata, *metadata))
         self._end(trailers if self._answering else (*self._head_fields(), *trailers))
 
     def cancel(self, code: ErrorCode) -> None:
-        """Ends the call at once; what the client has not read is dropped."""
+        """Ends the call at once, and drops what the client has not read."""
         if not self.over:
             self.over = True
             self._context.connection.reset(self.stream, code)
 
     def abandon(self) -> None:
-        """Notes that the stream has ended."""
+        """Records that the stream has ended."""
         self.over = True
 
     def _end(self, trailers: Fields) -> None:

@@ -38,7 +38,7 @@ class HttpRefused(Exception):
 
 
 class CallHead:
-    """A request's head as gRPC reads it. One object serves all calls with the same head."""
+    """A request's head as gRPC reads it. Calls with the same head share one object."""
 
     def __init__(self, request: Request) -> None:
         """Raises HttpRefused, CallFailed."""
@@ -52,7 +52,7 @@ class CallHead:
         self.path = request.path.decode("latin-1")
         self.authority = request.authority.decode("latin-1")
         self.timeout_s = timeout_s(_last(fields, b"grpc-timeout"))
-        """How long the caller waits where that is among the fields, or None."""
+        """How long the caller waits, in seconds; None if the fields do not say."""
         encoding = _last(fields, b"grpc-encoding") or b"identity"
         if encoding not in _ENCODINGS:
             raise CallFailed(
@@ -60,14 +60,14 @@ class CallHead:
                 f"grpc-encoding {encoding.decode('latin-1')} is not supported, only gzip",
             )
         self.gzip = encoding == b"gzip"
-        """Whether compressed messages are gzip."""
+        """Whether compressed messages use gzip."""
         accepted = _last(fields, b"grpc-accept-encoding")
         self.accepts_gzip = b"gzip" in accepted.replace(b" ", b"").split(b",")
         self._fields = fields
         self.note: object = None
-        """For the layer above, which keeps here what it makes of the head."""
+        """A place for the layer above to cache what it derives from the head."""
         self.payer: Payer | None = None
-        """Who pays for the calls with this head, once a handler has said so."""
+        """The accounts that calls with this head are charged to, once a handler has set them."""
 
     @cached_property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
@@ -93,12 +93,12 @@ class CallHead:
 
     @cached_property
     def text_metadata(self) -> Mapping[str, str]:
-        """The metadata without binary values; a repeated key has its last value."""
+        """The metadata without binary values; the last value of a repeated key counts."""
         return {key: value for key, value in self.metadata if isinstance(value, str)}
 
 
 def call_head(headers: HeaderList, request: Request) -> CallHead:
-    """The head of a call, read once for all calls with the same header block.
+    """The head of a call, parsed once for all calls with the same header block.
 
     Raises HttpRefused, CallFailed.
     """
@@ -117,7 +117,7 @@ def _last(fields: Fields, name: bytes) -> bytes:
 
 
 def timeout_s(raw: bytes) -> float | None:
-    """The seconds in a `grpc-timeout`; None where there is none. Raises CallFailed."""
+    """Parses a `grpc-timeout` into seconds; None if it is empty. Raises CallFailed."""
     if not raw:
         return None
     digits, unit_s = raw[:-1], _UNITS_S.get(raw[-1])

@@ -1,4 +1,4 @@
-"""Runs the handlers of one connection's calls: at once if possible, otherwise in a task each."""
+"""Runs the handlers of a connection's calls: at once if possible, otherwise in a task each."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -19,7 +19,7 @@ from hub.transports.grpc.native.stream_call import StreamCall
 
 log = structlog.get_logger()
 
-# A smaller reply counts only when it has to wait.
+# A smaller reply is checked against the bounds only if others are queued.
 _SMALL_REPLY_BYTES: Final = 65_536
 
 Work = Coroutine[None, None, None]
@@ -58,11 +58,11 @@ class CallRunner:
         self._limits = limits
         self._share = share
         self._loop = asyncio.get_running_loop()
-        # Unary calls whose message is incomplete, in the order in which they began.
+        # Unary calls whose message is incomplete, oldest first.
         self._awaiting_message: dict[Call, UnaryMethod] = {}
-        # The calls among them that `end_turn` let wait.
+        # Those of them that `end_turn` has already checked.
         self._looked_at: set[Call] = set()
-        # The messages that late handlers wait for.
+        # The messages that late handlers are waiting for.
         self._late: dict[Call, tuple[UnaryMethod, asyncio.Future[bytes]]] = {}
         # Incomplete requests that are not gRPC.
         self._refused: dict[Stream, HttpRefused] = {}
@@ -72,9 +72,9 @@ class CallRunner:
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
         self.only_checks = False
-        """Whether only methods that are `always` served are."""
+        """Whether only methods with `always` are served."""
 
-    # What the connection reports.
+    # Events of the connection.
 
     def on_request(self, event: RequestReceived) -> None:
         """Begins a call."""
@@ -108,7 +108,7 @@ class CallRunner:
                 self._context.connection.outbox.end(stream, (*_TRAILERS_ONLY, *trailers))
 
     def on_data(self, event: DataReceived) -> None:
-        """Takes more of a call's body, or its end."""
+        """Handles more of a call's body, or its end."""
         stream = event.stream
         call = stream.call
         if not isinstance(call, Call) or call.over:
@@ -136,7 +136,7 @@ class CallRunner:
             self._account(call)
 
     def on_stream_ended(self, event: StreamEnded) -> None:
-        """Ends a call that the client cancelled, or whose stream it broke."""
+        """Ends a call whose stream was reset."""
         call = event.stream.call
         self._refused.pop(event.stream, None)
         if isinstance(call, Call):
@@ -149,7 +149,7 @@ class CallRunner:
             stream.call.on_drained()
 
     def end_turn(self) -> None:
-        """After all input is handled, starts or bounds calls with an incomplete message."""
+        """Starts or bounds calls whose message is incomplete, once all input is handled."""
         for call, method in list(self._awaiting_message.items()):
             if call in self._looked_at:
                 continue
@@ -168,7 +168,7 @@ class CallRunner:
                 self._start(call, self._answer_later(call, method.late_handler(call, message)))
 
     def expire(self, now: float) -> None:
-        """Ends unary calls whose message takes too long, and recounts the held bytes."""
+        """Ends unary calls whose message takes too long, and checks the bounds on held bytes."""
         for held in list(self._accounted):
             self._account(held)
         within_s = self._limits.half_open_s
@@ -189,7 +189,7 @@ class CallRunner:
             call.abandon()
             self._forget(call)
 
-    # How calls run.
+    # Running calls.
 
     def _on_unary_message(self, call: Call, method: UnaryMethod) -> None:
         """Runs the handler when the request is complete."""
@@ -292,7 +292,7 @@ class CallRunner:
         return task
 
     def _refuse(self, stream: Stream) -> None:
-        """Answers a request that is not gRPC in plain HTTP."""
+        """Answers a request that is not gRPC with a plain HTTP response."""
         refused = self._refused.pop(stream)
         outbox = self._context.connection.outbox
         head = (
@@ -306,7 +306,7 @@ class CallRunner:
     # Bounds.
 
     def _require_room(self, *, kept_free: int = 0) -> None:
-        """Raises CallFailed where the peer holds as much as it may."""
+        """Raises CallFailed if a bound leaves no room for another call."""
         connection, share = self._context.connection, self._share
         if self.only_checks:
             raise self._context.exhausted("too many connections are open")
@@ -327,7 +327,7 @@ class CallRunner:
         return (call.stream.payer or outbox.payer).has_room(message)
 
     def _account(self, call: Call) -> None:
-        """Counts the bytes that a call holds; ends the call if there are too many."""
+        """Updates the bytes that a call holds; ends the call if there are too many."""
         held = call.buffered
         total = self._share.received + held - self._accounted.get(call, 0)
         if total > self._share.received and (
@@ -346,7 +346,7 @@ class CallRunner:
 
 
 def _only_message(call: Call, method: UnaryMethod) -> bytes:
-    """The one message of a unary call. Raises CallFailed."""
+    """The only message of a unary call. Raises CallFailed."""
     if call.cut_short or not call.waiting:
         raise method.missing("is missing")
     if call.waiting > 1:

@@ -13,7 +13,7 @@ from hub.transports.grpc.native.header_blocks import Fields
 Metadata = Sequence[tuple[str, str | bytes]]
 """Keys and values; bytes if the key ends in "-bin"."""
 
-# Longer texts could exceed clients' bounds on header lists, and lose the status too.
+# A longer text could exceed a client's bound on header lists; then the status is lost too.
 _MAX_MESSAGE_BYTES: Final = 1_024
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
@@ -41,7 +41,7 @@ class StatusCode(IntEnum):
 
 
 class CallFailed(Exception):
-    """The call ends with this status, and metadata in its trailers."""
+    """The call ends with this status, and with this metadata in its trailers."""
 
     def __init__(self, code: int, message: str, metadata: Metadata = ()) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class CallFailed(Exception):
 
 
 def exhausted(message: str) -> CallFailed:
-    """The end of a call for which there is no room, without details."""
+    """The error of a call that exceeds a bound, without details."""
     return CallFailed(StatusCode.RESOURCE_EXHAUSTED, message)
 
 
@@ -75,7 +75,7 @@ def metadata_fields(metadata: Metadata) -> Fields:
 
 
 def percent_encoded(message: str) -> bytes:
-    """A message as `grpc-message` carries it, cut to 1,024 bytes of UTF-8."""
+    """A message encoded for `grpc-message`, cut to 1,024 bytes of UTF-8."""
     raw = message.encode()
     if len(raw) > _MAX_MESSAGE_BYTES:
         raw = raw[:_MAX_MESSAGE_BYTES].decode(errors="ignore").encode()

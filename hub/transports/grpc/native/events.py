@@ -1,4 +1,4 @@
-"""The events of a connection's received bytes."""
+"""The events that received bytes cause on a connection."""
 
 from hub.transports.grpc.native.header_blocks import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
@@ -23,9 +23,9 @@ class RequestReceived:
         self.headers = headers
         self.request = request
         self.timeout = timeout
-        """The field that is not among the headers, since it differs with each call."""
+        """The value of `grpc-timeout`, kept out of the headers because it differs for each call."""
         self.ended = ended
-        """Whether nothing follows."""
+        """Whether the request has no body."""
 
 
 class DataReceived:
@@ -41,7 +41,7 @@ class DataReceived:
 
 
 class StreamEnded:
-    """A stream was reset, by the client or because of the client's fault."""
+    """A stream was reset, by the client or because of a fault of the client."""
 
     __slots__ = ("by_peer", "code", "stream")
 
@@ -61,7 +61,7 @@ class PingAcknowledged:
 
 
 class ConnectionFailed:
-    """The client broke the protocol or a bound; GOAWAY is in the output. The last event."""
+    """The client broke the protocol or exceeded a bound. The last event; GOAWAY is queued."""
 
     __slots__ = ("code", "detail")
 

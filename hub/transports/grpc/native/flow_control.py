@@ -19,10 +19,10 @@ def grown(window: int, increment: int) -> int:
 
 
 class ReceiveWindow:
-    """What the peer may still send, and the credit that it gets back.
+    """What the peer may still send, and the credit to return to it.
 
-    Credit is returned in portions of half the window, so that not every small message
-    costs a WINDOW_UPDATE.
+    Credit is returned in portions of at least half the window, so that small messages do
+    not cost a WINDOW_UPDATE each.
     """
 
     __slots__ = ("_owed", "_size", "available")
@@ -34,12 +34,12 @@ class ReceiveWindow:
         self.available = announced
 
     def receive(self, count: int) -> bool:
-        """Takes `count` bytes from the window; False if the peer sent more than it may."""
+        """Takes `count` bytes from the window; False if the peer exceeded it."""
         self.available -= count
         return self.available >= 0
 
     def release(self, count: int) -> int:
-        """Notes that `count` bytes were handled; returns the increment to announce, or 0."""
+        """Records that `count` bytes were handled; returns the increment to send, or 0."""
         self._owed += count
         if self._owed * 2 < self._size:
             return 0

@@ -1,4 +1,4 @@
-"""Cuts what a client sends into frames (RFC 9113, sections 3.4 and 4.1)."""
+"""Splits a client's bytes into frames (RFC 9113, sections 3.4 and 4.1)."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ Frame = tuple[int, int, int, bytes]
 
 
 class FrameReader:
-    """Checks the preface and the order of the first frames, and keeps a partial frame."""
+    """Checks the preface and the first frame, and keeps a partial frame."""
 
     __slots__ = ("_buffer", "_preface_read", "count", "settled")
 
@@ -19,9 +19,9 @@ class FrameReader:
         self._buffer = b""
         self._preface_read = False
         self.count = 0
-        """Complete frames read."""
+        """The number of complete frames read."""
         self.settled = False
-        """Whether the client's first frame, SETTINGS, is complete."""
+        """Whether the client's first frame, SETTINGS, has arrived."""
 
     @property
     def partial(self) -> bool:

@@ -28,10 +28,10 @@ V = TypeVar("V")
 _INDEXED: Final = frozenset(
     (b":status", b"content-type", b"grpc-status", b"grpc-encoding", b"grpc-accept-encoding")
 )
-# The longest encoded block worth a place in memory.
+# Longer encoded blocks are not remembered.
 _REMEMBERED_ENCODED_BYTES: Final = 512
 _TABLE_BYTES: Final = 4_096
-# From here on, what a list takes is checked before anything else is done with it.
+# The size of a list with more fields is checked before anything else is done with it.
 _MANY_FIELDS: Final = 64
 
 
@@ -65,8 +65,8 @@ class HeaderList:
 class HeaderDecoder:
     """Decodes the header blocks of one connection, in the order in which they arrive.
 
-    One field is kept `apart`, since its value differs with each call. The others are the
-    same again and again, and so are one `HeaderList`.
+    The field named `apart` is returned separately, because its value differs for each
+    call. The other fields repeat, so calls with the same ones share one `HeaderList`.
     """
 
     __slots__ = (
@@ -88,15 +88,15 @@ class HeaderDecoder:
         self._max_list_bytes = max_list_bytes
         self._max_remembered = max_remembered
         self._max_remembered_bytes = max_remembered_bytes
-        # By their bytes, while the table stands; and by their fields.
+        # Keyed by the block; emptied when the table changes. `_lists` is keyed by the fields.
         self._blocks: dict[bytes, tuple[HeaderList, bytes]] = {}
         self._changes = 0
         self._lists: dict[Fields, HeaderList] = {}
 
     def decode(self, block: bytes) -> tuple[HeaderList, bytes]:
-        """The fields of a block, and the value of the one that is kept apart, or b"".
+        """The fields of a block without the `apart` field, and the value of that field or b"".
 
-        Raises ConnectionFault: the table is then out of step.
+        Raises ConnectionFault; the dynamic table is then out of sync.
         """
         found = self._blocks.get(block)
         if found is not None:
@@ -107,7 +107,7 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"HPACK: {error}") from None
         if len(fields) > _MANY_FIELDS:
             self._require_short(HeaderList(tuple(fields)))
-        apart = self._taken_apart(fields)
+        apart = self._pop_apart(fields)
         key = tuple(fields)
         headers = self._lists.get(key)
         if headers is None:
@@ -123,14 +123,14 @@ class HeaderDecoder:
             _remember(self._blocks, block, (headers, apart), self._max_remembered)
         return headers, apart
 
-    def _taken_apart(self, fields: list[Field]) -> bytes:
-        """Removes the field that is kept apart, where nothing is odd about it."""
+    def _pop_apart(self, fields: list[Field]) -> bytes:
+        """Removes the `apart` field, unless it is malformed, repeated or misplaced."""
         names = [field[0] for field in fields]
         if self._apart not in names:
             return b""
         position = names.index(self._apart)
         value, after = fields[position][1], names[position + 1 :]
-        # What is malformed or repeated must be seen where it stands.
+        # A malformed or repeated field stays in place, so that later checks see it.
         if not value.isalnum() or any(name == self._apart or name[:1] == b":" for name in after):
             return b""
         del fields[position]
@@ -170,7 +170,7 @@ class HeaderEncoder:
         self._encoder.table_size_changes = [min(changes), changes[-1]]
 
     def encode(self, fields: Fields) -> bytes:
-        """The block of these fields."""
+        """Encodes fields as a block."""
         found = self._remembered.get(fields)
         if found is not None:
             return found

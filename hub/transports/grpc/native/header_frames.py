@@ -18,7 +18,7 @@ def unpadded(flags: int, payload: bytes) -> bytes:
 
 
 class BlockReader:
-    """Collects one header block, within bounds of bytes and frames."""
+    """Collects one header block, with bounds on its bytes and frames."""
 
     __slots__ = ("_frames", "_limits", "_parts", "_size", "dependency", "flags", "stream_id")
 
@@ -30,7 +30,7 @@ class BlockReader:
         self.stream_id = 0
         """The stream of the incomplete block, or 0."""
         self.flags = 0
-        """The flags of the HEADERS that began the block."""
+        """The flags of the HEADERS frame that began the block."""
         self.dependency = 0
         """The stream that the last complete block depends on, or 0 (RFC 7540, 5.3.1)."""
 

@@ -1,8 +1,9 @@
-"""Reads header blocks (RFC 7541): one pass, no object for a field that is in a table.
+"""Decodes header blocks (RFC 7541) in one pass, without an object per indexed field.
 
-The `hpack` library decodes the same and is the oracle of the tests. It takes 20 µs for the
-head of a call, and a client's `grpc-timeout` differs from call to call, moves every index of
-its table, and so has nearly every head decoded. The tables and Huffman's code are its own.
+The `hpack` library decodes the same blocks, and the tests compare the two. It takes 20 µs
+for the head of a call. Since `grpc-timeout` differs from call to call and shifts the indices
+of the dynamic table, nearly every head must be decoded. This module uses that library's
+tables and Huffman decoder.
 """
 
 from collections.abc import Callable
@@ -15,21 +16,21 @@ from hpack.table import HeaderTable
 Field = tuple[bytes, bytes]
 
 TABLE_BYTES: Final = HeaderTable.DEFAULT_SIZE
-"""What the dynamic table of a client may take: SETTINGS_HEADER_TABLE_SIZE is not announced."""
+"""The size limit of a client's dynamic table; the server announces no other one."""
 
 _STATIC: Final[tuple[Field, ...]] = HeaderTable.STATIC_TABLE
 _STATIC_COUNT: Final = len(_STATIC)
 _MAX_INTEGER_BYTES: Final = 5
-# Huffman's code takes 0.3 µs a byte; names and many values come again.
+# Huffman decoding takes 0.3 µs per byte; names and many values repeat.
 _REMEMBERED_STRINGS: Final = 64
 
 
 class BadBlock(Exception):
-    """The block is not HPACK; the table is out of step with the client's."""
+    """The block is not valid HPACK; the table is now out of sync with the client's."""
 
 
 class HpackReader:
-    """Reads the blocks of one connection, in the order in which they arrive."""
+    """Decodes the blocks of one connection, in the order in which they arrive."""
 
     __slots__ = ("_huffman", "_table", "changes")
 
@@ -37,7 +38,7 @@ class HpackReader:
         self._table = HeaderTable()
         self._huffman: dict[bytes, bytes] = {}
         self.changes = 0
-        """How often the dynamic table has changed."""
+        """The number of changes to the dynamic table."""
 
     def read(self, block: bytes) -> list[Field]:
         """The fields of a block. Raises BadBlock."""
@@ -57,7 +58,7 @@ class HpackReader:
             first = block[position]
             position += 1
             if first & 0x80:
-                # Section 6.1: a field of a table.
+                # Section 6.1: an indexed field.
                 index = first & 0x7F
                 if index == 0x7F:
                     index, position = _integer(block, position, index)
@@ -66,13 +67,13 @@ class HpackReader:
                 else:
                     append(_static(index))
             elif first & 0x40:
-                # Section 6.2.1: a literal that goes into the table.
+                # Section 6.2.1: a literal with indexing.
                 name, value, position = self._literal(block, position, first & 0x3F, 0x3F)
                 append((name, value))
                 self._table.add(name, value)
                 self.changes += 1
             elif first & 0x20:
-                # Section 6.3: a size of the table, before any field.
+                # Section 6.3: a table size update, allowed only before the first field.
                 size = first & 0x1F
                 if size == 0x1F:
                     size, position = _integer(block, position, size)
@@ -81,7 +82,7 @@ class HpackReader:
                 self._table.maxsize = size
                 self.changes += 1
             else:
-                # Sections 6.2.2 and 6.2.3: a literal that does not.
+                # Sections 6.2.2 and 6.2.3: a literal without indexing.
                 name, value, position = self._literal(block, position, first & 0x0F, 0x0F)
                 append((name, value))
         return fields
@@ -89,7 +90,7 @@ class HpackReader:
     def _literal(
         self, block: bytes, position: int, index: int, prefix: int
     ) -> tuple[bytes, bytes, int]:
-        """The name and the value of a literal, and where the next field begins."""
+        """The name and value of a literal, and the position after it."""
         if index == prefix:
             index, position = _integer(block, position, index)
         if not index:
@@ -102,7 +103,7 @@ class HpackReader:
         return name, value, position
 
     def _string(self, block: bytes, position: int) -> tuple[bytes, int]:
-        """A string (section 5.2), and where it ends."""
+        """A string (section 5.2), and the position after it."""
         first = block[position]
         length = first & 0x7F
         position += 1
@@ -135,7 +136,7 @@ def _static(index: int) -> Field:
 
 
 def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
-    """An integer that does not fit its prefix (section 5.1), and where it ends."""
+    """An integer that does not fit into its prefix (section 5.1), and the position after it."""
     value, shift = prefix, 0
     for count in range(_MAX_INTEGER_BYTES):
         byte = block[position + count]

@@ -87,7 +87,7 @@ class Connection:
 
     @property
     def refusing(self) -> bool:
-        """Whether new streams are refused because the server stops."""
+        """Whether new streams are refused because the server is stopping."""
         return self._streams.refusing
 
     @property
@@ -100,10 +100,10 @@ class Connection:
         """Whether a frame or a header block is incomplete."""
         return self._reader.partial or self._requests.block.stream_id != 0
 
-    # What the layer above does.
+    # Calls from the layer above.
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """The events of these bytes. After ConnectionFailed nothing more is read."""
+        """Returns the events of these bytes; ignores all bytes after ConnectionFailed."""
         if self.failed:
             return []
         self._now = self.outbox.now = now
@@ -132,7 +132,7 @@ class Connection:
         return events
 
     def release(self, stream: Stream, count: int) -> None:
-        """Notes that body bytes were handled, so that the client may send as many again."""
+        """Records that body bytes were handled, so that the client may send more."""
         stream.held -= count
         self._release_connection(count)
         if stream.remote_open and not stream.closed and stream.receive_window is not None:
@@ -310,7 +310,7 @@ class Connection:
                 stream_id, ErrorCode.FLOW_CONTROL_ERROR, "a window above 2^31-1 (section 6.9.1)"
             ) from None
 
-    # What they have in common.
+    # Shared by the frame handlers.
 
     def _on_stream_fault(self, fault: StreamFault) -> None:
         if fault.stream_id > self._streams.highest:

@@ -1,4 +1,4 @@
-"""The SETTINGS that each side sends, and their valid values (RFC 9113, section 6.5.2)."""
+"""The SETTINGS of both sides, and their valid values (RFC 9113, section 6.5.2)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ MAX_HEADER_LIST_SIZE: Final = 0x6
 
 _ENTRY_BYTES: Final = 6
 _FRAME_SIZES: Final = range(frames.DEFAULT_FRAME_BYTES, 2**24)
-# A client may allow longer frames, but shorter ones give other streams their turn.
+# A client may allow longer frames, but shorter ones let other streams take turns.
 _LONGEST_FRAME: Final = 65_536
 
 

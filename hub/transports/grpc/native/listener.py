@@ -1,8 +1,8 @@
 """Accepts connections whose handshake comes before HTTP/2: TLS, or a trusted proxy's header.
 
-The header of the PROXY protocol comes before anything else, TLS included, so it is read off
-the socket before asyncio has it. A connection whose peer is no trusted proxy is never
-looked at. Handshakes are bounded by address and in all; one more ends the oldest.
+The header of the PROXY protocol comes before anything else, including TLS, so it is read
+from the socket before asyncio takes the socket over. It is read only if the peer is a
+trusted proxy. Handshakes are bounded per address and in total; one more ends the oldest.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
 
-# Between reads of a socket with an incomplete header.
+# The pause between reads of a socket with an incomplete header.
 _POLL_S: Final = 0.01
-# After the system could not accept a connection, usually for lack of file descriptors.
+# The pause after a failed accept; usually there are no file descriptors left.
 _PAUSE_S: Final = 0.1
 # How long a client may take to end TLS on its side; a stop of the hub waits for that.
 SHUTDOWN_S: Final = 1.0
 
 
 class Listener:
-    """Accepts on one socket; each connection gets a protocol that knows its client's address."""
+    """Accepts connections on one socket; each gets a protocol that knows the client's address."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Listener:
         self._handshakes: Arrivals[asyncio.Task[None]] = Arrivals(
             per_network=limits.handshakes_per_address, in_all=limits.handshakes
         )
-        # Until they end: a task that is cancelled still closes its socket.
+        # All tasks until they end, because a cancelled one still has to close its socket.
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
-        """Accepts nothing more."""
+        """Stops accepting, and cancels the running handshakes."""
         for task in (self._accepting, *self._tasks):
             task.cancel()
         await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
@@ -73,7 +73,7 @@ class Listener:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             network = network_of(address[0])
-            while (oldest := self._handshakes.in_the_way(network)) is not None:
+            while (oldest := self._handshakes.to_evict(network)) is not None:
                 self._handshakes.discard(oldest)
                 oldest.cancel()
             task = loop.create_task(self._hand_over(connection, address[0]))
@@ -102,7 +102,7 @@ class Listener:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))
             connection.close()
         except (OSError, TimeoutError):
-            # The client left or sends nothing, or TLS failed.
+            # The client left or sent nothing, or TLS failed.
             connection.close()
         except asyncio.CancelledError:
             connection.close()

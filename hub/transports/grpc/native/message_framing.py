@@ -1,4 +1,4 @@
-"""gRPC's length-prefixed messages, plain or compressed with gzip, to and from DATA."""
+"""Converts gRPC's length-prefixed messages, plain or gzip, to and from bytes of DATA."""
 
 import zlib
 from struct import Struct
@@ -17,14 +17,14 @@ def framed(message: bytes) -> bytes:
 
 
 def framed_with_gzip(message: bytes) -> bytes:
-    """A message with its prefix, compressed."""
+    """A message with its prefix, compressed with gzip."""
     packer = zlib.compressobj(wbits=_GZIP_WINDOW)
     packed = packer.compress(message) + packer.flush()
     return _PREFIX.pack(1, len(packed)) + packed
 
 
 class FramedOnce:
-    """Frames a message once that many streams send in succession, and shares the bytes."""
+    """Frames a message once if many streams send it in succession, and shares the bytes."""
 
     __slots__ = ("_framed", "_message")
 
@@ -33,14 +33,14 @@ class FramedOnce:
         self._framed = framed(b"")
 
     def framed(self, message: bytes) -> bytes:
-        """The message with its prefix; the same object for the same message as before."""
+        """The message with its prefix; the same object if the message is the same as last time."""
         if message is not self._message:
             self._message, self._framed = message, framed(message)
         return self._framed
 
 
 def only_message(data: bytes, max_bytes: int) -> bytes | None:
-    """The message if `data` is exactly one uncompressed message, as it nearly always is."""
+    """The message if `data` is exactly one uncompressed message, which is the usual case."""
     if len(data) < _PREFIX_BYTES:
         return None
     flag, length = _PREFIX.unpack_from(data)
@@ -50,12 +50,12 @@ def only_message(data: bytes, max_bytes: int) -> bytes | None:
 
 
 class Deframer:
-    """Cuts the body of a request into messages."""
+    """Splits the body of a request into messages."""
 
     __slots__ = ("_buffer", "_gzip", "_max_bytes", "_needed")
 
     def __init__(self, max_bytes: int, *, gzip: bool) -> None:
-        """`gzip` says whether the call's `grpc-encoding` is gzip, for compressed messages."""
+        """`gzip` is whether the call's `grpc-encoding` is gzip; else compressed messages fail."""
         self._max_bytes = max_bytes
         self._gzip = gzip
         self._buffer = bytearray()

@@ -1,4 +1,4 @@
-"""The methods that a server serves by path, each with its handler."""
+"""The methods that a server serves, each with its handler."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from hub.transports.grpc.native.call_status import CallFailed, StatusCode
 from hub.transports.grpc.native.stream_call import StreamCall
 
 UnaryHandler = Callable[[Call, bytes], bytes | Awaitable[bytes]]
-"""Answers the only message of a call. Costs no task if it returns bytes."""
+"""Answers the only message of a call. If it returns bytes, the call needs no task."""
 
 StreamHandler = Callable[[StreamCall], AsyncGenerator[bytes, None]]
-"""Yields the messages of the response; `async for` over the call gives those of the request."""
+"""Yields the response messages; `async for` over the call yields the request messages."""
 
 
 LateHandler = Callable[[Call, Awaitable[bytes]], Coroutine[None, None, bytes]]
-"""Answers a call whose message has not arrived yet, and bounds how long it waits for it."""
+"""Answers a call whose message has not arrived yet, and limits how long it waits."""
 
 
 def _missing(detail: str) -> CallFailed:
@@ -24,20 +24,20 @@ def _missing(detail: str) -> CallFailed:
 
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
-    """One message each way."""
+    """A method with one message in each direction."""
 
     handler: UnaryHandler
     late_handler: LateHandler | None = None
-    """Runs at once if the head arrives without the message; without it the call waits."""
+    """Runs as soon as a head arrives without its message; if None, the call waits."""
     always: bool = False
     """Whether a complete call is answered even if there is no room for more calls."""
     missing: Callable[[str], CallFailed] = _missing
-    """Makes the error for a call whose message does not arrive, from a detail."""
+    """Makes the error of a call whose message is missing, from a detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamMethod:
-    """Any number of messages either way."""
+    """A method with any number of messages in each direction."""
 
     handler: StreamHandler
 

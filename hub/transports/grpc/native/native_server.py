@@ -1,4 +1,4 @@
-"""The gRPC server: listens, enforces its connections' time limits, and drains them at the end."""
+"""The gRPC server: listens, enforces time limits on connections, and drains them at a stop."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ _ACCEPT_TURNS = 6
 
 
 class NativeServer:
-    """Serves methods by path, on one address."""
+    """Serves gRPC methods on one address."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class NativeServer:
     ) -> None:
         """`tls` must offer "h2" by ALPN; without `tls` the server speaks plain text.
 
-        Connections of `trusted_proxies` may begin with a header of the PROXY protocol.
-        `exhausted` makes the error of a call for which there is no room.
+        Connections from `trusted_proxies` may begin with a header of the PROXY protocol.
+        `exhausted` makes the error of a call that exceeds a bound.
         """
         self._trusted_proxies = trusted_proxies
         self._tls = tls
@@ -60,11 +60,11 @@ class NativeServer:
 
     @property
     def ledger(self) -> Ledger:
-        """What all connections together hold."""
+        """Counts what all connections hold together."""
         return self._shared.ledger
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError."""
+        """Starts listening; returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
         listening = _listening_socket(host, port)
         if self._trusted_proxies or self._tls is not None:
@@ -83,7 +83,7 @@ class NativeServer:
         return int(listening.getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
-        """Stops accepting; running calls get `grace_s` seconds to end."""
+        """Stops accepting connections; running calls get `grace_s` seconds to end."""
         if self._sweep is None:
             return
         if self._server is not None:
@@ -94,7 +94,7 @@ class NativeServer:
         connections.draining = True
         for connection in list(connections.open):
             connection.drain()
-        # A connection that asyncio has just accepted is set up, and aborted, some turns later.
+        # asyncio sets up a just accepted connection some turns later; then it is aborted.
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         if connections.open:
@@ -115,7 +115,7 @@ class NativeServer:
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; for "::" it also accepts IPv4. Raises OSError."""
+    """A listening socket; on "::" it also accepts IPv4. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -1,10 +1,10 @@
-"""Which connections a server keeps, and which end where there are too many.
+"""Decides which connections a server keeps, and which it closes if there are too many.
 
-A connection that has shown no valid token is a stranger's. Strangers have a bound of their
-own, and one more of them ends the oldest: a caller with a token shows it at once, so
-connections that are only held open keep no caller out. Above the bound of all connections
-a small reserve answers health checks, and nothing else, for a few seconds each: a prober
-must not find a busy hub dead.
+A connection on which no valid token was shown is a stranger. Strangers have a bound of
+their own, and one more of them closes the oldest. A real caller shows its token at once, so
+idle connections cannot keep callers out. Above the bound on all connections, a small
+reserve answers only health checks, for a few seconds each, so that a prober does not
+mistake a busy hub for a dead one.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from hub.transports.grpc.native.limits import Limits
 
 
 class KeptConnection(Protocol):
-    """What the table knows of a connection."""
+    """A connection as this table sees it."""
 
     @property
     def network(self) -> str:
-        """The address that it counts for: an IPv4 address or an IPv6 /64."""
+        """The network that it counts towards: an IPv4 address or an IPv6 /64."""
         ...
 
     @property
@@ -28,15 +28,15 @@ class KeptConnection(Protocol):
         ...
 
     def abort(self) -> None:
-        """Cuts it; `Connections.remove` follows later."""
+        """Closes it at once; `Connections.remove` is called later."""
         ...
 
     def drain(self) -> None:
-        """Has it accept no more calls, and end with the last one."""
+        """Makes it accept no more calls, and close after the last one."""
         ...
 
     def sweep(self, now: float) -> None:
-        """Keeps its time limits."""
+        """Enforces its time limits."""
         ...
 
 
@@ -56,19 +56,19 @@ class Connections:
             per_network=limits.reserved_connections, in_all=limits.reserved_connections
         )
         self.open: set[KeptConnection] = set()
-        """All of them."""
+        """All open connections."""
         self.draining = False
-        """Whether the server stops."""
+        """Whether the server is stopping."""
         self.emptied = asyncio.Event()
-        """Set once it stops and has no more connections."""
+        """Set once the server is stopping and has no connections."""
 
     def __len__(self) -> int:
         return len(self.open)
 
     def add(self, connection: KeptConnection) -> bool:
-        """Takes a connection in; returns whether it is one of the reserve."""
+        """Adds a connection; returns whether it belongs to the reserve."""
         network = connection.network
-        reserved = self._counted.in_the_way(network) is not None
+        reserved = self._counted.to_evict(network) is not None
         if reserved:
             _make_room(self._reserve, network)
             self._reserve.add(connection, network)
@@ -80,7 +80,7 @@ class Connections:
         return reserved
 
     def remove(self, connection: KeptConnection) -> None:
-        """The connection is closed."""
+        """Removes a closed connection."""
         self.open.discard(connection)
         for kept in (self._counted, self._strangers, self._reserve):
             kept.discard(connection)
@@ -89,8 +89,8 @@ class Connections:
 
 
 def _make_room(kept: Arrivals[KeptConnection], network: str) -> None:
-    """Ends the oldest that is in the way of one more; known ones are no strangers."""
-    while (oldest := kept.in_the_way(network)) is not None:
+    """Makes room for one more: closes the oldest strangers, and stops counting known ones."""
+    while (oldest := kept.to_evict(network)) is not None:
         kept.discard(oldest)
         if not oldest.known:
             oldest.abort()

@@ -1,4 +1,4 @@
-"""A connection's output: frames in order, and DATA that waits for windows (RFC 9113, 6.9)."""
+"""A connection's output: ordered frames, and DATA that waits for a window (RFC 9113, 6.9)."""
 
 from collections import deque
 from typing import Final
@@ -27,10 +27,10 @@ _DRIBBLE_BYTES: Final = 256
 
 
 class Outbox:
-    """Frames to send, and the DATA of streams that must wait.
+    """Frames to send, and queued DATA of the streams.
 
-    A message that fits every window is written at once. Otherwise it waits with its
-    stream, by reference, so that a message of many streams is in memory once.
+    A message that fits into every window is written at once. Otherwise its stream keeps a
+    reference to it, so that a message for many streams is in memory only once.
     """
 
     __slots__ = (
@@ -56,27 +56,27 @@ class Outbox:
         self._encoder = encoder
         self._out: list[bytes | memoryview] = []
         # Streams that wait for the connection's window or the socket, but not for their own
-        # window, in the order of their turns.
+        # window, in the order in which they take turns.
         self._ready: dict[Stream, None] = {}
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME_BYTES
         self.room = DEFAULT_WINDOW
-        """Bytes of DATA that the socket accepts now; more wait here. See `replenish`."""
+        """Bytes of DATA that the socket accepts now; the rest is queued. See `replenish`."""
         self.drained: list[Stream] = []
-        """Streams whose last waiting byte was sent; the layer above empties the list."""
+        """Streams whose queue has become empty; the layer above clears the list."""
         self.now = 0.0
         """Seconds of the connection's clock, as last seen."""
         self.pending_bytes = 0
-        """Bytes that wait, of all streams."""
+        """The queued bytes of all streams."""
         self.payer = Payer()
-        """On whose accounts they go; a stream may have a payer of its own."""
+        """The accounts they are charged to, unless the stream has a payer of its own."""
         self._cut_frames = 0
         self._full_frames = 0
         self._usual: WholeReply | None = None
 
     def take(self) -> list[bytes | memoryview]:
-        """Returns and clears what is to be written now."""
+        """Returns and clears the output to write now."""
         out = self._out
         self._out = []
         return out
@@ -87,19 +87,19 @@ class Outbox:
         return bool(self._out)
 
     def drop(self) -> None:
-        """Forgets all that is to be sent: the connection is gone."""
+        """Drops all output, because the connection is gone."""
         self._out.clear()
         for stream in self._streams.open.values():
             self.forget(stream)
 
     def take_counts(self) -> tuple[int, int]:
-        """DATA frames since the last call: full ones, and short ones that a window forced."""
+        """The DATA frames since the last call: full ones, and ones that a window cut short."""
         counts = self._full_frames, self._cut_frames
         self._full_frames = self._cut_frames = 0
         return counts
 
     def control(self, frame: bytes) -> None:
-        """Sends a frame that no window bounds."""
+        """Sends a frame that is not subject to flow control."""
         self._out.append(frame)
 
     def headers(self, stream: Stream, fields: Fields) -> None:
@@ -151,11 +151,11 @@ class Outbox:
         return True
 
     def parts(self, stream: Stream, parts: tuple[bytes, ...]) -> None:
-        """Sends DATA of several parts, none of which is copied."""
+        """Sends DATA in several parts, without copying them."""
         self._wait(stream, parts)
 
     def end(self, stream: Stream, trailers: Fields) -> None:
-        """Ends the stream after its waiting DATA, with trailers or an empty DATA frame."""
+        """Ends the stream after its queued DATA, with trailers or an empty DATA frame."""
         if stream.pending is not None:
             stream.trailers = trailers
             return
@@ -167,14 +167,14 @@ class Outbox:
         self._ended(stream)
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Ends the stream with RST_STREAM and drops its waiting DATA."""
+        """Ends the stream with RST_STREAM and drops its queued DATA."""
         self.forget(stream)
         self._streams.close(stream)
         self._streams.note_reset(stream.id)
         self._out.append(rst_stream(stream.id, code))
 
     def forget(self, stream: Stream) -> None:
-        """Drops what waits."""
+        """Drops the queued DATA of a stream."""
         if stream.pending is None:
             return
         payer = stream.payer or self.payer
@@ -186,7 +186,7 @@ class Outbox:
         self._ready.pop(stream, None)
 
     def replenish(self, room: int) -> None:
-        """Notes that the socket accepts `room` bytes of DATA, and sends what waits."""
+        """Sets the number of bytes that the socket accepts now, and sends queued DATA."""
         self.room = room
         if self._ready:
             self._pump()
@@ -227,7 +227,7 @@ class Outbox:
         self._pump()
 
     def _pump(self) -> None:
-        """Sends one frame per ready stream in turn, while windows and socket allow it."""
+        """Sends one frame per ready stream in turn, as long as the windows and the socket allow."""
         ready = self._ready
         while ready and self.room > 0 and self.window > 0:
             stream = next(iter(ready))
@@ -277,7 +277,7 @@ class Outbox:
                 + block
             )
             return
-        # Section 6.10: nothing may come between these frames.
+        # Section 6.10: no other frame may come between these frames.
         kind = HEADERS
         for start in range(0, length, self.max_frame):
             part = block[start : start + self.max_frame]
@@ -286,16 +286,16 @@ class Outbox:
             kind, flags = CONTINUATION, 0
 
     def _ended(self, stream: Stream) -> None:
-        """Closes the stream after the server's side ended: gRPC reads nothing after that."""
+        """Closes the stream once the server's side has ended; gRPC ignores any further request."""
         self._streams.close(stream)
         if stream.remote_open:
-            # Section 8.1: the client may stop sending, without an error.
+            # Section 8.1: tells the client to stop sending; this is not an error.
             self._streams.note_reset(stream.id)
             self._out.append(rst_stream(stream.id, ErrorCode.NO_ERROR))
 
 
 def _whole(part: bytes | memoryview) -> bytes:
-    """The body that a part was cut off from: cutting views only moves their start."""
+    """The whole body that a part belongs to; a view is a slice of it."""
     if isinstance(part, memoryview):
         body: bytes = part.obj  # type: ignore[assignment]
         return body

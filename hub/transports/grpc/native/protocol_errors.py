@@ -1,4 +1,4 @@
-"""Violations of RFC 9113 by a peer: they end a stream or the connection (section 5.4)."""
+"""Violations of RFC 9113 by a peer, which end a stream or the connection (section 5.4)."""
 
 from hub.transports.grpc.native.http2_frames import ErrorCode
 

@@ -9,7 +9,7 @@ from typing import Final
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 HEAD_BYTES: Final = 16
-"""Signature, version and command, family, length of the rest."""
+"""The signature, version and command, family, and length of the rest."""
 
 _HEAD: Final = Struct(">BBH")
 _VERSION: Final = 0x20

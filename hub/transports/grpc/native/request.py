@@ -7,7 +7,7 @@ from hub.transports.grpc.native.header_blocks import Fields, HeaderList
 from hub.transports.grpc.native.hpack_reader import Field
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
-# Section 8.2.2: they describe the connection, which HTTP/2 does in other ways.
+# Section 8.2.2: these describe the connection, which HTTP/2 does differently.
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -38,7 +38,7 @@ class Request:
 
 
 def read_request(headers: HeaderList) -> Request:
-    """The request head in a header list, read once. Raises Malformed."""
+    """The request head in a header list, parsed once. Raises Malformed."""
     known = headers.request
     if isinstance(known, Request):
         return known
@@ -55,7 +55,7 @@ def read_request(headers: HeaderList) -> Request:
         if name == b"content-length":
             length = _content_length(value)
             if content_length not in (-1, length):
-                raise Malformed("content-length twice")
+                raise Malformed("two different values of content-length")
             content_length = length
         fields.append((name, value))
     _require_complete(pseudo)
@@ -77,7 +77,7 @@ def _require_valid(name: bytes, value: bytes) -> None:
     if _BAD_VALUE.search(value):
         raise Malformed(f"the value of {name!r} is not valid")
     if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
-        raise Malformed(f"{name!r} is not for HTTP/2")
+        raise Malformed(f"{name!r} is not allowed in HTTP/2")
 
 
 def _require_complete(pseudo: dict[bytes, bytes]) -> None:

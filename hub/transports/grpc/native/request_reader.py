@@ -1,4 +1,4 @@
-"""Requests and trailers from HEADERS and CONTINUATION (RFC 9113, sections 5.1.1, 8.1)."""
+"""Reads requests and trailers from HEADERS and CONTINUATION (RFC 9113, 5.1.1 and 8.1)."""
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived
@@ -14,7 +14,7 @@ from hub.transports.grpc.native.stream_table import StreamTable
 
 
 class RequestReader:
-    """Opens the streams of a connection, and ends bodies that have trailers."""
+    """Opens the streams of a connection, and ends request bodies that have trailers."""
 
     __slots__ = ("_decoder", "_limits", "_outbox", "_streams", "block")
 
@@ -34,7 +34,7 @@ class RequestReader:
     def headers(
         self, flags: int, stream_id: int, payload: bytes
     ) -> RequestReceived | DataReceived | None:
-        """Takes HEADERS. Raises ConnectionFault, StreamFault."""
+        """Handles HEADERS. Raises ConnectionFault, StreamFault."""
         if not stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
         dependency = 0
@@ -49,7 +49,7 @@ class RequestReader:
     def continuation(
         self, flags: int, stream_id: int, payload: bytes
     ) -> RequestReceived | DataReceived | None:
-        """Takes CONTINUATION. Raises ConnectionFault, StreamFault."""
+        """Handles CONTINUATION. Raises ConnectionFault, StreamFault."""
         if not self.block.stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         block = self.block.add(flags, payload)
@@ -100,7 +100,7 @@ class RequestReader:
 
 
 def account_body(stream: Stream, length: int, *, ended: bool) -> None:
-    """Checks a body against its content-length (section 8.1.1), and notes its end.
+    """Checks a body against its content-length (section 8.1.1), and records its end.
 
     Raises StreamFault.
     """

@@ -1,4 +1,4 @@
-"""One connection in asyncio: passes bytes to the core and back, with one write per turn."""
+"""One connection in asyncio: passes bytes to and from the core, with one write per turn."""
 
 import asyncio
 import ssl
@@ -31,7 +31,7 @@ from hub.transports.peer import network_of
 log = structlog.get_logger()
 
 _KEEPALIVE: Final = b"llmhub-k"
-# How long a client has to read why the connection ends.
+# How long a client has to read the reason why the connection ends.
 _LINGER_S: Final = 0.5
 _DRAIN: Final = b"llmhub-d"
 
@@ -46,7 +46,7 @@ class Shared:
     framing: FramedOnce
     connections: Connections
     exhausted: Callable[[str], CallFailed] = exhausted
-    """Makes the error of a call for which there is no room, from what there is too much of."""
+    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -85,7 +85,7 @@ class ServerProtocol(asyncio.Protocol):
         self._core = Connection(shared.limits, now)
         self._peer = peer or ""
         self.network = ""
-        """The address that it counts for; empty while it is not kept."""
+        """The network that it counts towards; empty until the connection is accepted."""
         self._reserved = False
         self._socket_bytes = 0
         self._opened_at = self._last_received = self._idle_since = now
@@ -98,7 +98,7 @@ class ServerProtocol(asyncio.Protocol):
         self._ended = False
         self._backlog: list[Event] = []
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepts the connection, or closes it if there are too many."""
@@ -162,21 +162,21 @@ class ServerProtocol(asyncio.Protocol):
             self._backlog += events
         elif len(events) > self._shared.limits.events_per_turn:
             self._backlog = events
-            self._work_off()
+            self._handle_backlog()
         else:
             self._handle(events)
             self._runner.end_turn()
         self._flush()
 
     def pause_writing(self) -> None:
-        """Pauses writing and reading, because the peer does not read."""
+        """Pauses writing and reading, because the client does not read."""
         self._paused_since = self._loop.time()
         self._note_socket(self._transport.get_write_buffer_size())
         self._core.outbox.replenish(0)
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Resumes writing and reading, because the peer reads again."""
+        """Resumes writing and reading, because the client reads again."""
         self._paused_since = None
         self._note_socket(0)
         if not self._backlog and not self._ended:
@@ -188,7 +188,7 @@ class ServerProtocol(asyncio.Protocol):
         """Closes the connection when the client has closed its side."""
         return False
 
-    # What the server calls.
+    # Called by the server.
 
     @property
     def known(self) -> bool:
@@ -196,7 +196,7 @@ class ServerProtocol(asyncio.Protocol):
         return self._context.known
 
     def drain(self) -> None:
-        """Accepts no more calls, and closes when the running ones have ended."""
+        """Accepts no more calls, and closes once the running ones have ended."""
         if self._drain_at is None:
             self._drain_at = self._loop.time() + self._shared.limits.drain_ping_s
             self._core.announce_drain()
@@ -245,7 +245,7 @@ class ServerProtocol(asyncio.Protocol):
         self._keep_alive(now)
         self._flush()
 
-    # Within a turn of the loop.
+    # In one turn of the loop.
 
     def _handle(self, events: list[Event]) -> None:
         runner = self._runner
@@ -262,22 +262,22 @@ class ServerProtocol(asyncio.Protocol):
             elif kind is PingAcknowledged:
                 self._on_ping_ack(cast("PingAcknowledged", event))
 
-    def _work_off(self) -> None:
-        """Handles part of the events; other connections get their turn before the rest."""
+    def _handle_backlog(self) -> None:
+        """Handles some of the queued events, and lets other connections run before the rest."""
         count = self._shared.limits.events_per_turn
         events, self._backlog = self._backlog[:count], self._backlog[count:]
         self._handle(events)
         if self._backlog:
             self._transport.pause_reading()
-            self._loop.call_soon(self._go_on)
+            self._loop.call_soon(self._continue_backlog)
             return
         self._runner.end_turn()
         if self._paused_since is None and not self._ended:
             self._transport.resume_reading()
 
-    def _go_on(self) -> None:
+    def _continue_backlog(self) -> None:
         if not self._transport.is_closing():
-            self._work_off()
+            self._handle_backlog()
             self._flush()
 
     @property
@@ -296,7 +296,7 @@ class ServerProtocol(asyncio.Protocol):
         outbox = self._core.outbox
         chunks = outbox.take()
         if self._ended:
-            # GOAWAY has been sent, or the socket is closed.
+            # GOAWAY was sent, or the socket is closed.
             return
         transport = self._transport
         if chunks:
@@ -316,12 +316,12 @@ class ServerProtocol(asyncio.Protocol):
             transport.close()
 
     def _note_socket(self, count: int) -> None:
-        """Notes how many bytes the socket has not taken, while that is above its bound."""
+        """Records how many bytes are in the socket's buffer, while that exceeds its bound."""
         self._core.outbox.payer.add(count - self._socket_bytes)
         self._socket_bytes = count
 
     def _linger(self) -> None:
-        """Closes with a delay: a client that still sends would lose GOAWAY by a reset."""
+        """Closes after a delay, because a TCP reset could discard an unread GOAWAY."""
         if not self._ended:
             self._ended = True
             self._transport.pause_reading()

@@ -3,11 +3,11 @@
     idle                 an id above every id seen; it has no object
     open                 HEADERS received; both sides may send
     half-closed (remote) the client sent END_STREAM; the server may still send
-    half-closed (local)  the server sent END_STREAM; gRPC ignores what may still come, so
+    half-closed (local)  the server sent END_STREAM; gRPC ignores any further request, so
                          the server resets the stream at once (section 8.1)
     closed               both ended, or either sent RST_STREAM; the object is dropped
 
-"reserved" does not occur: a client cannot push, and this server does not.
+"reserved" does not occur: a client cannot push, and this server never does.
 """
 
 from collections import deque
@@ -52,30 +52,30 @@ class Stream:
     def __init__(self, stream_id: int, window: int, now: float) -> None:
         self.id: Final = stream_id
         self.remote_open = True
-        """Until the client's END_STREAM."""
+        """Whether the client may still send; False after its END_STREAM."""
         self.closed = False
         self.answering = False
-        """Whether response headers are sent."""
+        """Whether response headers have been sent."""
         self.window = window
-        """What the server may send; SETTINGS may make it negative (section 6.9.2)."""
+        """The bytes that the server may send; SETTINGS can make it negative (section 6.9.2)."""
         self.receive_window: ReceiveWindow | None = None
         """None until the first DATA that does not end the stream."""
         self.held = 0
         """Bytes received and not yet released."""
         self.expected = -1
-        """The rest of content-length, or -1 if there is none (section 8.1.1)."""
+        """The bytes of content-length still to come, or -1 without one (section 8.1.1)."""
         self.pending: deque[bytes | memoryview] | None = None
-        """DATA that waits for a window or the socket."""
+        """DATA that is waiting for a window or the socket."""
         self.pending_bytes = 0
         self.payer: Payer | None = None
-        """On whose accounts its pending bytes go, where not on the connection's."""
+        """The accounts its pending bytes are charged to; None for those of the connection."""
         self.trailers: Fields | None = None
         """The trailers that end the stream when nothing is pending."""
         self.started_at = now
         self.moved_at = now
-        """When its pending bytes last moved, in seconds of the loop's clock."""
+        """When some of its pending bytes were last sent, in seconds of the loop's clock."""
         self.waiting_since = now
-        """Since when it has pending bytes, if it has."""
+        """When it began to have pending bytes, if it has any."""
         self.call: object = None
         """The layer above keeps its own object here."""
 

@@ -8,7 +8,7 @@ from hub.transports.grpc.native.stream import Stream
 
 
 class StreamCall(Call):
-    """`async for` gives the client's messages; `send` waits while the client does not read."""
+    """`async for` yields the client's messages; `send` waits while the client does not read."""
 
     __slots__ = ("_arrival", "_drained")
 
@@ -42,11 +42,11 @@ class StreamCall(Call):
             await self._drained
 
     def on_arrival(self) -> None:
-        """Wakes the handler that waits for a message."""
+        """Wakes a handler that is waiting for a message."""
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     def on_drained(self) -> None:
-        """Wakes the handler that waits for the client to read."""
+        """Wakes a handler that is waiting for the client to read."""
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)

@@ -1,4 +1,4 @@
-"""The streams of a connection, and which ended ones were reset (RFC 9113, section 5.1)."""
+"""The streams of a connection, including recently reset ones (RFC 9113, section 5.1)."""
 
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault, StreamFault
@@ -6,18 +6,18 @@ from hub.transports.grpc.native.stream import Stream
 
 
 class StreamTable:
-    """The open streams of a connection, and the ids that were used."""
+    """The open streams of a connection, and the ids that have been used."""
 
     __slots__ = ("_max_remembered", "_reset", "highest", "open", "refusing")
 
     def __init__(self, max_remembered: int) -> None:
         self.open: dict[int, Stream] = {}
         self.highest = 0
-        """The highest id that the client used. All above are idle."""
+        """The highest id that the client has used; all higher ones are idle."""
         self.refusing = False
-        """Whether new streams are refused because the server stops."""
+        """Whether new streams are refused because the server is stopping."""
         self._max_remembered = max_remembered
-        # A dict keeps the order in which streams were reset.
+        # A dict, because it keeps the order in which streams were reset.
         self._reset: dict[int, None] = {}
 
     def close(self, stream: Stream) -> None:

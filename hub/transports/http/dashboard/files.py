@@ -1,8 +1,8 @@
 """The dashboard's files, read once and served from memory.
 
 The path of every file except the page contains a digest of all contents, so that a
-browser may cache files forever and never mixes two versions. It requests the page each
-time, which usually costs a 304.
+browser may cache files forever and never mixes two versions. The page itself is
+requested each time, which usually costs only a 304.
 """
 
 import gzip

@@ -36,7 +36,7 @@ def test_splitting_the_bytes_differently_changes_nothing() -> None:
 def test_the_checker_detects_a_frame_after_the_end() -> None:
     judge = http2_fuzz.Judge()
     judge.see(http2_fuzz.frames.frame(0, 1, 1))
-    with pytest.raises(AssertionError, match="after its end"):
+    with pytest.raises(AssertionError, match="after the stream's end"):
         judge.see(http2_fuzz.frames.frame(0, 1, 1))
 
 

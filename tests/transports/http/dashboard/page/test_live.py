@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from playwright.async_api import expect
 
 from hub.service.overload.pressure import Load
-from hub.service.records import durable_endpoint, endpoint_key
+from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -221,7 +221,7 @@ async def test_two_addresses_of_one_server_are_shown_as_one_host(browser, tmp_pa
     other.registered_at.FromSeconds(4_000_000_000)
     async with running_hub(tmp_path) as hub, screen(browser, hub) as shown:
         await register(hub, server, name="atlas")
-        put = Put(endpoint_key(other.id), durable_endpoint(other))
+        put = Put(endpoint_key(other.id), encode_endpoint(durable_fields(other)))
         await hub.hub._storage.store.commit([put])
         await hub.call("CheckEndpoint", CheckEndpointRequest(id=other.id))
         await shown.sign_in()
