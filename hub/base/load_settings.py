@@ -38,6 +38,7 @@ FLAG_KEYS = {
     "--ws": "ws.address",
     "--grpc": "grpc.address",
     "--http": "http.address",
+    "--insecure": "tls.insecure",
 }
 
 _Path = tuple[str, ...]

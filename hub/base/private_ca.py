@@ -91,8 +91,17 @@ class PrivateCa:
         ]
         return self._issue(general, ExtendedKeyUsageOID.CLIENT_AUTH, now_ms, days)
 
-    def revoke(self, certificates: Iterable[bytes], now_ms: int, days: int = 30) -> bytes:
-        """A revocation list (CRL) of these certificates, in PEM."""
+    def renew(self, old: x509.Certificate, now_ms: int, days: int = LEAF_DAYS) -> Issued:
+        """A certificate with the names and the purpose of another one, and a new key."""
+        extensions = old.extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (purpose,) = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        return self._issue([*names], purpose, now_ms, days)
+
+    def revoke(
+        self, certificates: Iterable[bytes], now_ms: int, before: bytes = b"", days: int = 365
+    ) -> bytes:
+        """A revocation list (CRL) of these certificates and those of the list `before`, in PEM."""
         now = _time(now_ms)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -100,8 +109,14 @@ class PrivateCa:
             .last_update(now)
             .next_update(now + timedelta(days=days))
         )
+        listed = {}
+        for entry in x509.load_pem_x509_crl(before) if before else ():
+            listed[entry.serial_number] = entry
+            builder = builder.add_revoked_certificate(entry)
         for pem in certificates:
             serial = x509.load_pem_x509_certificate(pem).serial_number
+            if serial in listed:
+                continue
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
             )

@@ -35,6 +35,8 @@ class TlsSettings(Section):
     """PEM file with the certificate's key, not encrypted"""
     client_ca_file: str = ""
     """PEM file with the CAs of client certificates; empty: clients need no certificate"""
+    insecure: bool = False
+    """whether plain text is allowed on addresses that other machines reach"""
     crl_file: str = ""
     """PEM file with the revocation lists of those CAs; empty: none is revoked"""
     identities: tuple[CertificateIdentity, ...] = ()

@@ -23,7 +23,7 @@ ELSEWHERE = {
     "hub/contract/validation.py": {"_MAX_REMEMBERED_BYTES"},
     "hub/registry/health/status.py": {"MAX_ERROR_CHARACTERS", "_MAX_LOAD"},
     "hub/registry/selection/near_names.py": {
-        *("MAX_LOOKED_AT", "MAX_BYTES", "_MAX_COMPARED", "_MAX_LENGTH"),
+        *("MAX_EXAMINED", "MAX_BYTES", "_MAX_COMPARED", "_MAX_LENGTH"),
     },
     "hub/service/handlers/ranking_queue.py": {"MAX_WAIT_S"},
     "hub/service/handlers/selection_refusals.py": {"_MAX_RETRY_MS"},
