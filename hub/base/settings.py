@@ -7,19 +7,18 @@ docs/configuration.md with these models.
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    model_validator,
 )
 
 from hub.base.address import join_host_port, parse_listen_address
 from hub.base.data_dir import default_data_dir
+from hub.base.section import Section
+from hub.base.security_settings import SecretSettings, TlsSettings
 
 Network = IPv4Network | IPv6Network
 
@@ -62,14 +61,6 @@ Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
-
-
-class Section(BaseModel):
-    """The base of all sections: frozen, without unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Listener(Section):
@@ -145,25 +136,6 @@ class HttpSettings(Listener):
     """maximum size of responses that are being sent to the bearer of one token, in bytes"""
     public_metrics: bool = False
     """whether /metrics is readable without a token"""
-
-
-class TlsSettings(Section):
-    """TLS for all three servers; without a certificate they use plain text."""
-
-    cert_file: str = ""
-    """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""
-    key_file: str = ""
-    """PEM file with the certificate's key, not encrypted"""
-    client_ca_file: str = ""
-    """PEM file with the CAs of client certificates; empty: clients need no certificate"""
-
-    @model_validator(mode="after")
-    def _check_files(self) -> Self:
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file must be set together")
-        if self.client_ca_file and not self.cert_file:
-            raise ValueError("client_ca_file requires cert_file and key_file")
-        return self
 
 
 class ProbeSettings(Section):
@@ -353,7 +325,7 @@ class StaticEndpoint(Section):
     """kind of server; empty: the hub detects it"""
     agent_id: str = ""
     """agent id of the sidecar on its host"""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """free key/value pairs to select by"""
 
 
@@ -378,6 +350,7 @@ class Settings(Section):
     actions: ActionSettings = ActionSettings()
     overload: OverloadSettings = OverloadSettings()
     store: StoreSettings = StoreSettings()
+    secrets: SecretSettings = SecretSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

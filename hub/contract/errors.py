@@ -2,7 +2,7 @@
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
-    ├── PermissionDenied    RoleForbidden, TokenAgentMismatch
+    ├── PermissionDenied    RoleForbidden, ScopeForbidden, TokenAgentMismatch
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound, TokenNotFound,
     │                       ModelUnknown, ModelNotOnEndpoint, LeaseNotFound, AliasNotFound
@@ -109,6 +109,12 @@ class RoleForbidden(PermissionDenied):
     """The caller's role may not call this."""
 
     reason = reasons.ERROR_REASON_ROLE_FORBIDDEN
+
+
+class ScopeForbidden(PermissionDenied):
+    """The token is limited to less than its role; `metadata["scope"]` names the limit."""
+
+    reason = reasons.ERROR_REASON_SCOPE_FORBIDDEN
 
 
 class TokenAgentMismatch(PermissionDenied):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.state import EndpointRecord, Registry
+from hub.registry.views import View
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     ListEndpointsRequest,
@@ -40,6 +41,12 @@ def _vram_fragment(account: VramAccount) -> bytes:
 def get_endpoint(record: EndpointRecord) -> bytes:
     """An encoded GetEndpointResponse."""
     return record.encoded(_endpoint_fragment)
+
+
+def endpoint_in_view(record: EndpointRecord, view: View) -> bytes:
+    """The same as the view shows the endpoint."""
+    shown = view.shown(record.message)
+    return get_endpoint(record) if shown is record.message else _endpoint_fragment(shown)
 
 
 def endpoint_bytes(record: EndpointRecord) -> int:

@@ -11,6 +11,7 @@ from hub.service.dispatcher import Dispatcher
 from hub.service.handlers.observe_hub import ObservationHandlers, ServerHandlers
 from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.select_in_view import view_handlers
 from hub.service.handlers.service_discovery import DiscoveryHandlers
 from hub.service.handlers.watch_registry import WatchHandlers
 from hub.service.live_streams import LiveStreams
@@ -32,11 +33,14 @@ def make_dispatcher(
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
     selection = SelectionHandlers(registry, clock)
+    whole = RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes)
+    json = JsonHandlers(registry)
     handlers = [
-        RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes),
+        whole,
         selection,
+        json,
+        *view_handlers(registry, whole, json, selection),
         WatchHandlers(registry, fleet.changes, clock),
-        JsonHandlers(registry),
         DiscoveryHandlers(registry),
         ServerHandlers(fleet.presence, server_info),
         ObservationHandlers(metrics, storage.backup, storage.directory),

@@ -65,7 +65,7 @@ class DurableChanges:
                 registry=registry,
                 in_flight=in_flight,
             ),
-            TokenHandlers(commits, access.tokens, trail, max_tokens=self._max_tokens),
+            TokenHandlers(commits, access.tokens, access.uses, trail, max_tokens=self._max_tokens),
             AliasHandlers(registry, AliasBook(commits, registry), trail),
             BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(

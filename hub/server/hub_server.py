@@ -87,6 +87,8 @@ class HubServer:
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_removed)
+        await storage.seal()
+        storage.start(self._on_failure)
         await fleet.restore()
         self._info = ServerInfo(
             fleet, clock, storage.store.kind, self._started_ms, self._observability.overload
@@ -141,7 +143,7 @@ class HubServer:
             await self._changes.stop()
         if self._fleet is not None:
             await self._fleet.stop()
-        await self._storage.store.close()
+        await self._storage.close()
         await self._observability.close()
 
     async def reconfigure(self, settings: Settings) -> None:
@@ -151,8 +153,10 @@ class HubServer:
         StartError, nothing has changed.
         """
         wanted = wanted_endpoints(settings)
+        await self._storage.reload_keys()
         if self._tls is not None:
-            self._tls.reload()
+            for token_id in self._tls.reload():
+                self._token_removed(token_id)
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes

@@ -79,7 +79,7 @@ class Listeners:
             traffic,
             settings.ws.identify_timeout_s,
         )
-        credentials = HttpCredentials(settings.ws.trusted_proxies)
+        credentials = HttpCredentials(settings.ws.trusted_proxies, context.tls)
         bodies = BodiesInFlight(
             per_token=settings.http.max_bytes_in_flight_per_token,
             in_all=settings.http.max_bytes_in_flight,

@@ -91,7 +91,8 @@ def show_banner(
             f"  admin token: not on this machine, {token_file} is missing; copy it there, or see"
             ' "A lost admin token" in docs/operations.md'
         )
-    if new_admin_token is not None:
+    if new_admin_token is not None and sys.stdout.isatty():
+        # Only a person reads a terminal; a pipe or a log may keep what it gets.
         print("It was created just now and is shown only once:")
         print(f"  {new_admin_token}")
     # A client that trusts the certificate itself does not need its authority.

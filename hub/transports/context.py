@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
+from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Dispatcher
 from hub.service.metrics.calls import Calls
 from hub.service.overload.shedding import Overload
@@ -39,3 +40,7 @@ class TransportContext:
     trusted_proxies: Sequence[Network] = ()
     tls: ServerTls | None = None
     overload: Overload = field(default_factory=Overload)
+
+    def certificate(self, encoded: bytes | None) -> PeerCertificate | None:
+        """The certificate that a peer has shown. Raises InvalidToken if it is revoked."""
+        return self.tls.peers.read(encoded) if self.tls is not None else None

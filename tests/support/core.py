@@ -165,7 +165,7 @@ async def running_core(
                 registry=registry,
                 in_flight=selection.in_flight_now,
             ),
-            TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
+            TokenHandlers(commits, tokens, access.uses, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(

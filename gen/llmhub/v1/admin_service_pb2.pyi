@@ -205,16 +205,18 @@ class DisconnectSidecarResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("role", "agent_id", "ttl", "description")
+    __slots__ = ("role", "agent_id", "ttl", "description", "scope")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     role: _resources_pb2.Role
     agent_id: str
     ttl: _duration_pb2.Duration
     description: str
-    def __init__(self, role: _Optional[_Union[_resources_pb2.Role, str]] = ..., agent_id: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., description: _Optional[str] = ...) -> None: ...
+    scope: _resources_pb2.TokenScope
+    def __init__(self, role: _Optional[_Union[_resources_pb2.Role, str]] = ..., agent_id: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., description: _Optional[str] = ..., scope: _Optional[_Union[_resources_pb2.TokenScope, _Mapping]] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("token", "token_info")

@@ -8,6 +8,7 @@ from typing import Any
 from hub.base.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.base.clock import Clock
 from hub.base.timestamps import to_timestamp
+from hub.base.tls_files import IN_PLACE_OF_TOKEN
 from hub.contract.errors import (
     EndpointOwned,
     FieldViolation,
@@ -88,7 +89,7 @@ class SidecarHandlers:
         the connection.
         """
         _require_own_agent(request.agent_id, caller)
-        if self._tokens.authenticate(request.token, now_ms) != caller.principal:
+        if not self._bears(caller, request.token, now_ms):
             raise InvalidToken("the token in the request is not the token of the call")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
@@ -123,6 +124,12 @@ class SidecarHandlers:
         """Answers with the hub's time."""
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
 
+    def _bears(self, caller: Caller, token: str, now_ms: int) -> bool:
+        """Whether the token in a request is the caller's own. Raises InvalidToken."""
+        if caller.principal.is_certified:
+            return token == IN_PLACE_OF_TOKEN
+        return self._tokens.authenticate(token, now_ms) == caller.principal
+
     def _address(self, field: str, url: str, caller: Caller) -> EndpointAddress:
         address = _reported_address(field, url, caller)
         if self._only_own_addresses and not _is_own(address.host, caller):
@@ -147,7 +154,8 @@ class SidecarHandlers:
                 detail=error.message,
             )
         # The token may have been revoked while the registration was written.
-        self._tokens.authenticate(token, now_ms)
+        if not caller.principal.is_certified:
+            self._tokens.authenticate(token, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id, endpoint_refused=refused)
 
     async def _report_ollama(
@@ -225,14 +233,24 @@ def _require_own_agent(agent_id: str, caller: Caller) -> None:
 def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
     """Returns the address that a sidecar reports, as the hub can reach it.
 
-    A sidecar that says "localhost" means its own host, so the result is the address that it
-    connected from. On the hub's own machine the reported address is already right.
-    Raises ValidationFailed.
+    Raises ValidationFailed, ScopeForbidden.
     """
     try:
         address = parse_endpoint_url(url)
     except AddressError as error:
         raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
+    reached = _reachable(address, caller.remote_address)
+    if caller.principal.scope is not None:
+        caller.principal.scope.require_address(reached)
+    return reached
+
+
+def _reachable(address: EndpointAddress, remote_address: str) -> EndpointAddress:
+    """The address for the hub's use.
+
+    A sidecar that says "localhost" means its own host, which is where it connected from.
+    On the hub's own machine the address is right as it is.
+    """
     own = _ip(address.host)
     if not (
         address.host == "localhost"
@@ -240,7 +258,7 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
         or (own is not None and (own.is_loopback or own.is_unspecified))
     ):
         return address
-    remote = _ip(caller.remote_address)
+    remote = _ip(remote_address)
     if remote is not None and not remote.is_loopback:
         return replace(address, host=normalize_host(str(remote)))
     if own is not None and own.is_unspecified:

@@ -30,13 +30,16 @@ from hub.service.access.access_control import (
     Anonymous,
     BearerToken,
     BrowserCookie,
+    ClientCertificate,
     Credentials,
     bearer_token,
 )
 from hub.service.access.caller import Caller
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
+from hub.transports.certificate import ServerTls
 from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.peer import is_trusted, peer_address
+from hub.transports.peer_certificates import shown_certificate
 
 PROOF_HEADER: Final = "X-LLM-Hub"
 """Proves, with any value, that the dashboard made a request with a cookie."""
@@ -52,7 +55,10 @@ def _no_request() -> Received:
 class HttpCredentials:
     """Finds the credentials of a request, and its caller's address."""
 
-    def __init__(self, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, trusted_proxies: Sequence[Network] = (), tls: ServerTls | None = None
+    ) -> None:
+        self._tls = tls
         self._trusted_proxies = trusted_proxies
         self.cookie = "llm_hub_session"
 
@@ -67,10 +73,16 @@ class HttpCredentials:
     def of(self, request: web.Request) -> Credentials:
         """The credentials of the request. Raises InvalidToken, HTTPForbidden."""
         address = self.address(request)
+        # A revoked certificate spoils the connection, whatever else comes over it.
+        shown = shown_certificate(request.transport) if self._tls is not None else None
+        certificate = self._tls.peers.read(shown) if self._tls is not None else None
         token = bearer_token(request.headers.get("Authorization", ""))
         if token is not None:
             return BearerToken(token, address, "http")
         session_id = self.session_id(request)
+        if session_id is None and certificate is not None:
+            require_no_other_page(request)
+            return ClientCertificate(certificate, address, "http")
         if session_id is None:
             raise InvalidToken("header `Authorization: Bearer <token>` is missing")
         require_own_page(request)
@@ -171,6 +183,19 @@ class HttpCalls:
             encode=encode,
         )
         return await answer if isinstance(answer, CoroutineType) else answer
+
+
+def require_no_other_page(request: web.Request) -> None:
+    """Raises HTTPForbidden if a page of another origin made the request.
+
+    A browser presents a client certificate to whichever page asks, as it does a cookie.
+    What is no browser sends none of these headers.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise web.HTTPForbidden
+    origin = request.headers.get("Origin")
+    if origin is not None and _netloc(origin) != request.host.lower():
+        raise web.HTTPForbidden
 
 
 def require_own_page(request: web.Request) -> None:

@@ -93,7 +93,7 @@ class HttpServer:
             web.get("/api/schemas", self._get_schemas),
             web.get(openapi.PATH, self._get_openapi),
             web.get("/api/descriptors", self._get_descriptors),
-            web.get("/api/admin/backup", self._backup),
+            web.get("/api/admin/backup", self._backup, allow_head=False),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._get_metrics),
@@ -198,8 +198,11 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unmatched"
 
 
-async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
+    if request.secure:
+        # Behind a proxy, the proxy says this: it knows whether all of the host speaks TLS.
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     response.headers["Server"] = SERVER_NAME
     # A response without its own cache rule is the fleet's state or an error.
     response.headers.setdefault("Cache-Control", "no-store")

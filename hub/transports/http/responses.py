@@ -24,6 +24,7 @@ from hub.contract.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    ScopeForbidden,
     TargetForbidden,
     ValidationFailed,
 )
@@ -105,6 +106,8 @@ def error_response(error: HubError) -> web.Response:
         case InvalidToken():
             body = {"error": "unauthorized", "hint": "provide Authorization: Bearer <token>"}
             headers["WWW-Authenticate"] = "Bearer"
+        case ScopeForbidden():
+            body = {"error": "forbidden", "detail": error.message}
         case PermissionDenied():
             body = {"error": "forbidden"}
         case ValidationFailed():

@@ -14,9 +14,11 @@ from http import HTTPStatus
 from websockets.http11 import Request
 
 from hub.base.settings import Network, WsSettings
-from hub.contract.errors import Overloaded
+from hub.contract.errors import InvalidToken, Overloaded
+from hub.service.access.certificates import PeerCertificate
 from hub.service.metrics.counts import Traffic
 from hub.service.overload.shedding import Overload
+from hub.transports.certificate import ServerTls
 from hub.transports.peer import is_trusted, network_of, peer_address
 from hub.transports.websocket.websocket_limits import WebSocketLimits
 
@@ -47,7 +49,9 @@ class Admission:
         traffic: Traffic,
         trusted_proxies: Sequence[Network],
         overload: Overload | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
+        self.tls = tls
         self.overload = overload or Overload()
         self.settings = settings
         self.limits = limits
@@ -67,12 +71,14 @@ class Admission:
 class Place:
     """One connection's place in the counts."""
 
-    __slots__ = ("_address", "_admission", "_stage")
+    __slots__ = ("_address", "_admission", "_stage", "certificate")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._stage = _Stage.NEW
         self._address = ""
+        self.certificate: PeerCertificate | None = None
+        """The client certificate of an admitted sidecar."""
 
     def begin(self, peer: str) -> Refusal | None:
         """A handshake begins, from that IP address; returns why not, if it is refused."""
@@ -94,11 +100,18 @@ class Place:
         admission.handshakes[self._address] += 1
         return None
 
-    def open(self, peer: str, request: Request) -> str | Refusal:
-        """The handshake's request is there: returns the sidecar's IP address if it is admitted."""
+    def open(self, peer: str, request: Request, shown: bytes | None = None) -> str | Refusal:
+        """The handshake's request is there: returns the sidecar's IP address if it is admitted.
+
+        `shown` is the certificate that it has shown, in DER.
+        """
         admission, settings = self._admission, self._admission.settings
         if request.path.partition("?")[0] != settings.path:
             return Refusal(HTTPStatus.NOT_FOUND, f"sidecars connect to {settings.path}\n")
+        try:
+            self.certificate = admission.tls.peers.read(shown) if admission.tls else None
+        except InvalidToken as error:
+            return Refusal(HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         address = peer_address(peer, admission.trusted_proxies, forwarded)
         network = network_of(address)

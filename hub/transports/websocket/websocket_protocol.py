@@ -20,6 +20,7 @@ from hub.base.clock import Clock
 from hub.base.settings import WsSettings
 from hub.contract.dialect.encode import encode_frame
 from hub.service.presence import Close
+from hub.transports.peer_certificates import shown_certificate
 from hub.transports.session.deadlines import SessionDeadlines
 from hub.transports.session.misbehaviour import Allowance
 from hub.transports.session.sidecar_frames import Replies
@@ -339,7 +340,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _admit(self, request: Request) -> None:
         shared = self._shared
-        address = self._place.open(self._peer, request)
+        address = self._place.open(self._peer, request, shown_certificate(self._transport))
         if isinstance(address, Refusal):
             self._refuse(address)
             return
@@ -347,7 +348,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self._place.leave()
             return
         self._context = Context()
-        self._session = self._context.run(SidecarSession, shared.sessions, self, address, "ws")
+        about = address, "ws", self._place.certificate
+        self._session = self._context.run(SidecarSession, shared.sessions, self, *about)
         self._deadlines = SessionDeadlines(
             self._session, shared.clock, shared.sessions.identify_timeout_s
         )

@@ -33,7 +33,12 @@ class WebSocketServer:
             sessions=sessions,
             clock=context.clock,
             admission=Admission(
-                settings, limits, sessions.traffic, context.trusted_proxies, context.overload
+                settings,
+                limits,
+                sessions.traffic,
+                context.trusted_proxies,
+                context.overload,
+                context.tls,
             ),
         )
         self._server: asyncio.Server | None = None

@@ -56,6 +56,8 @@ class CallContext:
     """Makes the error of a call that exceeds a bound, from a text that names the bound."""
     known: bool = False
     """Whether a caller on this connection has shown a valid token."""
+    certificate: bytes | None = None
+    """The certificate that the client has shown, in DER."""
 
 
 class Call:
@@ -101,6 +103,11 @@ class Call:
         """Sent with the status."""
 
     # What the handler knows about the caller.
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the client has shown, in DER."""
+        return self._context.certificate
 
     @property
     def peer(self) -> str:

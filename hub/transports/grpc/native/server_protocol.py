@@ -121,6 +121,7 @@ class ServerProtocol(asyncio.Protocol):
         self._context = context = CallContext(
             connection=self._core,
             peer=self._peer,
+            certificate=tls.getpeercert(binary_form=True) if tls is not None else None,
             framing=shared.framing,
             max_message_bytes=shared.limits.message_bytes,
             high_water=shared.limits.unsent_high_water,

@@ -123,7 +123,7 @@ class DashboardStream:
         return None
 
     def _hello(self, principal: Principal) -> bytes:
-        role = enum_word(Role.DESCRIPTOR, principal.role)
+        role = enum_word(Role.DESCRIPTOR, principal.shown_role)
         return _event("hello", {"role": role, "now": self._clock.now_ms(), **self._about()})
 
 

@@ -83,7 +83,7 @@ class SessionRoutes:
 
 
 def _shown(principal: Principal) -> web.Response:
-    role = enum_word(Role.DESCRIPTOR, principal.role)
+    role = enum_word(Role.DESCRIPTOR, principal.shown_role)
     return json_response(orjson.dumps({"role": role, "token_id": principal.token_id}))
 
 
