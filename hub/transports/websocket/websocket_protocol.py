@@ -1,7 +1,6 @@
-"""One sidecar's WebSocket as asyncio sees it: the shell around a connection and its session.
+"""One sidecar's WebSocket connection in asyncio: the shell around its session.
 
-It moves bytes, keeps the deadlines, and holds a peer back that would have the hub do or
-keep too much. What a frame means is the session's affair, what bytes mean the connection's.
+It moves bytes, enforces deadlines, and stops reading from a peer that demands too much.
 """
 
 import asyncio
