@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 
 import pytest
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.transports.websocket.websocket_protocol import Hold, WebSocketProtocol
 from llmhub.v1.admin_service_pb2 import DisconnectSidecarRequest
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
+from tests.support.certificates import self_signed
 from tests.support.hub import running_hub
 from tests.support.raw_websocket import CLOSE, PING, PONG, TEXT, identified, opened, tcp
 from tests.support.scrape import scrape, value
@@ -172,3 +176,58 @@ async def test_the_server_closes_tcp_after_the_peers_close(hub):
         await raw.send(frame(CLOSE, b"\x03\xe8"))
         assert await raw.read_all() == b"\x88\x02\x03\xe8"
     await wait_until(lambda: not connections(hub))
+
+
+async def _a_life_over_tls(directory: Path) -> None:
+    own = self_signed(directory)
+    trusting = ssl.create_default_context(cafile=str(own.cert))
+    section = {"cert_file": str(own.cert), "key_file": str(own.key)}
+    async with running_hub(directory, tls=section, rate_limits=NO_LIMITS) as hub:
+        async with asyncio.timeout(30):
+            url = f"wss://{hub.ws_address}/ws"
+            async with connect(url, ssl=trusting, proxy=None) as stranger:
+                # Many turns of the loop, in pieces that TLS cuts.
+                await asyncio.gather(*(stranger.ping() for _ in range(90)))
+                for number in range(10):
+                    await stranger.send(f'{{"type":"x","y":"{"z" * 6_000 * number}"}}')
+                for _ in range(10):
+                    assert b"unknown_message_type" in await stranger.recv(decode=False)
+                await stranger.wait_closed()
+                assert stranger.close_code == 1008
+            async with connect(url, ssl=trusting, proxy=None) as leaving:
+                await leaving.close(1000, "bye")
+            late = await connect(url, ssl=trusting, proxy=None)
+            with pytest.raises(InvalidStatus, match="404"):
+                await connect(url + "/other", ssl=trusting, proxy=None)
+            await wait_until(lambda: len(connections(hub)) == 1)
+            await hub.hub.stop()
+            await late.wait_closed()
+            assert late.close_code == 1001
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_life_over_tls_on_both_event_loops(tmp_path, run):
+    run(_a_life_over_tls(tmp_path))
+
+
+async def _a_life_without_tls(directory: Path) -> None:
+    async with running_hub(directory, rate_limits=NO_LIMITS) as hub:
+        token = await hub.token(ROLE_SIDECAR, "node-1")
+        async with identified(hub, "node-1", token) as raw:
+            await raw.send(A_PING * 3_000 + frame(CLOSE, b"\x03\xe8"))
+            received = await raw.read_all()
+            assert received.count(b'"pong"') == 3_000
+            assert received.endswith(b"\x88\x02\x03\xe8")
+        async with identified(hub, "node-1", token) as raw:
+            (connection,) = connections(hub)
+            sending = connection._transport.get_extra_info("socket")
+            sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            raw.fill(A_PING * 30_000)
+            await wait_until(lambda: connection._holds & Hold.UNSENT)
+            assert connection._transport.get_write_buffer_size() < 32_768 + 16 * 200
+        await wait_until(lambda: not connections(hub))
+
+
+def test_a_life_on_the_event_loop_of_a_hub(tmp_path):
+    """The other tests run on asyncio's own loop, a hub on uvloop's."""
+    uvloop.run(_a_life_without_tls(tmp_path))
