@@ -230,7 +230,7 @@ async def test_envoy_in_front(hub, tmp_path):
             WatchRegistryRequest().SerializeToString(), metadata=metadata
         )
         assert await watch.read()
-        traffic = hub.hub._listeners._websocket._sessions.traffic
+        traffic = hub.hub._observability.traffic
         assert traffic.open_streams["WatchRegistry"] == 1
         watch.cancel()
         await wait_until(lambda: traffic.open_streams["WatchRegistry"] == 0)

@@ -1,7 +1,7 @@
 """The RPCs of the contract as methods of the native gRPC server."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from types import CoroutineType
 from typing import Any, Final
 
@@ -76,7 +76,10 @@ class RpcMethods:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
                     credentials = self.credentials(call)
-                    with _stream_of_token(call, credentials.key):
+                    account = call.charge_to(credentials.key)
+                    if not account.open_stream():
+                        raise no_room(f"{account.streams} streams with this token are open")
+                    try:
                         answer = self._context.dispatcher.dispatch(
                             called,
                             credentials,
@@ -85,8 +88,12 @@ class RpcMethods:
                         )
                         call.set_known()
                         async with aclosing(await answer) as replies:
+                            # The coroutine is of no more use, and the stream may last for days.
+                            del answer
                             async for reply in replies:
                                 yield encoded(reply)
+                    finally:
+                        account.close_stream()
                 except Exception as error:
                     raise call_failed(record.fail(error)) from None
 
@@ -172,18 +179,6 @@ class _Unary:
         record.__exit__(None, None, None)
         reply: bytes = answer
         return reply
-
-
-@contextmanager
-def _stream_of_token(call: Call, token: str) -> Iterator[None]:
-    """Counts a stream on its token while the block runs. Raises LimitReached."""
-    account = call.charge_to(token)
-    if not account.open_stream():
-        raise no_room(f"{account.streams} streams with this token are open")
-    try:
-        yield
-    finally:
-        account.close_stream()
 
 
 async def _recorded(record: RpcCall, answer: Coroutine[Any, Any, bytes]) -> bytes:

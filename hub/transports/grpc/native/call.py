@@ -1,6 +1,5 @@
 """One call, without a socket or an event loop: its messages, and how it ends."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -83,7 +82,8 @@ class Call:
     def __init__(self, context: CallContext, stream: Stream, head: CallHead) -> None:
         self._context: Final = context
         self._deframer: Deframer | None = None
-        self._messages: deque[bytes] = deque()
+        # A deque would take 600 bytes while it is empty, as it nearly always is.
+        self._messages: list[bytes] = []
         self._untaken = 0
         self._owed = 0
         self._answering = False
@@ -171,7 +171,7 @@ class Call:
 
     def take(self) -> bytes:
         """Takes the next message, which may let the client send more."""
-        message = self._messages.popleft()
+        message = self._messages.pop(0)
         self._untaken -= len(message) + _MESSAGE_OVERHEAD
         if self._owed and self._untaken <= self._context.high_water:
             owed, self._owed = self._owed, 0

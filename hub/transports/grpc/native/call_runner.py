@@ -249,14 +249,17 @@ class CallRunner:
         self._share.note_calls(len(self._tasks))
 
     async def _run(self, call: Call, work: Work) -> None:
-        limit = asyncio.timeout_at(call.deadline)
+        limit: asyncio.Timeout | None = None
         try:
-            async with limit:
+            if call.deadline is None:
                 await work
+            else:
+                async with asyncio.timeout_at(call.deadline) as limit:
+                    await work
         except CallFailed as failed:
             call.fail(failed.code, failed.message, failed.metadata)
         except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
+            if isinstance(error, TimeoutError) and limit is not None and limit.expired():
                 call.fail(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             else:
                 log.exception("a gRPC handler failed", path=call.head.path)
