@@ -66,6 +66,13 @@ def test_a_freeze_that_the_next_probe_would_find_begins_now() -> None:
     assert (report.confirmed_at_ms, report.freezes) == (300 * S + 7, 0)
 
 
+def test_a_fallen_endpoint_that_recovers_no_longer_counts() -> None:
+    fleet = guard()
+    fleet.fell("h:0", 0)
+    fleet.recovered("h:0")
+    assert (fleet.report(20, 1).failing, fleet.report(20, 1).base) == (0, 20)
+
+
 def test_a_fall_counts_for_less_than_an_interval() -> None:
     fleet = guard()
     fleet.fell("h:0", 0)
