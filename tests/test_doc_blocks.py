@@ -32,12 +32,12 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = Counter(
     {
         "README.md": 1,
-        "docs/configuration.md": 2,
+        "docs/configuration.md": 3,
         "docs/for-admins.md": 1,
         # tests/contract/test_descriptors.py runs two of them.
         "docs/for-services.md": 3,
         "docs/metrics.md": 1,
-        "docs/operations.md": 5,
+        "docs/operations.md": 6,
         "docs/quickstart.md": 1,
         "docs/sidecar.md": 1,
     }
@@ -153,7 +153,7 @@ def test_a_lost_admin_token_is_replaced_as_documented(tmp_path: Path):
         file.execute(statement)
     with running_hub(data) as hub:
         assert hub.admin_token != lost
-        assert hub.admin_token in hub.said
+        assert hub.admin_token not in hub.said, "stdout is a pipe"
 
 
 STORIES = sorted({block.document for block in CHECKED if block.language in _RUN})

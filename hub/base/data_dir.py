@@ -7,6 +7,7 @@ import platformdirs
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of the file
 STORE_FILE = "hub.db"
 FACTS_FILE = "facts.bin"
+KEY_FILE = "secrets.key"
 
 
 def default_data_dir() -> Path:

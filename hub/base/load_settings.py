@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hub.base.settings import Section, Settings
+from hub.base.section import Section
+from hub.base.settings import Settings
 
 
 class StartError(Exception):
@@ -37,6 +38,7 @@ FLAG_KEYS = {
     "--ws": "ws.address",
     "--grpc": "grpc.address",
     "--http": "http.address",
+    "--insecure": "tls.insecure",
 }
 
 _Path = tuple[str, ...]

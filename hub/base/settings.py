@@ -7,19 +7,18 @@ docs/configuration.md with these models.
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    model_validator,
 )
 
 from hub.base.address import join_host_port, parse_listen_address
 from hub.base.data_dir import default_data_dir
+from hub.base.section import Section
+from hub.base.security_settings import SecretSettings, TlsSettings
 
 Network = IPv4Network | IPv6Network
 
@@ -57,18 +56,11 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1024, le=1_073_741_824)]
+Memory = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=65_536, le=2**44)]
 Seconds = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=0.5)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
-
-
-class Section(BaseModel):
-    """The base of all sections: frozen, without unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Listener(Section):
@@ -135,28 +127,15 @@ class HttpSettings(Listener):
     max_body_bytes: Bytes = 1_048_576
     """maximum size of a request body, in bytes"""
     max_connections: Count = 2_000
-    """maximum number of open connections; the hub closes any further one immediately"""
+    """maximum number of open connections; on a further one the hub answers only health checks"""
+    max_connections_per_address: Count = 512
+    """maximum number of open connections of one IPv4 address or IPv6 /64, proxies apart"""
+    max_bytes_in_flight: Memory = 268_435_456
+    """maximum size of all responses that are being sent, in bytes; a shared one counts once"""
+    max_bytes_in_flight_per_token: Memory = 67_108_864
+    """maximum size of responses that are being sent to the bearer of one token, in bytes"""
     public_metrics: bool = False
     """whether /metrics is readable without a token"""
-
-
-class TlsSettings(Section):
-    """TLS for all three servers; without a certificate they use plain text."""
-
-    cert_file: str = ""
-    """PEM file with the hub's certificate, followed by the rest of its chain; empty: no TLS"""
-    key_file: str = ""
-    """PEM file with the certificate's key, not encrypted"""
-    client_ca_file: str = ""
-    """PEM file with the CAs of client certificates; empty: clients need no certificate"""
-
-    @model_validator(mode="after")
-    def _check_files(self) -> Self:
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file must be set together")
-        if self.client_ca_file and not self.cert_file:
-            raise ValueError("client_ca_file requires cert_file and key_file")
-        return self
 
 
 class ProbeSettings(Section):
@@ -188,6 +167,8 @@ class ProbeSettings(Section):
     """maximum number of probes in flight to one host, for each of the three limits above"""
     max_body_bytes: Bytes = 4_194_304
     """maximum size of a response to a probe, in bytes"""
+    model_facts_bytes: Memory = 33_554_432
+    """maximum memory for facts of models that the hub does not ask for again, in bytes"""
     allow: Networks = ()
     """CIDR blocks that the hub may probe; empty: all addresses that are not denied"""
     deny: Networks = ()
@@ -243,6 +224,13 @@ class RateLimitSettings(Section):
     """limits for each admin token"""
 
 
+class SidecarRules(Section):
+    """What the hub takes from sidecars."""
+
+    addresses: Literal["any", "own"] = "any"
+    """where the servers that a sidecar reports may be: at any address, or where it connects from"""
+
+
 ActionWord = Literal["load", "unload"]
 
 
@@ -264,6 +252,23 @@ class LimitSettings(Section):
     """maximum number of endpoints"""
     max_tokens: Count = 100_000
     """maximum number of valid tokens"""
+    ring_events: Count = 65_536
+    """maximum number of changes that the hub keeps for watches to resume from"""
+    ring_bytes: Memory = 67_108_864
+    """maximum memory that these changes take, in bytes"""
+    page_cache_bytes: Memory = 16_777_216
+    """maximum memory for encoded pages of ListEndpoints, in bytes"""
+
+
+class OverloadSettings(Section):
+    """When the hub refuses work because it has too much of it, the cheapest first."""
+
+    enabled: bool = True
+    """whether the hub refuses work when it is overloaded"""
+    memory_bytes: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=2**50)] = 0
+    """memory that the hub may take, in bytes; 0: three quarters of the machine's or cgroup's"""
+    loop_lag_s: Seconds = 1.0
+    """delay of the event loop at which the hub refuses all that it may, in seconds"""
 
 
 class StoreSettings(Section):
@@ -320,7 +325,7 @@ class StaticEndpoint(Section):
     """kind of server; empty: the hub detects it"""
     agent_id: str = ""
     """agent id of the sidecar on its host"""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """free key/value pairs to select by"""
 
 
@@ -341,8 +346,11 @@ class Settings(Section):
     flapping: FlappingSettings = FlappingSettings()
     preservation: PreservationSettings = PreservationSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    sidecars: SidecarRules = SidecarRules()
     actions: ActionSettings = ActionSettings()
+    overload: OverloadSettings = OverloadSettings()
     store: StoreSettings = StoreSettings()
+    secrets: SecretSettings = SecretSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

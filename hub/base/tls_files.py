@@ -9,7 +9,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+
+IN_PLACE_OF_TOKEN: Final = "certificate"  # noqa: S105 - a word, no secret
+"""What an `identify` has as its token if the connection's certificate is the proof."""
 
 
 class TlsFilesError(Exception):

@@ -125,6 +125,11 @@ _COMMANDS = {
         "Print a script that completes commands and options in a shell.",
     ),
     "token": ("hub.cli.commands.token:token", "Create, list and revoke tokens."),
+    "tls": ("hub.cli.commands.tls:tls", "Make and renew certificates of a private authority."),
+    "secrets": (
+        "hub.cli.commands.secrets:secrets",
+        "List and rotate the keys that encrypt secrets in the store.",
+    ),
 }
 """Where each command is, and the first sentence of its help, which a test compares.
 

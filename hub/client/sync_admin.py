@@ -38,7 +38,7 @@ from llmhub.v1.endpoint_pb2 import (
     Endpoint,
 )
 from llmhub.v1.model_alias_pb2 import ModelAlias
-from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo
+from llmhub.v1.resources_pb2 import Role, SidecarInfo, TokenInfo, TokenScope
 
 # After an action the hub probes the endpoint, which must not exceed the call's deadline.
 _ACTION_GRACE_S = 15.0
@@ -214,15 +214,20 @@ class Admin(Connection):
         agent_id: str = "",
         ttl_s: float | None = None,
         description: str = "",
+        scope: TokenScope | None = None,
     ) -> CreateTokenResponse:
         """Creates a token. The response's `token` is its secret, which is shown only once.
 
         A sidecar's token is bound to `agent_id`. The token is valid for `ttl_s` seconds
-        (1 s to 10 years), or until it is revoked. The call is never retried, because a
-        second attempt could create a second token.
+        (1 s to 10 years), or until it is revoked. `scope` limits it to less than its role.
+        The call is never retried, because a second attempt could create a second token.
         """
         request = CreateTokenRequest(
-            role=role, agent_id=agent_id, ttl=duration(ttl_s), description=description
+            role=role,
+            agent_id=agent_id,
+            ttl=duration(ttl_s),
+            description=description,
+            scope=scope,
         )
         created: CreateTokenResponse = self.call("CreateToken", request)
         return created

@@ -2,7 +2,7 @@
 
     HubError
     ├── Unauthenticated     InvalidToken, NotIdentified
-    ├── PermissionDenied    RoleForbidden, TokenAgentMismatch
+    ├── PermissionDenied    RoleForbidden, ScopeForbidden, TokenAgentMismatch
     ├── InvalidArgument     ValidationFailed, InvalidJson, InvalidPageToken, TargetForbidden
     ├── NotFound            EndpointNotFound, ResourcesNotFound, SidecarNotFound, TokenNotFound,
     │                       ModelUnknown, ModelNotOnEndpoint, LeaseNotFound, AliasNotFound
@@ -12,12 +12,13 @@
     ├── OutOfRange          RevisionCompacted
     ├── ResourceExhausted   RateLimited, CooldownActive, TooManyViolations,
     │                       LimitReached, NoCapacity
-    ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown
+    ├── Unavailable         NoHealthyEndpoint, StoreUnavailable, ShuttingDown, Overloaded
     ├── Unimplemented       NotImplementedYet
     ├── Unknown             ActionOutcomeUnknown
     └── Internal            InternalError
 
 The middle level is the google.rpc code, the leaves are the reasons of `llmhub.v1.ErrorReason`.
+Those whose names begin with "Action" are in `hub.contract.action_errors`.
 Nothing here knows a transport: each transport renders an error from its code and reason.
 """
 
@@ -108,6 +109,12 @@ class RoleForbidden(PermissionDenied):
     """The caller's role may not call this."""
 
     reason = reasons.ERROR_REASON_ROLE_FORBIDDEN
+
+
+class ScopeForbidden(PermissionDenied):
+    """The token is limited to less than its role; `metadata["scope"]` names the limit."""
+
+    reason = reasons.ERROR_REASON_SCOPE_FORBIDDEN
 
 
 class TokenAgentMismatch(PermissionDenied):
@@ -230,36 +237,6 @@ class EndpointOwned(FailedPrecondition):
     reason = reasons.ERROR_REASON_ENDPOINT_OWNED
 
 
-class ActionsDisabled(FailedPrecondition):
-    """The hub's settings do not allow this model action."""
-
-    reason = reasons.ERROR_REASON_ACTIONS_DISABLED
-
-
-class ActionUnsupported(FailedPrecondition):
-    """The endpoint's server or its sidecar has no way to carry out the action."""
-
-    reason = reasons.ERROR_REASON_ACTION_UNSUPPORTED
-
-
-class ActionInProgress(FailedPrecondition):
-    """Another model action on the endpoint has not ended yet."""
-
-    reason = reasons.ERROR_REASON_ACTION_IN_PROGRESS
-
-
-class ActionRefused(FailedPrecondition):
-    """The sidecar refused the action, and nothing has changed."""
-
-    reason = reasons.ERROR_REASON_ACTION_REFUSED
-
-
-class ActionFailed(FailedPrecondition):
-    """The endpoint's server could not carry out the action."""
-
-    reason = reasons.ERROR_REASON_ACTION_FAILED
-
-
 class Aborted(HubError):
     """Another call was faster; read again and retry."""
 
@@ -364,6 +341,12 @@ class ShuttingDown(Unavailable):
     reason = reasons.ERROR_REASON_SHUTTING_DOWN
 
 
+class Overloaded(Unavailable):
+    """The hub has no room for this now; `retry_after_ms` says when to try again."""
+
+    reason = reasons.ERROR_REASON_OVERLOADED
+
+
 class Unimplemented(HubError):
     """The hub does not support this."""
 
@@ -380,12 +363,6 @@ class Unknown(HubError):
     """The request may have taken effect, or may still do so."""
 
     code = code_pb2.UNKNOWN
-
-
-class ActionOutcomeUnknown(Unknown):
-    """The sidecar left or did not answer in time; it may still carry out the action."""
-
-    reason = reasons.ERROR_REASON_ACTION_OUTCOME_UNKNOWN
 
 
 class Internal(HubError):

@@ -20,9 +20,13 @@ from hub.contract.rules.message_checks import MessageChecks
 from hub.contract.rules.value_checks import Check
 from llmhub.v1.resources_pb2 import ROLE_READER
 
+# No control characters; no line separators and none that change the direction of text, which
+# make a terminal or a page show something else than there is.
+_TEXT: Final = r"[^\p{Cc}\x{2028}-\x{202E}\x{2066}-\x{2069}]"
+
 _PATTERNS_IN_WORDS: Final = {
-    r"^\P{Cc}*$": "must not contain control characters",
-    r"^\P{Cc}+$": "must not be empty or contain control characters",
+    rf"^{_TEXT}*$": "must not contain control characters",
+    rf"^{_TEXT}+$": "must not be empty or contain control characters",
     r"^[\x21-\x7e]*$": "must be printable ASCII without spaces",
     r"^(/(\.?[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.\.[A-Za-z0-9._~-]+))*$": (
         'must be a path such as "/ollama", without a trailing slash or segments of dots'

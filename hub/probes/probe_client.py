@@ -167,7 +167,7 @@ class ProbeClient:
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
         self.policy = AddressPolicy(settings.allow, settings.deny)
-        self.facts = ModelFactsCache()
+        self.facts = ModelFactsCache(max_bytes=settings.model_facts_bytes)
         self._pool: ConnectionPool | None = None
         # Failing endpoints must not hold all permits while healthy ones wait.
         self._large_bodies = {proven: asyncio.Semaphore(_LARGE_BODIES) for proven in (True, False)}

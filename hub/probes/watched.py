@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from hub.base.bounds import MODEL_BYTES_PER_ENDPOINT
 from hub.probes.asker import Asker, ProbeTarget
 from hub.probes.backends.kinds import PROBERS
-from hub.probes.backends.prober import MAX_MODELS_BYTES, Prober, Sighting
+from hub.probes.backends.prober import Prober, Sighting
 from hub.probes.detect import detect
 from hub.probes.faults import WrongKind
 from hub.registry.observation import Observation
@@ -103,7 +104,7 @@ class Watched:
                 "models_omitted",
                 endpoint=self.target.id,
                 omitted=count,
-                max_bytes=MAX_MODELS_BYTES,
+                max_bytes=MODEL_BYTES_PER_ENDPOINT,
             )
         self.omitted = count
 

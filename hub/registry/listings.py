@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.state import EndpointRecord, Registry
+from hub.registry.views import View
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     ListEndpointsRequest,
@@ -42,6 +43,17 @@ def get_endpoint(record: EndpointRecord) -> bytes:
     return record.encoded(_endpoint_fragment)
 
 
+def endpoint_in_view(record: EndpointRecord, view: View) -> bytes:
+    """The same as the view shows the endpoint."""
+    shown = view.shown(record.message)
+    return get_endpoint(record) if shown is record.message else _endpoint_fragment(shown)
+
+
+def endpoint_bytes(record: EndpointRecord) -> int:
+    """What an endpoint takes in an encoded page."""
+    return len(record.encoded(_endpoint_fragment))
+
+
 def page_of_endpoints(records: Iterable[EndpointRecord], next_page_token: str) -> bytes:
     """An encoded ListEndpointsResponse without its revision."""
     fragments = [record.encoded(_endpoint_fragment) for record in records]
@@ -63,13 +75,17 @@ def page_of_models(registry: Registry, names: Iterable[str], next_page_token: st
 class PageCache:
     """Encoded pages by request, kept until any endpoint changes.
 
-    Clients ask for the same pages again and again. At most `capacity` pages are kept;
-    the oldest is evicted first.
+    Services ask for the same pages again and again. At most `capacity` pages of at most
+    `max_bytes` together are kept; the oldest is evicted first.
     """
 
-    def __init__(self, registry: Registry, capacity: int = 16) -> None:
+    def __init__(
+        self, registry: Registry, capacity: int = 16, *, max_bytes: int = 16_777_216
+    ) -> None:
         self._registry = registry
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._pages: dict[bytes, _Page] = {}
         self._endpoints_revision: int | None = None
 
@@ -81,14 +97,16 @@ class PageCache:
         registry = self._registry
         if self._endpoints_revision != registry.endpoints_revision:
             self._pages.clear()
+            self._bytes = 0
             self._endpoints_revision = registry.endpoints_revision
         key = request.SerializeToString(deterministic=True)
         page = self._pages.get(key)
         if page is None:
             page = _Page(make())
-            if len(self._pages) >= self._capacity:
-                del self._pages[next(iter(self._pages))]
+            self._bytes += page.size
             self._pages[key] = page
+            while len(self._pages) > self._capacity or self._bytes > self._max_bytes:
+                self._bytes -= self._pages.pop(next(iter(self._pages))).size
         return page.at(registry.revision)
 
 
@@ -98,17 +116,17 @@ class _Page:
     A page of a thousand endpoints is a megabyte, so only a new revision copies it.
     """
 
-    __slots__ = ("_encoded", "_revision", "_size")
+    __slots__ = ("_encoded", "_revision", "size")
 
     def __init__(self, endpoints: bytes) -> None:
         self._encoded = endpoints
-        self._size = len(endpoints)
+        self.size = len(endpoints)
         self._revision: int | None = None
 
     def at(self, revision: int) -> bytes:
         if revision != self._revision:
             tail = ListEndpointsResponse(revision=revision).SerializeToString()
-            self._encoded = b"".join((memoryview(self._encoded)[: self._size], tail))
+            self._encoded = b"".join((memoryview(self._encoded)[: self.size], tail))
             self._revision = revision
         return self._encoded
 

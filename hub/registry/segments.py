@@ -16,7 +16,8 @@ from hub.registry.filters import EndpointFilter
 from hub.registry.history.latest_log import Latest
 from hub.registry.history.ring import Compacted
 from hub.registry.host_report import ResourcesRecord
-from hub.registry.state import AliasRecord, EndpointEvent, Registry
+from hub.registry.state import AliasRecord, EndpointEvent, EndpointRecord, Registry
+from hub.registry.views import View
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias
 from llmhub.v1.registry_service_pb2 import WatchRegistryResponse
@@ -42,6 +43,11 @@ class Interest:
     resources: bool = False
     checks: bool = False
     aliases: bool = False
+    view: View = field(default_factory=View)
+
+    def matches(self, endpoint: Endpoint) -> bool:
+        """Whether it is about that endpoint."""
+        return self.endpoints.matches(endpoint) and (not self.view or self.view.includes(endpoint))
 
     @property
     def frequent(self) -> bool:
@@ -73,26 +79,29 @@ def changes(registry: Registry, interest: Interest, after: int) -> Segment:
     more = len(events) == MAX_EVENTS
     if more:
         upto = events[-1].revision
-    found = list(_endpoint_events(events, interest.endpoints))
+    found = list(_endpoint_events(events, interest))
     if interest.checks:
         found += (
-            (latest.revision, latest.value.put_event(_put_endpoint))
+            (latest.revision, _put(latest.value, interest.view))
             for latest in registry.checks.after(after)
             if latest.value is not None
             and latest.revision <= upto
-            and interest.endpoints.matches(latest.value.message)
+            and interest.matches(latest.value.message)
         )
     if interest.resources:
         found += (
             (latest.revision, _resources_event(latest))
             for latest in registry.resources.after(after)
             if latest.revision <= upto
+            and (not interest.view or interest.view.includes_host(registry, latest.key))
         )
+        if interest.view:
+            found += _hosts_in_and_out(registry, events, interest.view)
     if interest.aliases:
         found += (
             (latest.revision, _alias_event(latest))
             for latest in registry.aliases.after(after)
-            if latest.revision <= upto
+            if latest.revision <= upto and interest.view.includes_model(latest.key)
         )
     found.sort(key=_revision)
     if len(found) > MAX_EVENTS:
@@ -108,15 +117,22 @@ def state(registry: Registry, interest: Interest, now_ms: int) -> tuple[int, Ite
     response carries the revision; an empty registry makes one response too.
     """
     registry.expire(now_ms)
-    records = [
-        record for record in registry.endpoints() if interest.endpoints.matches(record.message)
+    view = interest.view
+    records = [record for record in registry.endpoints() if interest.matches(record.message)]
+    resources = [
+        record
+        for agent_id, record in (registry.resources.items() if interest.resources else ())
+        if not view or view.includes_host(registry, agent_id)
     ]
-    resources = [record for _, record in registry.resources.items()] if interest.resources else []
-    aliases = [record for _, record in registry.aliases.items()] if interest.aliases else []
+    aliases = [
+        record
+        for name, record in (registry.aliases.items() if interest.aliases else ())
+        if view.includes_model(name)
+    ]
 
     def events() -> Iterator[tuple[int, bytes]]:
         for record in sorted(records, key=lambda record: record.revision):
-            yield record.revision, record.put_event(_put_endpoint)
+            yield record.revision, _put(record, view)
         for alias in aliases:
             yield alias.revision, alias.put_event(_put_alias)
         for report in resources:
@@ -131,15 +147,44 @@ def progress(revision: int) -> bytes:
 
 
 def _endpoint_events(
-    events: Iterable[EndpointEvent], wanted: EndpointFilter
+    events: Iterable[EndpointEvent], wanted: Interest
 ) -> Iterator[tuple[int, bytes]]:
     """An endpoint that starts to match is put; one that stops matching is deleted."""
     for event in events:
         before, after = event.before, event.after
         if after is not None and wanted.matches(after.message):
-            yield event.revision, after.put_event(_put_endpoint)
+            yield event.revision, _put(after, wanted.view)
         elif before is not None and wanted.matches(before.message):
             yield event.revision, _delete_endpoint(event.id, event.revision)
+
+
+def _put(record: EndpointRecord, view: View) -> bytes:
+    """The event of an endpoint, as the view shows it."""
+    shown = view.shown(record.message) if view else record.message
+    if shown is record.message:
+        return record.put_event(_put_endpoint)
+    return _put_endpoint(shown, record.revision)
+
+
+def _hosts_in_and_out(
+    registry: Registry, events: Iterable[EndpointEvent], view: View
+) -> Iterator[tuple[int, bytes]]:
+    """The resources of hosts that may have entered or left the view with an endpoint."""
+    for event in events:
+        before, after = _agent_in(event.before, view), _agent_in(event.after, view)
+        if before == after:
+            continue
+        for agent_id in {before, after} - {""}:
+            report = registry.resources.get(agent_id)
+            if report is not None and view.includes_host(registry, agent_id):
+                yield event.revision, _put_resources(report.message, event.revision)
+            elif report is not None:
+                yield event.revision, _delete_resources(agent_id, event.revision)
+
+
+def _agent_in(record: EndpointRecord | None, view: View) -> str:
+    """The agent of an endpoint in the view; "" if it has none or is beyond the view."""
+    return record.message.agent_id if record and view.includes(record.message) else ""
 
 
 def _responses(
@@ -196,10 +241,12 @@ def _delete_endpoint(id_: str, revision: int) -> bytes:
 def _resources_event(latest: Latest[ResourcesRecord]) -> bytes:
     if latest.value is not None:
         return latest.value.put_event(_put_resources)
-    gone = HostResources(agent_id=latest.key)
-    return _fragment(
-        RegistryEvent(type=EVENT_TYPE_DELETE, revision=latest.revision, resources=gone)
-    )
+    return _delete_resources(latest.key, latest.revision)
+
+
+def _delete_resources(agent_id: str, revision: int) -> bytes:
+    gone = HostResources(agent_id=agent_id)
+    return _fragment(RegistryEvent(type=EVENT_TYPE_DELETE, revision=revision, resources=gone))
 
 
 def _alias_event(latest: Latest[AliasRecord]) -> bytes:

@@ -29,6 +29,7 @@ class DurableChanges:
         self._fleet = fleet
         self._max_tokens = settings.limits.max_tokens
         self._actions = settings.actions
+        self._only_own_addresses = settings.sidecars.addresses == "own"
         self._commits = Commits(storage.store)
         owners = Owners(
             fleet.registry,
@@ -64,7 +65,7 @@ class DurableChanges:
                 registry=registry,
                 in_flight=in_flight,
             ),
-            TokenHandlers(commits, access.tokens, trail, max_tokens=self._max_tokens),
+            TokenHandlers(commits, access.tokens, access.uses, trail, max_tokens=self._max_tokens),
             AliasHandlers(registry, AliasBook(commits, registry), trail),
             BrowserSessionHandlers(commits, access.browser_sessions),
             SidecarHandlers(
@@ -74,6 +75,7 @@ class DurableChanges:
                 self._clock,
                 access.tokens,
                 access.limiters[ROLE_SIDECAR],
+                only_own_addresses=self._only_own_addresses,
             ),
             ModelActionHandlers(
                 self._actions,

@@ -21,6 +21,7 @@ from hub.registry.observation import Observation
 from hub.registry.state import Registry
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
+from hub.service.overload.pressure import Level
 from hub.service.presence import Presence
 from llmhub.v1.admin_service_pb2 import (
     PRESERVATION_STATE_CONFIRMED,
@@ -29,6 +30,9 @@ from llmhub.v1.admin_service_pb2 import (
     PreservationState,
     SelfPreservation,
 )
+
+# How much longer changes are collected for watches: 100 ms instead of 10, 2 s for reports.
+_OVERLOADED_WATCHES: Final = 10.0
 
 
 class Expiry:
@@ -121,6 +125,8 @@ class Fleet:
     def __init__(self, settings: Settings, clock: Clock, first_revision: int) -> None:
         self._clock = clock
         self.registry = Registry(
+            ring_capacity=settings.limits.ring_events,
+            ring_bytes=settings.limits.ring_bytes,
             first_revision=first_revision,
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
@@ -155,6 +161,10 @@ class Fleet:
             self._expiry = None
         await self.probes.stop()
         await self._warm_restart.stop()
+
+    def follow_overload(self, level: Level) -> None:
+        """Sends watches fewer and larger responses while the hub is that overloaded."""
+        self.changes.slow_down(_OVERLOADED_WATCHES if level >= Level.WATCHES else 1.0)
 
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""

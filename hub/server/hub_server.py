@@ -87,8 +87,12 @@ class HubServer:
         first_revision = await new_first_revision(storage.store, self._started_ms)
         fleet = self._fleet = Fleet(settings, clock, first_revision)
         storage.load(contents, fleet, self._token_removed)
+        await storage.seal()
+        storage.start(self._on_failure)
         await fleet.restore()
-        self._info = ServerInfo(fleet, clock, storage.store.kind, self._started_ms)
+        self._info = ServerInfo(
+            fleet, clock, storage.store.kind, self._started_ms, self._observability.overload
+        )
         self._on_loaded()
         await fleet.start(self._on_failure)
         changes = self._changes = DurableChanges(settings, clock, storage, fleet)
@@ -97,15 +101,21 @@ class HubServer:
             changes.registrar, fleet.registry, clock, is_alone=not settings.store.etcd
         )
         await self._configured.sync(wanted_endpoints(settings))
+        overload = self._observability.overload
+        overload.on_change(fleet.follow_overload)
+        overload.measure(lambda: len(fleet.registry))
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
-            make_dispatcher(clock, storage, fleet, changes, metrics, self.info),
+            make_dispatcher(
+                settings.limits, clock, storage, fleet, changes, metrics, self.info, overload
+            ),
             self._observability.calls,
             clock,
             Readiness(self._why_not_ready, fleet.why_mistrusted),
             _GRACE_S,
             settings.ws.trusted_proxies,
             self._tls,
+            overload,
         )
         self._listeners = Listeners(
             settings, context, fleet, self._observability.traffic, self.info
@@ -117,6 +127,7 @@ class HubServer:
         self.new_admin_token = await ensure_admin_token(
             settings.data_dir, storage.store, storage.access.tokens, clock.now_ms()
         )
+        self._observability.start(storage.store, clock, self._on_failure)
         self._ready = True
 
     async def stop(self) -> None:
@@ -132,7 +143,7 @@ class HubServer:
             await self._changes.stop()
         if self._fleet is not None:
             await self._fleet.stop()
-        await self._storage.store.close()
+        await self._storage.close()
         await self._observability.close()
 
     async def reconfigure(self, settings: Settings) -> None:
@@ -142,8 +153,10 @@ class HubServer:
         StartError, nothing has changed.
         """
         wanted = wanted_endpoints(settings)
+        await self._storage.reload_keys()
         if self._tls is not None:
-            self._tls.reload()
+            for token_id in self._tls.reload():
+                self._token_removed(token_id)
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes

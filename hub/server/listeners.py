@@ -17,6 +17,7 @@ from hub.transports.grpc.native_grpc_server import NativeGrpcServer
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
+from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.session.misbehaviour import Cooldowns
 from hub.transports.session.sidecar_session import SessionContext
 from hub.transports.websocket.websocket_server import WebSocketServer
@@ -78,9 +79,17 @@ class Listeners:
             traffic,
             settings.ws.identify_timeout_s,
         )
-        credentials = HttpCredentials(settings.ws.trusted_proxies)
-        calls = HttpCalls(context.dispatcher, credentials, context.clock)
-        self.dashboard = Dashboard(calls, fleet.registry, fleet.presence, server_info)
+        credentials = HttpCredentials(settings.ws.trusted_proxies, context.tls)
+        bodies = BodiesInFlight(
+            per_token=settings.http.max_bytes_in_flight_per_token,
+            in_all=settings.http.max_bytes_in_flight,
+            refusals=traffic.refusals,
+        )
+        calls = HttpCalls(context.dispatcher, credentials, context.clock, bodies)
+        self.dashboard = Dashboard(
+            calls, fleet.registry, fleet.presence, server_info, context.overload.why
+        )
+        context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
         engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
         self._grpc = engine(settings.grpc, context, sessions)

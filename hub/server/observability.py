@@ -1,19 +1,23 @@
-"""A hub's counts, metrics and traces, made in one place."""
+"""A hub's counts, metrics and traces, and the watch over its own load, made in one place."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from hub.base.clock import Clock
 from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet
+from hub.server.load_sampler import LoadSampler, budgets
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.metrics import exposition
 from hub.service.metrics.calls import Calls
 from hub.service.metrics.counts import StoreCounts, Traffic
 from hub.service.metrics.exposition import Metrics
 from hub.service.metrics.fleet_counts import FleetCounts
+from hub.service.overload.pressure import Pressure
+from hub.service.overload.shedding import Overload
 from hub.stores.store import Store
 from llmhub.v1.resources_pb2 import Role
 
@@ -31,7 +35,15 @@ class Observability:
         self._tracer = _tracer(settings, self._version)
         self.traffic = Traffic()
         self.store_counts = StoreCounts()
+        self._sampler: LoadSampler | None = None
+        self.overload = Overload(Pressure(budgets(settings.overload)), self.traffic.refusals)
         self.calls = Calls(self.traffic, self._tracer)
+
+    def start(self, store: Store, clock: Clock, on_failure: Callable[[], None]) -> None:
+        """Begins to watch the hub's own load, unless the settings forbid it."""
+        if self._settings.overload.enabled:
+            self._sampler = LoadSampler(self.overload, store, clock)
+            self._sampler.start(on_failure)
 
     def metrics(self, fleet: Fleet, store: Store, limiters: Mapping[Role, RateLimiter]) -> Metrics:
         """The metrics of a hub with this fleet, this store and these rate limiters."""
@@ -49,11 +61,14 @@ class Observability:
                 lambda: exposition.store_metrics(self.store_counts, store.waiting),
                 lambda: exposition.history_metrics(registry),
                 lambda: exposition.watch_metrics(fleet.changes.lag()),
+                lambda: exposition.overload_metrics(self.overload),
             ],
         )
 
     async def close(self) -> None:
-        """Exports the pending traces. Idempotent."""
+        """Stops watching, and exports the traces that wait. Idempotent."""
+        if self._sampler is not None:
+            await self._sampler.stop()
         if self._tracer is not None:
             tracer, self._tracer = self._tracer, None
             await asyncio.to_thread(tracer.close)

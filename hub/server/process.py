@@ -14,6 +14,7 @@ from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.tasks import log_unexpected_end
 from hub.server import logs
+from hub.server.exposure import require_safe
 from hub.server.file_descriptors import allowed, log_shares, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
@@ -47,6 +48,7 @@ async def _serve(settings: Settings, load: Load, config_file: Path | None) -> in
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     try:
+        require_safe(settings)
         shared = shared_out(settings, allowed())
         hub = HubServer(shared, SystemClock(), fail, tune_garbage_collector)
         is_started = await _start(hub, stop)

@@ -16,7 +16,12 @@ from hub.base.settings import Settings
 from hub.base.timestamps import to_timestamp
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet, self_preservation
-from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from hub.service.overload.shedding import Overload
+from llmhub.v1.admin_service_pb2 import (
+    GetServerInfoResponse,
+    OverloadLevel,
+    OverloadState,
+)
 
 
 @dataclass
@@ -30,6 +35,7 @@ class ServerInfo:
     clock: Clock
     store: str
     started_ms: int
+    overload: Overload = field(default_factory=Overload)
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     def get(self) -> GetServerInfoResponse:
@@ -48,7 +54,21 @@ class ServerInfo:
             grpc_address=self.addresses.get("grpc", ""),
             http_address=self.addresses.get("http", ""),
             self_preservation=self_preservation(registry, self.clock.now_ms()),
+            overload=_overload_state(self.overload),
         )
+
+
+def _overload_state(overload: Overload) -> OverloadState:
+    pressure = overload.pressure
+    state = OverloadState(
+        level=OverloadLevel.Name(overload.level),
+        cause=pressure.cause if overload.level else "",
+        pressure=pressure.by_resource,
+        shed_count=overload.shed.total(),
+    )
+    if pressure.since_ms is not None:
+        state.since.CopyFrom(to_timestamp(pressure.since_ms))
+    return state
 
 
 def show_banner(
@@ -71,7 +91,8 @@ def show_banner(
             f"  admin token: not on this machine, {token_file} is missing; copy it there, or see"
             ' "A lost admin token" in docs/operations.md'
         )
-    if new_admin_token is not None:
+    if new_admin_token is not None and sys.stdout.isatty():
+        # Only a person reads a terminal; a pipe or a log may keep what it gets.
         print("It was created just now and is shown only once:")
         print(f"  {new_admin_token}")
     # A client that trusts the certificate itself does not need its authority.

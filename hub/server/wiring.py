@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 
-from hub.base.data_dir import STORE_FILE
+from hub.base.data_dir import KEY_FILE, STORE_FILE
 from hub.base.load_settings import StartError
 from hub.base.settings import RateLimitSettings, Settings
 from hub.contract.rpcs import Tier
+from hub.service.access.access_control import AccessControl
+from hub.service.access.browser_sessions import BrowserSessions
+from hub.service.access.certificates import CertificateIdentities
 from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.tokens import TokenRegistry
+from hub.stores.keyring import KeySource
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Store, TransactionObserver
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -35,6 +40,23 @@ def make_store(
         prefix=settings.store.etcd_prefix,
         on_transaction=on_transaction,
         on_failure=on_failure,
+    )
+
+
+def make_key_source(settings: Settings) -> KeySource:
+    """Where the key ring of the store's secrets comes from."""
+    secrets = settings.secrets
+    return KeySource(settings.data_dir / KEY_FILE, text=secrets.key, file=secrets.key_file)
+
+
+def make_access(settings: Settings) -> AccessControl:
+    """What callers are checked against; the store fills in tokens and sessions."""
+    tokens = TokenRegistry()
+    return AccessControl(
+        tokens,
+        BrowserSessions(tokens),
+        make_limiters(settings.rate_limits),
+        certificates=CertificateIdentities(settings.tls.identities),
     )
 
 

@@ -83,11 +83,16 @@ class ChangeFeed:
         self._relaxed: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._closed = False
+        self._slowness = 1.0
         registry.on_change(self._changed)
 
     def __len__(self) -> int:
         """The number of watchers that wait."""
         return len(self._waiters)
+
+    def slow_down(self, factor: float) -> None:
+        """Collects changes for that many times as long as usual before watchers wake."""
+        self._slowness = factor
 
     def close(self) -> None:
         """Ends every open watch, and every later one, with ShuttingDown."""
@@ -172,7 +177,7 @@ class ChangeFeed:
             return
         if self._registry.event_revision != self._woken_event_revision:
             loop = asyncio.get_running_loop()
-            due = max(loop.time(), self._woken_at + _GAP_S)
+            due = max(loop.time(), self._woken_at + _GAP_S * self._slowness)
             self._prompt = loop.call_at(due, self._wake_all)
         else:
             self._wake_later()
@@ -180,7 +185,7 @@ class ChangeFeed:
     def _wake_later(self) -> None:
         if self._relaxed is None:
             loop = asyncio.get_running_loop()
-            self._relaxed = loop.call_later(_WINDOW_S, self._wake_frequent)
+            self._relaxed = loop.call_later(_WINDOW_S * self._slowness, self._wake_frequent)
 
     def _wake_all(self) -> None:
         self._prompt = None

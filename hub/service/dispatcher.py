@@ -1,15 +1,15 @@
 """The one way in: every request of every transport is one call to `Dispatcher.dispatch`.
 
-    authenticate → authorize → rate limit → read → validate → handle → audit → encode
+    authenticate → authorize → rate limit → overload → read → validate → handle → audit → encode
 
 A transport turns bytes into credentials and a request, and the reply or the error into
 bytes. It does not access the registry or the store.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.message import Message
 
@@ -22,14 +22,20 @@ from hub.contract.errors import (
     RateLimited,
     RoleForbidden,
 )
-from hub.contract.rpcs import RPCS, Rpc
+from hub.contract.rpcs import RPCS, Rpc, rpc
 from hub.service import change_log
 from hub.service.access.access_control import AccessControl, Credentials
 from hub.service.access.caller import Caller, roles_that_may
 from hub.service.access.rate_limits import ALLOWED, RateDecision
+from hub.service.access.scopes import Scope
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import OPERATIONS, Operation
-from llmhub.v1.resources_pb2 import Role
+from hub.service.overload.pressure import Level
+from hub.service.overload.shedding import Overload, refused_at
+from llmhub.v1.frame_pb2 import ReportResourcesResponse
+from llmhub.v1.resources_pb2 import ROLE_ADMIN, Role
+
+_REPORT: Final = rpc("ReportResources")
 
 Reply = Message | bytes
 """A response message, or its encoding if the handler has one cached."""
@@ -80,17 +86,29 @@ class _Route:
     check: Callable[[Any, Sequence[FieldViolation]], None]
     streams: bool
     audited: bool
+    refused_at: Level | None
+    # How it answers callers whose token is limited to a part of the fleet; None: it does not.
+    in_view: "_Route | None" = None
 
 
 class Dispatcher:
     """Passes requests to the handlers that answer them."""
 
     def __init__(
-        self, access: AccessControl, handlers: Sequence[object], streams: LiveStreams
+        self,
+        access: AccessControl,
+        handlers: Sequence[object],
+        streams: LiveStreams,
+        overload: Overload | None = None,
     ) -> None:
-        """A handler object answers the RPCs and operations that its methods are named after."""
+        """A handler object answers the RPCs and operations that its methods are named after.
+
+        A method with the suffix `_in_view` answers callers whose token is limited to a
+        part of the fleet; without one, they are refused.
+        """
         self._access = access
         self._streams = streams
+        self._overload = overload or Overload()
         calls: Sequence[Called] = (*RPCS, *OPERATIONS)
         self._routes = {called: _route(called, handlers) for called in calls}
 
@@ -118,8 +136,8 @@ class Dispatcher:
 
         Calls `read` only after the caller is authenticated, authorized and within its
         rate limit. Calls `on_low` if the call leaves at most a fifth of the limit.
-        Raises InvalidToken, RoleForbidden, RateLimited, ValidationFailed and what the
-        handler raises.
+        Raises InvalidToken, RoleForbidden, ScopeForbidden, RateLimited, Overloaded,
+        ValidationFailed and what the handler raises.
         """
         route = self._routes[called]
         access = self._access
@@ -130,9 +148,12 @@ class Dispatcher:
         principal = caller.principal
         if principal.expires_at_ms is not None and now_ms >= principal.expires_at_ms:
             raise InvalidToken("the token has expired")
+        access.uses.note(principal, caller.remote_address, now_ms)
         if called.role is not None:
             if principal.role not in route.roles:
                 raise _forbidden(called.name, called.role)
+            if principal.scope is not None:
+                route = _within(principal.scope, caller, route)
             # An agent has one bucket over all its tokens, whichever transport it uses.
             verdict = access.limiters[principal.role].take(
                 principal.agent_id or principal.token_id, called.tier, now_ms
@@ -142,6 +163,11 @@ class Dispatcher:
                     raise RateLimited(called.tier.wire_name, verdict.retry_after_ms)
                 if on_low is not None:
                     on_low(verdict)
+        overload = self._overload
+        if overload.level and principal.role != ROLE_ADMIN:
+            overload.require(route.refused_at, caller.transport, caller.remote_address)
+            if called is _REPORT and overload.drops_report(principal.agent_id):
+                return _drop(read(), encode)
         # Any: mypy does not see that only a coroutine function returns a coroutine.
         request: Any = read()
         if isinstance(request, CoroutineType):
@@ -191,32 +217,64 @@ async def _finish(
     return reply if encode is None else encode(reply)
 
 
+# Any: as `dispatch` returns it.
+def _drop(request: Any, encode: Encode | None) -> Any:
+    """Answers a report that is not looked at, once it has arrived."""
+    reply = ReportResourcesResponse()
+    answer = reply if encode is None else encode(reply)
+
+    async def later() -> Any:
+        await request
+        return answer
+
+    return later() if isinstance(request, CoroutineType) else answer
+
+
 def _forbidden(name: str, needed: Role) -> RoleForbidden:
     role = enum_word(Role.DESCRIPTOR, needed)
     return RoleForbidden(f"{name} needs the role {role}")
 
 
+def _within(scope: Scope, caller: Caller, route: _Route) -> _Route:
+    """How to answer a caller with a scope. Raises ScopeForbidden."""
+    called = route.called
+    scope.require(called)
+    if not scope.view:
+        return route
+    if route.in_view is None:
+        raise caller.not_in_view(f"all that {called.name} shows")
+    return route.in_view
+
+
 def _route(called: Called, handlers: Sequence[object]) -> _Route:
-    return _Route(
+    in_view = _method(f"{called.handler}_in_view", handlers)
+    route = _Route(
         called,
-        _handler(called, handlers),
+        _method(called.handler, handlers) or _refusing(called),
         roles_that_may(called.role) if called.role is not None else frozenset(),
         validation.check if isinstance(called, Rpc) else _check_decoded,
         streams=isinstance(called, Rpc) and called.streams,
         audited=called.name in change_log.AUDITED,
+        refused_at=refused_at(called),
     )
+    if in_view is not None:
+        route.in_view = replace(route, handler=in_view)
+    return route
 
 
 def _check_decoded(_message: object, _violations: Sequence[FieldViolation]) -> None:
     """Checks nothing: the transport makes an operation's request and has already checked it."""
 
 
-def _handler(called: Called, handlers: Sequence[object]) -> Handler:
+def _method(name: str, handlers: Sequence[object]) -> Handler | None:
     for handler in handlers:
-        if (method := getattr(handler, called.handler, None)) is not None:
+        if (method := getattr(handler, name, None)) is not None:
             found: Handler = method
             return found
+    return None
 
+
+def _refusing(called: Called) -> Handler:
     def refuse(_message: object, _caller: Caller, _now_ms: int) -> Reply:
         raise NotImplementedYet(f"{called.name} is not implemented in this version of the hub")
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from hub.contract.errors import ActionInProgress, ActionOutcomeUnknown, LimitReached
+from hub.contract.action_errors import ActionInProgress, ActionOutcomeUnknown
+from hub.contract.errors import LimitReached
 from hub.service.presence import Presence, Sidecar
 from llmhub.v1.frame_pb2 import HubFrame, ModelAction, ReportModelActionRequest
 

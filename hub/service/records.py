@@ -6,6 +6,7 @@ tokens/<token id>         see hub.service.access.tokens
 aliases/<alias>           an llmhub.v1.ModelAlias
 audit/<event id>          an llmhub.v1.AuditEvent
 sessions/<digest>         see hub.service.access.browser_sessions
+uses/<token id>           see hub.service.access.token_uses
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ TOKENS: Final = "tokens"
 ALIASES: Final = "aliases"
 AUDIT: Final = "audit"
 SESSIONS: Final = "sessions"
+USES: Final = "uses"
 
 # What an admin or a sidecar has registered. The hub observes everything else again.
 _DURABLE_FIELDS: Final = (
@@ -60,6 +62,11 @@ def alias_key(name: str) -> str:
 def audit_key(event_id: str) -> str:
     """The key of an audit event."""
     return f"{AUDIT}/{event_id}"
+
+
+def use_key(token_id: str) -> str:
+    """The key of a token's last use."""
+    return f"{USES}/{token_id}"
 
 
 def name_of(key: str) -> str:

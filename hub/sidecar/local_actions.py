@@ -66,7 +66,7 @@ class LocalActions:
         try:
             await self._carry_out(action)
         except ActionError as error:
-            frame |= {"outcome": error.outcome, "detail": str(error)[:_MAX_DETAIL]}
+            frame |= {"outcome": error.outcome, "detail": _one_line(str(error))}
         return frame
 
     async def _carry_out(self, action: LocalAction) -> None:
@@ -178,6 +178,11 @@ def _is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _one_line(text: str) -> str:
+    """The text as the hub takes it: servers write what they like into their errors."""
+    return "".join(c if c.isprintable() else " " for c in text[:_MAX_DETAIL])
 
 
 def _detail(answer: LocalAnswer) -> str:

@@ -48,7 +48,7 @@ _GLANCE_S = 2.0
 
 def run(settings: SidecarSettings, log_level: str) -> int:
     """Runs a sidecar until a signal stops it. Returns the exit code of the process."""
-    configure_log(log_level, lambda: settings.token_source.current)
+    configure_log(log_level, lambda: settings.token_source.secret)
     return asyncio.run(_until_stopped(settings))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from hub.base.address import AddressError, join_host_port, parse_endpoint_url
-from hub.base.tls_files import TlsFiles
+from hub.base.tls_files import IN_PLACE_OF_TOKEN, TlsFiles
 from hub.sidecar.discovery import USUAL_PORTS
 
 MAX_TOKEN_LENGTH = 256
@@ -46,6 +46,11 @@ class TokenSource:
     def __init__(self, *, file: Path | None = None, text: str | None = None) -> None:
         self._file = file
         self.current = text
+
+    @property
+    def secret(self) -> str | None:
+        """The last token read, to be kept out of the log; None if a certificate is the proof."""
+        return None if self.current == IN_PLACE_OF_TOKEN else self.current
 
     def read(self) -> str:
         """Returns the token. Raises SettingsError."""

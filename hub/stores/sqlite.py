@@ -136,6 +136,13 @@ class SqliteStore:
         """
         return await self._call(lambda file: file.backup(target))
 
+    async def scrub(self) -> None:
+        """Rewrites the file, so that it no longer holds what was overwritten or removed.
+
+        Commits wait meanwhile. Raises StoreError.
+        """
+        await self._call(SqliteFile.scrub)
+
     async def close(self) -> None:
         """See `Store`."""
         if self._thread is None or self._closed is None:

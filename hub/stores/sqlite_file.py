@@ -181,6 +181,18 @@ class SqliteFile:
             target.unlink(missing_ok=True)
             raise explain(error, target) from error
 
+    def scrub(self) -> int:
+        """Rewrites the file without its free pages, and empties the log; returns 0.
+
+        Raises StoreError.
+        """
+        try:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+        return 0
+
     def close(self) -> None:
         """Closes the file. Committed data is safe whether or not this succeeds."""
         with contextlib.suppress(sqlite3.Error):

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import grpc
 
 from hub.base.load_settings import StartError
-from hub.base.settings import TlsSettings
+from hub.base.security_settings import TlsSettings
 from hub.base.tls_files import TlsFilesError, certificates, load_chain, read_file
+from hub.transports.peer_certificates import PeerCertificates
 
 _Files = tuple[bytes, bytes, bytes | None]
 
@@ -28,9 +29,13 @@ class ServerTls:
         """For the servers whose protocol starts as HTTP/1.1 (RFC 7301)."""
         self.http2_context = _context(settings, "h2")
         """For the native gRPC server."""
+        self.peers = PeerCertificates(settings.crl_file)
+        """For the certificates of clients."""
 
-    def reload(self) -> None:
-        """Reads certificate and key again. If it raises StartError, nothing has changed.
+    def reload(self) -> list[str]:
+        """Reads certificate, key and CRLs again; returns what `PeerCertificates.reload` does.
+
+        If it raises StartError, nothing has changed.
 
         The clients' authority stays: OpenSSL only adds to the authorities that a context
         trusts, so a reload could not remove one.
@@ -38,10 +43,12 @@ class ServerTls:
         certificate, key, _ = _read(self._settings)
         # If the files do not match, only this temporary context has loaded them.
         _context(self._settings, "h2")
+        revoked = self.peers.reload()
         with _start_errors():
             for context in (self.context, self.http2_context):
                 load_chain(context, self._settings.cert_file, self._settings.key_file)
         self._files = certificate, key, self._files[2]
+        return revoked
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which reads the certificate at every handshake."""
@@ -70,7 +77,14 @@ def _read(settings: TlsSettings) -> _Files:
 def _context(settings: TlsSettings, protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Of TLS 1.2 only what has forward secrecy and an AEAD; TLS 1.3 has nothing else.
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols([protocol])
+    if protocol == "h2":
+        # RFC 9113, sections 9.2.1 and 9.2.2, for TLS 1.2.
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     with _start_errors():
         load_chain(context, settings.cert_file, settings.key_file)
         if settings.client_ca_file:

@@ -1,12 +1,14 @@
 """What every transport needs from the hub that it serves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
+from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Dispatcher
 from hub.service.metrics.calls import Calls
+from hub.service.overload.shedding import Overload
 from hub.transports.certificate import ServerTls
 
 
@@ -37,3 +39,8 @@ class TransportContext:
     grace_s: float
     trusted_proxies: Sequence[Network] = ()
     tls: ServerTls | None = None
+    overload: Overload = field(default_factory=Overload)
+
+    def certificate(self, encoded: bytes | None) -> PeerCertificate | None:
+        """The certificate that a peer has shown. Raises InvalidToken if it is revoked."""
+        return self.tls.peers.read(encoded) if self.tls is not None else None

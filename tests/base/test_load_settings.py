@@ -6,7 +6,8 @@ import pytest
 
 from hub.base.data_dir import default_data_dir
 from hub.base.load_settings import ConfigError, load_settings, setting_paths
-from hub.base.settings import Section, Settings
+from hub.base.section import Section
+from hub.base.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

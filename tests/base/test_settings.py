@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from hub.base.settings import ProbeSettings, Settings, TlsSettings, WsSettings
+from hub.base.security_settings import TlsSettings
+from hub.base.settings import ProbeSettings, Settings, WsSettings
 
 
 def test_settings_are_frozen() -> None:

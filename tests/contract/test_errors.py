@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from google.rpc import code_pb2
 
-from hub.contract import errors
+from hub.contract import action_errors, errors
 from hub.contract.errors import FieldViolation, HubError, RateLimited, ValidationFailed
 from llmhub.v1.error_reason_pb2 import ERROR_REASON_UNSPECIFIED, ErrorReason
 
@@ -14,7 +14,12 @@ def subclasses(of: type[HubError]) -> Iterator[type[HubError]]:
         yield from subclasses(each)
 
 
+MODULES = {errors.__name__, action_errors.__name__}
 LEAVES = [each for each in subclasses(HubError) if not each.__subclasses__()]
+
+
+def test_the_tree_is_in_two_modules() -> None:
+    assert {leaf.__module__ for leaf in LEAVES} == MODULES
 
 
 def test_every_reason_is_one_leaf_of_the_tree() -> None:

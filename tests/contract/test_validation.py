@@ -1,4 +1,5 @@
 import pytest
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hub.contract import validation
 from hub.contract.dialect.decode import compile_decoder
 from hub.contract.dialect.names import MAX_VIOLATIONS
 from hub.contract.errors import FieldViolation, ValidationFailed
+from hub.contract.rpcs import FRAMES
 from hub.contract.validation import check, violations, warm
 from llmhub.v1.admin_service_pb2 import (
     CreateTokenRequest,
@@ -282,6 +284,54 @@ def test_warm_compiles_every_rule(monkeypatch):
 def rules_of(field: FieldDescriptor):
     rules = field.GetOptions().Extensions[validate_pb2.field]
     return [rules, rules.repeated.items, rules.map.keys, rules.map.values]
+
+
+# Addresses are parsed; tokens and ids of actions must be those that the hub gave out.
+PARSED = {"url", "ollama_url", "token", "action_id"}
+
+
+def texts_below(message_class, path=()):
+    """The text fields of a message and of those in it, each as the path that leads to it."""
+    for field in message_class.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_STRING and field.name not in PARSED:
+            yield (*path, field)
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            inner = message_factory.GetMessageClass(field.message_type)
+            if field.message_type.full_name.startswith("llmhub."):
+                yield from texts_below(inner, (*path, field))
+
+
+@pytest.mark.parametrize("mark", ["\x1b", "\n", "\x9b", "\u202e", "\u2066", "\u2028"])
+def test_nothing_that_a_sidecar_says_may_change_how_it_is_shown(mark):
+    """L14: what a sidecar says is shown on terminals and pages, as what a server says is."""
+    seen = set()
+    for kind in FRAMES.values():
+        for path in texts_below(kind.rpc.request):
+            message = level = kind.rpc.request()
+            for field in path[:-1]:
+                below = getattr(level, field.name)
+                level = below.add() if field.is_repeated else below
+            last = path[-1]
+            if last.is_repeated:
+                getattr(level, last.name).append(f"a{mark}b")
+            else:
+                setattr(level, last.name, f"a{mark}b")
+            named = [each for each in violations(message) if last.name in each.field]
+            assert named, (kind.type, [field.name for field in path])
+            seen.add(last.name)
+    assert {"status", "error", "digest", "adapters", "uuid", "detail"} <= seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GPU-Knoten 3",
+        "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627",
+        "👩\u200d👩\u200d👧",
+    ],
+)
+def test_text_of_every_language_is_text(text):
+    assert not violations(ReportEndpointRequest(url="http://a", name=text))
 
 
 def test_every_pattern_of_the_contract_has_words():

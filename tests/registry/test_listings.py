@@ -139,9 +139,9 @@ def test_a_snapshot_holds_resources_up_to_their_deadline() -> None:
 class Pages:
     """Pages of a registry's endpoints, counting how often one was made."""
 
-    def __init__(self, registry: Registry, capacity: int = 16) -> None:
+    def __init__(self, registry: Registry, capacity: int = 16, **bounds: int) -> None:
         self.registry = registry
-        self.cache = listings.PageCache(registry, capacity)
+        self.cache = listings.PageCache(registry, capacity, **bounds)
         self.made = 0
 
     def ask(self, **request: object) -> ListEndpointsResponse:
@@ -151,6 +151,19 @@ class Pages:
     def _make(self) -> bytes:
         self.made += 1
         return listings.page_of_endpoints(self.registry.endpoints(), "next")
+
+
+def test_the_memory_for_pages_is_bounded() -> None:
+    """L15: a page has up to a thousand endpoints, of up to 256 KiB each."""
+    registry = Registry(first_revision=3)
+    registry.put_endpoint(registered("gpu-1:11434", labels={"a": "x" * 200}))
+    pages = Pages(registry, max_bytes=700)
+    for size in (1, 2, 3, 3, 1):
+        assert len(pages.ask(page_size=size).endpoints) == 1
+    assert pages.made == 4
+    tiny = Pages(registry, max_bytes=1)
+    assert [len(tiny.ask(page_size=1).endpoints) for _ in range(2)] == [1, 1]
+    assert tiny.made == 2
 
 
 def test_a_page_is_made_once_although_hosts_report() -> None:

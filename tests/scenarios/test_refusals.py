@@ -78,7 +78,8 @@ def test_a_port_in_use_is_reported(tmp_path, refusal, transport):
 
 @pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
 def test_an_address_of_another_machine_is_refused(tmp_path, refusal, transport):
-    refused = refusal(settings_for(tmp_path, **{transport: {"address": "192.0.2.1:0"}}))
+    sections = {transport: {"address": "192.0.2.1:0"}, "tls": {"insecure": True}}
+    refused = refusal(settings_for(tmp_path, **sections))
     assert refused == Refusal(
         1, f"llm-hub: {transport}: cannot listen on 192.0.2.1:0: Cannot assign requested address"
     )

@@ -41,13 +41,13 @@ async def require_transports(process: HubProcess) -> None:
         assert (await hub.http("GET", "/readyz", token="")).status == 200
 
 
-async def test_the_first_run_creates_an_admin_token_and_shows_it_once(process):
+async def test_the_first_run_creates_an_admin_token_and_shows_it_to_no_pipe(process):
     file = process.data_dir / ADMIN_TOKEN_FILE
     token = file.read_text().strip()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(process.data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((process.data_dir / STORE_FILE).stat().st_mode) == 0o600
-    assert sum(line.count(token) for line in process.banner) == 1
+    assert not any(token in line for line in process.banner)
     await require_transports(process)
     process.send(signal.SIGTERM)
     code, errors = await process.exited()
@@ -60,7 +60,7 @@ async def test_the_first_run_creates_an_admin_token_and_shows_it_once(process):
 
 
 @pytest.mark.parametrize("transport", ["ws", "grpc", "http"])
-async def test_the_first_successful_start_shows_the_token(tmp_path, transport):
+async def test_only_a_successful_start_creates_the_token(tmp_path, transport):
     file = tmp_path / ADMIN_TOKEN_FILE
     with socket.create_server(("127.0.0.1", 0)) as taken:
         failing = HubProcess(tmp_path, f"--{transport}", f"127.0.0.1:{taken.getsockname()[1]}")
@@ -68,8 +68,6 @@ async def test_the_first_successful_start_shows_the_token(tmp_path, transport):
             await failing.start()
     assert not file.exists()
     async with hub_process(tmp_path) as process:
-        token = file.read_text().strip()
-        assert sum(line.strip() == token for line in process.banner) == 1
         assert any(line.endswith(f"kept in {file}") for line in process.banner)
         async with process.client() as hub:
             assert [each.role for each in (await hub.call("ListTokens")).tokens] == [ROLE_ADMIN]

@@ -1,13 +1,15 @@
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hub.base.clock import ManualClock
 from hub.base.data_dir import ADMIN_TOKEN_FILE
-from hub.base.settings import Settings, TlsSettings, WsSettings
+from hub.base.security_settings import TlsSettings
+from hub.base.settings import Settings, WsSettings
 from hub.base.version import hub_version
 from hub.server.fleet import Fleet
 from hub.server.server_info import ServerInfo, show_banner
@@ -98,9 +100,18 @@ def test_the_banner_shows_all_addresses(
     assert "1.2.3" in shown
 
 
-def test_a_new_token_is_shown_and_an_old_one_is_not(
+def test_a_new_token_is_named_and_not_shown_where_no_terminal_is(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shown = lines(settings, capsys, "llmhub_new")
+    assert not any("llmhub_" in line for line in shown)
+    assert any(line.startswith("  admin token: ") for line in shown)
+
+
+def test_a_new_token_is_shown_on_a_terminal_and_an_old_one_is_not(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert any("llmhub_new" in line for line in lines(settings, capsys, "llmhub_new"))
     assert not any("llmhub_" in line for line in lines(settings, capsys, None))
 

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from hub.contract.errors import ActionInProgress, ActionOutcomeUnknown, LimitReached
+from hub.contract.action_errors import ActionInProgress, ActionOutcomeUnknown
+from hub.contract.errors import LimitReached
 from hub.service.model_actions import MAX_ACTIONS, ModelActions
 from hub.service.presence import Presence
 from llmhub.v1.frame_pb2 import (

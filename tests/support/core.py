@@ -120,6 +120,7 @@ async def running_core(
     max_endpoints: int = 1_000,
     max_tokens: int = 1_000,
     per_minute: Mapping[Tier, int] | None = None,
+    only_own_addresses: bool = False,
     store: SqliteStore | None = None,
 ) -> AsyncIterator[Core]:
     clock = ManualClock()
@@ -164,10 +165,18 @@ async def running_core(
                 registry=registry,
                 in_flight=selection.in_flight_now,
             ),
-            TokenHandlers(commits, tokens, trail, max_tokens=max_tokens),
+            TokenHandlers(commits, tokens, access.uses, trail, max_tokens=max_tokens),
             ServerHandlers(presence, lambda: GetServerInfoResponse(version="test")),
             BrowserSessionHandlers(commits, access.browser_sessions),
-            SidecarHandlers(registry, claims, probes, clock, tokens, limiters[ROLE_SIDECAR]),
+            SidecarHandlers(
+                registry,
+                claims,
+                probes,
+                clock,
+                tokens,
+                limiters[ROLE_SIDECAR],
+                only_own_addresses=only_own_addresses,
+            ),
         ],
         LiveStreams(clock),
     )

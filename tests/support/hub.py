@@ -28,7 +28,7 @@ from hub.service.dispatcher import Called, Dispatcher
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, CreateTokenResponse
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
-from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role, Snapshot
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR, Role, Snapshot, TokenScope
 from tests.support.command import Outcome, llm_hub
 from tests.support.engines import engine, engine_environment
 
@@ -132,9 +132,13 @@ class HubClient:
         return (await self.created_token(role, agent_id, ttl_s)).token
 
     async def created_token(
-        self, role: Role, agent_id: str = "", ttl_s: int | None = None
+        self,
+        role: Role,
+        agent_id: str = "",
+        ttl_s: int | None = None,
+        scope: TokenScope | None = None,
     ) -> CreateTokenResponse:
-        request = CreateTokenRequest(role=role, agent_id=agent_id)
+        request = CreateTokenRequest(role=role, agent_id=agent_id, scope=scope)
         if ttl_s is not None:
             request.ttl.FromSeconds(ttl_s)
         return await self.call("CreateToken", request)

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidMessage
 from hub.base.clock import SystemClock
 from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.load_settings import ConfigError, StartError, load_settings
-from hub.base.settings import TlsSettings
+from hub.base.security_settings import TlsSettings
 from hub.base.tls_files import TlsFiles
 from hub.cli.calling.connection import find_tls
 from hub.cli.failures import CommandFailed, ExitCode

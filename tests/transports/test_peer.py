@@ -50,7 +50,9 @@ async def test_grpc_and_http_use_the_forwarded_address_too(tmp_path, monkeypatch
     dispatch = Dispatcher.dispatch
 
     def seeing(self, called, credentials, *args, **kwargs):
-        seen.append((credentials.transport, credentials.remote_address))
+        # HTTP keeps whose credentials they are once they are checked.
+        shown = getattr(credentials, "_credentials", credentials)
+        seen.append((shown.transport, shown.remote_address))
         return dispatch(self, called, credentials, *args, **kwargs)
 
     # The transports bind the method when they start.

@@ -17,12 +17,27 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class OverloadLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OVERLOAD_LEVEL_UNSPECIFIED: _ClassVar[OverloadLevel]
+    OVERLOAD_LEVEL_CONNECTIONS: _ClassVar[OverloadLevel]
+    OVERLOAD_LEVEL_SNAPSHOTS: _ClassVar[OverloadLevel]
+    OVERLOAD_LEVEL_REPORTS: _ClassVar[OverloadLevel]
+    OVERLOAD_LEVEL_WATCHES: _ClassVar[OverloadLevel]
+    OVERLOAD_LEVEL_READS: _ClassVar[OverloadLevel]
+
 class PreservationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PRESERVATION_STATE_UNSPECIFIED: _ClassVar[PreservationState]
     PRESERVATION_STATE_TRUSTING: _ClassVar[PreservationState]
     PRESERVATION_STATE_FROZEN: _ClassVar[PreservationState]
     PRESERVATION_STATE_CONFIRMED: _ClassVar[PreservationState]
+OVERLOAD_LEVEL_UNSPECIFIED: OverloadLevel
+OVERLOAD_LEVEL_CONNECTIONS: OverloadLevel
+OVERLOAD_LEVEL_SNAPSHOTS: OverloadLevel
+OVERLOAD_LEVEL_REPORTS: OverloadLevel
+OVERLOAD_LEVEL_WATCHES: OverloadLevel
+OVERLOAD_LEVEL_READS: OverloadLevel
 PRESERVATION_STATE_UNSPECIFIED: PreservationState
 PRESERVATION_STATE_TRUSTING: PreservationState
 PRESERVATION_STATE_FROZEN: PreservationState
@@ -190,16 +205,18 @@ class DisconnectSidecarResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("role", "agent_id", "ttl", "description")
+    __slots__ = ("role", "agent_id", "ttl", "description", "scope")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     role: _resources_pb2.Role
     agent_id: str
     ttl: _duration_pb2.Duration
     description: str
-    def __init__(self, role: _Optional[_Union[_resources_pb2.Role, str]] = ..., agent_id: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., description: _Optional[str] = ...) -> None: ...
+    scope: _resources_pb2.TokenScope
+    def __init__(self, role: _Optional[_Union[_resources_pb2.Role, str]] = ..., agent_id: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., description: _Optional[str] = ..., scope: _Optional[_Union[_resources_pb2.TokenScope, _Mapping]] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("token", "token_info")
@@ -286,7 +303,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "started_at", "first_revision", "revision", "endpoint_count", "healthy_count", "sidecar_count", "store", "ws_address", "grpc_address", "http_address", "self_preservation")
+    __slots__ = ("version", "started_at", "first_revision", "revision", "endpoint_count", "healthy_count", "sidecar_count", "store", "ws_address", "grpc_address", "http_address", "self_preservation", "overload")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FIRST_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +316,7 @@ class GetServerInfoResponse(_message.Message):
     GRPC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HTTP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     SELF_PRESERVATION_FIELD_NUMBER: _ClassVar[int]
+    OVERLOAD_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at: _timestamp_pb2.Timestamp
     first_revision: int
@@ -311,7 +329,29 @@ class GetServerInfoResponse(_message.Message):
     grpc_address: str
     http_address: str
     self_preservation: SelfPreservation
-    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_revision: _Optional[int] = ..., revision: _Optional[int] = ..., endpoint_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., sidecar_count: _Optional[int] = ..., store: _Optional[str] = ..., ws_address: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_address: _Optional[str] = ..., self_preservation: _Optional[_Union[SelfPreservation, _Mapping]] = ...) -> None: ...
+    overload: OverloadState
+    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_revision: _Optional[int] = ..., revision: _Optional[int] = ..., endpoint_count: _Optional[int] = ..., healthy_count: _Optional[int] = ..., sidecar_count: _Optional[int] = ..., store: _Optional[str] = ..., ws_address: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_address: _Optional[str] = ..., self_preservation: _Optional[_Union[SelfPreservation, _Mapping]] = ..., overload: _Optional[_Union[OverloadState, _Mapping]] = ...) -> None: ...
+
+class OverloadState(_message.Message):
+    __slots__ = ("level", "cause", "since", "pressure", "shed_count")
+    class PressureEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    SHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    level: OverloadLevel
+    cause: str
+    since: _timestamp_pb2.Timestamp
+    pressure: _containers.ScalarMap[str, float]
+    shed_count: int
+    def __init__(self, level: _Optional[_Union[OverloadLevel, str]] = ..., cause: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pressure: _Optional[_Mapping[str, float]] = ..., shed_count: _Optional[int] = ...) -> None: ...
 
 class SelfPreservation(_message.Message):
     __slots__ = ("state", "since", "failing_count", "base_count", "confirmed_at", "freeze_count")

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmhub/v1/model_alias.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x01\n\nModelAlias\x12$\n\x04name\x18\x01 \x01(\tB\x16\xbaH\x13r\x0e\x18\x80\x04\x32\t^\\P{Cc}*$\xc8\x01\x01\x12\x33\n\x07targets\x18\x02 \x03(\x0b\x32\x16.llmhub.v1.AliasTargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12.\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa6\x02\n\x0b\x41liasTarget\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x18\n\x06\x64igest\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x18\n\x06\x66\x61mily\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1d\n\x0cquantization\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12,\n\x12min_context_length\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00:}\xbaHz\x1ax\n\x15\x61lias_target.specific\x12#needs a model, a digest or a family\x1a:this.model != \'\' || this.digest != \'\' || this.family != \'\'B\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmhub/v1/model_alias.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x01\n\nModelAlias\x12I\n\x04name\x18\x01 \x01(\tB;\xbaH8r3\x18\x80\x04\x32.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$\xc8\x01\x01\x12\x33\n\x07targets\x18\x02 \x03(\x0b\x32\x16.llmhub.v1.AliasTargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12.\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa6\x02\n\x0b\x41liasTarget\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x18\n\x06\x64igest\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x18\n\x06\x66\x61mily\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1d\n\x0cquantization\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12,\n\x12min_context_length\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00:}\xbaHz\x1ax\n\x15\x61lias_target.specific\x12#needs a model, a digest or a family\x1a:this.model != \'\' || this.digest != \'\' || this.family != \'\'B\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\022llmhub/v1;llmhubv1'
   _globals['_MODELALIAS'].fields_by_name['name']._loaded_options = None
-  _globals['_MODELALIAS'].fields_by_name['name']._serialized_options = b'\272H\023r\016\030\200\0042\t^\\P{Cc}*$\310\001\001'
+  _globals['_MODELALIAS'].fields_by_name['name']._serialized_options = b'\272H8r3\030\200\0042.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$\310\001\001'
   _globals['_MODELALIAS'].fields_by_name['targets']._loaded_options = None
   _globals['_MODELALIAS'].fields_by_name['targets']._serialized_options = b'\272H\007\222\001\004\010\001\020@'
   _globals['_MODELALIAS'].fields_by_name['description']._loaded_options = None
@@ -55,7 +55,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIASTARGET']._loaded_options = None
   _globals['_ALIASTARGET']._serialized_options = b'\272Hz\032x\n\025alias_target.specific\022#needs a model, a digest or a family\032:this.model != \'\' || this.digest != \'\' || this.family != \'\''
   _globals['_MODELALIAS']._serialized_start=105
-  _globals['_MODELALIAS']._serialized_end=310
-  _globals['_ALIASTARGET']._serialized_start=313
-  _globals['_ALIASTARGET']._serialized_end=607
+  _globals['_MODELALIAS']._serialized_end=347
+  _globals['_ALIASTARGET']._serialized_start=350
+  _globals['_ALIASTARGET']._serialized_end=644
 # @@protoc_insertion_point(module_scope)

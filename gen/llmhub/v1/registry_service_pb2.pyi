@@ -155,14 +155,20 @@ class GetResourcesResponse(_message.Message):
     def __init__(self, resources: _Optional[_Union[_resources_pb2.HostResources, _Mapping]] = ..., vram: _Optional[_Union[_resources_pb2.VramAccount, _Mapping]] = ...) -> None: ...
 
 class GetSnapshotRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetSnapshotResponse(_message.Message):
-    __slots__ = ("snapshot",)
+    __slots__ = ("snapshot", "next_page_token")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     snapshot: _resources_pb2.Snapshot
-    def __init__(self, snapshot: _Optional[_Union[_resources_pb2.Snapshot, _Mapping]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, snapshot: _Optional[_Union[_resources_pb2.Snapshot, _Mapping]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRegistryRequest(_message.Message):
     __slots__ = ("after_revision", "include_resources", "model", "backend", "status", "labels", "include_checks", "include_aliases", "progress_interval")

@@ -28,7 +28,7 @@ from llmhub.v1 import endpoint_pb2 as llmhub_dot_v1_dot_endpoint__pb2
 from llmhub.v1 import model_alias_pb2 as llmhub_dot_v1_dot_model__alias__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19llmhub/v1/resources.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x1bllmhub/v1/model_alias.proto\"\x99\x03\n\rHostResources\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x18\n\x0b\x63pu_percent\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0eram_used_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0fram_total_bytes\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x1c\n\x0fvram_used_bytes\x18\x05 \x01(\x03H\x03\x88\x01\x01\x12\x1d\n\x10vram_total_bytes\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12\x1c\n\x04gpus\x18\x07 \x03(\x0b\x32\x0e.llmhub.v1.Gpu\x12/\n\x0breported_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11sidecar_timestamp\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_cpu_percentB\x11\n\x0f_ram_used_bytesB\x12\n\x10_ram_total_bytesB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytes\"\x87\x02\n\x0bVramAccount\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x18\n\x0btotal_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emeasured_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rclaimed_bytes\x18\x04 \x01(\x03\x12\x15\n\runtold_models\x18\x05 \x01(\r\x12\x1f\n\x12unattributed_bytes\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\nfree_bytes\x18\x07 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_total_bytesB\x11\n\x0f_measured_bytesB\x15\n\x13_unattributed_bytesB\r\n\x0b_free_bytes\"\xf2\x03\n\x03Gpu\x12\x1c\n\x05index\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x07H\x00\x88\x01\x01\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x01\x88\x01\x01\x12\x1b\n\x04uuid\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x02\x88\x01\x01\x12;\n\x13utilization_percent\x18\x04 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12.\n\x0fvram_used_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x04\x88\x01\x01\x12/\n\x10vram_total_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x05\x88\x01\x01\x12;\n\x13temperature_celsius\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)fffff\x12q\xc0@\x01H\x06\x88\x01\x01\x12\x33\n\x0bpower_watts\x18\x08 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x07\x88\x01\x01\x42\x08\n\x06_indexB\x07\n\x05_nameB\x07\n\x05_uuidB\x16\n\x14_utilization_percentB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytesB\x16\n\x14_temperature_celsiusB\x0e\n\x0c_power_watts\"\xa9\x03\n\x08Snapshot\x12&\n\tendpoints\x18\x01 \x03(\x0b\x32\x13.llmhub.v1.Endpoint\x12\x35\n\tresources\x18\x02 \x03(\x0b\x32\".llmhub.v1.Snapshot.ResourcesEntry\x12:\n\x0c\x66leet_models\x18\x03 \x03(\x0b\x32$.llmhub.v1.Snapshot.FleetModelsEntry\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12+\n\x04vram\x18\x05 \x03(\x0b\x32\x1d.llmhub.v1.Snapshot.VramEntry\x1aJ\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.llmhub.v1.HostResources:\x02\x38\x01\x1a\x32\n\x10\x46leetModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x43\n\tVramEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.llmhub.v1.VramAccount:\x02\x38\x01\"\x8e\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x65ndpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cloaded_count\x18\x03 \x01(\r\x12\x15\n\rhealthy_count\x18\x04 \x01(\r\x12\x14\n\x0c\x65ndpoint_ids\x18\x05 \x03(\t\x12\x15\n\runknown_count\x18\x06 \x01(\r\"\xa7\x02\n\x0bSidecarInfo\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x16\n\x0eremote_address\x18\x05 \x01(\t\x12\x11\n\ttransport\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x66rames_received\x18\t \x01(\x04\x12\x16\n\x0eunknown_fields\x18\n \x01(\x04\x12\x12\n\nviolations\x18\x0b \x01(\x04\"\xce\x01\n\tTokenInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x04role\x18\x02 \x01(\x0e\x32\x0f.llmhub.v1.Role\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x08\"\xd6\x01\n\rRegistryEvent\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.llmhub.v1.EventType\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x13.llmhub.v1.EndpointH\x00\x12-\n\tresources\x18\x04 \x01(\x0b\x32\x18.llmhub.v1.HostResourcesH\x00\x12,\n\x0bmodel_alias\x18\x05 \x01(\x0b\x32\x15.llmhub.v1.ModelAliasH\x00\x42\t\n\x07subject*O\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_READER\x10\x02\x12\x10\n\x0cROLE_SIDECAR\x10\x03*R\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45VENT_TYPE_PUT\x10\x01\x12\x15\n\x11\x45VENT_TYPE_DELETE\x10\x02\x42\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19llmhub/v1/resources.proto\x12\tllmhub.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18llmhub/v1/endpoint.proto\x1a\x1bllmhub/v1/model_alias.proto\"\x99\x03\n\rHostResources\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x18\n\x0b\x63pu_percent\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0eram_used_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0fram_total_bytes\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x1c\n\x0fvram_used_bytes\x18\x05 \x01(\x03H\x03\x88\x01\x01\x12\x1d\n\x10vram_total_bytes\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12\x1c\n\x04gpus\x18\x07 \x03(\x0b\x32\x0e.llmhub.v1.Gpu\x12/\n\x0breported_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11sidecar_timestamp\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_cpu_percentB\x11\n\x0f_ram_used_bytesB\x12\n\x10_ram_total_bytesB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytes\"\x87\x02\n\x0bVramAccount\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x18\n\x0btotal_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emeasured_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rclaimed_bytes\x18\x04 \x01(\x03\x12\x15\n\runtold_models\x18\x05 \x01(\r\x12\x1f\n\x12unattributed_bytes\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\nfree_bytes\x18\x07 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_total_bytesB\x11\n\x0f_measured_bytesB\x15\n\x13_unattributed_bytesB\r\n\x0b_free_bytes\"\xd2\x04\n\x03Gpu\x12\x1c\n\x05index\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x07H\x00\x88\x01\x01\x12K\n\x04name\x18\x02 \x01(\tB8\xbaH5r3\x18\x80\x02\x32.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$H\x01\x88\x01\x01\x12K\n\x04uuid\x18\x03 \x01(\tB8\xbaH5r3\x18\x80\x01\x32.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$H\x02\x88\x01\x01\x12;\n\x13utilization_percent\x18\x04 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12.\n\x0fvram_used_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x04\x88\x01\x01\x12/\n\x10vram_total_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00H\x05\x88\x01\x01\x12;\n\x13temperature_celsius\x18\x07 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)fffff\x12q\xc0@\x01H\x06\x88\x01\x01\x12\x33\n\x0bpower_watts\x18\x08 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00j\xf8@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x07\x88\x01\x01\x42\x08\n\x06_indexB\x07\n\x05_nameB\x07\n\x05_uuidB\x16\n\x14_utilization_percentB\x12\n\x10_vram_used_bytesB\x13\n\x11_vram_total_bytesB\x16\n\x14_temperature_celsiusB\x0e\n\x0c_power_watts\"\xa9\x03\n\x08Snapshot\x12&\n\tendpoints\x18\x01 \x03(\x0b\x32\x13.llmhub.v1.Endpoint\x12\x35\n\tresources\x18\x02 \x03(\x0b\x32\".llmhub.v1.Snapshot.ResourcesEntry\x12:\n\x0c\x66leet_models\x18\x03 \x03(\x0b\x32$.llmhub.v1.Snapshot.FleetModelsEntry\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12+\n\x04vram\x18\x05 \x03(\x0b\x32\x1d.llmhub.v1.Snapshot.VramEntry\x1aJ\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.llmhub.v1.HostResources:\x02\x38\x01\x1a\x32\n\x10\x46leetModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x43\n\tVramEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.llmhub.v1.VramAccount:\x02\x38\x01\"\x8e\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x65ndpoint_count\x18\x02 \x01(\r\x12\x14\n\x0cloaded_count\x18\x03 \x01(\r\x12\x15\n\rhealthy_count\x18\x04 \x01(\r\x12\x14\n\x0c\x65ndpoint_ids\x18\x05 \x03(\t\x12\x15\n\runknown_count\x18\x06 \x01(\r\"\xa7\x02\n\x0bSidecarInfo\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x16\n\x0eremote_address\x18\x05 \x01(\t\x12\x11\n\ttransport\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x66rames_received\x18\t \x01(\x04\x12\x16\n\x0eunknown_fields\x18\n \x01(\x04\x12\x12\n\nviolations\x18\x0b \x01(\x04\"\xbe\x02\n\tTokenInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x04role\x18\x02 \x01(\x0e\x32\x0f.llmhub.v1.Role\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x08\x12$\n\x05scope\x18\x08 \x01(\x0b\x32\x15.llmhub.v1.TokenScope\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_used_from\x18\n \x01(\t\"\x89\x02\n\nTokenScope\x12J\n\x06labels\x18\x01 \x03(\x0b\x32!.llmhub.v1.TokenScope.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x02\x12#\n\x06models\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x04\x12&\n\taddresses\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\xac\x02\x12 \n\x04rpcs\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x11\n\tread_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd6\x01\n\rRegistryEvent\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.llmhub.v1.EventType\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x13.llmhub.v1.EndpointH\x00\x12-\n\tresources\x18\x04 \x01(\x0b\x32\x18.llmhub.v1.HostResourcesH\x00\x12,\n\x0bmodel_alias\x18\x05 \x01(\x0b\x32\x15.llmhub.v1.ModelAliasH\x00\x42\t\n\x07subject*O\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_READER\x10\x02\x12\x10\n\x0cROLE_SIDECAR\x10\x03*R\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45VENT_TYPE_PUT\x10\x01\x12\x15\n\x11\x45VENT_TYPE_DELETE\x10\x02\x42\x14Z\x12llmhub/v1;llmhubv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GPU'].fields_by_name['index']._loaded_options = None
   _globals['_GPU'].fields_by_name['index']._serialized_options = b'\272H\005*\003\030\377\007'
   _globals['_GPU'].fields_by_name['name']._loaded_options = None
-  _globals['_GPU'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_GPU'].fields_by_name['name']._serialized_options = b'\272H5r3\030\200\0022.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$'
   _globals['_GPU'].fields_by_name['uuid']._loaded_options = None
-  _globals['_GPU'].fields_by_name['uuid']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_GPU'].fields_by_name['uuid']._serialized_options = b'\272H5r3\030\200\0012.^[^\\p{Cc}\\x{2028}-\\x{202E}\\x{2066}-\\x{2069}]*$'
   _globals['_GPU'].fields_by_name['utilization_percent']._loaded_options = None
   _globals['_GPU'].fields_by_name['utilization_percent']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\000Y@)\000\000\000\000\000\000\000\000@\001'
   _globals['_GPU'].fields_by_name['vram_used_bytes']._loaded_options = None
@@ -58,30 +58,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOT_FLEETMODELSENTRY']._serialized_options = b'8\001'
   _globals['_SNAPSHOT_VRAMENTRY']._loaded_options = None
   _globals['_SNAPSHOT_VRAMENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=2633
-  _globals['_ROLE']._serialized_end=2712
-  _globals['_EVENTTYPE']._serialized_start=2714
-  _globals['_EVENTTYPE']._serialized_end=2796
+  _globals['_TOKENSCOPE_LABELSENTRY']._loaded_options = None
+  _globals['_TOKENSCOPE_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_TOKENSCOPE'].fields_by_name['labels']._loaded_options = None
+  _globals['_TOKENSCOPE'].fields_by_name['labels']._serialized_options = b'\272H\024\232\001\021\020\020\"\006r\004\020\001\030?*\005r\003\030\200\002'
+  _globals['_TOKENSCOPE'].fields_by_name['models']._loaded_options = None
+  _globals['_TOKENSCOPE'].fields_by_name['models']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\200\004'
+  _globals['_TOKENSCOPE'].fields_by_name['addresses']._loaded_options = None
+  _globals['_TOKENSCOPE'].fields_by_name['addresses']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\254\002'
+  _globals['_TOKENSCOPE'].fields_by_name['rpcs']._loaded_options = None
+  _globals['_TOKENSCOPE'].fields_by_name['rpcs']._serialized_options = b'\272H\017\222\001\014\020@\030\001\"\006r\004\020\001\030@'
+  _globals['_ROLE']._serialized_start=3109
+  _globals['_ROLE']._serialized_end=3188
+  _globals['_EVENTTYPE']._serialized_start=3190
+  _globals['_EVENTTYPE']._serialized_end=3272
   _globals['_HOSTRESOURCES']._serialized_start=158
   _globals['_HOSTRESOURCES']._serialized_end=567
   _globals['_VRAMACCOUNT']._serialized_start=570
   _globals['_VRAMACCOUNT']._serialized_end=833
   _globals['_GPU']._serialized_start=836
-  _globals['_GPU']._serialized_end=1334
-  _globals['_SNAPSHOT']._serialized_start=1337
-  _globals['_SNAPSHOT']._serialized_end=1762
-  _globals['_SNAPSHOT_RESOURCESENTRY']._serialized_start=1567
-  _globals['_SNAPSHOT_RESOURCESENTRY']._serialized_end=1641
-  _globals['_SNAPSHOT_FLEETMODELSENTRY']._serialized_start=1643
-  _globals['_SNAPSHOT_FLEETMODELSENTRY']._serialized_end=1693
-  _globals['_SNAPSHOT_VRAMENTRY']._serialized_start=1695
-  _globals['_SNAPSHOT_VRAMENTRY']._serialized_end=1762
-  _globals['_MODELSUMMARY']._serialized_start=1765
-  _globals['_MODELSUMMARY']._serialized_end=1907
-  _globals['_SIDECARINFO']._serialized_start=1910
-  _globals['_SIDECARINFO']._serialized_end=2205
-  _globals['_TOKENINFO']._serialized_start=2208
-  _globals['_TOKENINFO']._serialized_end=2414
-  _globals['_REGISTRYEVENT']._serialized_start=2417
-  _globals['_REGISTRYEVENT']._serialized_end=2631
+  _globals['_GPU']._serialized_end=1430
+  _globals['_SNAPSHOT']._serialized_start=1433
+  _globals['_SNAPSHOT']._serialized_end=1858
+  _globals['_SNAPSHOT_RESOURCESENTRY']._serialized_start=1663
+  _globals['_SNAPSHOT_RESOURCESENTRY']._serialized_end=1737
+  _globals['_SNAPSHOT_FLEETMODELSENTRY']._serialized_start=1739
+  _globals['_SNAPSHOT_FLEETMODELSENTRY']._serialized_end=1789
+  _globals['_SNAPSHOT_VRAMENTRY']._serialized_start=1791
+  _globals['_SNAPSHOT_VRAMENTRY']._serialized_end=1858
+  _globals['_MODELSUMMARY']._serialized_start=1861
+  _globals['_MODELSUMMARY']._serialized_end=2003
+  _globals['_SIDECARINFO']._serialized_start=2006
+  _globals['_SIDECARINFO']._serialized_end=2301
+  _globals['_TOKENINFO']._serialized_start=2304
+  _globals['_TOKENINFO']._serialized_end=2622
+  _globals['_TOKENSCOPE']._serialized_start=2625
+  _globals['_TOKENSCOPE']._serialized_end=2890
+  _globals['_TOKENSCOPE_LABELSENTRY']._serialized_start=2845
+  _globals['_TOKENSCOPE_LABELSENTRY']._serialized_end=2890
+  _globals['_REGISTRYEVENT']._serialized_start=2893
+  _globals['_REGISTRYEVENT']._serialized_end=3107
 # @@protoc_insertion_point(module_scope)

@@ -176,20 +176,25 @@ class HubTarget:
     is_named: bool
     """Whether an option or the environment gives the address; otherwise it is the default."""
 
+    def _token(self) -> str:
+        """The token to call with; "" if a client certificate stands for it."""
+        if self.token:
+            return _checked(self.token, "the token")
+        directory = self.data_dir or default_data_dir()
+        if self.tls_files.cert and not (directory / ADMIN_TOKEN_FILE).exists():
+            return ""
+        return read_token(directory)
+
     @contextmanager
     def connect(self) -> Iterator[Hub]:
         """A client with the given token, or with the one in the data directory.
 
-        Raises CommandFailed if there is no token, and for a CallFailed in the block.
+        Without either, a client certificate may stand for one. Raises CommandFailed if there
+        is no proof at all, and for a CallFailed in the block.
         """
-        token = (
-            _checked(self.token, "the token")
-            if self.token
-            else read_token(self.data_dir or default_data_dir())
-        )
         with Hub(
             self.address,
-            token,
+            self._token(),
             tls=self.tls,
             timeout_s=self.timeout_s,
             retry=Retry(attempts=1),

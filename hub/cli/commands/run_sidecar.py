@@ -87,7 +87,7 @@ def sidecar(
     every interval, and reconnects when it loses the connection to the hub.
     """
     try:
-        from hub.base.tls_files import TlsFiles, TlsFilesError
+        from hub.base.tls_files import IN_PLACE_OF_TOKEN, TlsFiles, TlsFilesError
         from hub.sidecar.discovery import USUAL_PORTS
         from hub.sidecar.runner import run
         from hub.sidecar.sidecar_settings import (
@@ -104,13 +104,15 @@ def sidecar(
     if token_file is not None and token is not None:
         raise CommandFailed("give --token-file or --token, not both", ExitCode.USAGE)
     secret = token or (os.environ.get("LLM_HUB_TOKEN") if token_file is None else None)
+    files = TlsFiles.of(tls_ca, tls_cert, tls_key)
+    if token_file is None and not secret and files.cert:
+        secret = IN_PLACE_OF_TOKEN
     if token_file is None and not secret:
         raise CommandFailed(
             "no token: give --token-file or set LLM_HUB_TOKEN; an admin makes one with "
             f"`llm-hub token create --role sidecar --agent {shlex.quote(agent)}`",
             ExitCode.USAGE,
         )
-    files = TlsFiles.of(tls_ca, tls_cert, tls_key)
     try:
         url = hub_url(hub, tls=bool(files))
         if url.startswith("wss:"):

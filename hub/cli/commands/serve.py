@@ -18,6 +18,9 @@ from hub.cli.failures import CommandFailed, ExitCode
 @click.option("--grpc", metavar="HOST:PORT", help="Where the gRPC server listens.")
 @click.option("--http", metavar="HOST:PORT", help="Where the HTTP server listens.")
 @click.option(
+    "--insecure", is_flag=True, help="Allow plain text on addresses that other machines reach."
+)
+@click.option(
     "--config",
     metavar="FILE",
     envvar="LLM_HUB_CONFIG",
@@ -25,10 +28,12 @@ from hub.cli.failures import CommandFailed, ExitCode
     help="Settings in TOML; the environment and the flags override them.",
 )
 def serve(
+    *,
     data_dir: str | None,
     ws: str | None,
     grpc: str | None,
     http: str | None,
+    insecure: bool,
     config: Path | None,
 ) -> int:
     """Run the hub until a signal stops it.
@@ -36,7 +41,13 @@ def serve(
     Port 0 picks a free port. Once all servers listen, stdout says
     "ready ws=HOST:PORT grpc=HOST:PORT http=HOST:PORT".
     """
-    flags = {"--data-dir": data_dir, "--ws": ws, "--grpc": grpc, "--http": http}
+    flags = {
+        "--data-dir": data_dir,
+        "--ws": ws,
+        "--grpc": grpc,
+        "--http": http,
+        "--insecure": "true" if insecure else None,
+    }
     load = partial(load_settings, config, dict(os.environ), flags)
     settings = _checked_settings(load, config)
     # The server's libraries take longer to import than a client command takes to run.

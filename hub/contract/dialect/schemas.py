@@ -4,6 +4,7 @@ Each entry lists a message's fields and holds a JSON Schema (draft 2020-12) of t
 dialect. Rules that JSON Schema cannot express (CEL) are in its `description`s.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -229,6 +230,9 @@ def _string_schema(rules: validate_pb2.FieldRules) -> Schema:
     if rules.required:
         schema["minLength"] = 1
     _put_bounds(schema, rules.string, min_len="minLength", max_len="maxLength", pattern="pattern")
+    if "pattern" in schema:
+        # JSON schema has the regular expressions of ECMA-262, the contract those of RE2.
+        schema["pattern"] = re.sub(r"\\x\{([0-9A-F]{4})\}", r"\\u\1", str(schema["pattern"]))
     allowed = getattr(rules.string, "in")
     if allowed:
         schema["enum"] = list(allowed)

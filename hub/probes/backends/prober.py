@@ -7,27 +7,21 @@ from typing import ClassVar, Final
 
 from hub.probes import json_fields
 from hub.probes.asker import Asker
+from hub.registry.model_bytes import bounded
 from hub.registry.observation import Load
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, MODEL_STATE_LOADING, Backend, Model
+from llmhub.v1.endpoint_pb2 import Backend, Model
 
 PROBES_PER_STATIC_FACT: Final = 10
 """Facts that do not change while a server runs are requested in every tenth probe."""
-
-MAX_MODELS_BYTES: Final = 256 * 1024
-"""The maximum encoded size of the models of one endpoint; further models are omitted.
-
-A snapshot contains every endpoint, so one server with thousands of models could make
-the answers to all callers larger than their clients accept.
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What one successful probe saw.
 
-    `load` is None if the backend does not report it. `omitted` counts the models that
-    were left out because of MAX_MODELS_BYTES. `has_more` requests another probe soon: the
-    server has facts that did not fit into this probe.
+    `load` is None where the backend does not tell. `omitted` counts the models that
+    were left out because of `MODEL_BYTES_PER_ENDPOINT`. `has_more` asks for another look soon:
+    the server has facts to tell that this probe had no room for.
     """
 
     models: tuple[Model, ...]
@@ -84,23 +78,3 @@ class Cadence:
             return True
         self._left -= 1
         return False
-
-
-def bounded(models: list[Model]) -> list[Model]:
-    """Returns as many of the models as fit into MAX_MODELS_BYTES, in their order.
-
-    Models that are in memory or being loaded take precedence over those on disk.
-    """
-    sizes = [model.ByteSize() for model in models]
-    if sum(sizes) <= MAX_MODELS_BYTES:
-        return models
-    is_ready = (MODEL_STATE_LOADED, MODEL_STATE_LOADING)
-    order = sorted(range(len(models)), key=lambda index: models[index].state not in is_ready)
-    left = MAX_MODELS_BYTES
-    kept = set()
-    for index in order:
-        if sizes[index] > left:
-            break
-        left -= sizes[index]
-        kept.add(index)
-    return [model for index, model in enumerate(models) if index in kept]

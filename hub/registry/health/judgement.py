@@ -16,6 +16,7 @@ from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
 from hub.registry.health.observed_facts import merged
 from hub.registry.health.preservation import Preservation
+from hub.registry.model_bytes import bounded
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
     STATUS_HEALTHY,
@@ -146,7 +147,7 @@ class FleetHealth:
         models = None
         if report.models:
             is_all = not report.models_omitted
-            known = merged(endpoint.models, report.models, is_all=is_all)
+            known = bounded(merged(endpoint.models, report.models, is_all=is_all))
             models = self._with_load_times(endpoint.id, known)
         # The next successful probe must replace these models, even with ones it saw before.
         self._models.pop(endpoint.id, None)

@@ -7,7 +7,9 @@ from typing import Protocol
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
+from hub.service.access.certificates import CertificateIdentities, PeerCertificate
 from hub.service.access.rate_limits import RateLimiter
+from hub.service.access.token_uses import TokenUses
 from hub.service.access.tokens import TokenRegistry
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR, ROLE_UNSPECIFIED, Role
 
@@ -19,6 +21,8 @@ class AccessControl:
     tokens: TokenRegistry
     browser_sessions: BrowserSessions
     limiters: Mapping[Role, RateLimiter]
+    uses: TokenUses = field(default_factory=TokenUses)
+    certificates: CertificateIdentities = field(default_factory=CertificateIdentities)
 
     def authenticate_agent(self, token: str, agent_id: str, now_ms: int) -> Principal:
         """Returns the principal of a sidecar token that is bound to `agent_id`.
@@ -51,9 +55,33 @@ class BearerToken:
     remote_address: str
     transport: str
 
+    @property
+    def key(self) -> str:
+        """What its calls are counted by."""
+        return self.token
+
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises InvalidToken."""
         principal = access.tokens.authenticate(self.token, now_ms)
+        return Caller(principal, self.remote_address, self.transport)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The certificate of the connection, which TLS has verified."""
+
+    certificate: PeerCertificate
+    remote_address: str
+    transport: str
+
+    @property
+    def key(self) -> str:
+        """What its calls are counted by."""
+        return ",".join(self.certificate.names)
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`. Raises InvalidToken."""
+        principal = access.certificates.principal(self.certificate, now_ms)
         return Caller(principal, self.remote_address, self.transport)
 
 
@@ -81,6 +109,21 @@ class Anonymous:
         """See `Credentials`."""
         principal = Principal(ROLE_UNSPECIFIED, "", "")
         return Caller(principal, self.remote_address, self.transport)
+
+
+def call_credentials(
+    authorization: str, certificate: PeerCertificate | None, remote_address: str
+) -> BearerToken | ClientCertificate:
+    """The credentials of a gRPC call: its token if it has one, else the certificate.
+
+    Raises InvalidToken if it has neither.
+    """
+    token = bearer_token(authorization)
+    if token is not None:
+        return BearerToken(token, remote_address, "grpc")
+    if certificate is not None:
+        return ClientCertificate(certificate, remote_address, "grpc")
+    raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
 
 
 def bearer_token(authorization: str) -> str | None:

@@ -2,21 +2,32 @@
 
 from dataclasses import dataclass
 
+from hub.contract.errors import ScopeForbidden
+from hub.registry.views import View
+from hub.service.access.scopes import Scope
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The bearer of a valid token.
+    """The bearer of a valid token or certificate.
 
     Only sidecars have an `agent_id`. `expires_at_ms` is when the token expires, or None
-    if it never does; a connection must not outlive its token.
+    if it never does; a connection must not outlive its token. `scope` is None if only the
+    role limits it. `is_certified`: a certificate is the proof, and `token_id` names it.
     """
 
     role: Role
     agent_id: str
     token_id: str
     expires_at_ms: int | None = None
+    scope: Scope | None = None
+    is_certified: bool = False
+
+    @property
+    def shown_role(self) -> Role:
+        """The role by which a dashboard decides what to offer: read-only admins are readers."""
+        return ROLE_READER if self.scope is not None and self.scope.read_only else self.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,20 @@ class Caller:
     principal: Principal
     remote_address: str
     transport: str
+
+    @property
+    def view(self) -> View:
+        """The part of the fleet that it may see."""
+        scope = self.principal.scope
+        return scope.view if scope is not None else View()
+
+    def not_in_view(self, what: str) -> ScopeForbidden:
+        """The error for what the caller may not see, whether it exists or not."""
+        view = self.view
+        limit = " and ".join(name for name in ("labels", "models") if getattr(view, name))
+        return ScopeForbidden(
+            f"the token's scope ({limit}) does not include {what}", metadata={"scope": limit}
+        )
 
 
 def roles_that_may(needed: Role) -> frozenset[Role]:

@@ -15,8 +15,9 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract.errors import InvalidToken
+from hub.contract.errors import InvalidToken, ValidationFailed
 from hub.service.access.caller import Principal
+from hub.service.access.scopes import compiled
 from hub.service.records import damaged_record, name_of, token_key
 from hub.stores.store import Entry, Put
 from llmhub.v1.resources_pb2 import (
@@ -26,6 +27,7 @@ from llmhub.v1.resources_pb2 import (
     ROLE_UNSPECIFIED,
     Role,
     TokenInfo,
+    TokenScope,
 )
 
 PREFIX: Final = "llmhub_"
@@ -109,13 +111,20 @@ class TokenRegistry:
         return record.principal
 
     def mint(
-        self, role: Role, agent_id: str, ttl_ms: int | None, description: str, now_ms: int
+        self,
+        role: Role,
+        agent_id: str,
+        ttl_ms: int | None,
+        description: str,
+        now_ms: int,
+        scope: TokenScope | None = None,
     ) -> tuple[str, TokenInfo, Put]:
         """Makes a token: returns the secret, its description, and what to store.
 
         It is valid once the Put has come back as a change. With `ttl_ms` None it is valid
-        until it is revoked. Raises ValueError if role and agent_id do not fit together: a
-        sidecar token is bound to one agent, and any other token to none.
+        until it is revoked; with `scope` None only its role limits it. Raises ValueError if
+        role and agent_id do not fit together: a sidecar token is bound to one agent, and
+        any other token to none.
         """
         if role not in _ROLES or (role == ROLE_SIDECAR) != bool(agent_id):
             raise ValueError("a sidecar token needs an agent_id, and no other token has one")
@@ -123,7 +132,9 @@ class TokenRegistry:
         while token_id in self._records:
             token_id = _new_id()
         token = f"{PREFIX}{token_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-        info = TokenInfo(id=token_id, role=role, agent_id=agent_id, description=description)
+        info = TokenInfo(
+            id=token_id, role=role, agent_id=agent_id, description=description, scope=scope
+        )
         info.created_at.FromMilliseconds(now_ms)
         if ttl_ms is not None:
             info.expires_at.FromMilliseconds(now_ms + ttl_ms)
@@ -202,9 +213,12 @@ def _decode(entry: Entry) -> _Record:
     ):
         raise damaged_record(entry.key)
     expires_at_ms = info.expires_at.ToMilliseconds() if info.HasField("expires_at") else None
-    return _Record(
-        digest, Principal(info.role, info.agent_id, info.id, expires_at_ms), info, entry.revision
-    )
+    try:
+        scope = compiled(info.scope) if info.HasField("scope") else None
+    except ValidationFailed as error:
+        raise damaged_record(entry.key) from error
+    principal = Principal(info.role, info.agent_id, info.id, expires_at_ms, scope)
+    return _Record(digest, principal, info, entry.revision)
 
 
 class Revocations:

@@ -8,17 +8,14 @@ from typing import Final
 import structlog
 
 from hub.base.settings import ActionSettings
-from hub.contract.errors import (
+from hub.contract.action_errors import (
     ActionFailed,
     ActionOutcomeUnknown,
     ActionRefused,
     ActionsDisabled,
     ActionUnsupported,
-    EndpointNotFound,
-    HubError,
-    ModelNotOnEndpoint,
-    SidecarNotFound,
 )
+from hub.contract.errors import EndpointNotFound, HubError, ModelNotOnEndpoint, SidecarNotFound
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller

@@ -4,13 +4,15 @@ from operator import attrgetter
 from typing import Final
 
 from hub.contract.errors import LimitReached, TokenNotFound
+from hub.service.access import scopes
 from hub.service.access.caller import Caller
+from hub.service.access.token_uses import TokenUses
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.audit_trail import AuditTrail, Author
 from hub.service.changes.commits import Commits
 from hub.service.handlers.paging import Pager
-from hub.service.records import token_key
-from hub.stores.store import Delete, Expect, PreconditionFailed
+from hub.service.records import name_of, token_key, use_key
+from hub.stores.store import Delete, Expect, Operation, PreconditionFailed
 from llmhub.v1.admin_service_pb2 import (
     CreateTokenRequest,
     CreateTokenResponse,
@@ -20,17 +22,26 @@ from llmhub.v1.admin_service_pb2 import (
     RevokeTokenResponse,
 )
 from llmhub.v1.audit_pb2 import AuditState
+from llmhub.v1.resources_pb2 import TokenInfo
 
-# etcd takes 128 operations in a transaction. The next new token prunes the rest.
-_PRUNED_AT_ONCE: Final = 64
+# etcd takes 128 operations in a transaction, and a token may have a record of its last use.
+# The next new token prunes the rest.
+_PRUNED_AT_ONCE: Final = 48
 
 
 class TokenHandlers:
     """Creates, lists and revokes tokens."""
 
     def __init__(
-        self, commits: Commits, tokens: TokenRegistry, trail: AuditTrail, *, max_tokens: int
+        self,
+        commits: Commits,
+        tokens: TokenRegistry,
+        uses: TokenUses,
+        trail: AuditTrail,
+        *,
+        max_tokens: int,
     ) -> None:
+        self._uses = uses
         self._commits = commits
         self._tokens = tokens
         self._trail = trail
@@ -40,7 +51,8 @@ class TokenHandlers:
     async def create_token(
         self, request: CreateTokenRequest, caller: Caller, now_ms: int
     ) -> CreateTokenResponse:
-        """Raises LimitReached, StoreUnavailable."""
+        """Raises ValidationFailed, LimitReached, StoreUnavailable."""
+        scopes.check(request.scope)
         # Counts the tokens that are being written, unless they are already in the registry.
         coming = sum(self._tokens.get(token_id) is None for token_id in self._creating)
         if self._tokens.count_valid(now_ms) + coming >= self._max_tokens:
@@ -52,11 +64,14 @@ class TokenHandlers:
             ttl_ms=ttl_ms,
             description=request.description,
             now_ms=now_ms,
+            # A scope without limits is none.
+            scope=request.scope if request.scope.ByteSize() else None,
         )
         author = Author(self._trail, caller, "CreateToken", now_ms)
         audit = author.operations(token_key(info.id), None, AuditState(token_info=info))
         # Each new token also removes some that expired long ago from the store.
-        prune = [Delete(key) for key in self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]]
+        outdated = self._tokens.outdated(now_ms)[:_PRUNED_AT_ONCE]
+        prune = [each for key in outdated for each in self._removal(name_of(key))]
         self._creating.add(info.id)
         try:
             await self._commits.write([put, *prune, *audit])
@@ -71,7 +86,7 @@ class TokenHandlers:
         pager = Pager(request)
         found = self._tokens.list(now_ms, include_expired=request.include_expired)
         page, token = pager.cut((info for info in found if info.id > pager.after), attrgetter("id"))
-        return ListTokensResponse(tokens=page, next_page_token=token)
+        return ListTokensResponse(tokens=map(self._with_use, page), next_page_token=token)
 
     async def revoke_token(
         self, request: RevokeTokenRequest, caller: Caller, now_ms: int
@@ -84,11 +99,26 @@ class TokenHandlers:
         audit = author.operations(token_key(request.id), AuditState(token_info=info), None)
         expect = Expect(token_key(request.id), self._tokens.written_at(request.id))
         try:
-            await self._commits.write([Delete(token_key(request.id)), *audit], expect)
+            await self._commits.write([*self._removal(request.id), *audit], expect)
         except PreconditionFailed:
             # Another call was faster and has written the audit event.
             raise _no_token(request.id) from None
         return RevokeTokenResponse()
+
+    def _removal(self, token_id: str) -> list[Operation]:
+        removal: list[Operation] = [Delete(token_key(token_id))]
+        if self._uses.is_stored(token_id):
+            removal.append(Delete(use_key(token_id)))
+        return removal
+
+    def _with_use(self, info: TokenInfo) -> TokenInfo:
+        use = self._uses.last(info.id)
+        if use is None:
+            return info
+        shown = TokenInfo(last_used_from=use.address)
+        shown.last_used_at.FromMilliseconds(use.at_ms)
+        shown.MergeFrom(info)
+        return shown
 
 
 def _no_token(token_id: str) -> TokenNotFound:

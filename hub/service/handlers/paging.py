@@ -8,11 +8,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
+from hub.base.bounds import PAGE_BYTES
 from hub.contract.errors import InvalidPageToken
 
 DEFAULT_PAGE_SIZE: Final = 100
@@ -32,17 +32,23 @@ class Pager:
         self.after = self._key_of(request.page_token)  # type: ignore[attr-defined]
         """The key after which the page starts; "" for the first page."""
 
-    def cut(self, entries: Iterable[T], key: Callable[[T], str]) -> tuple[list[T], str]:
+    def cut(
+        self, entries: Iterable[T], key: Callable[[T], str], size: Callable[[T], int] | None = None
+    ) -> tuple[list[T], str]:
         """The page, and the token of the next one, or "" for the last page.
 
-        `entries` are those after the key `after`, in the order of the listing; at most one
-        page and one further entry are read.
+        `entries` are those after the key `after`, in the order of the listing; no more
+        than one page and one entry are taken of them. `size` returns an entry's bytes: a page
+        of more than one entry has at most `PAGE_BYTES`, which any gRPC client accepts.
         """
-        page = list(islice(entries, self._size + 1))
-        if len(page) <= self._size:
-            return page, ""
-        page.pop()
-        return page, self._token_of(key(page[-1]))
+        page: list[T] = []
+        total = 0
+        for entry in entries:
+            total += size(entry) if size is not None else 0
+            if len(page) == self._size or (page and total > PAGE_BYTES):
+                return page, self._token_of(key(page[-1]))
+            page.append(entry)
+        return page, ""
 
     def _token_of(self, key: str) -> str:
         return base64.urlsafe_b64encode(_fingerprint(self._request) + key.encode()).decode()

@@ -17,6 +17,7 @@ from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
 from hub.service.access.caller import Caller
 from hub.service.handlers.paging import Pager
+from hub.service.handlers.snapshot_pages import SnapshotPages
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import (
     GetEndpointRequest,
@@ -31,10 +32,11 @@ from llmhub.v1.registry_service_pb2 import (
 class RegistryHandlers:
     """Answers requests about the fleet from the registry, without waiting."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, page_cache_bytes: int = 16_777_216) -> None:
         self._registry = registry
         self._snapshot = listings.SnapshotView(registry)
-        self._pages = listings.PageCache(registry)
+        self._snapshot_pages = SnapshotPages(registry)
+        self._pages = listings.PageCache(registry, max_bytes=page_cache_bytes)
 
     def get_endpoint(self, request: GetEndpointRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises EndpointNotFound."""
@@ -52,7 +54,8 @@ class RegistryHandlers:
     def _page(self, request: ListEndpointsRequest) -> bytes:
         pager = Pager(request)
         matching = self._matching(request, pager.after)
-        return listings.page_of_endpoints(*pager.cut(matching, attrgetter("message.id")))
+        page = pager.cut(matching, attrgetter("message.id"), listings.endpoint_bytes)
+        return listings.page_of_endpoints(*page)
 
     def list_models(self, request: ListModelsRequest, _caller: Caller, _now_ms: int) -> bytes:
         """Raises InvalidPageToken."""
@@ -74,8 +77,10 @@ class RegistryHandlers:
         account = self._registry.vram(request.agent_id).message
         return GetResourcesResponse(resources=record.message, vram=account)
 
-    def get_snapshot(self, _request: GetSnapshotRequest, _caller: Caller, now_ms: int) -> bytes:
-        """The whole fleet, encoded once per revision."""
+    def get_snapshot(self, request: GetSnapshotRequest, _caller: Caller, now_ms: int) -> bytes:
+        """The whole fleet, encoded once per revision, or a page of it. Raises InvalidPageToken."""
+        if request.page_size or request.page_token:
+            return self._snapshot_pages.encoded(request, now_ms)
         return self._snapshot.encoded(now_ms)
 
     def _matching(self, request: ListEndpointsRequest, after_id: str) -> Iterable[EndpointRecord]:
@@ -108,6 +113,7 @@ class JsonHandlers:
         self._endpoints = b'{"endpoints":[]}'
         self._endpoints_revision: int | None = None
         self._schemas = orjson.dumps(schemas(_HTTP_BODIES))
+        self._snapshot_pages = SnapshotPages(registry)
         self._descriptors = descriptor_set()
         self._snapshot = b""
         self._snapshot_revision: int | None = None
@@ -127,12 +133,33 @@ class JsonHandlers:
             raise EndpointNotFound(f"there is no endpoint {id_}", metadata={"id": id_})
         return _encoded(record)
 
-    def list_endpoints_json(self, _request: None, _caller: Caller, _now_ms: int) -> bytes:
-        """Returns `{"endpoints": [...]}`, sorted by id."""
-        return self._list_endpoints()
+    def list_endpoints_json(
+        self, request: ListEndpointsRequest | None, _caller: Caller, _now_ms: int
+    ) -> bytes:
+        """Returns `{"endpoints": [...]}`, sorted by id, or a page of it with `next_page_token`.
 
-    def get_snapshot_json(self, _request: None, _caller: Caller, now_ms: int) -> bytes:
-        """Returns endpoints, resources and VRAM by agent_id, fleet_models and the revision."""
+        Raises InvalidPageToken.
+        """
+        if request is None:
+            return self._list_endpoints()
+        pager = Pager(request)
+        page, token = pager.cut(
+            self._registry.endpoints(pager.after),
+            attrgetter("message.id"),
+            lambda record: len(_encoded(record)),
+        )
+        joined = b",".join(map(_encoded, page))
+        return b'{"endpoints":[%b],"next_page_token":%b}' % (joined, orjson.dumps(token))
+
+    def get_snapshot_json(
+        self, request: GetSnapshotRequest | None, _caller: Caller, now_ms: int
+    ) -> bytes:
+        """Returns endpoints, resources and VRAM by agent_id, fleet_models and the revision.
+
+        With a request, a page of that. Raises InvalidPageToken.
+        """
+        if request is not None:
+            return self._snapshot_pages.json(request, now_ms)
         registry = self._registry
         registry.expire(now_ms)
         if self._snapshot_revision != registry.revision:

@@ -8,11 +8,13 @@ from typing import Any
 from hub.base.address import AddressError, EndpointAddress, normalize_host, parse_endpoint_url
 from hub.base.clock import Clock
 from hub.base.timestamps import to_timestamp
+from hub.base.tls_files import IN_PLACE_OF_TOKEN
 from hub.contract.errors import (
     EndpointOwned,
     FieldViolation,
     InvalidToken,
     RateLimited,
+    TargetForbidden,
     TokenAgentMismatch,
     ValidationFailed,
 )
@@ -62,8 +64,15 @@ class SidecarHandlers:
         clock: Clock,
         tokens: TokenRegistry,
         limiter: RateLimiter,
+        *,
+        only_own_addresses: bool = False,
     ) -> None:
-        """`limiter` is that of the sidecars."""
+        """`limiter` is that of the sidecars.
+
+        With `only_own_addresses` a sidecar may report only servers at the address that it
+        connects from, its own host, so that one stolen token cannot attract another's clients.
+        """
+        self._only_own_addresses = only_own_addresses
         self._limiter = limiter
         self._tokens = tokens
         self._registry = registry
@@ -74,31 +83,31 @@ class SidecarHandlers:
     def identify(
         self, request: IdentifyRequest, caller: Caller, now_ms: int
     ) -> IdentifyResponse | Coroutine[Any, Any, IdentifyResponse]:
-        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed and what registering raises.
+        """Raises InvalidToken, TokenAgentMismatch, ValidationFailed, TargetForbidden and others.
 
         The token in the request must be the caller's. After a reply the transport may trust
         the connection.
         """
         _require_own_agent(request.agent_id, caller)
-        if self._tokens.authenticate(request.token, now_ms) != caller.principal:
+        if not self._bears(caller, request.token, now_ms):
             raise InvalidToken("the token in the request is not the token of the call")
         if not request.ollama_url:
             return IdentifyResponse(agent_id=request.agent_id)
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._identify(address, request.token, caller, now_ms)
 
     def report_ollama(
         self, request: ReportOllamaRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportOllamaResponse]:
-        """Raises ValidationFailed and what registering raises."""
-        address = _reported_address("ollama_url", request.ollama_url, caller)
+        """Raises ValidationFailed, TargetForbidden and what a registration raises."""
+        address = self._address("ollama_url", request.ollama_url, caller)
         return self._report_ollama(address, caller, now_ms)
 
     def report_endpoint(
         self, request: ReportEndpointRequest, caller: Caller, now_ms: int
     ) -> Coroutine[Any, Any, ReportEndpointResponse]:
-        """Raises ValidationFailed, RateLimited and what registering raises."""
-        address = _reported_address("url", request.url, caller)
+        """Raises ValidationFailed, TargetForbidden, RateLimited and what a registration does."""
+        address = self._address("url", request.url, caller)
         return self._report_endpoint(address, request, caller, now_ms)
 
     def report_resources(
@@ -115,6 +124,21 @@ class SidecarHandlers:
         """Answers with the hub's time."""
         return PingResponse(timestamp=to_timestamp(self._clock.now_ms()))
 
+    def _bears(self, caller: Caller, token: str, now_ms: int) -> bool:
+        """Whether the token in a request is the caller's own. Raises InvalidToken."""
+        if caller.principal.is_certified:
+            return token == IN_PLACE_OF_TOKEN
+        return self._tokens.authenticate(token, now_ms) == caller.principal
+
+    def _address(self, field: str, url: str, caller: Caller) -> EndpointAddress:
+        address = _reported_address(field, url, caller)
+        if self._only_own_addresses and not _is_own(address.host, caller):
+            raise TargetForbidden(
+                f"{field}: the hub's setting sidecars.addresses allows this sidecar only servers "
+                f"at {caller.remote_address}, the address that it connects from"
+            )
+        return address
+
     async def _identify(
         self, address: EndpointAddress, token: str, caller: Caller, now_ms: int
     ) -> IdentifyResponse:
@@ -130,7 +154,8 @@ class SidecarHandlers:
                 detail=error.message,
             )
         # The token may have been revoked while the registration was written.
-        self._tokens.authenticate(token, now_ms)
+        if not caller.principal.is_certified:
+            self._tokens.authenticate(token, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id, endpoint_refused=refused)
 
     async def _report_ollama(
@@ -208,14 +233,24 @@ def _require_own_agent(agent_id: str, caller: Caller) -> None:
 def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
     """Returns the address that a sidecar reports, as the hub can reach it.
 
-    A sidecar that says "localhost" means its own host, so the result is the address that it
-    connected from. On the hub's own machine the reported address is already right.
-    Raises ValidationFailed.
+    Raises ValidationFailed, ScopeForbidden.
     """
     try:
         address = parse_endpoint_url(url)
     except AddressError as error:
         raise ValidationFailed([FieldViolation(field, "invalid", str(error), url[:50])]) from error
+    reached = _reachable(address, caller.remote_address)
+    if caller.principal.scope is not None:
+        caller.principal.scope.require_address(reached)
+    return reached
+
+
+def _reachable(address: EndpointAddress, remote_address: str) -> EndpointAddress:
+    """The address for the hub's use.
+
+    A sidecar that says "localhost" means its own host, which is where it connected from.
+    On the hub's own machine the address is right as it is.
+    """
     own = _ip(address.host)
     if not (
         address.host == "localhost"
@@ -223,13 +258,24 @@ def _reported_address(field: str, url: str, caller: Caller) -> EndpointAddress:
         or (own is not None and (own.is_loopback or own.is_unspecified))
     ):
         return address
-    remote = _ip(caller.remote_address)
+    remote = _ip(remote_address)
     if remote is not None and not remote.is_loopback:
         return replace(address, host=normalize_host(str(remote)))
     if own is not None and own.is_unspecified:
         # A wildcard is an address to listen on, not one to connect to.
         return replace(address, host="localhost")
     return address
+
+
+def _is_own(host: str, caller: Caller) -> bool:
+    """Whether `host` is the address that the caller connects from; all loopback is one host.
+
+    A name is not: its records may lead anywhere.
+    """
+    named, remote = _ip("127.0.0.1" if host == "localhost" else host), _ip(caller.remote_address)
+    if named is None or remote is None:
+        return False
+    return named == remote or (named.is_loopback and remote.is_loopback)
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

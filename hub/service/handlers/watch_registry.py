@@ -9,6 +9,7 @@ from hub.registry import segments
 from hub.registry.filters import EndpointFilter
 from hub.registry.segments import Interest
 from hub.registry.state import Registry
+from hub.registry.views import View
 from hub.service.access.caller import Caller
 from hub.service.change_feed import ChangeFeed
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
@@ -28,11 +29,22 @@ class WatchHandlers:
         self._changes = changes
         self._clock = clock
 
-    async def watch_registry(
+    def watch_registry(
         self, request: WatchRegistryRequest, _caller: Caller, now_ms: int
     ) -> AsyncIterator[bytes]:
         """Raises RevisionCompacted, ShuttingDown. The transport ends it when the token ends."""
-        interest = _interest(request)
+        return self._watch(request, View(), now_ms)
+
+    def watch_registry_in_view(
+        self, request: WatchRegistryRequest, caller: Caller, now_ms: int
+    ) -> AsyncIterator[bytes]:
+        """The same of the part of the fleet that the caller may see."""
+        return self._watch(request, caller.view, now_ms)
+
+    async def _watch(
+        self, request: WatchRegistryRequest, view: View, now_ms: int
+    ) -> AsyncIterator[bytes]:
+        interest = _interest(request, view)
         progress_ms = DEFAULT_PROGRESS_MS
         if request.HasField("progress_interval"):
             progress_ms = request.progress_interval.ToMilliseconds()
@@ -64,10 +76,11 @@ class WatchHandlers:
                 await watcher.wait((sent_ms + progress_ms - now_ms) / 1000)
 
 
-def _interest(request: WatchRegistryRequest) -> Interest:
+def _interest(request: WatchRegistryRequest, view: View) -> Interest:
     return Interest(
         endpoints=EndpointFilter.of(request.model, request.backend, request.status, request.labels),
         resources=request.include_resources,
         checks=request.include_checks,
         aliases=request.include_aliases,
+        view=view,
     )

@@ -168,6 +168,7 @@ class Calls:
     def __init__(self, traffic: Traffic, tracer: Tracer | None = None) -> None:
         self._traffic = traffic
         self._tracer = tracer
+        self.refusals = traffic.refusals
 
     def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
         """A gRPC call that begins now."""

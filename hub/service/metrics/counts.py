@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVarTuple
 
 from hub.contract.rpcs import FRAMES, FrameKind
+from hub.service.metrics.refusals import Refusals
 
 LATENCY_BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
@@ -91,6 +92,7 @@ class Traffic:
     - `websocket_refusals`: WebSocket connections refused because there are too many, by
       the bound that was reached
     - `http_turned_away`: HTTP connections refused because there are too many
+    - `refusals`: what the bounds refused, by transport and bound
     """
 
     def __init__(self) -> None:
@@ -109,6 +111,7 @@ class Traffic:
         self.websockets = 0
         self.websocket_refusals: Counter[str] = Counter()
         self.http_turned_away = 0
+        self.refusals = Refusals()
 
 
 class StoreCounts:

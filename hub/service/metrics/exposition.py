@@ -4,7 +4,7 @@ docs/metrics.md lists them; a test compares the two.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
@@ -27,6 +27,7 @@ from hub.service.access.rate_limits import RateLimiter
 from hub.service.change_feed import Lag
 from hub.service.metrics.counts import Histograms, StoreCounts, Traffic
 from hub.service.metrics.fleet_counts import FleetCounts
+from hub.service.overload.shedding import Overload
 from hub.service.presence import Presence
 from llmhub.v1.resources_pb2 import Role
 
@@ -151,6 +152,12 @@ def traffic_metrics(traffic: Traffic) -> Iterator[Metric]:
         "HTTP connections refused because there were too many.",
         traffic.http_turned_away,
     )
+    yield _counter(
+        "llmhub_refused",
+        "Connections, calls and bodies refused by a bound, by transport and bound.",
+        ("transport", "bound"),
+        traffic.refusals.counts.items(),
+    )
 
 
 def connection_metrics(presence: Presence, websockets: int, limit: int) -> Iterator[Metric]:
@@ -273,6 +280,27 @@ def watch_metrics(lag: Lag) -> Iterator[Metric]:
     )
 
 
+def overload_metrics(overload: Overload) -> Iterator[Metric]:
+    """How overloaded the hub is, and what it has shed."""
+    yield _one(
+        "llmhub_overload_level",
+        "What the hub refuses for overload: 0 nothing to 5 readers' calls.",
+        overload.level,
+    )
+    yield _gauge(
+        "llmhub_overload_pressure",
+        "What the hub takes of a resource, as a share of its budget.",
+        ("resource",),
+        _keyed(overload.pressure.by_resource),
+    )
+    yield _counter(
+        "llmhub_overload_shed",
+        "Connections, calls and reports refused or dropped for overload, by level.",
+        ("level",),
+        (((level.word,), count) for level, count in overload.shed.items()),
+    )
+
+
 def fleet_metrics(fleet: FleetCounts) -> Iterator[Metric]:
     """Endpoints by kind and by model."""
     yield _gauge(
@@ -305,7 +333,7 @@ def build_metrics(version: str, store: str) -> Iterator[Metric]:
 _Counts = Iterable[tuple[tuple[str, ...], float]]
 
 
-def _keyed(counts: dict[str, int]) -> _Counts:
+def _keyed(counts: Mapping[str, float]) -> _Counts:
     return (((key,), count) for key, count in counts.items())
 
 

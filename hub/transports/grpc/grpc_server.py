@@ -14,9 +14,10 @@ from google.protobuf.message import DecodeError, Message
 
 from hub.base.address import join_host_port
 from hub.base.settings import GrpcSettings
-from hub.contract.errors import FieldViolation, HubError, InvalidToken, ValidationFailed
+from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.access.access_control import BearerToken, bearer_token
+from hub.service.access.access_control import call_credentials
+from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
@@ -177,10 +178,11 @@ class GrpcServer:
         self, called: Rpc, headers: Mapping[str, str], context: Context
     ) -> Coroutine[Any, Any, Any]:
         """Answers a call. The dispatcher reads the message only after authentication."""
-        token = bearer_token(headers.get("authorization", ""))
-        if token is None:
-            raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
-        credentials = BearerToken(token, self._address(headers, context), "grpc")
+        credentials = call_credentials(
+            headers.get("authorization", ""),
+            self._certificate(context),
+            self._address(headers, context),
+        )
         answer: Coroutine[Any, Any, Any] = self._context.dispatcher.dispatch(
             called, credentials, lambda: _read(called, context), self._clock.now_ms()
         )
@@ -194,6 +196,7 @@ class GrpcServer:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
+                self._context.overload.require_connection("grpc")
                 async for frame in converse(
                     self._sessions,
                     frames,
@@ -201,6 +204,7 @@ class GrpcServer:
                     self._clock,
                     self._streams,
                     self._unidentified,
+                    self._certificate(context),
                 ):
                     yield frame
             except Exception as error:
@@ -221,6 +225,13 @@ class GrpcServer:
             return handle
 
         return bound
+
+    def _certificate(self, context: Context) -> PeerCertificate | None:
+        """The client's certificate. Raises InvalidToken if it is revoked."""
+        if self._context.tls is None:
+            return None
+        pem = context.auth_context().get("x509_pem_cert", ())
+        return self._context.certificate(next(iter(pem), None))
 
     def _address(self, headers: Mapping[str, str], context: Context) -> str:
         return caller_address(context, headers, self._context.trusted_proxies)

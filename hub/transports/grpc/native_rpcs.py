@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
+from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.contract.rpcs import RPCS, Rpc, rpc
-from hub.service.access.access_control import BearerToken, bearer_token
+from hub.service.access.access_control import BearerToken, ClientCertificate, call_credentials
 from hub.service.dispatcher import Received
 from hub.service.metrics.calls import RpcCall
 from hub.service.presence import GOING_AWAY
@@ -76,7 +76,7 @@ class RpcMethods:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
                     credentials = self.credentials(call)
-                    with _stream_of_token(call, credentials.token):
+                    with _stream_of_token(call, credentials.key):
                         answer = self._context.dispatcher.dispatch(
                             called,
                             credentials,
@@ -97,6 +97,7 @@ class RpcMethods:
             try:
                 if self._stopping:
                     raise GOING_AWAY.as_error()
+                self._context.overload.require_connection("grpc")
                 async for frame in converse(
                     self._sessions,
                     call,
@@ -104,22 +105,26 @@ class RpcMethods:
                     self._context.clock,
                     self._streams,
                     self._unidentified,
+                    self._context.certificate(call.certificate),
                     call.set_known,
                 ):
                     yield frame.SerializeToString()
             except Exception as error:
                 raise call_failed(record.fail(error)) from None
 
-    def credentials(self, call: Call) -> BearerToken:
-        """The token of a call, read once for all calls with the same head. Raises InvalidToken."""
+    def credentials(self, call: Call) -> BearerToken | ClientCertificate:
+        """The credentials of a call, read once for all calls with the same head.
+
+        Raises InvalidToken.
+        """
+        certificate = self._context.certificate(call.certificate)
         known = call.head.note
-        if isinstance(known, BearerToken):
+        if isinstance(known, BearerToken | ClientCertificate):
             return known
-        token = bearer_token(call.head.text_metadata.get("authorization", ""))
-        if token is None:
-            raise InvalidToken("metadata `authorization: Bearer <token>` is missing")
-        credentials = call.head.note = BearerToken(token, self.address(call), "grpc")
-        call.charge_to(token)
+        authorization = call.head.text_metadata.get("authorization", "")
+        credentials = call_credentials(authorization, certificate, self.address(call))
+        call.head.note = credentials
+        call.charge_to(credentials.key)
         return credentials
 
 

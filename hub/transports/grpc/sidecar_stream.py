@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from hub.base.clock import Clock
+from hub.service.access.certificates import PeerCertificate
 from hub.service.presence import Close
 from hub.transports.grpc.slots import StreamSlots
 from hub.transports.session.deadlines import SessionDeadlines
@@ -52,6 +53,7 @@ async def converse(
     clock: Clock,
     sessions: set[SidecarSession],
     slots: StreamSlots,
+    certificate: PeerCertificate | None = None,
     on_identified: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[HubFrame]:
     """Passes one stream's frames to a session, and yields the replies.
@@ -63,7 +65,7 @@ async def converse(
     """
     slot = slots.take(remote_address)
     handle = _Handle()
-    session = SidecarSession(context, handle, remote_address, "grpc")
+    session = SidecarSession(context, handle, remote_address, "grpc", certificate)
     sessions.add(session)
     deadlines = SessionDeadlines(session, clock, context.identify_timeout_s)
     reading: asyncio.Future[bytes | None] | None = None

@@ -26,14 +26,20 @@ from hub.base.settings import Network
 from hub.contract.dialect.frames import not_an_object
 from hub.contract.errors import InvalidJson, InvalidToken
 from hub.service.access.access_control import (
+    AccessControl,
     Anonymous,
     BearerToken,
     BrowserCookie,
+    ClientCertificate,
     Credentials,
     bearer_token,
 )
+from hub.service.access.caller import Caller
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
+from hub.transports.certificate import ServerTls
+from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.peer import is_trusted, peer_address
+from hub.transports.peer_certificates import shown_certificate
 
 PROOF_HEADER: Final = "X-LLM-Hub"
 """Proves, with any value, that the dashboard made a request with a cookie."""
@@ -49,7 +55,10 @@ def _no_request() -> Received:
 class HttpCredentials:
     """Finds the credentials of a request, and its caller's address."""
 
-    def __init__(self, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, trusted_proxies: Sequence[Network] = (), tls: ServerTls | None = None
+    ) -> None:
+        self._tls = tls
         self._trusted_proxies = trusted_proxies
         self.cookie = "llm_hub_session"
 
@@ -64,14 +73,24 @@ class HttpCredentials:
     def of(self, request: web.Request) -> Credentials:
         """The credentials of the request. Raises InvalidToken, HTTPForbidden."""
         address = self.address(request)
+        # A revoked certificate spoils the connection, whatever else comes over it.
+        shown = shown_certificate(request.transport) if self._tls is not None else None
+        certificate = self._tls.peers.read(shown) if self._tls is not None else None
         token = bearer_token(request.headers.get("Authorization", ""))
         if token is not None:
             return BearerToken(token, address, "http")
         session_id = self.session_id(request)
+        if session_id is None and certificate is not None:
+            require_no_other_page(request)
+            return ClientCertificate(certificate, address, "http")
         if session_id is None:
             raise InvalidToken("header `Authorization: Bearer <token>` is missing")
         require_own_page(request)
         return BrowserCookie(session_id, address)
+
+    def are_given(self, request: web.Request) -> bool:
+        """Whether the request has any credentials, valid or not."""
+        return "Authorization" in request.headers or self.session_id(request) is not None
 
     def anonymous(self, request: web.Request) -> Credentials:
         """Anonymous credentials, for a call that needs no others."""
@@ -95,13 +114,52 @@ class HttpCredentials:
         return request.cookies.get(self.cookie)
 
 
+class _Shown:
+    """Credentials that remember whose they are, once they have been checked."""
+
+    caller: Caller
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
+        """See `Credentials`."""
+        self.caller = self._credentials.authenticate(access, now_ms)
+        return self.caller
+
+
 class HttpCalls:
     """Passes requests on to the dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, credentials: HttpCredentials, clock: Clock) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        credentials: HttpCredentials,
+        clock: Clock,
+        bodies: BodiesInFlight,
+    ) -> None:
         self._dispatcher = dispatcher
         self.credentials = credentials
         self.clock = clock
+        self.bodies = bodies
+
+    async def read(
+        self,
+        request: web.Request,
+        called: Called,
+        read: Read = _no_request,
+        *,
+        credentials: Credentials | None = None,
+        content_type: str = "application/json",
+    ) -> web.Response:
+        """Answers a request with the body that its handler has encoded.
+
+        A long body counts against the caller's token until it is sent. Raises HubError and
+        HTTPForbidden.
+        """
+        shown = _Shown(credentials or self.credentials.of(request))
+        body: bytes = await self.call(request, called, read, credentials=shown)
+        return self.bodies.response(shown.caller.principal.token_id, body, content_type)
 
     # Any: the handler's reply, or what `encode` returns for it.
     async def call(
@@ -125,6 +183,19 @@ class HttpCalls:
             encode=encode,
         )
         return await answer if isinstance(answer, CoroutineType) else answer
+
+
+def require_no_other_page(request: web.Request) -> None:
+    """Raises HTTPForbidden if a page of another origin made the request.
+
+    A browser presents a client certificate to whichever page asks, as it does a cookie.
+    What is no browser sends none of these headers.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise web.HTTPForbidden
+    origin = request.headers.get("Origin")
+    if origin is not None and _netloc(origin) != request.host.lower():
+        raise web.HTTPForbidden
 
 
 def require_own_page(request: web.Request) -> None:
@@ -156,11 +227,11 @@ def _netloc(origin: str) -> str | None:
 _BODY_S: Final = 10.0
 
 
-async def json_body(request: web.Request) -> dict[str, object]:
-    """The body's JSON object.
+async def json_body(request: web.Request, max_bytes: int | None = None) -> dict[str, object]:
+    """The body's JSON object, of at most `max_bytes`; None stands for `http.max_body_bytes`.
 
     Raises InvalidJson, ValidationFailed, HTTPUnsupportedMediaType, HTTPRequestTimeout,
-    HTTPBadRequest; ConnectionError if the caller has gone.
+    HTTPRequestEntityTooLarge, HTTPBadRequest; ConnectionError if the caller has gone.
     """
     if "Content-Type" in request.headers and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
@@ -168,7 +239,7 @@ async def json_body(request: web.Request) -> dict[str, object]:
         raise web.HTTPUnsupportedMediaType
     try:
         async with asyncio.timeout(_BODY_S):
-            raw = await request.read()
+            raw = await _body(request, request.client_max_size if max_bytes is None else max_bytes)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:
@@ -180,3 +251,16 @@ async def json_body(request: web.Request) -> dict[str, object]:
     if type(body) is not dict:
         raise not_an_object()
     return body
+
+
+async def _body(request: web.Request, max_bytes: int) -> bytearray:
+    """Reads a body, and stops as soon as it is too long, or says that it will be."""
+    length = request.content_length or 0
+    body = bytearray()
+    while length <= max_bytes:
+        chunk = await request.content.readany()
+        if not chunk:
+            return body
+        body += chunk
+        length = len(body)
+    raise web.HTTPRequestEntityTooLarge(max_size=max_bytes, actual_size=length)

@@ -1,8 +1,16 @@
-"""HTTP connections: their limits, and the JSON reply to malformed requests."""
+"""HTTP connections, bounded in all and per address, and the JSON answer to what is not HTTP.
+
+A connection beyond a bound is not closed at once. It is extra: its one request must come
+soon, and is answered only if it is a health check, else refused. So a liveness probe still
+gets its answer while strangers hold all connections. If there are too many extra ones, the
+oldest makes room, so a stranger cannot hold those either.
+"""
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Final, cast
 
 import orjson
@@ -10,7 +18,18 @@ import structlog
 from aiohttp import web
 
 from hub.base.address import join_host_port
-from hub.transports.http.responses import json_response
+from hub.base.bounds import (
+    HTTP_HEALTH_CONNECTIONS,
+    HTTP_HEALTH_HEAD_S,
+    HTTP_LINGER_S,
+    HTTP_READ_BYTES,
+)
+from hub.base.settings import HttpSettings, Network
+from hub.service.metrics.calls import Calls
+from hub.service.overload.pressure import Level
+from hub.service.overload.shedding import Overload
+from hub.transports.http.responses import SERVER_NAME, json_response
+from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
 
@@ -25,24 +44,74 @@ _STALL_S: Final = 30.0
 
 
 class Connections:
-    """Counts the connections and refuses those beyond the limit."""
+    """Counts the connections in all and by address: an IPv4 address, or an IPv6 /64."""
 
-    def __init__(self, max_connections: int, on_refused: Callable[[], None]) -> None:
-        self._max = max_connections
-        self._on_refused = on_refused
+    def __init__(
+        self,
+        settings: HttpSettings,
+        calls: Calls,
+        trusted_proxies: Sequence[Network],
+        overload: Overload,
+    ) -> None:
+        """The bound per address does not apply to trusted proxies, which stand for many."""
+        self._overload = overload
+        self._most = settings.max_connections
+        self._most_per_address = settings.max_connections_per_address
+        self._calls = calls
+        self._trusted_proxies = trusted_proxies
+        self._by_address: Counter[str] = Counter()
         self._open = 0
+        # In the order of arrival.
+        self._extra: dict[HttpProtocol, None] = {}
 
-    def enter(self) -> bool:
-        """Counts one more connection and returns True, or False if there is no room."""
-        if self._open >= self._max:
-            self._on_refused()
-            return False
-        self._open += 1
-        return True
+    def enter(self, protocol: "HttpProtocol", address: str) -> bool:
+        """Counts one more connection; returns whether it is within the bounds.
 
-    def leave(self) -> None:
-        """Counts one connection less."""
+        If it is not, it is extra, and may take the place of an older extra one.
+        """
+        network = network_of(address)
+        if self._open >= self._most:
+            bound = "connections"
+        elif self._by_address[network] >= self._most_per_address and not is_trusted(
+            address, self._trusted_proxies
+        ):
+            bound = "connections_per_address"
+        else:
+            self._open += 1
+            self._by_address[network] += 1
+            return True
+        self._calls.turned_away()
+        self._calls.refusals.note("http", bound, address)
+        if len(self._extra) >= HTTP_HEALTH_CONNECTIONS:
+            oldest = next(iter(self._extra))
+            del self._extra[oldest]
+            oldest.cut()
+        self._extra[protocol] = None
+        return False
+
+    @property
+    def are_scarce(self) -> bool:
+        """Whether the hub is overloaded, so that new connections must ask soon."""
+        return self._overload.level >= Level.CONNECTIONS
+
+    def leave(self, protocol: "HttpProtocol", address: str) -> None:
+        """One that entered has ended."""
+        if protocol.admission is Admission.EXTRA:
+            self._extra.pop(protocol, None)
+            return
+        network = network_of(address)
         self._open -= 1
+        self._by_address[network] -= 1
+        if not self._by_address[network]:
+            del self._by_address[network]
+
+
+class Admission(Enum):
+    """What a connection may do: everything, health checks alone, or nothing any more."""
+
+    WITHIN_BOUNDS = auto()
+    EXTRA = auto()
+    OVER = auto()
 
 
 class HttpProtocol(web.RequestHandler):
@@ -61,35 +130,51 @@ class HttpProtocol(web.RequestHandler):
             loop=loop,
             keepalive_timeout=_KEEPALIVE_S,
             auto_decompress=False,
+            read_bufsize=HTTP_READ_BYTES,
+            lingering_time=HTTP_LINGER_S,
             access_log=None,  # type: ignore[arg-type]
         )
         self._connections = connections
-        self._entered = False
+        self._address = ""
+        self._socket: asyncio.Transport | None = None
+        self.admission = Admission.OVER
         self._head_deadline: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        if not self._connections.enter():
-            cast(asyncio.Transport, transport).abort()
-            return
-        self._entered = True
-        self._head_deadline = self._loop.call_later(_HEAD_S, self._require_head)
+        # Not `self.transport`, which is None once aiohttp has closed it, though a
+        # closed one stays for as long as its buffer is not empty.
+        self._socket = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        if self._connections.enter(self, self._address):
+            self.admission = Admission.WITHIN_BOUNDS
+            head_s = HTTP_HEALTH_HEAD_S if self._connections.are_scarce else _HEAD_S
+        else:
+            self.admission = Admission.EXTRA
+            head_s = HTTP_HEALTH_HEAD_S
+        self._head_deadline = self._loop.call_later(head_s, self._require_head)
         self._unsent = 0
-        self._watch(cast(asyncio.Transport, transport))
+        self._watch(self._socket)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
-        if not self._entered:
+        if self.admission is Admission.OVER:
             return
-        self._entered = False
-        self._connections.leave()
+        self._connections.leave(self, self._address)
+        self.admission = Admission.OVER
         if self._head_deadline is not None:
             self._head_deadline.cancel()
         if self._stall_check is not None:
             self._stall_check.cancel()
         super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """Ends the connection at once: another one needs its place."""
+        if self._socket is not None:
+            self._socket.abort()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`. The client has read."""
@@ -97,8 +182,6 @@ class HttpProtocol(web.RequestHandler):
         super().resume_writing()
 
     def _watch(self, transport: asyncio.Transport) -> None:
-        # Not `self.transport`, which is None once aiohttp has closed it, although a closed
-        # transport remains until its buffer is empty.
         self._stall_check = self._loop.call_later(_STALL_S, self._check_stall, transport)
 
     def _check_stall(self, transport: asyncio.Transport) -> None:
@@ -129,6 +212,7 @@ class HttpProtocol(web.RequestHandler):
             raise ConnectionError("part of the response has already been sent")
         code = "internal" if status >= 500 else "bad_request"
         response = json_response(orjson.dumps({"error": code}), status)
+        response.headers["Server"] = SERVER_NAME
         response.force_close()
         return response
 
@@ -142,14 +226,11 @@ class HttpSite(web.BaseSite):
         host: str,
         port: int,
         tls: ssl.SSLContext | None,
-        *,
-        max_connections: int,
-        on_refused: Callable[[], None],
+        connections: Connections,
     ) -> None:
-        """Calls `on_refused` for each connection beyond `max_connections`."""
         super().__init__(runner, ssl_context=tls)
         self._address = (host, port)
-        self._connections = Connections(max_connections, on_refused)
+        self._connections = connections
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 In the PATCH of an endpoint, the body's keys are the fields to change.
 """
 
+import re
 from typing import Final
 
 import orjson
@@ -13,6 +14,7 @@ from hub.contract.dialect.decode import compile_decoder
 from hub.contract.dialect.encode import to_json_bytes
 from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.contract.rpcs import rpc
+from hub.contract.validation import check
 from hub.service.dispatcher import Received, Request
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, LIST_ENDPOINTS_JSON
@@ -25,6 +27,7 @@ from llmhub.v1.admin_service_pb2 import (
     UpdateEndpointRequest,
 )
 from llmhub.v1.endpoint_pb2 import Endpoint
+from llmhub.v1.registry_service_pb2 import GetSnapshotRequest, ListEndpointsRequest
 
 _BASE: Final = "/api/admin/llm-registry"
 _REGISTER: Final = rpc("RegisterEndpoint")
@@ -55,16 +58,18 @@ class EndpointRoutes:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_ENDPOINTS_JSON))
+        return await self._calls.read(
+            request, LIST_ENDPOINTS_JSON, lambda: _page(request, ListEndpointsRequest)
+        )
 
     async def _snapshot(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SNAPSHOT_JSON))
+        return await self._calls.read(
+            request, GET_SNAPSHOT_JSON, lambda: _page(request, GetSnapshotRequest)
+        )
 
     async def _get(self, request: web.Request) -> web.Response:
         id_ = request.match_info["id"]
-        return json_response(
-            await self._calls.call(request, GET_ENDPOINT_JSON, lambda: Received(id_))
-        )
+        return await self._calls.read(request, GET_ENDPOINT_JSON, lambda: Received(id_))
 
     async def _register(self, request: web.Request) -> web.Response:
         async def read() -> Request:
@@ -96,6 +101,18 @@ class EndpointRoutes:
         return json_response(
             await self._calls.call(request, _CHECK, lambda: wanted, encode=_endpoint_json)
         )
+
+
+def _page(request: web.Request, message_class: type[Message]) -> Request:
+    """The page that a query asks for; of nothing, if it asks for none. Raises ValidationFailed."""
+    size, token = request.query.get("page_size"), request.query.get("page_token", "")
+    if size is None and not token:
+        return Received(None)
+    if size is not None and not re.fullmatch(r"[0-9]{1,9}", size):
+        raise ValidationFailed([FieldViolation("page_size", "wrong_type", "expected a number")])
+    message = message_class(page_size=int(size or 0), page_token=token)
+    check(message)
+    return Received(message)
 
 
 def _endpoint_json(reply: Message) -> bytes:

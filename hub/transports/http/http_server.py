@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import RETRY_AFTER_MS
 from hub.base.settings import HttpSettings
 from hub.contract.descriptors import CONTENT_TYPE as CONTRACT_TYPE
+from hub.contract.errors import Overloaded
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
@@ -20,11 +22,11 @@ from hub.service.operations import (
 from hub.transports.context import TransportContext
 from hub.transports.http import openapi
 from hub.transports.http.authentication import HttpCalls
-from hub.transports.http.connections import HttpSite
+from hub.transports.http.connections import Admission, Connections, HttpProtocol, HttpSite
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
-from hub.transports.http.responses import error_response, json_response, send_copy
+from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,8 +67,12 @@ class HttpServer:
             host,
             port,
             tls.context if tls is not None else None,
-            max_connections=self._settings.max_connections,
-            on_refused=self._context.calls.turned_away,
+            Connections(
+                self._settings,
+                self._context.calls,
+                self._context.trusted_proxies,
+                self._context.overload,
+            ),
         ).start()
         bound = int(self._runner.addresses[0][1])
         self._calls.credentials.use_port(bound)
@@ -87,7 +93,7 @@ class HttpServer:
             web.get("/api/schemas", self._get_schemas),
             web.get(openapi.PATH, self._get_openapi),
             web.get("/api/descriptors", self._get_descriptors),
-            web.get("/api/admin/backup", self._backup),
+            web.get("/api/admin/backup", self._backup, allow_head=False),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._get_metrics),
@@ -95,13 +101,13 @@ class HttpServer:
         ]
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_PROMETHEUS_TARGETS))
+        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS)
 
     async def _models(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, LIST_OPENAI_MODELS))
+        return await self._calls.read(request, LIST_OPENAI_MODELS)
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
-        return json_response(await self._calls.call(request, GET_SCHEMAS))
+        return await self._calls.read(request, GET_SCHEMAS)
 
     async def _get_openapi(self, _request: web.Request) -> web.Response:
         return json_response(self._openapi)
@@ -120,34 +126,70 @@ class HttpServer:
         readiness = self._context.readiness
         reason = readiness.why_not_ready()
         if reason is None:
-            # A hub that doubts its probes still has the best knowledge of the fleet.
-            doubt = readiness.why_mistrusted()
-            body = {"status": "ready"} | ({"self_preservation": doubt} if doubt else {})
+            # A hub that doubts its probes still knows the fleet best, so it stays ready; and
+            # one that is overloaded would only burden others if it were not.
+            doubts = {
+                "self_preservation": readiness.why_mistrusted(),
+                "overload": self._context.overload.why(),
+            }
+            body = {"status": "ready"} | {name: doubt for name, doubt in doubts.items() if doubt}
             return json_response(orjson.dumps(body))
         return json_response(orjson.dumps({"status": "not_ready", "reason": reason}), 503)
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
         if self._settings.public_metrics:
-            anonymous = self._calls.credentials.anonymous(request)
-            body = await self._calls.call(request, GET_PUBLIC_METRICS, credentials=anonymous)
+            called, credentials = GET_PUBLIC_METRICS, self._calls.credentials.anonymous(request)
         else:
-            body = await self._calls.call(request, GET_METRICS)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+            called, credentials = GET_METRICS, self._calls.credentials.of(request)
+        return await self._calls.read(
+            request, called, credentials=credentials, content_type=CONTENT_TYPE
+        )
+
+    def _shed(self, request: web.Request) -> None:
+        """Raises Overloaded for an anonymous request if the hub takes none now.
+
+        The dispatcher sheds the others. A person may still open the page and sign in.
+        """
+        overload, credentials = self._context.overload, self._calls.credentials
+        if (
+            overload.level
+            and _route(request) not in _HEALTH
+            and not self._dashboard.is_for_signing_in(request.path)
+            and not credentials.are_given(request)
+        ):
+            overload.require_connection("http", credentials.address(request))
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         with self._context.calls.http(request.method, _route(request), request.headers) as call:
+            is_extra = _is_extra(request)
             try:
+                if is_extra and _route(request) not in _HEALTH:
+                    raise Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
+                self._shed(request)
                 response = await handler(request)
             except web.HTTPException as error:
+                if error.status == 413:
+                    self._context.calls.refusals.note("http", "body", request.remote or "")
                 response = _plain_error(error)
             except Exception as error:
                 if isinstance(error, ConnectionError) and request.transport is None:
                     # The caller has left, so this reply is not read; the hub has not failed.
                     return _plain_error(web.HTTPBadRequest())
                 response = error_response(call.fail(error))
+            if is_extra:
+                response.force_close()
             call.answer(response.status, response.content_type)
             return response
+
+
+_HEALTH = ("/healthz", "/readyz")
+
+
+def _is_extra(request: web.Request) -> bool:
+    """Whether the request's connection is beyond the bounds, and only for health checks."""
+    protocol = request.protocol
+    return isinstance(protocol, HttpProtocol) and protocol.admission is Admission.EXTRA
 
 
 def _route(request: web.Request) -> str:
@@ -156,8 +198,12 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unmatched"
 
 
-async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
+    if request.secure:
+        # Behind a proxy, the proxy says this: it knows whether all of the host speaks TLS.
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    response.headers["Server"] = SERVER_NAME
     # A response without its own cache rule is the fleet's state or an error.
     response.headers.setdefault("Cache-Control", "no-store")
 

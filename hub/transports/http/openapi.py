@@ -57,6 +57,7 @@ class _Described:
     body: Schema | None = None
     success: int = 200
     statuses: tuple[int, ...] = ()
+    in_pages: bool = False
     content_type: str = "application/json"
 
 
@@ -80,12 +81,22 @@ _STRING: Final[Schema] = {"type": "string"}
 _INTEGER: Final[Schema] = {"type": "integer"}
 _ANYTHING: Final[Schema] = {"type": "object"}
 _ENDPOINT: Final = _component("Endpoint")
+_PAGE: Final[list[Json]] = [
+    {
+        "name": "page_size",
+        "in": "query",
+        "description": "Asks for a page; the answer then has `next_page_token`.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 1000},
+    },
+    {"name": "page_token", "in": "query", "schema": {"type": "string", "maxLength": 4096}},
+]
 
 ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
     ("GET", _FLEET): _Described(
         summary="Lists the endpoints, sorted by id",
         called=LIST_ENDPOINTS_JSON,
         reply=_object(endpoints=_list_of(_ENDPOINT)),
+        in_pages=True,
     ),
     ("POST", _FLEET): _Described(
         summary="Registers an endpoint, or changes the registered one",
@@ -105,6 +116,7 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
             vram=_map_of(_component("VramAccount")),
             revision=_INTEGER,
         ),
+        in_pages=True,
     ),
     ("GET", _ONE): _Described(
         summary="One endpoint", called=GET_ENDPOINT_JSON, reply=_ENDPOINT, statuses=(404,)
@@ -216,7 +228,7 @@ def _operation(path: str, described: _Described) -> Schema:
     errors = set(described.statuses)
     operation: Schema = {"summary": described.summary}
     if described.called is not None and described.called.role is not None:
-        errors |= {401, 403, 429}
+        errors |= {401, 403, 429, 503}
         role = enum_words(Role.DESCRIPTOR)
         named = next(word for word, number in role.items() if number == described.called.role)
         operation["description"] = f"Takes a token of the role {named} or a higher one."
@@ -226,6 +238,9 @@ def _operation(path: str, described: _Described) -> Schema:
             {"name": "id", "in": "path", "required": True, "schema": _STRING}
         ]
         errors.add(404)
+    if described.in_pages:
+        operation["parameters"] = _PAGE
+        errors |= {400, 422}
     if described.body is not None:
         errors |= {400, 413, 415, 422, 503}
         operation["requestBody"] = {

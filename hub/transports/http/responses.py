@@ -24,6 +24,7 @@ from hub.contract.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    ScopeForbidden,
     TargetForbidden,
     ValidationFailed,
 )
@@ -32,6 +33,12 @@ from hub.service.handlers.observe_hub import StoreCopy
 # asyncio copies what the socket does not accept at once, so each write is small. It is
 # also the size from which on aiohttp waits for the reader.
 _SLICE_BYTES: Final = 65_536
+
+LONG_BYTES: Final = 65_536
+"""A shorter body fits into a connection's buffer."""
+
+SERVER_NAME: Final = "llm-hub"
+"""The header `Server`, without the versions that aiohttp would name."""
 
 
 class SharedBody(Payload):
@@ -66,8 +73,6 @@ def _slices(value: bytes) -> Iterator[memoryview]:
         yield view[start : start + _SLICE_BYTES]
 
 
-# Shorter bodies fit into a connection's buffer.
-_LONG_BYTES = 65_536
 # The mapping in google.rpc.Code's comments, except where HTTP has a better status.
 _STATUS = {
     code_pb2.INVALID_ARGUMENT: 400,
@@ -86,8 +91,8 @@ _STATUS = {
 
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
-    """A reply with a JSON body."""
-    if len(body) > _LONG_BYTES:
+    """A reply with a JSON body; see `BodiesInFlight` for those that readers may ask for."""
+    if len(body) > LONG_BYTES:
         return web.Response(body=SharedBody(body, "application/json"), status=status)
     return web.Response(body=body, status=status, content_type="application/json")
 
@@ -101,6 +106,8 @@ def error_response(error: HubError) -> web.Response:
         case InvalidToken():
             body = {"error": "unauthorized", "hint": "provide Authorization: Bearer <token>"}
             headers["WWW-Authenticate"] = "Bearer"
+        case ScopeForbidden():
+            body = {"error": "forbidden", "detail": error.message}
         case PermissionDenied():
             body = {"error": "forbidden"}
         case ValidationFailed():

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError, Message
 
+from hub.base.tls_files import IN_PLACE_OF_TOKEN
 from hub.contract import validation
 from hub.contract.errors import (
     FieldViolation,
@@ -23,6 +24,7 @@ from hub.contract.errors import (
 from hub.contract.rpcs import FRAMES, FrameKind
 from hub.service.access.access_control import AccessControl
 from hub.service.access.caller import Caller, Principal
+from hub.service.access.certificates import PeerCertificate
 from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Received, Reply, Request
 from llmhub.v1 import frame_pb2
@@ -129,8 +131,14 @@ class IdentityClaim:
 
     caller: Caller
 
-    def __init__(self, payload: Request, accept: Callable[[Principal, int], Caller]) -> None:
+    def __init__(
+        self,
+        payload: Request,
+        certificate: PeerCertificate | None,
+        accept: Callable[[Principal, int], Caller],
+    ) -> None:
         self._payload = payload
+        self._certificate = certificate
         self._accept = accept
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
@@ -138,6 +146,9 @@ class IdentityClaim:
         request = self._payload.message
         # A frame without a token is an invalid frame, not a wrong token.
         validation.check(request, self._payload.violations)
-        principal = access.authenticate_agent(request.token, request.agent_id, now_ms)
+        if self._certificate is not None and request.token == IN_PLACE_OF_TOKEN:
+            principal = access.certificates.agent(self._certificate, request.agent_id, now_ms)
+        else:
+            principal = access.authenticate_agent(request.token, request.agent_id, now_ms)
         self.caller = self._accept(principal, now_ms)
         return self.caller

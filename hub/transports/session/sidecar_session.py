@@ -29,6 +29,7 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import FRAMES, FrameKind
 from hub.service.access.caller import Caller, Principal
+from hub.service.access.certificates import PeerCertificate
 from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Dispatcher, Reply
 from hub.service.metrics.counts import Traffic
@@ -94,8 +95,14 @@ class SidecarSession:
     """
 
     def __init__(
-        self, context: SessionContext, connection: Connection, remote_address: str, transport: str
+        self,
+        context: SessionContext,
+        connection: Connection,
+        remote_address: str,
+        transport: str,
+        certificate: PeerCertificate | None = None,
     ) -> None:
+        self._certificate = certificate
         self._context = context
         self._connection = connection
         self._remote_address = remote_address
@@ -249,7 +256,7 @@ class SidecarSession:
 
     def _identify(self, frame: Frame, now_ms: int) -> Replies | Awaitable[Replies]:
         payload = frame.decode()
-        claim = IdentityClaim(payload, self._accept)
+        claim = IdentityClaim(payload, self._certificate, self._accept)
         self._low = None
         try:
             reply = self._context.dispatcher.dispatch(

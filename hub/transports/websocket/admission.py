@@ -4,6 +4,7 @@ A connection is first a handshake, then it is open and has yet to identify, then
 identified. Strangers reach the first two; so these have bounds of their own.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from http import HTTPStatus
 from websockets.http11 import Request
 
 from hub.base.settings import Network, WsSettings
+from hub.contract.errors import InvalidToken, Overloaded
+from hub.service.access.certificates import PeerCertificate
 from hub.service.metrics.counts import Traffic
+from hub.service.overload.shedding import Overload
+from hub.transports.certificate import ServerTls
 from hub.transports.peer import is_trusted, network_of, peer_address
 from hub.transports.websocket.websocket_limits import WebSocketLimits
 
@@ -43,7 +48,11 @@ class Admission:
         limits: WebSocketLimits,
         traffic: Traffic,
         trusted_proxies: Sequence[Network],
+        overload: Overload | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
+        self.tls = tls
+        self.overload = overload or Overload()
         self.settings = settings
         self.limits = limits
         self.traffic = traffic
@@ -53,16 +62,23 @@ class Admission:
         self.connections: Counter[str] = Counter()
         self.handshakes_in_all = 0
 
+    def has_room_to_refuse(self, connections: int) -> bool:
+        """Whether one more of so many connections may wait until its refusal is read."""
+        refused = connections - self.handshakes_in_all - self.traffic.websockets
+        return refused <= self.limits.refused
+
 
 class Place:
     """One connection's place in the counts."""
 
-    __slots__ = ("_address", "_admission", "_stage")
+    __slots__ = ("_address", "_admission", "_stage", "certificate")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._stage = _Stage.NEW
         self._address = ""
+        self.certificate: PeerCertificate | None = None
+        """The client certificate of an admitted sidecar."""
 
     def begin(self, peer: str) -> Refusal | None:
         """A handshake begins, from that IP address; returns why not, if it is refused."""
@@ -70,6 +86,11 @@ class Place:
         # A proxy speaks for many; whom it speaks for is only in the request.
         is_proxy = is_trusted(peer, admission.trusted_proxies)
         self._address = "" if is_proxy else network_of(peer)
+        try:
+            admission.overload.require_connection("ws", peer)
+        except Overloaded as error:
+            wait_s = math.ceil((error.retry_after_ms or 0) / 1000)
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.message}\n", wait_s)
         if admission.handshakes_in_all >= limits.handshakes:
             return self._refuse("handshakes")
         if self._address and admission.handshakes[self._address] >= limits.handshakes_per_address:
@@ -79,11 +100,18 @@ class Place:
         admission.handshakes[self._address] += 1
         return None
 
-    def open(self, peer: str, request: Request) -> str | Refusal:
-        """The handshake's request is there: returns the sidecar's IP address if it is admitted."""
+    def open(self, peer: str, request: Request, shown: bytes | None = None) -> str | Refusal:
+        """The handshake's request is there: returns the sidecar's IP address if it is admitted.
+
+        `shown` is the certificate that it has shown, in DER.
+        """
         admission, settings = self._admission, self._admission.settings
         if request.path.partition("?")[0] != settings.path:
             return Refusal(HTTPStatus.NOT_FOUND, f"sidecars connect to {settings.path}\n")
+        try:
+            self.certificate = admission.tls.peers.read(shown) if admission.tls else None
+        except InvalidToken as error:
+            return Refusal(HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         address = peer_address(peer, admission.trusted_proxies, forwarded)
         network = network_of(address)
@@ -120,7 +148,9 @@ class Place:
                 _take_one(admission.unidentified, self._address)
 
     def _refuse(self, bound: str) -> Refusal:
-        self._admission.traffic.websocket_refusals[bound] += 1
+        traffic = self._admission.traffic
+        traffic.websocket_refusals[bound] += 1
+        traffic.refusals.note("ws", bound, self._address)
         retry_after_s = self._admission.limits.retry_after_s
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", retry_after_s)
 

@@ -32,7 +32,14 @@ class WebSocketServer:
             limits=limits,
             sessions=sessions,
             clock=context.clock,
-            admission=Admission(settings, limits, sessions.traffic, context.trusted_proxies),
+            admission=Admission(
+                settings,
+                limits,
+                sessions.traffic,
+                context.trusted_proxies,
+                context.overload,
+                context.tls,
+            ),
         )
         self._server: asyncio.Server | None = None
 

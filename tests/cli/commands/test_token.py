@@ -11,6 +11,7 @@ from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.cli.conftest import Ask
 from tests.support.command import Outcome, llm_hub
 from tests.support.hub import running_hub
+from tests.support.hub_process import HubProcess
 
 HOUR_MS = 3_600_000
 
@@ -43,12 +44,52 @@ def test_list_shows_no_secret(ask: Ask) -> None:
     secret = ask("token", "create", "--role", "reader").out.strip()
     done = ask("token", "list")
     rows = [line.split("\t") for line in done.out.splitlines()]
-    assert rows[0] == ["ID", "ROLE", "AGENT", "STATUS", "CREATED", "EXPIRES", "DESCRIPTION"]
+    assert rows[0] == [
+        *("ID", "ROLE", "AGENT", "STATUS", "CREATED", "EXPIRES"),
+        *("USED", "FROM", "SCOPE", "DESCRIPTION"),
+    ]
     assert sorted(row[1] for row in rows[1:] if row[3] == "valid") == ["admin", "reader"]
     assert secret not in done.out
     document = ask("token", "list", "--valid", "-o", "json").out
     assert len(json.loads(document)["tokens"]) == 2
     assert secret not in document
+
+
+def test_a_token_with_a_scope(hub: HubProcess, client: Hub, ask: Ask) -> None:
+    limits = [
+        *("--label", "site=lab", "--label", "gpu=a", "--model", "m"),
+        *("--rpc", "SelectEndpoint", "--rpc", "GetSnapshot"),
+    ]
+    done = ask("token", "create", "--role", "reader", *limits)
+    shown = "label gpu=a, label site=lab, model m, rpc SelectEndpoint, rpc GetSnapshot"
+    assert f"reader, limited to {shown}, expires never" in done.err
+    environment = hub.environment | {"LLM_HUB_TOKEN": done.out.strip()}
+    assert llm_hub("snapshot", env=environment).code == 0
+    refused = llm_hub("models", env=environment)
+    assert refused.code == 4
+    assert refused.err.endswith(
+        "the token's scope does not include the call ListModels [SCOPE_FORBIDDEN]\n"
+    )
+    rows = [line.split("\t") for line in ask("token", "list").out.splitlines()]
+    (row,) = (row for row in rows if row[8] == shown)
+    assert row[6] != "-"
+    assert row[7] == "127.0.0.1"
+    [info] = [each for each in client.list_tokens() if each.HasField("scope")]
+    assert (dict(info.scope.labels), list(info.scope.models)) == (
+        {"site": "lab", "gpu": "a"},
+        ["m"],
+    )
+
+
+def test_the_scope_must_fit_the_role(ask: Ask) -> None:
+    for role, limit, why in (
+        ("admin", ["--model", "m"], "labels and models limit readers only"),
+        ("reader", ["--read-only"], "read_only limits admins only"),
+        ("reader", ["--address", "10.0.0.1"], "addresses limit sidecars only"),
+        ("reader", ["--rpc", "Nonsense"], "no call that a scope can name: Nonsense"),
+    ):
+        done = ask("token", "create", "--role", role, *limit)
+        assert (done.code != 0, why in done.err) == (True, True), done
 
 
 def test_a_revoked_token_is_no_longer_listed(client: Hub, ask: Ask) -> None:

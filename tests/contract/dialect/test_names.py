@@ -114,6 +114,11 @@ def test_a_field_without_rules():
 
 
 def test_the_rules_of_a_message():
-    (rule,) = message_rules(CreateTokenRequest.DESCRIPTOR).cel
-    assert rule.id == "token.sidecar_agent"
+    rules = message_rules(CreateTokenRequest.DESCRIPTOR).cel
+    assert [rule.id for rule in rules] == [
+        "token.sidecar_agent",
+        "token.scope_of_reader",
+        "token.scope_of_sidecar",
+        "token.scope_of_admin",
+    ]
     assert not message_rules(IdentifyRequest.DESCRIPTOR).cel

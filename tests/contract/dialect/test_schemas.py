@@ -58,7 +58,11 @@ def test_the_schema_of_identify():
     }
     assert schema["properties"]["capabilities"] == {
         "type": ["array", "null"],
-        "items": {"type": "string", "maxLength": 256},
+        "items": {
+            "type": "string",
+            "maxLength": 256,
+            "pattern": r"^[^\p{Cc}\u2028-\u202E\u2066-\u2069]*$",
+        },
         "maxItems": 64,
     }
 
@@ -92,7 +96,7 @@ def test_the_schema_of_a_registration():
     labels = properties["labels"]
     assert labels["maxProperties"] == 64
     assert labels["propertyNames"]["maxLength"] == 63
-    assert labels["additionalProperties"]["pattern"] == r"^\P{Cc}*$"
+    assert labels["additionalProperties"]["pattern"] == (r"^[^\p{Cc}\u2028-\u202E\u2066-\u2069]*$")
 
 
 def test_durations_are_bounded_in_milliseconds():

@@ -1,5 +1,6 @@
 import pytest
 
+from hub.base.bounds import MODEL_BYTES_PER_ENDPOINT
 from hub.probes.backends.ollama import (
     merge,
     parse_expiry,
@@ -7,7 +8,6 @@ from hub.probes.backends.ollama import (
     parse_tags,
     same_name,
 )
-from hub.probes.backends.prober import MAX_MODELS_BYTES
 from hub.probes.faults import BadAnswer, WrongKind
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_AVAILABLE,
@@ -167,7 +167,7 @@ async def test_a_hundred_models_and_thousands_more_are_bounded(fleet: Fleet):
         seen = await engine.check(server.id, 10)
     kept = seen.models or ()
     assert 1000 < len(kept) < 4096
-    assert Endpoint(models=kept).ByteSize() < MAX_MODELS_BYTES + 4096 * 4
+    assert Endpoint(models=kept).ByteSize() < MODEL_BYTES_PER_ENDPOINT + 4096 * 4
 
 
 async def test_unchanged_answers_are_parsed_once(fleet: Fleet):

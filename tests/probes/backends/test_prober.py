@@ -1,34 +1,10 @@
 from hub.probes.backends.prober import (
-    MAX_MODELS_BYTES,
     PROBES_PER_STATIC_FACT,
     Cadence,
-    Sighting,
-    bounded,
 )
-from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED, Model
 from tests.support.observing import running_engine, target_of
 from tools.fleetsim import FakeOllama, Fleet
 from tools.fleetsim.ollama import OllamaModel
-
-
-def rich(number: int, state: int = MODEL_STATE_AVAILABLE) -> Model:
-    return Model(name=f"{number:0500}", state=state, capabilities=["x" * 100] * 5)
-
-
-def test_a_few_models_are_all_kept():
-    models = [rich(number) for number in range(100)]
-    assert bounded(models) == models
-
-
-def test_many_models_are_cut_to_the_bound_and_those_in_memory_stay():
-    models = [rich(number) for number in range(2000)]
-    models[-1].state = MODEL_STATE_LOADED
-    sighting = Sighting.of(models)
-    assert sum(model.ByteSize() for model in sighting.models) <= MAX_MODELS_BYTES
-    assert sighting.omitted == 2000 - len(sighting.models) > 0
-    names = [model.name for model in sighting.models]
-    assert names == sorted(names)
-    assert names[-1] == models[-1].name
 
 
 async def test_an_endpoint_whose_models_are_cut_is_logged_once(fleet: Fleet, capsys):

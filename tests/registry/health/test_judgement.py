@@ -1,5 +1,6 @@
 """The fleet's health in the registry: behaviour that involves several modules."""
 
+from hub.base.bounds import MODEL_BYTES_PER_ENDPOINT
 from hub.base.settings import FlappingSettings, PreservationSettings, ProbeSettings
 from hub.base.timestamps import to_ms
 from hub.registry.health.judgement import FleetHealth
@@ -132,6 +133,17 @@ def test_a_truncated_report_keeps_the_models_that_it_does_not_name() -> None:
     report = view(reachable=True, models=[Model(name="other")], models_omitted=1)
     registry.report_view(ID, "node-7", report, NOW)
     assert registry.models() == ["llama3.2:3b", "other"]
+
+
+def test_reports_that_are_cut_do_not_add_up_without_end() -> None:
+    """L10: a sidecar that names other models each time would make its endpoint grow for ever."""
+    of = fleet()
+    for number in range(12):
+        models = [Model(name=f"{number:03}-{each:04}" + "x" * 200) for each in range(500)]
+        report = view(reachable=True, models=models, models_omitted=9)
+        of.report_view(ID, "node-7", report, NOW + number)
+    kept = current(of).models
+    assert 0 < sum(model.ByteSize() for model in kept) <= MODEL_BYTES_PER_ENDPOINT
 
 
 def test_a_view_expires_at_its_deadline_but_its_facts_stay_with_their_age() -> None:

@@ -211,6 +211,46 @@ async def test_a_forbidden_address_is_not_registered(core: Core, url: str, remot
     assert core.ids() == []
 
 
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("localhost", REMOTE),
+        ("10.0.0.9:8000", REMOTE),
+        ("10.0.0.9", f"::ffff:{REMOTE}"),
+        ("http://[fd12::9]:8000", "fd12::9"),
+        ("localhost:8000", "127.0.0.1"),
+        ("http://[::1]:8000", "127.0.0.1"),
+    ],
+)
+async def test_its_own_address_is_taken_where_others_are_not(
+    tmp_path: Path, url: str, remote: str
+) -> None:
+    async with running_core(tmp_path, only_own_addresses=True) as core:
+        assert await report(core, url, remote=remote) in core.ids()
+
+
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("10.0.0.8", REMOTE),
+        ("gpu-1.lan", REMOTE),
+        ("http://[fd12::8]", "fd12::9"),
+        ("10.0.0.8", "127.0.0.1"),
+        ("10.0.0.8", "unknown"),
+    ],
+)
+async def test_an_address_of_another_host_is_refused_where_only_its_own_is_taken(
+    tmp_path: Path, url: str, remote: str
+) -> None:
+    """L11: a sidecar's token could register any address, and win selections with it."""
+    async with running_core(tmp_path, only_own_addresses=True) as core:
+        with pytest.raises(TargetForbidden) as refused:
+            await report(core, url, remote=remote)
+        assert "sidecars.addresses" in refused.value.message
+        assert remote in refused.value.message
+        assert core.ids() == []
+
+
 # Registrations.
 
 

@@ -1,6 +1,5 @@
 import asyncio
 import json
-from contextlib import closing, suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -54,24 +53,89 @@ async def test_a_body_that_does_not_arrive_times_out(hub, monkeypatch):
     writer.close()
 
 
-async def test_connections_beyond_the_limit_are_closed_at_once(tmp_path):
-    async with running_hub(tmp_path, http={"max_connections": 1}) as hub:
+def get(path):
+    return f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("bound", ["max_connections", "max_connections_per_address"])
+async def test_a_connection_too_many_answers_health_checks_alone(tmp_path, bound):
+    """L7: a liveness probe must not restart a hub because strangers hold its connections."""
+    async with running_hub(tmp_path, http={bound: 3}) as hub:
         traffic = hub.hub._observability.traffic
-        reader, writer = await opened(hub, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
-        await reader.readuntil(b"}")
-        other, second = await opened(hub)
-        with suppress(ConnectionResetError):
-            assert await rest(other) == b""
-        second.close()
-        assert traffic.http_turned_away == 1
+        strangers = [await opened(hub) for _ in range(3)]
+        for path, status in (("/healthz", b" 200 "), ("/readyz", b" 200 "), ("/metrics", b" 503 ")):
+            reader, writer = await opened(hub, get(path))
+            answer = await rest(reader)
+            writer.close()
+            assert status in answer.splitlines()[0]
+            assert b"\r\nConnection: close\r\n" in answer
+            assert (b"\r\nRetry-After: 1\r\n" in answer) == (path == "/metrics")
+        assert traffic.http_turned_away == 3
+        assert traffic.refusals.counts == {("http", bound.removeprefix("max_")): 3}
+        for _, writer in strangers:
+            writer.close()
+            await writer.wait_closed()
+        site = hub.hub._listeners._http._runner.server
+        await wait_until(lambda: not site.connections)
+        assert (await hub.http("GET", "/api/schemas")).status == 200
+
+
+async def test_strangers_cannot_hold_the_connections_of_health_checks(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "HTTP_HEALTH_CONNECTIONS", 4)
+    async with running_hub(tmp_path, http={"max_connections": 1}) as hub:
+        strangers = [await opened(hub) for _ in range(9)]
+        reader, writer = await opened(hub, get("/healthz"))
+        assert b" 200 " in await rest(reader)
         writer.close()
-        await writer.wait_closed()
-        async with asyncio.timeout(10):
-            while True:
-                reader, writer = await opened(hub, b"GET /healthz HTTP/1.0\r\nHost: h\r\n\r\n")
-                with closing(writer), suppress(ConnectionResetError):
-                    if b" 200 " in await reader.read():
-                        break
+        assert len(hub.hub._listeners._http._runner.server.connections) <= 5
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_a_connection_too_many_must_ask_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "HTTP_HEALTH_HEAD_S", 0.05)
+    async with running_hub(tmp_path, http={"max_connections": 1}) as hub:
+        _, first = await opened(hub)
+        reader, writer = await opened(hub)
+        assert await rest(reader) == b""
+        writer.close()
+        first.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_half_a_sign_in_is_not_kept(hub, chunked):
+    """L8: callers without a token send sign-ins, of which the hub would keep a MiB each."""
+    framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1048576"
+    half = b"2000\r\n" + b"x" * 8192 if chunked else b"x" * 8192
+    reader, writer = await opened(hub, f"{SIGN_IN}{framing}\r\n\r\n".encode() + half)
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readuntil(b"}") == b'{"error":"body_too_large"}'
+    assert b" 413 " in head
+    writer.close()
+    assert hub.hub._observability.traffic.refusals.counts["http", "body"] == 1
+
+
+async def test_many_half_sign_ins_beside_an_honest_caller(hub):
+    held = []
+    for _ in range(200):
+        reader, writer = await opened(
+            hub, f"{SIGN_IN}Content-Length: 1048576\r\n\r\n".encode() + b"x" * 65_536
+        )
+        held.append((reader, writer))
+        assert (await hub.http("GET", REGISTRY_PATH)).status == 200
+    for reader, writer in held:
+        assert b" 413 " in await reader.readline()
+        writer.close()
+
+
+async def test_no_answer_names_versions(hub):
+    for sent in (get("/healthz"), get("/nothing"), b"no HTTP\r\n\r\n"):
+        reader, writer = await opened(hub, sent)
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nServer: llm-hub\r\n" in head
+        writer.close()
 
 
 @pytest.mark.parametrize("path", ["/snapshot", ""])

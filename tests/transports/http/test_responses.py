@@ -1,5 +1,6 @@
 import asyncio
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -133,6 +134,8 @@ async def test_another_hub_can_start_from_a_store_copy(hub, tmp_path):
     (restored / STORE_FILE).write_bytes(copies[0])
     (restored / STORE_FILE).chmod(0o600)
     (restored / "admin.token").write_text(hub.admin_token)
+    # The copy holds API keys in ciphertext alone.
+    shutil.copy(hub.settings.data_dir / "secrets.key", restored)
     with closing(sqlite3.connect(restored / STORE_FILE)) as file:
         assert file.execute("PRAGMA quick_check").fetchone() == ("ok",)
     async with running_hub(restored) as second:

@@ -41,14 +41,14 @@ async def test_a_claim_is_checked_before_its_token(rig: ServiceRig) -> None:
         (IdentifyRequest(agent_id="node-2", token=token), TokenAgentMismatch),
     ):
         with pytest.raises(error):
-            IdentityClaim(Received(request), accept).authenticate(access, now)
+            IdentityClaim(Received(request), None, accept).authenticate(access, now)
 
 
 async def test_a_session_may_refuse_an_agent_that_has_proved_itself(rig: ServiceRig) -> None:
     access, now = rig.dispatcher._access, rig.clock.now_ms()
     token = await rig.token(agent_id="node-1")
     received = Received(IdentifyRequest(agent_id="node-1", token=token))
-    claim = IdentityClaim(received, accept)
+    claim = IdentityClaim(received, None, accept)
     assert claim.authenticate(access, now) is claim.caller
     assert claim.caller.principal.agent_id == "node-1"
 
@@ -56,4 +56,4 @@ async def test_a_session_may_refuse_an_agent_that_has_proved_itself(rig: Service
         raise CooldownActive("wait")
 
     with pytest.raises(CooldownActive):
-        IdentityClaim(received, refuse).authenticate(access, now)
+        IdentityClaim(received, None, refuse).authenticate(access, now)

@@ -56,6 +56,8 @@ class CallContext:
     """Makes the error of a call that exceeds a bound, from a text that names the bound."""
     known: bool = False
     """Whether a caller on this connection has shown a valid token."""
+    certificate: bytes | None = None
+    """The certificate that the client has shown, in DER."""
 
 
 class Call:
@@ -103,6 +105,11 @@ class Call:
     # What the handler knows about the caller.
 
     @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the client has shown, in DER."""
+        return self._context.certificate
+
+    @property
     def peer(self) -> str:
         """The caller's IP address."""
         return self._context.peer
@@ -129,6 +136,16 @@ class Call:
     def waiting(self) -> int:
         """The number of complete messages that no handler has taken."""
         return len(self._messages)
+
+    def only_message(self, data: bytes) -> bytes | None:
+        """The message where `data`, with which the client has said all, is exactly one."""
+        if self._deframer is not None or self._messages:
+            return None
+        message = only_message(data, self._context.max_message_bytes)
+        if message is not None:
+            self.half_closed = True
+            self._context.connection.release(self.stream, len(data))
+        return message
 
     def receive(self, data: bytes, *, ended: bool) -> None:
         """Receives bytes of the body. Raises CallFailed."""

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _POLL_S: Final = 0.01
 # The pause after a failed accept; usually there are no file descriptors left.
 _PAUSE_S: Final = 0.1
+# How long a client may take to end TLS on its side; a stop of the hub waits for that.
+SHUTDOWN_S: Final = 1.0
 
 
 class Listener:
@@ -94,6 +96,7 @@ class Listener:
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_s if self._tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_S if self._tls else None,
             )
         except BadProxyHeader as error:
             log.warning("a trusted proxy sent a bad PROXY header", peer=peer, error=str(error))

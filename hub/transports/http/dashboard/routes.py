@@ -6,6 +6,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from hub.base.bounds import SIGN_IN_BODY_BYTES
 from hub.contract.dialect.names import enum_word
 from hub.contract.errors import FieldViolation, InvalidToken, ValidationFailed
 from hub.registry.state import Registry
@@ -23,6 +24,7 @@ from hub.transports.http.responses import json_response
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.resources_pb2 import Role
 
+_SESSION: Final = "/api/dashboard/session"
 _SIGNED_OUT: Final = b'{"role":null,"token_id":null}'
 
 
@@ -35,7 +37,8 @@ class SessionRoutes:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Takes `{"token"}`; sets the cookie. Raises InvalidToken, RoleForbidden."""
         require_own_page(request)
-        token = (await json_body(request)).get("token")
+        # Anyone may send one, so it is short.
+        token = (await json_body(request, SIGN_IN_BODY_BYTES)).get("token")
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         credentials = self._calls.credentials
@@ -80,7 +83,7 @@ class SessionRoutes:
 
 
 def _shown(principal: Principal) -> web.Response:
-    role = enum_word(Role.DESCRIPTOR, principal.role)
+    role = enum_word(Role.DESCRIPTOR, principal.shown_role)
     return json_response(orjson.dumps({"role": role, "token_id": principal.token_id}))
 
 
@@ -93,17 +96,22 @@ class Dashboard:
         registry: Registry,
         presence: Presence,
         server_info: Callable[[], GetServerInfoResponse],
+        why_overloaded: Callable[[], str | None],
     ) -> None:
         self._server_info = server_info
         self._static = StaticFiles()
         self._updates = LiveUpdates(registry, presence, calls.clock)
         self._sessions = SessionRoutes(calls)
-        self._stream = DashboardStream(self._updates, calls, self._about)
+        self._stream = DashboardStream(self._updates, calls, self._about, why_overloaded)
 
     @property
     def followers(self) -> int:
         """How many dashboards are open."""
         return self._updates.followers
+
+    def is_for_signing_in(self, path: str) -> bool:
+        """Whether a browser that is not signed in needs that path in order to sign in."""
+        return path in ("/", _SESSION) or path.startswith("/dashboard/")
 
     def start(self) -> None:
         """Begins to follow the registry."""
@@ -119,12 +127,11 @@ class Dashboard:
 
     def routes(self) -> list[web.RouteDef]:
         """The dashboard's routes."""
-        session = "/api/dashboard/session"
         return [
             *self._static.routes(),
-            web.post(session, self._sessions.sign_in),
-            web.get(session, self._sessions.show),
-            web.delete(session, self._sessions.sign_out),
+            web.post(_SESSION, self._sessions.sign_in),
+            web.get(_SESSION, self._sessions.show),
+            web.delete(_SESSION, self._sessions.sign_out),
             web.get("/api/dashboard/stream", self._stream.get, allow_head=False),
         ]
 

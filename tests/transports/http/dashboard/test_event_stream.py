@@ -142,7 +142,7 @@ async def test_an_idle_stream_sends_beats(hub, browser, monkeypatch):
 
 
 async def test_dashboards_are_limited(hub, browser, monkeypatch):
-    monkeypatch.setattr(event_stream, "MAX_STREAMS", 1)
+    monkeypatch.setattr(event_stream, "EVENT_STREAMS", 1)
     async with browser.stream() as events:
         await events.until("state", "endpoints")
         refused = await browser.call("GET", STREAM)
@@ -153,7 +153,7 @@ async def test_dashboards_are_limited(hub, browser, monkeypatch):
 
 
 async def test_dashboards_per_token_are_limited(hub, browser, monkeypatch):
-    monkeypatch.setattr(event_stream, "MAX_STREAMS_PER_TOKEN", 1)
+    monkeypatch.setattr(event_stream, "EVENT_STREAMS_PER_TOKEN", 1)
     other = Browser(hub)
     await other.sign_in(await hub.token(ROLE_READER))
     async with browser.stream() as events:

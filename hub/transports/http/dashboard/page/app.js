@@ -138,11 +138,13 @@ function take(type, value) {
     table.touch(touched);
     detail.touch(touched);
     performance.measure("update", { start: began });
-  } else if (type === "beat") fleet.setNow(value.now);
+  } else if (type === "overload") drawOverload(value.why);
+  else if (type === "beat") fleet.setNow(value.now);
 }
 
 function up() {
   downSince = null;
+  drawOverload(null);
   show(byId("notice"), false);
   document.body.classList.remove("is-stale");
   setText(byId("link"), "Live");
@@ -174,6 +176,11 @@ function notify(text, label, run) {
 }
 
 // Drawing.
+
+function drawOverload(why) {
+  byId("overload").title = why ? `The hub is ${why}` : "";
+  show(byId("overload"), Boolean(why));
+}
 
 function drawRole() {
   setText(byId("role"), actions.mayChange ? "admin" : "read only");

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 from playwright.async_api import expect
 
+from hub.service.overload.pressure import Load
 from hub.service.records import durable_fields, encode_endpoint, endpoint_key
 from hub.stores.store import Put
 from llmhub.v1.admin_service_pb2 import CheckEndpointRequest
@@ -231,3 +232,13 @@ async def test_two_addresses_of_one_server_are_shown_as_one_host(browser, tmp_pa
         await shown.row("twin").locator(".row-name").click()
         drawer = shown.page.get_by_role("dialog", name="twin")
         await expect(drawer).to_contain_text(f"Same server as127.0.0.1:{server.port}; counted once")
+
+
+async def test_an_overloaded_hub_says_so(signed_in, hub):
+    overload, word = hub.hub._observability.overload, signed_in.page.locator("#overload")
+    await expect(word).to_be_hidden()
+    overload.update(Load(memory=1e18), 0)
+    await expect(word).to_be_visible()
+    assert "overloaded (memory)" in (await word.get_attribute("title") or "")
+    # The hub's own readings end it.
+    await expect(word).to_be_hidden(timeout=20_000)

@@ -1,0 +1,160 @@
+"""A store whose secrets are encrypted: sealed on their way in, opened on their way out.
+
+What is above it sees plain values, what is below it only sealed ones, whichever engine that
+is. The record `keys/current` names the key that seals, for hubs that share the store.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from hub.stores.keyring import Keyring, KeySource, key_of
+from hub.stores.store import (
+    Change,
+    ChangeListener,
+    Contents,
+    Entry,
+    Expect,
+    Operation,
+    PreconditionFailed,
+    Put,
+    Store,
+    StoreError,
+)
+
+log = structlog.get_logger()
+
+CURRENT: Final = "keys/current"
+_SECRETS: Final = "secrets/"
+_KEYS: Final = "keys/"
+
+
+class SealedStore:
+    """A `Store` around another one."""
+
+    def __init__(self, engine: Store, source: KeySource) -> None:
+        self._engine = engine
+        self._source = source
+        self._keyring: Keyring | None = None
+        # The secrets as the engine holds them, to be sealed again with another key.
+        self._sealed: dict[str, Entry] = {}
+        self._current: Entry | None = None
+
+    @property
+    def kind(self) -> str:
+        """See `Store`."""
+        return self._engine.kind
+
+    @property
+    def waiting(self) -> int:
+        """See `Store`."""
+        return self._engine.waiting
+
+    @property
+    def out_of_touch_s(self) -> float:
+        """See `Store`."""
+        return self._engine.out_of_touch_s
+
+    async def open(self, listener: ChangeListener) -> Contents:
+        """See `Store`. Also raises StoreError for what no key of the ring opens."""
+        keyring = self._keyring = self._source.load()
+        contents = await self._engine.open(lambda change: listener(self._opened(change)))
+        for entry in contents.entries:
+            self._note(entry)
+        if self._current is not None and self._current.value.decode() not in keyring:
+            raise StoreError(
+                f"the store's secrets are encrypted with the key {self._current.value.decode()},"
+                f" and {self._source.path} does not hold it: copy the key ring of the hub that"
+                " wrote them, and name it in secrets.key_file"
+            )
+        entries = tuple(
+            self._plain(entry) for entry in contents.entries if not entry.key.startswith(_KEYS)
+        )
+        return Contents(entries, contents.revision)
+
+    async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
+        """See `Store`."""
+        return await self._engine.commit([self._closed(each) for each in operations], expect)
+
+    async def next_incarnation(self, at_least: int) -> int:
+        """See `Store`."""
+        return await self._engine.next_incarnation(at_least)
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._engine.close()
+
+    def reload(self) -> None:
+        """Reads the key ring again. Raises StoreError, and then has changed nothing."""
+        keyring = self._source.load()
+        missing = [key.id for key in self._ring().keys if key.id not in keyring]
+        if self._ring().current in missing:
+            raise StoreError(
+                f"{self._source.path} no longer holds the key {self._ring().current}, with which"
+                " secrets are encrypted: put it back"
+            )
+        self._keyring = keyring
+
+    async def reseal(self) -> bool:
+        """Seals with the current key what is not; returns whether anything was plain before.
+
+        Called after `open` and after `reload`; does nothing if all is sealed so. A record that
+        another hub changes meanwhile is left to that hub. Raises StoreError.
+        """
+        current = self._ring().current
+        if self._current is None or self._current.value.decode() != current:
+            revision = self._current.revision if self._current is not None else 0
+            try:
+                put = Put(CURRENT, current.encode())
+                await self._engine.commit([put], [Expect(CURRENT, revision)])
+            except PreconditionFailed:
+                # Another hub has named its key. The next start checks that this one has it.
+                log.warning("another hub has changed the key of the store's secrets")
+        outdated = [e for e in self._sealed.values() if key_of(e.value) != current]
+        for entry in outdated:
+            value = self._plain(entry).value
+            put = Put(entry.key, self._ring().seal(entry.key, value))
+            with contextlib.suppress(PreconditionFailed):
+                await self._engine.commit([put], [Expect(entry.key, entry.revision)])
+        if outdated:
+            log.info("secrets encrypted", records=len(outdated), key_id=current)
+        return any(key_of(entry.value) is None for entry in outdated)
+
+    def _ring(self) -> Keyring:
+        if self._keyring is None:
+            raise StoreError("the store is not open")
+        return self._keyring
+
+    def _note(self, entry: Entry) -> None:
+        """Remembers what the engine holds."""
+        if entry.key == CURRENT:
+            self._current = entry
+        elif entry.key.startswith(_SECRETS):
+            self._sealed[entry.key] = entry
+
+    def _closed(self, operation: Operation) -> Operation:
+        if isinstance(operation, Put) and operation.key.startswith(_SECRETS):
+            return Put(operation.key, self._ring().seal(operation.key, operation.value))
+        return operation
+
+    def _plain(self, entry: Entry) -> Entry:
+        if not entry.key.startswith(_SECRETS):
+            return entry
+        return Entry(entry.key, self._ring().open(entry.key, entry.value), entry.revision)
+
+    def _opened(self, change: Change) -> Change:
+        puts = []
+        for entry in change.puts:
+            self._note(entry)
+            if entry.key.startswith(_KEYS):
+                continue
+            try:
+                puts.append(self._plain(entry))
+            except StoreError as error:
+                # Of another hub with another key. All else of the change is good.
+                log.warning("a secret cannot be used", why=str(error))
+        for key in change.deletes:
+            self._sealed.pop(key, None)
+        return Change(change.revision, tuple(puts), change.deletes)

@@ -1,0 +1,145 @@
+"""The sealed store on every engine; the engine itself is asked what it holds."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from hub.stores.keyring import Key, KeySource, key_of, read_keys, write_keys
+from hub.stores.sealed import CURRENT, SealedStore
+from hub.stores.store import Delete, Expect, PreconditionFailed, Put, Store, StoreError
+from tests.support.stores import ENGINES, Feed
+
+SECRET = b"sk-very-secret"
+
+
+@pytest.fixture(params=ENGINES)
+async def engine(request, tmp_path) -> AsyncIterator[Callable[[], Store]]:
+    async with ENGINES[request.param](tmp_path) as factory:
+        yield factory
+
+
+@pytest.fixture
+def ring(tmp_path):
+    return tmp_path / "ring"
+
+
+def sealed(engine, ring) -> SealedStore:
+    return SealedStore(engine(), KeySource(ring, environment={}))
+
+
+async def raw(engine) -> dict[str, bytes]:
+    """What a thief of the store has."""
+    store = engine()
+    contents = await store.open(lambda _: None)
+    await store.close()
+    return {entry.key: entry.value for entry in contents.entries}
+
+
+async def put_raw(engine, **values: bytes) -> None:
+    store = engine()
+    await store.open(lambda _: None)
+    await store.commit([Put(f"secrets/{name}", value) for name, value in values.items()])
+    await store.close()
+
+
+async def test_secrets_are_sealed_below_and_plain_above(engine, ring):
+    feed, store = Feed(), sealed(engine, ring)
+    assert (await store.open(feed)).entries == ()
+    assert store.kind == engine().kind
+    first = await store.commit([Put("secrets/a", SECRET), Put("endpoints/a", b"plain")])
+    await store.commit([Put("secrets/b", b"")], [Expect("secrets/a", first)])
+    with pytest.raises(PreconditionFailed):
+        await store.commit([Put("secrets/c", SECRET)], [Expect("secrets/a", first + 100)])
+    assert {key: e.value for key, e in feed.replayed().items()} == {
+        "secrets/a": SECRET,
+        "secrets/b": b"",
+        "endpoints/a": b"plain",
+    }
+    await store.close()
+    found = await raw(engine)
+    assert found["endpoints/a"] == b"plain"
+    assert SECRET not in b"".join(found.values())
+    again = sealed(engine, ring)
+    entries = {entry.key: entry.value for entry in (await again.open(Feed())).entries}
+    assert entries == {"secrets/a": SECRET, "secrets/b": b"", "endpoints/a": b"plain"}
+    await again.close()
+
+
+async def test_plain_secrets_of_an_earlier_version_are_sealed_once(engine, ring):
+    await put_raw(engine, a=SECRET, b=b"sk-2")
+    feed, store = Feed(), sealed(engine, ring)
+    entries = {entry.key: entry.value for entry in (await store.open(feed)).entries}
+    assert entries == {"secrets/a": SECRET, "secrets/b": b"sk-2"}
+    assert await store.reseal()
+    assert not await store.reseal()
+    # Those above see the values that they know.
+    assert {key: e.value for key, e in feed.replayed().items()} == entries
+    await store.close()
+    found = await raw(engine)
+    assert {key_of(found[key]) for key in entries} == {read_keys(ring)[0].id}
+    assert found[CURRENT].decode() == read_keys(ring)[0].id
+
+
+async def test_a_rotation_seals_all_with_the_new_key(engine, ring):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.reseal()
+    await store.commit([Put("secrets/a", SECRET)])
+    await store.commit([Put("secrets/gone", SECRET)])
+    await store.commit([Delete("secrets/gone")])
+    old, new = read_keys(ring)[0], Key.new()
+    write_keys(ring, (new, old))
+    store.reload()
+    assert not await store.reseal(), "nothing was plain"
+    await store.close()
+    found = await raw(engine)
+    assert key_of(found["secrets/a"]) == new.id
+    assert found[CURRENT].decode() == new.id
+    assert "secrets/gone" not in found
+    # Now the old key may go.
+    write_keys(ring, (new,))
+    again = sealed(engine, ring)
+    assert (await again.open(Feed())).entries[0].value == SECRET
+    await again.close()
+
+
+async def test_a_reload_without_the_current_key_changes_nothing(engine, ring):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.commit([Put("secrets/a", SECRET)])
+    write_keys(ring, (Key.new(),))
+    with pytest.raises(StoreError, match="no longer holds the key"):
+        store.reload()
+    await store.commit([Put("secrets/b", SECRET)])
+    await store.close()
+    found = await raw(engine)
+    assert key_of(found["secrets/a"]) == key_of(found["secrets/b"])
+
+
+async def test_a_hub_without_the_key_does_not_start(engine, ring, tmp_path):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.reseal()
+    await store.close()
+    other = sealed(engine, tmp_path / "other")
+    with pytest.raises(StoreError, match="does not hold it: copy the key ring of the hub"):
+        await other.open(Feed())
+    await other.close()
+
+
+async def test_a_damaged_secret_keeps_a_hub_from_starting(engine, ring):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.commit([Put("secrets/a", SECRET)])
+    await store.close()
+    await put_raw(engine, a=(await raw(engine))["secrets/a"][:-1] + b"?")
+    again = sealed(engine, ring)
+    with pytest.raises(StoreError, match=r"'secrets/a' in the store is damaged") as error:
+        await again.open(Feed())
+    assert SECRET.decode() not in str(error.value)
+    await again.close()
+
+
+async def test_it_is_closed_until_it_is_opened(engine, ring):
+    with pytest.raises(StoreError, match="not open"):
+        await sealed(engine, ring).commit([Put("secrets/a", SECRET)])
