@@ -92,6 +92,11 @@ interleavings: $(DEV) ## Concurrent users in 10,000 orders; make interleavings A
 torture: $(DEV) ## Kill hubs, break their disks and files, stop them; what they lost
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: mutation
+mutation: $(DEV) ## Change the code a little and see if a test fails; make mutation ARGS='hub.registry.vram*'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut run $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut results
+
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -123,6 +128,10 @@ lock: $(DEV) ## Resolve requirements/*.lock; make lock ARGS=--upgrade
 lock-check: $(DEV) ## Fail if a lock file does not satisfy pyproject.toml
 	@$(BIN)/python scripts/lock.py --check
 	@$(PIP) check
+
+.PHONY: sbom
+sbom: $(DEV) ## Write build/sbom.cdx.json, and the licences of the dependencies
+	@$(BIN)/python scripts/sbom.py
 
 .PHONY: proto
 proto: $(DEV) ## Regenerate gen/ from proto/

@@ -91,6 +91,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._path = path
         _prepare(path)
+        self._has_log = _is_filled(path.with_name(f"{path.name}-wal"))
         try:
             self._connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
         except sqlite3.Error as error:
@@ -231,6 +232,10 @@ class SqliteFile:
             )
         if execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise self._damaged()
+        # SQLite reads zeros where the last page is cut off. A log would restore the page.
+        page_size = execute("PRAGMA page_size").fetchone()[0]
+        if not self._has_log and self._path.stat().st_size % page_size:
+            raise self._damaged()
 
     def _meta(self, name: str) -> int:
         row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -292,6 +297,13 @@ class SqliteFile:
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _prepare(path: Path) -> None:

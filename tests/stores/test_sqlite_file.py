@@ -146,6 +146,14 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: 3 * 4096])
 
 
+def cut_short(path: Path) -> None:
+    # SQLite reads the end of a row in the last page as zeros, and finds nothing wrong.
+    file = SqliteFile(path)
+    file.commit([Batch(tuple(Put(f"k/{i}", b"\xff" * 100) for i in range(1000)))])
+    file.close()
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 def without_meta(path: Path) -> None:
     SqliteFile(path).close()
     sql(path, "DELETE FROM meta")
@@ -167,6 +175,20 @@ def sql(path: Path, statement: str) -> None:
     connection.close()
 
 
+def test_a_file_that_its_log_completes_is_opened(path: Path) -> None:
+    """A machine may lose power while pages move from the log to the file."""
+    file = SqliteFile(path)
+    file.commit([Batch((Put("k", b"v"),))])
+    copy = path.with_name("copy.db")
+    copy.write_bytes(path.read_bytes()[:-1])
+    copy.chmod(0o600)
+    copy.with_name("copy.db-wal").write_bytes(path.with_name(f"{path.name}-wal").read_bytes())
+    file.close()
+    again = SqliteFile(copy)
+    assert [entry.key for entry in again.take_contents().entries] == ["k"]
+    again.close()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -174,6 +196,7 @@ def sql(path: Path, statement: str) -> None:
         (garbage, "not a database of the hub"),
         (damaged, "is damaged: restore a backup"),
         (truncated, "is damaged: restore a backup"),
+        (cut_short, "is damaged: restore a backup"),
         (without_meta, "is damaged: restore a backup"),
         (of_another_program, "another program"),
         (newer, "update the hub"),

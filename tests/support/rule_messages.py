@@ -1,5 +1,6 @@
 """Messages with one field and one rule, made for a test."""
 
+from collections.abc import Sequence
 from itertools import count
 
 from google.protobuf import (
@@ -37,10 +38,12 @@ def message_class(
     type_name: str = "",
     repeated: bool = False,
     optional: bool = False,
+    enum: Sequence[int] = (),
 ) -> type[Message]:
     """A class of messages whose field `value` is of the type and has the rules.
 
-    `type_name` is the full name of a message or an enum. An `optional` field has presence.
+    `type_name` is the full name of a message or an enum; `enum` makes one with these
+    numbers. An `optional` field has presence.
     """
     package = f"rule_messages.n{next(_NUMBERS)}"
     file = descriptor_pb2.FileDescriptorProto(
@@ -52,6 +55,11 @@ def message_class(
     message = file.message_type.add(name="Message")
     field = message.field.add(name="value", number=1, type=type_)
     field.label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
+    if enum:
+        own = file.enum_type.add(name="Own")
+        for number in enum:
+            own.value.add(name=f"OWN_{number}", number=number)
+        type_name = f"{package}.Own"
     if type_name:
         field.type_name = f".{type_name}"
     if optional:

@@ -12,9 +12,10 @@ BACKEND = "llmhub.v1.Backend"
 DURATION = "google.protobuf.Duration"
 
 
-def check_of(type_: int, type_name: str = "", **rules):
+def check_of(type_: int, type_name: str = "", own_enum: tuple[int, ...] = (), **rules):
     wanted = FieldRules(**rules)
-    (field,) = message_class(type_, wanted, type_name=type_name).DESCRIPTOR.fields
+    made = message_class(type_, wanted, type_name=type_name, enum=own_enum)
+    (field,) = made.DESCRIPTOR.fields
     return value_check(field, wanted)
 
 
@@ -58,6 +59,21 @@ def test_durations_and_enums():
     assert held == [False, True, True, False, False, True]
     backend = check_of(FieldDescriptor.TYPE_ENUM, BACKEND, enum={"defined_only": True})
     assert [backend(number) for number in (0, 1, -1, 99)] == [True, True, False, False]
+
+
+def test_an_enum_with_a_gap_does_not_allow_the_numbers_between():
+    defined = {"defined_only": True}
+    gap = check_of(FieldDescriptor.TYPE_ENUM, own_enum=(0, 1, 5), enum=defined)
+    assert [gap(number) for number in range(-1, 7)] == [
+        False,
+        True,
+        True,
+        *[False] * 3,
+        True,
+        False,
+    ]
+    whole = check_of(FieldDescriptor.TYPE_ENUM, own_enum=(0, 1, 2), enum=defined)
+    assert whole == Bounds(0, 2)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,25 @@ def test_enough_changes_within_the_window_mark_an_endpoint() -> None:
     assert verdict.reason == "probes changed between success and failure 4 times in 90 s"
 
 
+def test_changes_that_become_rare_postpone_the_time_until_the_endpoint_is_steady() -> None:
+    unsteady = damper()
+    for at in (0, 30, 60, 90, 389):
+        unsteady.judge(ID, at * S, changed=True)
+    # The last four changes are further apart than the window.
+    verdict = unsteady.judge(ID, 688 * S, changed=True)
+    assert verdict is not None
+    assert verdict.trusted_at_ms == 988 * S
+
+
+def test_frequent_changes_after_rare_ones_mark_an_endpoint() -> None:
+    slow = damper()
+    for at in (0, 200, 400, 600, 800):
+        assert slow.judge(ID, at * S, changed=True) is None
+    for at in (810, 820):
+        slow.judge(ID, at * S, changed=True)
+    assert slow.judge(ID, 830 * S, changed=True) is not None
+
+
 def test_rare_changes_do_not_mark_an_endpoint() -> None:
     slow = damper()
     for at in range(0, 36_000, 200):

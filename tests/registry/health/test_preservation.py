@@ -54,7 +54,29 @@ def test_a_freeze_ends_with_hysteresis_when_probes_succeed_again() -> None:
     assert not may_fall(fleet, 20, 10 * S), "6 of 20 are more than half of the share"
     fleet.recovered("h:14")
     assert may_fall(fleet, 20, 11 * S)
-    assert fleet.report(20, 12 * S).since_ms == 11 * S
+    report = fleet.report(20, 12 * S)
+    assert (report.since_ms, report.confirmed_at_ms) == (11 * S, None)
+
+
+def test_a_freeze_that_the_next_probe_would_find_begins_now() -> None:
+    fleet = guard()
+    fail(fleet, *range(11))
+    report = fleet.report(20, 7)
+    assert (report.state, report.since_ms) == (State.FROZEN, 7)
+    assert (report.confirmed_at_ms, report.freezes) == (300 * S + 7, 0)
+
+
+def test_a_fallen_endpoint_that_recovers_no_longer_counts() -> None:
+    fleet = guard()
+    fleet.fell("h:0", 0)
+    fleet.recovered("h:0")
+    assert (fleet.report(20, 1).failing, fleet.report(20, 1).base) == (0, 20)
+
+
+def test_a_fall_counts_for_less_than_an_interval() -> None:
+    fleet = guard()
+    fleet.fell("h:0", 0)
+    assert (fleet.report(20, 30 * S - 1).failing, fleet.report(20, 30 * S).failing) == (1, 0)
 
 
 def test_lasting_failures_are_accepted_until_most_endpoints_recover() -> None:

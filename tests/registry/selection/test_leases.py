@@ -110,3 +110,13 @@ class LeasesMachine(RuleBasedStateMachine):
 
 
 TestLeases = LeasesMachine.TestCase
+
+
+def test_an_owner_that_holds_none_may_take_the_only_one() -> None:
+    leases = Leases(max_leases=2, max_per_owner=1, on_change=lambda _: None)
+    leases.take("a", "h:1", 1_000, 0, owner="one")
+    with pytest.raises(TooManyLeases, match="the caller holds 1 leases"):
+        leases.take("b", "h:1", 1_000, 0, owner="one")
+    leases.take("b", "h:1", 1_000, 0, owner="two")
+    with pytest.raises(TooManyLeases, match="2 leases are held"):
+        leases.take("c", "h:1", 1_000, 0, owner="three")

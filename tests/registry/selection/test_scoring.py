@@ -111,6 +111,12 @@ def test_a_flapping_endpoint_gets_no_points_for_health() -> None:
     assert parts(endpoint, loaded(), None, None)["health"] == 0
 
 
+def test_the_queue_of_a_server_with_one_slot_counts_whole() -> None:
+    endpoint = Endpoint()
+    endpoint.load.slots, endpoint.load.running, endpoint.load.waiting = 1, 1, 1
+    assert parts(endpoint, Model(), None, None)["queue"] == -2.0
+
+
 def test_an_empty_queue_weighs_zero_and_not_minus_zero() -> None:
     found = weighted(parts(Endpoint(), Model(), None, None), weights_of(STRATEGY_WEIGHTED, NOTHING))
     assert str(found["queue"]) == "0.0"
