@@ -103,6 +103,7 @@ class HubServer:
         await self._configured.sync(wanted_endpoints(settings))
         overload = self._observability.overload
         overload.on_change(fleet.follow_overload)
+        overload.measure(lambda: len(fleet.registry))
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
             make_dispatcher(

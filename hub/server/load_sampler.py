@@ -1,6 +1,8 @@
 """Reads what the hub takes of its machine, four times per second, and reports it to `Overload`."""
 
 import asyncio
+import contextlib
+import ctypes
 import os
 import resource
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from hub.service.overload.shedding import Overload
 from hub.stores.store import Store
 
 _PERIOD_S: Final = 0.25
+_RELEASE_EVERY_S: Final = 5.0
 # What the stores accept at most (`max_waiting`).
 _STORE_QUEUE: Final = 10_000
 _MEMORY_SHARE: Final = 0.75
@@ -41,6 +44,16 @@ def open_descriptors() -> int:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     os.close(lowest)
     return lowest
+
+
+def release_free_memory() -> None:
+    """Gives memory that the process has freed back to the system, where the C library can.
+
+    It keeps most of what large responses took; then resident memory would not fall, and the
+    hub would stay overloaded after the load is gone.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_of_machine() -> int:
@@ -88,6 +101,7 @@ class LoadSampler:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        released_at = -_RELEASE_EVERY_S
         while True:
             due = loop.time() + _PERIOD_S
             await asyncio.sleep(_PERIOD_S)
@@ -98,3 +112,7 @@ class LoadSampler:
                 store_queue=self._store.waiting,
             )
             self._overload.update(load, self._clock.now_ms())
+            is_short = self._overload.level and self._overload.pressure.cause == "memory"
+            if is_short and loop.time() - released_at >= _RELEASE_EVERY_S:
+                released_at = loop.time()
+                await asyncio.to_thread(release_free_memory)

@@ -107,7 +107,7 @@ def test_every_constant_that_is_a_bound_is_listed(room: str) -> None:
         dotted = name.removesuffix(".py").replace("/", ".")
         found = {each for each in constants(module) if re.match(r"_?(DEFAULT_)?MAX_", each)}
         listed = {each for each in found if f"{dotted}.{each}" in PLACES}
-        assert found - listed == ELSEWHERE.get(name, set()), name
+        assert found - listed <= ELSEWHERE.get(name, set()), name
 
 
 def test_every_bound_of_the_module_of_bounds_is_listed_and_explained() -> None:

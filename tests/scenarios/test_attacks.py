@@ -4,7 +4,7 @@ import pytest
 
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import Model
-from llmhub.v1.registry_service_pb2 import GetSnapshotRequest
+from llmhub.v1.registry_service_pb2 import GetSnapshotRequest, ListModelsRequest
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
 from tests.support.fleet import saw
 from tests.support.hub import REGISTRY_PATH, by_id, running_hub
@@ -95,3 +95,25 @@ async def test_a_fleet_of_rich_models_stays_readable(hub):
 async def test_a_page_that_there_is_not(hub, path, query, status, error):
     answer = await hub.http("GET", f"{REGISTRY_PATH}{path}?{query}")
     assert (answer.status, answer.json["error"]) == (status, error)
+
+
+async def test_a_name_of_a_model_that_is_too_long_for_a_page_token(hub):
+    """A sidecar could keep readers from the second page on with one name."""
+    registry = hub.hub._fleet.registry
+    await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=2_000))
+    names = sorted(["\U0001f600" * 512, "\U0001f601" * 512, "honest"])
+    registry.observe("127.0.0.1:2000", saw(models=tuple(Model(name=name) for name in names)))
+    reader = await hub.token(ROLE_READER)
+    for method, request in (
+        ("ListModels", ListModelsRequest(page_size=1)),
+        ("GetSnapshot", GetSnapshotRequest(page_size=1)),
+    ):
+        seen = []
+        while True:
+            page = await hub.call(method, request, token=reader)
+            found = page.models if method == "ListModels" else page.snapshot.fleet_models
+            seen += [each if isinstance(each, str) else each.name for each in found]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert seen == names

@@ -9,6 +9,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from websockets.exceptions import InvalidStatus
 
 from hub.server import load_sampler
+from hub.service.overload import shedding
 from hub.service.overload.pressure import Level
 from llmhub.v1.admin_service_pb2 import (
     OVERLOAD_LEVEL_CONNECTIONS,
@@ -99,16 +100,19 @@ async def test_new_anonymous_connections_are_refused_first(tmp_path, machine):
             await admins_and_health_still_work(hub)
 
 
-async def test_then_snapshots_of_readers(tmp_path, machine):
+async def test_then_large_snapshots_of_readers(tmp_path, machine, monkeypatch):
+    monkeypatch.setattr(shedding, "LARGE_FLEET", 1)
     async with overloaded(tmp_path, machine, Level.SNAPSHOTS) as (hub, reach):
         reader = await hub.token(ROLE_READER)
         await reach()
+        assert not (await hub.call("GetSnapshot", token=reader)).snapshot.endpoints
+        await hub.call("RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=9))
         failed = await failure_of(hub.call("GetSnapshot", token=reader))
         assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
         assert failed.retry_after_ms == 5_000
         for path in (REGISTRY_PATH, f"{REGISTRY_PATH}/snapshot", "/api/models"):
             assert (await hub.http("GET", path, token=reader)).status == 503
-        assert not (await hub.call("ListEndpoints", token=reader)).endpoints
+        assert (await hub.call("ListEndpoints", token=reader)).endpoints
         await admins_and_health_still_work(hub)
 
 

@@ -41,7 +41,9 @@ def test_a_control_group_has_less_than_the_machine(tmp_path, monkeypatch) -> Non
 
 async def test_it_samples_until_it_is_stopped(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(load_sampler, "_PERIOD_S", 0.005)
+    released = []
     monkeypatch.setattr(load_sampler, "resident_bytes", lambda: 900)
+    monkeypatch.setattr(load_sampler, "release_free_memory", lambda: released.append(None))
     overload = Overload(Pressure(Load(10.0, 1000.0, 1e9, 1e9)))
     sampler = LoadSampler(overload, SqliteStore(tmp_path / "hub.db"), SystemClock())
     failures = []
@@ -55,3 +57,15 @@ async def test_it_samples_until_it_is_stopped(tmp_path, monkeypatch) -> None:
     await asyncio.sleep(0)
     assert overload.pressure.by_resource["memory"] == by_now == 0
     assert failures == []
+    # Once: at most every five seconds.
+    assert released == [None]
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    blocks = [bytes(50_000) for _ in range(4_000)]
+    kept = blocks[::400]
+    full = load_sampler.resident_bytes()
+    del blocks
+    load_sampler.release_free_memory()
+    assert load_sampler.resident_bytes() < full - 100_000_000
+    assert len(kept) == 10

@@ -156,7 +156,7 @@ class Finding:
 
 
 def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
-    """The hub's version, uptime and store."""
+    """The hub's version, uptime and store, and whether it is overloaded."""
     up = span_text(time.time() - info.started_at.seconds)
     yield Finding(Level.OK, "hub", f"version {info.version}, up {up}, store {info.store}")
     if version not in (info.version, "unknown") and info.version != "unknown":
@@ -165,6 +165,14 @@ def server(info: GetServerInfoResponse, version: str) -> Iterator[Finding]:
             "version",
             f"this command is {version}, the hub {info.version}",
             "update the older one",
+        )
+    if info.overload.level:
+        yield Finding(
+            Level.WARNING,
+            "overload",
+            f"the hub refuses work: {info.overload.cause} is at "
+            f"{info.overload.pressure[info.overload.cause]:.0%} of its budget",
+            "docs/limits.md says what it refuses; give it more of that, or find who takes it",
         )
 
 

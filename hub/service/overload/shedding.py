@@ -1,10 +1,10 @@
 """What each level of overload refuses, and whom: never an admin, a health check or a revocation.
 
-connections   new WebSockets, anonymous requests, streams that have yet to identify
-snapshots     readers' answers that contain the whole fleet
-reports       every second resource report of each sidecar, which is dropped
-watches       readers' new watches; open ones get changes in larger portions
-reads         readers' other calls
+- connections: new WebSockets, anonymous requests, streams that have yet to identify
+- snapshots: readers' answers that contain the whole fleet, if it is a large one
+- reports: every second resource report of each sidecar, which is dropped
+- watches: readers' new watches; open ones get changes in larger portions
+- reads: readers' other calls
 """
 
 from collections import Counter
@@ -23,6 +23,9 @@ from llmhub.v1.resources_pb2 import ROLE_READER
 log = structlog.get_logger()
 
 _RETRY_AFTER_MS: Final = 5_000
+
+LARGE_FLEET: Final = 100
+"""From so many endpoints on, an answer that contains all of them is refused before reads are."""
 
 _SNAPSHOTS: Final = {
     *("GetSnapshot", "GetSnapshotJson", "ListEndpointsJson"),
@@ -49,6 +52,7 @@ class Overload:
         self.pressure = pressure or Pressure()
         self._refusals = refusals or Refusals()
         self._listeners: list[Callable[[Level], None]] = []
+        self._fleet_size: Callable[[], int] = lambda: LARGE_FLEET
         # Agents whose last report was dropped: the next one counts. At most all that report.
         self._dropped: set[str] = set()
         self.level = Level.CALM
@@ -57,6 +61,10 @@ class Overload:
     def on_change(self, listener: Callable[[Level], None]) -> None:
         """Calls `listener` with each new level."""
         self._listeners.append(listener)
+
+    def measure(self, fleet_size: Callable[[], int]) -> None:
+        """Asks `fleet_size` for the number of endpoints; without it, a fleet counts as large."""
+        self._fleet_size = fleet_size
 
     def update(self, load: Load, now_ms: int) -> None:
         """Takes a reading."""
@@ -76,6 +84,8 @@ class Overload:
 
     def require(self, level: Level | None, transport: str, remote_address: str = "") -> None:
         """Raises Overloaded if the hub refuses now what it refuses from that level on."""
+        if level is Level.SNAPSHOTS and self._fleet_size() < LARGE_FLEET:
+            level = Level.READS
         if level is not None and self.level >= level:
             self.shed[level] += 1
             self._refusals.note(transport, f"overload_{level.word}", remote_address)

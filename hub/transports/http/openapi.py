@@ -88,7 +88,7 @@ _PAGE: Final[list[Json]] = [
         "description": "Asks for a page; the answer then has `next_page_token`.",
         "schema": {"type": "integer", "minimum": 0, "maximum": 1000},
     },
-    {"name": "page_token", "in": "query", "schema": {"type": "string", "maxLength": 1024}},
+    {"name": "page_token", "in": "query", "schema": {"type": "string", "maxLength": 4096}},
 ]
 
 ROUTES: Final[Mapping[tuple[str, str], _Described]] = {

@@ -13,7 +13,7 @@ from hub.cli.calling.connection import find_tls
 from hub.cli.commands import diagnosis
 from hub.cli.commands.diagnosis import Level, is_a_hub
 from hub.server.hub_server import HubServer
-from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
+from llmhub.v1.admin_service_pb2 import OVERLOAD_LEVEL_SNAPSHOTS, GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
     FAULT_DEAD,
@@ -130,6 +130,17 @@ def test_an_open_port_is_ok_and_a_closed_one_fails() -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert diagnosis.grpc_server(address).level is Level.OK
     assert diagnosis.grpc_server(address).level is Level.FAILED
+
+
+def test_an_overloaded_hub_is_a_warning() -> None:
+    info = GetServerInfoResponse(version="1.0")
+    assert len(list(diagnosis.server(info, "1.0"))) == 1
+    info.overload.level = OVERLOAD_LEVEL_SNAPSHOTS
+    info.overload.cause = "memory"
+    info.overload.pressure["memory"] = 0.87
+    _, finding = diagnosis.server(info, "1.0")
+    assert (finding.level, finding.what) == (Level.WARNING, "overload")
+    assert "memory is at 87% of its budget" in finding.found
 
 
 def test_another_version_of_the_command_is_a_warning() -> None:

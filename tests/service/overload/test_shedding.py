@@ -5,7 +5,7 @@ from hub.contract.errors import Overloaded
 from hub.contract.rpcs import RPCS, rpc
 from hub.service.operations import OPERATIONS, SHOW_CALLER
 from hub.service.overload.pressure import Level, Load, Pressure
-from hub.service.overload.shedding import Overload, refused_at
+from hub.service.overload.shedding import LARGE_FLEET, Overload, refused_at
 from llmhub.v1.resources_pb2 import ROLE_READER
 
 BUDGETS = Load(loop_lag=1.0, memory=1000.0, descriptors=100.0, store_queue=50.0)
@@ -53,6 +53,19 @@ def test_a_level_refuses_what_the_lower_ones_do() -> None:
     overload.require(Level.WATCHES, "grpc")
     overload.require(None, "grpc")
     assert overload.shed.total() == 3
+
+
+def test_the_snapshot_of_a_small_fleet_is_refused_only_with_all_reads() -> None:
+    overload, sizes = at(Level.WATCHES), [LARGE_FLEET, LARGE_FLEET - 1]
+    overload.measure(sizes.pop)
+    overload.require(Level.SNAPSHOTS, "http")
+    with pytest.raises(Overloaded):
+        overload.require(Level.SNAPSHOTS, "http")
+    busiest = at(Level.READS)
+    busiest.measure(lambda: 0)
+    with pytest.raises(Overloaded):
+        busiest.require(Level.SNAPSHOTS, "http")
+    assert busiest.shed[Level.READS] == 1
 
 
 def test_every_second_report_of_each_agent_is_dropped() -> None:
