@@ -130,8 +130,14 @@ lock-check: $(DEV) ## Fail if a lock file does not satisfy pyproject.toml
 	@$(PIP) check
 
 .PHONY: sbom
-sbom: $(DEV) ## Write build/sbom.cdx.json, and the licences of the dependencies
-	@$(BIN)/python scripts/sbom.py
+sbom: $(DEV) ## Write build/sbom.cdx.json: what the hub needs, in CycloneDX
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements/runtime.lock --pyproject pyproject.toml \
+		--output-reproducible --output-file build/sbom.cdx.json
+
+.PHONY: licenses
+licenses: $(DEV) ## Write docs/licenses.md from runtime.lock and the installed packages
+	@$(BIN)/python scripts/licenses.py
 
 .PHONY: proto
 proto: $(DEV) ## Regenerate gen/ from proto/

@@ -63,9 +63,12 @@ class SealedStore:
         contents = await self._engine.open(lambda change: listener(self._opened(change)))
         for entry in contents.entries:
             self._note(entry)
-        if self._current is not None and self._current.value.decode() not in keyring:
+        current = self._current.value.decode() if self._current is not None else keyring.current
+        # A copy of a file without secrets is of use to any hub. A shared store is another
+        # hub's too, which would have no use for secrets that this one writes.
+        if current not in keyring and (self._sealed or self.kind != "sqlite"):
             raise StoreError(
-                f"the store's secrets are encrypted with the key {self._current.value.decode()},"
+                f"the store's secrets are encrypted with the key {current},"
                 f" and {self._source.path} does not hold it: copy the key ring of the hub that"
                 " wrote them, and name it in secrets.key_file"
             )

@@ -116,10 +116,30 @@ async def test_a_reload_without_the_current_key_changes_nothing(engine, ring):
     assert key_of(found["secrets/a"]) == key_of(found["secrets/b"])
 
 
+async def test_a_store_without_secrets_needs_the_key_only_if_it_is_shared(engine, ring, tmp_path):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.reseal()
+    await store.close()
+    other = sealed(engine, tmp_path / "other")
+    if other.kind == "sqlite":
+        await other.open(Feed())
+        await other.reseal()
+        await other.commit([Put("secrets/a", SECRET)])
+        await other.close()
+        found = await raw(engine)
+        assert found[CURRENT].decode() == key_of(found["secrets/a"])
+        return
+    with pytest.raises(StoreError, match="does not hold it"):
+        await other.open(Feed())
+    await other.close()
+
+
 async def test_a_hub_without_the_key_does_not_start(engine, ring, tmp_path):
     store = sealed(engine, ring)
     await store.open(Feed())
     await store.reseal()
+    await store.commit([Put("secrets/a", SECRET)])
     await store.close()
     other = sealed(engine, tmp_path / "other")
     with pytest.raises(StoreError, match="does not hold it: copy the key ring of the hub"):
