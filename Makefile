@@ -84,6 +84,14 @@ fuzz: $(DEV) ## A million odd connections, frames, and messages to validate; mak
 	@$(BIN)/python -m tests.support.websocket_fuzz $(or $(ARGS),200000)
 	@$(BIN)/python -m tests.support.validation_fuzz $(or $(ARGS),1000000)
 
+.PHONY: interleavings
+interleavings: $(DEV) ## Concurrent users in 10,000 orders; make interleavings ARGS='COUNT SEED'
+	@$(BIN)/python -m tests.support.interleavings $(or $(ARGS),10000)
+
+.PHONY: torture
+torture: $(DEV) ## Kill hubs, break their disks and files, stop them; what they lost
+	@$(BIN)/python -m tests.torture $(ARGS)
+
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors
 	@$(BIN)/python -m benchmarks $(ARGS)

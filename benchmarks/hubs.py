@@ -71,12 +71,21 @@ async def running_hub(
 
 
 @contextlib.asynccontextmanager
-async def channel(port: int) -> AsyncIterator[grpc.aio.Channel]:
-    """Opens a gRPC channel to a server on loopback, with its own connection."""
+async def channel(port: int, ca: bytes | None = None) -> AsyncIterator[grpc.aio.Channel]:
+    """Opens a gRPC channel to a server on loopback, with its own connection.
+
+    With TLS where `ca` is the certificate of the server.
+    """
     options = (
         ("grpc.max_receive_message_length", -1),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
     )
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as opened:
+    address = f"127.0.0.1:{port}"
+    if ca is None:
+        opened = grpc.aio.insecure_channel(address, options=options)
+    else:
+        credentials = grpc.ssl_channel_credentials(ca)
+        opened = grpc.aio.secure_channel(address, credentials, options=options)
+    async with opened:
         yield opened

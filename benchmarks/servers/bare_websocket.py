@@ -21,7 +21,7 @@ async def _converse(connection: ServerConnection) -> None:
 
 async def _main() -> None:
     ready.prepare()
-    # The settings of hub/transports/websocket.py.
+    # The settings of hub/transports/websocket/.
     async with serve(
         _converse,
         "127.0.0.1",

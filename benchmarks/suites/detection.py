@@ -24,6 +24,7 @@ import grpc
 from benchmarks import hubs
 from benchmarks.rows import Budget, Row, at_most
 from benchmarks.sampling import percentile
+from benchmarks.simulated_servers import simulated_servers
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, STATUS_UNHEALTHY, Endpoint, Status
@@ -196,7 +197,7 @@ async def _hub(
 ) -> AsyncIterator[tuple[hubs.RunningHub, grpc.aio.Channel]]:
     """Runs a hub with a fleet of healthy endpoints."""
     async with (
-        _others() as addresses,
+        simulated_servers(_OTHERS, ("ok",)) as addresses,
         hubs.running_hub(
             addresses=addresses, settings={"LLM_HUB_PROBES__INTERVAL_S": str(interval_s)}
         ) as hub,
@@ -213,24 +214,6 @@ async def _server() -> AsyncIterator[_Server]:
         yield server
     finally:
         await server.kill()
-
-
-@contextlib.asynccontextmanager
-async def _others() -> AsyncIterator[list[str]]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tools.fleetsim", "--spread", f"--count={_OTHERS}"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        addresses = []
-        async with asyncio.timeout(20):
-            while (line := (await process.stdout.readline()).decode().split()) != ["ready"]:
-                addresses.append(line[0])
-        yield addresses
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 @contextlib.asynccontextmanager

@@ -42,7 +42,7 @@ async def _in_turn_over_many(rounds: int, cycles: int) -> list[Row]:
             unit="µs CPU/frame",
             subject=cpu["hub"]["cpu_us"],
             floor=cpu["floor"]["cpu_us"],
-            budget=ratio(1.75),
+            budget=ratio(1.5),
         )
     ]
 

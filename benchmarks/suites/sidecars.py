@@ -58,7 +58,7 @@ async def run(*, quick: bool) -> list[Row]:
             unit="KiB resident",
             subject=hub["kib"],
             floor=floor["kib"],
-            budget=at_most(24),
+            budget=at_most(8),
             earlier="202 to 355",
         ),
     ]

@@ -81,6 +81,10 @@ def _context(settings: TlsSettings, protocol: str) -> ssl.SSLContext:
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols([protocol])
+    if protocol == "h2":
+        # RFC 9113, sections 9.2.1 and 9.2.2, for TLS 1.2.
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     with _start_errors():
         load_chain(context, settings.cert_file, settings.key_file)
         if settings.client_ca_file:

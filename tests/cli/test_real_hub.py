@@ -12,8 +12,9 @@ def ask(hub: HubProcess, *arguments: str, stdin: str = "") -> Outcome:
     return llm_hub(*arguments, env=hub.environment, stdin=stdin)
 
 
-def test_the_first_token_is_kept_for_the_command(hub: HubProcess) -> None:
-    assert hub.said.count(hub.admin_token) == 1
+def test_the_first_token_is_in_a_file_and_not_in_a_pipe(hub: HubProcess) -> None:
+    assert hub.admin_token not in hub.said
+    assert str(hub.data_dir / "admin.token") in hub.said
     assert stat.S_IMODE((hub.data_dir / "admin.token").stat().st_mode) == 0o600
     assert stat.S_IMODE(hub.data_dir.stat().st_mode) == 0o700
 

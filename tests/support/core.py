@@ -121,9 +121,10 @@ async def running_core(
     max_tokens: int = 1_000,
     per_minute: Mapping[Tier, int] | None = None,
     only_own_addresses: bool = False,
+    store: SqliteStore | None = None,
 ) -> AsyncIterator[Core]:
     clock = ManualClock()
-    store = SqliteStore(directory / "hub.db")
+    store = store or SqliteStore(directory / "hub.db")
     tokens, presence, trail = TokenRegistry(), Presence(), AuditTrail()
     registry = Registry(first_revision=1_000)
     probes = ProbeEngine(ProbeSettings(), registry.observe, clock, Random(7))

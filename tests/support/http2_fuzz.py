@@ -213,7 +213,7 @@ class Judge:
                 self._allowed[frame.stream_id] += increment
             elif frame.kind == frames.SETTINGS and not len(frame.payload) % 6:
                 # The largest one, because a smaller one may come after the data was sent.
-                window = frames.read_settings(frame.payload).get(_INITIAL_WINDOW_SIZE, 0)
+                window = dict(frames.read_settings(frame.payload)).get(_INITIAL_WINDOW_SIZE, 0)
                 self._initial = max(self._initial, window)
 
     def see(self, output: bytes) -> None:

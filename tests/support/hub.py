@@ -261,9 +261,12 @@ async def running_hub(
 class HubProcess:
     """`python -m hub.cli serve` in a separate process, on one data directory."""
 
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.arguments = arguments
+        self.environment = dict(environment or {})
         self.banner: list[str] = []
         self.addresses: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -302,7 +305,8 @@ class HubProcess:
             | {
                 "LLM_HUB_PROBES__ALLOW": ",".join(PROBED),
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
-            },
+            }
+            | self.environment,
         )
         assert self._process.stderr is not None
         # Read continuously, because a full pipe would block the hub at its next log line.

@@ -151,8 +151,8 @@ def _some_frames(random: Random) -> bytes:
     mask = random.randbytes(4)
     text = random.choice(_TEXTS)
     kind = random.choices(
-        ("text", "fragments", "ping", "pong", "binary", "not utf-8", "close", "wrong"),
-        (40, 12, 8, 6, 6, 1, 2, 2),
+        ("text", "fragments", "ping", "pong", "binary", "nested", "not utf-8", "close", "wrong"),
+        (40, 12, 8, 6, 3, 3, 1, 2, 2),
     )[0]
     if kind == "text":
         longer = random.choice((2, 8)) if random.random() < 0.05 else None
@@ -165,6 +165,10 @@ def _some_frames(random: Random) -> bytes:
         return frame(opcode, random.randbytes(length), mask=mask)
     if kind == "binary":
         return frame(2, random.randbytes(random.randrange(200)), mask=mask)
+    if kind == "nested":
+        # Frames within a payload, where only a server that has lost count sees them.
+        inside = frame(1, text[:100], mask=mask) * random.randrange(1, 10)
+        return frame(2, inside, mask=bytes(4))
     if kind == "not utf-8":
         return frame(1, random.choice(_NOT_UTF_8), mask=mask)
     if kind == "close":

@@ -18,7 +18,7 @@ class SessionDeadlines:
     def __init__(self, session: SidecarSession, clock: Clock, identify_timeout_s: float) -> None:
         self._session = session
         self._clock = clock
-        self._identify = asyncio.get_running_loop().call_later(
+        self._identify: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
             identify_timeout_s, session.close_unless_identified
         )
         self._expires_at_ms: int | None = None
@@ -38,11 +38,13 @@ class SessionDeadlines:
 
     def identified(self) -> None:
         """The sidecar has identified. Idempotent."""
-        self._identify.cancel()
+        if self._identify is not None:
+            self._identify.cancel()
+            self._identify = None
 
     def cancel(self) -> None:
         """Stops the timers."""
-        self._identify.cancel()
+        self.identified()
         if self._expiry is not None:
             self._expiry.cancel()
 

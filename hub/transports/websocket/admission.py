@@ -62,6 +62,11 @@ class Admission:
         self.connections: Counter[str] = Counter()
         self.handshakes_in_all = 0
 
+    def has_room_to_refuse(self, connections: int) -> bool:
+        """Whether one more of so many connections may wait until its refusal is read."""
+        refused = connections - self.handshakes_in_all - self.traffic.websockets
+        return refused <= self.limits.refused
+
 
 class Place:
     """One connection's place in the counts."""

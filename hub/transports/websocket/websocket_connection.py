@@ -148,7 +148,11 @@ class WebSocketConnection:
                 self._at = stop
                 text = apply_mask(data[start:stop], data[start - _MASK_BYTES : start])
                 return text if text.isascii() else self._checked(text)
-        return self._next_of_library() if have else None
+        if have:
+            return self._next_of_library()
+        # An idle connection keeps nothing of what it has received.
+        self._data, self._at = b"", 0
+        return None
 
     def send_text(self, payload: bytes) -> None:
         """Sends a text message; does nothing if the connection is not open."""
@@ -305,5 +309,8 @@ class WebSocketConnection:
         if protocol.writes:
             self._out += protocol.data_to_send()
         self._in_place = (
-            protocol.state is State.OPEN and protocol.current_size is None and not self._owed
+            protocol.state is not State.CONNECTING
+            and not protocol.eof_sent
+            and protocol.current_size is None
+            and not self._owed
         )

@@ -18,6 +18,8 @@ class WebSocketLimits:
     """connections in all whose opening handshake is not finished; one more gets HTTP 503"""
     handshakes_per_address: int = 256
     """the same for one address; not counted for a trusted proxy"""
+    refused: int = 1_024
+    """refused connections in all that wait until their response is read; one more is cut"""
     retry_after_s: int = 5
     """seconds after which a refused connection may try again, in Retry-After"""
     head_bytes: int = 16_384

@@ -1,7 +1,6 @@
-"""One sidecar's WebSocket as asyncio sees it: the shell around a connection and its session.
+"""One sidecar's WebSocket connection in asyncio: the shell around its session.
 
-It moves bytes, keeps the deadlines, and holds a peer back that would have the hub do or
-keep too much. What a frame means is the session's affair, what bytes mean the connection's.
+It moves bytes, enforces deadlines, and stops reading from a peer that demands too much.
 """
 
 import asyncio
@@ -9,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass, field
-from enum import IntFlag
+from enum import IntEnum
 from http import HTTPStatus
 from typing import cast
 
@@ -38,8 +37,8 @@ from llmhub.v1.frame_pb2 import HubFrame
 _PING_BYTES = 4
 
 
-class Hold(IntFlag):
-    """Why a connection is not read."""
+class Hold(IntEnum):
+    """Why a connection is not read; each is a bit."""
 
     TURN = 1
     """it has had its share of this turn of the loop"""
@@ -91,7 +90,6 @@ class WebSocketProtocol(asyncio.Protocol):
         "_timer",
         "_transport",
         "_waiting",
-        "_will_flush",
         "_wrote_eof",
     )
 
@@ -117,7 +115,7 @@ class WebSocketProtocol(asyncio.Protocol):
         # The payload of the ping whose pong is due.
         self._ping: bytes | None = None
         self._pinged_at = 0.0
-        self._is_closing = self._is_lost = self._will_flush = False
+        self._is_closing = self._is_lost = False
         self._has_close_deadline = self._wrote_eof = False
 
     # What asyncio calls.
@@ -138,8 +136,9 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         self._peer = str(peer[0])
         if refusal := self._place.begin(self._peer):
+            if not shared.admission.has_room_to_refuse(len(shared.connections)):
+                self._transport.abort()
             self._refuse(refusal)
-            self._flush()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -151,6 +150,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """See `asyncio.Protocol`. Closes the transport: the peer is the first to leave."""
         self._connection.receive_eof()
         self._flush()
+        self._cut_later()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -188,14 +188,14 @@ class WebSocketProtocol(asyncio.Protocol):
     def send(self, frame: HubFrame) -> None:
         """See `hub.service.presence.Connection`."""
         self._connection.send_text(encode_frame(frame).encode())
-        self._flush_soon()
+        self._loop.call_soon(self._flush)
 
     def close(self, close: Close) -> None:
         """See `hub.service.presence.Connection`."""
         if not self._is_closing:
             self._is_closing = True
             self._connection.close(close.code, close.reason)
-            self._flush_soon()
+            self._loop.call_soon(self._flush)
 
     def stop(self, close: Close) -> None:
         """The hub stops: closes what is open, and refuses a handshake that is under way."""
@@ -309,23 +309,16 @@ class WebSocketProtocol(asyncio.Protocol):
         else:
             self._release(Hold.WAITING)
 
-    def _flush_soon(self) -> None:
-        if not self._will_flush:
-            self._will_flush = True
-            self._loop.call_soon(self._flush)
-
     def _flush(self) -> None:
         """Writes what is to be sent, and sees what follows from it."""
-        self._will_flush = False
         connection, transport = self._connection, self._transport
         out = connection.take_out()
         if not out or transport.is_closing():
             return
         if data := b"".join(out):
             transport.write(data)
-        if connection.is_ending and not self._has_close_deadline:
-            self._has_close_deadline = True
-            self._set_timer(self._shared.limits.close_s, transport.abort)
+        if connection.is_ending:
+            self._cut_later()
         if connection.has_sent_all and not self._wrote_eof:
             self._wrote_eof = True
             if transport.can_write_eof():
@@ -335,6 +328,12 @@ class WebSocketProtocol(asyncio.Protocol):
                 transport.close()
         if transport.get_write_buffer_size() > self._shared.limits.unsent_bytes:
             transport.abort()
+
+    def _cut_later(self) -> None:
+        """The connection is to end: bounds for how long. Idempotent."""
+        if not self._has_close_deadline:
+            self._has_close_deadline = True
+            self._set_timer(self._shared.limits.close_s, self._transport.abort)
 
     # The handshake.
 
@@ -357,6 +356,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         self._connection.reject(refusal.status, refusal.text, refusal.retry_after_s)
+        self._flush()
 
     # The keepalive.
 

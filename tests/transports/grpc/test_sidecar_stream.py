@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import pytest
@@ -98,6 +98,25 @@ async def test_a_sidecar_identifies_reports_and_pings(hub):
         assert (info.agent_id, info.transport, info.frames_received) == ("node-1", "grpc", 4)
         assert info.remote_address == "127.0.0.1"
     await wait_until(lambda: hub.hub.info().sidecar_count == 0)
+
+
+async def test_a_flood_is_read_slowly_and_can_be_ended_at_any_time(hub):
+    async with sidecar(hub, "node-1") as flood:
+        presence = hub.handlers_of(rpcs.rpc("DisconnectSidecar"))._presence
+        known = presence.get("node-1")
+
+        async def write() -> None:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                for _ in range(5_000):
+                    await flood.send(PING)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write())
+            await wait_until(lambda: known.violations)
+            # 120 pings, 1,000 that are refused, and 21 for each of at most ten pauses.
+            assert known.frames < 1_350
+            await hub.call("DisconnectSidecar", DisconnectSidecarRequest(agent_id="node-1"))
+            await wait_until(lambda: presence.get("node-1") is None)
 
 
 async def test_an_unsolicited_frame_arrives_between_replies(hub):

@@ -52,6 +52,17 @@ async def test_the_deadline_follows_a_renewed_token():
     deadlines.cancel()
 
 
+async def test_a_sidecar_that_has_identified_costs_no_timer():
+    talk = Talk()
+    deadlines = SessionDeadlines(talk, SystemClock(), 0)
+    deadlines.identified()
+    deadlines.identified()
+    # The deadline of zero seconds has passed; `Talk` raises if it counts.
+    await asyncio.sleep(0)
+    assert deadlines._identify is None
+    deadlines.cancel()
+
+
 async def test_an_idle_websocket_is_closed_when_its_token_expires(tmp_path):
     async with running_hub(tmp_path) as hub:
         token = await hub.token(ROLE_SIDECAR, "node-1", ttl_s=1)

@@ -131,6 +131,14 @@ def test_another_path_is_not_found_and_not_counted(path: str) -> None:
     assert not counts.traffic.websocket_refusals
 
 
+def test_refused_connections_wait_up_to_a_bound() -> None:
+    counts = admission()
+    opened(counts)
+    Place(counts).begin(HERE)
+    assert counts.has_room_to_refuse(2 + counts.limits.refused)
+    assert not counts.has_room_to_refuse(2 + counts.limits.refused + 1)
+
+
 def test_those_who_left_leave_nothing() -> None:
     counts = admission()
     begun, seen, known, never = Place(counts), opened(counts), opened(counts), Place(counts)

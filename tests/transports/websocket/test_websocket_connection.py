@@ -284,6 +284,16 @@ def test_what_autobahn_asks(name: str, step: int) -> None:
     assert connection.is_ending == connection.has_sent_all
 
 
+def test_what_looks_like_a_frame_within_a_payload_is_none() -> None:
+    connection = opened()
+    inside = frame(TEXT, ECHO) * 3
+    whole = frame(BINARY, inside, mask=bytes(4))
+    connection.receive(whole[: -len(inside)])
+    assert messages(connection) == []
+    connection.receive(inside)
+    assert messages(connection) == [Received.BINARY]
+
+
 def test_too_many_fragments() -> None:
     connection = opened(fragments=3)
     connection.receive(frame(TEXT, b"a", fin=False) + frame(0, b"a", fin=False) * 3)

@@ -75,7 +75,6 @@ async def test_a_peer_that_does_not_read_is_not_read(tmp_path):
             transport = connection._transport
             sending = transport.get_extra_info("socket")
             sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-            raw.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             asked = raw.fill(A_PING * 20_000) // len(A_PING)
             await wait_until(lambda: connection._holds & Hold.UNSENT)
             taken = connection._session._sidecar.frames
@@ -98,6 +97,15 @@ async def test_a_peer_that_does_not_answer_a_close_is_cut(hub):
         await raw.send(frame(PING, b"x") + frame(PONG, b"x") * 3 + A_PING)
         await raw.read_until(b"\x8a\x01x")
         assert connection._timer is timer
+        await raw.read_all()
+    await wait_until(lambda: not connections(hub))
+
+
+async def test_what_a_peer_that_has_left_does_not_read_has_a_deadline(hub):
+    """asyncio closes the socket at the peer's end only once all is written."""
+    async with opened(hub) as raw:
+        (connection,) = connections(hub)
+        connection.eof_received()
         await raw.read_all()
     await wait_until(lambda: not connections(hub))
 

@@ -137,6 +137,16 @@ class Call:
         """The number of complete messages that no handler has taken."""
         return len(self._messages)
 
+    def only_message(self, data: bytes) -> bytes | None:
+        """The message where `data`, with which the client has said all, is exactly one."""
+        if self._deframer is not None or self._messages:
+            return None
+        message = only_message(data, self._context.max_message_bytes)
+        if message is not None:
+            self.half_closed = True
+            self._context.connection.release(self.stream, len(data))
+        return message
+
     def receive(self, data: bytes, *, ended: bool) -> None:
         """Receives bytes of the body. Raises CallFailed."""
         self.half_closed = ended

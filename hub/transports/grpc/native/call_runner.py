@@ -117,16 +117,20 @@ class CallRunner:
                 self._refuse(stream)
             return
         try:
-            call.receive(event.data, ended=event.ended)
             method = self._awaiting_message.get(call)
             if method is not None and event.ended:
-                self._on_unary_message(call, method)
+                message = call.only_message(event.data)
+                if message is None:
+                    call.receive(event.data, ended=True)
+                    message = _only_message(call, method)
+                self._on_unary_message(call, method, message)
                 return
+            call.receive(event.data, ended=event.ended)
             if event.ended and call.cut_short:
                 raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
             if event.ended and call in self._late:
-                method, message = self._late.pop(call)
-                message.set_result(_only_message(call, method))
+                method, awaited = self._late.pop(call)
+                awaited.set_result(_only_message(call, method))
         except CallFailed as failed:
             self._end_failed(call, failed)
             return
@@ -191,14 +195,13 @@ class CallRunner:
 
     # Running calls.
 
-    def _on_unary_message(self, call: Call, method: UnaryMethod) -> None:
+    def _on_unary_message(self, call: Call, method: UnaryMethod, message: bytes) -> None:
         """Runs the handler when the request is complete."""
         del self._awaiting_message[call]
         if self._accounted:
             self._set_account(call, 0)
         if self._looked_at:
             self._looked_at.discard(call)
-        message = _only_message(call, method)
         try:
             answer = method.handler(call, message)
         except CallFailed:
@@ -220,7 +223,7 @@ class CallRunner:
         self._set_deadline(call, event)
         self._awaiting_message[call] = method
         if event.ended:
-            self._on_unary_message(call, method)
+            self._on_unary_message(call, method, _only_message(call, method))
 
     def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
         call.stream.call = call

@@ -39,6 +39,7 @@ class Connection:
         "_control",
         "_encoder",
         "_events",
+        "_last_served",
         "_limits",
         "_now",
         "_reader",
@@ -67,6 +68,7 @@ class Connection:
         self.outbox = Outbox(self._streams, self._encoder)
         """The output; the layer above answers streams through it."""
         self._requests = RequestReader(limits, self._streams, self.outbox)
+        self._last_served = frames.MAX_STREAM_ID
         self.failed = False
         """Whether the connection ended because of a fault."""
         self.peer_going_away = False
@@ -86,9 +88,9 @@ class Connection:
         return self._reader.settled
 
     @property
-    def refusing(self) -> bool:
-        """Whether new streams are refused because the server is stopping."""
-        return self._streams.refusing
+    def over_soon(self) -> bool:
+        """Whether no more streams begin, because either side is going away (section 6.8)."""
+        return self._streams.refusing or self.peer_going_away
 
     @property
     def frames_read(self) -> int:
@@ -163,13 +165,16 @@ class Connection:
         """Announces the last accepted stream, and refuses all later ones."""
         if not self._streams.refusing:
             self._streams.refusing = True
-            self.outbox.control(frames.goaway(self._streams.highest, ErrorCode.NO_ERROR))
+            self._last_served = self._streams.highest
+            self.outbox.control(frames.goaway(self._last_served, ErrorCode.NO_ERROR))
 
     def fail(self, code: ErrorCode, detail: str) -> None:
         """Ends the connection with GOAWAY (section 5.4.1)."""
         if not self.failed:
             self.failed = True
-            self.outbox.control(frames.goaway(self._streams.highest, code, detail.encode()[:256]))
+            # Section 6.8: it may not name a later stream than an earlier GOAWAY did.
+            last = min(self._streams.highest, self._last_served)
+            self.outbox.control(frames.goaway(last, code, detail.encode()[:256]))
             self._events.append(ConnectionFailed(code, detail))
 
     # Frames, by type.
@@ -251,8 +256,8 @@ class Connection:
         values = validated(payload)
         # Before the DATA that a larger window allows.
         self.outbox.control(frames.SETTINGS_ACK)
-        if values.header_table_bytes is not None:
-            self._encoder.resize(values.header_table_bytes)
+        for table_bytes in values.header_table_bytes:
+            self._encoder.resize(table_bytes)
         if values.max_frame is not None:
             self.outbox.max_frame = values.max_frame
         if values.initial_window is not None:

@@ -81,9 +81,9 @@ def settings(values: dict[int, int]) -> bytes:
 SETTINGS_ACK: Final = frame(SETTINGS, ACK, 0)
 
 
-def read_settings(payload: bytes) -> dict[int, int]:
-    """The values of a SETTINGS payload; the last one counts if a setting is repeated."""
-    return dict(_SETTING.iter_unpack(payload))
+def read_settings(payload: bytes) -> list[tuple[int, int]]:
+    """The settings of a SETTINGS payload with their values, in order."""
+    return list(_SETTING.iter_unpack(payload))
 
 
 def rst_stream(stream_id: int, code: int) -> bytes:

@@ -26,7 +26,8 @@ _LONGEST_FRAME: Final = 65_536
 class PeerSettings:
     """The values of a SETTINGS frame that matter to a server; None for absent ones."""
 
-    header_table_bytes: int | None
+    header_table_bytes: tuple[int, ...]
+    """The smallest and the last, which the encoder must both carry out (RFC 7541, section 4.2)."""
     initial_window: int | None
     max_frame: int | None
 
@@ -46,15 +47,23 @@ def validated(payload: bytes) -> PeerSettings:
     """The values in a SETTINGS payload. Raises ConnectionFault."""
     if len(payload) % _ENTRY_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is cut short")
-    values = frames.read_settings(payload)
-    if values.get(ENABLE_PUSH, 0) > 1:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-    initial_window = values.get(INITIAL_WINDOW_SIZE)
-    if initial_window is not None and initial_window > MAX_WINDOW:
-        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31-1")
-    max_frame = values.get(MAX_FRAME_SIZE)
-    if max_frame is not None:
-        if max_frame not in _FRAME_SIZES:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
-        max_frame = min(max_frame, _LONGEST_FRAME)
-    return PeerSettings(values.get(HEADER_TABLE_SIZE), initial_window, max_frame)
+    initial_window = max_frame = None
+    table_bytes: list[int] = []
+    # Each value counts, also of a setting that comes again.
+    for setting, value in frames.read_settings(payload):
+        if setting == HEADER_TABLE_SIZE:
+            table_bytes.append(value)
+        elif setting == ENABLE_PUSH and value > 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+        elif setting == INITIAL_WINDOW_SIZE:
+            if value > MAX_WINDOW:
+                raise ConnectionFault(
+                    ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31-1"
+                )
+            initial_window = value
+        elif setting == MAX_FRAME_SIZE:
+            if value not in _FRAME_SIZES:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
+            max_frame = min(value, _LONGEST_FRAME)
+    table = (min(table_bytes), table_bytes[-1]) if table_bytes else ()
+    return PeerSettings(table, initial_window, max_frame)

@@ -14,6 +14,7 @@ _CONNECTION_SPECIFIC: Final = frozenset(
 # Section 8.2.1; a name in upper case is malformed too.
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
+_HTTP_SCHEMES: Final = frozenset((b"http", b"https"))
 _MAX_LENGTH_DIGITS: Final = 18
 
 
@@ -58,6 +59,8 @@ def read_request(headers: HeaderList) -> Request:
                 raise Malformed("two different values of content-length")
             content_length = length
         fields.append((name, value))
+        if name == b"host" and value != pseudo.get(b":authority", value):
+            raise Malformed("a Host that differs from :authority (section 8.3.1)")
     _require_complete(pseudo)
     request = headers.request = Request(pseudo, tuple(fields), content_length)
     return request
@@ -90,6 +93,13 @@ def _require_complete(pseudo: dict[bytes, bytes]) -> None:
             raise Malformed("CONNECT has an :authority and no :scheme or :path")
     elif not pseudo.get(b":scheme") or not pseudo.get(b":path"):
         raise Malformed("no :scheme or no :path")
+    elif pseudo[b":scheme"] in _HTTP_SCHEMES:
+        # Section 8.3.1.
+        path = pseudo[b":path"]
+        if path[:1] != b"/" and not (path == b"*" and method == b"OPTIONS"):
+            raise Malformed("a :path that does not begin with a slash")
+        if b"@" in pseudo.get(b":authority", b""):
+            raise Malformed("an :authority with userinfo")
     for name, value in pseudo.items():
         if _BAD_VALUE.search(value):
             raise Malformed(f"the value of {name!r} is not valid")

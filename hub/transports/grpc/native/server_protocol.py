@@ -53,6 +53,7 @@ class ServerProtocol(asyncio.Protocol):
     """Feeds one connection's core, runs its calls, and enforces its time limits."""
 
     __slots__ = (
+        "_ample_room",
         "_backlog",
         "_context",
         "_core",
@@ -95,6 +96,8 @@ class ServerProtocol(asyncio.Protocol):
         self._drain_at: float | None = None
         self._frames_seen = 0
         self._flush_due = False
+        # As long as this much is left, the socket need not be asked.
+        self._ample_room = shared.limits.write_buffer_bytes // 2
         self._ended = False
         self._backlog: list[Event] = []
 
@@ -301,7 +304,7 @@ class ServerProtocol(asyncio.Protocol):
         transport = self._transport
         if chunks:
             transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-            if self._paused_since is None:
+            if self._paused_since is None and outbox.room < self._ample_room:
                 outbox.replenish(self._room)
                 if outbox.has_output:
                     self._flush_soon()
@@ -312,7 +315,7 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note_streams(len(self._core.streams))
         if self._core.failed:
             self._linger()
-        elif self._core.refusing and not self._core.streams and not self._backlog:
+        elif not self._core.streams and not self._backlog and self._core.over_soon:
             transport.close()
 
     def _note_socket(self, count: int) -> None:

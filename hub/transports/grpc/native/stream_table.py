@@ -32,8 +32,11 @@ class StreamTable:
         self._reset[stream_id] = None
 
     def require_used(self, stream_id: int, kind: str) -> None:
-        """Raises ConnectionFault for stream 0 and for an idle stream."""
-        if not stream_id or stream_id > self.highest:
+        """Raises ConnectionFault for stream 0 and for an idle stream.
+
+        A stream with an even id is always idle, because only the server could open it.
+        """
+        if stream_id > self.highest or not stream_id & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on stream {stream_id}")
 
     def ignore_late(self, stream_id: int) -> None:

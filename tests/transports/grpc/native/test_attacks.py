@@ -411,7 +411,7 @@ async def test_handshakes_of_tls_that_do_not_come_keep_nobody_out(tmp_path: Path
     tls.load_cert_chain(own.cert, own.key)
     tls.set_alpn_protocols(["h2"])
     credentials = grpc.ssl_channel_credentials(own.cert.read_bytes())
-    limits = Limits(handshakes_per_address=5)
+    limits = Limits(handshakes_per_address=5, handshake_s=60)
     async with native_server(METHODS, limits, tls=tls) as (_, port):
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:

@@ -122,3 +122,20 @@ def test_a_partial_frame_or_block_is_detected(*, ended: bool) -> None:
     assert not peer.core.mid_frame
     peer.send(frames.frame(frames.HEADERS, frames.END_STREAM if ended else 0, 1, b"\x82"))
     assert peer.core.mid_frame
+
+
+def test_a_later_goaway_names_no_later_stream() -> None:
+    peer = Peer()
+    peer.send(peer.call(1))
+    peer.core.refuse_streams()
+    peer.send(peer.call(3) + frames.frame(frames.PUSH_PROMISE, 0, 1))
+    goaways = [one for one in peer.received() if one.kind == frames.GOAWAY]
+    assert [int.from_bytes(one.payload[:4]) for one in goaways] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", [frames.RST_STREAM, frames.WINDOW_UPDATE, frames.DATA])
+def test_streams_with_even_ids_are_idle(kind: int) -> None:
+    peer = Peer()
+    peer.send(peer.call(5) + frames.frame(kind, 0, 4, b"\0\0\0\1"))
+    last = peer.received()[-1]
+    assert (last.kind, last.code) == (frames.GOAWAY, ErrorCode.PROTOCOL_ERROR)

@@ -28,6 +28,6 @@ def test_another_library_decodes_every_frame(built: bytes, kind: type) -> None:
     assert read.serialize() == built
 
 
-def test_the_last_value_of_a_repeated_setting_counts() -> None:
+def test_settings_are_read_in_their_order() -> None:
     payload = frames.settings({4: 1})[9:] + frames.settings({4: 2, 5: 3})[9:]
-    assert frames.read_settings(payload) == {4: 2, 5: 3}
+    assert frames.read_settings(payload) == [(4, 1), (4, 2), (5, 3)]

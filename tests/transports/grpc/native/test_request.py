@@ -36,12 +36,23 @@ def test_a_head_is_read_once() -> None:
         (*GOOD, (b"content-length", b"1"), (b"content-length", b"2")),
         (*GOOD[:2], (b":path", b""), GOOD[3]),
         (*GOOD[:2], (b":path", b"/\0"), GOOD[3]),
+        (*GOOD[:2], (b":path", b"a"), GOOD[3]),
+        (*GOOD[:2], (b":path", b"*"), GOOD[3]),
+        (*GOOD[:3], (b":authority", b"me@hub")),
+        (*GOOD, (b"host", b"other")),
         ((b":method", b"CONNECT"), *GOOD[1:]),
     ],
 )
 def test_malformed_request_heads_are_refused(fields: tuple[Field, ...]) -> None:
     with pytest.raises(Malformed):
         read_request(HeaderList(fields))
+
+
+def test_unusual_request_heads_are_accepted() -> None:
+    options = ((b":method", b"OPTIONS"), GOOD[1], (b":path", b"*"))
+    assert read_request(HeaderList(options)).path == b"*"
+    assert read_request(HeaderList((*GOOD[:3], (b"host", b"hub")))).authority == b""
+    assert read_request(HeaderList((*GOOD, (b"host", b"hub")))).authority == b"hub"
 
 
 def test_connect_has_only_an_authority() -> None:

@@ -10,7 +10,7 @@ from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import UnaryMethod
 from hub.transports.grpc.native.open_connections import Connections
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
-from tests.support.http2_peer import Builder, cut
+from tests.support.http2_peer import Builder, cut, message
 
 
 class Transport(asyncio.Transport):
@@ -121,3 +121,12 @@ async def test_draining_ends_the_connection_with_its_last_call() -> None:
     assert not transport.closed
     protocol.data_received(frames.rst_stream(1, 8))
     assert transport.closed
+
+
+async def test_a_client_that_goes_away_is_let_go_after_its_last_call() -> None:
+    protocol, transport, _, builder = connected()
+    protocol.data_received(builder.headers(1) + frames.goaway(0, 0))
+    assert not transport.closed
+    protocol.data_received(builder.data(1, message(b"x")))
+    assert transport.closed
+    assert any(frame.kind == frames.DATA for frame in cut(b"".join(transport.writes)))

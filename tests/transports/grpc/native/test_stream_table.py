@@ -16,7 +16,7 @@ def table(*open_ids: int, highest: int = 9) -> StreamTable:
 
 def test_idle_streams_and_stream_0_are_faults() -> None:
     table().require_used(9, "DATA")
-    for stream_id in (0, 11):
+    for stream_id in (0, 8, 11):
         with pytest.raises(ConnectionFault, match=f"DATA on stream {stream_id}"):
             table().require_used(stream_id, "DATA")
 

@@ -1,0 +1,1 @@
+"""What is done to a hub on purpose, and what it loses: `python -m tests.torture`."""
