@@ -50,10 +50,11 @@ async def test_grpc_and_http_use_the_forwarded_address_too(tmp_path, monkeypatch
     dispatch = Dispatcher.dispatch
 
     def seeing(self, called, credentials, *args, **kwargs):
-        # HTTP keeps whose credentials they are once they are checked.
-        shown = getattr(credentials, "_credentials", credentials)
-        seen.append((shown.transport, shown.remote_address))
-        return dispatch(self, called, credentials, *args, **kwargs)
+        reply = dispatch(self, called, credentials, *args, **kwargs)
+        # The HTTP transport wraps them, to learn who the caller is.
+        given = getattr(credentials, "_credentials", credentials)
+        seen.append((given.transport, given.remote_address))
+        return reply
 
     # The transports bind the method when they start.
     monkeypatch.setattr(Dispatcher, "dispatch", seeing)

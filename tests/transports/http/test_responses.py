@@ -6,7 +6,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from hub.base.data_dir import STORE_FILE
+from hub.base.data_dir import KEY_FILE, STORE_FILE
 from hub.contract.errors import (
     EndpointNotFound,
     EtagMismatch,
@@ -25,6 +25,7 @@ from hub.contract.errors import (
     TokenAgentMismatch,
     ValidationFailed,
 )
+from hub.stores.keyring import read_keys, write_keys
 from hub.transports.http.responses import error_response
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER
@@ -133,8 +134,8 @@ async def test_another_hub_can_start_from_a_store_copy(hub, tmp_path):
     (restored / STORE_FILE).write_bytes(copies[0])
     (restored / STORE_FILE).chmod(0o600)
     (restored / "admin.token").write_text(hub.admin_token)
-    # The copy holds API keys in ciphertext alone.
-    shutil.copy(hub.settings.data_dir / "secrets.key", restored)
+    # The copy holds an API key, so it needs the key ring of its hub.
+    write_keys(restored / KEY_FILE, read_keys(hub.settings.data_dir / KEY_FILE))
     with closing(sqlite3.connect(restored / STORE_FILE)) as file:
         assert file.execute("PRAGMA quick_check").fetchone() == ("ok",)
     async with running_hub(restored) as second:
