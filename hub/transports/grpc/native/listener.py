@@ -1,4 +1,4 @@
-"""Accepts connections whose handshake comes before HTTP/2: TLS, or a trusted proxy's header.
+"""Accepts connections, and makes the handshakes before HTTP/2: a trusted proxy's header, TLS.
 
 The header of the PROXY protocol comes before anything else, including TLS, so it is read
 from the socket before asyncio takes the socket over. It is read only if the peer is a
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _POLL_S: Final = 0.01
 # The pause after a failed accept; usually there are no file descriptors left.
 _PAUSE_S: Final = 0.1
+# Connections accepted in one turn of the loop.
+_AT_ONCE: Final = 64
 # How long a client may take to end TLS on its side; a stop of the hub waits for that.
 SHUTDOWN_S: Final = 1.0
 
@@ -54,36 +56,58 @@ class Listener:
         )
         # All tasks until they end, because a cancelled one still has to close its socket.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = asyncio.create_task(self._accept())
+        self._resume: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listening, self._accept)
 
     async def close(self) -> None:
-        """Stops accepting, and cancels the running handshakes."""
-        for task in (self._accepting, *self._tasks):
+        """Stops accepting, and cancels the running handshakes. Idempotent."""
+        if self._listening.fileno() < 0:
+            return
+        if self._resume is not None:
+            self._resume.cancel()
+        self._loop.remove_reader(self._listening)
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._listening.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _accept(self) -> None:
+        # asyncio's own servers lose a connection that arrives in the turn in which they close.
+        for _ in range(_AT_ONCE):
             try:
-                connection, address = await loop.sock_accept(self._listening)
+                connection, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:
                 log.warning("a gRPC connection cannot be accepted", error=str(error))
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            network = network_of(address[0])
-            while (oldest := self._handshakes.to_evict(network)) is not None:
-                self._handshakes.discard(oldest)
-                oldest.cancel()
-            task = loop.create_task(self._hand_over(connection, address[0]))
-            self._handshakes.add(task, network)
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
+                self._loop.remove_reader(self._listening)
+                self._resume = self._loop.call_later(_PAUSE_S, self._accept_again)
+                return
+            connection.settimeout(0)
+            self._begin(connection, address[0])
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._handshakes.discard(task)
+    def _accept_again(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _begin(self, connection: socket.socket, peer: str) -> None:
+        network = network_of(peer)
+        while (oldest := self._handshakes.to_evict(network)) is not None:
+            self._handshakes.discard(oldest)
+            oldest.cancel()
+        task = self._loop.create_task(self._hand_over(connection, peer))
+        self._handshakes.add(task, network)
+        self._tasks.add(task)
+
+        def forget(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            self._handshakes.discard(done)
+            # A task that is cancelled before its first step has no chance to close it.
+            if done.cancelled():
+                connection.close()
+
+        task.add_done_callback(forget)
 
     async def _hand_over(self, connection: socket.socket, peer: str) -> None:
         client = None
@@ -104,9 +128,6 @@ class Listener:
         except (OSError, TimeoutError):
             # The client left or sent nothing, or TLS failed.
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
 
 
 async def _client_address(connection: socket.socket) -> str | None:

@@ -49,7 +49,6 @@ class NativeServer:
             connections=Connections(limits),
             exhausted=exhausted,
         )
-        self._server: asyncio.Server | None = None
         self._listener: Listener | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -65,29 +64,21 @@ class NativeServer:
 
     async def start(self, host: str, port: int) -> int:
         """Starts listening; returns the port. Raises OSError."""
-        loop = asyncio.get_running_loop()
         listening = _listening_socket(host, port)
-        if self._trusted_proxies or self._tls is not None:
-            self._listener = Listener(
-                listening,
-                lambda client: ServerProtocol(self._shared, client),
-                self._limits,
-                trusted=self._trusted_proxies,
-                tls=self._tls,
-            )
-        else:
-            self._server = await loop.create_server(
-                lambda: ServerProtocol(self._shared), sock=listening, backlog=_BACKLOG
-            )
-        self._sweep = loop.call_later(_SWEEP_S, self._sweep_all)
+        self._listener = Listener(
+            listening,
+            lambda client: ServerProtocol(self._shared, client),
+            self._limits,
+            trusted=self._trusted_proxies,
+            tls=self._tls,
+        )
+        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_all)
         return int(listening.getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
         """Stops accepting connections; running calls get `grace_s` seconds to end."""
         if self._sweep is None:
             return
-        if self._server is not None:
-            self._server.close()
         if self._listener is not None:
             await self._listener.close()
         connections = self._shared.connections

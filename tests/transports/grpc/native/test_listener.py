@@ -1,5 +1,6 @@
 import asyncio
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -112,3 +113,22 @@ async def test_a_malformed_or_incomplete_header_ends_the_connection(sent: bytes)
             with suppress(ConnectionError):
                 assert await reader.read() == b""
         writer.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_arrives_as_the_server_stops_is_closed(turns: int) -> None:
+    loop = asyncio.get_running_loop()
+    async with native_server(METHODS) as (server, port):
+        clients = [socket.socket() for _ in range(8)]
+        for client in clients:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop(0.1)
+        for client in clients:
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    while await loop.sock_recv(client, 65_536):
+                        pass
+            client.close()
