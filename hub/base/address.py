@@ -147,7 +147,7 @@ def parse_listen_address(text: str) -> tuple[str, int]:
     """
     host, port_text = _split_authority(text)
     if port_text is None:
-        raise AddressError(f"{_shown(text)} has no port; use HOST:PORT, such as 127.0.0.1:0")
+        raise AddressError(f"{_shown(text)} has no port; use HOST:PORT, such as 127.0.0.1:50051")
     return normalize_host(host), _parse_port(port_text, lowest=0)
 
 

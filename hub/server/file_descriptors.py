@@ -64,7 +64,7 @@ def log_shares(wanted: Settings, shared: Settings) -> None:
     is_alarming = sum(fewer.values()) < _ALARMING * sum(most.values())
     log.log(
         logging.WARNING if is_alarming else logging.INFO,
-        "the system allows too few open files for max_connections; raise `ulimit -n`",
+        "the limit of open files allows fewer connections than max_connections; raise `ulimit -n`",
         **fewer,
     )
 

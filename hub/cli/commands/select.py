@@ -6,7 +6,14 @@ import click
 
 from hub.cli.calling.connection import hub_command
 from hub.cli.calling.options import label_option
-from hub.cli.output.grids import REJECTION_WORDS, STRATEGIES, Grid, print_grids, print_message
+from hub.cli.output.grids import (
+    REJECTION_WORDS,
+    STRATEGIES,
+    Grid,
+    print_grids,
+    print_message,
+    print_value,
+)
 from hub.client import CallFailed, Hub
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_UNSPECIFIED,
@@ -60,8 +67,10 @@ def select(
             explain=explain,
         )
     except CallFailed as failed:
-        if output == "table" and failed.rejections:
+        if failed.rejections and output == "table":
             print_grids(Grid(("CANDIDATE", "WHY"), [*failed.rejections.items()], folds="WHY"))
+        elif failed.rejections:
+            print_value({"rejections": dict(failed.rejections)}, output)
         raise
     if output != "table":
         print_message(response, output)

@@ -38,7 +38,9 @@ def init(*, directory: Path, hosts: Sequence[str]) -> None:
     hub needs only hub.pem, hub.key and ca.pem.
     """
     if (directory / "ca.pem").exists():
-        raise CommandFailed(f"{directory} has an authority already; see `llm-hub tls renew`")
+        raise CommandFailed(
+            f"{directory} already has an authority; see `llm-hub tls renew --dir {directory}`"
+        )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +52,8 @@ def init(*, directory: Path, hosts: Sequence[str]) -> None:
     place = directory.absolute()
     click.echo(
         f'[tls]\ncert_file = "{place / "hub.pem"}"\nkey_file = "{place / "hub.key"}"\n\n'
-        "# With these, every client needs a certificate: llm-hub tls client NAME\n"
+        "# With these, every client needs a certificate:\n"
+        f"# llm-hub tls client --dir {place} NAME\n"
         f'# client_ca_file = "{place / "ca.pem"}"\n# crl_file = "{place / "crl.pem"}"'
     )
     click.echo(f"clients trust the hub by --tls-ca {place / 'ca.pem'}", err=True)
@@ -66,7 +69,9 @@ def client(*, directory: Path, names: Sequence[str]) -> None:
     """
     stem = f"client-{_stem(names[0])}"
     if (directory / f"{stem}.pem").exists():
-        raise CommandFailed(f"{directory / stem}.pem exists; `llm-hub tls renew` renews it")
+        raise CommandFailed(
+            f"{directory / stem}.pem exists; `llm-hub tls renew --dir {directory}` renews it"
+        )
     _write(directory, stem, _authority(directory).issue_client(names, _now_ms()))
     click.echo(f"--tls-cert {directory / stem}.pem --tls-key {directory / stem}.key")
 

@@ -83,7 +83,9 @@ def test_an_option_after_the_command_wins(hub: HubProcess) -> None:
     assert done.code == 4
     bad = llm_hub("snapshot", "--hub", "nowhere", "--token", "x")
     assert bad.code == 2
-    assert bad.err == "llm-hub: --hub: 'nowhere' has no port; use HOST:PORT, such as 127.0.0.1:0\n"
+    assert (
+        bad.err == "llm-hub: --hub: 'nowhere' has no port; use HOST:PORT, such as 127.0.0.1:50051\n"
+    )
 
 
 def failed(code: grpc.StatusCode, message: str = "no", **details: object) -> CommandFailed:

@@ -45,6 +45,9 @@ async def test_select_chooses_an_endpoint_and_explains_why(tmp_path: Path) -> No
         }
         assert all(row.split("\t")[1] for row in none.out.splitlines())
         assert none.err.endswith("[NO_CAPACITY]\n")
+        nowhere = ("--label", "zone=nowhere", "--explain", "-o", "json")
+        rejections = json.loads((await ask("select", "llama3.1:8b", *nowhere)).out)["rejections"]
+        assert rejections.keys() == {server.id for server in servers}
         document = json.loads((await ask("select", "llama3.1:8b", "-o", "json")).out)
         assert document["selections"][0]["lease_id"] == ""
         unknown = await ask("select", "no-such-model")
