@@ -28,6 +28,8 @@ class ProbeConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._response: BoundedResponse | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # The fault that ended the connection during an exchange.
+        self._end: Exception | None = None
         self._is_permitted = False
 
     @property
@@ -55,7 +57,8 @@ class ProbeConnection(asyncio.Protocol):
             if not response.is_complete:
                 async with permits:
                     self._is_permitted = True
-                    transport.resume_reading()
+                    if self._transport is not None:
+                        transport.resume_reading()
                     if not response.is_complete:
                         await self._wait()
         except BaseException:
@@ -63,7 +66,7 @@ class ProbeConnection(asyncio.Protocol):
             raise
         finally:
             response.close()
-            self._response = self._waiter = None
+            self._response = self._waiter = self._end = None
         if not response.keeps_alive or response.has_surplus:
             self.abort()
 
@@ -73,8 +76,16 @@ class ProbeConnection(asyncio.Protocol):
             self._transport.abort()
 
     async def _wait(self) -> None:
+        if self._end is not None:
+            # The connection ended while the exchange waited for a permit.
+            raise self._end
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
+
+    def _fail(self, error: Exception) -> None:
+        # Of several faults, the first is the cause.
+        self._end = self._end or error
+        self._wake(error)
 
     def _wake(self, error: Exception | None = None) -> None:
         waiter = self._waiter
@@ -105,7 +116,7 @@ class ProbeConnection(asyncio.Protocol):
             response.feed(data)
         except ProbeError as error:
             transport.abort()
-            self._wake(error)
+            self._fail(error)
             return
         if response.is_complete:
             self._wake()
@@ -121,7 +132,7 @@ class ProbeConnection(asyncio.Protocol):
             try:
                 response.feed_eof()
             except ProbeError as early:
-                self._wake(early if response.has_head else _broken(error))
+                self._fail(early if response.has_head else _broken(error))
             else:
                 self._wake()
         self._on_lost(self)

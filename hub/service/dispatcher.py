@@ -171,7 +171,7 @@ class Dispatcher:
         # Any: mypy does not see that only a coroutine function returns a coroutine.
         request: Any = read()
         if isinstance(request, CoroutineType):
-            return self._answer_later(route, request, caller, now_ms, encode)
+            return self._answer_later(route, request, credentials, caller, now_ms, encode)
         return self._answer(route, request, caller, now_ms, encode)
 
     def close_token(self, token_id: str) -> None:
@@ -182,11 +182,16 @@ class Dispatcher:
         self,
         route: _Route,
         reading: Coroutine[Any, Any, Request],
+        credentials: Credentials | Caller,
         caller: Caller,
         now_ms: int,
         encode: Encode | None,
     ) -> Any:
-        answer = self._answer(route, await reading, caller, now_ms, encode)
+        request = await reading
+        if not isinstance(credentials, Caller):
+            # The token may have been revoked meanwhile, and no stream of it was open to be ended.
+            credentials.authenticate(self._access, now_ms)
+        answer = self._answer(route, request, caller, now_ms, encode)
         return await answer if isinstance(answer, CoroutineType) else answer
 
     def _answer(

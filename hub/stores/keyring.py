@@ -151,13 +151,21 @@ class KeySource:
             self.path = own_file
             self._may_create = True
 
-    def load(self) -> Keyring:
-        """Reads the ring, or creates it. Raises StoreError."""
+    def read(self) -> Keyring | None:
+        """Reads the ring; returns None if `load` would create it. Raises StoreError."""
         if self._text:
             return Keyring(parse_keys(self._text.replace(",", "\n"), "secrets.key"))
         if self._may_create and not self.path.exists():
-            write_keys(self.path, (Key.new(),))
+            return None
         return Keyring(read_keys(self.path))
+
+    def load(self) -> Keyring:
+        """Reads the ring, or creates it. Raises StoreError."""
+        keyring = self.read()
+        if keyring is None:
+            write_keys(self.path, (Key.new(),))
+            keyring = Keyring(read_keys(self.path))
+        return keyring
 
 
 def read_keys(file: Path) -> tuple[Key, ...]:

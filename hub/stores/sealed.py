@@ -59,19 +59,23 @@ class SealedStore:
 
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. Also raises StoreError for what no key of the ring opens."""
-        keyring = self._keyring = self._source.load()
+        keyring = self._keyring = self._source.read()
         contents = await self._engine.open(lambda change: listener(self._opened(change)))
         for entry in contents.entries:
             self._note(entry)
-        current = self._current.value.decode() if self._current is not None else keyring.current
+        needed = self._needed()
+        is_here = needed is None or (keyring is not None and needed in keyring)
         # A copy of a file without secrets is of use to any hub. A shared store is another
         # hub's too, which would have no use for secrets that this one writes.
-        if current not in keyring and (self._sealed or self.kind != "sqlite"):
+        if not is_here and (self._sealed or self.kind != "sqlite"):
             raise StoreError(
-                f"the store's secrets are encrypted with the key {current},"
+                f"the store's secrets are encrypted with the key {needed},"
                 f" and {self._source.path} does not hold it: copy the key ring of the hub that"
                 " wrote them, and name it in secrets.key_file"
             )
+        if keyring is None:
+            # Not before: a new ring in the place of a lost one would pass for it in backups.
+            self._keyring = self._source.load()
         entries = tuple(
             self._plain(entry) for entry in contents.entries if not entry.key.startswith(_KEYS)
         )
@@ -91,9 +95,8 @@ class SealedStore:
 
     def reload(self) -> None:
         """Reads the key ring again. Raises StoreError, and then has changed nothing."""
-        keyring = self._source.load()
-        missing = [key.id for key in self._ring().keys if key.id not in keyring]
-        if self._ring().current in missing:
+        keyring = self._source.read()
+        if keyring is None or self._ring().current not in keyring:
             raise StoreError(
                 f"{self._source.path} no longer holds the key {self._ring().current}, with which"
                 " secrets are encrypted: put it back"
@@ -129,6 +132,13 @@ class SealedStore:
         if self._keyring is None:
             raise StoreError("the store is not open")
         return self._keyring
+
+    def _needed(self) -> str | None:
+        """The id of the key that the store's secrets are encrypted with; None if there is none."""
+        if self._current is not None:
+            return self._current.value.decode()
+        # The hub may have ended before it named its key.
+        return next(filter(None, (key_of(entry.value) for entry in self._sealed.values())), None)
 
     def _note(self, entry: Entry) -> None:
         """Remembers what the engine holds."""

@@ -165,6 +165,25 @@ async def test_a_large_body_is_not_read_without_a_permit():
         assert not permits.locked()
 
 
+async def test_a_connection_that_ends_while_its_body_waits_for_a_permit_is_a_fault_at_once():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n"
+    permits = asyncio.Semaphore(1)
+    await permits.acquire()
+    lost = Lost()
+    async with connected(answering(head + bytes(100_000)), lost) as one:
+        response = a_response()
+        asked = asyncio.create_task(one.exchange(REQUEST, response, permits))
+        await wait_until(lambda: response.body_bytes > 64 * 1024)
+        # With TLS, the end arrives although the body is not being read.
+        one.abort()
+        await lost.happened.wait()
+        permits.release()
+        async with asyncio.timeout(10):
+            with pytest.raises(Unreachable, match="in the middle"):
+                await asked
+    assert not permits.locked()
+
+
 async def test_a_caller_that_gives_up_closes_the_connection():
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

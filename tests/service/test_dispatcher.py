@@ -28,7 +28,12 @@ from hub.service.access.tokens import TokenRegistry
 from hub.service.dispatcher import Called, Dispatcher, Received
 from hub.service.live_streams import LiveStreams
 from hub.service.operations import CLOSE_BROWSER_SESSION, OPERATIONS
-from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RemoveEndpointRequest
+from llmhub.v1.admin_service_pb2 import (
+    CreateTokenRequest,
+    RegisterEndpointRequest,
+    RemoveEndpointRequest,
+    RevokeTokenRequest,
+)
 from llmhub.v1.frame_pb2 import PingRequest, PingResponse, ReportResourcesRequest
 from llmhub.v1.registry_service_pb2 import GetEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role
@@ -206,6 +211,23 @@ async def test_a_request_that_has_not_arrived_is_awaited(core: Core) -> None:
     reply = core.dispatcher.dispatch(rpc("Ping"), caller(ROLE_SIDECAR, "a"), read, NOW)
     assert isinstance(reply, CoroutineType)
     assert isinstance(await reply, PingResponse)
+
+
+@pytest.mark.parametrize("name", ["WatchRegistry", "ListTokens"])
+async def test_a_token_that_is_revoked_before_the_request_arrives_opens_nothing(
+    core: Core, name: str
+) -> None:
+    wanted = CreateTokenRequest(role=ROLE_ADMIN)
+    created = await core.as_admin("CreateToken", wanted)
+    called = rpc(name)
+
+    async def arrive_late() -> Received:
+        await core.as_admin("RevokeToken", RevokeTokenRequest(id=created.token_info.id))
+        return Received(called.request())
+
+    who = BearerToken(created.token, "10.0.0.9", "grpc")
+    with pytest.raises(InvalidToken):
+        await core.dispatcher.dispatch(called, who, arrive_late, NOW)
 
 
 async def test_the_reply_is_encoded_last(core: Core) -> None:

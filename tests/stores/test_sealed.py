@@ -80,6 +80,29 @@ async def test_plain_secrets_of_an_earlier_version_are_sealed_once(engine, ring)
     assert found[CURRENT].decode() == read_keys(ring)[0].id
 
 
+async def test_no_new_ring_takes_the_place_of_a_lost_one(engine, ring):
+    store = sealed(engine, ring)
+    await store.open(Feed())
+    await store.reseal()
+    await store.commit([Put("secrets/a", SECRET)])
+    lost = read_keys(ring)
+    ring.unlink()
+    with pytest.raises(StoreError, match=f"the key {lost[0].id}"):
+        store.reload()
+    assert not ring.exists()
+    await store.close()
+    again = sealed(engine, ring)
+    with pytest.raises(StoreError, match=f"the key {lost[0].id}"):
+        await again.open(Feed())
+    await again.close()
+    assert not ring.exists()
+    write_keys(ring, lost)
+    restored = sealed(engine, ring)
+    entries = {entry.key: entry.value for entry in (await restored.open(Feed())).entries}
+    assert entries == {"secrets/a": SECRET}
+    await restored.close()
+
+
 async def test_a_rotation_seals_all_with_the_new_key(engine, ring):
     store = sealed(engine, ring)
     await store.open(Feed())
