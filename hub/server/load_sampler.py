@@ -5,7 +5,7 @@ import contextlib
 import ctypes
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +21,8 @@ _RELEASE_EVERY_S: Final = 5.0
 # What the stores accept at most (`max_waiting`).
 _STORE_QUEUE: Final = 10_000
 _MEMORY_SHARE: Final = 0.75
-_CGROUP_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_GROUPS: Final = Path("/proc/self/cgroup")
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -59,13 +57,37 @@ def release_free_memory() -> None:
 def memory_of_machine() -> int:
     """The memory that this process may use: the machine's, or less in a control group."""
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for file in _CGROUP_LIMITS:
+    for file in _limit_files():
         try:
             # "max" stands for no limit.
             available = min(available, int(file.read_text()))
         except (OSError, ValueError):
             continue
     return available
+
+
+def _limit_files() -> Iterator[Path]:
+    """The files with the limits of this process's control group and of those above it.
+
+    See cgroups(7): a line of version 2 is "0::/path", one of version 1 "5:memory:/path".
+    """
+    try:
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, name = _CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for each in (group, *group.parents):
+            yield each / name
+            if each == root:
+                break
 
 
 def budgets(settings: OverloadSettings) -> Load:

@@ -1,6 +1,8 @@
 import asyncio
 import resource
 
+import pytest
+
 from hub.base.clock import SystemClock
 from hub.base.settings import OverloadSettings
 from hub.server import load_sampler
@@ -30,10 +32,25 @@ def test_budgets_are_the_settings_or_a_share_of_the_machine() -> None:
     assert budgets(OverloadSettings()).memory == memory_of_machine() * 0.75
 
 
-def test_a_control_group_has_less_than_the_machine(tmp_path, monkeypatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(load_sampler, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/", "memory.max"),
+        ("0::/system.slice/llm-hub.service", "system.slice/llm-hub.service/memory.max"),
+        ("0::/system.slice/llm-hub.service", "system.slice/memory.max"),
+        ("0::/../elsewhere", "memory.max"),
+        ("5:cpu,memory:/docker/1", "memory/docker/1/memory.limit_in_bytes"),
+        ("5:cpu,memory:/docker/1", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_a_control_group_has_less_than_the_machine(tmp_path, monkeypatch, line, file) -> None:
+    own, root = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text(f"7:pids:/x\n{line}\n")
+    monkeypatch.setattr(load_sampler, "_OWN_GROUPS", own)
+    monkeypatch.setattr(load_sampler, "_CGROUPS", root)
     machine = memory_of_machine()
+    limit = root / file
+    limit.parent.mkdir(parents=True)
     for text, expected in (("max\n", machine), ("1048576\n", 1_048_576), ("99" * 12, machine)):
         limit.write_text(text)
         assert memory_of_machine() == expected
