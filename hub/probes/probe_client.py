@@ -90,8 +90,6 @@ class SharedAsker:
         try:
             async with asyncio.timeout(settings.total_timeout_s):
                 response = await self._exchange(request, path, repeats=method == "GET")
-        except ProbeError:
-            raise
         except (Broken, ConnectTimeout, OSError) as error:
             _raise_own_fault(error)
             _release_frames(error)
@@ -136,7 +134,7 @@ class SharedAsker:
             self.first_answer_ms = (time.perf_counter() - self._started_s) * 1000.0
             self.on_first_answer()
 
-    def _sentence(self, error: Exception, path: str) -> ProbeError:
+    def _sentence(self, error: Broken | ConnectTimeout | OSError, path: str) -> ProbeError:
         settings = self._client.settings
         match error:
             case ConnectTimeout():
@@ -158,7 +156,6 @@ class SharedAsker:
                 )
             case OSError():
                 return Unreachable(_why(error))
-        return Unreachable(f"request for {path} failed: {shown(type(error).__name__)}")
 
 
 class ProbeClient:
