@@ -5,19 +5,10 @@ import pytest
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 from tests.support.hub import RunningHub, failure_of, running_hub
-from tests.support.replay import replaying
+from tests.support.replay import OLLAMA, OLLAMA_FILES, replaying
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("grpc_engine")
-
-FILES = {
-    "/": "root",
-    "/api/version": "version",
-    "/api/tags": "tags",
-    "/api/ps": "ps-none",
-    "/api/show real-chat:latest": "show-real-chat_latest",
-    "/api/show real-embed:latest": "show-real-embed_latest",
-}
 
 
 async def selected(hub: RunningHub, model: str, capability: str, context: int = 0) -> list[str]:
@@ -29,7 +20,7 @@ async def selected(hub: RunningHub, model: str, capability: str, context: int = 
 
 async def test_capabilities_and_context_are_known_with_the_first_probe(tmp_path):
     # The interval is the usual one: there is one probe in the time of this test.
-    async with replaying("ollama-0.17.4", FILES) as ollama, running_hub(tmp_path) as hub:
+    async with replaying(OLLAMA, OLLAMA_FILES) as ollama, running_hub(tmp_path) as hub:
         await hub.call(
             "RegisterEndpoint", RegisterEndpointRequest(host="127.0.0.1", port=ollama.port)
         )

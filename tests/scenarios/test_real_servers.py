@@ -1,8 +1,8 @@
 """Real servers that are not on every machine: LiteLLM's proxy, Ollama, llama.cpp's router.
 
 `make test-real` installs LiteLLM's proxy into an environment of its own and runs these
-tests. `make test` skips those whose server it has not; tests/probes/backends/ replays the
-captured answers of the same servers everywhere.
+tests. `make test` skips those whose server it has not. The tests of Ollama and of the router
+also run against captured answers of these servers, everywhere.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +33,7 @@ from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
 from tests.support.hub import RunningHub, by_id, failure_of, running_hub
 from tests.support.llama import tiny_model, write_model
 from tests.support.ports import lasting_port
+from tests.support.replay import ALPHA_FILES, OLLAMA, OLLAMA_FILES, ROUTER, ROUTER_FILES, replaying
 from tests.support.waiting import wait_until
 
 __all__ = ["tiny_model"]
@@ -160,9 +161,15 @@ async def test_a_key_that_is_set_later_heals_it(hub: RunningHub, litellm: str) -
     assert (seen.last_error, len(seen.models)) == ("", 2)
 
 
-@pytest.fixture
-async def ollama(tmp_path: Path, tiny_model: Path) -> AsyncIterator[str]:
-    """An Ollama with one model, "real-chat:latest", whose template takes tools."""
+@pytest.fixture(params=["real", "replayed"])
+async def ollama(
+    request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path
+) -> AsyncIterator[tuple[str, set[str], int]]:
+    """An Ollama: its URL, its models, and the context of "real-chat:latest", which takes tools."""
+    if request.param == "replayed":
+        async with replaying(OLLAMA, OLLAMA_FILES) as replay:
+            yield f"http://{replay.target.id}", {"real-chat:latest", "real-embed:latest"}, 2048
+        return
     command = program("ollama", "the captures of tests/captures/ollama-* stand for it")
     address = f"127.0.0.1:{lasting_port()}"
     environment = {
@@ -178,17 +185,21 @@ async def ollama(tmp_path: Path, tiny_model: Path) -> AsyncIterator[str]:
         )
         async with asyncio.timeout(_START_S):
             assert await making.wait() == 0
-        yield f"http://{address}"
+        yield f"http://{address}", {"real-chat:latest"}, 512
 
 
-async def test_ollama_is_selected_by_what_its_model_can_do(hub: RunningHub, ollama: str) -> None:
-    seen = await checked(hub, ollama)
+async def test_ollama_is_selected_by_what_its_model_can_do(
+    hub: RunningHub, ollama: tuple[str, set[str], int]
+) -> None:
+    url, names, context_length = ollama
+    seen = await checked(hub, url)
     assert (seen.last_error, seen.backend, seen.backend_detected) == ("", BACKEND_OLLAMA, True)
     assert seen.version
-    (model,) = seen.models
-    assert (model.name, model.state) == ("real-chat:latest", MODEL_STATE_AVAILABLE)
+    assert {each.name for each in seen.models} == names
+    (model,) = (each for each in seen.models if each.name == "real-chat:latest")
+    assert model.state == MODEL_STATE_AVAILABLE
     assert (sorted(model.capabilities), model.capabilities_known) == (["completion", "tools"], True)
-    assert (model.context_length, model.family) == (512, "llama")
+    assert (model.context_length, model.family) == (context_length, "llama")
     assert model.digest
     assert await selected(hub, "real-chat", "tools") == [seen.id]
     refused = await failure_of(selected(hub, "real-chat", "vision"))
@@ -200,9 +211,22 @@ async def selected(hub: RunningHub, model: str, capability: str) -> list[str]:
     return [each.endpoint.id for each in (await hub.call("SelectEndpoint", request)).selections]
 
 
-@pytest.fixture
-async def llama_router(tmp_path: Path) -> AsyncIterator[str]:
-    """A llama.cpp router with two models, neither in memory."""
+Load = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture(params=["real", "replayed"])
+async def llama_router(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[str, Load]]:
+    """A llama.cpp router with two models, neither in memory, and how to load "alpha"."""
+    if request.param == "replayed":
+        async with replaying(ROUTER, ROUTER_FILES) as replay:
+
+            async def load() -> None:
+                replay.files |= ALPHA_FILES
+
+            yield f"http://{replay.target.id}", load
+        return
     # The server of the wheel xllamacpp has no router mode.
     command = program("llama-server", "the captures of tests/captures/llama.cpp-router-* stand in")
     pytest.importorskip("gguf", reason="the wheel gguf is not installed")
@@ -214,20 +238,25 @@ async def llama_router(tmp_path: Path) -> AsyncIterator[str]:
     url = f"http://127.0.0.1:{port}"
     arguments = ("--models-dir", str(models), "--no-models-autoload")
     place = ("--host", "127.0.0.1", "--port", str(port))
+
+    async def load() -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{url}/models/load", json={"model": "alpha"}) as answer,
+        ):
+            assert answer.status == 200
+
     async with running(f"{url}/health", command, *arguments, *place):
-        yield url
+        yield url, load
 
 
-async def test_a_llama_cpp_router(hub: RunningHub, llama_router: str) -> None:
-    seen = await checked(hub, llama_router)
+async def test_a_llama_cpp_router(hub: RunningHub, llama_router: tuple[str, Load]) -> None:
+    url, load = llama_router
+    seen = await checked(hub, url)
     assert (seen.last_error, seen.backend) == ("", BACKEND_LLAMA_CPP)
     states = {model.name: model.state for model in seen.models}
     assert states == {"alpha": MODEL_STATE_AVAILABLE, "beta": MODEL_STATE_AVAILABLE}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{llama_router}/models/load", json={"model": "alpha"}) as answer,
-    ):
-        assert answer.status == 200
+    await load()
 
     async def is_loaded() -> bool:
         alpha, beta = (await check(hub, seen.id)).models

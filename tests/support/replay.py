@@ -11,6 +11,32 @@ import orjson
 from hub.probes.asker import ProbeTarget
 
 CAPTURES = Path(__file__).parent.parent / "captures"
+OLLAMA = "ollama-0.17.4"
+ROUTER = "llama.cpp-router-7e4c0a9"
+OLLAMA_FILES = {
+    "/": "root",
+    "/api/version": "version",
+    "/api/tags": "tags",
+    "/api/ps": "ps-none",
+    "/v1/models": "v1-models",
+    "/api/show real-chat:latest": "show-real-chat_latest",
+    "/api/show real-embed:latest": "show-real-embed_latest",
+}
+ROUTER_FILES = {
+    "/health": "before-health",
+    "/props": "before-props",
+    "/v1/models": "before-v1-models",
+    "/models": "before-models",
+    "/slots": "before-slots",
+    "/metrics": "before-metrics",
+}
+ALPHA_FILES = {
+    "/v1/models": "loaded-v1-models",
+    "/models": "loaded-v1-models",
+    "/slots?model=alpha&autoload=false": "loaded-slots",
+    "/props?model=alpha&autoload=false": "loaded-props",
+}
+
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -17,37 +17,21 @@ from llmhub.v1.endpoint_pb2 import (
     Model,
 )
 from tests.support.observing import running_engine
-from tests.support.replay import CAPTURES, Replay, replaying
+from tests.support.replay import (
+    ALPHA_FILES,
+    CAPTURES,
+    OLLAMA,
+    OLLAMA_FILES,
+    ROUTER,
+    ROUTER_FILES,
+    Replay,
+    replaying,
+)
 
-OLLAMA = "ollama-0.17.4"
-ROUTER = "llama.cpp-router-7e4c0a9"
 LITELLM = "litellm-1.108.7"
 SINGLE = "llama.cpp-xllamacpp-2026.10.11549"
 CHAT = "016ba6db7323fe3f45f88acd566f2e4d611f6b39e5f301c7535608654592c62d"
 
-OLLAMA_FILES = {
-    "/": "root",
-    "/api/version": "version",
-    "/api/tags": "tags",
-    "/api/ps": "ps-none",
-    "/v1/models": "v1-models",
-    "/api/show real-chat:latest": "show-real-chat_latest",
-    "/api/show real-embed:latest": "show-real-embed_latest",
-}
-ROUTER_FILES = {
-    "/health": "before-health",
-    "/props": "before-props",
-    "/v1/models": "before-v1-models",
-    "/models": "before-models",
-    "/slots": "before-slots",
-    "/metrics": "before-metrics",
-}
-ALPHA_FILES = {
-    "/v1/models": "loaded-v1-models",
-    "/models": "loaded-v1-models",
-    "/slots?model=alpha&autoload=false": "loaded-slots",
-    "/props?model=alpha&autoload=false": "loaded-props",
-}
 LITELLM_FILES = {
     "/api/version": "api-version",
     "/health/liveliness": "liveliness",
