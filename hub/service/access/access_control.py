@@ -68,7 +68,7 @@ class BearerToken:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """The certificate of the connection, which TLS has verified."""
+    """The connection's client certificate, verified by TLS."""
 
     certificate: PeerCertificate
     remote_address: str
