@@ -18,8 +18,9 @@ log = structlog.get_logger()
 _OWN: Final = 256
 # Probes may take no more than this part of all: they wait for each other where they must.
 _PROBES_PART: Final = 8
-# Above its bound, a transport has connections in the handshake and a reserve for health checks.
-_MARGIN: Final = 1.25
+# Above its bound, a transport has connections in a handshake, refused ones, and a reserve for
+# health checks.
+_MARGIN: Final = 1.5
 _RESERVE: Final = 64
 # Below this part of what the settings say, the log warns.
 _ALARMING: Final = 0.25

@@ -272,6 +272,11 @@ class HubProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._errors: asyncio.Task[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._running().pid
+
     async def start(self) -> None:
         """Starts it and waits for the `ready` line. Raises RuntimeError if it exits."""
         await self.launch()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.torture import damage, disks, kills, returns, stalls
+from tests.torture import damage, disks, kills, returns, soak, stalls
 from tests.torture.outcome import Row, Scale, table, total
 
 TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
@@ -25,11 +25,22 @@ TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
     "damage": damage.run,
     "stalls": stalls.run,
     "returns": returns.run,
+    "soak": soak.run,
 }
-SHARE = Scale(kills=3, damages=6, sidecars=100, stopped_s=1.0, writers=1)
+SHARE = Scale(
+    kills=3,
+    damages=6,
+    sidecars=100,
+    stopped_s=1.0,
+    writers=1,
+    soak_s=8.0,
+    soak_period_s=8.0,
+    churn=1,
+    ring_events=100,
+)
 """What `make test` does."""
 
-_TIMEOUT_S = 1_800.0
+_TIMEOUT_S = 3_600.0
 _MEMORY_BYTES = 4 * 1024**3
 
 

@@ -107,6 +107,10 @@ class Scale:
     sidecars: int = 1_000
     stopped_s: float = 20.0
     writers: int = 3
+    soak_s: float = 1_800.0
+    soak_period_s: float = 60.0
+    churn: int = 2
+    ring_events: int = 32_768
 
 
 def settings_file(directory: Path, **sections: Mapping[str, object]) -> str:

@@ -29,6 +29,7 @@ from hub.service.metrics.calls import Calls
 from hub.service.overload.pressure import Level
 from hub.service.overload.shedding import Overload
 from hub.transports.http.responses import SERVER_NAME, json_response
+from hub.transports.listener import HandshakeLimits, Listener, handshake_limits, listening_sockets
 from hub.transports.peer import is_trusted, network_of
 
 log = structlog.get_logger()
@@ -38,7 +39,6 @@ _HEAD_S: Final = 10.0
 # Longer than nginx keeps an idle connection to its upstream (60 s), which must be the
 # one that closes: https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout
 _KEEPALIVE_S: Final = 75.0
-_HANDSHAKE_S: Final = 10.0
 # A client that reads nothing for this long is cut off, because its replies use memory.
 _STALL_S: Final = 30.0
 
@@ -59,6 +59,8 @@ class Connections:
         self._most_per_address = settings.max_connections_per_address
         self._calls = calls
         self._trusted_proxies = trusted_proxies
+        self.handshake_limits: HandshakeLimits = handshake_limits(settings.max_connections)
+        """For connections whose TLS handshake is not complete, which are not counted here."""
         self._by_address: Counter[str] = Counter()
         self._open = 0
         # In the order of arrival.
@@ -88,6 +90,11 @@ class Connections:
             oldest.cut()
         self._extra[protocol] = None
         return False
+
+    def note_evicted(self, network: str) -> None:
+        """A TLS handshake of that network made room for another one."""
+        self._calls.turned_away()
+        self._calls.refusals.note("http", "tls_handshakes", network)
 
     @property
     def are_scarce(self) -> bool:
@@ -231,6 +238,9 @@ class HttpSite(web.BaseSite):
         super().__init__(runner, ssl_context=tls)
         self._address = (host, port)
         self._connections = connections
+        self._listener: Listener | None = None
+        self.port = port
+        """The port that it listens on, once it does."""
 
     @property
     def name(self) -> str:
@@ -248,10 +258,23 @@ class HttpSite(web.BaseSite):
         def make_protocol() -> HttpProtocol:
             return HttpProtocol(server, loop, self._connections)
 
-        self._server = await loop.create_server(
-            make_protocol,
-            *self._address,
-            ssl=self._ssl_context,
-            ssl_handshake_timeout=_HANDSHAKE_S if self._ssl_context else None,
-            backlog=self._backlog,
-        )
+        if self._ssl_context is not None:
+            sockets = await listening_sockets(*self._address, self._backlog)
+            self._listener = Listener(
+                sockets,
+                lambda _client: make_protocol(),
+                self._connections.handshake_limits,
+                tls=self._ssl_context,
+                on_evicted=self._connections.note_evicted,
+            )
+        else:
+            opened = await loop.create_server(make_protocol, *self._address, backlog=self._backlog)
+            self._server, sockets = opened, list(opened.sockets)
+        self.port = int(sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """See `BaseSite`."""
+        await super().stop()
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()

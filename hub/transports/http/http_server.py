@@ -62,7 +62,7 @@ class HttpServer:
         )
         await self._runner.setup()
         tls = self._context.tls
-        await HttpSite(
+        site = HttpSite(
             self._runner,
             host,
             port,
@@ -73,8 +73,9 @@ class HttpServer:
                 self._context.trusted_proxies,
                 self._context.overload,
             ),
-        ).start()
-        bound = int(self._runner.addresses[0][1])
+        )
+        await site.start()
+        bound = site.port
         self._calls.credentials.use_port(bound)
         return bound
 

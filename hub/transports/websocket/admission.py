@@ -1,15 +1,19 @@
 """Which connections may stay: how many there are, in all and from each address.
 
 A connection is first a handshake, then it is open and has yet to identify, then it is
-identified. Strangers reach the first two; so these have bounds of their own.
+identified. Strangers reach the first two; so these have bounds of their own. If there are too
+many handshakes in all, the oldest one of the address with the most gives way, so that a few
+addresses cannot keep the others out.
 """
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
+from typing import Final
 
 from websockets.http11 import Request
 
@@ -18,9 +22,13 @@ from hub.contract.errors import InvalidToken, Overloaded
 from hub.service.access.certificates import PeerCertificate
 from hub.service.metrics.counts import Traffic
 from hub.service.overload.shedding import Overload
+from hub.transports.arrivals import Arrivals
 from hub.transports.certificate import ServerTls
 from hub.transports.peer import is_trusted, network_of, peer_address
 from hub.transports.websocket.websocket_limits import WebSocketLimits
+
+# Even a hub with few connections has room for so many handshakes, and for so many refusals.
+_FEWEST: Final = 16
 
 
 class _Stage(Enum):
@@ -57,24 +65,37 @@ class Admission:
         self.limits = limits
         self.traffic = traffic
         self.trusted_proxies = trusted_proxies
-        self.handshakes: Counter[str] = Counter()
+        most = max(_FEWEST, settings.max_connections // 8)
+        handshakes = min(limits.handshakes, most)
+        self.handshakes: Arrivals[Place] = Arrivals(per_network=sys.maxsize, in_all=handshakes)
+        self._refused = min(limits.refused, most)
         self.unidentified: Counter[str] = Counter()
         self.connections: Counter[str] = Counter()
-        self.handshakes_in_all = 0
 
     def has_room_to_refuse(self, connections: int) -> bool:
         """Whether one more of so many connections may wait until its refusal is read."""
-        refused = connections - self.handshakes_in_all - self.traffic.websockets
-        return refused <= self.limits.refused
+        refused = connections - len(self.handshakes) - self.traffic.websockets
+        return refused <= self._refused
+
+    def note_evicted(self, network: str) -> None:
+        """A TLS handshake of that network made room for another one."""
+        self.note("tls_handshakes", network)
+
+    def note(self, bound: str, network: str) -> None:
+        """A bound refused a connection of that network."""
+        self.traffic.websocket_refusals[bound] += 1
+        self.traffic.refusals.note("ws", bound, network)
 
 
 class Place:
     """One connection's place in the counts."""
 
-    __slots__ = ("_address", "_admission", "_stage", "certificate")
+    __slots__ = ("_address", "_admission", "_cut", "_stage", "certificate")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, cut: Callable[[], None]) -> None:
+        """`cut` ends the connection: a later one needs the place of its handshake."""
         self._admission = admission
+        self._cut = cut
         self._stage = _Stage.NEW
         self._address = ""
         self.certificate: PeerCertificate | None = None
@@ -91,13 +112,15 @@ class Place:
         except Overloaded as error:
             wait_s = math.ceil((error.retry_after_ms or 0) / 1000)
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.message}\n", wait_s)
-        if admission.handshakes_in_all >= limits.handshakes:
-            return self._refuse("handshakes")
-        if self._address and admission.handshakes[self._address] >= limits.handshakes_per_address:
+        handshakes = admission.handshakes
+        if self._address and handshakes.count(self._address) >= limits.handshakes_per_address:
             return self._refuse("handshakes_per_address")
+        while (oldest := handshakes.to_evict(self._address)) is not None:
+            admission.note("handshakes", handshakes.network(oldest))
+            oldest.leave()
+            oldest._cut()
         self._stage = _Stage.HANDSHAKE
-        admission.handshakes_in_all += 1
-        admission.handshakes[self._address] += 1
+        handshakes.add(self, self._address)
         return None
 
     def open(self, peer: str, request: Request, shown: bytes | None = None) -> str | Refusal:
@@ -139,8 +162,7 @@ class Place:
         """The connection is gone. Idempotent."""
         admission, stage, self._stage = self._admission, self._stage, _Stage.NEW
         if stage is _Stage.HANDSHAKE:
-            admission.handshakes_in_all -= 1
-            _take_one(admission.handshakes, self._address)
+            admission.handshakes.discard(self)
         elif stage is not _Stage.NEW:
             admission.traffic.websockets -= 1
             _take_one(admission.connections, self._address)
@@ -148,9 +170,7 @@ class Place:
                 _take_one(admission.unidentified, self._address)
 
     def _refuse(self, bound: str) -> Refusal:
-        traffic = self._admission.traffic
-        traffic.websocket_refusals[bound] += 1
-        traffic.refusals.note("ws", bound, self._address)
+        self._admission.note(bound, self._address)
         retry_after_s = self._admission.limits.retry_after_s
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", retry_after_s)
 

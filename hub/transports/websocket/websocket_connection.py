@@ -197,7 +197,12 @@ class WebSocketConnection:
         return True
 
     def reject(self, status: HTTPStatus, text: str, retry_after_s: int | None = None) -> None:
-        """Refuses the handshake, before or after its request, with a plain HTTP response."""
+        """Refuses the handshake, before or after its request, with a plain HTTP response.
+
+        Does nothing if the peer has ended the connection.
+        """
+        if self._protocol.eof_sent:
+            return
         response = self._protocol.reject(status, text)
         if retry_after_s is not None:
             response.headers["Retry-After"] = str(retry_after_s)

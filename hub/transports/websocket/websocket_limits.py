@@ -15,9 +15,9 @@ class WebSocketLimits:
     backlog: int = 1_024
     """connections that the system accepts before the hub does"""
     handshakes: int = 1_024
-    """connections in all whose opening handshake is not finished; one more gets HTTP 503"""
+    """connections in all whose opening handshake is not finished; one more cuts an older one"""
     handshakes_per_address: int = 256
-    """the same for one address; not counted for a trusted proxy"""
+    """the same for one address: one more gets HTTP 503; not counted for a trusted proxy"""
     refused: int = 1_024
     """refused connections in all that wait until their response is read; one more is cut"""
     retry_after_s: int = 5

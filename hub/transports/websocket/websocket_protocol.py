@@ -105,7 +105,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._connection = WebSocketConnection(shared.settings.max_frame_bytes, shared.limits)
-        self._place = Place(shared.admission)
+        self._place = Place(shared.admission, self.abort)
         self._session: SidecarSession | None = None
         # Messages that arrived while an answer is awaited; None if none is.
         self._waiting: list[Message] | None = None

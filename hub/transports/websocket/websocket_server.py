@@ -6,6 +6,7 @@ from contextlib import suppress
 from hub.base.settings import WsSettings
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
+from hub.transports.listener import Listener, handshake_limits, listening_sockets
 from hub.transports.session.sidecar_session import SessionContext
 from hub.transports.websocket.admission import Admission
 from hub.transports.websocket.websocket_limits import WebSocketLimits
@@ -41,20 +42,23 @@ class WebSocketServer:
                 context.tls,
             ),
         )
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Listener | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises OSError when it cannot."""
-        shared, tls = self._shared, self._tls
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: WebSocketProtocol(shared),
-            host,
-            port,
-            backlog=shared.limits.backlog,
-            ssl=tls.context if tls is not None else None,
-            ssl_handshake_timeout=shared.settings.identify_timeout_s if tls is not None else None,
-            ssl_shutdown_timeout=shared.limits.close_s if tls is not None else None,
-        )
+        shared, backlog = self._shared, self._shared.limits.backlog
+        if self._tls is not None:
+            self._server = Listener(
+                await listening_sockets(host, port, backlog),
+                lambda _client: WebSocketProtocol(shared),
+                handshake_limits(shared.settings.max_connections),
+                tls=self._tls.context,
+                on_evicted=shared.admission.note_evicted,
+            )
+        else:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: WebSocketProtocol(shared), host, port, backlog=backlog
+            )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -62,6 +66,8 @@ class WebSocketServer:
         if self._server is None:
             return
         self._server.close()
+        if isinstance(self._server, Listener):
+            await self._server.wait_closed()
         shared = self._shared
         shared.is_stopping = True
         for connection in list(shared.connections):

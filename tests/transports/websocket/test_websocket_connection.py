@@ -415,6 +415,15 @@ def test_a_request_that_is_too_long(step: int) -> None:
     assert connection.has_sent_all
 
 
+def test_a_peer_that_left_before_its_handshake_is_not_refused() -> None:
+    connection = WebSocketConnection(MAX_BYTES, WebSocketLimits())
+    connection.receive(HANDSHAKE[:20])
+    connection.receive_eof()
+    connection.take_out()
+    connection.reject(HTTPStatus.SERVICE_UNAVAILABLE, "stopping")
+    assert connection.take_out() == []
+
+
 def test_a_refusal_says_when_to_come_back() -> None:
     connection = WebSocketConnection(MAX_BYTES, WebSocketLimits())
     connection.reject(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", 5)

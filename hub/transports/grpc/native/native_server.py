@@ -1,7 +1,6 @@
 """The gRPC server: listens, enforces time limits on connections, and drains them at a stop."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,11 +9,12 @@ from hub.base.settings import Network
 from hub.transports.grpc.native.accounts import Ledger
 from hub.transports.grpc.native.call_status import CallFailed, exhausted
 from hub.transports.grpc.native.limits import Limits
-from hub.transports.grpc.native.listener import Listener
 from hub.transports.grpc.native.message_framing import FramedOnce
 from hub.transports.grpc.native.method import Method
 from hub.transports.grpc.native.open_connections import Connections
+from hub.transports.grpc.native.proxy_reader import proxy_reader
 from hub.transports.grpc.native.server_protocol import ServerProtocol, Shared
+from hub.transports.listener import HandshakeLimits, Listener, listening_sockets
 
 _SWEEP_S = 1.0
 _BACKLOG = 1_024
@@ -64,23 +64,29 @@ class NativeServer:
 
     async def start(self, host: str, port: int) -> int:
         """Starts listening; returns the port. Raises OSError."""
-        listening = _listening_socket(host, port)
+        listening = await listening_sockets(host, port, _BACKLOG)
+        limits = self._limits
         self._listener = Listener(
             listening,
             lambda client: ServerProtocol(self._shared, client),
-            self._limits,
-            trusted=self._trusted_proxies,
+            HandshakeLimits(
+                in_all=limits.handshakes,
+                per_address=limits.handshakes_per_address,
+                seconds=limits.handshake_s,
+            ),
             tls=self._tls,
+            read_client=proxy_reader(self._trusted_proxies),
         )
         self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_all)
-        return int(listening.getsockname()[1])
+        return int(listening[0].getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
         """Stops accepting connections; running calls get `grace_s` seconds to end."""
         if self._sweep is None:
             return
         if self._listener is not None:
-            await self._listener.close()
+            self._listener.close()
+            await self._listener.wait_closed()
         connections = self._shared.connections
         connections.draining = True
         for connection in list(connections.open):
@@ -103,16 +109,3 @@ class NativeServer:
         for connection in list(self._shared.connections.open):
             connection.sweep(now)
         self._sweep = loop.call_later(_SWEEP_S, self._sweep_all)
-
-
-def _listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; on "::" it also accepts IPv4. Raises OSError."""
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    listening = socket.create_server(
-        (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both
-    )
-    listening.setblocking(False)  # noqa: FBT003
-    return listening

@@ -10,7 +10,7 @@ mistake a busy hub for a dead one.
 import asyncio
 from typing import Final, Protocol
 
-from hub.transports.grpc.native.arrivals import Arrivals
+from hub.transports.arrivals import Arrivals
 from hub.transports.grpc.native.limits import Limits
 
 

@@ -22,7 +22,7 @@ _ADDRESS_BYTES: Final = {_TCP4: 4, _TCP6: 16}
 _MAX_BYTES: Final = 4_096
 
 
-class BadProxyHeader(Exception):
+class BadProxyHeader(ValueError):
     """A trusted proxy did not send a valid header of version 2."""
 
 

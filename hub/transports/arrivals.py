@@ -1,4 +1,8 @@
-"""A bounded set in order of arrival, with one bound per network and one in total."""
+"""A bounded set in order of arrival, with one bound per network and one in total.
+
+If the set is full, the oldest item of the network with the most items gives way. So callers
+from a few networks, however fast they are, cannot evict those of another.
+"""
 
 from typing import Final, Generic, TypeVar
 
@@ -22,14 +26,25 @@ class Arrivals(Generic[T]):
     def __contains__(self, item: T) -> bool:
         return item in self._networks
 
+    def count(self, network: str) -> int:
+        """The number of items from this network."""
+        return len(self._by_network.get(network, ()))
+
+    def network(self, item: T) -> str:
+        """The network that an item arrived from. Raises KeyError."""
+        return self._networks[item]
+
     def to_evict(self, network: str) -> T | None:
         """The item to evict before another one from this network is added, or None."""
         same = self._by_network.get(network, {})
         if len(same) >= self._per_network:
             return next(iter(same))
         if len(self._networks) >= self._in_all:
-            return next(iter(self._networks))
+            return next(iter(self._by_network[self._greediest()]))
         return None
+
+    def _greediest(self) -> str:
+        return max(self._by_network, key=lambda network: len(self._by_network[network]))
 
     def add(self, item: T, network: str) -> None:
         """Adds an item that arrived from this network."""
