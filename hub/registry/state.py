@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.base.address import spellings
+from hub.registry.footprint import memory_of
 from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
@@ -362,6 +363,8 @@ class Registry:
         record = Versioned(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)
+        else:
+            before.retire()
         if record is None:
             del self._endpoints[id_]
             del self._ids[bisect_left(self._ids, id_)]
@@ -370,10 +373,10 @@ class Registry:
         if event:
             self._index(id_, before, record)
             self.event_revision = revision
-            size = _memory_of(record)
+            size = memory_of(after)
             # The record before a check belongs to no other event, so it is counted here.
             if self.checks.drop(id_):
-                size += _memory_of(before)
+                size += memory_of(before.message if before is not None else None)
             self.ring.append(revision, EndpointEvent(revision, id_, before, record), size)
         elif record is not None:
             self.checks.put(id_, record, revision, 0)
@@ -392,8 +395,3 @@ class Registry:
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
-
-
-def _memory_of(record: EndpointRecord | None) -> int:
-    """The approximate bytes that a message takes in memory, measured with 0 to 20 models."""
-    return 1200 + 4 * record.message.ByteSize() if record is not None else 0

@@ -110,7 +110,7 @@ class Scale:
     soak_s: float = 1_800.0
     soak_period_s: float = 60.0
     churn: int = 2
-    ring_events: int = 32_768
+    ring_events: int = 65_536
 
 
 def settings_file(directory: Path, **sections: Mapping[str, object]) -> str:

@@ -34,14 +34,15 @@ class Reading:
     after_s: float
     resident_bytes: int
     descriptors: int
-    ring_share: float
+    ring_events: int
+    ring_is_full: bool
     done: int
 
     def line(self) -> str:
         """A row of the table that is printed on the way."""
         return (
             f"| {self.after_s / 60:.1f} | {self.resident_bytes / 2**20:.0f} |"
-            f" {self.descriptors} | {self.ring_share:.0%} | {self.done:,} |"
+            f" {self.descriptors} | {self.ring_events:,}{', full' * self.ring_is_full} | {self.done:,} |"
         )
 
 
@@ -65,7 +66,7 @@ async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[
     readings: list[Reading] = []
     failed: list[str] = []
     done, period = 0, 0
-    print("| minute | MiB resident | descriptors | ring full | done |", file=sys.stderr)
+    print("| minute | MiB resident | descriptors | changes in the ring | done |", file=sys.stderr)
     while time.monotonic() - started < scale.soak_s:
         period += 1
         async with process.client() as hub:
@@ -87,9 +88,11 @@ async def _reading(process: HubProcess, after_s: float, done: int) -> Reading:
     resident = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     async with process.client() as hub:
         found = await scrape(hub)
-    events, capacity = (value(found, f"llmhub_ring_{name}") for name in ("events", "capacity"))
+    # The ring drops changes once it has too many, or once they take too much memory.
+    is_full = value(found, "llmhub_ring_floor_revision") > value(found, "llmhub_first_revision")
+    events = int(value(found, "llmhub_ring_events"))
     page = os.sysconf("SC_PAGE_SIZE")
-    return Reading(after_s, resident * page, descriptors, events / capacity, done)
+    return Reading(after_s, resident * page, descriptors, events, is_full, done)
 
 
 async def _register(hub: HubClient, fleet: Fleet) -> None:
@@ -105,7 +108,7 @@ async def _register(hub: HubClient, fleet: Fleet) -> None:
 
 
 def _row(scale: Scale, readings: list[Reading], failed: list[str]) -> Row:
-    flat = [each for each in readings if each.ring_share > 0.99]
+    flat = [each for each in readings if each.ring_is_full]
     third = max(len(flat) // 3, 1)
     first, last = flat[:third], flat[-third:]
     grown = _resident(last) / _resident(first) if flat else 0.0

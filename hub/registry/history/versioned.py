@@ -20,15 +20,25 @@ class Versioned(Generic[M]):
     def __init__(self, message: M, revision: int) -> None:
         self.message = message
         self.revision = revision
-        self._encodings: dict[Callable[[M], bytes], bytes] = {}
+        # None once a later message has taken the place of this one.
+        self._encodings: dict[Callable[[M], bytes], bytes] | None = {}
         self._put_event: bytes | None = None
 
     def encoded(self, encode: Callable[[M], bytes]) -> bytes:
         """The message as `encode` writes it; encoded once per function."""
+        if self._encodings is None:
+            return encode(self.message)
         encoding = self._encodings.get(encode)
         if encoding is None:
             encoding = self._encodings[encode] = encode(self.message)
         return encoding
+
+    def retire(self) -> None:
+        """Drops the encodings: a later message has taken the place of this one.
+
+        Only the history keeps it from now on, whose readers need the event alone.
+        """
+        self._encodings = None
 
     def put_event(self, encode: Callable[[M, int], bytes]) -> bytes:
         """The event that made the message, as `encode` writes it; encoded once.

@@ -33,3 +33,20 @@ def test_an_empty_encoding_is_cached_too() -> None:
     versioned = Versioned(Endpoint(), 1)
     assert versioned.encoded(empty) == versioned.encoded(empty) == b""
     assert calls == 1
+
+
+def test_a_retired_message_keeps_its_event_alone() -> None:
+    calls = []
+
+    def encode(message: Endpoint) -> bytes:
+        calls.append(message)
+        return message.SerializeToString()
+
+    versioned = Versioned(Endpoint(id="gpu-1:80"), 7)
+    event = versioned.put_event(lambda message, revision: b"event")
+    assert versioned.encoded(encode) == versioned.encoded(encode)
+    assert len(calls) == 1
+    versioned.retire()
+    assert versioned.encoded(encode) == versioned.encoded(encode)
+    assert len(calls) == 3
+    assert versioned.put_event(lambda message, revision: b"again") is event
