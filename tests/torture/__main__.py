@@ -12,11 +12,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from tests.torture import damage, disks, kills, returns, soak, stalls
+from tests.torture import attacked, damage, disks, kills, returns, soak, stalls
 from tests.torture.outcome import Row, Scale, table, total
 
 TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
@@ -25,6 +26,7 @@ TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
     "damage": damage.run,
     "stalls": stalls.run,
     "returns": returns.run,
+    "attacks": attacked.run,
     "soak": soak.run,
 }
 SHARE = Scale(
@@ -37,6 +39,9 @@ SHARE = Scale(
     soak_period_s=8.0,
     churn=1,
     ring_events=100,
+    attacks=("L1: 2,000", "L6: frames"),
+    attack_s=1.0,
+    again=False,
 )
 """What `make test` does."""
 
@@ -58,6 +63,9 @@ async def torture(names: list[str], scale: Scale) -> int:
                 traceback.print_exc()
                 failed.append(name)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    for row in rows:
+        if row.details:
+            print(f"\n{row.torture}\n\n{row.details}")
     print(f"\n{table(rows)}\n\nlost: {total(rows)}")
     if failed:
         print(f"failed to run: {', '.join(failed)}", file=sys.stderr)
@@ -69,6 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="torture", help=", ".join(TORTURES))
     parser.add_argument("--share", action="store_true", help="the small share of `make test`")
+    parser.add_argument("--attack", metavar="NAME", help="only attacks with this in their name")
     parser.add_argument("--kills", type=int, default=Scale().kills, metavar="COUNT")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - TORTURES.keys():
@@ -77,6 +86,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     scale = SHARE if arguments.share else Scale(kills=arguments.kills)
+    if arguments.attack:
+        scale = replace(scale, attacks=(arguments.attack,))
     return asyncio.run(torture(arguments.names or list(TORTURES), scale))
 
 

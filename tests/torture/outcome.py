@@ -81,6 +81,8 @@ class Row:
     checked: str
     lost: int
     seen: str = ""
+    details: str = ""
+    """a table of its own, which is printed below the others"""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -111,6 +113,11 @@ class Scale:
     soak_period_s: float = 60.0
     churn: int = 2
     ring_events: int = 65_536
+    attacks: tuple[str, ...] = ("",)
+    """parts of the names of the attacks to run"""
+    attack_s: float = 8.0
+    again: bool = True
+    """whether a measurement that misses its goal is made again"""
 
 
 def settings_file(directory: Path, **sections: Mapping[str, object]) -> str:

@@ -42,7 +42,8 @@ class Reading:
         """A row of the table that is printed on the way."""
         return (
             f"| {self.after_s / 60:.1f} | {self.resident_bytes / 2**20:.0f} |"
-            f" {self.descriptors} | {self.ring_events:,}{', full' * self.ring_is_full} | {self.done:,} |"
+            f" {self.descriptors} | {self.ring_events:,}{', full' * self.ring_is_full} |"
+            f" {self.done:,} |"
         )
 
 
