@@ -98,8 +98,10 @@ class Limits:
     """received and not yet handled, per address"""
     received_bytes_in_all: int = 268_435_456
     """received and not yet handled, in total"""
-    events_per_turn: int = 512
-    """frames of one connection that are handled before other connections get their turn"""
+    bytes_per_turn: int = 8_192
+    """received bytes of one connection that are handled before others get their turn"""
+    stranger_bytes_per_turn: int = 1_024
+    """the same without a valid token"""
 
     # Data to the peer.
     unsent_bytes: int = 67_108_864

@@ -15,7 +15,6 @@ from hub.transports.grpc.native.call_status import CallFailed, exhausted
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
-    Event,
     PingAcknowledged,
     RequestReceived,
     StreamEnded,
@@ -54,7 +53,6 @@ class ServerProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_ample_room",
-        "_backlog",
         "_context",
         "_core",
         "_drain_at",
@@ -75,6 +73,8 @@ class ServerProtocol(asyncio.Protocol):
         "_socket_bytes",
         "_stuck_since",
         "_transport",
+        "_unread",
+        "_unread_at",
         "network",
     )
 
@@ -99,7 +99,9 @@ class ServerProtocol(asyncio.Protocol):
         # As long as this much is left, the socket need not be asked.
         self._ample_room = shared.limits.write_buffer_bytes // 2
         self._ended = False
-        self._backlog: list[Event] = []
+        # Received bytes that wait for a turn of the loop begin at `_unread_at`.
+        self._unread = b""
+        self._unread_at = 0
 
     # Called by asyncio.
 
@@ -145,31 +147,28 @@ class ServerProtocol(asyncio.Protocol):
         self._ended = True
         self._shared.connections.remove(self)
         self._runner.close()
-        self._backlog.clear()
+        self._unread = b""
         self._core.outbox.drop()
         self._note_socket(0)
         self._share.note_streams(0)
 
     def data_received(self, data: bytes) -> None:
-        """Handles the received bytes, and writes the replies at once."""
+        """Handles the received bytes, as far as this turn allows, and writes the replies."""
         now = self._loop.time()
         self._last_received = now
         self._pinged_at = None
-        self._runner.now = now
-        events = self._core.receive(data, now)
-        if self._core.failed:
-            # Nothing follows GOAWAY, and a broken connection starts no more calls.
-            self._backlog.clear()
-            events = events[-1:]
-        if self._backlog:
-            self._backlog += events
-        elif len(events) > self._shared.limits.events_per_turn:
-            self._backlog = events
-            self._handle_backlog()
-        else:
-            self._handle(events)
+        if self._unread:
+            # TLS may have more for a connection that is not read.
+            self._unread = self._unread[self._unread_at :] + data
+            self._unread_at = 0
+        elif len(data) <= self._bytes_per_turn:
+            self._handle(data, now)
             self._runner.end_turn()
-        self._flush()
+            self._flush()
+        else:
+            self._unread, self._unread_at = data, 0
+            self._transport.pause_reading()
+            self._take_turn()
 
     def pause_writing(self) -> None:
         """Pauses writing and reading, because the client does not read."""
@@ -182,7 +181,7 @@ class ServerProtocol(asyncio.Protocol):
         """Resumes writing and reading, because the client reads again."""
         self._paused_since = None
         self._note_socket(0)
-        if not self._backlog and not self._ended:
+        if not self._unread and not self._ended:
             self._transport.resume_reading()
         self._core.outbox.replenish(self._room)
         self._flush()
@@ -250,8 +249,38 @@ class ServerProtocol(asyncio.Protocol):
 
     # In one turn of the loop.
 
-    def _handle(self, events: list[Event]) -> None:
+    @property
+    def _bytes_per_turn(self) -> int:
+        limits = self._shared.limits
+        return limits.bytes_per_turn if self.known else limits.stranger_bytes_per_turn
+
+    def _take_turn(self) -> None:
+        """Handles some of the received bytes, and lets other connections run before the rest."""
+        if self._transport.is_closing():
+            return
+        stop = self._unread_at + self._bytes_per_turn
+        data = self._unread[self._unread_at : stop]
+        if stop < len(self._unread):
+            self._unread_at = stop
+        else:
+            self._unread = b""
+        self._handle(data, self._loop.time())
+        if self._unread:
+            self._loop.call_soon(self._take_turn)
+        else:
+            self._runner.end_turn()
+            if self._paused_since is None and not self._ended:
+                self._transport.resume_reading()
+        self._flush()
+
+    def _handle(self, data: bytes, now: float) -> None:
         runner = self._runner
+        runner.now = now
+        events = self._core.receive(data, now)
+        if self._core.failed:
+            # Nothing follows GOAWAY, and a broken connection starts no more calls.
+            self._unread = b""
+            events = events[-1:]
         for event in events:
             kind = type(event)
             if kind is RequestReceived:
@@ -264,24 +293,6 @@ class ServerProtocol(asyncio.Protocol):
                 self._on_failed(cast("ConnectionFailed", event))
             elif kind is PingAcknowledged:
                 self._on_ping_ack(cast("PingAcknowledged", event))
-
-    def _handle_backlog(self) -> None:
-        """Handles some of the queued events, and lets other connections run before the rest."""
-        count = self._shared.limits.events_per_turn
-        events, self._backlog = self._backlog[:count], self._backlog[count:]
-        self._handle(events)
-        if self._backlog:
-            self._transport.pause_reading()
-            self._loop.call_soon(self._continue_backlog)
-            return
-        self._runner.end_turn()
-        if self._paused_since is None and not self._ended:
-            self._transport.resume_reading()
-
-    def _continue_backlog(self) -> None:
-        if not self._transport.is_closing():
-            self._handle_backlog()
-            self._flush()
 
     @property
     def _room(self) -> int:
@@ -315,7 +326,7 @@ class ServerProtocol(asyncio.Protocol):
         self._share.note_streams(len(self._core.streams))
         if self._core.failed:
             self._linger()
-        elif not self._core.streams and not self._backlog and self._core.over_soon:
+        elif not self._core.streams and not self._unread and self._core.over_soon:
             transport.close()
 
     def _note_socket(self, count: int) -> None:

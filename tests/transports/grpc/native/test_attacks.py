@@ -472,7 +472,7 @@ async def test_streams_of_one_address_are_bounded() -> None:
 
 
 async def test_a_burst_of_calls_lets_others_have_their_turn() -> None:
-    """Events past a bound wait for the next turn of the loop, and all are answered."""
-    async with _attacked(Limits(events_per_turn=8)) as (_server, attacker):
+    """Bytes past a bound wait for the next turn of the loop, and all are answered."""
+    async with _attacked(Limits(stranger_bytes_per_turn=80)) as (_server, attacker):
         await attacker.send(b"".join(attacker.call(2 * n + 1) for n in range(400)))
         await attacker.wait_for(frames.HEADERS, 799)

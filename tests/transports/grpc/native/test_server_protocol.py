@@ -103,14 +103,27 @@ async def test_a_fault_is_the_last_word() -> None:
 
 
 async def test_calls_above_a_bound_wait_for_the_next_turn() -> None:
-    protocol, transport, _, builder = connected(Limits(events_per_turn=10))
+    protocol, transport, _, builder = connected(Limits(stranger_bytes_per_turn=300))
     protocol.data_received(b"".join(builder.call(2 * n + 1, b"x") for n in range(15)))
     assert len(transport.writes) == 1
     assert not transport.reading
+    # TLS may hand over what it had decrypted before.
+    protocol.data_received(builder.call(31, b"x"))
     for _ in range(5):
         await asyncio.sleep(0)
     answered = sum(frame.kind == frames.DATA for frame in cut(b"".join(transport.writes)))
-    assert (answered, transport.reading) == (15, True)
+    assert (answered, transport.reading) == (16, True)
+
+
+async def test_what_follows_a_fault_in_a_later_turn_is_not_handled() -> None:
+    protocol, transport, _, builder = connected(Limits(stranger_bytes_per_turn=100))
+    fault = frames.frame(frames.PUSH_PROMISE, 0, 1)
+    protocol.data_received(builder.call(1) + fault + builder.call(3) * 20)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    last = list(cut(b"".join(transport.writes)))[-1]
+    assert (last.kind, last.code) == (frames.GOAWAY, ErrorCode.PROTOCOL_ERROR)
+    assert sum(frame.kind == frames.DATA for frame in cut(b"".join(transport.writes))) <= 1
 
 
 async def test_draining_ends_the_connection_with_its_last_call() -> None:
