@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from hub.base.load_settings import StartError
 from hub.base.settings import RateLimitSettings, Settings
 from hub.server.fleet import Fleet
@@ -27,6 +29,8 @@ from hub.service.records import (
 from hub.stores.sealed import SealedStore
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Change, Contents, StoreError
+
+log = structlog.get_logger()
 
 
 class Storage:
@@ -56,7 +60,15 @@ class Storage:
 
     async def open(self) -> Contents:
         """Opens the store and returns what it holds. Raises StoreError."""
-        return await self.store.open(self._changed)
+        contents = await self.store.open(self._changed)
+        if contents.known_revision > contents.revision:
+            log.error(
+                "the store has lost changes that were acknowledged: its log is damaged, or an"
+                " older copy has taken its place; check the disk, and what was last changed",
+                acknowledged=contents.known_revision,
+                found=contents.revision,
+            )
+        return contents
 
     def load(self, contents: Contents, fleet: Fleet, token_removed: Callable[[str], None]) -> None:
         """Loads the contents, and from then on applies every change. Raises StoreError.

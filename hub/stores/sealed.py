@@ -6,6 +6,7 @@ is. The record `keys/current` names the key that seals, for hubs that share the 
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -79,7 +80,7 @@ class SealedStore:
         entries = tuple(
             self._plain(entry) for entry in contents.entries if not entry.key.startswith(_KEYS)
         )
-        return Contents(entries, contents.revision)
+        return replace(contents, entries=entries)
 
     async def commit(self, operations: Sequence[Operation], expect: Sequence[Expect] = ()) -> int:
         """See `Store`."""

@@ -16,12 +16,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from hub.stores.revision_mark import RevisionMark
 from hub.stores.store import Batch, Change, Contents, Entry, PreconditionFailed, Put, StoreError
 
 SCHEMA_VERSION: Final = 1
 # "LLMH": distinguishes the hub's database from those of other programs.
 APPLICATION_ID: Final = 0x4C4C4D48
 DEFAULT_MAX_BYTES: Final = 1 << 30
+MARK_SUFFIX: Final = "-revision"
+"""Of the name of the file beside the database that has its last revision."""
 
 # SQLite allows 32,766 parameters per statement; fewer rows keep the statement cache small.
 _ROWS_PER_STATEMENT: Final = 512
@@ -91,10 +94,12 @@ class SqliteFile:
     def __init__(self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._path = path
         _prepare(path)
+        self._mark = RevisionMark(path.with_name(path.name + MARK_SUFFIX))
         self._has_log = _is_filled(path.with_name(f"{path.name}-wal"))
         try:
             self._connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
         except sqlite3.Error as error:
+            self._mark.close()
             raise explain(error, path) from error
         try:
             self._set_up(max_bytes)
@@ -109,7 +114,7 @@ class SqliteFile:
             self.close()
             raise
         self._contents: Contents | None = Contents(
-            tuple(Entry(*row) for row in rows), self._revision
+            tuple(Entry(*row) for row in rows), self._revision, self._mark.revision
         )
         self._revisions: dict[str, int] = {key: revision for key, _, revision in rows}
 
@@ -143,6 +148,7 @@ class SqliteFile:
         except Exception as error:
             self._roll_back()
             raise explain(error, self._path) from error
+        self._mark.write(revision)
         self._revision = revision
         for key, entry in written.items():
             if entry is None:
@@ -197,6 +203,7 @@ class SqliteFile:
         """Closes the file. Committed data is safe whether or not this succeeds."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+        self._mark.close()
 
     def _set_up(self, max_bytes: int) -> None:
         execute = self._connection.execute

@@ -80,10 +80,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything in a store at one revision."""
+    """Everything in a store at one revision.
+
+    `known_revision` is the last one that the engine knows to have acknowledged. If it is
+    greater than `revision`, the changes in between are lost.
+    """
 
     entries: tuple[Entry, ...]
     revision: int
+    known_revision: int = 0
 
 
 ChangeListener = Callable[[Change], None]

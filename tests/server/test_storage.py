@@ -1,7 +1,10 @@
 import asyncio
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from hub.base.clock import ManualClock
+from hub.base.data_dir import STORE_FILE
 from hub.base.settings import RateLimitSettings
 from hub.contract.rpcs import Tier
 from hub.server.fleet import Fleet
@@ -11,7 +14,7 @@ from hub.service.records import durable_fields, encode_endpoint, endpoint_key, t
 from hub.stores.store import Delete, Put
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import ROLE_READER
-from tests.support.hub import settings_for
+from tests.support.hub import running_hub, settings_for
 
 
 def storage_in(directory: Path) -> Storage:
@@ -48,3 +51,19 @@ async def test_new_rate_limits_apply_at_once(tmp_path: Path) -> None:
     assert limiter.take("t", Tier.NORMAL, 0).allowed
     assert not limiter.take("t", Tier.NORMAL, 0).allowed
     assert storage.backup is not None
+
+
+async def test_changes_that_are_missing_are_said_at_the_start(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as hub:
+        await hub.token(ROLE_READER)
+    with capture_logs() as logs:
+        async with running_hub(tmp_path):
+            pass
+    assert not [line for line in logs if line["log_level"] == "error"]
+    (tmp_path / STORE_FILE).unlink()
+    with capture_logs() as logs:
+        async with running_hub(tmp_path):
+            pass
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert line["event"].startswith("the store has lost changes that were acknowledged")
+    assert line["acknowledged"] > line["found"] == 0

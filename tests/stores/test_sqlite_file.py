@@ -49,7 +49,7 @@ def test_the_file_and_its_companions_are_private(path: Path) -> None:
         file.close()
     finally:
         os.umask(old)
-    assert modes == {"hub.db": 0o600, "hub.db-wal": 0o600}
+    assert modes == dict.fromkeys(("hub.db", "hub.db-wal", "hub.db-revision"), 0o600)
 
 
 def test_the_durability_settings(path: Path) -> None:
@@ -297,3 +297,34 @@ def test_a_copy_of_an_open_file_with_its_wal_is_complete(path: Path, tmp_path: P
     assert copy.take_contents().entries == (Entry("a", b"1", 1),)
     copy.close()
     file.close()
+
+
+def test_a_damaged_log_shows_in_the_revision_that_is_known(path: Path) -> None:
+    file = SqliteFile(path)
+    for number in range(5):
+        file.commit([put(f"key-{number}", b"1")])
+    killed = path.with_name("killed")
+    killed.mkdir()
+    for name in ("hub.db", "hub.db-wal", "hub.db-revision"):
+        shutil.copy(path.with_name(name), killed / name)
+    file.close()
+    log = killed / "hub.db-wal"
+    log.write_bytes(log.read_bytes()[:-100])
+    again = SqliteFile(killed / "hub.db")
+    contents = again.take_contents()
+    assert (len(contents.entries), contents.revision, contents.known_revision) == (4, 4, 5)
+    # From here on the store is what it is.
+    again.commit([put("later", b"1")])
+    again.close()
+    third = SqliteFile(killed / "hub.db")
+    assert third.take_contents().known_revision == 5 == third._revision
+    third.close()
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_descriptor(path: Path) -> None:
+    path.write_bytes(b"x" * 100)
+    path.chmod(0o600)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        refused(path)
+    assert len(os.listdir("/proc/self/fd")) == before

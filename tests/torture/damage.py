@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from hub.base.data_dir import ADMIN_TOKEN_FILE, FACTS_FILE, STORE_FILE
-from hub.stores.sqlite_file import SqliteFile
+from hub.stores.sqlite_file import MARK_SUFFIX, SqliteFile
 from hub.stores.store import Entry, StoreError
 from tests.support.hub import HubClient, HubProcess, hub_process
 from tests.torture.outcome import Row, Scale, settings_file
@@ -44,6 +44,7 @@ def zeros(data: bytes, random: Random) -> bytes:
 
 DAMAGES: tuple[Damage, ...] = (torn, garbage, zeros)
 EVERYTHING, LESS = "starts with everything", "starts with other records"
+SAID = "starts with fewer records and says how many changes are missing"
 
 
 async def run(scale: Scale, directory: Path) -> list[Row]:
@@ -73,6 +74,7 @@ async def run(scale: Scale, directory: Path) -> list[Row]:
     return [
         await _row(STORE_FILE, many, stopped, reading(stopped), random),
         await _row(f"{STORE_FILE}-wal", many, killed, reading(killed), random),
+        await _row(f"{STORE_FILE}{MARK_SUFFIX}", few, killed, reading(killed), random),
         await _row(FACTS_FILE, few, killed, start, random),
         await _row(ADMIN_TOKEN_FILE, few, killed, start, random),
     ]
@@ -114,8 +116,8 @@ async def _row(
     return Row(
         torture=f"damaged `{file}`",
         times=times,
-        checked="all records, or a refusal that says what to do",
-        lost=outcomes[LESS] if file != f"{STORE_FILE}-wal" else 0,
+        checked="all records, or an error that says what to do",
+        lost=outcomes[LESS],
         seen="; ".join(f"{what}: {count}" for what, count in outcomes.most_common()),
     )
 
@@ -130,7 +132,12 @@ def _entries(path: Path) -> tuple[Entry, ...]:
 
 def _read(path: Path, whole: tuple[Entry, ...]) -> str:
     try:
-        return EVERYTHING if _entries(path) == whole else LESS
+        file = SqliteFile(path)
+        contents = file.take_contents()
+        file.close()
+        if contents.entries == whole:
+            return EVERYTHING
+        return SAID if contents.known_revision > contents.revision else LESS
     except StoreError as refused:
         return _refusal(str(refused))
 
