@@ -72,7 +72,9 @@ async def test_a_limit_that_only_a_newer_hub_knows_refuses_every_call(tmp_path: 
             assert "upgrade the hub" in refused.message
             assert (await hub.http("GET", REGISTRY_PATH, token=tokens[role])).status == 403
             body, headers = {"token": tokens[role]}, {"X-LLM-Hub": "1"}
-            answer = await hub.http("POST", "/api/dashboard/session", body=body, token="", headers=headers)
+            answer = await hub.http(
+                "POST", "/api/dashboard/session", body=body, token="", headers=headers
+            )
             assert (answer.status, answer.json["error"]) == (403, "forbidden")
         identify = IdentifyRequest(agent_id="gpu-1", token=tokens[ROLE_SIDECAR])
         refused = await failure_of(hub.call("Identify", identify, token=tokens[ROLE_SIDECAR]))
