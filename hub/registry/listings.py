@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.state import EndpointRecord, Registry
-from hub.registry.views import View
+from hub.registry.views import View, model_counts
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     ListEndpointsRequest,
@@ -47,6 +47,26 @@ def endpoint_in_view(record: EndpointRecord, view: View) -> bytes:
     """The same as the view shows the endpoint."""
     shown = view.shown(record.message)
     return get_endpoint(record) if shown is record.message else _endpoint_fragment(shown)
+
+
+def snapshot_in_view(registry: Registry, view: View) -> bytes:
+    """An encoded GetSnapshotResponse with what the view shows."""
+    records = list(view.of(registry))
+    hosts = {record.message.agent_id for record in records} - {""}
+    fragments = [endpoint_in_view(record, view) for record in records]
+    fragments += [
+        record.encoded(_resources_fragment)
+        for agent_id, record in registry.resources.items()
+        if agent_id in hosts
+    ]
+    fragments += [
+        record.encoded(_vram_fragment)
+        for record in registry.vram_accounts()
+        if record.message.agent_id in hosts
+    ]
+    counts = model_counts(view.shown(record.message) for record in records)
+    fragments.append(Snapshot(fleet_models=counts, revision=registry.revision).SerializeToString())
+    return BytesValue(value=b"".join(fragments)).SerializeToString()
 
 
 def endpoint_bytes(record: EndpointRecord) -> int:

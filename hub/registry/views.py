@@ -60,6 +60,16 @@ class View:
         return (record for record in registry.endpoints(after_id) if self.includes(record.message))
 
 
+def model_counts(endpoints: Iterable[Endpoint]) -> dict[str, int]:
+    """On how many servers each model is, by name, sorted."""
+    servers: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        server = endpoint.same_server_as or endpoint.id
+        for model in endpoint.models:
+            servers.setdefault(model.name, set()).add(server)
+    return {name: len(servers[name]) for name in sorted(servers)}
+
+
 def summaries(endpoints: Iterable[Endpoint]) -> dict[str, ModelSummary]:
     """The models of these endpoints by name, sorted; several addresses of a server count once."""
     counted: dict[str, tuple[ModelSummary, set[str], set[str], set[str]]] = {}

@@ -155,8 +155,10 @@ class HubServer:
         wanted = wanted_endpoints(settings)
         await self._storage.reload_keys()
         if self._tls is not None:
-            for token_id in self._tls.reload():
-                self._token_removed(token_id)
+            self._tls.reload()
+            self._require_fleet().presence.close_revoked()
+            if self._listeners is not None:
+                self._listeners.close_revoked()
         logs.configure(settings.log)
         self._storage.limit_rates(settings.rate_limits)
         probes = settings.probes

@@ -110,6 +110,11 @@ class Listeners:
         self.dispatcher.close_token(token_id)
         self.dashboard.recheck()
 
+    def close_revoked(self) -> None:
+        """Ends the streams and dashboards whose client certificate is revoked."""
+        self.dispatcher.close_revoked()
+        self.dashboard.recheck()
+
     async def stop(self) -> None:
         """Stops accepting, and gives requests in flight a few seconds to end."""
         await asyncio.gather(self._websocket.stop(), self._grpc.stop(), self._http.stop())

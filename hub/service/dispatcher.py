@@ -178,6 +178,10 @@ class Dispatcher:
         """Ends the streams that were opened with a removed token."""
         self._streams.close_token(token_id)
 
+    def close_revoked(self) -> None:
+        """Ends the streams over connections whose client certificate is revoked."""
+        self._streams.close_revoked()
+
     async def _answer_later(
         self,
         route: _Route,
@@ -189,7 +193,8 @@ class Dispatcher:
     ) -> Any:
         request = await reading
         if not isinstance(credentials, Caller):
-            # The token may have been revoked meanwhile, and no stream of it was open to be ended.
+            # The token or the connection's certificate may have been revoked meanwhile, and no
+            # stream of it was open to be ended.
             credentials.authenticate(self._access, now_ms)
         answer = self._answer(route, request, caller, now_ms, encode)
         return await answer if isinstance(answer, CoroutineType) else answer
@@ -203,7 +208,7 @@ class Dispatcher:
         if isinstance(reply, CoroutineType):
             return _finish(route, message, reply, caller, encode)
         if route.streams and isinstance(reply, AsyncIterator):
-            return self._streams.guard(caller.principal, reply)
+            return self._streams.guard(caller, reply)
         if route.audited:
             change_log.record(route.called.name, message, reply, caller)
         return reply if encode is None else encode(reply)

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from hub.base.clock import Alarm, Clock
 from hub.contract.errors import InvalidToken
-from hub.service.access.caller import Principal
+from hub.service.access.caller import Caller
+from hub.service.access.peer_certificate import PeerCertificate, require_valid
 
 T = TypeVar("T")
 
@@ -14,9 +15,10 @@ T = TypeVar("T")
 class _Stream:
     """One stream; `waiting` is set while it waits for its next reply."""
 
-    __slots__ = ("is_over", "waiting")
+    __slots__ = ("certificate", "is_over", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: PeerCertificate | None) -> None:
+        self.certificate = certificate
         self.is_over = False
         self.waiting: asyncio.Timeout | None = None
 
@@ -39,13 +41,21 @@ class LiveStreams:
         for stream in self._by_token.get(token_id, ()):
             stream.end()
 
-    async def guard(self, principal: Principal, replies: AsyncIterator[T]) -> AsyncGenerator[T]:
-        """Yields the replies while the caller's token is valid.
+    def close_revoked(self) -> None:
+        """Ends all streams over connections whose client certificate is revoked."""
+        for streams in self._by_token.values():
+            for stream in streams:
+                if stream.certificate is not None and stream.certificate.is_revoked:
+                    stream.end()
 
-        Raises InvalidToken if the token is revoked or expires before the replies end, even
+    async def guard(self, caller: Caller, replies: AsyncIterator[T]) -> AsyncGenerator[T]:
+        """Yields the replies while the caller's token and certificate are valid.
+
+        Raises InvalidToken if one of them is revoked or expires before the replies end, even
         while it waits for the next reply.
         """
-        stream = _Stream()
+        principal = caller.principal
+        stream = _Stream(caller.certificate)
         streams = self._by_token.setdefault(principal.token_id, set())
         streams.add(stream)
         expiry = None
@@ -65,6 +75,7 @@ class LiveStreams:
                 finally:
                     stream.waiting = None
                 yield reply
+            require_valid(caller.certificate)
             raise InvalidToken("the token was revoked or has expired")
         finally:
             if expiry is not None:

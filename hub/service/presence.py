@@ -16,6 +16,7 @@ from hub.contract.errors import (
     ShuttingDown,
     TooManyViolations,
 )
+from hub.service.access.peer_certificate import PeerCertificate
 from llmhub.v1.frame_pb2 import HubFrame
 from llmhub.v1.resources_pb2 import SidecarInfo
 
@@ -46,6 +47,7 @@ GOING_AWAY = Close(1001, "hub is stopping", ShuttingDown)
 IDENTIFY_TIMEOUT = Close(1008, "identify timeout", NotIdentified)
 TOO_MANY_VIOLATIONS = Close(1008, "too many validation errors", TooManyViolations)
 TOKEN_REVOKED = Close(1008, "token revoked", InvalidToken)
+CERTIFICATE_REVOKED = Close(1008, "certificate revoked", InvalidToken)
 TOKEN_EXPIRED = Close(1008, "token expired", InvalidToken)
 REPLACED = Close(4001, "replaced", ConnectionReplaced)
 
@@ -90,6 +92,7 @@ class Sidecar:
     frames: int = 0
     unknown_fields: int = 0
     violations: int = 0
+    certificate: PeerCertificate | None = None
 
     def info(self) -> SidecarInfo:
         """The sidecar as admins see it."""
@@ -166,6 +169,12 @@ class Presence:
                 ends_ms = sidecar.token_expires_at_ms
                 expired = ends_ms is not None and now_ms >= ends_ms
                 sidecar.connection.close(TOKEN_EXPIRED if expired else TOKEN_REVOKED)
+
+    def close_revoked(self) -> None:
+        """Closes every connection whose client certificate is revoked."""
+        for sidecar in list(self._by_agent.values()):
+            if sidecar.certificate is not None and sidecar.certificate.is_revoked:
+                sidecar.connection.close(CERTIFICATE_REVOKED)
 
     def _notify(self, agent_id: str) -> None:
         for listener in self._listeners:

@@ -12,7 +12,8 @@ uses/<token id>           see hub.service.access.token_uses
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from hub.stores.store import Change, Contents, Entry, StoreError
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -140,6 +141,20 @@ def decode_secret(entry: Entry) -> str:
 def damaged_record(key: str) -> StoreError:
     """The error for a record that cannot be read."""
     return StoreError(f"the record {key!r} in the store is damaged: restore a backup, or remove it")
+
+
+def unknown_fields(message: Message) -> tuple[str, ...]:
+    """The fields of a record that only a newer hub knows, such as "TokenScope.9".
+
+    A record that limits someone must not be taken for one without the limit.
+    """
+    name = message.DESCRIPTOR.name
+    unknown = UnknownFieldSet(message)
+    found = [f"{name}.{unknown[i].field_number}" for i in range(len(unknown))]
+    for _, value in message.ListFields():
+        if isinstance(value, Message):
+            found += unknown_fields(value)
+    return tuple(found)
 
 
 class RecordConsumer(Protocol):

@@ -185,20 +185,30 @@ def read_keys(file: Path) -> tuple[Key, ...]:
 
 
 def write_keys(file: Path, keys: Sequence[Key]) -> None:
-    """Writes a key ring for this user alone, whole or not at all. Raises StoreError."""
+    """Writes a key ring for this user alone, whole or not at all. Raises StoreError.
+
+    A symbolic link stays, and the file that it names is replaced. One that leads nowhere is
+    refused, because that may be a disk that is not mounted. A file keeps its owner, its group
+    and whether the group may read it: the hub may be another user than its administrator.
+    """
     lines = "".join(f"{key.line}  # {key.id}\n" for key in keys)
-    temporary = file.with_name(f"{file.name}.new")
     try:
+        target = Path(os.path.realpath(file, strict=file.is_symlink()))
+        temporary = target.with_name(f"{target.name}.new")
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            if target.exists() and os.name == "posix":
+                before = target.stat()
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, before.st_mode & 0o640)
             out.write("# Keys of an LLM Registry Hub, the current one first. Keep them secret.\n")
             out.write(lines)
             out.flush()
             # What they encrypt is lost without them.
             os.fsync(out.fileno())
-        temporary.replace(file)
-        directory = os.open(file.parent, os.O_RDONLY)
+        temporary.replace(target)
+        directory = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:

@@ -5,7 +5,7 @@ is. The record `keys/current` names the key that seals, for hubs that share the 
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -41,7 +41,10 @@ class SealedStore:
         self._keyring: Keyring | None = None
         # The secrets as the engine holds them, to be sealed again with another key.
         self._sealed: dict[str, Entry] = {}
+        # Those of another hub that no key opened: the listener does not have them.
+        self._unopened: dict[str, Entry] = {}
         self._current: Entry | None = None
+        self._listener: ChangeListener = lambda _: None
 
     @property
     def kind(self) -> str:
@@ -61,6 +64,7 @@ class SealedStore:
     async def open(self, listener: ChangeListener) -> Contents:
         """See `Store`. Also raises StoreError for what no key of the ring opens."""
         keyring = self._keyring = self._source.read()
+        self._listener = listener
         contents = await self._engine.open(lambda change: listener(self._opened(change)))
         for entry in contents.entries:
             self._note(entry)
@@ -95,7 +99,11 @@ class SealedStore:
         await self._engine.close()
 
     def reload(self) -> None:
-        """Reads the key ring again. Raises StoreError, and then has changed nothing."""
+        """Reads the key ring again; raises StoreError if that fails, and then changes nothing.
+
+        The listener gets the secrets that no key opened before, as one change at the revision
+        of the newest of them.
+        """
         keyring = self._source.read()
         if keyring is None or self._ring().current not in keyring:
             raise StoreError(
@@ -103,15 +111,26 @@ class SealedStore:
                 " secrets are encrypted: put it back"
             )
         self._keyring = keyring
+        if not self._unopened:
+            return
+        unopened, self._unopened = self._unopened, {}
+        found = tuple(self._opened_puts(unopened.values()))
+        if found:
+            log.info("secrets can be used again", records=len(found))
+            self._listener(Change(max(entry.revision for entry in found), found, ()))
 
     async def reseal(self) -> bool:
         """Seals with the current key what is not; returns whether anything was plain before.
 
         Called after `open` and after `reload`; does nothing if all is sealed so. A record that
-        another hub changes meanwhile is left to that hub. Raises StoreError.
+        another hub changes meanwhile is left to that hub, and so is one that no key opens.
+        Raises StoreError.
         """
         current = self._ring().current
-        if self._current is None or self._current.value.decode() != current:
+        named = self._current.value.decode() if self._current is not None else None
+        if named is not None and named not in self._ring() and self.kind != "sqlite":
+            log.warning("another hub encrypts secrets with a key that is not here", key_id=named)
+        elif named != current:
             revision = self._current.revision if self._current is not None else 0
             try:
                 put = Put(CURRENT, current.encode())
@@ -119,7 +138,11 @@ class SealedStore:
             except PreconditionFailed:
                 # Another hub has named its key. The next start checks that this one has it.
                 log.warning("another hub has changed the key of the store's secrets")
-        outdated = [e for e in self._sealed.values() if key_of(e.value) != current]
+        outdated = [
+            entry
+            for key, entry in self._sealed.items()
+            if key_of(entry.value) != current and key not in self._unopened
+        ]
         for entry in outdated:
             value = self._plain(entry).value
             put = Put(entry.key, self._ring().seal(entry.key, value))
@@ -159,16 +182,22 @@ class SealedStore:
         return Entry(entry.key, self._ring().open(entry.key, entry.value), entry.revision)
 
     def _opened(self, change: Change) -> Change:
-        puts = []
         for entry in change.puts:
             self._note(entry)
+            self._unopened.pop(entry.key, None)
+        for key in change.deletes:
+            self._sealed.pop(key, None)
+            self._unopened.pop(key, None)
+        return Change(change.revision, tuple(self._opened_puts(change.puts)), change.deletes)
+
+    def _opened_puts(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries with plain values; keeps those that no key opens for a later key ring."""
+        for entry in entries:
             if entry.key.startswith(_KEYS):
                 continue
             try:
-                puts.append(self._plain(entry))
+                yield self._plain(entry)
             except StoreError as error:
                 # Of another hub with another key. All else of the change is good.
-                log.warning("a secret cannot be used", why=str(error))
-        for key in change.deletes:
-            self._sealed.pop(key, None)
-        return Change(change.revision, tuple(puts), change.deletes)
+                self._unopened[entry.key] = entry
+                log.warning("a secret cannot be used until its key is here", why=str(error))

@@ -32,8 +32,8 @@ class ServerTls:
         self.peers = PeerCertificates(settings.crl_file)
         """For the certificates of clients."""
 
-    def reload(self) -> list[str]:
-        """Reads certificate, key and CRLs again; returns what `PeerCertificates.reload` does.
+    def reload(self) -> None:
+        """Reads certificate, key and CRLs again.
 
         If it raises StartError, nothing has changed.
 
@@ -43,12 +43,11 @@ class ServerTls:
         certificate, key, _ = _read(self._settings)
         # If the files do not match, only this temporary context has loaded them.
         _context(self._settings, "h2")
-        revoked = self.peers.reload()
+        self.peers.reload()
         with _start_errors():
             for context in (self.context, self.http2_context):
                 load_chain(context, self._settings.cert_file, self._settings.key_file)
         self._files = certificate, key, self._files[2]
-        return revoked
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which reads the certificate at every handshake."""

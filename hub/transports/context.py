@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from hub.base.clock import Clock
 from hub.base.settings import Network
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.dispatcher import Dispatcher
 from hub.service.metrics.calls import Calls
 from hub.service.overload.shedding import Overload

@@ -4,20 +4,17 @@ import asyncio
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from cryptography import x509
 
 from hub.base.load_settings import StartError
 from hub.base.tls_files import TlsFilesError, read_file
-from hub.contract.errors import InvalidToken
-from hub.service.access.certificates import PeerCertificate, certificate_id
+from hub.service.access.peer_certificate import PeerCertificate, require_valid
 
 _MAX_CACHED: Final = 4_096
 
 _BEGIN: Final = b"-----BEGIN X509 CRL-----"
-
-_Key = tuple[bytes, int]
-"""The issuer's name and the serial number, which together name a certificate."""
 
 
 def shown_certificate(transport: asyncio.BaseTransport | None) -> bytes | None:
@@ -33,21 +30,20 @@ class PeerCertificates:
         """Raises StartError, in one line that names the file."""
         self._crl_file = crl_file
         self._revoked = _revoked(crl_file)
-        # By the bytes of the certificate; the least recently used comes first.
-        self._read: OrderedDict[bytes, tuple[_Key, PeerCertificate]] = OrderedDict()
+        # By the bytes of the certificate. Sessions, streams and calls hold theirs, so that
+        # each open connection's certificate is here.
+        self._known: WeakValueDictionary[bytes, PeerCertificate] = WeakValueDictionary()
+        # Saves connections that come again the reading; the least recently used comes first.
+        self._recent: OrderedDict[bytes, PeerCertificate] = OrderedDict()
 
-    def reload(self) -> list[str]:
-        """Reads the CRLs again; returns the ids of known certificates that are now revoked.
+    def reload(self) -> None:
+        """Reads the CRLs again, and marks the known certificates that they revoke.
 
         Raises StartError, and then has changed nothing.
         """
-        before, self._revoked = self._revoked, _revoked(self._crl_file)
-        return [
-            certificate_id(name)
-            for key, certificate in self._read.values()
-            if key in self._revoked and key not in before
-            for name in certificate.names
-        ]
+        self._revoked = _revoked(self._crl_file)
+        for certificate in list(self._known.values()):
+            certificate.is_revoked = certificate.number in self._revoked
 
     def read(self, encoded: bytes | None) -> PeerCertificate | None:
         """The certificate in DER or PEM; None if the peer has shown none.
@@ -56,20 +52,19 @@ class PeerCertificates:
         """
         if not encoded:
             return None
-        known = self._read.get(encoded)
-        if known is None:
-            known = self._read[encoded] = _parse(encoded)
-            if len(self._read) > _MAX_CACHED:
-                self._read.popitem(last=False)
-        else:
-            self._read.move_to_end(encoded)
-        key, certificate = known
-        if key in self._revoked:
-            raise InvalidToken("the client certificate is revoked")
+        certificate = self._known.get(encoded)
+        if certificate is None:
+            certificate = self._known[encoded] = _parse(encoded)
+            certificate.is_revoked = certificate.number in self._revoked
+        self._recent[encoded] = certificate
+        self._recent.move_to_end(encoded)
+        if len(self._recent) > _MAX_CACHED:
+            self._recent.popitem(last=False)
+        require_valid(certificate)
         return certificate
 
 
-def _parse(encoded: bytes) -> tuple[_Key, PeerCertificate]:
+def _parse(encoded: bytes) -> PeerCertificate:
     is_pem = encoded.startswith(b"-----")
     load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
     found = load(encoded)
@@ -84,11 +79,11 @@ def _parse(encoded: bytes) -> tuple[_Key, PeerCertificate]:
         uris = sans.get_values_for_type(x509.UniformResourceIdentifier)
         names += (f"uri:{each}" for each in uris)
     end_ms = round(found.not_valid_after_utc.timestamp() * 1000)
-    key = (found.issuer.public_bytes(), found.serial_number)
-    return key, PeerCertificate(tuple(names), end_ms)
+    number = (found.issuer.public_bytes(), found.serial_number)
+    return PeerCertificate(tuple(names), end_ms, number)
 
 
-def _revoked(file: str) -> frozenset[_Key]:
+def _revoked(file: str) -> frozenset[tuple[bytes, int]]:
     """What the lists in a file revoke. Raises StartError."""
     if not file:
         return frozenset()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,15 @@ from hub.base.data_dir import ADMIN_TOKEN_FILE
 from hub.base.settings import Settings
 from hub.contract import rpcs
 from hub.server.hub_server import HubServer
-from llmhub.v1.admin_service_pb2 import GetServerInfoRequest, ListAuditEventsRequest
+from hub.transports import peer_certificates
+from llmhub.v1.admin_service_pb2 import (
+    CreateTokenRequest,
+    GetServerInfoRequest,
+    ListAuditEventsRequest,
+)
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, SidecarFrame
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
+from llmhub.v1.resources_pb2 import ROLE_SIDECAR
 from tests.support.authority import Authority, Shown
 from tests.support.hub import REGISTRY_PATH, failure, settings_for
 
@@ -224,6 +230,78 @@ async def test_a_revoked_certificate_is_refused_and_its_streams_end(tmp_path, au
             await connect(f"wss://{hub.info.ws_address}/ws", ssl=shown.context(), proxy=None)
         assert refused.value.response.status_code == 401
         assert await hub.reason(other, "GetSnapshot") == ""
+
+
+async def test_each_open_connection_of_a_revoked_certificate_ends(tmp_path, authority, monkeypatch):
+    """However many others there are, and also if a token is the proof."""
+    monkeypatch.setattr(peer_certificates, "_MAX_CACHED", 1)
+    agents = [authority.client(f"spiffe://fleet/sidecar/gpu-{i}") for i in range(4)]
+    reader, good = authority.client("chat.services.lan"), authority.client("ci.services.lan")
+    async with tls_hub(tmp_path, authority) as hub, AsyncExitStack() as opened:
+        request = CreateTokenRequest(role=ROLE_SIDECAR, agent_id="gpu-9")
+        made = await hub.call(good, "CreateToken", request, hub.admin_token)
+        sockets = []
+        proofs = [(each, f"gpu-{i}", "certificate") for i, each in enumerate(agents)]
+        for shown, agent_id, token in (*proofs, (reader, "gpu-9", made.token)):
+            socket = await opened.enter_async_context(hub.socket(shown))
+            assert await hub.identify(socket, agent_id, token) == "identified"
+            sockets.append(socket)
+        unidentified = await opened.enter_async_context(hub.socket(reader))
+        channel = await opened.enter_async_context(hub.channel(reader))
+        rpc = rpcs.rpc("WatchRegistry")
+        metadata = (("authorization", f"Bearer {hub.admin_token}"),)
+        watch = channel.unary_stream(
+            rpc.path,
+            request_serializer=WatchRegistryRequest.SerializeToString,
+            response_deserializer=rpc.response.FromString,
+        )(WatchRegistryRequest(), timeout=_S, metadata=metadata)
+        await watch.read()
+        # Others come and go meanwhile.
+        assert await hub.reason(good, "GetSnapshot") == ""
+        authority.revoke(*agents, reader)
+        await hub.hub.reconfigure(hub.settings)
+        async with asyncio.timeout(_S):
+            for socket in sockets:
+                await socket.wait_closed()
+                assert socket.close_code == 1008
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await to_the_end(watch)
+        assert failure(ended.value).reason == "INVALID_TOKEN"
+        assert await hub.identify(unidentified, "gpu-9", made.token) == "invalid_token"
+        assert await hub.reason(good, "GetSnapshot") == ""
+
+
+@pytest.mark.parametrize("bears", ["certificate", "token"])
+async def test_a_certificate_that_is_revoked_while_a_body_arrives_changes_nothing(
+    tmp_path, authority, bears
+):
+    admin = authority.client("admin.lan")
+    async with tls_hub(tmp_path, authority) as hub:
+        begun, arrives = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            # The hub has asked for it, so it has checked who calls.
+            begun.set()
+            yield b'{"host": '
+            await arrives.wait()
+            yield b'"127.0.0.1"}'
+
+        headers = {"Content-Type": "application/json"}
+        if bears == "token":
+            headers["Authorization"] = f"Bearer {hub.admin_token}"
+        url = f"https://{hub.info.http_address}{REGISTRY_PATH}"
+        async with aiohttp.ClientSession() as session:
+            posted = asyncio.ensure_future(
+                session.post(url, ssl=admin.context(), headers=headers, data=body(), expect100=True)
+            )
+            await asyncio.wait_for(begun.wait(), _S)
+            authority.revoke(admin)
+            await hub.hub.reconfigure(hub.settings)
+            arrives.set()
+            answer = await posted
+            assert (answer.status, (await answer.json())["error"]) == (401, "unauthorized")
+        other = authority.client("ci.services.lan")
+        assert not (await hub.call(other, "GetSnapshot")).snapshot.endpoints
 
 
 async def test_a_page_of_another_origin_cannot_use_the_browsers_certificate(tmp_path, authority):

@@ -56,6 +56,36 @@ async def scoped(hub: RunningHub, role: int, agent_id: str = "", **limits: objec
     return created.token
 
 
+async def test_a_limit_that_only_a_newer_hub_knows_refuses_every_call(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as hub:
+        storage = hub.hub._storage
+        tokens = {}
+        for role, agent_id in ((ROLE_READER, ""), (ROLE_ADMIN, ""), (ROLE_SIDECAR, "gpu-1")):
+            scope = TokenScope()
+            scope.MergeFromString(b"\x7a\x03new")
+            minted = storage.access.tokens.mint(role, agent_id, None, "", 0, scope)
+            await storage.store.commit([minted[2]])
+            tokens[role] = minted[0]
+        for role in (ROLE_READER, ROLE_ADMIN):
+            refused = await failure_of(hub.call("GetSnapshot", token=tokens[role]))
+            assert (refused.reason, refused.metadata) == ("SCOPE_FORBIDDEN", {"scope": "unknown"})
+            assert "upgrade the hub" in refused.message
+            assert (await hub.http("GET", REGISTRY_PATH, token=tokens[role])).status == 403
+            body, headers = {"token": tokens[role]}, {"X-LLM-Hub": "1"}
+            answer = await hub.http(
+                "POST", "/api/dashboard/session", body=body, token="", headers=headers
+            )
+            assert (answer.status, answer.json["error"]) == (403, "forbidden")
+        identify = IdentifyRequest(agent_id="gpu-1", token=tokens[ROLE_SIDECAR])
+        refused = await failure_of(hub.call("Identify", identify, token=tokens[ROLE_SIDECAR]))
+        assert refused.reason == "SCOPE_FORBIDDEN"
+        async with hub.socket() as socket:
+            said = await socket.ask(
+                {"type": "identify", "agent_id": "gpu-1", "token": tokens[ROLE_SIDECAR]}
+            )
+            assert said["error"] == "scope_forbidden"
+
+
 async def test_a_reader_of_a_label_sees_and_selects_nothing_else(tmp_path: Path) -> None:
     async with running_hub(tmp_path, ManualClock()) as hub:
         await two_endpoints(hub)

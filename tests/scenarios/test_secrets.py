@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import pty
+import shutil
 import signal
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from hub.base.data_dir import ADMIN_TOKEN_FILE, KEY_FILE, STORE_FILE
 from hub.stores.keyring import Key, read_keys, write_keys
 from hub.stores.sqlite import SqliteStore
 from hub.stores.store import Put
-from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
+from llmhub.v1.admin_service_pb2 import CheckEndpointRequest, RegisterEndpointRequest
 from tests.support.command import llm_hub
+from tests.support.etcd import shared_server
 from tests.support.hub import REGISTRY_PATH, HubProcess, RunningHub, hub_process, running_hub
 from tests.support.hub_process import hub_environment, serve_command
+from tests.support.stores import answering
 from tests.support.waiting import wait_until
 
 SECRET = "sk-c0ffee-very-secret-key"
@@ -153,9 +156,47 @@ async def test_rotation_by_the_command(tmp_path, guarded):
         await wait_until(lambda: f"Bearer {SECRET}" in guarded.sent)
 
 
+async def is_known(hub: RunningHub, id_: str) -> bool:
+    return id_ in {endpoint.id for endpoint in (await hub.snapshot()).endpoints}
+
+
 async def rotate_while_it_runs(hub: RunningHub, directory: Path) -> None:
     write_keys(directory / KEY_FILE, (Key.new(), *read_keys(directory / KEY_FILE)))
     await hub.hub.reconfigure(hub.settings)
+
+
+@pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
+async def test_a_hub_that_gets_the_new_key_late_probes_with_it(tmp_path, guarded):
+    server = await asyncio.to_thread(shared_server)
+    await answering(server.target)
+    store = {"etcd": server.target, "etcd_prefix": f"{tmp_path}/"}
+    old, new = Key.new(), Key.new()
+    early, late = tmp_path / "early", tmp_path / "late"
+    for directory in (early, late):
+        directory.mkdir(mode=0o700)
+        write_keys(directory / KEY_FILE, (old,))
+    async with AsyncExitStack() as hubs:
+        first = await hubs.enter_async_context(running_hub(early, store=store))
+        (late / ADMIN_TOKEN_FILE).write_text(first.admin_token)
+        second = await hubs.enter_async_context(running_hub(late, store=store))
+        write_keys(early / KEY_FILE, (new, old))
+        await first.hub.reconfigure(first.settings)
+        endpoint = (await first.call("RegisterEndpoint", request_for(guarded))).endpoint
+        await wait_until(lambda: is_known(second, endpoint.id))
+
+        async def sent_by_second() -> set[str]:
+            guarded.sent.clear()
+            await second.call("CheckEndpoint", CheckEndpointRequest(id=endpoint.id))
+            return guarded.sent
+
+        await first.hub.stop()
+        assert await sent_by_second() == {""}
+        # Without the key a reload changes nothing, and does not fail.
+        await second.hub.reconfigure(second.settings)
+        assert await sent_by_second() == {""}
+        write_keys(late / KEY_FILE, (new, old))
+        await second.hub.reconfigure(second.settings)
+        assert await sent_by_second() == {f"Bearer {SECRET}"}
 
 
 async def test_a_copy_of_the_store_without_its_key_ring(tmp_path, guarded):

@@ -6,14 +6,15 @@ import pytest
 from hub.base.clock import Alarm, ManualClock, SystemClock
 from hub.contract import rpcs
 from hub.contract.errors import InvalidToken
-from hub.service.access.caller import Principal
+from hub.service.access.caller import Caller, Principal
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.live_streams import LiveStreams
 from llmhub.v1.admin_service_pb2 import RevokeTokenRequest
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest, WatchRegistryResponse
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import failure, running_hub
 
-READER = Principal(ROLE_READER, "", "t1")
+READER = Caller(Principal(ROLE_READER, "", "t1"), "10.0.0.9", "grpc")
 
 
 class Replies:
@@ -59,12 +60,30 @@ async def test_a_sending_stream_ends_after_the_current_reply():
 async def test_a_stream_ends_when_its_token_expires():
     clock = SystemClock()
     principal = Principal(ROLE_READER, "", "t1", clock.now_ms() + 30)
-    guarded = LiveStreams(clock).guard(principal, Replies().run())
+    guarded = LiveStreams(clock).guard(Caller(principal, "", "grpc"), Replies().run())
     async with asyncio.timeout(10):
         with pytest.raises(InvalidToken):
             async for _ in guarded:
                 pass
     assert clock.now_ms() >= principal.expires_at_ms
+
+
+async def test_streams_of_a_revoked_certificate_end_whatever_their_token():
+    live, bad = LiveStreams(ManualClock()), PeerCertificate(("dns:a",), 0)
+    callers = [
+        Caller(READER.principal, "10.0.0.9", "grpc", certificate)
+        for certificate in (bad, PeerCertificate(("dns:b",), 0), None)
+    ]
+    first, *others = [live.guard(caller, Replies().run()) for caller in callers]
+    for stream in (first, *others):
+        assert await anext(stream) == 1
+    bad.is_revoked = True
+    live.close_revoked()
+    with pytest.raises(InvalidToken, match="certificate is revoked"):
+        await anext(first)
+    for stream in others:
+        assert await anext(stream) == 2
+        await stream.aclose()
 
 
 async def test_a_streams_end_and_errors_are_passed_on():

@@ -11,7 +11,9 @@ from hub.contract.errors import (
     ShuttingDown,
     TooManyViolations,
 )
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.presence import (
+    CERTIFICATE_REVOKED,
     GOING_AWAY,
     IDENTIFY_TIMEOUT,
     REPLACED,
@@ -35,6 +37,7 @@ from tests.support.sidecars import RecordingConnection, sidecar
         (IDENTIFY_TIMEOUT, 1008, "identify timeout", NotIdentified),
         (TOO_MANY_VIOLATIONS, 1008, "too many validation errors", TooManyViolations),
         (TOKEN_REVOKED, 1008, "token revoked", InvalidToken),
+        (CERTIFICATE_REVOKED, 1008, "certificate revoked", InvalidToken),
         (TOKEN_EXPIRED, 1008, "token expired", InvalidToken),
         (REPLACED, 4001, "replaced", ConnectionReplaced),
         (cooldown(30), 1008, "cooldown active: retry in 30s", CooldownActive),
@@ -118,6 +121,19 @@ def test_a_sidecar_may_leave_while_a_token_is_closed() -> None:
     presence.close_token("shared", NOW)
     assert [connection.closes for connection in entered] == [[TOKEN_REVOKED]] * 3
     assert len(presence) == 0
+
+
+def test_a_revoked_certificate_closes_its_connections_and_no_others() -> None:
+    presence = Presence()
+    bad, good = PeerCertificate(("dns:a",), 0), PeerCertificate(("dns:b",), 0)
+    first, second, third = sidecar("a"), sidecar("b"), sidecar("c")
+    first.certificate, second.certificate = bad, good
+    for one in (first, second, third):
+        presence.join(one)
+    bad.is_revoked = True
+    presence.close_revoked()
+    closes = [one.connection.closes for one in (first, second, third)]
+    assert closes == [[CERTIFICATE_REVOKED], [], []]
 
 
 def test_a_sidecars_info_has_its_fields() -> None:

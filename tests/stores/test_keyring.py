@@ -143,3 +143,43 @@ def test_a_named_file_is_not_created(tmp_path):
 def test_a_directory_that_takes_no_file(tmp_path):
     with pytest.raises(StoreError, match="the key ring cannot be written: No such file"):
         KeySource(tmp_path / "none" / "own", environment={}).load()
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    file, link, keys = tmp_path / "disk" / "ring", tmp_path / "ring", (Key.new(), Key.new())
+    write_keys(file, keys)
+    link.symlink_to(file)
+    write_keys(link, keys[:1])
+    assert link.is_symlink()
+    assert read_keys(file) == keys[:1]
+    assert os.listdir(tmp_path / "disk") == ["ring"]
+    assert sorted(os.listdir(tmp_path)) == ["disk", "ring"]
+
+
+@pytest.mark.parametrize("to", ["missing", "ring"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path, to):
+    link = tmp_path / "ring"
+    link.symlink_to(tmp_path / to)
+    with pytest.raises(StoreError, match="the key ring cannot be written"):
+        KeySource(link, environment={}).load()
+    assert os.listdir(tmp_path) == ["ring"]
+    assert link.is_symlink()
+
+
+def test_a_group_that_may_read_a_ring_may_read_the_next_one(tmp_path):
+    file = tmp_path / "ring"
+    write_keys(file, (Key.new(),))
+    file.chmod(0o640)
+    write_keys(file, (Key.new(),))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+def test_a_ring_that_root_replaces_stays_the_hubs(tmp_path):
+    file = tmp_path / "ring"
+    write_keys(file, (Key.new(),))
+    os.chown(file, 12_345, 12_346)
+    write_keys(file, (Key.new(),))
+    assert (file.stat().st_uid, file.stat().st_gid) == (12_345, 12_346)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

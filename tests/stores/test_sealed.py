@@ -8,6 +8,7 @@ from hub.stores.keyring import Key, KeySource, key_of, read_keys, write_keys
 from hub.stores.sealed import CURRENT, SealedStore
 from hub.stores.store import Delete, Expect, PreconditionFailed, Put, Store, StoreError
 from tests.support.stores import ENGINES, Feed
+from tests.support.waiting import wait_until
 
 SECRET = b"sk-very-secret"
 
@@ -186,3 +187,51 @@ async def test_a_damaged_secret_keeps_a_hub_from_starting(engine, ring):
 async def test_it_is_closed_until_it_is_opened(engine, ring):
     with pytest.raises(StoreError, match="not open"):
         await sealed(engine, ring).commit([Put("secrets/a", SECRET)])
+
+
+@pytest.fixture
+async def shared(tmp_path) -> AsyncIterator[Callable[[], Store]]:
+    """An engine that two hubs may have open at once."""
+    async with ENGINES["etcd"](tmp_path) as factory:
+        yield factory
+
+
+async def test_a_secret_of_another_key_is_opened_when_the_key_arrives(shared, ring, tmp_path):
+    old, new, later = Key.new(), Key.new(), tmp_path / "later"
+    write_keys(ring, (old,))
+    write_keys(later, (old,))
+    feed = Feed()
+
+    def known() -> dict[str, bytes]:
+        return {entry.key: entry.value for change in feed.changes for entry in change.puts}
+
+    first, second = sealed(shared, ring), sealed(shared, later)
+    await first.open(Feed())
+    await first.reseal()
+    await second.open(feed)
+    # The first hub has been given the new key, the second one not yet.
+    write_keys(ring, (new, old))
+    first.reload()
+    await first.reseal()
+    await first.commit([Put("secrets/a", SECRET), Put("endpoints/a", b"plain")])
+    await first.commit([Put("secrets/gone", SECRET)])
+    await first.commit([Delete("secrets/gone")])
+    await first.commit([Put("endpoints/b", b"")])
+    await wait_until(lambda: "endpoints/b" in known())
+    assert set(known()) == {"endpoints/a", "endpoints/b"}
+    # A hub that knows less neither seals with its older key nor names it.
+    second.reload()
+    assert not await second.reseal()
+    await second.commit([Put("endpoints/c", b"")])
+    assert set(known()) == {"endpoints/a", "endpoints/b", "endpoints/c"}
+    write_keys(later, (new, old))
+    second.reload()
+    assert known()["secrets/a"] == SECRET
+    assert "secrets/gone" not in known()
+    seen = len(feed.changes)
+    second.reload()
+    assert len(feed.changes) == seen
+    await first.close()
+    await second.close()
+    found = await raw(shared)
+    assert found[CURRENT].decode() == key_of(found["secrets/a"]) == new.id

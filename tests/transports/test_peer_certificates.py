@@ -34,21 +34,35 @@ def test_a_peer_without_a_certificate():
     assert shown_certificate(None) is None
 
 
-def test_a_reload_tells_what_is_revoked_since(authority):
+def test_a_reload_marks_what_is_revoked_since(authority):
     first, second, unseen = (authority.client(name) for name in ("a", "b", "c"))
     authority.revoke(first)
     peers = PeerCertificates(str(authority.crl))
     with pytest.raises(InvalidToken, match="revoked"):
         peers.read(der(first))
-    assert peers.read(der(second)) is not None
+    held = peers.read(der(second))
+    assert held is not None
     authority.revoke(first, second, unseen)
-    assert peers.reload() == ["cert:dns:b"]
+    peers.reload()
+    assert held.is_revoked
     for shown in (first, second, unseen):
         with pytest.raises(InvalidToken):
             peers.read(der(shown))
     authority.revoke(first)
-    assert peers.reload() == []
-    assert peers.read(der(second)) is not None
+    peers.reload()
+    assert not held.is_revoked
+    assert peers.read(der(second)) is held
+
+
+def test_a_reload_marks_every_certificate_that_is_in_use(authority, monkeypatch):
+    monkeypatch.setattr(peer_certificates, "_MAX_CACHED", 2)
+    shown = [authority.client(name) for name in ("a", "b", "c", "d", "e")]
+    authority.revoke()
+    peers = PeerCertificates(str(authority.crl))
+    held = [peers.read(der(each)) for each in shown]
+    authority.revoke(*shown)
+    peers.reload()
+    assert [each.is_revoked for each in held if each is not None] == [True] * 5
 
 
 def test_the_serial_number_of_another_authority_is_another_certificate(authority, tmp_path):
@@ -90,4 +104,4 @@ def test_what_is_remembered_has_a_bound(authority, monkeypatch):
     shown = [der(authority.client(name)) for name in ("a", "b", "c")]
     for each in shown:
         peers.read(each)
-    assert list(peers._read) == shown[1:]
+    assert list(peers._recent) == list(peers._known) == shown[1:]

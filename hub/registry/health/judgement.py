@@ -11,11 +11,11 @@ from typing import Final
 
 from hub.base.settings import FlappingSettings, PreservationSettings, ProbeSettings
 from hub.base.timestamps import to_ms, to_timestamp
-from hub.registry.health import preservation, status
+from hub.registry.health import status
 from hub.registry.health.flapping import Damper
 from hub.registry.health.load_times import LoadTimes
 from hub.registry.health.observed_facts import merged
-from hub.registry.health.preservation import Preservation
+from hub.registry.health.preservation import Preservation, PreservationReport, State
 from hub.registry.model_bytes import bounded
 from hub.registry.observation import Observation
 from llmhub.v1.endpoint_pb2 import (
@@ -61,7 +61,7 @@ class FleetHealth:
         self._reported: dict[str, int] = {}
 
     @property
-    def preservation_state(self) -> preservation.State:
+    def preservation_state(self) -> State:
         """Whether the hub distrusts its probes."""
         return self._preservation.state
 
@@ -75,7 +75,7 @@ class FleetHealth:
         """How often the hub has begun to distrust its probes."""
         return self._preservation.freezes
 
-    def preservation(self, healthy: int, now_ms: int) -> preservation.PreservationReport:
+    def preservation(self, healthy: int, now_ms: int) -> PreservationReport:
         """The current state of self-preservation, with `healthy` healthy endpoints."""
         return self._preservation.report(healthy, now_ms)
 

@@ -7,7 +7,8 @@ from typing import Protocol
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.browser_sessions import BrowserSessions
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.certificates import CertificateIdentities, PeerCertificate
+from hub.service.access.certificates import CertificateIdentities
+from hub.service.access.peer_certificate import PeerCertificate, require_valid
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.token_uses import TokenUses
 from hub.service.access.tokens import TokenRegistry
@@ -40,7 +41,10 @@ class AccessControl:
 
 
 class Credentials(Protocol):
-    """What a request carries to prove its caller; a transport reads it without checking it."""
+    """What a request carries to prove its caller; a transport reads it without checking it.
+
+    A revoked certificate of the connection spoils every proof that comes over it.
+    """
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """Returns the caller. Raises InvalidToken or another HubError."""
@@ -54,6 +58,7 @@ class BearerToken:
     token: str = field(repr=False)
     remote_address: str
     transport: str
+    certificate: PeerCertificate | None = None
 
     @property
     def key(self) -> str:
@@ -62,8 +67,9 @@ class BearerToken:
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises InvalidToken."""
+        require_valid(self.certificate)
         principal = access.tokens.authenticate(self.token, now_ms)
-        return Caller(principal, self.remote_address, self.transport)
+        return Caller(principal, self.remote_address, self.transport, self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,9 @@ class ClientCertificate:
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises InvalidToken."""
+        require_valid(self.certificate)
         principal = access.certificates.principal(self.certificate, now_ms)
-        return Caller(principal, self.remote_address, self.transport)
+        return Caller(principal, self.remote_address, self.transport, self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,13 @@ class BrowserCookie:
 
     session_id: str = field(repr=False)
     remote_address: str
+    certificate: PeerCertificate | None = None
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises InvalidToken."""
+        require_valid(self.certificate)
         principal = access.browser_sessions.authenticate(self.session_id, now_ms)
-        return Caller(principal, self.remote_address, "http")
+        return Caller(principal, self.remote_address, "http", self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,7 @@ def call_credentials(
     """
     token = bearer_token(authorization)
     if token is not None:
-        return BearerToken(token, remote_address, "grpc")
+        return BearerToken(token, remote_address, "grpc", certificate)
     if certificate is not None:
         return ClientCertificate(certificate, remote_address, "grpc")
     raise InvalidToken("metadata `authorization: Bearer <token>` is missing")

@@ -53,11 +53,15 @@ class BrowserSessions:
     def apply_put(self, entry: Entry) -> None:
         """See `RecordConsumer`."""
         try:
-            token_id, expires_at_ms = orjson.loads(entry.value)
+            token_id, expires_at_ms, *unknown = orjson.loads(entry.value)
         except (orjson.JSONDecodeError, ValueError, TypeError) as error:
             raise damaged_record(entry.key) from error
         if not isinstance(token_id, str) or not isinstance(expires_at_ms, int):
             raise damaged_record(entry.key)
+        if unknown:
+            # A newer hub limits it in a way that this one cannot judge: it must sign in again.
+            self._sessions.pop(name_of(entry.key), None)
+            return
         self._sessions[name_of(entry.key)] = BrowserSession(entry.key, token_id, expires_at_ms)
 
     def apply_delete(self, key: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from hub.contract.errors import ScopeForbidden
 from hub.registry.views import View
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.access.scopes import Scope
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, Role
 
@@ -32,11 +33,15 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal, its remote address and the transport ("ws", "grpc" or "http")."""
+    """A principal, its remote address and the transport ("ws", "grpc" or "http").
+
+    `certificate` is that of its connection, whatever proved the principal.
+    """
 
     principal: Principal
     remote_address: str
     transport: str
+    certificate: PeerCertificate | None = None
 
     @property
     def view(self) -> View:

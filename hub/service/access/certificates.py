@@ -2,26 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from hub.base.security_settings import CertificateIdentity
 from hub.contract.errors import InvalidToken, TokenAgentMismatch
 from hub.service.access.caller import Principal
+from hub.service.access.peer_certificate import PeerCertificate
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR
 
 _ROLES: Final = {"admin": ROLE_ADMIN, "reader": ROLE_READER, "sidecar": ROLE_SIDECAR}
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """The verified certificate of a connection's peer.
-
-    `names` are its SANs, as "dns:gpu-1.lan" and "uri:spiffe://…", DNS names in lower case.
-    """
-
-    names: tuple[str, ...]
-    expires_at_ms: int
 
 
 class CertificateIdentities:

@@ -15,10 +15,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract.errors import InvalidToken, ValidationFailed
+from hub.contract.errors import InvalidToken, ScopeForbidden, ValidationFailed
 from hub.service.access.caller import Principal
 from hub.service.access.scopes import compiled
-from hub.service.records import damaged_record, name_of, token_key
+from hub.service.records import damaged_record, name_of, token_key, unknown_fields
 from hub.stores.store import Entry, Put
 from llmhub.v1.resources_pb2 import (
     ROLE_ADMIN,
@@ -55,6 +55,8 @@ class _Record:
     principal: Principal
     info: TokenInfo
     revision: int
+    # What a newer hub wrote: the token may be limited in a way that this hub cannot judge.
+    unknown: tuple[str, ...] = ()
 
 
 def _unknown_record() -> _Record:
@@ -92,21 +94,28 @@ class TokenRegistry:
         """Returns the principal of the token.
 
         Raises InvalidToken, with the same message and after the same work for a
-        malformed, unknown, wrong, revoked or expired token.
+        malformed, unknown, wrong, revoked or expired token; ScopeForbidden for a token that
+        a newer hub made with limits that this one does not know.
         """
         if len(token) != _TOKEN_LENGTH or not token.isascii():
             # Bounds the hashing, and excludes text that cannot be encoded.
             token = ""
         record = self._records.get(token[_ID_START:_ID_END], self._unknown)
         digest = hashlib.sha256(token.encode()).digest()
-        if hmac.compare_digest(digest, record.digest) and not _has_expired(record, now_ms):
-            return record.principal
-        raise InvalidToken(_REFUSAL)
+        if not hmac.compare_digest(digest, record.digest) or _has_expired(record, now_ms):
+            raise InvalidToken(_REFUSAL)
+        if record.unknown:
+            raise ScopeForbidden(
+                "a newer version of the hub made this token, with limits that this version does"
+                f" not know ({', '.join(record.unknown)}): upgrade the hub, or use another token",
+                metadata={"scope": "unknown"},
+            )
+        return record.principal
 
     def principal(self, token_id: str, now_ms: int) -> Principal | None:
-        """The principal of the token with that id; None if unknown, revoked or expired."""
+        """The principal of the token with that id; None if `authenticate` would refuse it."""
         record = self._records.get(token_id)
-        if record is None or _has_expired(record, now_ms):
+        if record is None or record.unknown or _has_expired(record, now_ms):
             return None
         return record.principal
 
@@ -218,7 +227,7 @@ def _decode(entry: Entry) -> _Record:
     except ValidationFailed as error:
         raise damaged_record(entry.key) from error
     principal = Principal(info.role, info.agent_id, info.id, expires_at_ms, scope)
-    return _Record(digest, principal, info, entry.revision)
+    return _Record(digest, principal, info, entry.revision, unknown_fields(info))
 
 
 class Revocations:

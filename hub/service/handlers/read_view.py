@@ -14,8 +14,9 @@ from hub.contract.dialect.encode import to_json_bytes
 from hub.registry import listings
 from hub.registry.filters import EndpointFilter
 from hub.registry.state import EndpointRecord, Registry
-from hub.registry.views import View, summaries
+from hub.registry.views import View, model_counts, summaries
 from hub.service.access.caller import Caller
+from hub.service.handlers.kept_answers import KeptAnswers
 from hub.service.handlers.paging import Pager
 from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -24,7 +25,6 @@ from llmhub.v1.registry_service_pb2 import (
     GetResourcesRequest,
     GetResourcesResponse,
     GetSnapshotRequest,
-    GetSnapshotResponse,
     ListEndpointsRequest,
     ListEndpointsResponse,
     ListModelAliasesRequest,
@@ -32,16 +32,16 @@ from llmhub.v1.registry_service_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from llmhub.v1.resources_pb2 import Snapshot
 
 
 class ViewHandlers:
-    """Answers from the registry, without waiting; nothing is cached per view."""
+    """Answers from the registry, without waiting."""
 
     def __init__(self, registry: Registry, whole: RegistryHandlers, json: JsonHandlers) -> None:
         self._registry = registry
         self._whole = whole
         self._json = json
+        self._kept = KeptAnswers(registry)
 
     def get_endpoint_in_view(
         self, request: GetEndpointRequest, caller: Caller, _now_ms: int
@@ -67,15 +67,20 @@ class ViewHandlers:
 
     def list_models_in_view(
         self, request: ListModelsRequest, caller: Caller, _now_ms: int
-    ) -> ListModelsResponse:
+    ) -> bytes:
         """Raises InvalidPageToken."""
-        pager = Pager(request)
-        models = summaries(self._endpoints(caller.view)).values()
-        following = (model for model in models if model.name > pager.after)
-        page, token = pager.cut(following, attrgetter("name"))
-        return ListModelsResponse(
-            models=page, next_page_token=token, revision=self._registry.revision
-        )
+        pager, view = Pager(request), caller.view
+
+        def make() -> bytes:
+            models = summaries(self._endpoints(view)).values()
+            following = (model for model in models if model.name > pager.after)
+            page, token = pager.cut(following, attrgetter("name"))
+            return ListModelsResponse(
+                models=page, next_page_token=token, revision=self._registry.revision
+            ).SerializeToString()
+
+        asked = request.SerializeToString(deterministic=True)
+        return self._kept.get(("models", view, asked), make)
 
     def get_resources_in_view(
         self, request: GetResourcesRequest, caller: Caller, now_ms: int
@@ -87,29 +92,11 @@ class ViewHandlers:
 
     def get_snapshot_in_view(
         self, _request: GetSnapshotRequest, caller: Caller, now_ms: int
-    ) -> GetSnapshotResponse:
+    ) -> bytes:
         """The part of the fleet that the caller may see."""
         registry, view = self._registry, caller.view
         registry.expire(now_ms)
-        endpoints = [*self._endpoints(view)]
-        hosts = self._hosts(endpoints)
-        counts = {name: each.endpoint_count for name, each in summaries(endpoints).items()}
-        snapshot = Snapshot(
-            endpoints=endpoints,
-            resources={
-                agent_id: record.message
-                for agent_id, record in registry.resources.items()
-                if agent_id in hosts
-            },
-            fleet_models=counts,
-            revision=registry.revision,
-            vram={
-                record.message.agent_id: record.message
-                for record in registry.vram_accounts()
-                if record.message.agent_id in hosts
-            },
-        )
-        return GetSnapshotResponse(snapshot=snapshot)
+        return self._kept.get(("snapshot", view), lambda: listings.snapshot_in_view(registry, view))
 
     def list_model_aliases_in_view(
         self, request: ListModelAliasesRequest, caller: Caller, _now_ms: int
@@ -142,14 +129,22 @@ class ViewHandlers:
 
     def list_endpoints_json_in_view(self, _request: None, caller: Caller, _now_ms: int) -> bytes:
         """Returns `{"endpoints": [...]}`, sorted by id."""
-        return b'{"endpoints":[%b]}' % _joined(self._endpoints(caller.view))
+        view = caller.view
+        return self._kept.get(
+            ("endpoints as JSON", view),
+            lambda: b'{"endpoints":[%b]}' % _joined(view.of(self._registry), view),
+        )
 
     def get_snapshot_json_in_view(self, _request: None, caller: Caller, now_ms: int) -> bytes:
         """Returns endpoints, resources and VRAM by agent_id, fleet_models and the revision."""
+        view = caller.view
+        self._registry.expire(now_ms)
+        return self._kept.get(("snapshot as JSON", view), lambda: self._snapshot_json(view))
+
+    def _snapshot_json(self, view: View) -> bytes:
         registry = self._registry
-        registry.expire(now_ms)
-        endpoints = [*self._endpoints(caller.view)]
-        hosts = self._hosts(endpoints)
+        records = list(view.of(registry))
+        hosts = {record.message.agent_id for record in records} - {""}
         resources = b",".join(
             orjson.dumps(agent_id) + b":" + record.encoded(to_json_bytes)
             for agent_id, record in sorted(registry.resources.items())
@@ -160,10 +155,10 @@ class ViewHandlers:
             for record in registry.vram_accounts()
             if record.message.agent_id in hosts
         )
-        counts = {name: each.endpoint_count for name, each in summaries(endpoints).items()}
+        counts = model_counts(view.shown(record.message) for record in records)
         return (
             b'{"endpoints":[%b],"resources":{%b},"fleet_models":%b,"vram":{%b},"revision":%d}'
-            % (_joined(endpoints), resources, orjson.dumps(counts), vram, registry.revision)
+            % (_joined(records, view), resources, orjson.dumps(counts), vram, registry.revision)
         )
 
     def _record(self, id_: str, caller: Caller) -> EndpointRecord:
@@ -175,10 +170,11 @@ class ViewHandlers:
     def _endpoints(self, view: View) -> Iterable[Endpoint]:
         return (view.shown(record.message) for record in view.of(self._registry))
 
-    @staticmethod
-    def _hosts(endpoints: Iterable[Endpoint]) -> set[str]:
-        return {endpoint.agent_id for endpoint in endpoints} - {""}
+
+def _joined(records: Iterable[EndpointRecord], view: View) -> bytes:
+    return b",".join(_encoded(record, view) for record in records)
 
 
-def _joined(endpoints: Iterable[Endpoint]) -> bytes:
-    return b",".join(map(to_json_bytes, endpoints))
+def _encoded(record: EndpointRecord, view: View) -> bytes:
+    shown = view.shown(record.message)
+    return record.encoded(to_json_bytes) if shown is record.message else to_json_bytes(shown)

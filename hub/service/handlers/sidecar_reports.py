@@ -22,6 +22,7 @@ from hub.contract.rpcs import Tier
 from hub.probes.engine import ProbeEngine
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
+from hub.service.access.peer_certificate import require_valid
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.access.tokens import TokenRegistry
 from hub.service.changes.claims import Claims
@@ -153,7 +154,8 @@ class SidecarHandlers:
                 owner=error.metadata["owner"],
                 detail=error.message,
             )
-        # The token may have been revoked while the registration was written.
+        # The proof may have been revoked while the registration was written.
+        require_valid(caller.certificate)
         if not caller.principal.is_certified:
             self._tokens.authenticate(token, now_ms)
         return IdentifyResponse(agent_id=caller.principal.agent_id, endpoint_refused=refused)

@@ -289,7 +289,7 @@ def overload_metrics(overload: Overload) -> Iterator[Metric]:
     )
     yield _gauge(
         "llmhub_overload_pressure",
-        "What the hub takes of a resource, as a share of its budget.",
+        "How near a resource is to its budget; of memory, growth counts.",
         ("resource",),
         _keyed(overload.pressure.by_resource),
     )

@@ -17,7 +17,7 @@ from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
 from hub.service.access.access_control import call_credentials
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext

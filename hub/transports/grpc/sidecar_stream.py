@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from hub.base.clock import Clock
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.presence import Close
 from hub.transports.grpc.slots import StreamSlots
 from hub.transports.session.deadlines import SessionDeadlines

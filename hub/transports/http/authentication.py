@@ -35,6 +35,7 @@ from hub.service.access.access_control import (
     bearer_token,
 )
 from hub.service.access.caller import Caller
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.certificate import ServerTls
 from hub.transports.http.in_flight import BodiesInFlight
@@ -73,12 +74,10 @@ class HttpCredentials:
     def of(self, request: web.Request) -> Credentials:
         """The credentials of the request. Raises InvalidToken, HTTPForbidden."""
         address = self.address(request)
-        # A revoked certificate spoils the connection, whatever else comes over it.
-        shown = shown_certificate(request.transport) if self._tls is not None else None
-        certificate = self._tls.peers.read(shown) if self._tls is not None else None
+        certificate = self.certificate(request)
         token = bearer_token(request.headers.get("Authorization", ""))
         if token is not None:
-            return BearerToken(token, address, "http")
+            return BearerToken(token, address, "http", certificate)
         session_id = self.session_id(request)
         if session_id is None and certificate is not None:
             require_no_other_page(request)
@@ -86,7 +85,13 @@ class HttpCredentials:
         if session_id is None:
             raise InvalidToken("header `Authorization: Bearer <token>` is missing")
         require_own_page(request)
-        return BrowserCookie(session_id, address)
+        return BrowserCookie(session_id, address, certificate)
+
+    def certificate(self, request: web.Request) -> PeerCertificate | None:
+        """The client certificate of the request's connection. Raises InvalidToken if revoked."""
+        if self._tls is None:
+            return None
+        return self._tls.peers.read(shown_certificate(request.transport))
 
     def are_given(self, request: web.Request) -> bool:
         """Whether the request has any credentials, valid or not."""

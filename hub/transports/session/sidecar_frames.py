@@ -24,7 +24,7 @@ from hub.contract.errors import (
 from hub.contract.rpcs import FRAMES, FrameKind
 from hub.service.access.access_control import AccessControl
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate, require_valid
 from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Received, Reply, Request
 from llmhub.v1 import frame_pb2
@@ -144,6 +144,7 @@ class IdentityClaim:
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Also raises ValidationFailed and the errors of `accept`."""
         request = self._payload.message
+        require_valid(self._certificate)
         # A frame without a token is an invalid frame, not a wrong token.
         validation.check(request, self._payload.violations)
         if self._certificate is not None and request.token == IN_PLACE_OF_TOKEN:

@@ -29,7 +29,7 @@ from hub.contract.errors import (
 )
 from hub.contract.rpcs import FRAMES, FrameKind
 from hub.service.access.caller import Caller, Principal
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.access.rate_limits import RateDecision
 from hub.service.dispatcher import Dispatcher, Reply
 from hub.service.metrics.counts import Traffic
@@ -280,7 +280,7 @@ class SidecarSession:
         if (wait_ms := self._context.cooldowns.remaining_ms(principal.agent_id, now_ms)) > 0:
             self.closing = cooldown(-(-wait_ms // 1000))
             raise self.closing.as_error()
-        return Caller(principal, self._remote_address, self._transport)
+        return Caller(principal, self._remote_address, self._transport, self._certificate)
 
     def _admit(
         self, request: IdentifyRequest, caller: Caller, unknown_fields: int, now_ms: int
@@ -295,6 +295,7 @@ class SidecarSession:
                 transport=self._transport,
                 connected_at_ms=now_ms,
                 connection=self,
+                certificate=self._certificate,
             )
         sidecar.name = request.name or principal.agent_id
         sidecar.status = request.status

@@ -19,7 +19,7 @@ from websockets.http11 import Request
 
 from hub.base.settings import Network, WsSettings
 from hub.contract.errors import InvalidToken, Overloaded
-from hub.service.access.certificates import PeerCertificate
+from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.metrics.counts import Traffic
 from hub.service.overload.shedding import Overload
 from hub.transports.arrivals import Arrivals

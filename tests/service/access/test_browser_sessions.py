@@ -127,6 +127,14 @@ def test_a_session_survives_a_restart() -> None:
     assert again.authenticate(session_id, NOW).role == ROLE_READER
 
 
+def test_a_session_with_limits_of_a_newer_hub_is_over() -> None:
+    rig = Rig()
+    session_id, _ = rig.sign_in(rig.token())
+    ((key, value),) = rig.stored.items()
+    rig.sessions.apply_put(Entry(key, value[:-1] + b', "10.0.0.9"]', 2))
+    assert not rig.is_in(session_id)
+
+
 @pytest.mark.parametrize("value", [b"", b"{}", b"[1, 2]", b'["a"]', b'["a", "b"]', b"nonsense"])
 def test_a_damaged_record_is_named(value: bytes) -> None:
     with pytest.raises(StoreError, match="sessions/abc"):

@@ -5,11 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.contract.errors import InvalidToken
+from hub.contract.errors import InvalidToken, ScopeForbidden
 from hub.service.access.tokens import KEPT_EXPIRED_MS, MAX_KEPT_EXPIRED, TokenRegistry, encode_token
 from hub.service.records import token_key
 from hub.stores.store import Entry, Put, StoreError
-from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, Role, TokenInfo
+from llmhub.v1.resources_pb2 import (
+    ROLE_ADMIN,
+    ROLE_READER,
+    ROLE_SIDECAR,
+    Role,
+    TokenInfo,
+    TokenScope,
+)
 
 NOW = 1_800_000_000_000
 
@@ -165,6 +172,28 @@ def test_the_list_is_sorted_by_id() -> None:
     registry = TokenRegistry()
     ids = sorted(add(registry)[1].id for _ in range(20))
     assert [info.id for info in registry.list(NOW)] == ids
+
+
+# Field 15 of each message: a newer hub may have it, this one does not.
+LATER = b"\x7a\x03new"
+
+
+@pytest.mark.parametrize("place", ["TokenInfo.15", "TokenScope.15"])
+def test_a_token_with_limits_of_a_newer_hub_is_refused(place: str) -> None:
+    registry = TokenRegistry()
+    scope = TokenScope(models=["llama3"])
+    if place == "TokenScope.15":
+        scope.MergeFromString(LATER)
+    token, info, put = registry.mint(ROLE_READER, "", None, "", NOW, scope)
+    value = put.value + LATER if place == "TokenInfo.15" else put.value
+    registry.apply_put(Entry(put.key, value, 1))
+    with pytest.raises(ScopeForbidden, match=rf"does not know \({place}\): upgrade") as refused:
+        registry.authenticate(token, NOW)
+    assert refused.value.metadata == {"scope": "unknown"}
+    # Only its bearer learns so.
+    assert refusal(registry, token[:-1] + "x") == refusal(registry, "nonsense")
+    assert registry.principal(info.id, NOW) is None
+    assert [each.id for each in registry.list(NOW)] == [info.id]
 
 
 def test_damaged_records_are_named() -> None:

@@ -126,6 +126,30 @@ def test_a_part_is_read_as_if_it_were_all(reading, method, request_, reply):
     assert seen == oracle
 
 
+COSTLY = [
+    ("get_snapshot", pb.GetSnapshotRequest()),
+    ("list_models", pb.ListModelsRequest()),
+    ("list_endpoints_json", None),
+    ("get_snapshot_json", None),
+]
+
+
+@pytest.mark.parametrize(("method", "request_"), COSTLY)
+def test_an_answer_as_large_as_the_fleet_is_made_once_per_change_and_view(method, request_):
+    registry = everything()
+    handlers = ViewHandlers(registry, RegistryHandlers(registry), JsonHandlers(registry))
+
+    def answer(name: str) -> bytes:
+        return getattr(handlers, f"{method}_in_view")(request_, reader(VIEWS[name][0]), NOW)
+
+    first, other = answer("labels"), answer("models")
+    assert answer("labels") is first
+    assert answer("models") is other
+    assert first != other
+    add(registry, "e:1", on_disk("x"), labels={"site": "lab"})
+    assert answer("labels") != first
+
+
 def test_one_endpoint_at_a_time(reading):
     for id_ in (*FLEET, "none:1"):
         handlers = reading.seen[0]

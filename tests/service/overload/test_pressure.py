@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +8,7 @@ from hub.service.overload.pressure import (
     FALL_MS,
     LAG_READINGS,
     RESOURCES,
+    SLOW_FALL_MS,
     Level,
     Load,
     Pressure,
@@ -57,6 +59,63 @@ def test_a_level_ends_only_after_the_pressure_was_well_below_it_for_a_while() ->
     assert low.index(Level.CONNECTIONS) == steps
     assert low.index(Level.CALM) == 2 * steps
     assert low[-1] is Level.CALM
+
+
+def steady(pressure: Pressure, load: Load, from_s: int, for_s: int) -> list[Level]:
+    return fed(pressure, *[load] * (for_s * 1000 // STEP_MS), start_ms=from_s * 1000)
+
+
+@pytest.mark.parametrize("share", [0.72, 0.78, 0.9, 0.99])
+def test_memory_that_stays_the_same_below_the_budget_is_no_overload(share: float) -> None:
+    pressure = Pressure(BUDGETS)
+    steady(pressure, Load(memory=990.0), 0, 5)
+    assert pressure.level >= Level.WATCHES
+    levels = steady(pressure, Load(memory=1000 * share), 5, 120)
+    assert levels[-1] is Level.CALM
+    assert all(a >= b for a, b in pairwise(levels))
+
+
+@pytest.mark.parametrize("per_s", [0.1, 1.0, 20.0])
+def test_memory_that_grows_is_refused_work_before_it_reaches_the_budget(per_s: float) -> None:
+    pressure, used, now_ms = Pressure(BUDGETS), 900.0, 100_000
+    assert steady(pressure, Load(memory=used), 0, 100)[-1] is Level.CALM
+    room_at: dict[Level, float] = {}
+    while used < 1000:
+        used += per_s * STEP_MS / 1000
+        now_ms += STEP_MS
+        room_at.setdefault(pressure.update(Load(memory=used), now_ms), 1000 - used)
+    assert room_at[Level.CONNECTIONS] / per_s == pytest.approx(15 if per_s < 2 else 1, abs=0.3)
+    assert room_at[Level.WATCHES] > 0
+
+
+def test_memory_at_its_budget_is_too_much_however_long_it_lasts() -> None:
+    pressure = Pressure(BUDGETS)
+    assert set(steady(pressure, Load(memory=1000.0), 0, 300)[4:]) == {Level.READS}
+    assert pressure.by_resource["memory"] == 1.0
+
+
+def test_what_an_attacker_keeps_does_not_add_up_to_the_budget() -> None:
+    """After each thaw it takes all that it gets, and keeps that."""
+    pressure, used, now_s = Pressure(BUDGETS), 100.0, 0
+    for _ in range(20):
+        steady(pressure, Load(memory=used), now_s, 120)
+        assert pressure.level is Level.CALM
+        now_s += 120
+        while pressure.level is Level.CALM:
+            used += (1000 - used) / 20
+            pressure.update(Load(memory=used), now_s * 1000)
+            now_s += 1
+        assert used < 1000
+
+
+@pytest.mark.parametrize("load", [Load(descriptors=75.0), Load(store_queue=39.0)])
+def test_a_level_also_ends_if_the_pressure_stays_just_below_it(load: Load) -> None:
+    pressure = Pressure(BUDGETS)
+    steady(pressure, Load(descriptors=82.0), 0, 2)
+    assert pressure.level is Level.CONNECTIONS
+    levels = steady(pressure, load, 2, 90)
+    assert levels.index(Level.CALM) == SLOW_FALL_MS // STEP_MS
+    assert levels[-1] is Level.CALM
 
 
 def test_a_load_that_swings_does_not_make_the_level_swing() -> None:

@@ -42,7 +42,8 @@ class SessionRoutes:
         if not isinstance(token, str):
             raise ValidationFailed([FieldViolation("token", "required", "is required")])
         credentials = self._calls.credentials
-        bearer = BearerToken(token.strip(), credentials.address(request), "http")
+        certificate = credentials.certificate(request)
+        bearer = BearerToken(token.strip(), credentials.address(request), "http", certificate)
         now_ms = self._calls.clock.now_ms()
         opened: OpenedSession = await self._calls.call(
             request, OPEN_BROWSER_SESSION, credentials=bearer
