@@ -9,7 +9,7 @@ bytes. It does not access the registry or the store.
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import CoroutineType
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from google.protobuf.message import Message
 
@@ -60,6 +60,11 @@ class Request(Protocol):
         """The errors that the transport found when it decoded the message."""
         ...
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the rules of the contract have already found the message valid."""
+        ...
+
 
 @dataclass(slots=True)
 class Received:
@@ -67,6 +72,7 @@ class Received:
 
     message: Any
     violations: Sequence[FieldViolation] = ()
+    is_valid: ClassVar[bool] = False
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
@@ -198,7 +204,8 @@ class Dispatcher:
         self, route: _Route, request: Request, caller: Caller, now_ms: int, encode: Encode | None
     ) -> Any:
         message = request.message
-        route.check(message, request.violations)
+        if not request.is_valid:
+            route.check(message, request.violations)
         reply = route.handler(message, caller, now_ms)
         if isinstance(reply, CoroutineType):
             return _finish(route, message, reply, caller, encode)

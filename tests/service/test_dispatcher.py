@@ -188,6 +188,19 @@ async def test_an_invalid_request_reaches_no_handler(core: Core) -> None:
     assert len(core.registry) == 0
 
 
+async def test_a_request_that_is_known_to_be_valid_is_not_validated_again(core: Core) -> None:
+    class Valid(Received):
+        is_valid = True
+
+    # The rules forbid this report, but the transport says that they have been applied.
+    report = Valid(ReportResourcesRequest(cpu_percent=101))
+    agent = caller(ROLE_SIDECAR, "node-1")
+    core.dispatcher.dispatch(rpc("ReportResources"), agent, lambda: report, NOW)
+    record = core.registry.resources.get("node-1")
+    assert record is not None
+    assert record.report.cpu_percent == 101
+
+
 async def test_transport_error_stops_the_call(core: Core) -> None:
     wrong = FieldViolation("cpu_percent", "wrong_type", "expected number, got string", "12")
     agent = caller(ROLE_SIDECAR, "node-1")
