@@ -63,10 +63,16 @@ class Request(Protocol):
 
 @dataclass(slots=True)
 class Received:
-    """A `Request` that the transport decoded without an error."""
+    """A `Request` that the transport decoded without an error.
+
+    A transport may pass the same object for equal requests to an RPC whose handler does not
+    change its request.
+    """
 
     message: Any
     violations: Sequence[FieldViolation] = ()
+    is_valid: bool = False
+    """Whether the dispatcher has found it valid."""
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
@@ -198,7 +204,11 @@ class Dispatcher:
         self, route: _Route, request: Request, caller: Caller, now_ms: int, encode: Encode | None
     ) -> Any:
         message = request.message
-        route.check(message, request.violations)
+        if type(request) is not Received:
+            route.check(message, request.violations)
+        elif not request.is_valid:
+            route.check(message, request.violations)
+            request.is_valid = True
         reply = route.handler(message, caller, now_ms)
         if isinstance(reply, CoroutineType):
             return _finish(route, message, reply, caller, encode)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from hub.base.clock import ManualClock
 from hub.contract.errors import (
+    EndpointNotFound,
     FieldViolation,
     HubError,
     InvalidToken,
@@ -280,3 +281,15 @@ def test_an_rpc_without_a_handler_is_not_implemented() -> None:
     request = Received(GetEndpointRequest(id="a:1"))
     with pytest.raises(NotImplementedYet, match="GetEndpoint"):
         dispatcher.dispatch(rpc("GetEndpoint"), caller(ROLE_READER), lambda: request, NOW)
+
+
+async def test_a_request_that_is_passed_again_stays_judged(core: Core) -> None:
+    called, who = rpc("GetEndpoint"), caller(ROLE_READER)
+    for message, error in (
+        (GetEndpointRequest(id="a:1"), EndpointNotFound),
+        (GetEndpointRequest(), ValidationFailed),
+    ):
+        received = Received(message)
+        for _ in range(2):
+            with pytest.raises(error):
+                core.dispatcher.dispatch(called, who, lambda received=received: received, NOW)

@@ -31,8 +31,11 @@ class TokenUses:
 
     def note(self, principal: Principal, address: str, now_ms: int) -> None:
         """A caller was authenticated just now, by its token or otherwise."""
-        if principal.token_id and not principal.is_certified:
-            self._noted[principal.token_id] = Use(now_ms, address)
+        token_id = principal.token_id
+        if token_id and not principal.is_certified:
+            noted = self._noted.get(token_id)
+            if noted is None or noted.at_ms != now_ms or noted.address != address:
+                self._noted[token_id] = Use(now_ms, address)
 
     def last(self, token_id: str) -> Use | None:
         """The last use that any hub of the store has noted; None if there is none."""
