@@ -9,7 +9,7 @@ bytes. It does not access the registry or the store.
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import CoroutineType
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.message import Message
 
@@ -68,11 +68,16 @@ class Request(Protocol):
 
 @dataclass(slots=True)
 class Received:
-    """A `Request` that the transport decoded without an error."""
+    """A `Request` that the transport decoded without an error.
+
+    A transport may pass the same object for equal requests to an RPC whose handler does not
+    change its request.
+    """
 
     message: Any
     violations: Sequence[FieldViolation] = ()
-    is_valid: ClassVar[bool] = False
+    is_valid: bool = False
+    """Set by the dispatcher once it has found the message valid."""
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
@@ -206,6 +211,8 @@ class Dispatcher:
         message = request.message
         if not request.is_valid:
             route.check(message, request.violations)
+            if type(request) is Received:
+                request.is_valid = True
         reply = route.handler(message, caller, now_ms)
         if isinstance(reply, CoroutineType):
             return _finish(route, message, reply, caller, encode)
