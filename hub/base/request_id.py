@@ -4,19 +4,29 @@ import itertools
 import secrets
 from contextvars import ContextVar
 
-_current: ContextVar[str] = ContextVar("request_id", default="")
+# The number of an id, which costs less than its text; a call that succeeds shows no id.
+_current: ContextVar[int] = ContextVar("request_id", default=0)
 # Differs between processes, so that a restarted hub does not repeat older ids.
 _prefix = secrets.token_hex(4)
 _numbers = itertools.count(1)
 
 
-def begin() -> str:
-    """Gives the current task a new request id, which the log adds to its events."""
-    id_ = f"{_prefix}-{next(_numbers):x}"
-    _current.set(id_)
-    return id_
+def begin() -> int:
+    """Gives the current task a new request id, which the log adds to its events.
+
+    Returns its number; `text` makes the id of it.
+    """
+    number = next(_numbers)
+    _current.set(number)
+    return number
+
+
+def text(number: int) -> str:
+    """The request id with a number."""
+    return f"{_prefix}-{number:x}"
 
 
 def current() -> str:
     """The request id of the current task, or ""."""
-    return _current.get()
+    number = _current.get()
+    return text(number) if number else ""

@@ -39,7 +39,8 @@ log = structlog.get_logger(__name__)
 
 # How long a change waits for others to be written with it.
 _GAP_S: Final = 0.1
-# How often the publisher checks whether a bucket is due.
+# How often the publisher checks whether a bucket is due, and looks at reports: a sidecar may
+# send more than one in this time.
 _TURN_S: Final = 1.0
 _RETRY_S: Final = 5.0
 _KEYS_PER_BATCH: Final = 100
@@ -106,22 +107,27 @@ class FactPublisher:
             return
         task.cancel()
         await asyncio.wait([task])
-        self._collect()
+        self._collect(reports=True)
         self._dirty.update((f"{CHECKS}/{bucket}", None) for bucket in self._dirty_buckets)
         self._dirty_buckets.clear()
         with suppress(TimeoutError, FactsUnavailable):
             async with asyncio.timeout(_STOP_S):
                 await self._flush()
 
-    async def publish_changes(self) -> None:
-        """Publishes what changed since the last call. Raises FactsUnavailable."""
-        self._collect()
+    async def publish_changes(self, *, reports: bool = True) -> None:
+        """Publishes what changed since the last call. Raises FactsUnavailable.
+
+        Without `reports` those of the hosts wait for a later call.
+        """
+        self._collect(reports=reports)
         self._take_turns()
         await self._flush()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        reports, reports_due = True, loop.time()
         while True:
-            if self._dirty_buckets:
+            if self._dirty_buckets or not reports:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TURN_S):
                         await self._changed.wait()
@@ -129,8 +135,11 @@ class FactPublisher:
                 await self._changed.wait()
             await asyncio.sleep(_GAP_S)
             self._changed.clear()
+            reports = loop.time() >= reports_due
+            if reports:
+                reports_due = loop.time() + _TURN_S
             try:
-                await self.publish_changes()
+                await self.publish_changes(reports=reports)
             except FactsUnavailable as error:
                 if not self._has_failed:
                     self._has_failed = True
@@ -177,7 +186,7 @@ class FactPublisher:
 
     # Which keys have changed.
 
-    def _collect(self) -> None:
+    def _collect(self, *, reports: bool) -> None:
         """Marks the keys of everything that changed since the last call."""
         events = self._events.take()
         if events is None:
@@ -187,6 +196,14 @@ class FactPublisher:
                 self._endpoint_changed(event.id, is_gone=event.after is None)
         for check in self._checks.take() or ():
             self._dirty_buckets.add(bucket_of(check.key))
+        if reports:
+            self._collect_reports()
+        for kind, learned in self._learned.items():
+            self._dirty.update(
+                (f"{LEARNED}/{kind}/{name}", None) for name in learned.take_changed()
+            )
+
+    def _collect_reports(self) -> None:
         reports = self._reports.take()
         if reports is None:
             self._reports.go_to(self._registry.revision)
@@ -196,10 +213,6 @@ class FactPublisher:
             self._dirty.update((f"{RESOURCES}/{agent_id}", None) for agent_id, _ in hosts)
         else:
             self._dirty.update((f"{RESOURCES}/{report.key}", None) for report in reports)
-        for kind, learned in self._learned.items():
-            self._dirty.update(
-                (f"{LEARNED}/{kind}/{name}", None) for name in learned.take_changed()
-            )
 
     def _all_changed(self) -> None:
         self._events.go_to(self._registry.revision)

@@ -1,6 +1,7 @@
 """A host's last report, as the registry stores it."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from hub.base.timestamps import to_timestamp
 from hub.registry.history.versioned import Versioned
@@ -8,18 +9,27 @@ from llmhub.v1.frame_pb2 import ReportResourcesRequest
 from llmhub.v1.resources_pb2 import HostResources
 
 
+class UnreadReport(Protocol):
+    """A report that is not a message yet."""
+
+    def read(self) -> ReportResourcesRequest:
+        """The report as a message."""
+        ...
+
+
+Report = ReportResourcesRequest | UnreadReport
+
+
 class ResourcesRecord:
     """A report with the hub's receipt time, at a revision.
 
     Reports arrive a thousand times more often than they are read, so a report is stored
-    as received and converted to HostResources on the first read.
+    as received, and converted on the first read.
     """
 
     __slots__ = ("_report", "_versioned", "agent_id", "received_ms", "revision")
 
-    def __init__(
-        self, agent_id: str, report: ReportResourcesRequest, revision: int, received_ms: int
-    ) -> None:
+    def __init__(self, agent_id: str, report: Report, revision: int, received_ms: int) -> None:
         self.agent_id = agent_id
         self.revision = revision
         self.received_ms = received_ms
@@ -29,6 +39,8 @@ class ResourcesRecord:
     @property
     def report(self) -> ReportResourcesRequest:
         """The report as received; it must not be changed."""
+        if not isinstance(self._report, ReportResourcesRequest):
+            self._report = self._report.read()
         return self._report
 
     @property
@@ -46,7 +58,7 @@ class ResourcesRecord:
 
     def _seen(self) -> Versioned[HostResources]:
         if self._versioned is None:
-            message = _host_resources(self.agent_id, self._report, self.received_ms)
+            message = _host_resources(self.agent_id, self.report, self.received_ms)
             self._versioned = Versioned(message, self.revision)
         return self._versioned
 

@@ -21,7 +21,7 @@ from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
 from hub.registry.history.versioned import Versioned
 from hub.registry.host_index import HostIndex
-from hub.registry.host_report import ResourcesRecord
+from hub.registry.host_report import Report, ResourcesRecord
 from hub.registry.model_index import ModelIndex
 from hub.registry.observation import Observation
 from hub.registry.same_server import Place, SameServers, primaries, server_id
@@ -33,7 +33,7 @@ from llmhub.v1.endpoint_pb2 import (
     STATUS_UNKNOWN,
     Endpoint,
 )
-from llmhub.v1.frame_pb2 import ReportEndpointRequest, ReportResourcesRequest
+from llmhub.v1.frame_pb2 import ReportEndpointRequest
 from llmhub.v1.model_alias_pb2 import ModelAlias
 
 EndpointRecord = Versioned[Endpoint]
@@ -271,7 +271,7 @@ class Registry:
         self._set(endpoint_id, before, after, event=event)
         return is_new
 
-    def report_resources(self, agent_id: str, report: ReportResourcesRequest, now_ms: int) -> None:
+    def report_resources(self, agent_id: str, report: Report, now_ms: int) -> None:
         """Adds a host's report, received now. The caller must not change `report` afterwards."""
         self.revision = revision = self.revision + 1
         record = ResourcesRecord(agent_id, report, revision, now_ms)

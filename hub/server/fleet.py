@@ -36,12 +36,17 @@ _OVERLOADED_WATCHES: Final = 10.0
 
 
 class Expiry:
-    """Sleeps until the registry's next deadline, and wakes if an earlier one appears."""
+    """Sleeps until the registry's next deadline, and wakes if an earlier one appears.
+
+    It sleeps at most as long as a report is valid. So a report never brings the deadline
+    forward, and only events are compared with it.
+    """
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._registry = registry
         self._clock = clock
-        self._asleep_until_ms: int | None = None
+        self._asleep_until_ms = 0
+        self._event_revision = registry.event_revision
         self._earlier = asyncio.Event()
         registry.on_change(self._changed)
 
@@ -51,20 +56,25 @@ class Expiry:
             self._earlier.clear()
             now_ms = self._clock.now_ms()
             self._registry.expire(now_ms)
-            until_ms = self._asleep_until_ms = self._registry.next_deadline_ms()
-            sleep_s = None if until_ms is None else max(0, until_ms - now_ms) / 1000
+            until_ms = now_ms + self._registry.reports_ttl_ms
+            deadline_ms = self._registry.next_deadline_ms()
+            if deadline_ms is not None and deadline_ms < until_ms:
+                until_ms = deadline_ms
+            self._asleep_until_ms = until_ms
             try:
-                async with asyncio.timeout(sleep_s):
+                async with asyncio.timeout(max(0, until_ms - now_ms) / 1000):
                     await self._earlier.wait()
             except TimeoutError:
                 continue
 
     def _changed(self) -> None:
-        deadline_ms = self._registry.next_deadline_ms()
-        if deadline_ms is not None and (
-            self._asleep_until_ms is None or deadline_ms < self._asleep_until_ms
-        ):
-            self._earlier.set()
+        # Called for every report of every sidecar, so it must be cheap.
+        event_revision = self._registry.event_revision
+        if event_revision != self._event_revision:
+            self._event_revision = event_revision
+            deadline_ms = self._registry.next_deadline_ms()
+            if deadline_ms is not None and deadline_ms < self._asleep_until_ms:
+                self._earlier.set()
 
 
 log = structlog.get_logger()

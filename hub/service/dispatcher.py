@@ -60,13 +60,24 @@ class Request(Protocol):
         """The errors that the transport found when it decoded the message."""
         ...
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the rules of the contract have already found the message valid."""
+        ...
+
 
 @dataclass(slots=True)
 class Received:
-    """A `Request` that the transport decoded without an error."""
+    """A `Request` that the transport decoded without an error.
+
+    A transport may pass the same object for equal requests to an RPC whose handler does not
+    change its request.
+    """
 
     message: Any
     violations: Sequence[FieldViolation] = ()
+    is_valid: bool = False
+    """Set by the dispatcher once it has found the message valid."""
 
 
 Read = Callable[[], Request | Coroutine[Any, Any, Request]]
@@ -203,7 +214,10 @@ class Dispatcher:
         self, route: _Route, request: Request, caller: Caller, now_ms: int, encode: Encode | None
     ) -> Any:
         message = request.message
-        route.check(message, request.violations)
+        if not request.is_valid:
+            route.check(message, request.violations)
+            if type(request) is Received:
+                request.is_valid = True
         reply = route.handler(message, caller, now_ms)
         if isinstance(reply, CoroutineType):
             return _finish(route, message, reply, caller, encode)

@@ -18,6 +18,7 @@ ROWS = re.findall(r"^\| (.+?) \| (.+?) \| ([\d.]+) \| (.+?) \| `([\w.]+)` \|$", 
 PLACES = {place: float(default) for _, _, default, _, place in ROWS}
 
 ELSEWHERE = {
+    "hub/contract/dialect/frames.py": {"MAX_UNREAD_BYTES"},
     "hub/contract/dialect/names.py": {"MAX_VALUE_CHARS"},
     "hub/contract/dialect/scalars.py": {"MAX_TIMESTAMP_MS", "MAX_DURATION_MS", "MAX_DOUBLE_BITS"},
     "hub/contract/validation.py": {"_MAX_REMEMBERED_BYTES"},

@@ -8,7 +8,7 @@ async def test_each_task_has_a_request_id_of_its_own():
     seen: list[tuple[str, str]] = []
 
     async def work() -> None:
-        given = request_id.begin()
+        given = request_id.text(request_id.begin())
         await asyncio.sleep(0)
         seen.append((given, request_id.current()))
 

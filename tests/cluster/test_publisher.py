@@ -152,6 +152,34 @@ async def test_a_report_without_news_is_still_written_for_its_age(facts, clock):
         assert await report(60) == 3
 
 
+async def test_reports_are_looked_at_less_often_than_endpoints(facts, clock, monkeypatch):
+    monkeypatch.setattr(publisher, "_TURN_S", 3600.0)
+    registry = registry_of(endpoint())
+    async with publishing(registry, facts, clock):
+        for percent in (10, 50):
+            report = ReportResourcesRequest(cpu_percent=percent)
+            registry.report_resources("node-1", report, NOW)
+            await wait_until(lambda: "resources/node-1" in facts.values)
+        registry.observe(ID, success(NOW))
+        await wait_until(lambda: KEY in facts.values)
+        assert sum("resources/node-1" in batch for batch in facts.batches) == 1
+    assert sum("resources/node-1" in batch for batch in facts.batches) == 2, "a stop writes it"
+
+
+async def test_a_report_that_nothing_follows_is_looked_at_as_well(facts, clock, monkeypatch):
+    monkeypatch.setattr(publisher, "_TURN_S", 0.5)
+    registry = registry_of()
+    async with publishing(registry, facts, clock):
+        for percent, times in ((10, 1), (50, 2)):
+            report = ReportResourcesRequest(cpu_percent=percent)
+            registry.report_resources("node-1", report, NOW)
+            await wait_until(
+                lambda times=times: (
+                    sum("resources/node-1" in batch for batch in facts.batches) == times
+                )
+            )
+
+
 async def test_a_failure_is_logged_once_and_the_latest_values_are_written_later(facts, clock):
     registry = registry_of(endpoint())
     facts.fails = True

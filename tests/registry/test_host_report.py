@@ -58,3 +58,22 @@ def test_the_message_is_made_and_encoded_once() -> None:
     assert record.encoded(encode) is record.encoded(encode)
     assert calls == 1
     assert record.message is record.message
+
+
+class Unread:
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read(self) -> ReportResourcesRequest:
+        self.reads += 1
+        return ReportResourcesRequest(cpu_percent=7)
+
+
+def test_a_report_that_is_no_message_yet_is_read_once_and_only_if_asked_for() -> None:
+    unread = Unread()
+    record = ResourcesRecord("gpu-1", unread, 9, NOW)
+    assert unread.reads == 0
+    assert record.message.cpu_percent == 7
+    assert record.report is record.report
+    assert record.report.cpu_percent == 7
+    assert unread.reads == 1

@@ -139,3 +139,19 @@ async def test_an_earlier_deadline_wakes_the_expiry_task():
     assert clock.now_ms() >= now_ms + 50
     assert registry.get(ID).message.models[0].state == MODEL_STATE_AVAILABLE
     assert registry.resources.get("a") is not None, "its time is not over"
+
+
+async def test_a_report_expires_although_its_arrival_wakes_nothing():
+    clock = SystemClock()
+    registry = Registry(first_revision=1, resources_ttl_ms=50)
+    expiry = asyncio.create_task(Expiry(registry, clock).run())
+    try:
+        await asyncio.sleep(0)
+        registry.report_resources("a", ReportResourcesRequest(), clock.now_ms())
+        expired = asyncio.Event()
+        registry.on_change(expired.set)
+        async with asyncio.timeout(10):
+            await expired.wait()
+    finally:
+        expiry.cancel()
+    assert registry.resources.get("a") is None

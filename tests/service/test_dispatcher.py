@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from hub.base.clock import ManualClock
 from hub.contract.errors import (
+    EndpointNotFound,
     FieldViolation,
     HubError,
     InvalidToken,
@@ -188,6 +189,16 @@ async def test_an_invalid_request_reaches_no_handler(core: Core) -> None:
     assert len(core.registry) == 0
 
 
+async def test_a_request_that_is_known_to_be_valid_is_not_validated_again(core: Core) -> None:
+    # The rules forbid this report, but the transport says that they have been applied.
+    report = Received(ReportResourcesRequest(cpu_percent=101), is_valid=True)
+    agent = caller(ROLE_SIDECAR, "node-1")
+    core.dispatcher.dispatch(rpc("ReportResources"), agent, lambda: report, NOW)
+    record = core.registry.resources.get("node-1")
+    assert record is not None
+    assert record.report.cpu_percent == 101
+
+
 async def test_transport_error_stops_the_call(core: Core) -> None:
     wrong = FieldViolation("cpu_percent", "wrong_type", "expected number, got string", "12")
     agent = caller(ROLE_SIDECAR, "node-1")
@@ -280,3 +291,15 @@ def test_an_rpc_without_a_handler_is_not_implemented() -> None:
     request = Received(GetEndpointRequest(id="a:1"))
     with pytest.raises(NotImplementedYet, match="GetEndpoint"):
         dispatcher.dispatch(rpc("GetEndpoint"), caller(ROLE_READER), lambda: request, NOW)
+
+
+async def test_a_request_that_is_passed_again_stays_judged(core: Core) -> None:
+    called, who = rpc("GetEndpoint"), caller(ROLE_READER)
+    for message, error in (
+        (GetEndpointRequest(id="a:1"), EndpointNotFound),
+        (GetEndpointRequest(), ValidationFailed),
+    ):
+        received = Received(message)
+        for _ in range(2):
+            with pytest.raises(error):
+                core.dispatcher.dispatch(called, who, lambda received=received: received, NOW)

@@ -7,15 +7,15 @@ import pytest
 from hub.contract.dialect.frames import parse_frame
 from hub.sidecar.collectors.gpu import Gpu
 from hub.sidecar.host import Host, Sampler, this_hosts_gpus
+from tests.support.dialect import request_of
 
 
 def test_this_host_makes_a_frame_that_the_hub_accepts() -> None:
     host = Host(this_hosts_gpus())
     frame = {"type": "resource_report", **host.read()}
-    decoded = parse_frame(json.dumps(frame)).decode()
-    assert not decoded.violations
-    assert decoded.message.ram_total_bytes > 0
-    assert 0 < decoded.message.ram_used_bytes < decoded.message.ram_total_bytes
+    report = request_of(parse_frame(json.dumps(frame)))
+    assert report.ram_total_bytes > 0
+    assert 0 < report.ram_used_bytes < report.ram_total_bytes
 
 
 def test_a_host_without_devices_does_not_know_its_vram() -> None:

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
+from hub.contract.dialect.frames import ParsedFrame, UnreadReport
 from llmhub.v1 import admin_service_pb2, registry_service_pb2, sidecar_service_pb2
 
 SERVICES: tuple[ModuleType, ...] = (admin_service_pb2, registry_service_pb2, sidecar_service_pb2)
@@ -30,6 +31,13 @@ def message_classes(*, responses: bool) -> list[type[Message]]:
                 if responses:
                     found[method.output_type.full_name] = method.output_type
     return [message_factory.GetMessageClass(found[name]) for name in sorted(found)]
+
+
+def request_of(frame: ParsedFrame) -> Message:
+    """The valid request in a frame, also where the hub would not make it yet."""
+    decoded = frame.decode()
+    assert list(decoded.violations) == []
+    return decoded.read() if isinstance(decoded, UnreadReport) else decoded.message
 
 
 def json_objects(descriptor: Descriptor) -> st.SearchStrategy[dict]:

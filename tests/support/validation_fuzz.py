@@ -1,21 +1,30 @@
 """Messages of every type of the contract, with protovalidate as the judge of the compiled rules.
 
+The JSON of messages is judged too, of those types whose JSON can be checked unread.
+
 `python -m tests.support.validation_fuzz COUNT [FIRST_SEED]` judges that many; a seed where
 the two differ is printed, and makes the same message again anywhere.
 """
 
+import json
+import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from math import inf, nan
 from random import Random
 
+import orjson
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from protovalidate import Validator
 
+from hub.contract.dialect.decode import Decoder, compile_decoder
+from hub.contract.dialect.encode import to_sparse_json
+from hub.contract.dialect.json_checks import JsonCheck, compile_json_check
 from hub.contract.dialect.names import field_rules, is_map
 from hub.contract.rules.message_checks import MessageChecks
 from tests.support.dialect import message_classes
@@ -247,6 +256,76 @@ def play(seed: int, accepts: Callable[[Message], bool]) -> bool:
     return valid
 
 
+_ODD_JSON = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        0.0,
+        1.0,
+        0.5,
+        -0.5,
+        100,
+        101,
+        100.5,
+        2**53,
+        2**53 - 1,
+        -(2**63),
+    ),
+    *(2**63 - 1, 2**64 - 1, 1e300, 253_402_300_799_999, 253_402_300_800_000, -62_135_596_800_001),
+    *("", "a", "1", "\u00fc", "\ud800", "a\n", "x" * 128, "x" * 129, "x" * 257),
+    *([], [None], [{}], [{}] * 64, [{}] * 65, [[]], {}, {"unknown": 1}, {"seconds": 1}),
+)
+
+
+@cache
+def json_checks() -> dict[type[Message], tuple[JsonCheck, Decoder[Message]]]:
+    """Every message whose JSON can be checked, with the check and the decoder."""
+    found = {}
+    for message_class in types():
+        with suppress(TypeError):
+            check = compile_json_check(message_class.DESCRIPTOR)
+            if check is not None:
+                found[message_class] = check, compile_decoder(message_class)
+    return found
+
+
+def play_json(seed: int, checks: Mapping) -> tuple[bool, bool]:
+    """Checks the JSON of one message; returns whether the check accepts it and it is valid.
+
+    Raises AssertionError if the check accepts what is not valid.
+    """
+    random = Random(seed)
+    message_class = random.choice(list(checks))
+    accepts, decoder = checks[message_class]
+    made = make(message_class, random, wild=random.choice((0.0, 0.3)), one=random.random() < 0.3)
+    text = json.dumps(to_sparse_json(made))
+    value = orjson.loads(re.sub("NaN|-?Infinity", "null", text))
+    for _ in range(random.choice((0, 0, 1, 2))):
+        _replace(value, random)
+    decoded = decoder.decode(value)
+    valid = not decoded.violations and not decoded.unknown_fields and ask(decoded.message)
+    accepted = accepts(value)
+    assert valid or not accepted, f"{message_class.DESCRIPTOR.name}, not valid: {value}"
+    return accepted, valid
+
+
+def _replace(value: dict | list, random: Random) -> None:
+    """Replaces or adds a value at any depth."""
+    keys = range(len(value)) if isinstance(value, list) else [*value, random.choice(_TEXTS)]
+    if not keys:
+        return
+    key = random.choice(keys)
+    inner = value[key] if isinstance(value, list) else value.get(key)
+    if isinstance(inner, dict | list) and inner and random.random() < 0.7:
+        _replace(inner, random)
+    else:
+        value[key] = random.choice(_ODD_JSON)
+
+
 def by_type(checks: MessageChecks) -> Callable[[Message], bool]:
     """What the compiled rules say of a message of any type."""
     return lambda message: checks.of(message.DESCRIPTOR)(message)
@@ -255,9 +334,11 @@ def by_type(checks: MessageChecks) -> Callable[[Message], bool]:
 def main(count: int, first: int) -> int:
     """Judges messages; returns for how many the two differ."""
     accepts, verdicts, wrong = by_type(compiled()), Counter(), 0
+    accepted = 0
     for seed in range(first, first + count):
         try:
             verdicts[play(seed, accepts)] += 1
+            accepted += play_json(seed, json_checks())[0]
         except Exception as error:
             wrong += 1
             print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
@@ -265,7 +346,8 @@ def main(count: int, first: int) -> int:
                 break
     print(
         f"{count:,} messages from seed {first}: {verdicts[True]:,} valid, "
-        f"{verdicts[False]:,} not, {wrong} judged otherwise than by protovalidate"
+        f"{verdicts[False]:,} not, {wrong} judged otherwise than by protovalidate; "
+        f"the JSON of {accepted:,} more accepted unread"
     )
     return wrong
 

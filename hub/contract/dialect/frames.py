@@ -5,25 +5,64 @@ identified and within its rate limit: `parse_frame` reads the JSON and the type,
 `ParsedFrame.decode` fills the request.
 """
 
-from typing import Final
+from typing import Any, Final, cast
 
 import orjson
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from hub.contract.dialect.decode import Decoder, compile_decoder
+from hub.contract.dialect.json_checks import compile_json_check
 from hub.contract.dialect.names import cut, json_type, shown
 from hub.contract.dialect.scalars import Decoded
 from hub.contract.errors import FieldViolation, InvalidJson, ValidationFailed
 from hub.contract.rpcs import FRAMES, FrameKind
+from llmhub.v1.frame_pb2 import ReportResourcesRequest
 
 UNKNOWN_TYPE: Final = "unknown"
 """The `message_type` of an error about a frame that has no type."""
 
-
+_NO_FIELD: Final = frozenset({"type"})
 _DECODERS: Final[dict[str, Decoder[Message]]] = {
-    type_: compile_decoder(kind.rpc.request, frozenset({"type"})) for type_, kind in FRAMES.items()
+    type_: compile_decoder(kind.rpc.request, _NO_FIELD) for type_, kind in FRAMES.items()
 }
 KNOWN_TYPES: Final = tuple(sorted(FRAMES))
+
+_REPORT: Final = FRAMES["resource_report"]
+_REPORT_DECODER: Final = compile_decoder(ReportResourcesRequest, _NO_FIELD)
+_is_valid_report: Final = compile_json_check(
+    cast(Descriptor, ReportResourcesRequest.DESCRIPTOR), _NO_FIELD
+) or (lambda _payload: False)
+
+MAX_UNREAD_BYTES: Final = 2048
+"""A longer report is decoded at once, because its text may take more memory than its message."""
+
+
+class UnreadReport:
+    """A valid `resource_report` that is kept as its text.
+
+    It is also the `Request` that the dispatcher passes on. Most reports are replaced by the
+    next one before they are read, and making the message takes as long as all the rest.
+    """
+
+    __slots__ = ("_text", "agent_id")
+
+    violations: Final = ()
+    unknown_fields: Final = 0
+    is_valid: Final = True
+
+    def __init__(self, text: str | bytes, agent_id: str) -> None:
+        self._text = text
+        self.agent_id = agent_id
+
+    @property
+    def message(self) -> "UnreadReport":
+        """The report itself: its handler takes it as it is."""
+        return self
+
+    def read(self) -> ReportResourcesRequest:
+        """The report as a message; made anew by each call."""
+        return _REPORT_DECODER.decode(orjson.loads(self._text)).message
 
 
 class ParsedFrame:
@@ -32,11 +71,12 @@ class ParsedFrame:
     After `decode`, `unknown_fields` counts the fields that the hub does not know.
     """
 
-    __slots__ = ("_payload", "kind", "unknown_fields")
+    __slots__ = ("_payload", "_text", "kind", "unknown_fields")
 
-    def __init__(self, kind: FrameKind, payload: dict[str, object]) -> None:
+    def __init__(self, kind: FrameKind, payload: dict[str, Any], text: str | bytes) -> None:
         self.kind = kind
         self._payload = payload
+        self._text = text
         self.unknown_fields = 0
 
     @property
@@ -44,9 +84,19 @@ class ParsedFrame:
         """The frame's "type", such as "resource_report"."""
         return self.kind.type
 
-    def decode(self) -> Decoded[Message]:
-        """The request, of the class `kind.rpc.request`; never raises."""
-        decoded = _DECODERS[self.kind.type].decode(self._payload)
+    def decode(self) -> Decoded[Message] | UnreadReport:
+        """The request, of the class `kind.rpc.request`; never raises.
+
+        A short report that is valid is not decoded yet.
+        """
+        payload = self._payload
+        if (
+            self.kind is _REPORT
+            and len(self._text) <= MAX_UNREAD_BYTES
+            and _is_valid_report(payload)
+        ):
+            return UnreadReport(self._text, payload.get("agent_id") or "")
+        decoded = _DECODERS[self.kind.type].decode(payload)
         self.unknown_fields = decoded.unknown_fields
         return decoded
 
@@ -69,7 +119,7 @@ def parse_frame(text: str | bytes) -> ParsedFrame:
     kind = FRAMES.get(name) if type(name) is str else None
     if kind is None:
         raise _wrong_type(name)
-    return ParsedFrame(kind, value)
+    return ParsedFrame(kind, value, text)
 
 
 def not_an_object() -> ValidationFailed:

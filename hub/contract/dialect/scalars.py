@@ -26,6 +26,8 @@ class Decoded(Generic[M]):
 
     __slots__ = ("message", "unknown_fields", "violations")
     message: M
+    is_valid = False
+    """Decoding finds only some violations; see `hub.contract.validation`."""
 
     def __init__(self) -> None:
         self.violations: list[FieldViolation] = []

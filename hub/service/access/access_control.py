@@ -51,14 +51,21 @@ class Credentials(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BearerToken:
-    """A token, sent with the request."""
+    """A token, sent with the request.
+
+    A transport may keep it for later requests with the same token on the same connection:
+    the token is looked up again only after some token has changed.
+    """
 
     token: str = field(repr=False)
     remote_address: str
     transport: str
     certificate: PeerCertificate | None = None
+    _known: tuple[TokenRegistry, int, Caller] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @property
     def key(self) -> str:
@@ -68,8 +75,20 @@ class BearerToken:
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`. Raises InvalidToken."""
         require_valid(self.certificate)
-        principal = access.tokens.authenticate(self.token, now_ms)
-        return Caller(principal, self.remote_address, self.transport, self.certificate)
+        tokens = access.tokens
+        if self._known is not None:
+            of, changes, caller = self._known
+            expires_at_ms = caller.principal.expires_at_ms
+            if (
+                changes == tokens.changes
+                and of is tokens
+                and (expires_at_ms is None or now_ms < expires_at_ms)
+            ):
+                return caller
+        principal = tokens.authenticate(self.token, now_ms)
+        caller = Caller(principal, self.remote_address, self.transport, self.certificate)
+        self._known = tokens, tokens.changes, caller
+        return caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ class TokenRegistry:
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
+        self.changes = 0
+        """How often a token was added, changed or removed."""
         self._unknown = _unknown_record()
 
     def __len__(self) -> int:
@@ -85,10 +87,12 @@ class TokenRegistry:
         """See `RecordConsumer`."""
         record = _decode(entry)
         self._records[record.info.id] = record
+        self.changes += 1
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
         self._records.pop(name_of(key), None)
+        self.changes += 1
 
     def authenticate(self, token: str, now_ms: int) -> Principal:
         """Returns the principal of the token.

@@ -9,6 +9,7 @@ from hub.base.address import AddressError, EndpointAddress, normalize_host, pars
 from hub.base.clock import Clock
 from hub.base.timestamps import to_timestamp
 from hub.base.tls_files import IN_PLACE_OF_TOKEN
+from hub.contract.dialect.frames import UnreadReport
 from hub.contract.errors import (
     EndpointOwned,
     FieldViolation,
@@ -112,7 +113,7 @@ class SidecarHandlers:
         return self._report_endpoint(address, request, caller, now_ms)
 
     def report_resources(
-        self, request: ReportResourcesRequest, caller: Caller, now_ms: int
+        self, request: ReportResourcesRequest | UnreadReport, caller: Caller, now_ms: int
     ) -> ReportResourcesResponse:
         """Raises TokenAgentMismatch."""
         agent_id = caller.principal.agent_id

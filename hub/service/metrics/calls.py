@@ -12,7 +12,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self
 
 import structlog
 from google.rpc import code_pb2
@@ -47,20 +47,28 @@ class Tracer(Protocol):
 class Call:
     """One call; it ends with its `with` block."""
 
-    __slots__ = (
-        *("_span", "_started", "_traffic"),
-        *("code", "name", "reason", "request_id", "transport"),
-    )
+    __slots__ = ("_number", "_span", "_started", "_traffic", "code", "reason")
 
-    def __init__(self, transport: str, name: str, traffic: Traffic, span: Span | None) -> None:
+    transport: ClassVar[str]
+    """The transport that it came by."""
+
+    def __init__(self, traffic: Traffic, span: Span | None) -> None:
         self._started = time.perf_counter()
         self._traffic = traffic
         self._span = span
-        self.transport = transport
-        self.name = name
+        self._number = request_id.begin()
         self.code = "OK"
         self.reason = ""
-        self.request_id = request_id.begin()
+
+    @property
+    def name(self) -> str:
+        """What was called."""
+        raise NotImplementedError
+
+    @property
+    def request_id(self) -> str:
+        """The request id, which the caller gets if the hub fails."""
+        return request_id.text(self._number)
 
     def __enter__(self) -> Self:
         return self
@@ -71,10 +79,14 @@ class Call:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        if self.reason:
-            self._traffic.errors[self.transport, self.reason] += 1
         if kind is not None and issubclass(kind, CancelledError | GeneratorExit):
             self.code = "CANCELLED"
+        self.end()
+
+    def end(self) -> None:
+        """Records the call; for a caller that does not use `with`."""
+        if self.reason:
+            self._traffic.errors[self.transport, self.reason] += 1
         self._count(time.perf_counter() - self._started)
         if self._span is not None:
             attributes = self._attributes() | {"llmhub.request_id": self.request_id}
@@ -107,10 +119,16 @@ class RpcCall(Call):
     """A gRPC call."""
 
     __slots__ = ("_called",)
+    transport = "grpc"
 
     def __init__(self, called: Rpc, traffic: Traffic, span: Span | None) -> None:
-        super().__init__("grpc", called.path, traffic, span)
+        super().__init__(traffic, span)
         self._called = called
+
+    @property
+    def name(self) -> str:
+        """The path of the RPC."""
+        return self._called.path
 
     def __enter__(self) -> Self:
         if self._called.streams:
@@ -132,15 +150,22 @@ class RpcCall(Call):
 class HttpCall(Call):
     """An HTTP request."""
 
-    __slots__ = ("_method", "_route", "_status", "_streamed")
+    __slots__ = ("_method", "_route", "_status", "_streamed", "_title")
+    transport = "http"
 
     def __init__(self, method: str, route: str, traffic: Traffic, span: Span | None) -> None:
-        super().__init__("http", f"{method} {route}", traffic, span)
+        super().__init__(traffic, span)
+        self._title = f"{method} {route}"
         self._method = method if method in _METHODS else "other"
         self._route = route
         # Remains if the caller leaves before the answer.
         self._status = "gone"
         self._streamed = False
+
+    @property
+    def name(self) -> str:
+        """The method and the route."""
+        return self._title
 
     def answer(self, status: int, content_type: str) -> None:
         """Notes what was answered."""
@@ -172,7 +197,8 @@ class Calls:
 
     def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
         """A gRPC call that begins now."""
-        return RpcCall(called, self._traffic, self._span(called.path, metadata))
+        span = None if self._tracer is None else self._span(called.path, metadata)
+        return RpcCall(called, self._traffic, span)
 
     def http(self, method: str, route: str, headers: Mapping[str, str]) -> HttpCall:
         """An HTTP request that begins now; `route` is the template, not the path."""

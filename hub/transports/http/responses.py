@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from google.rpc import code_pb2
+from uvloop.loop import TCPTransport  # type: ignore[attr-defined]
 
 from hub.contract.errors import (
     FieldViolation,
@@ -30,8 +31,9 @@ from hub.contract.errors import (
 )
 from hub.service.handlers.observe_hub import StoreCopy
 
-# asyncio copies what the socket does not accept at once, so each write is small. It is
-# also the size from which on aiohttp waits for the reader.
+# TLS, and every loop but uvloop, copies what the socket does not accept at once, so each write
+# is small. It is also the size from which on aiohttp waits for the reader. uvloop's TCP
+# transport keeps a reference: one write of everything takes a third less CPU.
 _SLICE_BYTES: Final = 65_536
 
 LONG_BYTES: Final = 65_536
@@ -56,9 +58,14 @@ class SharedBody(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """See `Payload`."""
-        for part in _slices(self._value):
-            await writer.write(part)
-            await writer.drain()
+        # Sent with the head, the body would be copied behind it.
+        writer.send_headers()
+        if isinstance(getattr(writer, "transport", None), TCPTransport):
+            await writer.write(self._value)
+        else:
+            for part in _slices(self._value):
+                await writer.write(part)
+        await writer.drain()
 
 
 async def write_shared(response: web.StreamResponse, block: bytes) -> None:

@@ -109,7 +109,7 @@ class SidecarSession:
         self._transport = transport
         # One id for the whole connection: frames arrive outside its task, and an id per
         # frame would cost as much as the frame.
-        self._request_id = request_id.current() or request_id.begin()
+        self._request_id = request_id.current() or request_id.text(request_id.begin())
         self._traffic = context.traffic
         self._frames = context.traffic.frames[transport]
         # Checked once: a log call that writes nothing costs as much as a frame.

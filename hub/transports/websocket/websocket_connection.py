@@ -213,7 +213,9 @@ class WebSocketConnection:
 
         An empty item, which stands for the end, may be among them.
         """
-        out, self._out = self._out, []
+        out = self._out
+        if out:
+            self._out = []
         return out
 
     def _respond(self, response: Response) -> None:

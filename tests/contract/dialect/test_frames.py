@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.contract.dialect.frames import KNOWN_TYPES, not_an_object, parse_frame
+from hub.contract.dialect.decode import Decoder
+from hub.contract.dialect.frames import (
+    KNOWN_TYPES,
+    MAX_UNREAD_BYTES,
+    UnreadReport,
+    not_an_object,
+    parse_frame,
+)
 from hub.contract.errors import FieldViolation, InvalidJson, ValidationFailed
 from hub.contract.rpcs import FRAMES
 from hub.contract.validation import check
@@ -19,6 +26,7 @@ from llmhub.v1.frame_pb2 import (
     ReportResourcesRequest,
 )
 from llmhub.v1.sidecar_service_pb2 import DESCRIPTOR as SIDECAR_FILE
+from tests.support.dialect import request_of
 
 CAPTURE = Path(__file__).parents[2] / "support" / "sidecar-frames.jsonl"
 
@@ -48,21 +56,21 @@ def test_the_types_are_the_requests_of_the_sidecar_service():
 @pytest.mark.parametrize("encoding", ["str", "bytes"])
 def test_frames_of_a_sidecar_in_the_field(line, encoding):
     frame = parse_frame(line.encode() if encoding == "bytes" else line)
-    decoded = frame.decode()
-    check(decoded.message, decoded.violations)
+    request = request_of(frame)
+    check(request)
     sent = json.loads(line)
     assert frame.type == sent["type"]
     unknown = {"client_type", "protocol_version"} & set(sent)
-    assert decoded.unknown_fields == len(unknown)
+    assert frame.unknown_fields == len(unknown)
     for name, value in sent.items():
         if name in unknown | {"type"}:
             continue
         if value is None:
-            assert not decoded.message.HasField(name)
+            assert not request.HasField(name)
         elif name == "timestamp":
-            assert decoded.message.timestamp.ToMilliseconds() == value
+            assert request.timestamp.ToMilliseconds() == value
         else:
-            assert getattr(decoded.message, name) == value
+            assert getattr(request, name) == value
 
 
 @pytest.mark.parametrize(
@@ -152,6 +160,43 @@ def test_the_last_of_duplicate_keys_wins():
     frame = parse_frame('{"type":"ping","type":"identify","agent_id":"a","agent_id":"b"}')
     assert frame.type == "identify"
     assert frame.decode().message.agent_id == "b"
+
+
+def report_text(**members):
+    return json.dumps({"type": "resource_report", "cpu_percent": 12.5, **members}).encode()
+
+
+def test_a_valid_report_is_kept_as_its_text():
+    text = report_text(agent_id="gpu-1", gpus=[{"name": "Ü", "index": 0}], timestamp=1795339132121)
+    frame = parse_frame(text)
+    unread = frame.decode()
+    assert isinstance(unread, UnreadReport)
+    assert unread.is_valid
+    assert unread.message is unread
+    assert (unread.agent_id, unread.violations, frame.unknown_fields) == ("gpu-1", (), 0)
+    assert (
+        unread.read()
+        == Decoder(ReportResourcesRequest, frozenset({"type"})).decode(json.loads(text)).message
+    )
+    assert parse_frame(report_text(agent_id=None)).decode().agent_id == ""
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"cpu_percent": 101}, {"later": 1}, {"gpus": [{"later": None}]}, {"ram_used_bytes": "1"}],
+)
+def test_a_report_that_is_not_valid_or_has_unknown_fields_is_decoded(members):
+    decoded = parse_frame(report_text(**members)).decode()
+    assert not decoded.is_valid
+    assert isinstance(decoded.message, ReportResourcesRequest)
+
+
+def test_a_long_report_is_decoded():
+    text = report_text()
+    spaces = b" " * (MAX_UNREAD_BYTES - len(text))
+    assert isinstance(parse_frame(text + spaces).decode(), UnreadReport)
+    decoded = parse_frame(text + spaces + b" ").decode()
+    assert isinstance(decoded.message, ReportResourcesRequest)
 
 
 def test_an_escaped_nul_is_text():

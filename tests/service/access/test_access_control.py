@@ -19,6 +19,7 @@ from hub.service.operations import (
     OPERATIONS,
     SHOW_CALLER,
 )
+from hub.service.records import token_key
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR, ROLE_UNSPECIFIED
 from tests.support.core import Core, running_core
 
@@ -93,3 +94,27 @@ async def test_a_caller_without_proof_may_call_only_what_needs_no_role(core: Cor
     shown = core.dispatcher.dispatch(SHOW_CALLER, anonymous, lambda: nothing, 0)
     assert shown.role == ROLE_UNSPECIFIED
     assert GET_METRICS.role == ROLE_READER
+
+
+async def test_credentials_that_a_transport_keeps_follow_their_token(core: Core) -> None:
+    access, now = access_of(core), core.clock.now_ms()
+    lasting = BearerToken(await core.token(ROLE_READER), "10.0.0.9", "grpc")
+    short = BearerToken(await core.token(ROLE_READER, ttl_ms=1_000), "10.0.0.9", "grpc")
+    caller = lasting.authenticate(access, now)
+    assert lasting.authenticate(access, now) is caller
+    assert short.authenticate(access, now + 999).principal.role == ROLE_READER
+    with pytest.raises(InvalidToken, match="revoked or expired"):
+        short.authenticate(access, now + 1_000)
+    core.tokens.apply_delete(token_key(caller.principal.token_id))
+    with pytest.raises(InvalidToken):
+        lasting.authenticate(access, now)
+
+
+async def test_kept_credentials_mean_nothing_to_another_hub(core: Core, tmp_path: Path) -> None:
+    token = BearerToken(await core.token(ROLE_READER), "10.0.0.9", "grpc")
+    token.authenticate(access_of(core), core.clock.now_ms())
+    (tmp_path / "other").mkdir()
+    async with running_core(tmp_path / "other") as other:
+        await other.token(ROLE_READER)
+        with pytest.raises(InvalidToken):
+            token.authenticate(access_of(other), core.clock.now_ms())

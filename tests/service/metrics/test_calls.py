@@ -15,7 +15,7 @@ from hub.service.metrics.counts import Traffic
 def no_id_left() -> Iterator[None]:
     """Tests that are no tasks share one context."""
     yield
-    request_id._current.set("")
+    request_id._current.set(0)
 
 
 GET, WATCH = rpc("GetEndpoint"), rpc("WatchRegistry")

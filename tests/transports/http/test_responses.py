@@ -1,10 +1,14 @@
 import asyncio
 import json
 import sqlite3
+import tracemalloc
 from contextlib import closing
 
 import aiohttp
 import pytest
+import uvloop
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from hub.base.data_dir import KEY_FILE, STORE_FILE
 from hub.contract.errors import (
@@ -26,10 +30,70 @@ from hub.contract.errors import (
     ValidationFailed,
 )
 from hub.stores.keyring import read_keys, write_keys
-from hub.transports.http.responses import error_response
+from hub.transports.http.responses import SharedBody, error_response
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import by_id, running_hub
+
+BODY_BYTES = 8 << 20
+
+
+async def unread_memory(readers: int) -> int:
+    """How much memory it takes to send a body to readers that have read only its begin."""
+    body = bytes(BODY_BYTES)
+    app = web.Application()
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=SharedBody(body, "text/plain"))
+
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    tracemalloc.start()
+    writers = []
+    try:
+        for _ in range(readers):
+            reader, writer = await asyncio.open_connection(host, port, limit=1024)
+            writers.append(writer)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(1) == b"\0"
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        for writer in writers:
+            writer.transport.abort()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_long_body_is_in_memory_once_for_all_who_read_it_slowly(new_loop):
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(unread_memory(6)) < BODY_BYTES / 2
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_long_body_arrives_whole(new_loop):
+    body = bytes(range(256)) * (BODY_BYTES // 256)
+
+    async def get() -> bytes:
+        app = web.Application()
+
+        async def answer(_request: web.Request) -> web.Response:
+            return web.Response(body=SharedBody(body, "text/plain"))
+
+        app.router.add_get("/", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            reply = await session.get(server.make_url("/"))
+            assert reply.headers["Content-Length"] == str(BODY_BYTES)
+            return await reply.read()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(get()) == body
 
 
 def rendered(error: HubError) -> tuple[int, object]:

@@ -12,7 +12,7 @@ from hub.transports.grpc.native.call_status import (
     metadata_fields,
     trailer_fields,
 )
-from hub.transports.grpc.native.header_blocks import Fields
+from hub.transports.grpc.native.header_list import Fields
 from hub.transports.grpc.native.http2_connection import Connection
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.message_framing import (

@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode
-from hub.transports.grpc.native.header_blocks import Fields, HeaderList
+from hub.transports.grpc.native.header_list import Fields, HeaderList
 from hub.transports.grpc.native.request import Request
 
 _UNITS_S: Final[Mapping[int, float]] = {

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
-from hub.transports.grpc.native.call_head import HttpRefused, call_head, timeout_s
+from hub.transports.grpc.native.call_head import CallHead, HttpRefused, call_head, timeout_s
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
+from hub.transports.grpc.native.message_framing import only_message
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_call import StreamCall
@@ -107,6 +108,29 @@ class CallRunner:
                 trailers = trailer_fields(failed.code, failed.message, failed.metadata)
                 self._context.connection.outbox.end(stream, (*_TRAILERS_ONLY, *trailers))
 
+    def on_whole_request(self, event: RequestReceived, body: DataReceived) -> None:
+        """Begins a call whose request has arrived at once, as nearly every unary call does."""
+        stream = event.stream
+        head = event.headers.meaning
+        method = self._methods.get(head.path) if type(head) is CallHead else None
+        message = only_message(body.data, self._limits.message_bytes)
+        # A head that was read before has no fault, so what is left out here cannot fail.
+        if type(method) is not UnaryMethod or message is None or stream.closed:
+            self.on_request(event)
+            self.on_data(body)
+            return
+        call = stream.call = Call(self._context, stream, cast("CallHead", head))
+        call.half_closed = True
+        stream.payer = call.head.payer
+        self._context.connection.release(stream, len(body.data))
+        try:
+            if not method.always:
+                self._require_room()
+            self._set_deadline(call, event)
+            self._answer(call, method, message)
+        except CallFailed as failed:
+            self._end_failed(call, failed)
+
     def on_data(self, event: DataReceived) -> None:
         """Handles more of a call's body, or its end."""
         stream = event.stream
@@ -122,7 +146,7 @@ class CallRunner:
                 message = call.only_message(event.data)
                 if message is None:
                     call.receive(event.data, ended=True)
-                    message = _only_message(call, method)
+                    message = _message_of(call, method)
                 self._on_unary_message(call, method, message)
                 return
             call.receive(event.data, ended=event.ended)
@@ -130,7 +154,7 @@ class CallRunner:
                 raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
             if event.ended and call in self._late:
                 method, awaited = self._late.pop(call)
-                awaited.set_result(_only_message(call, method))
+                awaited.set_result(_message_of(call, method))
         except CallFailed as failed:
             self._end_failed(call, failed)
             return
@@ -202,6 +226,9 @@ class CallRunner:
             self._set_account(call, 0)
         if self._looked_at:
             self._looked_at.discard(call)
+        self._answer(call, method, message)
+
+    def _answer(self, call: Call, method: UnaryMethod, message: bytes) -> None:
         try:
             answer = method.handler(call, message)
         except CallFailed:
@@ -223,7 +250,7 @@ class CallRunner:
         self._set_deadline(call, event)
         self._awaiting_message[call] = method
         if event.ended:
-            self._on_unary_message(call, method, _only_message(call, method))
+            self._on_unary_message(call, method, _message_of(call, method))
 
     def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
         call.stream.call = call
@@ -351,7 +378,7 @@ class CallRunner:
             self._share.note_received(self._share.received + held - before)
 
 
-def _only_message(call: Call, method: UnaryMethod) -> bytes:
+def _message_of(call: Call, method: UnaryMethod) -> bytes:
     """The only message of a unary call. Raises CallFailed."""
     if call.cut_short or not call.waiting:
         raise method.missing("is missing")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
-from hub.transports.grpc.native.header_blocks import Fields
+from hub.transports.grpc.native.header_list import Fields
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """Keys and values; bytes if the key ends in "-bin"."""

@@ -1,6 +1,6 @@
 """The events that received bytes cause on a connection."""
 
-from hub.transports.grpc.native.header_blocks import HeaderList
+from hub.transports.grpc.native.header_list import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.request import Request
 from hub.transports.grpc.native.stream import Stream

@@ -3,7 +3,7 @@
 A client that calls the same method again sends the same few indices, which mean the same
 until something is added to the dynamic table. So a block whose decoding added nothing is
 remembered until something is added. A deadline differs from call to call and adds an entry:
-then the block is read, and the result for the other fields is remembered. In the other
+such a block is compared with the last ones (see `repeated_head`). In the other
 direction the server indexes only fields that have few values, so that its own table soon
 stops changing.
 """
@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from hpack import Encoder, HeaderTuple, NeverIndexedHeaderTuple
-from hpack.table import HeaderTable, table_entry_size
+from hpack.table import HeaderTable
 
-from hub.transports.grpc.native.hpack_reader import BadBlock, Field, HpackReader
+from hub.transports.grpc.native.dynamic_table import Field
+from hub.transports.grpc.native.header_list import Fields, HeaderList
+from hub.transports.grpc.native.hpack_reader import BadBlock, HpackReader
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
-
-Fields = tuple[Field, ...]
+from hub.transports.grpc.native.repeated_head import RepeatedHead
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,6 +32,8 @@ _INDEXED: Final = frozenset(
 # Longer encoded blocks are not remembered.
 _REMEMBERED_ENCODED_BYTES: Final = 512
 _TABLE_BYTES: Final = 4_096
+# Blocks that differ only in the deadline: a client seldom calls more methods in turn.
+_REPEATED_HEADS: Final = 4
 # The size of a list with more fields is checked before anything else is done with it.
 _MANY_FIELDS: Final = 64
 
@@ -47,21 +50,6 @@ class _Table(HeaderTable):
         super().add(name, value)
 
 
-class HeaderList:
-    """The fields of a header block, with what its readers have parsed from them."""
-
-    __slots__ = ("fields", "meaning", "request", "size")
-
-    def __init__(self, fields: Fields) -> None:
-        self.fields = fields
-        self.size = sum(table_entry_size(name, value) for name, value in fields)
-        """As SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
-        self.request: object = None
-        """The request head parsed from the fields."""
-        self.meaning: object = None
-        """What gRPC reads from it."""
-
-
 class HeaderDecoder:
     """Decodes the header blocks of one connection, in the order in which they arrive.
 
@@ -73,6 +61,7 @@ class HeaderDecoder:
         "_apart",
         "_blocks",
         "_changes",
+        "_lately",
         "_lists",
         "_max_list_bytes",
         "_max_remembered",
@@ -92,6 +81,7 @@ class HeaderDecoder:
         self._blocks: dict[bytes, tuple[HeaderList, bytes]] = {}
         self._changes = 0
         self._lists: dict[Fields, HeaderList] = {}
+        self._lately: list[RepeatedHead] = []
 
     def decode(self, block: bytes) -> tuple[HeaderList, bytes]:
         """The fields of a block without the `apart` field, and the value of that field or b"".
@@ -101,8 +91,15 @@ class HeaderDecoder:
         found = self._blocks.get(block)
         if found is not None:
             return found
+        reader, added = self._reader, self._reader.added
         try:
-            fields = self._reader.read(block)
+            for head in self._lately:
+                value = reader.read_repeated(head, block, self._apart)
+                if value is not None:
+                    self._changes = reader.changes
+                    self._blocks.clear()
+                    return head.headers, value
+            fields = reader.read(block)
         except BadBlock as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"HPACK: {error}") from None
         if len(fields) > _MANY_FIELDS:
@@ -115,13 +112,21 @@ class HeaderDecoder:
             self._require_short(headers)
             if headers.size <= self._max_remembered_bytes:
                 _remember(self._lists, key, headers, self._max_remembered)
-        changes = self._reader.changes
+        changes = reader.changes
         if changes != self._changes:
             self._changes = changes
             self._blocks.clear()
+            if apart and headers.size <= self._max_remembered_bytes:
+                self._note(RepeatedHead.of(block, added, headers))
         elif headers.size <= self._max_remembered_bytes:
             _remember(self._blocks, block, (headers, apart), self._max_remembered)
         return headers, apart
+
+    def _note(self, head: RepeatedHead | None) -> None:
+        """Remembers a head in the place of an older one of the same fields."""
+        if head is not None:
+            others = [other for other in self._lately if other.headers is not head.headers]
+            self._lately = [head, *others[: _REPEATED_HEADS - 1]]
 
     def _pop_apart(self, fields: list[Field]) -> bytes:
         """Removes the `apart` field, unless it is malformed, repeated or misplaced."""

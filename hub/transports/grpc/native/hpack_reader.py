@@ -3,25 +3,23 @@
 The `hpack` library decodes the same blocks, and the tests compare the two. It takes 20 µs
 for the head of a call. Since `grpc-timeout` differs from call to call and shifts the indices
 of the dynamic table, nearly every head must be decoded. This module uses that library's
-tables and Huffman decoder.
+static table.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from hpack import HPACKError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-Field = tuple[bytes, bytes]
-
-TABLE_BYTES: Final = HeaderTable.DEFAULT_SIZE
-"""The size limit of a client's dynamic table; the server announces no other one."""
+from hub.transports.grpc.native import huffman
+from hub.transports.grpc.native.dynamic_table import TABLE_BYTES, DynamicTable, Field
+from hub.transports.grpc.native.repeated_head import RepeatedHead
 
 _STATIC: Final[tuple[Field, ...]] = HeaderTable.STATIC_TABLE
 _STATIC_COUNT: Final = len(_STATIC)
 _MAX_INTEGER_BYTES: Final = 5
-# Huffman decoding takes 0.3 µs per byte; names and many values repeat.
+# Names and many values repeat.
 _REMEMBERED_STRINGS: Final = 64
 
 
@@ -32,11 +30,13 @@ class BadBlock(Exception):
 class HpackReader:
     """Decodes the blocks of one connection, in the order in which they arrive."""
 
-    __slots__ = ("_huffman", "_table", "changes")
+    __slots__ = ("_huffman", "_table", "added", "changes")
 
     def __init__(self) -> None:
-        self._table = HeaderTable()
+        self._table = DynamicTable()
         self._huffman: dict[bytes, bytes] = {}
+        self.added = 0
+        """The number of fields that were added to the dynamic table."""
         self.changes = 0
         """The number of changes to the dynamic table."""
 
@@ -49,10 +49,38 @@ class HpackReader:
         except HPACKError as error:
             raise BadBlock(str(error)) from None
 
+    def read_repeated(self, head: RepeatedHead, block: bytes, name: bytes) -> bytes | None:
+        """The value of the field `name` in a block that otherwise repeats `head`.
+
+        None, and nothing is read, if it does not, or if the value is not alphanumeric.
+        Raises BadBlock.
+        """
+        entries = self._table.entries
+        coded = head.literal(block, self.added, len(entries))
+        if coded is None or entries[0][0] != name:
+            return None
+        value = coded[1:]
+        if coded[0] & 0x80:
+            try:
+                value = huffman.decoded(value)
+            except HPACKError as error:
+                raise BadBlock(str(error)) from None
+        if not value.isalnum():
+            return None
+        self._add((name, value))
+        if not head.fits(self.added, len(entries)):
+            raise BadBlock("an index of no entry")
+        return value
+
+    def _add(self, field: Field) -> None:
+        self._table.add(field)
+        self.added += 1
+        self.changes += 1
+
     def _read(self, block: bytes) -> list[Field]:
         fields: list[Field] = []
         append: Callable[[Field], None] = fields.append
-        dynamic = self._table.dynamic_entries
+        dynamic = self._table.entries
         position, end = 0, len(block)
         while position < end:
             first = block[position]
@@ -70,8 +98,7 @@ class HpackReader:
                 # Section 6.2.1: a literal with indexing.
                 name, value, position = self._literal(block, position, first & 0x3F, 0x3F)
                 append((name, value))
-                self._table.add(name, value)
-                self.changes += 1
+                self._add((name, value))
             elif first & 0x20:
                 # Section 6.3: a table size update, allowed only before the first field.
                 size = first & 0x1F
@@ -79,7 +106,7 @@ class HpackReader:
                     size, position = _integer(block, position, size)
                 if fields or size > TABLE_BYTES:
                     raise BadBlock("a table size that is too large, or not at the start")
-                self._table.maxsize = size
+                self._table.resize(size)
                 self.changes += 1
             else:
                 # Sections 6.2.2 and 6.2.3: a literal without indexing.
@@ -96,7 +123,7 @@ class HpackReader:
         if not index:
             name, position = self._string(block, position)
         elif index > _STATIC_COUNT:
-            name = self._table.dynamic_entries[index - _STATIC_COUNT - 1][0]
+            name = self._table.entries[index - _STATIC_COUNT - 1][0]
         else:
             name = _STATIC[index - 1][0]
         value, position = self._string(block, position)
@@ -121,7 +148,7 @@ class HpackReader:
         known = self._huffman.get(text)
         if known is not None:
             return known
-        unpacked = decode_huffman(text)
+        unpacked = huffman.decoded(text)
         if len(text) <= _REMEMBERED_STRINGS:
             if len(self._huffman) >= _REMEMBERED_STRINGS:
                 self._huffman.clear()

@@ -5,7 +5,8 @@ from typing import Final
 
 from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import DEFAULT_WINDOW, grown
-from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
+from hub.transports.grpc.native.header_blocks import HeaderEncoder
+from hub.transports.grpc.native.header_list import Fields
 from hub.transports.grpc.native.http2_frames import (
     CONTINUATION,
     DATA,

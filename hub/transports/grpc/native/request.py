@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from hub.transports.grpc.native.header_blocks import Fields, HeaderList
-from hub.transports.grpc.native.hpack_reader import Field
+from hub.transports.grpc.native.dynamic_table import Field
+from hub.transports.grpc.native.header_list import Fields, HeaderList
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
 # Section 8.2.2: these describe the connection, which HTTP/2 does differently.

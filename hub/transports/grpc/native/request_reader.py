@@ -2,8 +2,9 @@
 
 from hub.transports.grpc.native import http2_frames as frames
 from hub.transports.grpc.native.events import DataReceived, RequestReceived
-from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderList
+from hub.transports.grpc.native.header_blocks import HeaderDecoder
 from hub.transports.grpc.native.header_frames import BlockReader
+from hub.transports.grpc.native.header_list import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.outbox import Outbox

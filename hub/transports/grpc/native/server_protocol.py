@@ -281,10 +281,19 @@ class ServerProtocol(asyncio.Protocol):
             # Nothing follows GOAWAY, and a broken connection starts no more calls.
             self._unread = b""
             events = events[-1:]
-        for event in events:
+        position, count = 0, len(events)
+        while position < count:
+            event = events[position]
+            position += 1
             kind = type(event)
             if kind is RequestReceived:
-                runner.on_request(cast("RequestReceived", event))
+                request = cast("RequestReceived", event)
+                after = events[position] if position < count else None
+                if type(after) is DataReceived and after.ended and after.stream is request.stream:
+                    position += 1
+                    runner.on_whole_request(request, after)
+                else:
+                    runner.on_request(request)
             elif kind is DataReceived:
                 runner.on_data(cast("DataReceived", event))
             elif kind is StreamEnded:

@@ -16,7 +16,7 @@ from typing import Final
 
 from hub.transports.grpc.native.accounts import Payer
 from hub.transports.grpc.native.flow_control import ReceiveWindow
-from hub.transports.grpc.native.header_blocks import Fields
+from hub.transports.grpc.native.header_list import Fields
 
 
 class State(Enum):

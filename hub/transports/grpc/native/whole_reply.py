@@ -3,7 +3,8 @@
 from struct import Struct
 from typing import Final
 
-from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
+from hub.transports.grpc.native.header_blocks import HeaderEncoder
+from hub.transports.grpc.native.header_list import Fields
 from hub.transports.grpc.native.http2_frames import DATA, END_HEADERS, END_STREAM, HEADERS
 
 _UNKNOWN: Final = -1

@@ -2,7 +2,7 @@ import pytest
 
 from hub.transports.grpc.native.call_head import CallHead, HttpRefused, call_head
 from hub.transports.grpc.native.call_status import CallFailed, StatusCode
-from hub.transports.grpc.native.header_blocks import HeaderList
+from hub.transports.grpc.native.header_list import HeaderList
 from hub.transports.grpc.native.request import read_request
 
 GRPC = (b"content-type", b"application/grpc")

@@ -3,7 +3,8 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder, HeaderList
+from hub.transports.grpc.native.header_blocks import HeaderDecoder, HeaderEncoder
+from hub.transports.grpc.native.header_list import HeaderList
 from hub.transports.grpc.native.http2_frames import ErrorCode
 from hub.transports.grpc.native.protocol_errors import ConnectionFault
 

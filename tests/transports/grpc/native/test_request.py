@@ -1,6 +1,7 @@
 import pytest
 
-from hub.transports.grpc.native.header_blocks import Field, HeaderList
+from hub.transports.grpc.native.dynamic_table import Field
+from hub.transports.grpc.native.header_list import HeaderList
 from hub.transports.grpc.native.request import Malformed, check_trailers, read_request
 
 GOOD = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"hub"))

@@ -1,7 +1,8 @@
 from hpack import Decoder
 
 from hub.transports.grpc.native import http2_frames as frames
-from hub.transports.grpc.native.header_blocks import Fields, HeaderEncoder
+from hub.transports.grpc.native.header_blocks import HeaderEncoder
+from hub.transports.grpc.native.header_list import Fields
 from hub.transports.grpc.native.whole_reply import WholeReply
 from tests.support.http2_peer import cut
 
