@@ -107,7 +107,9 @@ async def test_every_route_is_documented(tmp_path):
         served = running.hub._listeners._http.routes()
     pattern = re.compile(r"{(\w+):[^}]*}")
     routes = [f"{each.method} " + pattern.sub(r"{\1}", each.path) for each in served]
-    assert sorted(named("HTTP")) == sorted(routes)
+    # One row describes the routes of all RPCs.
+    one_row = {re.sub(r"(?<=/api/rpc/)\w+", "{name}", route) for route in routes}
+    assert sorted(named("HTTP")) == sorted(one_row)
 
 
 def test_every_close_is_documented():

@@ -14,12 +14,12 @@ from hub.base.load_settings import StartError
 from hub.base.settings import Settings
 from hub.base.tasks import log_unexpected_end
 from hub.server import logs
+from hub.server.banner import show_banner
 from hub.server.exposure import require_safe
 from hub.server.file_descriptors import allowed, log_shares, shared_out
 from hub.server.first_start import raise_open_files
 from hub.server.hub_server import HubServer
 from hub.server.reload import Load, Reloader
-from hub.server.server_info import show_banner
 from hub.stores.store import StoreError
 
 log = structlog.get_logger()

@@ -129,6 +129,12 @@ ROUTE_ACCESS = {
     f"DELETE {_ADMIN_API}/{{id}}": "admin",
     f"POST {_ADMIN_API}/{{id}}/check": "admin",
     "GET /api/admin/backup": "admin",
+    # Every unary RPC of services and admins, for the same callers as over gRPC.
+    **{
+        f"POST /api/rpc/{path.rpartition('/')[2]}": who
+        for path, who in RPC_ACCESS.items()
+        if who in ("reader", "admin") and not path.endswith(("/WatchRegistry", "/GetSnapshot"))
+    },
 }
 IN_SCOPE = {
     "reader out of scope": {"GET /api/schemas"},
@@ -140,15 +146,21 @@ IN_SCOPE = {
     # The endpoint that the row names is beyond the part, so its route is, too.
     "reader of a part": {
         *(row for row in RPC_ACCESS if row.startswith("llmhub.v1.RegistryService/")),
+        *(
+            f"POST /api/rpc/{path.rpartition('/')[2]}"
+            for path in RPC_ACCESS
+            if path.startswith("llmhub.v1.RegistryService/")
+        ),
         *(f"GET {_ADMIN_API}", f"GET {_ADMIN_API}/snapshot", "GET /api/schemas"),
         "GET /api/descriptors",
     },
     "read-only admin": {
         *(row for row, who in (RPC_ACCESS | ROUTE_ACCESS).items() if who == "reader"),
-        "llmhub.v1.AdminService/GetServerInfo",
-        "llmhub.v1.AdminService/ListAuditEvents",
-        "llmhub.v1.AdminService/ListSidecars",
-        "llmhub.v1.AdminService/ListTokens",
+        *(
+            before + name
+            for before in ("llmhub.v1.AdminService/", "POST /api/rpc/")
+            for name in ("GetServerInfo", "ListAuditEvents", "ListSidecars", "ListTokens")
+        ),
     },
 }
 WITHOUT_HEAD = {"GET /api/dashboard/stream", "GET /api/admin/backup"}

@@ -68,7 +68,7 @@ async def test_only_a_successful_start_creates_the_token(tmp_path, transport):
             await failing.start()
     assert not file.exists()
     async with hub_process(tmp_path) as process:
-        assert any(line.endswith(f"kept in {file}") for line in process.banner)
+        assert any(line.endswith(f"admin token in {file}") for line in process.banner)
         async with process.client() as hub:
             assert [each.role for each in (await hub.call("ListTokens")).tokens] == [ROLE_ADMIN]
 

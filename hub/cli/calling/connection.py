@@ -16,7 +16,7 @@ import grpc
 from hub.base.address import AddressError, parse_listen_address
 from hub.base.data_dir import ADMIN_TOKEN_FILE, default_data_dir
 from hub.base.tls_files import TlsFiles, TlsFilesError
-from hub.cli.calling.options import global_options
+from hub.cli.calling.options import global_options, option_of
 from hub.cli.failures import CommandFailed, ExitCode
 from hub.cli.output.printable import printable
 from hub.client import CallFailed, Hub, Retry, Tls
@@ -120,7 +120,7 @@ def command_failed(failed: CallFailed, address: str, timeout_s: float) -> Comman
             return CommandFailed(
                 f"the hub at {address} did not answer within {timeout_s:g} s", ExitCode.UNREACHABLE
             )
-    fields = "; ".join(f"{each.field}: {each.description}" for each in failed.violations)
+    fields = "; ".join(f"{option_of(each.field)}: {each.description}" for each in failed.violations)
     return CommandFailed(
         printable(fields or failed.message or "the hub gave no reason"),
         _EXIT_CODES.get(failed.code, ExitCode.FAILED),

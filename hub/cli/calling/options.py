@@ -45,6 +45,23 @@ def with_options(command: Function, options: Iterable[Callable[[Function], Funct
     return command
 
 
+def option_of(field: str) -> str:
+    """What the running command calls a field of the API: "scope.models[2]" is --model[2].
+
+    A field that the command does not set keeps its name.
+    """
+    context = click.get_current_context(silent=True)
+    path, bracket, place = field.partition("[")
+    name = path.rpartition(".")[2]
+    for parameter in context.command.params if context is not None else ():
+        # The field agent_id is the option --agent.
+        if parameter.name in (name, name.removesuffix("_id")) and context is not None:
+            is_option = isinstance(parameter, click.Option)
+            shown = parameter.opts[0] if is_option else parameter.make_metavar(context)
+            return f"{shown}{bracket}{place}"
+    return field
+
+
 class AddressType(click.ParamType[EndpointAddress]):
     """An endpoint's address on the command line: HOST, HOST:PORT or a URL."""
 

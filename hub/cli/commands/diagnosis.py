@@ -331,7 +331,8 @@ def sidecar_hosts(endpoints: list[Endpoint], sidecars: list[SidecarInfo]) -> Fin
         Level.WARNING,
         "sidecars",
         f"not connected: {_some(missing)}",
-        "see the sidecar's log on that host; without a sidecar, its resources are unknown",
+        "on that host: llm-hub sidecar --hub WS_URL --agent NAME, with a token of llm-hub token "
+        "create --role sidecar --agent NAME; until then its resources are unknown",
     )
 
 

@@ -57,7 +57,7 @@ def top(*, interval: float, once: bool, **options: object) -> None:
         first = _fetch(hub, Picture(hub.address, 0))
         if once:
             height = rows_that_fit(len(first.snapshot.endpoints)) + 9
-            console.print(render(first, console.width, height))
+            console.print(render(first, console.width, height, with_keys=False))
             return
         if not (sys.stdout.isatty() and sys.stdin.isatty()):
             raise CommandFailed("top needs a terminal; use --once or snapshot", ExitCode.USAGE)

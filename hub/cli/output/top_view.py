@@ -76,8 +76,11 @@ def rows_that_fit(height: int) -> int:
     return max(1, height - _FRAME)
 
 
-def render(picture: Picture, width: int, height: int) -> RenderableType:
-    """The picture for a terminal of that many columns and lines."""
+def render(picture: Picture, width: int, height: int, *, with_keys: bool = True) -> RenderableType:
+    """The picture for a terminal of that many columns and lines.
+
+    `with_keys` adds the line that names the keys, for a picture that reacts to them.
+    """
     endpoints = _sorted(picture)
     room = rows_that_fit(height)
     offset = min(picture.offset, max(0, len(endpoints) - room))
@@ -92,9 +95,9 @@ def render(picture: Picture, width: int, height: int) -> RenderableType:
         parts.append(_rows(picture, shown, width))
     elif not picture.trouble:
         parts.append(Text("No endpoints yet. Register one:  llm-hub register HOST", style="dim"))
-    hidden = len(endpoints) - len(shown)
-    parts.append(Text(""))
-    parts.append(_footer(picture, hidden, width))
+    if with_keys:
+        hidden = len(endpoints) - len(shown)
+        parts += [Text(""), _footer(picture, hidden, width)]
     return Group(*parts)
 
 
@@ -122,7 +125,8 @@ def _title(picture: Picture, width: int) -> Text:
 def _counts(picture: Picture, width: int) -> Text:
     endpoints = picture.snapshot.endpoints
     counts = Counter(_state(each) for each in endpoints)
-    line = Text.assemble((f"{len(endpoints):>5} ", "bold"), "endpoints  ")
+    noun = "endpoint " if len(endpoints) == 1 else "endpoints"
+    line = Text.assemble((f"{len(endpoints):>5} ", "bold"), f"{noun}  ")
     for word, (dot, style, _) in _STATES.items():
         if counts[word] or word == "healthy":
             line.append(f"{dot} {counts[word]} {word}  ", style=style)
@@ -142,7 +146,8 @@ def _models(snapshot: Snapshot, width: int) -> Text:
         for name in {each.name for each in endpoint.models if each.state == MODEL_STATE_LOADED}:
             loaded[name] = loaded.get(name, 0) + 1
     ranked = sorted(snapshot.fleet_models.items(), key=lambda item: (-item[1], item[0]))
-    line = Text.assemble((f"{len(ranked):>5} ", "bold"), "models     ")
+    noun = "model " if len(ranked) == 1 else "models"
+    line = Text.assemble((f"{len(ranked):>5} ", "bold"), f"{noun}     ")
     left_out = 0
     for name, count in ranked:
         item = Text(f"{printable(name)} {_TIMES}{count}")

@@ -231,8 +231,10 @@ def _string_schema(rules: validate_pb2.FieldRules) -> Schema:
         schema["minLength"] = 1
     _put_bounds(schema, rules.string, min_len="minLength", max_len="maxLength", pattern="pattern")
     if "pattern" in schema:
-        # JSON schema has the regular expressions of ECMA-262, the contract those of RE2.
-        schema["pattern"] = re.sub(r"\\x\{([0-9A-F]{4})\}", r"\\u\1", str(schema["pattern"]))
+        # JSON Schema has the regular expressions of ECMA-262, the contract those of RE2. Most
+        # validators lack Unicode's classes, so control characters are listed.
+        pattern = re.sub(r"\\x\{([0-9A-F]{4})\}", r"\\u\1", str(schema["pattern"]))
+        schema["pattern"] = pattern.replace(r"\p{Cc}", r"\u0000-\u001F\u007F-\u009F")
     allowed = getattr(rules.string, "in")
     if allowed:
         schema["enum"] = list(allowed)

@@ -155,15 +155,16 @@ class HttpCalls:
         read: Read = _no_request,
         *,
         credentials: Credentials | None = None,
+        encode: Encode | None = None,
         content_type: str = "application/json",
     ) -> web.Response:
-        """Answers a request with the body that its handler has encoded.
+        """Answers a request with the body that its handler, or `encode`, has encoded.
 
         A long body counts against the caller's token until it is sent. Raises HubError and
         HTTPForbidden.
         """
         shown = _Shown(credentials or self.credentials.of(request))
-        body: bytes = await self.call(request, called, read, credentials=shown)
+        body: bytes = await self.call(request, called, read, credentials=shown, encode=encode)
         return self.bodies.response(shown.caller.principal.token_id, body, content_type)
 
     # Any: the handler's reply, or what `encode` returns for it.

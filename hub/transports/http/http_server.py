@@ -27,6 +27,7 @@ from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
 from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
+from hub.transports.http.rpc_routes import RpcRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -89,6 +90,7 @@ class HttpServer:
         """Every route, for the application and for the test that compares the docs."""
         return [
             *self._endpoints.routes(),
+            *RpcRoutes(self._calls).routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),

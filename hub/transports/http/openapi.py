@@ -17,7 +17,7 @@ from hub.contract.descriptors import CONTENT_TYPE as DESCRIPTORS_TYPE
 from hub.contract.dialect.encode import Json
 from hub.contract.dialect.names import enum_words
 from hub.contract.dialect.schemas import Schema, reply_schema, request_schema
-from hub.contract.rpcs import rpc
+from hub.contract.rpcs import Rpc, rpc
 from hub.service.dispatcher import Called
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import (
@@ -31,6 +31,7 @@ from hub.service.operations import (
     LIST_OPENAI_MODELS,
     LIST_PROMETHEUS_TARGETS,
 )
+from hub.transports.http.rpc_routes import HTTP_RPCS, PREFIX
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.resources_pb2 import HostResources, Role, VramAccount
@@ -58,7 +59,20 @@ class _Described:
     success: int = 200
     statuses: tuple[int, ...] = ()
     in_pages: bool = False
+    needs_body: bool = True
     content_type: str = "application/json"
+
+
+def _described_rpc(each: Rpc) -> _Described:
+    service = each.service.rpartition(".")[2]
+    return _Described(
+        summary=f"{service}.{each.name}, as over gRPC",
+        called=each,
+        body=request_schema(each.request),
+        reply=reply_schema(each.response),
+        statuses=(404, 409, 410, 501),
+        needs_body=False,
+    )
 
 
 def _component(name: str) -> Schema:
@@ -183,6 +197,7 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
         reply=_STRING,
         content_type="text/plain",
     ),
+    **{("POST", PREFIX + each.name): _described_rpc(each) for each in HTTP_RPCS},
 }
 
 
@@ -244,7 +259,7 @@ def _operation(path: str, described: _Described) -> Schema:
     if described.body is not None:
         errors |= {400, 413, 415, 422, 503}
         operation["requestBody"] = {
-            "required": True,
+            "required": described.needs_body,
             "content": {"application/json": {"schema": described.body}},
         }
     replies: dict[str, Json] = {

@@ -2,7 +2,13 @@ import click
 import pytest
 
 from hub.base.address import EndpointAddress
-from hub.cli.calling.options import AddressType, global_options, label_option, with_options
+from hub.cli.calling.options import (
+    AddressType,
+    global_options,
+    label_option,
+    option_of,
+    with_options,
+)
 
 
 def test_the_first_option_is_listed_first() -> None:
@@ -52,3 +58,22 @@ def test_an_address_and_labels_are_parsed() -> None:
 def test_an_invalid_address_or_label_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.UsageError):
         parsed(*arguments)
+
+
+@click.command()
+@click.argument("url", metavar="URL")
+@click.option("--agent")
+@click.option("--model", "models", multiple=True)
+@label_option
+def names(**_options: object) -> list[str]:
+    fields = ("agent_id", "scope.models[2]", 'labels["a"]', "url", "ttl")
+    return [option_of(field) for field in fields]
+
+
+def test_a_field_is_named_as_the_command_names_it() -> None:
+    found = names.main(["x"], standalone_mode=False)
+    assert found == ["--agent", "--model[2]", '--label["a"]', "URL", "ttl"]
+
+
+def test_a_field_keeps_its_name_outside_a_command() -> None:
+    assert option_of("agent_id") == "agent_id"

@@ -87,6 +87,7 @@ def test_once_needs_no_terminal(hub: HubProcess) -> None:
     assert (done.code, done.err) == (0, "")
     assert "box-1" in done.out
     assert "\x1b" not in done.out
+    assert " quit" not in done.out
 
 
 @pytest.mark.parametrize("arguments", [("top",), ("top", "-o", "json")])

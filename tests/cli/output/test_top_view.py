@@ -166,3 +166,18 @@ def test_colours_are_used_only_if_the_console_has_them() -> None:
 def test_an_endpoint_without_known_facts_still_has_a_row() -> None:
     snapshot = Snapshot(endpoints=[Endpoint(id="a:1", name="a:1")])
     assert any("a:1" in line for line in drawn(Picture("h:1", NOW, snapshot), 80))
+
+
+def test_a_picture_that_reacts_to_no_key_names_none() -> None:
+    console = Console(file=io.StringIO(), width=80, height=24)
+    with console.capture() as shown:
+        console.print(render(Picture("hub", NOW, fleet()), 80, 24, with_keys=False))
+    assert " quit" not in shown.get()
+
+
+def test_one_endpoint_is_singular() -> None:
+    counts = drawn(Picture("hub", NOW, fleet(5)), 80)[1]
+    assert counts.startswith("    5 endpoints  ")
+    snapshot = Snapshot()
+    snapshot.endpoints.add(id="a:1", name="a")
+    assert drawn(Picture("hub", NOW, snapshot), 80)[1].startswith("    1 endpoint   ")
