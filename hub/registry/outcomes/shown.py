@@ -3,15 +3,19 @@
 The hub and the client's local copy both read the message, so that they agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from hub.base.timestamps import to_ms
 from llmhub.v1.endpoint_pb2 import (
+    BREAKER_STATE_CLOSED,
     BREAKER_STATE_HALF_OPEN,
     BREAKER_STATE_OPEN,
+    FAULT_REQUESTS_FAIL,
+    FAULT_UNSPECIFIED,
     Endpoint,
+    Fault,
     Model,
     ModelOutcomes,
 )
@@ -80,9 +84,16 @@ def why_open(endpoint: Endpoint, model: str) -> str:
     return ""
 
 
-def with_closed_circuit(endpoint: Endpoint, models: Sequence[Model]) -> Sequence[Model]:
+def with_closed_circuit(endpoint: Endpoint, models: list[Model]) -> list[Model]:
     """Those of an endpoint's models that it may be chosen for; all of them if there are none."""
     return [model for model in models if not why_open(endpoint, model.name)] or models
+
+
+def fault_of_requests(endpoint: Endpoint) -> Fault:
+    """The fault of an endpoint whose probes succeed."""
+    if any(each.breaker != BREAKER_STATE_CLOSED for each in endpoint.outcomes):
+        return FAULT_REQUESTS_FAIL
+    return FAULT_UNSPECIFIED
 
 
 def next_trial_ms(endpoint: Endpoint) -> int | None:

@@ -1,30 +1,29 @@
 """RegistryService.SelectEndpoint and ReleaseSelection; also resolves model aliases."""
 
-import secrets
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any, Final
 
-from google.protobuf.wrappers_pb2 import BytesValue
-
 from hub.base.clock import Clock
-from hub.base.timestamps import to_timestamp
 from hub.contract.errors import (
-    LeaseNotFound,
-    LimitReached,
     RateLimited,
 )
 from hub.contract.rpcs import Tier
-from hub.registry import listings
 from hub.registry.history.ring import Follower
+from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.selection.criteria import Verdict
 from hub.registry.selection.kept_rankings import Kept, Rankings
-from hub.registry.selection.leases import Leases, TooManyLeases
 from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
+from hub.service.handlers.leased_selections import (
+    MAX_LEASES,
+    MAX_LEASES_PER_TOKEN,
+    LeasedSelections,
+)
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
 from hub.service.handlers.selection_refusals import SelectionRefusals
+from hub.service.metrics.selection_counts import SelectionCounts
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (
     Candidate,
@@ -32,12 +31,9 @@ from llmhub.v1.registry_service_pb2 import (
     ReleaseSelectionResponse,
     SelectEndpointRequest,
     SelectEndpointResponse,
-    Selection,
 )
 from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
-MAX_LEASES: Final = 100_000
-MAX_LEASES_PER_TOKEN: Final = 10_000
 MAX_CANDIDATES: Final = 1000
 """How many candidates an explanation has: the best ones, then the first of the others."""
 
@@ -65,6 +61,8 @@ class SelectionHandlers:
         self,
         registry: Registry,
         clock: Clock,
+        outcomes: FleetOutcomes | None = None,
+        counts: SelectionCounts | None = None,
         *,
         max_leases: int = MAX_LEASES,
         max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
@@ -72,11 +70,16 @@ class SelectionHandlers:
         self._registry = registry
         self._clock = clock
         self._rankings = Rankings(self, self._candidates)
-        self.leases = Leases(
+        self.counts = counts or SelectionCounts()
+        self._leased = LeasedSelections(
+            registry,
+            outcomes or FleetOutcomes(registry),
+            self._leases_changed,
             max_leases=max_leases,
-            max_per_owner=max_leases_per_token,
-            on_change=self._leases_changed,
+            max_per_token=max_leases_per_token,
         )
+        self.leases = self._leased.leases
+        self.outcomes = self._leased.outcomes.book
         # Callers choose the weights freely, so every request may need a new ranking.
         self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
         self._catching_up = CatchingUp()
@@ -167,18 +170,16 @@ class SelectionHandlers:
             raise self._refusals.why_none(request, ranking, limits, caller, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
-        fragments = self._selections(request, chosen, caller, now_ms)
+        taken = self._leased.take(request, chosen, caller, now_ms)
         for verdict in chosen:
             ranking.picked(verdict.endpoint.id)
-        return b"".join((*fragments, rest.SerializeToString()))
+        return b"".join((*taken.fragments, rest.SerializeToString()))
 
     def release_selection(
-        self, request: ReleaseSelectionRequest, _caller: Caller, now_ms: int
+        self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int
     ) -> ReleaseSelectionResponse:
-        """Raises LeaseNotFound."""
-        self.leases.expire(now_ms)
-        if not self.leases.release(request.lease_id):
-            raise LeaseNotFound("the lease has expired or never existed")
+        """Raises LeaseNotFound. Only the token that took the lease may report an outcome."""
+        self._leased.release(request, caller, now_ms)
         return ReleaseSelectionResponse()
 
     def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
@@ -187,38 +188,6 @@ class SelectionHandlers:
             verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
             if not verdict.allowed:
                 raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
-
-    def _selections(
-        self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
-    ) -> list[bytes]:
-        """Takes the leases and encodes the selections. Raises LimitReached."""
-        ttl_ms = 0
-        if request.HasField("lease_ttl"):
-            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
-        taken: list[str] = []
-        fragments = []
-        for verdict in chosen:
-            id_ = verdict.endpoint.id
-            said = Selection(score=verdict.score, model=verdict.model.name)
-            if ttl_ms:
-                try:
-                    lease = self.leases.take(
-                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
-                    )
-                except TooManyLeases as error:
-                    for lease_id in taken:
-                        self.leases.release(lease_id)
-                    raise LimitReached(str(error)) from error
-                taken.append(lease.id)
-                said.lease_id = lease.id
-                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
-            record = self._registry.get(id_)
-            assert record is not None
-            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
-            # selections are field 1 of SelectEndpointResponse.
-            selection = listings.get_endpoint(record) + said.SerializeToString()
-            fragments.append(BytesValue(value=selection).SerializeToString())
-        return fragments
 
     def _follow(self, now_ms: int) -> None:
         """Applies the changes since the last call to the rankings."""
