@@ -13,6 +13,7 @@ from hub.client.call_errors import CallFailed, ClientError, NoSelection, NotSync
 from hub.client.fleet_cache import Choice, FleetCopy, Freshness, base_url
 from hub.client.hub_address import Tls
 from hub.client.retry import Retry
+from hub.client.selection_session import SelectionSession
 from hub.client.sync_hub import FleetCache, Hub
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "NoSelection",
     "NotSynced",
     "Retry",
+    "SelectionSession",
     "Tls",
     "Violation",
     "base_url",

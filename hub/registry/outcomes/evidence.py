@@ -22,7 +22,7 @@ HALF_LIFE_MS: Final = 60_000
 """The weight of an outcome halves in this time, in milliseconds."""
 
 MAX_TOKENS: Final = 16
-"""How many tokens are told apart per model of an endpoint; the least active one is forgotten."""
+"""How many tokens are distinguished per model of an endpoint; the least active one is forgotten."""
 
 STREAK_MS: Final = 120_000
 """Failures count as being in a row if no more than this many milliseconds lie between them."""
