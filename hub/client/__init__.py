@@ -15,6 +15,7 @@ from hub.client.hub_address import Tls
 from hub.client.retry import Retry
 from hub.client.selection_session import SelectionSession
 from hub.client.sync_hub import FleetCache, Hub
+from hub.registry.selection.affinity_key import key_of_request as affinity_of_request
 
 __all__ = [
     "AsyncFleetCache",
@@ -32,5 +33,6 @@ __all__ = [
     "SelectionSession",
     "Tls",
     "Violation",
+    "affinity_of_request",
     "base_url",
 ]

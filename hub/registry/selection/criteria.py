@@ -94,6 +94,8 @@ class Verdict:
     in_flight: int = 0
     resources: HostResources | None = None
     needs_trial: bool = False
+    # What `affinity` reads from the messages, once per verdict.
+    affinity_facts: tuple[str, int, int, bool] | None = None
 
     @property
     def checked_ms(self) -> int:
@@ -135,6 +137,11 @@ class Criteria:
         self._min_free_vram = request.min_free_vram_bytes
         self._requires_known_facts = request.require_known_facts
         self._weights = weights_of(request.strategy, request.weights)
+
+    @property
+    def prefers_loaded(self) -> bool:
+        """Whether it matters that the model is in memory."""
+        return self._weights["loaded"] > 0
 
     def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
         """The verdict on an endpoint; None if it does not have the model at all."""

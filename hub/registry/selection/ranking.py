@@ -9,7 +9,7 @@ large the fleet is.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -180,14 +180,16 @@ def pick(
     count: int,
     now_ms: int,
     reject: Callable[[Verdict, Rejection, str], None] | None = None,
+    order: Iterable[Verdict] | None = None,
 ) -> list[Verdict]:
     """At most `count` of the best endpoints now; calls `reject` for those that it skips.
 
+    `order` is another order of the ranking's suitable endpoints, the best first.
     If several endpoints are the same server, only the best of them is chosen.
     """
     chosen: list[Verdict] = []
     servers: dict[str, str] = {}
-    for verdict in ranking.best():
+    for verdict in ranking.best() if order is None else order:
         rejection, detail = limits.objection(verdict, now_ms)
         if not rejection:
             id_ = verdict.endpoint.id

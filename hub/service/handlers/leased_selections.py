@@ -1,7 +1,7 @@
 """Takes the leases of selections, encodes the selections, and takes leases back with outcomes."""
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from hub.base.timestamps import to_timestamp
 from hub.contract.errors import LeaseNotFound, LimitReached
 from hub.registry import listings
 from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
+from hub.registry.selection.affinity import Affinity
 from hub.registry.selection.criteria import Verdict
 from hub.registry.selection.leases import Lease, Leases, TooManyLeases
 from hub.registry.state import Registry
@@ -34,22 +35,12 @@ class Taken:
 
 
 class LeasedSelections:
-    """The leases on the registry's endpoints; see `Leases` for `on_change`."""
+    """The selections that hold leases on the registry's endpoints."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        outcomes: FleetOutcomes,
-        on_change: Callable[[str], None],
-        *,
-        max_leases: int,
-        max_per_token: int,
-    ) -> None:
+    def __init__(self, registry: Registry, outcomes: FleetOutcomes, leases: Leases) -> None:
         self._registry = registry
-        self.leases = Leases(
-            max_leases=max_leases, max_per_owner=max_per_token, on_change=on_change
-        )
         self.outcomes = outcomes
+        self.leases = leases
 
     def take(
         self,
@@ -57,8 +48,12 @@ class LeasedSelections:
         chosen: Iterable[Verdict],
         caller: Caller,
         now_ms: int,
+        affinity: Affinity | None = None,
     ) -> Taken:
-        """Takes the leases and encodes the selections. Raises LimitReached."""
+        """Takes the leases and encodes the selections. Raises LimitReached.
+
+        `affinity` is the order of the request's affinity key.
+        """
         ttl_ms = 0
         if request.HasField("lease_ttl"):
             ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
@@ -74,6 +69,8 @@ class LeasedSelections:
                     trials.append(lease)
                 said.lease_id = lease.id
                 said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            if affinity is not None and (rank := affinity.rank(verdict)) is not None:
+                said.affinity_rank = rank
             record = self._registry.get(id_)
             assert record is not None
             # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the

@@ -3,6 +3,7 @@ import pytest
 from hub.contract.errors import LeaseNotFound, LimitReached
 from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.selection.criteria import Verdict
+from hub.registry.selection.leases import Leases
 from hub.registry.state import Registry
 from hub.service.handlers.leased_selections import LeasedSelections
 from llmhub.v1 import registry_service_pb2 as pb
@@ -14,13 +15,8 @@ class Leasing:
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1_000)
         self.changed: list[str] = []
-        self.leased = LeasedSelections(
-            self.registry,
-            FleetOutcomes(self.registry),
-            self.changed.append,
-            max_leases=3,
-            max_per_token=2,
-        )
+        leases = Leases(max_leases=3, max_per_owner=2, on_change=self.changed.append)
+        self.leased = LeasedSelections(self.registry, FleetOutcomes(self.registry), leases)
         for id_ in ("a:1", "b:1", "c:1"):
             add(self.registry, id_, loaded())
 
