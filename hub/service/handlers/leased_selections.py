@@ -1,0 +1,114 @@
+"""Takes the leases of selections, encodes the selections, and takes leases back with outcomes."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from hub.base.timestamps import to_timestamp
+from hub.contract.errors import LeaseNotFound, LimitReached
+from hub.registry import listings
+from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
+from hub.registry.selection.affinity import Affinity
+from hub.registry.selection.criteria import Verdict
+from hub.registry.selection.leases import Lease, Leases, TooManyLeases
+from hub.registry.state import Registry
+from hub.service.access.caller import Caller
+from llmhub.v1.registry_service_pb2 import (
+    ReleaseSelectionRequest,
+    SelectEndpointRequest,
+    Selection,
+)
+
+MAX_LEASES: Final = 100_000
+MAX_LEASES_PER_TOKEN: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Encoded selections, as a response repeats them, and their leases."""
+
+    fragments: list[bytes]
+    leases: Sequence[Lease] = ()
+
+
+class LeasedSelections:
+    """The selections that hold leases on the registry's endpoints."""
+
+    def __init__(self, registry: Registry, outcomes: FleetOutcomes, leases: Leases) -> None:
+        self._registry = registry
+        self.outcomes = outcomes
+        self.leases = leases
+
+    def take(
+        self,
+        request: SelectEndpointRequest,
+        chosen: Iterable[Verdict],
+        caller: Caller,
+        now_ms: int,
+        affinity: Affinity | None = None,
+    ) -> Taken:
+        """Takes the leases and encodes the selections. Raises LimitReached.
+
+        `affinity` is the order of the request's affinity key.
+        """
+        ttl_ms = 0
+        if request.HasField("lease_ttl"):
+            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
+        taken: list[Lease] = []
+        trials: list[Lease] = []
+        fragments = []
+        for verdict in chosen:
+            id_ = verdict.endpoint.id
+            said = Selection(score=verdict.score, model=verdict.model.name)
+            if ttl_ms:
+                lease = self._take_one(id_, said.model, ttl_ms, now_ms, caller, taken)
+                if verdict.needs_trial:
+                    trials.append(lease)
+                said.lease_id = lease.id
+                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            if affinity is not None and (rank := affinity.rank(verdict)) is not None:
+                said.affinity_rank = rank
+            record = self._registry.get(id_)
+            assert record is not None
+            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
+            # selections are field 1 of SelectEndpointResponse.
+            selection = listings.get_endpoint(record) + said.SerializeToString()
+            fragments.append(BytesValue(value=selection).SerializeToString())
+        for lease in trials:
+            self.outcomes.begin_trial(lease, now_ms)
+        return Taken(fragments, taken)
+
+    def release(self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int) -> None:
+        """Ends a lease. Only the token that took it may report an outcome.
+
+        Raises LeaseNotFound.
+        """
+        self.leases.expire(now_ms)
+        lease = self.leases.get(request.lease_id)
+        outcome = request.outcome if request.HasField("outcome") else None
+        if lease is None or (outcome is not None and lease.owner != caller.principal.token_id):
+            raise LeaseNotFound("the lease has expired or never existed")
+        self.leases.release(lease.id)
+        self.outcomes.report(lease, outcome, now_ms)
+
+    def give_back(self, leases: Iterable[Lease], now_ms: int) -> None:
+        """Ends leases whose selection did not reach its caller."""
+        for lease in leases:
+            if self.leases.release(lease.id) is not None:
+                self.outcomes.report(lease, None, now_ms)
+
+    def _take_one(
+        self, id_: str, model: str, ttl_ms: int, now_ms: int, caller: Caller, taken: list[Lease]
+    ) -> Lease:
+        owner = caller.principal.token_id
+        try:
+            lease = self.leases.take(secrets.token_hex(16), id_, ttl_ms, now_ms, owner, model)
+        except TooManyLeases as error:
+            for each in taken:
+                self.leases.release(each.id)
+            raise LimitReached(str(error)) from error
+        taken.append(lease)
+        return lease
