@@ -38,6 +38,7 @@ NOT_RUN = Counter(
         "docs/for-services.md": 3,
         "docs/metrics.md": 1,
         "docs/operations.md": 6,
+        "docs/other-programs.md": 1,
         "docs/quickstart.md": 1,
         "docs/sidecar.md": 1,
     }

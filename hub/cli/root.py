@@ -111,6 +111,10 @@ _COMMANDS = {
         "hub.cli.commands.watch:watch",
         "Show the fleet and then every change, one line each, until interrupted.",
     ),
+    "render": (
+        "hub.cli.commands.render:render",
+        "Print the fleet as the configuration of another program.",
+    ),
     "select": (
         "hub.cli.commands.select:select",
         "Choose an endpoint for MODEL, as the hub would for any caller.",

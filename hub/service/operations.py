@@ -35,6 +35,7 @@ LIST_PROMETHEUS_TARGETS: Final = Operation(
     "ListPrometheusTargets", "list_prometheus_targets", ROLE_READER
 )
 LIST_OPENAI_MODELS: Final = Operation("ListOpenAiModels", "list_openai_models", ROLE_READER)
+GET_TRAEFIK_CONFIG: Final = Operation("GetTraefikConfig", "get_traefik_config", ROLE_READER)
 COPY_STORE: Final = Operation("CopyStore", "copy_store", ROLE_ADMIN)
 
 OPEN_BROWSER_SESSION: Final = Operation("OpenBrowserSession", "open_browser_session", ROLE_READER)
@@ -45,7 +46,8 @@ FOLLOW_DASHBOARD: Final = Operation("FollowDashboard", "show_caller", ROLE_READE
 OPERATIONS: Final = (
     *(LIST_ENDPOINTS_JSON, GET_ENDPOINT_JSON, GET_SNAPSHOT_JSON, GET_SCHEMAS),
     *(GET_DESCRIPTORS, GET_METRICS),
-    *(GET_PUBLIC_METRICS, LIST_PROMETHEUS_TARGETS, LIST_OPENAI_MODELS, COPY_STORE),
+    *(GET_PUBLIC_METRICS, LIST_PROMETHEUS_TARGETS, LIST_OPENAI_MODELS),
+    *(GET_TRAEFIK_CONFIG, COPY_STORE),
     *(OPEN_BROWSER_SESSION, CLOSE_BROWSER_SESSION, SHOW_CALLER, FOLLOW_DASHBOARD),
 )
 """Every internal call."""

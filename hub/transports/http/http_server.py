@@ -16,6 +16,7 @@ from hub.service.operations import (
     GET_METRICS,
     GET_PUBLIC_METRICS,
     GET_SCHEMAS,
+    GET_TRAEFIK_CONFIG,
     LIST_OPENAI_MODELS,
     LIST_PROMETHEUS_TARGETS,
 )
@@ -89,6 +90,7 @@ class HttpServer:
         return [
             *self._endpoints.routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
+            web.get("/api/discovery/traefik", self._traefik),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
             web.get(openapi.PATH, self._get_openapi),
@@ -101,10 +103,13 @@ class HttpServer:
         ]
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS)
+        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS, tagged=True)
+
+    async def _traefik(self, request: web.Request) -> web.Response:
+        return await self._calls.read(request, GET_TRAEFIK_CONFIG, tagged=True)
 
     async def _models(self, request: web.Request) -> web.Response:
-        return await self._calls.read(request, LIST_OPENAI_MODELS)
+        return await self._calls.read(request, LIST_OPENAI_MODELS, tagged=True)
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         return await self._calls.read(request, GET_SCHEMAS)

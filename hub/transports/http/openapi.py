@@ -27,6 +27,7 @@ from hub.service.operations import (
     GET_METRICS,
     GET_SCHEMAS,
     GET_SNAPSHOT_JSON,
+    GET_TRAEFIK_CONFIG,
     LIST_ENDPOINTS_JSON,
     LIST_OPENAI_MODELS,
     LIST_PROMETHEUS_TARGETS,
@@ -48,7 +49,8 @@ class _Described:
     """What the router does not know about a route.
 
     `called` gives the required role; None if the route needs no token. `statuses` are those
-    of errors in addition to the ones that every call with that role may get.
+    of errors in addition to the ones that every call with that role may get. A `tagged` reply
+    has an ETag.
     """
 
     summary: str
@@ -58,6 +60,7 @@ class _Described:
     success: int = 200
     statuses: tuple[int, ...] = ()
     in_pages: bool = False
+    tagged: bool = False
     content_type: str = "application/json"
 
 
@@ -144,11 +147,19 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
         summary="Prometheus' HTTP service discovery",
         called=LIST_PROMETHEUS_TARGETS,
         reply=_list_of(_object(targets=_list_of(_STRING), labels=_map_of(_STRING))),
+        tagged=True,
+    ),
+    ("GET", "/api/discovery/traefik"): _Described(
+        summary="Traefik's dynamic configuration, for its HTTP provider",
+        called=GET_TRAEFIK_CONFIG,
+        reply=_ANYTHING,
+        tagged=True,
     ),
     ("GET", "/api/models"): _Described(
         summary="Models and aliases, as OpenAI's API lists them",
         called=LIST_OPENAI_MODELS,
         reply=_object(object={"const": "list"}, data=_list_of(_ANYTHING)),
+        tagged=True,
     ),
     ("GET", "/api/schemas"): _Described(
         summary="JSON schemas of frames and bodies",
@@ -250,6 +261,8 @@ def _operation(path: str, described: _Described) -> Schema:
     replies: dict[str, Json] = {
         str(described.success): _reply("success", described.content_type, described.reply)
     }
+    if described.tagged:
+        replies["304"] = {"description": "The caller has this ETag already."}
     for status in sorted(errors):
         schema = described.reply if path == "/readyz" else _component("Error")
         replies[str(status)] = _reply("error", "application/json", schema)
