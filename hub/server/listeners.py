@@ -12,6 +12,7 @@ from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
 from hub.transports.context import TransportContext
+from hub.transports.grpc.gateway_methods import GatewayMethods
 from hub.transports.grpc.grpc_server import GrpcServer
 from hub.transports.grpc.native_grpc_server import NativeGrpcServer
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
@@ -59,6 +60,21 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _for_gateways(settings: Settings, context: TransportContext) -> GatewayMethods:
+    """What gateways may call. Raises StartError if Envoy's messages are not installed."""
+    if not settings.gateway.enabled:
+        return GatewayMethods()
+    try:
+        # An optional dependency, whose classes take a megabyte of memory.
+        from hub.transports.grpc.picker.process_method import Picker
+        from hub.transports.grpc.xds.discovery_methods import DiscoveryMethods
+    except ImportError as error:
+        raise StartError(
+            "gateway.enabled needs the extra: pip install '.[envoy]' in a clone of the hub"
+        ) from error
+    return Picker(settings.gateway, context).methods() | DiscoveryMethods(context).methods()
+
+
 class Listeners:
     """WebSocket, gRPC and HTTP servers, with the dashboard."""
 
@@ -92,7 +108,7 @@ class Listeners:
         context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
         engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
-        self._grpc = engine(settings.grpc, context, sessions)
+        self._grpc = engine(settings.grpc, context, sessions, _for_gateways(settings, context))
         self._http = HttpServer(settings.http, context, calls, self.dashboard)
         self.addresses = {"ws": "", "grpc": "", "http": ""}
 

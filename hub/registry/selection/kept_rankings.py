@@ -28,6 +28,7 @@ _MOMENTARY: Final = (
     "explain",
     "max_in_flight",
     "exclude_ids",
+    "fallbacks",
 )
 
 Key = tuple[int, bytes]

@@ -162,13 +162,14 @@ class SelectionHandlers:
         self, request: SelectEndpointRequest, ranking: Ranking, caller: Caller, now_ms: int
     ) -> bytes:
         limits = Limits.of(request)
-        chosen = pick(ranking, limits, request.count or 1, now_ms)
+        count = request.count or 1
+        chosen = pick(ranking, limits, count + request.fallbacks, now_ms)
         if not chosen:
             raise self._refusals.why_none(request, ranking, limits, caller, now_ms)
         candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
         fragments = self._selections(request, chosen, caller, now_ms)
-        for verdict in chosen:
+        for verdict in chosen[:count]:
             ranking.picked(verdict.endpoint.id)
         return b"".join((*fragments, rest.SerializeToString()))
 
@@ -192,15 +193,15 @@ class SelectionHandlers:
         self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
     ) -> list[bytes]:
         """Takes the leases and encodes the selections. Raises LimitReached."""
-        ttl_ms = 0
+        ttl_ms, leased = 0, request.count or 1
         if request.HasField("lease_ttl"):
             ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
         taken: list[str] = []
         fragments = []
-        for verdict in chosen:
+        for position, verdict in enumerate(chosen):
             id_ = verdict.endpoint.id
             said = Selection(score=verdict.score, model=verdict.model.name)
-            if ttl_ms:
+            if ttl_ms and position < leased:
                 try:
                     lease = self.leases.take(
                         secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id

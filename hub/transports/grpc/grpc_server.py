@@ -16,13 +16,18 @@ from hub.base.address import join_host_port
 from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.access.access_control import call_credentials
+from hub.service.access.access_control import (
+    BearerToken,
+    ClientCertificate,
+    call_credentials,
+)
 from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
 from hub.transports.grpc import health_service, reflection_service, slots
 from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
+from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethod, GatewayMethods
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.slots import CheckSlots, StreamSlots
@@ -67,6 +72,7 @@ class GrpcServer:
         settings: GrpcSettings,
         context: TransportContext,
         sessions: SessionContext,
+        gateway: GatewayMethods = NO_METHODS,
     ) -> None:
         """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._settings = settings
@@ -81,7 +87,11 @@ class GrpcServer:
             replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
         )
         self._unidentified = slots.unidentified()
-        self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
+        self._gateway = gateway
+        self._services = (*_SERVICE_NAMES, *gateway.services)
+        self._health = health_service.Health(
+            (*self._services, *gateway.health_names), context.readiness.why_not_ready
+        )
         self._streams: set[SidecarSession] = set()
         self._stopping = False
         self._server: grpc.aio.Server | None = None
@@ -97,7 +107,8 @@ class GrpcServer:
             maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
         )
         by_path = {one.path: self._method_handler(one) for one in RPCS}
-        described = [*_SERVICE_NAMES, health_service.SERVICE_NAME]
+        by_path |= {one.path: self._gateway_handler(one) for one in self._gateway.methods}
+        described = [*self._services, health_service.SERVICE_NAME]
         opened = self._bounded(self._open)
         server.add_generic_rpc_handlers(
             (
@@ -173,20 +184,42 @@ class GrpcServer:
 
         return handle
 
+    def _gateway_handler(self, method: GatewayMethod) -> MethodHandler:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            headers = metadata(context)
+            with self._context.calls.rpc(method, headers) as call:
+                try:
+                    replies = method.answer(
+                        lambda: self._credentials(headers, context), requests, lambda: None
+                    )
+                    async with aclosing(replies):
+                        async for reply in replies:
+                            yield reply
+                except Exception as error:
+                    await abort(context, call.fail(error))
+
+        return grpc.stream_stream_rpc_method_handler(handle, None, None)
+
     # Any: the reply of a unary RPC, or a stream of them.
     def _dispatch(
         self, called: Rpc, headers: Mapping[str, str], context: Context
     ) -> Coroutine[Any, Any, Any]:
         """Answers a call. The dispatcher reads the message only after authentication."""
-        credentials = call_credentials(
-            headers.get("authorization", ""),
-            self._certificate(context),
-            self._address(headers, context),
-        )
+        credentials = self._credentials(headers, context)
         answer: Coroutine[Any, Any, Any] = self._context.dispatcher.dispatch(
             called, credentials, lambda: _read(called, context), self._clock.now_ms()
         )
         return answer
+
+    def _credentials(
+        self, headers: Mapping[str, str], context: Context
+    ) -> BearerToken | ClientCertificate:
+        """The credentials of a call. Raises InvalidToken."""
+        return call_credentials(
+            headers.get("authorization", ""),
+            self._certificate(context),
+            self._address(headers, context),
+        )
 
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context

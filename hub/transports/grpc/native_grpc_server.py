@@ -6,6 +6,7 @@ from hub.base.settings import GrpcSettings
 from hub.contract.rpcs import SERVICES
 from hub.transports.context import TransportContext
 from hub.transports.grpc import slots
+from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethods
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
@@ -21,17 +22,23 @@ class NativeGrpcServer:
     """Serves the three services, health and reflection."""
 
     def __init__(
-        self, settings: GrpcSettings, context: TransportContext, sessions: SessionContext
+        self,
+        settings: GrpcSettings,
+        context: TransportContext,
+        sessions: SessionContext,
+        gateway: GatewayMethods = NO_METHODS,
     ) -> None:
         """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._grace_s = context.grace_s
         self._open = slots.open_to_all()
         self._rpcs = RpcMethods(context, sessions, slots.unidentified())
-        self._health = Health(_SERVICE_NAMES, context.readiness.why_not_ready)
-        described = (*_SERVICE_NAMES, SERVICE_NAME)
+        services = (*_SERVICE_NAMES, *gateway.services)
+        self._health = Health((*services, *gateway.health_names), context.readiness.why_not_ready)
+        described = (*services, SERVICE_NAME)
         self._server = NativeServer(
             {
                 **self._rpcs.methods(),
+                **self._rpcs.gateway_methods(gateway),
                 **health_methods(self._health, self._open, self._rpcs.address),
                 **reflection_methods(described, self._open, self._rpcs.address),
             },
