@@ -17,6 +17,7 @@ from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
     detection,
+    envoy,
     fleet_10k,
     frames,
     hanging,
@@ -36,6 +37,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "sidecars": sidecars.run,
     "reads": reads.run,
     "native_grpc": native_grpc.run,
+    "envoy": envoy.run,
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,

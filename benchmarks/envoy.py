@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 
 from benchmarks.process import ServerProcess
 from hub.cli.output.envoy_bootstrap import Bootstrap
 
 _START_S = 30.0
-_ROUND_ROBIN = "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
+_ROUND_ROBIN = (
+    "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"
+)
 
 # Any: a configuration, as YAML has it.
 Configuration = dict[str, Any]
@@ -93,8 +96,8 @@ async def running_envoy(configuration: Configuration) -> AsyncIterator[RunningEn
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
-            async with asyncio.timeout(_START_S):
-                while (port := await _listening(ports)) is None:
+            async with asyncio.timeout(_START_S), aiohttp.ClientSession() as session:
+                while (port := await _listening(ports, session)) is None:
                     if process.returncode is not None:
                         raise RuntimeError(f"Envoy ended with {process.returncode}")
                     await asyncio.sleep(0.1)
@@ -106,26 +109,21 @@ async def running_envoy(configuration: Configuration) -> AsyncIterator[RunningEn
                 await process.wait()
 
 
-async def _listening(ports: Path) -> int | None:
+async def _listening(ports: Path, session: aiohttp.ClientSession) -> int | None:
     """The port of the listener, once Envoy is ready for requests."""
-    if not ports.exists() or not (address := ports.read_text().strip()):
+    admin = await asyncio.to_thread(_first_line, ports)
+    if not admin:
         return None
-    text = await _get(int(address.rpartition(":")[2]), "/listeners?format=json")
-    statuses = yaml.safe_load(text).get("listener_statuses", []) if text else []
-    for status in statuses:
-        return int(status["local_address"]["socket_address"]["port_value"]) or None
-    return None
+    async with session.get(f"http://{admin}/ready") as response:
+        if response.status != 200:
+            return None
+    async with session.get(f"http://{admin}/listeners?format=json") as response:
+        (status,) = (await response.json(content_type=None))["listener_statuses"]
+        return int(status["local_address"]["socket_address"]["port_value"])
 
 
-async def _get(port: int, path: str) -> str:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return ""
-    writer.write(f"GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    return answer.decode().partition("\r\n\r\n")[2]
+def _first_line(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
 
 
 # Any: a part of a configuration.

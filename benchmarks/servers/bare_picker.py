@@ -5,7 +5,6 @@ the next address of a fixed list, and returns the body. The argument is a file w
 on each line.
 """
 
-import asyncio
 import itertools
 import sys
 from collections.abc import AsyncIterator
@@ -84,7 +83,9 @@ async def _main(addresses: list[str]) -> None:
     )
     service, _, method = _METHOD.strip("/").rpartition("/")
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {method: handler}),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     ready.say(port=port)

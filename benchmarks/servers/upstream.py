@@ -7,6 +7,7 @@ them. A request whose body contains `"stream":true` gets such an answer.
 
 import asyncio
 import sys
+from typing import cast
 
 import uvloop
 
@@ -17,9 +18,9 @@ _BODY = (
     b'"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}'
 )
-_ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    % (len(_BODY), _BODY)
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(_BODY),
+    _BODY,
 )
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -42,10 +43,10 @@ class Server(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         if not transport.get_extra_info("peername")[0].startswith("127."):
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """See `Protocol`."""
@@ -88,7 +89,9 @@ def _length(head: bytes, start: int) -> int:
 async def _main(address: str, pieces: int, pause_s: float) -> None:
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Server(pieces, pause_s), host, int(port), backlog=1024)
+    server = await loop.create_server(
+        lambda: Server(pieces, pause_s), host, int(port), backlog=1024
+    )
     ready.say(port=server.sockets[0].getsockname()[1])
     await ready.until_stopped()
     server.close()
