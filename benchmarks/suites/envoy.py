@@ -59,6 +59,7 @@ async def _contenders() -> AsyncIterator[Mapping[str, _Contender]]:
                 endpoints=_ENDPOINTS,
                 models=_MODELS,
                 settings={"LLM_HUB_GATEWAY__ENABLED": "true"},
+                probed=False,
             )
         )
         await stack.enter_async_context(serving("upstream", "0.0.0.0:11434", "0", "0"))
