@@ -123,7 +123,7 @@ class GatewaySettings(Section):
     """What the hub answers Envoy and other gateways, on its gRPC and HTTP servers."""
 
     enabled: bool = False
-    """whether gateways may ask which endpoint serves a request; needs the extra `envoy`"""
+    """whether gateways may ask which endpoint serves a request"""
     require_keys: bool = True
     """whether each request needs a token of the hub as its API key"""
     fallbacks: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=20)] = 2

@@ -12,9 +12,11 @@ from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
 from hub.transports.context import TransportContext
-from hub.transports.grpc.gateway_methods import GatewayMethods
+from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethods
 from hub.transports.grpc.grpc_server import GrpcServer
 from hub.transports.grpc.native_grpc_server import NativeGrpcServer
+from hub.transports.grpc.picker.process_method import Picker
+from hub.transports.grpc.xds.discovery_methods import DiscoveryMethods
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
@@ -61,17 +63,9 @@ def _why(error: OSError) -> str:
 
 
 def _for_gateways(settings: Settings, context: TransportContext) -> GatewayMethods:
-    """What gateways may call. Raises StartError if Envoy's messages are not installed."""
+    """What gateways may call."""
     if not settings.gateway.enabled:
-        return GatewayMethods()
-    try:
-        # An optional dependency, whose classes take a megabyte of memory.
-        from hub.transports.grpc.picker.process_method import Picker
-        from hub.transports.grpc.xds.discovery_methods import DiscoveryMethods
-    except ImportError as error:
-        raise StartError(
-            "gateway.enabled needs the extra: pip install '.[envoy]' in a clone of the hub"
-        ) from error
+        return NO_METHODS
     return Picker(settings.gateway, context).methods() | DiscoveryMethods(context).methods()
 
 

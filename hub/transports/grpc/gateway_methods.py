@@ -37,21 +37,16 @@ class GatewayMethod:
 class GatewayMethods:
     """What a hub serves to gateways; by default nothing.
 
-    `services` are the full names of the services, and `health_names` what gateways ask
-    the health service about beyond those.
+    `health_names` is what gateways ask the health service about. Reflection does not
+    describe these services, because the hub knows only a part of Envoy's messages.
     """
 
     methods: tuple[GatewayMethod, ...] = ()
-    services: tuple[str, ...] = ()
     health_names: tuple[str, ...] = ()
 
     def __or__(self, other: "GatewayMethods") -> "GatewayMethods":
         """All that either serves."""
-        return GatewayMethods(
-            self.methods + other.methods,
-            self.services + other.services,
-            self.health_names + other.health_names,
-        )
+        return GatewayMethods(self.methods + other.methods, self.health_names + other.health_names)
 
 
 NO_METHODS: Final = GatewayMethods()

@@ -88,9 +88,8 @@ class GrpcServer:
         )
         self._unidentified = slots.unidentified()
         self._gateway = gateway
-        self._services = (*_SERVICE_NAMES, *gateway.services)
         self._health = health_service.Health(
-            (*self._services, *gateway.health_names), context.readiness.why_not_ready
+            (*_SERVICE_NAMES, *gateway.health_names), context.readiness.why_not_ready
         )
         self._streams: set[SidecarSession] = set()
         self._stopping = False
@@ -108,7 +107,7 @@ class GrpcServer:
         )
         by_path = {one.path: self._method_handler(one) for one in RPCS}
         by_path |= {one.path: self._gateway_handler(one) for one in self._gateway.methods}
-        described = [*self._services, health_service.SERVICE_NAME]
+        described = [*_SERVICE_NAMES, health_service.SERVICE_NAME]
         opened = self._bounded(self._open)
         server.add_generic_rpc_handlers(
             (

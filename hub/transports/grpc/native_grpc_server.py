@@ -32,9 +32,10 @@ class NativeGrpcServer:
         self._grace_s = context.grace_s
         self._open = slots.open_to_all()
         self._rpcs = RpcMethods(context, sessions, slots.unidentified())
-        services = (*_SERVICE_NAMES, *gateway.services)
-        self._health = Health((*services, *gateway.health_names), context.readiness.why_not_ready)
-        described = (*services, SERVICE_NAME)
+        self._health = Health(
+            (*_SERVICE_NAMES, *gateway.health_names), context.readiness.why_not_ready
+        )
+        described = (*_SERVICE_NAMES, SERVICE_NAME)
         self._server = NativeServer(
             {
                 **self._rpcs.methods(),

@@ -21,13 +21,14 @@ from hub.transports.grpc.picker.inference_paths import Route, Served, find, is_o
 from hub.transports.grpc.picker.json_model import BadBody
 from hub.transports.grpc.picker.picker_calls import PickerCalls
 from hub.transports.grpc.picker.request_body import RequestBody, TooLong
+from llmhub.gateway.v1 import processing_pb2 as pb
 
 Replies = tuple[bytes, ...]
 Answer = Replies | Coroutine[Any, Any, Replies]
 """The replies, or a coroutine of them where many endpoints are to be judged."""
 
 _NOTHING: Final[Replies] = ()
-_WHOLE: Final = (messages.BUFFERED, messages.BUFFERED_PARTIAL)
+_WHOLE: Final = (pb.BODY_MODE_BUFFERED, pb.BODY_MODE_BUFFERED_PARTIAL)
 # What proves the client, or would choose the endpoint in the picker's place.
 _NEVER_PASSED: Final = ("authorization", "x-api-key", "api-key", "x-llm-hub-model")
 _JSON: Final = "application/json"
@@ -44,8 +45,8 @@ class Exchange:
         self._route: Route | None = None
         self._subset: frozenset[str] | None = None
         self._body: RequestBody | None = None
-        self._mode = messages.FULL_DUPLEX
-        self._response_mode = messages.NONE
+        self._mode: pb.BodyMode = pb.BODY_MODE_FULL_DUPLEX_STREAMED
+        self._response_mode: pb.BodyMode = pb.BODY_MODE_UNSPECIFIED
         self._is_refused = False
         self._pick: Pick | None = None
         self._is_finished = False
@@ -106,8 +107,7 @@ class Exchange:
         except (HubError, BadBody, TooLong, _Refused) as error:
             return self._refuse(error)
 
-    # Any: the gateway's message.
-    def _on_headers(self, message: Any) -> Answer:
+    def _on_headers(self, message: pb.ProcessingRequest) -> Answer:
         if self._headers:
             raise _Refused(Refusal(500, "protocol_error", "request_headers came twice"))
         if message.HasField("protocol_config"):
@@ -136,11 +136,11 @@ class Exchange:
             return (messages.request_headers(Mutation(), ""),)
         return _NOTHING
 
-    def _require_mode(self, message: Any) -> None:
+    def _require_mode(self, message: pb.ProcessingRequest) -> None:
         is_early = message.protocol_config.send_body_without_waiting_for_header_response
-        if message.request_headers.end_of_stream or self._mode == messages.FULL_DUPLEX:
+        if message.request_headers.end_of_stream or self._mode == pb.BODY_MODE_FULL_DUPLEX_STREAMED:
             return
-        if self._mode in _WHOLE or (self._mode == messages.STREAMED and is_early):
+        if self._mode in _WHOLE or (self._mode == pb.BODY_MODE_STREAMED and is_early):
             return
         raise _Refused(
             Refusal(
@@ -156,11 +156,11 @@ class Exchange:
             raise _Refused(Refusal(500, "protocol_error", "a body came after its end"))
         if self._pick is not None:
             body.check(chunk)
-            if self._mode == messages.FULL_DUPLEX:
+            if self._mode == pb.BODY_MODE_FULL_DUPLEX_STREAMED:
                 return (messages.chunk(chunk, ended=ended),)
             return (messages.streamed_chunk(None),)
         body.hold(chunk)
-        if ended or (self._mode == messages.BUFFERED_PARTIAL and body.model is None):
+        if ended or (self._mode == pb.BODY_MODE_BUFFERED_PARTIAL and body.model is None):
             return self._choose(body.finish(), ended=ended, has_body=True)
         if body.model is None:
             return _NOTHING
@@ -208,7 +208,7 @@ class Exchange:
         head = messages.request_headers(mutation, destination)
         if not has_body:
             return (head,)
-        if self._mode == messages.STREAMED:
+        if self._mode == pb.BODY_MODE_STREAMED:
             return (
                 head,
                 *(messages.streamed_chunk(each if is_changed else None) for each in chunks),
@@ -260,8 +260,7 @@ class Exchange:
 
     # The response.
 
-    # Any: the gateway's message.
-    def _on_response_headers(self, message: Any) -> Replies:
+    def _on_response_headers(self, message: pb.ProcessingRequest) -> Replies:
         headers = messages.headers_of(message.response_headers)
         status = headers.get(":status", "")
         self._status = int(status) if status.isdigit() else 0
@@ -273,12 +272,11 @@ class Exchange:
         leaking = [name for name, value in headers.items() if key and key in value]
         return (messages.response_headers(Mutation(remove=leaking)),)
 
-    # Any: the gateway's message.
-    def _on_response_body(self, body: Any) -> Replies:
+    def _on_response_body(self, body: pb.HttpBody) -> Replies:
         self._response_bytes = (self._response_bytes or 0) + len(body.body)
         if body.end_of_stream:
             self._finish()
-        is_full_duplex = self._response_mode == messages.FULL_DUPLEX
+        is_full_duplex = self._response_mode == pb.BODY_MODE_FULL_DUPLEX_STREAMED
         return (messages.response_chunk(body, is_full_duplex=is_full_duplex),)
 
     def _finish(self) -> None:

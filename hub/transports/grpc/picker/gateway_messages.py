@@ -1,33 +1,22 @@
-"""The messages of Envoy's external processing: read into plain values, and written.
-
-Only this module knows Envoy's message classes (the package xds-protos).
-"""
+"""The messages of Envoy's external processing: read into plain values, and written."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from hub.contract.errors import FieldViolation, ValidationFailed
 from hub.transports.envoy_resources import DESTINATION, LOAD_BALANCER, SERVED
+from llmhub.gateway.v1 import processing_pb2 as pb
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 PATH: Final = f"/{SERVICE}/Process"
-
-NONE: Final = ProcessingMode.NONE
-STREAMED: Final = ProcessingMode.STREAMED
-BUFFERED: Final = ProcessingMode.BUFFERED
-BUFFERED_PARTIAL: Final = ProcessingMode.BUFFERED_PARTIAL
-FULL_DUPLEX: Final = ProcessingMode.FULL_DUPLEX_STREAMED
 
 _SUBSET_HINT: Final = "envoy.lb.subset_hint"
 _SUBSET: Final = "x-gateway-destination-endpoint-subset"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 _UPSTREAM: Final = "upstream.address"
-_OVERWRITE: Final = 2
 
 Headers = Mapping[str, str]
 
@@ -40,8 +29,7 @@ class Mutation:
     remove: Sequence[str] = ()
 
 
-# Any: the generated classes have no types.
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes) -> pb.ProcessingRequest:
     """The ProcessingRequest. Raises ValidationFailed."""
     try:
         return pb.ProcessingRequest.FromString(raw)
@@ -54,15 +42,15 @@ def out_of_order(detail: str) -> ValidationFailed:
     return ValidationFailed([FieldViolation("message", "invalid", detail)])
 
 
-def headers_of(message: Any) -> dict[str, str]:
-    """The fields of HttpHeaders or HttpTrailers; the last value of a repeated one counts."""
+def headers_of(message: pb.HttpHeaders) -> dict[str, str]:
+    """The fields; the last value of a repeated one counts."""
     return {
         each.key: each.raw_value.decode("latin-1") if each.raw_value else each.value
         for each in message.headers.headers
     }
 
 
-def subset_of(request: Any) -> frozenset[str] | None:
+def subset_of(request: pb.ProcessingRequest) -> frozenset[str] | None:
     """The addresses that the gateway allows; None without a hint."""
     metadata = request.metadata_context.filter_metadata
     if _SUBSET_HINT not in metadata:
@@ -78,7 +66,7 @@ def subset_of(request: Any) -> frozenset[str] | None:
     return frozenset(filter(None, map(str.strip, texts)))
 
 
-def served_by(request: Any) -> str:
+def served_by(request: pb.ProcessingRequest) -> str:
     """The "ip:port" that answered, as the gateway reports it, or ""."""
     metadata = request.metadata_context.filter_metadata
     if LOAD_BALANCER in metadata:
@@ -95,19 +83,13 @@ def served_by(request: Any) -> str:
 # Responses.
 
 
-def request_headers(mutation: Mutation, destination: str, *, buffer: bool = False) -> bytes:
-    """Lets the request's headers pass. `destination` is empty while nothing is picked.
-
-    With `buffer` it asks for the body as a whole, which Envoy does where
-    `allow_mode_override` is set.
-    """
+def request_headers(mutation: Mutation, destination: str) -> bytes:
+    """Lets the request's headers pass. `destination` is empty while nothing is picked."""
     response = pb.ProcessingResponse()
     response.request_headers.SetInParent()
     if destination:
         _mutate(response.request_headers.response.header_mutation, mutation)
         _name_destination(response, destination)
-    if buffer:
-        response.mode_override.request_body_mode = BUFFERED
     return _encoded(response)
 
 
@@ -148,13 +130,12 @@ def response_headers(mutation: Mutation) -> bytes:
     return _encoded(response)
 
 
-def response_chunk(message: Any, *, is_full_duplex: bool) -> bytes:
+def response_chunk(message: pb.HttpBody, *, is_full_duplex: bool) -> bytes:
     """Lets a chunk of the response's body pass."""
     response = pb.ProcessingResponse()
     response.response_body.SetInParent()
     if is_full_duplex:
-        streamed = response.response_body.response.body_mutation.streamed_response
-        streamed.body, streamed.end_of_stream = message.body, message.end_of_stream
+        response.response_body.response.body_mutation.streamed_response.CopyFrom(message)
     return _encoded(response)
 
 
@@ -168,20 +149,20 @@ def immediate(status: int, headers: Mapping[str, str], body: bytes, details: str
     return _encoded(response)
 
 
-def _name_destination(response: Any, destination: str) -> None:
+def _name_destination(response: pb.ProcessingResponse, destination: str) -> None:
     lb = response.dynamic_metadata.fields[LOAD_BALANCER].struct_value
     lb.fields[DESTINATION].string_value = destination
 
 
-def _mutate(mutation: Any, wanted: Mutation) -> None:
+def _mutate(mutation: pb.HeaderMutation, wanted: Mutation) -> None:
     for name, value in wanted.set.items():
         option = mutation.set_headers.add()
         option.header.key, option.header.raw_value = name, value.encode("latin-1", "replace")
-        option.append_action = _OVERWRITE
+        option.append_action = pb.APPEND_ACTION_OVERWRITE
     mutation.remove_headers.extend(wanted.remove)
 
 
-def _encoded(response: Any) -> bytes:
+def _encoded(response: pb.ProcessingResponse) -> bytes:
     encoded: bytes = response.SerializeToString()
     return encoded
 

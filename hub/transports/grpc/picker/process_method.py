@@ -12,7 +12,7 @@ from hub.transports.grpc.picker.gateway_messages import PATH, SERVICE
 from hub.transports.grpc.picker.picker_calls import PickerCalls
 from hub.transports.grpc.picker.request_body import HeldBytes
 
-_HEALTH_NAMES: Final = ("liveness", "readiness")
+_HEALTH_NAMES: Final = (SERVICE, "liveness", "readiness")
 
 
 class Picker:
@@ -28,9 +28,7 @@ class Picker:
 
     def methods(self) -> GatewayMethods:
         """What the gRPC servers serve."""
-        return GatewayMethods(
-            (GatewayMethod("Process", PATH, self.process),), (SERVICE,), _HEALTH_NAMES
-        )
+        return GatewayMethods((GatewayMethod("Process", PATH, self.process),), _HEALTH_NAMES)
 
     async def process(
         self,

@@ -32,8 +32,7 @@ class DiscoveryMethods:
                     "StreamAggregatedResources", f"/{_ADS}/StreamAggregatedResources", self.ads
                 ),
                 GatewayMethod("StreamEndpoints", f"/{_EDS}/StreamEndpoints", self.eds),
-            ),
-            (_ADS, _EDS),
+            )
         )
 
     def ads(

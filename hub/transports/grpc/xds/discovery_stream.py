@@ -6,19 +6,9 @@ refuses it with an error. A refused version is not sent again; the next one is.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-# The cluster contains messages of these files, which must be in the pool to be packed.
-import envoy.extensions.load_balancing_policies.override_host.v3.override_host_pb2
-import envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2
-import envoy.extensions.load_balancing_policies.subset.v3.subset_pb2
-import envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2
-import envoy.extensions.transport_sockets.tls.v3.tls_pb2  # noqa: F401
 import structlog
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.service.discovery.v3 import discovery_pb2 as pb
-from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from hub.contract.errors import FieldViolation, ValidationFailed
@@ -28,9 +18,10 @@ from hub.transports.envoy_resources import (
     CLUSTER,
     CLUSTER_TYPE,
     MAX_NAMES,
-    fleet_cluster,
-    load_assignment,
 )
+from hub.transports.grpc.xds.assignment_message import assignment
+from hub.transports.grpc.xds.cluster_message import CLUSTER_MESSAGE
+from llmhub.gateway.v1 import discovery_pb2 as pb
 
 log = structlog.get_logger()
 
@@ -107,20 +98,17 @@ class DiscoveryStream:
             version_info=known.version, type_url=kind, nonce=known.nonce
         )
         for resource in self._resources(kind, known.names, self._found):
-            response.resources.add().Pack(resource)
+            response.resources.add(type_url=kind, value=resource)
         encoded: bytes = response.SerializeToString()
         return encoded
 
-    # Any: the generated classes have no types.
     @staticmethod
-    def _resources(kind: str, names: Sequence[str], found: EndpointSet) -> list[Any]:
+    def _resources(kind: str, names: Sequence[str], found: EndpointSet) -> list[bytes]:
         if kind == ASSIGNMENT_TYPE:
-            return [
-                ParseDict(load_assignment(name, found), ClusterLoadAssignment()) for name in names
-            ]
+            return [assignment(name, found).SerializeToString() for name in names]
         if names and CLUSTER not in names and "*" not in names:
             return []
-        return [ParseDict(fleet_cluster(), Cluster())]
+        return [CLUSTER_MESSAGE]
 
 
 def _invalid(field: str, detail: str) -> ValidationFailed:
