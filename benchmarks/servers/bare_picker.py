@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import orjson
 import uvloop
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from benchmarks.servers import ready
+from llmhub.gateway.v1 import processing_pb2 as pb
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _DESTINATION = "x-gateway-destination-endpoint"
@@ -46,12 +46,10 @@ class Picker:
                         yield self._picked()
                         for chunk in _chunks(body):
                             yield chunk
-                case "request_trailers":
-                    yield pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
-                case "response_headers":
-                    yield pb.ProcessingResponse(response_headers=pb.HeadersResponse())
-                case "response_trailers":
-                    yield pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
+                case "request_trailers" | "response_headers" | "response_trailers" as kind:
+                    passed = pb.ProcessingResponse()
+                    getattr(passed, kind).SetInParent()
+                    yield passed
 
     def _picked(self) -> Any:
         address = next(self._addresses)

@@ -62,7 +62,7 @@ async def _contenders() -> AsyncIterator[Mapping[str, _Contender]]:
                 probed=False,
             )
         )
-        await stack.enter_async_context(serving("upstream", "0.0.0.0:11434", "0", "0"))
+        await stack.enter_async_context(serving("upstream", "0.0.0.0:11434", "0", "0", "0"))
         addresses = hub.fleet.endpoint_ids
         file = directory / "addresses"
         file.write_text("\n".join(_with_model(addresses)))
