@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 _END = b"\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
 _DEADLINE_S = 30.0
 
 
@@ -138,6 +139,51 @@ async def paced(callers: Sequence[Caller], request: bytes, count: int, rate: flo
             await asyncio.wait(running)
     load.elapsed_s = time.perf_counter() - started
     return load
+
+
+@dataclass(slots=True)
+class Streamed:
+    """One streamed answer: whether it has begun, and whether it came to its end."""
+
+    began: bool = False
+    whole: bool = False
+
+
+class Streams:
+    """Streamed answers to equal requests; `answers` grows while they run."""
+
+    def __init__(self, port: int, request: bytes) -> None:
+        self._port = port
+        self._request = request
+        self.answers: list[Streamed] = []
+
+    async def run(self, count: int, rate: float) -> None:
+        """Sends a request every 1/`rate` seconds, each on a connection of its own."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with asyncio.timeout(_DEADLINE_S + count / rate), asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                await asyncio.sleep(started + number / rate - loop.time())
+                answer = Streamed()
+                self.answers.append(answer)
+                tasks.create_task(self._read(answer))
+
+    async def _read(self, answer: Streamed) -> None:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            writer.write(self._request)
+            received = b""
+            while chunk := await reader.read(65_536):
+                received = (received + chunk)[-64:] if answer.began else received + chunk
+                answer.began = answer.began or received.startswith(b"HTTP/1.1 200")
+                if answer.began and received.endswith(_LAST_CHUNK):
+                    answer.whole = True
+                    break
+                if not answer.began and _END in received:
+                    break
+            writer.close()
+        except OSError:
+            return
 
 
 async def _one(caller: Caller, request: bytes, load: Load, since: float) -> None:

@@ -21,6 +21,13 @@ AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
 MAX_NAMES: Final = 16
 """How many names one request may ask for; each is answered with the same set."""
 
+IN_PARALLEL: Final = 100_000
+"""How many connections, requests and retries Envoy may have to all endpoints at a time.
+
+Its own bounds are 1,024, and 3 for retries, which the requests in flight to one server exceed
+when it dies. What a server can bear, the hub knows.
+"""
+
 Json = dict[str, object]
 
 _POLICIES: Final = "envoy.extensions.load_balancing_policies"
@@ -67,6 +74,16 @@ def fleet_cluster(authorities: str = AUTHORITIES, *, names_served: bool = False)
         "type": "EDS",
         "connect_timeout": "5s",
         "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": IN_PARALLEL,
+                    "max_pending_requests": IN_PARALLEL,
+                    "max_requests": IN_PARALLEL,
+                    "max_retries": IN_PARALLEL,
+                }
+            ]
+        },
         "load_balancing_policy": _policies(picked),
         "transport_socket_matches": [
             {

@@ -19,7 +19,7 @@ from tests.support.envoy import Gateway, gateway_before
 from tests.support.hub import RunningHub, running_hub
 from tests.support.waiting import wait_until
 
-_SERVERS, _CALLERS, _CHATS = 8, 32, 10
+_SERVERS, _CALLERS, _CHATS = 8, 96, 4
 _PIECES = 12
 _EVENT = b"data: "
 _CHAT = b'{"messages":[{"role":"user","content":"hello"}],"stream":true,"model":"m"}'

@@ -9,12 +9,20 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from hub.transports.envoy_resources import AUTHORITIES, CLUSTER, DESTINATION, LOAD_BALANCER
+from hub.transports.envoy_resources import (
+    AUTHORITIES,
+    CLUSTER,
+    DESTINATION,
+    IN_PARALLEL,
+    LOAD_BALANCER,
+)
 
 _TYPES: Final = "type.googleapis.com/envoy.extensions"
 _LENGTH_DELIMITED: Final = 2
 _EDS: Final = 3
 _V3: Final = 2
+# Connections, pending requests, requests and retries.
+_THRESHOLDS: Final = (2, 3, 4, 5)
 
 Value = int | str | bytes
 
@@ -77,11 +85,14 @@ def _cluster() -> bytes:
         _message((1, "tls"), (2, tls.SerializeToString()), (3, _message((1, "tls"), (3, secured)))),
         _message((1, "plain"), (2, b""), (3, _message((1, "plain"), (3, plain)))),
     )
+    in_parallel = _message((1, IN_PARALLEL))
+    thresholds = _message(*((number, in_parallel) for number in _THRESHOLDS))
     return _message(
         (1, CLUSTER),
         (2, _EDS),
         (3, _message((1, ads))),
         (4, Duration(seconds=5).SerializeToString()),
+        (10, _message((1, thresholds))),
         (41, _policies("picked", picked)),
         *((43, socket) for socket in sockets),
     )
