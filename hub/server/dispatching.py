@@ -6,7 +6,6 @@ from hub.base.clock import Clock
 from hub.base.settings import LimitSettings
 from hub.server.durable_changes import DurableChanges
 from hub.server.fleet import Fleet
-from hub.server.gateways import Gateways
 from hub.server.storage import Storage
 from hub.service.dispatcher import Dispatcher
 from hub.service.handlers.observe_hub import ObservationHandlers, ServerHandlers
@@ -30,7 +29,6 @@ def make_dispatcher(
     metrics: Metrics,
     server_info: Callable[[], GetServerInfoResponse],
     overload: Overload,
-    gateways: Gateways,
 ) -> Dispatcher:
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
@@ -47,6 +45,6 @@ def make_dispatcher(
         ServerHandlers(fleet.presence, server_info),
         ObservationHandlers(metrics, storage.backup, storage.directory),
         *changes.handlers(selection.in_flight_now),
-        *gateways.handlers(selection),
+        *fleet.gateways.handlers(selection),
     ]
     return Dispatcher(storage.access, handlers, LiveStreams(clock), overload)

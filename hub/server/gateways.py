@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 
 from hub.base.settings import GatewaySettings
 from hub.base.tasks import log_unexpected_end
+from hub.probes.engine import ProbeEngine
 from hub.probes.resolver import ProbeResolver
-from hub.server.fleet import Fleet
+from hub.registry.state import Registry
+from hub.service.change_feed import ChangeFeed
 from hub.service.changes.endpoint_keys import EndpointKeys
 from hub.service.endpoint_addresses import EndpointAddresses
 from hub.service.handlers.discover_endpoints import EndpointSets
@@ -21,14 +23,15 @@ class Gateways:
     def __init__(
         self,
         settings: GatewaySettings,
-        fleet: Fleet,
-        keys: EndpointKeys,
+        registry: Registry,
+        changes: ChangeFeed,
+        probes: ProbeEngine,
     ) -> None:
         self._settings = settings
-        self._registry = fleet.registry
-        self._changes = fleet.changes
-        self._probes = fleet.probes
-        self._keys = keys
+        self._registry = registry
+        self._changes = changes
+        self._probes = probes
+        self.keys = EndpointKeys()
         # The lookups of probes must not wait for those of gateways.
         self._resolver = ProbeResolver(threads=2, threads_for_failed=2)
         self.addresses = EndpointAddresses(self._allowed)
@@ -55,7 +58,7 @@ class Gateways:
                 self._registry,
                 selection,
                 self.addresses.of,
-                self._keys,
+                self.keys,
                 self._settings.fallbacks,
             ),
             GatewayListings(self._registry),

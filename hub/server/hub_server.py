@@ -3,10 +3,9 @@
 Start reading here. Each capability is one object, made in the module with its name:
 
     storage          the store, tokens, browser sessions, audit trail
-    fleet            registry, probes, presence, change feed, warm restarts
+    fleet            registry, probes, presence, change feed, gateways, warm restarts
     durable_changes  registrar and the handlers that write
     dispatching      the dispatcher with all handlers: the one way in
-    gateways         what Envoy and other gateways need to be answered
     listeners        WebSocket, gRPC and HTTP
     observability    counts, metrics, traces
 """
@@ -22,7 +21,6 @@ from hub.server.dispatching import make_dispatcher
 from hub.server.durable_changes import DurableChanges
 from hub.server.first_start import ensure_admin_token, new_first_revision, prepare_data_dir
 from hub.server.fleet import Fleet
-from hub.server.gateways import Gateways
 from hub.server.listeners import Listeners
 from hub.server.observability import Observability
 from hub.server.server_info import ServerInfo
@@ -63,7 +61,6 @@ class HubServer:
         self._changes: DurableChanges | None = None
         self._info: ServerInfo | None = None
         self._configured: StaticEndpoints | None = None
-        self._gateways: Gateways | None = None
         self._listeners: Listeners | None = None
         self._started_ms = clock.now_ms()
         self._ready = False
@@ -104,8 +101,6 @@ class HubServer:
             changes.registrar, fleet.registry, clock, is_alone=not settings.store.etcd
         )
         await self._configured.sync(wanted_endpoints(settings))
-        gateways = self._gateways = Gateways(settings.gateway, fleet, storage.endpoint_keys)
-        gateways.start(self._on_failure)
         overload = self._observability.overload
         overload.on_change(fleet.follow_overload)
         overload.measure(lambda: len(fleet.registry))
@@ -120,7 +115,6 @@ class HubServer:
                 metrics,
                 self.info,
                 overload,
-                gateways,
             ),
             self._observability.calls,
             clock,
@@ -152,8 +146,6 @@ class HubServer:
         if self._listeners is not None:
             listeners, self._listeners = self._listeners, None
             await listeners.stop()
-        if self._gateways is not None:
-            await self._gateways.stop()
         if self._changes is not None:
             await self._changes.stop()
         if self._fleet is not None:

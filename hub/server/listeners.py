@@ -12,11 +12,7 @@ from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
 from hub.transports.context import TransportContext
-from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethods
-from hub.transports.grpc.grpc_server import GrpcServer
-from hub.transports.grpc.native_grpc_server import NativeGrpcServer
-from hub.transports.grpc.picker.process_method import Picker
-from hub.transports.grpc.xds.discovery_methods import DiscoveryMethods
+from hub.transports.grpc.engines import grpc_server
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
@@ -62,13 +58,6 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _for_gateways(settings: Settings, context: TransportContext) -> GatewayMethods:
-    """What gateways may call."""
-    if not settings.gateway.enabled:
-        return NO_METHODS
-    return Picker(settings.gateway, context).methods() | DiscoveryMethods(context).methods()
-
-
 class Listeners:
     """WebSocket, gRPC and HTTP servers, with the dashboard."""
 
@@ -101,8 +90,7 @@ class Listeners:
         )
         context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
-        engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
-        self._grpc = engine(settings.grpc, context, sessions, _for_gateways(settings, context))
+        self._grpc = grpc_server(settings, context, sessions)
         self._http = HttpServer(settings.http, context, calls, self.dashboard)
         self.addresses = {"ws": "", "grpc": "", "http": ""}
 

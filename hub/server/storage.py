@@ -11,7 +11,6 @@ from hub.server.wiring import limits_by_role, make_access, make_key_source, make
 from hub.service.access.tokens import Revocations
 from hub.service.changes.alias_book import AliasFollower
 from hub.service.changes.audit_trail import AuditTrail
-from hub.service.changes.endpoint_keys import EndpointKeys
 from hub.service.changes.fleet_follower import FleetFollower
 from hub.service.changes.use_recorder import UseRecorder
 from hub.service.handlers.observe_hub import Backup
@@ -42,7 +41,6 @@ class Storage:
         self.store = SealedStore(self._engine, make_key_source(settings))
         self.access = make_access(settings)
         self.trail = AuditTrail()
-        self.endpoint_keys = EndpointKeys()
         self._router: RecordRouter | None = None
         self._use_recorder = UseRecorder(self.store, self.access.uses)
 
@@ -70,7 +68,7 @@ class Storage:
         self._router = RecordRouter(
             {
                 ENDPOINTS: [follower],
-                SECRETS: [follower, self.endpoint_keys],
+                SECRETS: [follower, fleet.gateways.keys],
                 TOKENS: [self.access.tokens, Revocations(token_removed), Revocations(uses.forget)],
                 USES: [uses],
                 SESSIONS: [self.access.browser_sessions],

@@ -73,7 +73,7 @@ class Bootstrap:
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             common_tls_context={"tls_certificates": [files], "alpn_protocols": ["h2", "http/1.1"]},
         )
-        return _yaml({"transport_socket": {"name": "tls", "typed_config": socket}}, 10)
+        return _yaml({"transport_socket": {"name": "tls", "typed_config": socket}}, 6)
 
     def _hub_cluster(self) -> str:
         host, _ = parse_listen_address(self.hub)
@@ -99,7 +99,7 @@ class Bootstrap:
                     },
                 },
             )
-            tls = _yaml({"transport_socket": {"name": "tls", "typed_config": socket}}, 6)
+            tls = _yaml({"transport_socket": {"name": "tls", "typed_config": socket}}, 4)
         return _HUB.format(kind=kind, hub=_address(self.hub), tls=tls, protocols=_HTTP_PROTOCOLS)
 
     def _fleet_cluster(self) -> str:
@@ -160,7 +160,7 @@ dynamic_resources:
 """
 
 _PLAIN: Final = """\
-          # Plain HTTP: on an address that other machines reach, give --cert and --key.
+      # Plain HTTP: on an address that other machines reach, give --cert and --key.
 """
 
 _LISTENER: Final = """\

@@ -1,6 +1,6 @@
 """Picks the endpoints for the requests that a gateway such as Envoy passes on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import CoroutineType
 from typing import Any, Final
 
@@ -8,7 +8,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from hub.contract.errors import (
     FieldViolation,
+    HubError,
     LeaseNotFound,
+    ModelUnknown,
+    NoCapacity,
     NoHealthyEndpoint,
     ValidationFailed,
 )
@@ -81,14 +84,44 @@ class PickHandlers:
         )
         if request.needs_ollama or request.subset is not None:
             wanted.exclude_ids.extend(self._beyond(request))
-        answer = select(wanted, caller, now_ms)
+        try:
+            answer = select(wanted, caller, now_ms)
+        except NoCapacity as error:
+            raise self._why_none(request, wanted, error) from None
         if isinstance(answer, CoroutineType):
-            return self._pick_later(answer, caller, now_ms)
+            return self._pick_later(answer, request, wanted, caller, now_ms)
         return self._picked(answer, caller, now_ms)
 
-    # Any: as `pick_endpoint`.
-    async def _pick_later(self, answer: Any, caller: Caller, now_ms: int) -> Pick:
-        return self._picked(await answer, caller, now_ms)
+    async def _pick_later(
+        self,
+        answer: Coroutine[Any, Any, SelectEndpointResponse | bytes],
+        request: PickRequest,
+        wanted: SelectEndpointRequest,
+        caller: Caller,
+        now_ms: int,
+    ) -> Pick:
+        try:
+            return self._picked(await answer, caller, now_ms)
+        except NoCapacity as error:
+            raise self._why_none(request, wanted, error) from None
+
+    def _why_none(
+        self, request: PickRequest, wanted: SelectEndpointRequest, error: NoCapacity
+    ) -> HubError:
+        """The error where every endpoint with the model is beyond the request's reach."""
+        excluded = set(wanted.exclude_ids)
+        if not excluded or excluded != set(self._with_model(request.model)):
+            return error
+        if request.subset is not None:
+            return NoHealthyEndpoint(
+                f"the gateway allows no endpoint that has {request.model} for this path",
+                metadata={"model": request.model},
+                retry_after_ms=_RETRY_MS,
+            )
+        return ModelUnknown(
+            f"no Ollama server has {request.model}; its other servers take OpenAI's paths",
+            metadata={"model": request.model},
+        )
 
     def _picked(self, answer: SelectEndpointResponse | bytes, caller: Caller, now_ms: int) -> Pick:
         if isinstance(answer, bytes):
@@ -96,14 +129,8 @@ class PickHandlers:
         best = answer.selections[0]
         lease_id, model, base_path = best.lease_id, best.model, best.endpoint.base_path
 
-        def finish(_outcome: PickOutcome, now_ms: int) -> None:
-            try:
-                self._selection.release_selection(
-                    ReleaseSelectionRequest(lease_id=lease_id), caller, now_ms
-                )
-            except LeaseNotFound:
-                # It has expired: the request took longer than a lease may last.
-                return
+        def finish(outcome: PickOutcome, now_ms: int) -> None:
+            self.finish(lease_id, outcome, caller, now_ms)
 
         key = self._keys.get(best.endpoint.id)
         addresses, ids = [], []
@@ -127,20 +154,31 @@ class PickHandlers:
             )
         return Pick(tuple(addresses), tuple(ids), model, base_path, key, finish)
 
+    def finish(self, lease_id: str, _outcome: PickOutcome, caller: Caller, now_ms: int) -> None:
+        """Ends a picked request: releases its lease. Every outcome comes through here."""
+        try:
+            self._selection.release_selection(
+                ReleaseSelectionRequest(lease_id=lease_id), caller, now_ms
+            )
+        except LeaseNotFound:
+            # It has expired: the request took longer than a lease may last.
+            return
+
+    def _with_model(self, name: str) -> Iterable[str]:
+        """The endpoints that may have a model, or one that an alias stands for."""
+        index = self._registry.model_index
+        alias = self._registry.aliases.get(name)
+        if alias is None:
+            return index.ids_meant(name)
+        targets = alias.message.targets
+        # A target may name no model, only facts that any endpoint's models may have.
+        if all(target.model for target in targets):
+            return {id_ for each in targets for id_ in index.ids_meant(each.model)}
+        return [record.message.id for record in self._registry.endpoints()]
+
     def _beyond(self, request: PickRequest) -> Iterable[str]:
         """The endpoints that have the model and cannot serve this request."""
-        index = self._registry.model_index
-        alias = self._registry.aliases.get(request.model)
-        if alias is None:
-            ids: Iterable[str] = index.ids_meant(request.model)
-        else:
-            targets = alias.message.targets
-            # A target may name no model, only facts that any endpoint's models may have.
-            if all(target.model for target in targets):
-                ids = {id_ for each in targets for id_ in index.ids_meant(each.model)}
-            else:
-                ids = [record.message.id for record in self._registry.endpoints()]
-        for id_ in ids:
+        for id_ in self._with_model(request.model):
             record = self._registry.get(id_)
             if record is None:
                 continue

@@ -21,12 +21,18 @@ from hub.service.access.access_control import (
     ClientCertificate,
     call_credentials,
 )
-from hub.service.access.certificates import PeerCertificate
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
 from hub.transports.grpc import health_service, reflection_service, slots
-from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
+from hub.transports.grpc.call_context import (
+    Context,
+    abort,
+    caller_address,
+    certificate,
+    metadata,
+    only_message,
+)
 from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethod, GatewayMethods
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
@@ -216,7 +222,7 @@ class GrpcServer:
         """The credentials of a call. Raises InvalidToken."""
         return call_credentials(
             headers.get("authorization", ""),
-            self._certificate(context),
+            certificate(context, self._context),
             self._address(headers, context),
         )
 
@@ -236,7 +242,7 @@ class GrpcServer:
                     self._clock,
                     self._streams,
                     self._unidentified,
-                    self._certificate(context),
+                    certificate(context, self._context),
                 ):
                     yield frame
             except Exception as error:
@@ -257,13 +263,6 @@ class GrpcServer:
             return handle
 
         return bound
-
-    def _certificate(self, context: Context) -> PeerCertificate | None:
-        """The client's certificate. Raises InvalidToken if it is revoked."""
-        if self._context.tls is None:
-            return None
-        pem = context.auth_context().get("x509_pem_cert", ())
-        return self._context.certificate(next(iter(pem), None))
 
     def _address(self, headers: Mapping[str, str], context: Context) -> str:
         return caller_address(context, headers, self._context.trusted_proxies)

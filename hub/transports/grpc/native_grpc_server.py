@@ -10,6 +10,7 @@ from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethods
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
+from hub.transports.grpc.native_gateways import gateway_methods
 from hub.transports.grpc.native_messages import exhausted
 from hub.transports.grpc.native_rpcs import RpcMethods
 from hub.transports.grpc.native_services import health_methods, reflection_methods
@@ -39,7 +40,7 @@ class NativeGrpcServer:
         self._server = NativeServer(
             {
                 **self._rpcs.methods(),
-                **self._rpcs.gateway_methods(gateway),
+                **gateway_methods(gateway, self._rpcs, context.calls),
                 **health_methods(self._health, self._open, self._rpcs.address),
                 **reflection_methods(described, self._open, self._rpcs.address),
             },

@@ -14,7 +14,6 @@ from hub.service.dispatcher import Received
 from hub.service.metrics.calls import RpcCall
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
-from hub.transports.grpc.gateway_methods import GatewayMethod, GatewayMethods
 from hub.transports.grpc.native.call import Call
 from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream_call import StreamCall
@@ -51,10 +50,6 @@ class RpcMethods:
         """The methods by path."""
         return {one.path: self._method(one) for one in RPCS}
 
-    def gateway_methods(self, gateway: GatewayMethods) -> dict[str, Method]:
-        """The methods that gateways call, by path."""
-        return {one.path: StreamMethod(self._gateway(one)) for one in gateway.methods}
-
     def close_sidecars(self) -> None:
         """Closes the sidecars' streams because the hub is stopping, and refuses new ones."""
         self._stopping = True
@@ -80,7 +75,7 @@ class RpcMethods:
         async def handle(call: StreamCall) -> AsyncGenerator[bytes, None]:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
-                    with self._stream_of_token(call):
+                    with self.stream_of_token(call):
                         answer = self._context.dispatcher.dispatch(
                             called,
                             self.credentials(call),
@@ -98,26 +93,8 @@ class RpcMethods:
 
         return handle
 
-    def _gateway(
-        self, method: GatewayMethod
-    ) -> Callable[[StreamCall], AsyncGenerator[bytes, None]]:
-        async def handle(call: StreamCall) -> AsyncGenerator[bytes, None]:
-            with self._context.calls.rpc(method, call.head.text_metadata) as record:
-                try:
-                    with self._stream_of_token(call):
-                        replies = method.answer(
-                            lambda: self.credentials(call), call, call.set_known
-                        )
-                        async with aclosing(replies):
-                            async for reply in replies:
-                                yield reply
-                except Exception as error:
-                    raise call_failed(record.fail(error)) from None
-
-        return handle
-
     @contextmanager
-    def _stream_of_token(self, call: StreamCall) -> Iterator[None]:
+    def stream_of_token(self, call: StreamCall) -> Iterator[None]:
         """Counts a stream of the call's token. Raises InvalidToken, LimitReached."""
         account = call.charge_to(self.credentials(call).key)
         if not account.open_stream():
