@@ -51,6 +51,7 @@ class Server(asyncio.Protocol):
         self._answers = answers
         self._received = bytearray()
         self._length: int | None = None
+        self._body_at = 0
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -70,9 +71,11 @@ class Server(asyncio.Protocol):
             if self._received.startswith(b"GET "):
                 self._answer_get()
                 return
-            self._length = _length(bytes(self._received[:head]).lower(), head + 4)
+            self._body_at = head + 4
+            self._length = _length(bytes(self._received[:head]).lower(), self._body_at)
         if self._length < 0:
-            if not self._received.endswith(_END):
+            # The head may end with the same bytes.
+            if not self._received.endswith(_END, self._body_at):
                 return
         elif len(self._received) < self._length:
             return
