@@ -112,9 +112,10 @@ async def test_a_killed_server_costs_only_the_answers_that_it_had_begun(tmp_path
         in_flight, *_ = await asyncio.gather(kill(), *(call() for _ in range(_CALLERS)))
     assert len(chats) == _CALLERS * _CHATS
     lost = [each for each in chats if not each.whole]
-    # A chat that had no byte yet got its answer from another server.
-    assert [each for each in lost if each.status != 200] == []
-    assert {each.served_by for each in lost} <= {ports[0]}
+    # A chat that had no byte yet got its answer from another server. One whose answer had
+    # begun, but was still in Envoy, gets 502.
+    assert [each for each in lost if each.status not in (200, 502)] == []
+    assert {each.served_by for each in lost if each.status == 200} <= {ports[0]}
     assert len(lost) <= in_flight
     after = chats[-_CALLERS:]
     assert all(each.whole and each.served_by != ports[0] for each in after)
