@@ -16,11 +16,14 @@ _START_S = 30.0
 
 
 def write_model(path: Path, *, name: str, context: int = 512, seed: int = 7) -> Path:
-    """Writes a llama model with one layer and random weights: 96 tokens, 32 dimensions."""
+    """Writes a llama model with one layer and random weights: 352 tokens, 32 dimensions.
+
+    It has a token for every byte, so that it takes any prompt; its answers mean nothing.
+    """
     import gguf
     import numpy as np
 
-    words, width, heads, hidden = 96, 32, 4, 64
+    words, width, heads, hidden = 352, 32, 4, 64
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -34,11 +37,16 @@ def write_model(path: Path, *, name: str, context: int = 512, seed: int = 7) -> 
     writer.add_rope_dimension_count(width // heads)
     writer.add_vocab_size(words)
     writer.add_tokenizer_model("llama")
-    tokens = [b"<unk>", b"<s>", b"</s>", *(bytes([n]) for n in range(32, 32 + words - 3))]
+    special = [b"<unk>", b"<s>", b"</s>"]
     kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    single = [b"<0x%02X>" % byte for byte in range(256)]
+    kinds += [gguf.TokenType.BYTE] * len(single)
+    letters = [bytes([32 + n]) for n in range(words - len(special) - len(single))]
+    kinds += [gguf.TokenType.NORMAL] * len(letters)
+    tokens = [*special, *single, *letters]
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * words)
-    writer.add_token_types([*kinds, *([gguf.TokenType.NORMAL] * (words - 3))])
+    writer.add_token_types(kinds)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
