@@ -121,6 +121,7 @@ ROUTE_ACCESS = {
     "GET /api/descriptors": "reader",
     "GET /api/openapi.json": "anyone",
     "GET /api/discovery/prometheus": "reader",
+    "POST /v3/discovery:endpoints": "reader",
     f"GET {_ADMIN_API}": "reader",
     f"GET {_ADMIN_API}/snapshot": "reader",
     f"GET {_ADMIN_API}/{{id}}": "reader",
