@@ -122,6 +122,7 @@ ROUTE_ACCESS = {
     "GET /api/openapi.json": "anyone",
     "GET /api/discovery/prometheus": "reader",
     "GET /api/discovery/traefik": "reader",
+    "POST /v3/discovery:endpoints": "reader",
     f"GET {_ADMIN_API}": "reader",
     f"GET {_ADMIN_API}/snapshot": "reader",
     f"GET {_ADMIN_API}/{{id}}": "reader",

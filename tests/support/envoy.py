@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from hub.cli.commands.envoy import GATEWAY_CALLS
 from hub.cli.output.envoy_bootstrap import Bootstrap
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.resources_pb2 import ROLE_ADMIN, TokenScope
@@ -18,8 +19,6 @@ from tests.scenarios.test_tools import tool
 from tests.support.hub import HubClient
 from tests.support.ports import lasting_address
 from tests.support.waiting import wait_until
-
-GATEWAY_RPCS = ("ProcessRequests", "PickEndpoint", "DiscoverEndpoints", "ListOpenAiModels")
 
 
 @dataclass
@@ -122,7 +121,7 @@ class Gateway:
 
 async def gateway_token(hub: HubClient) -> str:
     """A token that may do what a gateway does, and nothing else."""
-    request = CreateTokenRequest(role=ROLE_ADMIN, scope=TokenScope(rpcs=GATEWAY_RPCS))
+    request = CreateTokenRequest(role=ROLE_ADMIN, scope=TokenScope(rpcs=GATEWAY_CALLS))
     return (await hub.call("CreateToken", request)).token
 
 

@@ -19,9 +19,10 @@ class Bootstrap:
     """What the configuration is made from. Addresses are HOST:PORT.
 
     `hub_ca` is the file of the authority of the hub's certificate: "" for a hub without
-    TLS. `cert` and `key` are the files of the gateway's own certificate: "" to serve
-    plain HTTP. `servers_ca` is the file of the authorities that inference servers with
-    the scheme https are checked against. `fallbacks` is the hub's `gateway.fallbacks`.
+    TLS. `hub_cert` and `hub_key` are the files of a client certificate for the hub.
+    `cert` and `key` are the files of the certificate that clients see: "" to serve plain
+    HTTP. `servers_ca` is the file of the authorities that inference servers with the
+    scheme https are checked against. `retries` is at most the hub's `gateway.fallbacks`.
     """
 
     hub: str
@@ -29,10 +30,12 @@ class Bootstrap:
     listen: str = "127.0.0.1:10000"
     admin: str = ""
     hub_ca: str = ""
+    hub_cert: str = ""
+    hub_key: str = ""
     cert: str = ""
     key: str = ""
     servers_ca: str = AUTHORITIES
-    fallbacks: int = 2
+    retries: int = 2
     idle_s: int = 600
 
     def text(self) -> str:
@@ -46,7 +49,7 @@ class Bootstrap:
                     listen=_address(self.listen),
                     tls=self._downstream_tls(),
                     idle_s=self.idle_s,
-                    retries=self.fallbacks,
+                    retries=self.retries,
                     cluster=CLUSTER,
                     filters=_FILTERS,
                     destination=DESTINATION,
@@ -65,13 +68,12 @@ class Bootstrap:
     def _downstream_tls(self) -> str:
         if not self.cert:
             return _PLAIN
-        files = {
-            "certificate_chain": {"filename": _absolute(self.cert)},
-            "private_key": {"filename": _absolute(self.key or self.cert)},
-        }
         socket = _typed(
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            common_tls_context={"tls_certificates": [files], "alpn_protocols": ["h2", "http/1.1"]},
+            common_tls_context={
+                "tls_certificates": [_pair(self.cert, self.key)],
+                "alpn_protocols": ["h2", "http/1.1"],
+            },
         )
         return _yaml({"transport_socket": {"name": "tls", "typed_config": socket}}, 6)
 
@@ -83,11 +85,13 @@ class Bootstrap:
         )
         tls = ""
         if self.hub_ca:
+            own = _pair(self.hub_cert, self.hub_key)
             socket = _typed(
                 "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
                 sni=host,
                 common_tls_context={
                     "alpn_protocols": ["h2"],
+                    **({"tls_certificates": [own]} if self.hub_cert else {}),
                     "validation_context": {
                         "trusted_ca": {"filename": _absolute(self.hub_ca)},
                         "match_typed_subject_alt_names": [
@@ -110,6 +114,14 @@ class Bootstrap:
 def _address(address: str) -> str:
     host, port = parse_listen_address(address)
     return f"{{socket_address: {{address: {_quoted(host)}, port_value: {port}}}}}"
+
+
+def _pair(cert: str, key: str) -> dict[str, object]:
+    """A certificate and its key, which may be in the same file."""
+    return {
+        "certificate_chain": {"filename": _absolute(cert)},
+        "private_key": {"filename": _absolute(key or cert)},
+    }
 
 
 def _absolute(file: str) -> str:
@@ -136,7 +148,7 @@ _HEAD: Final = """\
 # Envoy carries the bytes. Check it: envoy --mode validate --config-path FILE
 #
 # This file has the gateway's token, which lets its bearer see the servers' API keys: keep it
-# as secret as a key. `llm-hub token revoke` ends it.
+# as secret as a key. `llm-hub token revoke` ends it. The hub needs [gateway] enabled = true.
 
 node: {id: llm-hub-gateway, cluster: llm-hub-gateway}
 """

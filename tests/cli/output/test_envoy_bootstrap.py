@@ -46,12 +46,14 @@ def test_names_are_resolved_and_numbers_are_not(hub, kind, host):
 
 @pytest.mark.parametrize("with_tls", [False, True])
 def test_envoy_accepts_it(tmp_path, with_tls):
-    fields = {"admin": "127.0.0.1:0", "fallbacks": 3, "idle_s": 30}
+    fields = {"admin": "127.0.0.1:0", "retries": 3, "idle_s": 30}
     if with_tls:
         authority = Authority(tmp_path)
         tls = authority.settings()
         fields |= {
             "hub_ca": str(tls["client_ca_file"]),
+            "hub_cert": str(tls["cert_file"]),
+            "hub_key": str(tls["key_file"]),
             "cert": str(tls["cert_file"]),
             "key": str(tls["key_file"]),
         }
