@@ -31,7 +31,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = Counter(
     {
-        "README.md": 1,
+        "README.md": 4,
         "docs/configuration.md": 3,
         "docs/for-admins.md": 1,
         # tests/contract/test_descriptors.py runs two of them.
