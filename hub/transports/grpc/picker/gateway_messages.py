@@ -18,6 +18,12 @@ _SUBSET: Final = "x-gateway-destination-endpoint-subset"
 _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 _UPSTREAM: Final = "upstream.address"
 
+# From the inside to the outside: body, streamed_response, body_mutation, response and
+# request_body, each with its length; and end_of_stream.
+_LENGTHY: Final = (b"\x0a", b"\x1a", b"\x1a", b"\x0a", b"\x1a")
+_ENDED: Final = b"\x10\x01"
+_LONG_BYTES: Final = 16_384
+
 Headers = Mapping[str, str]
 
 
@@ -105,11 +111,23 @@ def whole_body(mutation: Mutation, destination: str, body: bytes | None) -> byte
 
 
 def chunk(body: bytes, *, ended: bool) -> bytes:
-    """A chunk of a request's body in the mode FULL_DUPLEX_STREAMED."""
-    response = pb.ProcessingResponse()
-    streamed = response.request_body.response.body_mutation.streamed_response
-    streamed.body, streamed.end_of_stream = body, ended
-    return _encoded(response)
+    """A chunk of a request's body in the mode FULL_DUPLEX_STREAMED.
+
+    Written field by field, because the message's own encoder copies a long body twice.
+    """
+    if len(body) < _LONG_BYTES:
+        response = pb.ProcessingResponse()
+        streamed = response.request_body.response.body_mutation.streamed_response
+        streamed.body, streamed.end_of_stream = body, ended
+        return _encoded(response)
+    end = _ENDED if ended else b""
+    head = _LENGTHY[0] + _varint(len(body))
+    length = len(head) + len(body) + len(end)
+    for tag in _LENGTHY[1:]:
+        prefix = tag + _varint(length)
+        head = prefix + head
+        length += len(prefix)
+    return b"".join((head, body, end))
 
 
 def streamed_chunk(body: bytes | None) -> bytes:
@@ -165,6 +183,15 @@ def _mutate(mutation: pb.HeaderMutation, wanted: Mutation) -> None:
 def _encoded(response: pb.ProcessingResponse) -> bytes:
     encoded: bytes = response.SerializeToString()
     return encoded
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _empty(kind: str) -> bytes:

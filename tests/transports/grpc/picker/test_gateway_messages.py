@@ -54,3 +54,13 @@ def test_an_immediate_response_has_its_headers():
     assert (sent.status.code, sent.body, sent.details) == (429, b"{}", "why")
     (option,) = sent.headers.set_headers
     assert (option.header.key, option.header.raw_value) == ("retry-after", b"3")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("length", [0, 1, 16_383, 16_384, 220_000, 3_000_000])
+def test_a_chunk_is_what_the_messages_own_encoder_writes(length, ended):
+    body = bytes(length)
+    response = pb.ProcessingResponse()
+    streamed = response.request_body.response.body_mutation.streamed_response
+    streamed.body, streamed.end_of_stream = body, ended
+    assert messages.chunk(body, ended=ended) == response.SerializeToString()
