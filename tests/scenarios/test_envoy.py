@@ -141,6 +141,20 @@ async def test_a_body_of_8_mib_arrives_whole(hub, servers, gateway, first):
     assert arrived == [True] * 3
 
 
+async def test_a_large_body_is_repeated_too(hub, servers, gateway):
+    async def reset(request: web.Request) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+
+    one, two = servers
+    one.behave = reset
+    body = json.dumps({"input": "x" * (8 * MIB), "model": "m"}).encode()
+    for _ in range(2):
+        status, answer, _ = await gateway.post("/v1/embeddings", data=io.BytesIO(body))
+        assert (status, answer["served_by"]) == (200, "two")
+    assert [each.body == body for each in two.arrived] == [True, True]
+
+
 async def test_a_slow_body_with_trailers_arrives_whole(hub, servers, gateway):
     host, _, port = gateway.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
