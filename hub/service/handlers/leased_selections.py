@@ -49,10 +49,12 @@ class LeasedSelections:
         caller: Caller,
         now_ms: int,
         affinity: Affinity | None = None,
+        waited_ms: int | None = None,
     ) -> Taken:
         """Takes the leases and encodes the selections. Raises LimitReached.
 
-        `affinity` is the order of the request's affinity key.
+        `affinity` is the order of the request's affinity key, `waited_ms` how long the
+        request waited, if it did.
         """
         ttl_ms = 0
         if request.HasField("lease_ttl"):
@@ -71,6 +73,8 @@ class LeasedSelections:
                 said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
             if affinity is not None and (rank := affinity.rank(verdict)) is not None:
                 said.affinity_rank = rank
+            if waited_ms is not None:
+                said.waited.FromMilliseconds(waited_ms)
             record = self._registry.get(id_)
             assert record is not None
             # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
