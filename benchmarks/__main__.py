@@ -16,6 +16,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    affinity,
     detection,
     fleet_10k,
     frames,
@@ -38,6 +39,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "native_grpc": native_grpc.run,
     "registrations": registrations.run,
     "services": services.run,
+    "affinity": affinity.run,
     "hanging": hanging.run,
     "probes": probes.run,
     "detection": detection.run,
