@@ -56,7 +56,7 @@ class _Turns(Generic[T]):
 
 
 class WaitingLine(Generic[T]):
-    """The places in their order, within bounds."""
+    """The places in their order, within bounds; `count` is their number."""
 
     def __init__(
         self,
@@ -69,13 +69,14 @@ class WaitingLine(Generic[T]):
         self._max_per_token = max_per_token
         self._max_groups = max_groups_per_token
         self._number = 0
+        self.count = 0
         self._waiting: Counter[str] = Counter()
         self._groups: dict[str, Counter[Hashable]] = {}
         # The token whose turn is next comes first.
         self._turns: dict[int, OrderedDict[str, _Turns[T]]] = {}
 
     def __len__(self) -> int:
-        return self._waiting.total()
+        return self.count
 
     def join(self, place: Place[T]) -> None:
         """Adds a place at the end of its token's places. Raises LineFull."""
@@ -92,6 +93,7 @@ class WaitingLine(Generic[T]):
         self._groups[token] = groups
         groups[place.group] += 1
         self._waiting[token] += 1
+        self.count += 1
         self._number += 1
         place.number = self._number
         turns = self._turns.setdefault(place.priority, OrderedDict())
@@ -127,6 +129,7 @@ class WaitingLine(Generic[T]):
         if not turns:
             del self._turns[place.priority]
         self._waiting[place.token] -= 1
+        self.count -= 1
         groups = self._groups[place.token]
         groups[place.group] -= 1
         if not groups[place.group]:

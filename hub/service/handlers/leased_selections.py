@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -26,12 +25,8 @@ MAX_LEASES: Final = 100_000
 MAX_LEASES_PER_TOKEN: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Encoded selections, as a response repeats them, and their leases."""
-
-    fragments: list[bytes]
-    leases: Sequence[Lease] = ()
+Taken = tuple[list[bytes], Sequence[Lease]]
+"""Encoded selections, as a response repeats them, and their leases."""
 
 
 class LeasedSelections:
@@ -83,7 +78,7 @@ class LeasedSelections:
             fragments.append(BytesValue(value=selection).SerializeToString())
         for lease in trials:
             self.outcomes.begin_trial(lease, now_ms)
-        return Taken(fragments, taken)
+        return fragments, taken
 
     def release(self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int) -> None:
         """Ends a lease. Only the token that took it may report an outcome.

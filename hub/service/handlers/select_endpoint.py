@@ -57,7 +57,6 @@ class SelectionHandlers:
         self.counts = counts or SelectionCounts()
         self._followed = FollowedRankings(
             registry,
-            self._leases_changed,
             max_leases=max_leases,
             max_leases_per_token=max_leases_per_token,
         )
@@ -68,12 +67,10 @@ class SelectionHandlers:
         # The task that catches up a ranking for those that wait.
         self._behind: asyncio.Task[None] | None = None
         registry.on_change(self._waiting.changed)
+        self._followed.on_lease_change(self._waiting.changed)
         self._admission = Admission()
         self._catching_up = CatchingUp()
         self._refusals = SelectionRefusals(registry)
-
-    def _leases_changed(self) -> None:
-        self._waiting.changed()
 
     def in_flight(self, id_: str) -> int:
         """The number of leases on an endpoint's server."""
@@ -160,10 +157,10 @@ class SelectionHandlers:
         if affinity is not None:
             self.counts.affinity["own" if affinity.rank(chosen[0]) == 0 else "other"] += 1
         rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
-        taken = self._leased.take(request, chosen, caller, now_ms, affinity, waited_ms)
+        fragments, leases = self._leased.take(request, chosen, caller, now_ms, affinity, waited_ms)
         for verdict in chosen:
             ranking.picked(verdict.endpoint.id)
-        return Answer(b"".join((*taken.fragments, rest.SerializeToString())), taken.leases)
+        return Answer(b"".join((*fragments, rest.SerializeToString())), leases)
 
     def release_selection(
         self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int

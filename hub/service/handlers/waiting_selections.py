@@ -35,7 +35,7 @@ _INDIFFERENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """An encoded response, and the leases that it names."""
 
@@ -149,7 +149,7 @@ class WaitingSelections:
 
     def changed(self) -> None:
         """Something has changed that may let a waiting selection find an endpoint."""
-        if self._is_serving or not self._line:
+        if not self._line.count or self._is_serving:
             return
         if self.is_stale:
             self._changed_again = True
