@@ -9,7 +9,7 @@ import structlog
 from hub.base.clock import Clock
 from hub.contract.errors import HubError, LimitReached, ModelUnknown
 from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
-from hub.registry.selection.affinity import affinity_of
+from hub.registry.selection.affinity import Affinity, affinity_of
 from hub.registry.selection.leases import Lease
 from hub.registry.selection.ranking import Limits, Ranking, pick
 from hub.registry.state import Registry
@@ -69,6 +69,8 @@ class SelectionHandlers:
         registry.on_change(self._waiting.changed)
         self._followed.on_lease_change(self._waiting.changed)
         self._admission = Admission()
+        # The end of an answer without explanations, and its revision.
+        self._end = -1, b""
         self._catching_up = CatchingUp()
         self._refusals = SelectionRefusals(registry)
 
@@ -146,21 +148,37 @@ class SelectionHandlers:
         limits = Limits.of(request)
         affinity = affinity_of(ranking, request.affinity_key) if request.affinity_key else None
         order = affinity.order() if affinity is not None else None
-        chosen = pick(ranking, limits, request.count or 1, now_ms, order=order)
+        count = request.count or 1
+        chosen = pick(ranking, limits, count + request.fallbacks, now_ms, order=order)
         if not chosen:
             return None
-        candidates = (
-            [*explained(ranking, limits, now_ms, self._followed, affinity)]
-            if request.explain
-            else ()
-        )
         if affinity is not None:
             self.counts.affinity["own" if affinity.rank(chosen[0]) == 0 else "other"] += 1
-        rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        end = (
+            self._explanation(ranking, limits, now_ms, affinity)
+            if request.explain
+            else self._revision()
+        )
         fragments, leases = self._leased.take(request, chosen, caller, now_ms, affinity, waited_ms)
-        for verdict in chosen:
+        for verdict in chosen[:count]:
             ranking.picked(verdict.endpoint.id)
-        return Answer(b"".join((*fragments, rest.SerializeToString())), leases)
+        return Answer(b"".join((*fragments, end)), leases)
+
+    def _explanation(
+        self, ranking: Ranking, limits: Limits, now_ms: int, affinity: Affinity | None
+    ) -> bytes:
+        candidates = [*explained(ranking, limits, now_ms, self._followed, affinity)]
+        end = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        encoded: bytes = end.SerializeToString()
+        return encoded
+
+    def _revision(self) -> bytes:
+        revision, encoded = self._end
+        if revision != self._registry.revision:
+            revision = self._registry.revision
+            encoded = SelectEndpointResponse(revision=revision).SerializeToString()
+            self._end = revision, encoded
+        return encoded
 
     def release_selection(
         self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int
