@@ -126,6 +126,10 @@ _COMMANDS = {
     ),
     "token": ("hub.cli.commands.token:token", "Create, list and revoke tokens."),
     "tls": ("hub.cli.commands.tls:tls", "Make and renew certificates of a private authority."),
+    "envoy": (
+        "hub.cli.commands.envoy:envoy",
+        "Put Envoy in front of the fleet: one URL for every OpenAI and Ollama client.",
+    ),
     "secrets": (
         "hub.cli.commands.secrets:secrets",
         "List and rotate the keys that encrypt secrets in the store.",

@@ -45,5 +45,6 @@ def make_dispatcher(
         ServerHandlers(fleet.presence, server_info),
         ObservationHandlers(metrics, storage.backup, storage.directory),
         *changes.handlers(selection.in_flight_now),
+        *fleet.gateways.handlers(selection),
     ]
     return Dispatcher(storage.access, handlers, LiveStreams(clock), overload)

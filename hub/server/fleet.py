@@ -21,6 +21,7 @@ from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.observation import Observation
 from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.state import Registry
+from hub.server.gateways import Gateways
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
 from hub.service.metrics.selection_counts import SelectionCounts, metrics_of
@@ -144,6 +145,7 @@ class Fleet:
             clock,
             Random(),  # noqa: S311
         )
+        self.gateways = Gateways(settings.gateway, self.registry, self.changes, self.probes)
         self._warm_restart = WarmRestart(settings, clock, self.registry, self.probes.facts)
         self._expiry: asyncio.Task[None] | None = None
 
@@ -155,6 +157,7 @@ class Fleet:
         """Begins to probe, to save observations, and to drop what has expired."""
         self._warm_restart.start()
         await self.probes.start()
+        self.gateways.start(on_failure)
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
         log_unexpected_end(self._expiry, on_failure)
 
@@ -164,6 +167,7 @@ class Fleet:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
             self._expiry = None
+        await self.gateways.stop()
         await self.probes.stop()
         await self._warm_restart.stop()
 

@@ -121,6 +121,7 @@ ROUTE_ACCESS = {
     "GET /api/descriptors": "reader",
     "GET /api/openapi.json": "anyone",
     "GET /api/discovery/prometheus": "reader",
+    "POST /v3/discovery:endpoints": "reader",
     f"GET {_ADMIN_API}": "reader",
     f"GET {_ADMIN_API}/snapshot": "reader",
     f"GET {_ADMIN_API}/{{id}}": "reader",
@@ -141,7 +142,7 @@ IN_SCOPE = {
     "reader of a part": {
         *(row for row in RPC_ACCESS if row.startswith("llmhub.v1.RegistryService/")),
         *(f"GET {_ADMIN_API}", f"GET {_ADMIN_API}/snapshot", "GET /api/schemas"),
-        "GET /api/descriptors",
+        *("GET /api/descriptors", "GET /api/models"),
     },
     "read-only admin": {
         *(row for row, who in (RPC_ACCESS | ROUTE_ACCESS).items() if who == "reader"),

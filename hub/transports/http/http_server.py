@@ -27,6 +27,7 @@ from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
 from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
+from hub.transports.http.xds_routes import XdsRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -97,6 +98,7 @@ class HttpServer:
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._get_metrics),
+            *XdsRoutes(self._calls).routes(),
             *self._dashboard.routes(),
         ]
 

@@ -22,6 +22,7 @@ from hub.service.dispatcher import Called
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import (
     COPY_STORE,
+    DISCOVER_ENDPOINTS,
     GET_DESCRIPTORS,
     GET_ENDPOINT_JSON,
     GET_METRICS,
@@ -149,6 +150,15 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
         summary="Models and aliases, as OpenAI's API lists them",
         called=LIST_OPENAI_MODELS,
         reply=_object(object={"const": "list"}, data=_list_of(_ANYTHING)),
+    ),
+    ("POST", "/v3/discovery:endpoints"): _Described(
+        summary="The set of endpoints, as Envoy discovers it; 304 if the gateway has that version",
+        called=DISCOVER_ENDPOINTS,
+        body={
+            "type": "object",
+            "properties": {"version_info": _STRING, "resource_names": _list_of(_STRING)},
+        },
+        reply=_object(version_info=_STRING, type_url=_STRING, resources=_list_of(_ANYTHING)),
     ),
     ("GET", "/api/schemas"): _Described(
         summary="JSON schemas of frames and bodies",
