@@ -16,6 +16,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    affinity,
     detection,
     envoy,
     fleet_10k,
@@ -42,6 +43,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "killed_server": killed_server.run,
     "registrations": registrations.run,
     "services": services.run,
+    "affinity": affinity.run,
     "hanging": hanging.run,
     "probes": probes.run,
     "detection": detection.run,

@@ -280,7 +280,7 @@ async def _llama_servers(
     """Starts three real llama.cpp servers, two of them equal; none if the wheels are missing."""
     try:
         first, second = (
-            write_model(directory / f"{name}.gguf", name=name, seed=seed)
+            write_model(directory / f"{name}.gguf", name=name, seed=seed, reads_text=True)
             for seed, name in enumerate((MODEL, "tiny-two"), 7)
         )
         servers = [

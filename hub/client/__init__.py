@@ -13,7 +13,9 @@ from hub.client.call_errors import CallFailed, ClientError, NoSelection, NotSync
 from hub.client.fleet_cache import Choice, FleetCopy, Freshness, base_url
 from hub.client.hub_address import Tls
 from hub.client.retry import Retry
+from hub.client.selection_session import SelectionSession
 from hub.client.sync_hub import FleetCache, Hub
+from hub.registry.selection.affinity_key import key_of_request as affinity_of_request
 
 __all__ = [
     "AsyncFleetCache",
@@ -28,7 +30,9 @@ __all__ = [
     "NoSelection",
     "NotSynced",
     "Retry",
+    "SelectionSession",
     "Tls",
     "Violation",
+    "affinity_of_request",
     "base_url",
 ]

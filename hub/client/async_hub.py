@@ -11,6 +11,7 @@ from hub.client.call_errors import CallFailed, ClientError, NotSynced
 from hub.client.fleet_cache import FleetCopy
 from hub.client.requests import select_request, watch_request
 from hub.client.retry import Resumption
+from hub.client.selection_session import SelectionSession
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,
     STATUS_UNSPECIFIED,
@@ -26,6 +27,7 @@ from llmhub.v1.registry_service_pb2 import (
     ListEndpointsRequest,
     ListModelAliasesRequest,
     ListModelsRequest,
+    Outcome,
     ReleaseSelectionRequest,
     SelectEndpointResponse,
     Selection,
@@ -96,12 +98,18 @@ class AsyncHub(AsyncAdmin):
     async def select_all(self, model: str, **criteria: Any) -> SelectEndpointResponse:
         """At most `count` endpoints, best first; `explain` adds the other candidates."""
         request = select_request(model, **criteria)
-        chosen: SelectEndpointResponse = await self.call("SelectEndpoint", request)
+        # The time in which the hub lets the call wait is not part of the call's own deadline.
+        timeout_s = self._timeout_s + request.wait.ToMilliseconds() / 1000
+        chosen: SelectEndpointResponse = await self.call("SelectEndpoint", request, timeout_s)
         return chosen
 
-    async def release(self, lease_id: str) -> None:
-        """Ends a lease before its time. Fails with LEASE_NOT_FOUND."""
-        await self.call("ReleaseSelection", ReleaseSelectionRequest(lease_id=lease_id))
+    async def release(self, lease_id: str, outcome: Outcome | None = None) -> None:
+        """Ends a lease before its time, and says how its request ended.
+
+        Fails with LEASE_NOT_FOUND.
+        """
+        request = ReleaseSelectionRequest(lease_id=lease_id, outcome=outcome)
+        await self.call("ReleaseSelection", request)
 
     @asynccontextmanager
     async def lease(
@@ -115,12 +123,33 @@ class AsyncHub(AsyncAdmin):
         try:
             yield selection
         finally:
-            try:
-                await self.release(selection.lease_id)
-            except CallFailed as failed:
-                # An expired lease, or an unreachable hub, is not a failure of the block.
-                if failed.reason not in {"LEASE_NOT_FOUND", ""}:
-                    raise
+            await self._release_at_last(selection.lease_id, None)
+
+    @asynccontextmanager
+    async def session(
+        self, model: str, *, ttl_s: float = _LEASE_TTL_S, **criteria: Any
+    ) -> AsyncIterator[SelectionSession]:
+        """Like `lease`, and tells the hub how the block ended and how long it took.
+
+        The block sends one request to the selected endpoint; see `SelectionSession`.
+        """
+        session = SelectionSession(await self.select(model, lease_ttl_s=ttl_s, **criteria))
+        lease_id = session.selection.lease_id
+        try:
+            yield session
+        except BaseException as error:
+            await self._release_at_last(lease_id, session.outcome(error))
+            raise
+        else:
+            await self._release_at_last(lease_id, session.outcome(None))
+
+    async def _release_at_last(self, lease_id: str, outcome: Outcome | None) -> None:
+        try:
+            await self.release(lease_id, outcome)
+        except CallFailed as failed:
+            # An expired lease, or an unreachable hub, is not a failure of the block.
+            if failed.reason not in {"LEASE_NOT_FOUND", ""}:
+                raise
 
     # Watches.
 

@@ -9,6 +9,7 @@ from hub.client.call_errors import ClientError, NoSelection, NotSynced
 from hub.client.requests import select_request, watch_request
 from hub.client.retry import Resumption
 from hub.registry.history.versioned import Versioned
+from hub.registry.selection.affinity import affinity_of
 from hub.registry.selection.criteria import NOT_SELECTABLE
 from hub.registry.selection.kept_rankings import Rankings
 from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
@@ -145,6 +146,7 @@ class FleetCopy:
         weights: ScoreWeights | None = None,
         exclude_ids: Collection[str] = (),
         require_known_facts: bool = False,
+        affinity_key: str = "",
         max_staleness_s: float | None = None,
     ) -> Choice:
         """The endpoint that serves a model best, by the hub's own rules, without leases.
@@ -175,7 +177,8 @@ class FleetCopy:
         with self._lock:
             ranking = self._ranking(request)
             now_ms = time.time_ns() // 1_000_000
-            for verdict in pick(ranking, limits, 1, now_ms):
+            order = affinity_of(ranking, affinity_key).order() if affinity_key else None
+            for verdict in pick(ranking, limits, 1, now_ms, order=order):
                 ranking.picked(verdict.endpoint.id)
                 return Choice(verdict.endpoint, verdict.model.name, verdict.score)
             raise _why_none(model, ranking, limits, now_ms)

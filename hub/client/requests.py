@@ -45,6 +45,10 @@ def select_request(
     require_known_facts: bool = False,
     lease_ttl_s: float | None = None,
     explain: bool = False,
+    affinity_key: str = "",
+    wait_s: float | None = None,
+    priority: int = 0,
+    max_in_flight_per_slot: int = 0,
 ) -> SelectEndpointRequest:
     """See `SelectEndpointRequest` in the contract."""
     return SelectEndpointRequest(
@@ -65,6 +69,10 @@ def select_request(
         require_known_facts=require_known_facts,
         lease_ttl=duration(lease_ttl_s),
         explain=explain,
+        affinity_key=affinity_key,
+        wait=duration(wait_s),
+        priority=priority,
+        max_in_flight_per_slot=max_in_flight_per_slot,
     )
 
 

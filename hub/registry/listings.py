@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.following import EndpointRecord
+from hub.registry.state import Registry
 from hub.registry.views import View
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.registry_service_pb2 import (

@@ -13,10 +13,11 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.registry.filters import EndpointFilter
+from hub.registry.following import AliasRecord, EndpointEvent, EndpointRecord
 from hub.registry.history.latest_log import Latest
 from hub.registry.history.ring import Compacted
 from hub.registry.host_report import ResourcesRecord
-from hub.registry.state import AliasRecord, EndpointEvent, EndpointRecord, Registry
+from hub.registry.state import Registry
 from hub.registry.views import View
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import ModelAlias

@@ -11,9 +11,9 @@ ring. The bookkeeping of checks and the resource reports change all the time and
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 
 from hub.base.address import spellings
+from hub.registry.following import AliasRecord, Companion, EndpointEvent, EndpointRecord
 from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
@@ -34,19 +34,6 @@ from llmhub.v1.endpoint_pb2 import (
 )
 from llmhub.v1.frame_pb2 import ReportEndpointRequest, ReportResourcesRequest
 from llmhub.v1.model_alias_pb2 import ModelAlias
-
-EndpointRecord = Versioned[Endpoint]
-AliasRecord = Versioned[ModelAlias]
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointEvent:
-    """One change of an endpoint; `before` is None if it is new, `after` if it is removed."""
-
-    revision: int
-    id: str
-    before: EndpointRecord | None
-    after: EndpointRecord | None
 
 
 class Registry:
@@ -101,6 +88,7 @@ class Registry:
         self.model_index = ModelIndex()
         self._healthy = 0
         self._listeners: list[Callable[[], None]] = []
+        self._companions: list[Companion] = []
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -113,6 +101,10 @@ class Registry:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Calls `listener` after every change. It must be fast and must not raise."""
         self._listeners.append(listener)
+
+    def attach(self, companion: Companion) -> None:
+        """Lets `companion` follow the registry."""
+        self._companions.append(companion)
 
     # Questions.
 
@@ -249,6 +241,20 @@ class Registry:
         if seen.address:
             self._move(endpoint_id, Place(seen.address, after.port))
 
+    def amend(self, endpoint_id: str, change: Callable[[Endpoint], bool | None]) -> None:
+        """Changes observed facts of an endpoint; does nothing if it is removed.
+
+        `change` changes a copy, and returns whether watchers see an event; None if nothing
+        has changed.
+        """
+        before = self._endpoints.get(endpoint_id)
+        if before is not None:
+            after = Endpoint()
+            after.CopyFrom(before.message)
+            event = change(after)
+            if event is not None:
+                self._set(endpoint_id, before, after, event=event)
+
     def report_view(
         self, endpoint_id: str, agent_id: str, report: ReportEndpointRequest, now_ms: int
     ) -> bool:
@@ -291,19 +297,13 @@ class Registry:
             if ends_ms > now_ms:
                 break
             del self._views[endpoint_id]
-            before = self._endpoints[endpoint_id]
-            after = Endpoint()
-            after.CopyFrom(before.message)
-            status.remove_view(after)
             self.health.forget_report(endpoint_id)
-            self._set(endpoint_id, before, after, event=True)
+            self.amend(endpoint_id, status.remove_view)
         while (id_ := self._unloads.pop_due(now_ms)) is not None:
-            before = self._endpoints[id_]
-            after = Endpoint()
-            after.CopyFrom(before.message)
-            if unload(after, now_ms):
-                self.health.forget_models(id_)
-                self._set(id_, before, after, event=True)
+            self.health.forget_models(id_)
+            self.amend(id_, lambda after: unload(after, now_ms) or None)
+        for companion in self._companions:
+            companion.expire(now_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When the next report or loaded model expires, or None."""
@@ -311,21 +311,20 @@ class Registry:
             self.resources.next_deadline_ms(),
             next(iter(self._views.values()), None),
             self._unloads.next_ms(),
+            *(companion.next_deadline_ms() for companion in self._companions),
         ]
         return min((each for each in deadlines if each is not None), default=None)
 
     def _let_fall(self, now_ms: int) -> None:
         while (id_ := self.health.next_to_fall(self._healthy, now_ms)) is not None:
-            before = self._endpoints[id_]
-            after = Endpoint()
-            after.CopyFrom(before.message)
-            self.health.fall(after, now_ms)
-            self._set(id_, before, after, event=True)
+            self.amend(id_, lambda after: self.health.fall(after, now_ms))
 
     def _forget_observed(self, id_: str) -> None:
         self.health.forget(id_)
         self._views.pop(id_, None)
         self._move(id_, None)
+        for companion in self._companions:
+            companion.forget(id_)
 
     def _move(self, id_: str, place: Place | None) -> None:
         for each in self._same_servers.move(id_, place):

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from hub.registry.filters import has_labels, tagged
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.following import EndpointRecord
+from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_LOADED, STATUS_HEALTHY, Endpoint
 from llmhub.v1.resources_pb2 import ModelSummary
 
@@ -40,12 +42,20 @@ class View:
 
     def shown(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint without the models beyond the view; the same object if it has none."""
-        if all(self.includes_model(model.name) for model in endpoint.models):
+        if all(
+            self.includes_model(name)
+            for name in chain(
+                (model.name for model in endpoint.models),
+                (each.model for each in endpoint.outcomes),
+            )
+        ):
             return endpoint
         shown = Endpoint()
         shown.CopyFrom(endpoint)
         del shown.models[:]
         shown.models.extend(model for model in endpoint.models if self.includes_model(model.name))
+        del shown.outcomes[:]
+        shown.outcomes.extend(each for each in endpoint.outcomes if self.includes_model(each.model))
         return shown
 
     def includes_host(self, registry: Registry, agent_id: str) -> bool:

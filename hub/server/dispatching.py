@@ -32,7 +32,7 @@ def make_dispatcher(
 ) -> Dispatcher:
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
-    selection = SelectionHandlers(registry, clock)
+    selection = SelectionHandlers(registry, clock, fleet.outcomes, fleet.selections)
     whole = RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes)
     json = JsonHandlers(registry)
     handlers = [

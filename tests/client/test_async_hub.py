@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -71,6 +71,24 @@ async def test_a_lease_ends_with_its_block(tmp_path: Path) -> None:
         with pytest.raises(CallFailed) as raised:
             await hub.release(released.lease_id)
         assert raised.value.reason == "LEASE_NOT_FOUND"
+
+
+async def test_a_session_reports_how_its_block_ended(tmp_path: Path) -> None:
+    async with with_fleet(tmp_path) as (_, hub):
+        async with hub.session(MODEL) as session:
+            session.first_token()
+            session.counted(output_tokens=20)
+            used = session.endpoint.id
+        with suppress(TimeoutError):
+            async with hub.session(MODEL, exclude_ids=[used]) as session:
+                failed = session.endpoint.id
+                raise TimeoutError
+        endpoints = {each.id: each async for each in hub.list_endpoints()}
+        (good,), (bad,) = endpoints[used].outcomes, endpoints[failed].outcomes
+        assert (good.model, good.failed_ratio, bad.failed_ratio) == (MODEL, 0, 1)
+        assert good.HasField("time_to_first_token")
+        async with hub.session(MODEL) as released:
+            await hub.release(released.selection.lease_id)
 
 
 async def test_a_watch_reports_the_state_and_later_changes(tmp_path: Path) -> None:

@@ -11,14 +11,18 @@ from hub.client.call_errors import NoSelection, NotSynced
 from hub.client.fleet_cache import FleetCopy, base_url
 from hub.contract.errors import HubError
 from hub.registry import segments
+from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.segments import Interest
+from hub.registry.selection.leases import Lease
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller, Principal
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.registry_service_pb2 import (
+    OUTCOME_RESULT_SERVER_ERROR,
     STRATEGY_LEAST_LOADED,
+    Outcome,
     SelectEndpointRequest,
     SelectEndpointResponse,
     WatchRegistryResponse,
@@ -138,6 +142,43 @@ def test_a_copy_scores_like_the_hub(following: Following) -> None:
             answered += 1
             assert by_hub[choice.endpoint.id] == choice.score == max(by_hub.values())
     assert answered > 100
+
+
+def test_a_copy_finds_the_same_endpoint_for_a_key_as_the_hub(following: Following) -> None:
+    rng = random.Random(5)
+    found = set()
+    for n in range(120):
+        change_at_random(following.registry, rng)
+        copy = following.sync()
+        request = SelectEndpointRequest(model="m", affinity_key=f"conversation {n % 7}")
+        with contextlib.suppress(HubError):
+            by_it = SelectionHandlers(following.registry, ManualClock(NOW))
+            raw = by_it.select_endpoint(request, CALLER, NOW)
+            (selection,) = SelectEndpointResponse.FromString(raw).selections
+            assert (
+                copy.select("m", affinity_key=request.affinity_key).endpoint == selection.endpoint
+            )
+            assert selection.affinity_rank == 0
+            found.add(selection.endpoint.id)
+    assert len(found) > 3
+
+
+def test_a_copy_knows_open_circuits_and_makes_no_trial(following: Following) -> None:
+    for id_ in ("a:1", "b:1"):
+        add(following.registry, id_, loaded())
+    outcomes = FleetOutcomes(following.registry)
+    failed = Outcome(result=OUTCOME_RESULT_SERVER_ERROR)
+    for _ in range(5):
+        outcomes.report(Lease("l", "a:1", NOW, "t", "m"), failed, NOW)
+    copy = following.sync()
+    assert {copy.select("m").endpoint.id for _ in range(4)} == {"b:1"}
+    following.registry.expire(NOW + 10_000)
+    copy = following.sync()
+    with pytest.raises(NoSelection):
+        copy.select("m", exclude_ids=["b:1"])
+    following.registry.expire(NOW + 70_000)
+    copy = following.sync()
+    assert copy.select("m", exclude_ids=["b:1"]).endpoint.id == "a:1"
 
 
 def test_equals_take_turns(following: Following) -> None:

@@ -8,7 +8,12 @@ from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.fleet_of import NOW
 
-CALLER = Caller(Principal(ROLE_READER, "", "t"), "127.0.0.1", "grpc")
+
+def caller(token: str) -> Caller:
+    return Caller(Principal(ROLE_READER, "", token), "127.0.0.1", "grpc")
+
+
+CALLER = caller("t")
 
 
 class Selecting:
@@ -16,17 +21,21 @@ class Selecting:
         self.handlers = SelectionHandlers(registry, ManualClock(NOW), **bounds)
         self.now_ms = NOW
 
-    def __call__(self, model: str = "m", *, lease_s: float = 0, **fields: object):
+    def __call__(
+        self, model: str = "m", *, lease_s: float = 0, by: Caller = CALLER, **fields: object
+    ):
         request = pb.SelectEndpointRequest(model=model, **fields)
         if lease_s:
             request.lease_ttl.FromMilliseconds(round(lease_s * 1000))
-        raw = self.handlers.select_endpoint(request, CALLER, self.now_ms)
+        raw = self.handlers.select_endpoint(request, by, self.now_ms)
         assert isinstance(raw, bytes), "so few endpoints are judged immediately"
         return pb.SelectEndpointResponse.FromString(raw)
 
-    def release(self, lease_id: str) -> None:
-        request = pb.ReleaseSelectionRequest(lease_id=lease_id)
-        self.handlers.release_selection(request, CALLER, self.now_ms)
+    def release(
+        self, lease_id: str, outcome: pb.Outcome | None = None, by: Caller = CALLER
+    ) -> None:
+        request = pb.ReleaseSelectionRequest(lease_id=lease_id, outcome=outcome)
+        self.handlers.release_selection(request, by, self.now_ms)
 
 
 def chosen(response: pb.SelectEndpointResponse) -> list[str]:

@@ -1,5 +1,4 @@
 import asyncio
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,19 +9,19 @@ from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY
 from tests.scenarios.test_tools import tool
 from tests.support.hub import running_hub
-from tests.support.llama import tiny_model
 from tests.support.waiting import wait_until
 from tools.demo_gateway import MODEL, RealServer, running_envoy
-
-__all__ = ["tiny_model"]
+from tools.llama_server import write_model
 
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
 
 
 @pytest.fixture
-def model(tmp_path: Path, tiny_model: Path) -> Path:
+def model(tmp_path: Path) -> Path:
     """The model of the demo, which has the name of its file."""
-    return Path(shutil.copy(tiny_model, tmp_path / f"{MODEL}.gguf"))
+    pytest.importorskip("xllamacpp", reason="the wheel xllamacpp is not installed")
+    pytest.importorskip("gguf", reason="the wheel gguf is not installed")
+    return write_model(tmp_path / f"{MODEL}.gguf", name=MODEL, reads_text=True)
 
 
 async def test_chats_are_answered_before_and_after_a_real_server_is_killed(

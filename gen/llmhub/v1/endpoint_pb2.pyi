@@ -12,6 +12,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BreakerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BREAKER_STATE_UNSPECIFIED: _ClassVar[BreakerState]
+    BREAKER_STATE_CLOSED: _ClassVar[BreakerState]
+    BREAKER_STATE_OPEN: _ClassVar[BreakerState]
+    BREAKER_STATE_HALF_OPEN: _ClassVar[BreakerState]
+
 class Fault(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FAULT_UNSPECIFIED: _ClassVar[Fault]
@@ -19,6 +26,7 @@ class Fault(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FAULT_DEAD: _ClassVar[Fault]
     FAULT_UNREACHABLE: _ClassVar[Fault]
     FAULT_NOT_SERVING: _ClassVar[Fault]
+    FAULT_REQUESTS_FAIL: _ClassVar[Fault]
 
 class Observer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -70,11 +78,16 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_AVAILABLE: _ClassVar[ModelState]
     MODEL_STATE_LOADED: _ClassVar[ModelState]
     MODEL_STATE_LOADING: _ClassVar[ModelState]
+BREAKER_STATE_UNSPECIFIED: BreakerState
+BREAKER_STATE_CLOSED: BreakerState
+BREAKER_STATE_OPEN: BreakerState
+BREAKER_STATE_HALF_OPEN: BreakerState
 FAULT_UNSPECIFIED: Fault
 FAULT_NO_ANSWER: Fault
 FAULT_DEAD: Fault
 FAULT_UNREACHABLE: Fault
 FAULT_NOT_SERVING: Fault
+FAULT_REQUESTS_FAIL: Fault
 OBSERVER_UNSPECIFIED: Observer
 OBSERVER_PROBE: Observer
 OBSERVER_SIDECAR: Observer
@@ -110,7 +123,7 @@ MODEL_STATE_LOADED: ModelState
 MODEL_STATE_LOADING: ModelState
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load", "sidecar_view", "fault", "flapping", "provenance", "same_server_as")
+    __slots__ = ("id", "host", "port", "scheme", "base_path", "name", "backend", "backend_detected", "source", "agent_id", "status", "admin_state", "models", "labels", "version", "registered_at", "last_checked_at", "next_check_at", "consecutive_failures", "last_error", "latency", "etag", "load", "sidecar_view", "fault", "flapping", "provenance", "same_server_as", "outcomes")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +159,7 @@ class Endpoint(_message.Message):
     FLAPPING_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     SAME_SERVER_AS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     port: int
@@ -174,7 +188,32 @@ class Endpoint(_message.Message):
     flapping: Flapping
     provenance: Provenance
     same_server_as: str
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ..., sidecar_view: _Optional[_Union[SidecarView, _Mapping]] = ..., fault: _Optional[_Union[Fault, str]] = ..., flapping: _Optional[_Union[Flapping, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., same_server_as: _Optional[str] = ...) -> None: ...
+    outcomes: _containers.RepeatedCompositeFieldContainer[ModelOutcomes]
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., scheme: _Optional[str] = ..., base_path: _Optional[str] = ..., name: _Optional[str] = ..., backend: _Optional[_Union[Backend, str]] = ..., backend_detected: _Optional[bool] = ..., source: _Optional[_Union[Source, str]] = ..., agent_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., registered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., last_error: _Optional[str] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., load: _Optional[_Union[EndpointLoad, _Mapping]] = ..., sidecar_view: _Optional[_Union[SidecarView, _Mapping]] = ..., fault: _Optional[_Union[Fault, str]] = ..., flapping: _Optional[_Union[Flapping, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., same_server_as: _Optional[str] = ..., outcomes: _Optional[_Iterable[_Union[ModelOutcomes, _Mapping]]] = ...) -> None: ...
+
+class ModelOutcomes(_message.Message):
+    __slots__ = ("model", "breaker", "reason", "changes_at", "on_trial", "ejections", "recent_requests", "failed_ratio", "time_to_first_token", "tokens_per_second")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_AT_FIELD_NUMBER: _ClassVar[int]
+    ON_TRIAL_FIELD_NUMBER: _ClassVar[int]
+    EJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    breaker: BreakerState
+    reason: str
+    changes_at: _timestamp_pb2.Timestamp
+    on_trial: bool
+    ejections: int
+    recent_requests: float
+    failed_ratio: float
+    time_to_first_token: _duration_pb2.Duration
+    tokens_per_second: float
+    def __init__(self, model: _Optional[str] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., reason: _Optional[str] = ..., changes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., on_trial: _Optional[bool] = ..., ejections: _Optional[int] = ..., recent_requests: _Optional[float] = ..., failed_ratio: _Optional[float] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tokens_per_second: _Optional[float] = ...) -> None: ...
 
 class SidecarView(_message.Message):
     __slots__ = ("agent_id", "reachable", "error", "version", "reported_at", "expires_at")

@@ -39,6 +39,20 @@ class Rejection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REJECTION_EXCLUDED: _ClassVar[Rejection]
     REJECTION_UNKNOWN: _ClassVar[Rejection]
     REJECTION_SAME_SERVER: _ClassVar[Rejection]
+    REJECTION_CIRCUIT_OPEN: _ClassVar[Rejection]
+
+class OutcomeResult(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_RESULT_UNSPECIFIED: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_OK: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_CONNECT_FAILED: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_TIMED_OUT: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_SERVER_ERROR: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_BROKEN_OFF: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_REFUSED: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_OVERLOADED: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_REQUEST_REJECTED: _ClassVar[OutcomeResult]
+    OUTCOME_RESULT_CANCELLED: _ClassVar[OutcomeResult]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_LEAST_LOADED: Strategy
 STRATEGY_PREFER_LOADED: Strategy
@@ -58,6 +72,17 @@ REJECTION_IN_FLIGHT: Rejection
 REJECTION_EXCLUDED: Rejection
 REJECTION_UNKNOWN: Rejection
 REJECTION_SAME_SERVER: Rejection
+REJECTION_CIRCUIT_OPEN: Rejection
+OUTCOME_RESULT_UNSPECIFIED: OutcomeResult
+OUTCOME_RESULT_OK: OutcomeResult
+OUTCOME_RESULT_CONNECT_FAILED: OutcomeResult
+OUTCOME_RESULT_TIMED_OUT: OutcomeResult
+OUTCOME_RESULT_SERVER_ERROR: OutcomeResult
+OUTCOME_RESULT_BROKEN_OFF: OutcomeResult
+OUTCOME_RESULT_REFUSED: OutcomeResult
+OUTCOME_RESULT_OVERLOADED: OutcomeResult
+OUTCOME_RESULT_REQUEST_REJECTED: OutcomeResult
+OUTCOME_RESULT_CANCELLED: OutcomeResult
 
 class GetEndpointRequest(_message.Message):
     __slots__ = ("id",)
@@ -208,7 +233,7 @@ class WatchRegistryResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[_resources_pb2.RegistryEvent, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class SelectEndpointRequest(_message.Message):
-    __slots__ = ("model", "count", "labels", "min_context_length", "quantization", "digest", "family", "capabilities", "min_free_vram_bytes", "max_fact_age", "strategy", "weights", "lease_ttl", "explain", "max_in_flight", "exclude_ids", "require_known_facts", "fallbacks")
+    __slots__ = ("model", "count", "labels", "min_context_length", "quantization", "digest", "family", "capabilities", "min_free_vram_bytes", "max_fact_age", "strategy", "weights", "lease_ttl", "explain", "max_in_flight", "exclude_ids", "require_known_facts", "fallbacks", "affinity_key", "wait", "priority", "max_in_flight_per_slot")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +259,10 @@ class SelectEndpointRequest(_message.Message):
     EXCLUDE_IDS_FIELD_NUMBER: _ClassVar[int]
     REQUIRE_KNOWN_FACTS_FIELD_NUMBER: _ClassVar[int]
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_KEY_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_IN_FLIGHT_PER_SLOT_FIELD_NUMBER: _ClassVar[int]
     model: str
     count: int
     labels: _containers.ScalarMap[str, str]
@@ -252,10 +281,14 @@ class SelectEndpointRequest(_message.Message):
     exclude_ids: _containers.RepeatedScalarFieldContainer[str]
     require_known_facts: bool
     fallbacks: int
-    def __init__(self, model: _Optional[str] = ..., count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., min_context_length: _Optional[int] = ..., quantization: _Optional[str] = ..., digest: _Optional[str] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., min_free_vram_bytes: _Optional[int] = ..., max_fact_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., weights: _Optional[_Union[ScoreWeights, _Mapping]] = ..., lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain: _Optional[bool] = ..., max_in_flight: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., require_known_facts: _Optional[bool] = ..., fallbacks: _Optional[int] = ...) -> None: ...
+    affinity_key: str
+    wait: _duration_pb2.Duration
+    priority: int
+    max_in_flight_per_slot: int
+    def __init__(self, model: _Optional[str] = ..., count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., min_context_length: _Optional[int] = ..., quantization: _Optional[str] = ..., digest: _Optional[str] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., min_free_vram_bytes: _Optional[int] = ..., max_fact_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., weights: _Optional[_Union[ScoreWeights, _Mapping]] = ..., lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain: _Optional[bool] = ..., max_in_flight: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., require_known_facts: _Optional[bool] = ..., fallbacks: _Optional[int] = ..., affinity_key: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., max_in_flight_per_slot: _Optional[int] = ...) -> None: ...
 
 class ScoreWeights(_message.Message):
-    __slots__ = ("loaded", "health", "cpu", "ram", "vram", "queue", "in_flight", "latency")
+    __slots__ = ("loaded", "health", "cpu", "ram", "vram", "queue", "in_flight", "latency", "first_token", "throughput", "failures")
     LOADED_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     CPU_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +297,9 @@ class ScoreWeights(_message.Message):
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    THROUGHPUT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     loaded: float
     health: float
     cpu: float
@@ -272,7 +308,10 @@ class ScoreWeights(_message.Message):
     queue: float
     in_flight: float
     latency: float
-    def __init__(self, loaded: _Optional[float] = ..., health: _Optional[float] = ..., cpu: _Optional[float] = ..., ram: _Optional[float] = ..., vram: _Optional[float] = ..., queue: _Optional[float] = ..., in_flight: _Optional[float] = ..., latency: _Optional[float] = ...) -> None: ...
+    first_token: float
+    throughput: float
+    failures: float
+    def __init__(self, loaded: _Optional[float] = ..., health: _Optional[float] = ..., cpu: _Optional[float] = ..., ram: _Optional[float] = ..., vram: _Optional[float] = ..., queue: _Optional[float] = ..., in_flight: _Optional[float] = ..., latency: _Optional[float] = ..., first_token: _Optional[float] = ..., throughput: _Optional[float] = ..., failures: _Optional[float] = ...) -> None: ...
 
 class SelectEndpointResponse(_message.Message):
     __slots__ = ("selections", "revision", "candidates")
@@ -285,18 +324,22 @@ class SelectEndpointResponse(_message.Message):
     def __init__(self, selections: _Optional[_Iterable[_Union[Selection, _Mapping]]] = ..., revision: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
 
 class Selection(_message.Message):
-    __slots__ = ("endpoint", "score", "lease_id", "lease_expires_at", "model")
+    __slots__ = ("endpoint", "score", "lease_id", "lease_expires_at", "model", "affinity_rank", "waited")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     LEASE_EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_RANK_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FIELD_NUMBER: _ClassVar[int]
     endpoint: _endpoint_pb2.Endpoint
     score: float
     lease_id: str
     lease_expires_at: _timestamp_pb2.Timestamp
     model: str
-    def __init__(self, endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., score: _Optional[float] = ..., lease_id: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+    affinity_rank: int
+    waited: _duration_pb2.Duration
+    def __init__(self, endpoint: _Optional[_Union[_endpoint_pb2.Endpoint, _Mapping]] = ..., score: _Optional[float] = ..., lease_id: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model: _Optional[str] = ..., affinity_rank: _Optional[int] = ..., waited: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("endpoint_id", "model", "score", "parts", "rejection", "detail", "in_flight")
@@ -324,10 +367,32 @@ class Candidate(_message.Message):
     def __init__(self, endpoint_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Mapping[str, float]] = ..., rejection: _Optional[_Union[Rejection, str]] = ..., detail: _Optional[str] = ..., in_flight: _Optional[int] = ...) -> None: ...
 
 class ReleaseSelectionRequest(_message.Message):
-    __slots__ = ("lease_id",)
+    __slots__ = ("lease_id", "outcome")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
-    def __init__(self, lease_id: _Optional[str] = ...) -> None: ...
+    outcome: Outcome
+    def __init__(self, lease_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("result", "time_to_first_token", "duration", "output_tokens", "prompt_tokens", "cached_tokens", "request_bytes", "response_bytes")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    result: OutcomeResult
+    time_to_first_token: _duration_pb2.Duration
+    duration: _duration_pb2.Duration
+    output_tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+    request_bytes: int
+    response_bytes: int
+    def __init__(self, result: _Optional[_Union[OutcomeResult, str]] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ...) -> None: ...
 
 class ReleaseSelectionResponse(_message.Message):
     __slots__ = ()

@@ -147,7 +147,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseSelection(self, request, context):
-        """ReleaseSelection ends the lease of a selection before it expires.
+        """ReleaseSelection ends the lease of a selection before it expires, and takes
+        the outcome of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

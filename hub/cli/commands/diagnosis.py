@@ -24,9 +24,11 @@ from hub.client import CallFailed, Hub, Retry, Tls
 from llmhub.v1.admin_service_pb2 import GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
+    BREAKER_STATE_CLOSED,
     FAULT_DEAD,
     FAULT_NO_ANSWER,
     FAULT_NOT_SERVING,
+    FAULT_REQUESTS_FAIL,
     FAULT_UNREACHABLE,
     FAULT_UNSPECIFIED,
     STATUS_HEALTHY,
@@ -133,6 +135,10 @@ _ADVICE = {
     FAULT_NOT_SERVING: (
         "if it needs an API key: llm-hub register {url} --api-key-file FILE; if it is loading a "
         "model or is busy, wait; if another program answers there, check the port"
+    ),
+    FAULT_REQUESTS_FAIL: (
+        "its probes succeed but callers report failed requests: see the server's log, and "
+        "llm-hub select MODEL --explain; the hub tries it again by itself"
     ),
 }
 
@@ -314,6 +320,11 @@ def endpoint(each: Endpoint) -> Finding | None:
                 f"healthy, and the same server as {each.same_server_as}; counted once",
                 f"if one address is enough: llm-hub remove {each.id}",
             )
+        broken = [seen for seen in each.outcomes if seen.breaker != BREAKER_STATE_CLOSED]
+        if broken:
+            names = _some(seen.model for seen in broken)
+            found = f"healthy, but requests fail for {names}: {broken[0].reason}"
+            return Finding(Level.WARNING, what, found, _advice(each))
         count = len(each.models)
         return Finding(Level.OK, what, f"healthy, {count} model{'' if count == 1 else 's'}")
     return Finding(Level.FAILED, what, each.last_error or "not probed yet", _advice(each))

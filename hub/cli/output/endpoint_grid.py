@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hub.cli.output.grids import BACKEND_WORDS, STATE_WORDS, STATUS_WORDS, Grid, time_text
 from hub.registry.filters import answers
 from llmhub.v1.endpoint_pb2 import (
+    BREAKER_STATE_CLOSED,
     FAULT_DEAD,
     FAULT_UNREACHABLE,
     MODEL_STATE_LOADED,
@@ -82,6 +83,10 @@ def _load_text(endpoint: Endpoint) -> str:
 
 def _error_text(endpoint: Endpoint) -> str:
     text = endpoint.last_error + _FAULTS.get(endpoint.fault, "")
+    for each in endpoint.outcomes:
+        if each.breaker != BREAKER_STATE_CLOSED:
+            broken = f"requests for {each.model} fail: {each.reason}"
+            text = broken + (f"; {text}" if text else "")
     if endpoint.HasField("flapping"):
         text = f"flapping: {endpoint.flapping.reason}" + (f"; {text}" if text else "")
     if endpoint.same_server_as:

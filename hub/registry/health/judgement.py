@@ -121,10 +121,11 @@ class FleetHealth:
         """
         return self._preservation.next_to_fall(healthy, now_ms)
 
-    def fall(self, endpoint: Endpoint, now_ms: int) -> None:
-        """Makes an endpoint unhealthy."""
+    def fall(self, endpoint: Endpoint, now_ms: int) -> bool:
+        """Makes an endpoint unhealthy. Returns True: it is an event for watchers."""
         status.fall(endpoint, now_ms)
         self._preservation.fell(endpoint.id, now_ms)
+        return True
 
     def apply_report(
         self,

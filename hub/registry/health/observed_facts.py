@@ -44,7 +44,11 @@ def carry_over(before: Endpoint, after: Endpoint) -> bool:
     if not _is_same_server(before, after):
         after.status = STATUS_UNKNOWN
         return False
-    observed = Endpoint(models=before.models, same_server_as=before.same_server_as)
+    observed = Endpoint(
+        models=before.models,
+        same_server_as=before.same_server_as,
+        outcomes=before.outcomes,
+    )
     for field in _PLAIN:
         setattr(observed, field, getattr(before, field))
     for field in _MESSAGES:

@@ -13,11 +13,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.base.timestamps import to_timestamp
 from hub.registry.observation import Load, Observation
+from hub.registry.outcomes.shown import fault_of_requests
 from llmhub.v1.endpoint_pb2 import (
     BACKEND_UNSPECIFIED,
     FAULT_DEAD,
     FAULT_NO_ANSWER,
     FAULT_NOT_SERVING,
+    FAULT_REQUESTS_FAIL,
     FAULT_UNREACHABLE,
     FAULT_UNSPECIFIED,
     OBSERVER_MANUAL,
@@ -103,7 +105,7 @@ def _succeeded(
     changed = endpoint.status != STATUS_HEALTHY or bool(endpoint.last_error)
     endpoint.status = STATUS_HEALTHY
     endpoint.last_error = ""
-    endpoint.fault = FAULT_UNSPECIFIED
+    endpoint.fault = fault_of_requests(endpoint)
     endpoint.consecutive_failures = 0
     if seen.latency_ms is not None:
         endpoint.latency.FromMicroseconds(round(seen.latency_ms * 1000))
@@ -162,10 +164,14 @@ def is_reported_down(endpoint: Endpoint) -> bool:
     return endpoint.HasField("sidecar_view") and view.HasField("reachable") and not view.reachable
 
 
-def remove_view(endpoint: Endpoint) -> None:
-    """Removes the sidecar's view. The facts that it reported stay, with their age."""
+def remove_view(endpoint: Endpoint) -> bool:
+    """Removes the sidecar's view. The facts that it reported stay, with their age.
+
+    Returns True: it is an event for watchers.
+    """
     endpoint.ClearField("sidecar_view")
     _reconsider(endpoint)
+    return True
 
 
 def register(endpoint: Endpoint) -> None:
@@ -190,7 +196,7 @@ def forget(endpoint: Endpoint) -> None:
 
 _OBSERVED = (
     *("version", "last_checked_at", "next_check_at", "last_error", "latency", "load"),
-    *("sidecar_view", "fault", "flapping", "provenance"),
+    *("sidecar_view", "fault", "flapping", "provenance", "outcomes"),
 )
 
 
@@ -249,7 +255,7 @@ def _silence(endpoint: Endpoint) -> Fault:
 
 
 def _reconsider(endpoint: Endpoint) -> bool:
-    if endpoint.fault in (FAULT_UNSPECIFIED, FAULT_NOT_SERVING):
+    if endpoint.fault in (FAULT_UNSPECIFIED, FAULT_NOT_SERVING, FAULT_REQUESTS_FAIL):
         return False
     return _set_fault(endpoint, _silence(endpoint))
 

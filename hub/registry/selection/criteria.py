@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.names import enum_word
 from hub.registry.filters import has_labels, names_model, tagged
+from hub.registry.outcomes.shown import needs_trial, why_open, with_closed_circuit
 from hub.registry.selection.scoring import is_failing, parts, slots_of, weighted, weights_of
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
@@ -26,6 +27,7 @@ from llmhub.v1.endpoint_pb2 import (
 from llmhub.v1.model_alias_pb2 import AliasTarget
 from llmhub.v1.registry_service_pb2 import (
     REJECTION_CAPABILITIES,
+    REJECTION_CIRCUIT_OPEN,
     REJECTION_DISABLED,
     REJECTION_DRAINING,
     REJECTION_LABELS,
@@ -42,7 +44,9 @@ from llmhub.v1.resources_pb2 import HostResources, VramAccount
 _Unfit = tuple[Rejection, str]
 _FITS: Final[_Unfit] = (REJECTION_UNSPECIFIED, "")
 
-NOT_SELECTABLE: Final = frozenset({REJECTION_DISABLED, REJECTION_DRAINING, REJECTION_NOT_HEALTHY})
+NOT_SELECTABLE: Final = frozenset(
+    {REJECTION_DISABLED, REJECTION_DRAINING, REJECTION_NOT_HEALTHY, REJECTION_CIRCUIT_OPEN}
+)
 """The rejections that do not depend on the request."""
 
 
@@ -75,6 +79,8 @@ class Verdict:
     facts that nothing reports; such an endpoint ranks below those that are known to fit.
     `detail` explains both in words. `merit` is the score without leases; each lease
     subtracts `lease_weight`. `resources` is the last report of its host, or None.
+    `needs_trial`: its circuit breaker is half open, so only a selection with a lease may
+    choose it.
     """
 
     endpoint: Endpoint
@@ -87,6 +93,9 @@ class Verdict:
     detail: str = ""
     in_flight: int = 0
     resources: HostResources | None = None
+    needs_trial: bool = False
+    # What `affinity` reads from the messages, once per verdict.
+    affinity_facts: tuple[str, int, int, bool] | None = None
 
     @property
     def checked_ms(self) -> int:
@@ -129,6 +138,11 @@ class Criteria:
         self._requires_known_facts = request.require_known_facts
         self._weights = weights_of(request.strategy, request.weights)
 
+    @property
+    def prefers_loaded(self) -> bool:
+        """Whether it matters that the model is in memory."""
+        return self._weights["loaded"] > 0
+
     def judge(self, endpoint: Endpoint, facts: FleetView) -> Verdict | None:
         """The verdict on an endpoint; None if it does not have the model at all."""
         if self._targets is None:
@@ -145,6 +159,9 @@ class Criteria:
             ]
         if not matching:
             return None
+        has_outcomes = bool(endpoint.outcomes)
+        if has_outcomes and len(matching) > 1:
+            matching = with_closed_circuit(endpoint, matching)
         in_flight = facts.in_flight(endpoint.id)
         agent_id = endpoint.agent_id
         resources = facts.resources(agent_id) if agent_id else None
@@ -153,6 +170,8 @@ class Criteria:
         if self._min_free_vram and (vram is None or not vram.HasField("free_bytes")):
             unknown = (*unknown, "free_vram")
         rejection, detail = self._objection(endpoint, unfit, unknown, vram)
+        if has_outcomes and not rejection and (detail := why_open(endpoint, model.name)):
+            rejection = REJECTION_CIRCUIT_OPEN
         if rejection:
             return Verdict(endpoint, model, rejection=rejection, detail=detail, in_flight=in_flight)
         return Verdict(
@@ -165,6 +184,7 @@ class Criteria:
             detail=_reservations(endpoint, unknown),
             in_flight=in_flight,
             resources=resources,
+            needs_trial=has_outcomes and needs_trial(endpoint, model.name),
         )
 
     def explain(self, verdict: Verdict, facts: FleetView) -> dict[str, float]:

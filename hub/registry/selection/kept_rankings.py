@@ -27,8 +27,12 @@ _MOMENTARY: Final = (
     "lease_ttl",
     "explain",
     "max_in_flight",
+    "max_in_flight_per_slot",
     "exclude_ids",
     "fallbacks",
+    "affinity_key",
+    "wait",
+    "priority",
 )
 
 Key = tuple[int, bytes]

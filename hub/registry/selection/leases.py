@@ -23,6 +23,7 @@ class Lease:
     endpoint_id: str
     expires_ms: int
     owner: str = ""
+    model: str = ""
 
 
 class Leases:
@@ -50,15 +51,29 @@ class Leases:
         """The number of leases on an endpoint."""
         return self._in_flight.get(endpoint_id, 0)
 
+    def get(self, lease_id: str) -> Lease | None:
+        """The lease with that id, or None."""
+        return self._leases.get(lease_id)
+
+    def next_deadline_ms(self) -> int | None:
+        """When the next lease may expire, or None. It may have been released already."""
+        return self._deadlines[0][0] if self._deadlines else None
+
     def take(
-        self, lease_id: str, endpoint_id: str, ttl_ms: int, now_ms: int, owner: str = ""
+        self,
+        lease_id: str,
+        endpoint_id: str,
+        ttl_ms: int,
+        now_ms: int,
+        owner: str = "",
+        model: str = "",
     ) -> Lease:
-        """Takes a lease. Raises TooManyLeases."""
+        """Takes a lease; `model` is the endpoint's name of it. Raises TooManyLeases."""
         if len(self._leases) >= self._max_leases:
             raise TooManyLeases(f"{self._max_leases} leases are held")
         if self._owned.get(owner, 0) >= self._max_per_owner:
             raise TooManyLeases(f"the caller holds {self._max_per_owner} leases")
-        lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms, owner)
+        lease = self._leases[lease_id] = Lease(lease_id, endpoint_id, now_ms + ttl_ms, owner, model)
         self._owned[owner] += 1
         # Released leases leave their deadlines behind, which must not accumulate.
         if len(self._deadlines) > 2 * len(self._leases) + 64:
@@ -69,16 +84,16 @@ class Leases:
         self._count(endpoint_id, 1)
         return lease
 
-    def release(self, lease_id: str) -> bool:
-        """Ends a lease; False if there is none."""
+    def release(self, lease_id: str) -> Lease | None:
+        """Ends a lease, and returns it; None if there is none."""
         lease = self._leases.pop(lease_id, None)
         if lease is None:
-            return False
+            return None
         self._owned[lease.owner] -= 1
         if not self._owned[lease.owner]:
             del self._owned[lease.owner]
         self._count(lease.endpoint_id, -1)
-        return True
+        return lease
 
     def expire(self, now_ms: int) -> None:
         """Ends expired leases."""

@@ -9,15 +9,17 @@ large the fleet is.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from hub.base.address import spellings
 from hub.registry.same_server import server_id
 from hub.registry.selection.criteria import Criteria, FleetView, Verdict
+from hub.registry.selection.scoring import slots_of
 from llmhub.v1.registry_service_pb2 import (
+    REJECTION_CIRCUIT_OPEN,
     REJECTION_EXCLUDED,
     REJECTION_IN_FLIGHT,
     REJECTION_SAME_SERVER,
@@ -82,7 +84,7 @@ class Ranking:
 
     def best(self) -> Iterator[Verdict]:
         """The suitable endpoints, best first. Only valid until the next change."""
-        return (self._verdicts[id_] for *_, id_ in self._order)
+        return (self._verdicts[key[-1]] for key in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
         """The rejected endpoints, sorted by id."""
@@ -111,18 +113,29 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The requirements of a request at the time it is made; 0 requires nothing."""
+    """The requirements of a request at the time it is made; 0 requires nothing.
+
+    `takes_lease`: the selection can be the trial of a half-open circuit breaker.
+    """
 
     max_fact_age_ms: int = 0
     max_in_flight: int = 0
+    max_per_slot: int = 0
     needs_report: bool = False
     excluded: frozenset[str] = frozenset()
+    takes_lease: bool = False
 
     @classmethod
     def of(cls, request: SelectEndpointRequest) -> "Limits":
         """The limits of a request."""
-        if not (request.max_in_flight or request.exclude_ids or request.HasField("max_fact_age")):
-            return _NO_LIMITS
+        takes_lease = request.HasField("lease_ttl")
+        if not (
+            request.max_in_flight
+            or request.max_in_flight_per_slot
+            or request.exclude_ids
+            or request.HasField("max_fact_age")
+        ):
+            return _LEASED if takes_lease else _NO_LIMITS
         age_ms = 0
         if request.HasField("max_fact_age"):
             # Rounded up, because an age below a millisecond is a requirement too.
@@ -131,8 +144,10 @@ class Limits:
         return cls(
             max_fact_age_ms=age_ms,
             max_in_flight=request.max_in_flight,
+            max_per_slot=request.max_in_flight_per_slot,
             needs_report=bool(request.min_free_vram_bytes),
             excluded=frozenset(chain.from_iterable(map(spellings, request.exclude_ids))),
+            takes_lease=takes_lease,
         )
 
     def objection(self, verdict: Verdict, now_ms: int) -> tuple[Rejection, str]:
@@ -145,12 +160,18 @@ class Limits:
                 oldest_ms = min(oldest_ms, verdict.reported_ms)
             if now_ms - oldest_ms > self.max_fact_age_ms:
                 return REJECTION_STALE, f"its facts are {now_ms - oldest_ms} ms old"
-        if self.max_in_flight and verdict.in_flight >= self.max_in_flight:
-            return REJECTION_IN_FLIGHT, f"already has {verdict.in_flight} leases"
+        in_flight = verdict.in_flight
+        if (self.max_in_flight and in_flight >= self.max_in_flight) or (
+            self.max_per_slot and in_flight >= self.max_per_slot * slots_of(verdict.endpoint)
+        ):
+            return REJECTION_IN_FLIGHT, f"already has {in_flight} leases"
+        if verdict.needs_trial and not self.takes_lease:
+            return REJECTION_CIRCUIT_OPEN, "its circuit breaker waits for a trial with a lease"
         return REJECTION_UNSPECIFIED, ""
 
 
 _NO_LIMITS: Final = Limits()
+_LEASED: Final = Limits(takes_lease=True)
 
 
 def pick(
@@ -159,14 +180,21 @@ def pick(
     count: int,
     now_ms: int,
     reject: Callable[[Verdict, Rejection, str], None] | None = None,
+    order: Iterable[Verdict] | None = None,
 ) -> list[Verdict]:
     """At most `count` of the best endpoints now; calls `reject` for those that it skips.
 
+    `order` is another order of the ranking's suitable endpoints, the best first.
     If several endpoints are the same server, only the best of them is chosen.
     """
+    if count == 1 and reject is None and limits is _NO_LIMITS and order is None:
+        # The usual case.
+        best = [*islice(ranking.best(), 1)]
+        if not best or not best[0].needs_trial:
+            return best
     chosen: list[Verdict] = []
     servers: dict[str, str] = {}
-    for verdict in ranking.best():
+    for verdict in ranking.best() if order is None else order:
         rejection, detail = limits.objection(verdict, now_ms)
         if not rejection:
             id_ = verdict.endpoint.id

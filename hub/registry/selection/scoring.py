@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from hub.registry.outcomes.shown import learned_parts
 from llmhub.v1.endpoint_pb2 import MODEL_STATE_AVAILABLE, MODEL_STATE_LOADED, Endpoint, Model
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_LEAST_LATENCY,
@@ -30,16 +31,44 @@ _HALF_LATENCY_S: Final = 0.1
 _BUILT_IN: Final[Mapping[Strategy, ScoreWeights]] = MappingProxyType(
     {
         STRATEGY_LEAST_LOADED: ScoreWeights(
-            loaded=1, health=1, cpu=2, ram=0.5, vram=2, queue=2, in_flight=2, latency=0.25
+            loaded=1,
+            health=1,
+            cpu=2,
+            ram=0.5,
+            vram=2,
+            queue=2,
+            in_flight=2,
+            latency=0.25,
+            first_token=0.25,
+            throughput=0.25,
+            failures=2,
         ),
         # Four requests in flight at an endpoint with the model in memory weigh as much as
         # loading the model at an idle one.
         STRATEGY_PREFER_LOADED: ScoreWeights(
-            loaded=4, health=1, cpu=0.5, ram=0.25, vram=0.5, queue=1, in_flight=1, latency=0.25
+            loaded=4,
+            health=1,
+            cpu=0.5,
+            ram=0.25,
+            vram=0.5,
+            queue=1,
+            in_flight=1,
+            latency=0.25,
+            first_token=0.25,
+            throughput=0.25,
+            failures=2,
         ),
         STRATEGY_ROUND_ROBIN: ScoreWeights(),
         STRATEGY_LEAST_LATENCY: ScoreWeights(
-            loaded=1, health=1, cpu=0.25, queue=1, in_flight=1, latency=4
+            loaded=1,
+            health=1,
+            cpu=0.25,
+            queue=1,
+            in_flight=1,
+            latency=4,
+            first_token=4,
+            throughput=1,
+            failures=2,
         ),
     }
 )
@@ -89,6 +118,7 @@ def parts(
         "vram": _free_vram(vram),
         "queue": -(load.running + load.waiting) / max(load.slots, 1),
         "latency": _latency(endpoint),
+        **learned_parts(endpoint, model),
     }
 
 

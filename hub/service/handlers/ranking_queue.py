@@ -6,14 +6,26 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hub.base.tasks import Slices
-from hub.contract.errors import LimitReached
+from hub.contract.errors import LimitReached, RateLimited
+from hub.contract.rpcs import Tier
 from hub.registry.selection.kept_rankings import Kept
+from hub.service.access.rate_limits import RateLimiter
 
 FEW: Final = 100
 """This many endpoints are judged at once, which takes no longer than a slice."""
 
 FAR_BEHIND: Final = 1000
 """A ranking with more endpoints to judge than this waits in a queue of its own kind."""
+
+LARGE_RANKING: Final = 1000
+"""A ranking of more candidates than this is expensive to make."""
+
+LARGE_RANKINGS: Final = 30
+"""How many large rankings one token may request per minute.
+
+Each costs 50 µs of CPU per candidate and evicts others, because there is room for 20
+rankings of 10,000 candidates. While the hub makes one, other large ones wait.
+"""
 
 MAX_WAITING: Final = 1000
 """How many callers with the same token may wait at a time."""
@@ -22,6 +34,23 @@ MAX_WAIT_S: Final = 5.0
 """How long a caller waits; less than the default timeout of the hub's clients."""
 
 _RETRY_MS: Final = 1_000
+
+
+class Admission:
+    """Limits the large rankings that a token may request.
+
+    Callers choose the weights freely, so every request may need a new ranking.
+    """
+
+    def __init__(self) -> None:
+        self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
+
+    def charge(self, candidates: int, token: str, now_ms: int) -> None:
+        """Charges for a new ranking of that many candidates. Raises RateLimited."""
+        if candidates > LARGE_RANKING:
+            verdict = self._large.take(token, Tier.HEAVY, now_ms)
+            if not verdict.allowed:
+                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
 
 
 class CatchingUp:

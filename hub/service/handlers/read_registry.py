@@ -14,7 +14,8 @@ from hub.contract.dialect.schemas import schemas
 from hub.contract.errors import EndpointNotFound, ResourcesNotFound
 from hub.registry import listings
 from hub.registry.filters import EndpointFilter
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.following import EndpointRecord
+from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.handlers.paging import Pager
 from hub.service.handlers.snapshot_pages import SnapshotPages

@@ -13,7 +13,8 @@ import orjson
 from hub.contract.dialect.encode import to_json_bytes
 from hub.registry import listings
 from hub.registry.filters import EndpointFilter
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.following import EndpointRecord
+from hub.registry.state import Registry
 from hub.registry.views import View, summaries
 from hub.service.access.caller import Caller
 from hub.service.handlers.paging import Pager

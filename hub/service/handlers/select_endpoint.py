@@ -1,57 +1,38 @@
 """RegistryService.SelectEndpoint and ReleaseSelection; also resolves model aliases."""
 
-import secrets
-from collections.abc import Callable, Collection, Coroutine, Iterator
-from typing import Any, Final
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
-from google.protobuf.wrappers_pb2 import BytesValue
+import structlog
 
 from hub.base.clock import Clock
-from hub.base.timestamps import to_timestamp
-from hub.contract.errors import (
-    LeaseNotFound,
-    LimitReached,
-    RateLimited,
-)
-from hub.contract.rpcs import Tier
-from hub.registry import listings
-from hub.registry.history.ring import Follower
-from hub.registry.selection.criteria import Verdict
-from hub.registry.selection.kept_rankings import Kept, Rankings
-from hub.registry.selection.leases import Leases, TooManyLeases
-from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
+from hub.contract.errors import HubError, LimitReached, ModelUnknown
+from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
+from hub.registry.selection.affinity import Affinity, affinity_of
+from hub.registry.selection.leases import Lease
+from hub.registry.selection.ranking import Limits, Ranking, pick
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
-from hub.service.access.rate_limits import RateLimiter
-from hub.service.handlers.ranking_queue import FEW, CatchingUp
+from hub.service.handlers.explained_candidates import explained
+from hub.service.handlers.followed_rankings import FollowedRankings
+from hub.service.handlers.leased_selections import (
+    MAX_LEASES,
+    MAX_LEASES_PER_TOKEN,
+    LeasedSelections,
+)
+from hub.service.handlers.ranking_queue import FEW, Admission, CatchingUp
 from hub.service.handlers.selection_refusals import SelectionRefusals
-from llmhub.v1.endpoint_pb2 import Endpoint
+from hub.service.handlers.waiting_selections import Answer, WaitingSelections
+from hub.service.metrics.selection_counts import SelectionCounts
 from llmhub.v1.registry_service_pb2 import (
-    Candidate,
     ReleaseSelectionRequest,
     ReleaseSelectionResponse,
     SelectEndpointRequest,
     SelectEndpointResponse,
-    Selection,
 )
-from llmhub.v1.resources_pb2 import HostResources, VramAccount
 
-MAX_LEASES: Final = 100_000
-MAX_LEASES_PER_TOKEN: Final = 10_000
-MAX_CANDIDATES: Final = 1000
-"""How many candidates an explanation has: the best ones, then the first of the others."""
-
-LARGE_RANKING: Final = 1000
-"""A ranking of more candidates than this is expensive to make."""
-
-LARGE_RANKINGS: Final = 30
-"""How many large rankings one token may request per minute.
-
-Each costs 50 µs of CPU per candidate and evicts others, because there is room for 20
-rankings of 10,000 candidates. While the hub makes one, other large ones wait.
-"""
-
-_READ_AT_ONCE: Final = 10_000
+log = structlog.get_logger()
 
 
 class SelectionHandlers:
@@ -65,48 +46,37 @@ class SelectionHandlers:
         self,
         registry: Registry,
         clock: Clock,
+        outcomes: FleetOutcomes | None = None,
+        counts: SelectionCounts | None = None,
         *,
         max_leases: int = MAX_LEASES,
         max_leases_per_token: int = MAX_LEASES_PER_TOKEN,
     ) -> None:
         self._registry = registry
         self._clock = clock
-        self._rankings = Rankings(self, self._candidates)
-        self.leases = Leases(
+        self.counts = counts or SelectionCounts()
+        self._followed = FollowedRankings(
+            registry,
             max_leases=max_leases,
-            max_per_owner=max_leases_per_token,
-            on_change=self._leases_changed,
+            max_leases_per_token=max_leases_per_token,
         )
-        # Callers choose the weights freely, so every request may need a new ranking.
-        self._large = RateLimiter({Tier.HEAVY: LARGE_RANKINGS})
+        self.leases = self._followed.leases
+        self._leased = LeasedSelections(registry, outcomes or FleetOutcomes(registry), self.leases)
+        self.outcomes = self._leased.outcomes.book
+        self._waiting = WaitingSelections(clock, self, self.leases, self.counts)
+        # The task that catches up a ranking for those that wait.
+        self._behind: asyncio.Task[None] | None = None
+        registry.on_change(self._waiting.changed)
+        self._followed.on_lease_change(self._waiting.changed)
+        self._admission = Admission()
+        # The end of an answer without explanations, and its revision.
+        self._end = -1, b""
         self._catching_up = CatchingUp()
         self._refusals = SelectionRefusals(registry)
-        self._events = Follower(registry.ring, registry.revision)
-        self._checks = Follower(registry.checks, registry.revision)
-        self._reports = Follower(registry.resources, registry.revision)
-        self._claims = Follower(registry.claims, registry.revision)
-        self._seen = registry.revision
-
-    # The facts that rankings use, see `hub.registry.selection.ranking.FleetView`.
-
-    def endpoint(self, id_: str) -> Endpoint | None:
-        """See `FleetView`."""
-        record = self._registry.get(id_)
-        return record.message if record is not None else None
-
-    def resources(self, agent_id: str) -> HostResources | None:
-        """See `FleetView`."""
-        record = self._registry.resources.get(agent_id)
-        return record.message if record is not None else None
-
-    def vram(self, agent_id: str) -> VramAccount:
-        """See `FleetView`."""
-        return self._registry.vram(agent_id).message
 
     def in_flight(self, id_: str) -> int:
-        """See `FleetView`."""
-        ids = self._registry.addresses_of_server(id_)
-        return sum(map(self.leases.in_flight, ids))
+        """The number of leases on an endpoint's server."""
+        return self._followed.in_flight(id_)
 
     def in_flight_now(self, id_: str, now_ms: int) -> int:
         """How many leases of an endpoint have not expired."""
@@ -120,11 +90,17 @@ class SelectionHandlers:
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """Raises ModelUnknown, NoHealthyEndpoint, NoCapacity, LimitReached, RateLimited.
 
-        Returns a coroutine, which raises the same, if there are many endpoints to judge.
+        Returns a coroutine, which raises the same, if there are many endpoints to judge or
+        if the request waits for an endpoint.
         """
-        kept = self._kept(
-            request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
+        token = caller.principal.token_id
+        kept = self._followed.kept(
+            request, now_ms, lambda candidates: self._admission.charge(candidates, token, now_ms)
         )
+        if self._waiting.is_stale:
+            # What has become free belongs to those that wait.
+            self._waiting.serve(now_ms)
+            kept = self._followed.kept(request, now_ms)
         if kept.behind() > FEW:
             return self._answer_later(request, caller)
         for _ in kept.catch_up():
@@ -133,158 +109,120 @@ class SelectionHandlers:
 
     async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
         """Answers as of the time when all endpoints are judged, which is after the request."""
+        ranking = await self._caught_up(request, caller)
+        answer = self._answer(request, ranking, caller, self._clock.now_ms())
+        return answer if isinstance(answer, bytes) else await answer
+
+    async def _caught_up(self, request: SelectEndpointRequest, caller: Caller) -> Ranking:
         kept = await self._catching_up.wait(
             caller.principal.token_id,
             # The ranking may be evicted meanwhile; making it again is not charged.
-            lambda: self._kept(request, self._clock.now_ms()),
+            lambda: self._followed.kept(request, self._clock.now_ms()),
         )
         for _ in kept.catch_up():
             pass
-        return self._answer(request, kept.ranking, caller, self._clock.now_ms())
-
-    def _kept(
-        self,
-        request: SelectEndpointRequest,
-        now_ms: int,
-        admit: Callable[[int], None] = lambda _candidates: None,
-    ) -> Kept:
-        """The ranking for a request's criteria, with every change applied."""
-        self._follow(now_ms)
-        alias = self._registry.aliases.get(request.model)
-        return self._rankings.kept(
-            request,
-            alias.message if alias is not None else None,
-            alias.revision if alias is not None else 0,
-            admit,
-        )
+        return kept.ranking
 
     def _answer(
         self, request: SelectEndpointRequest, ranking: Ranking, caller: Caller, now_ms: int
-    ) -> bytes:
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        answer = self._choose(request, ranking, caller, now_ms)
+        if answer is not None:
+            return answer.encoded
+        if request.HasField("wait") and len(ranking):
+            return self._waiting.wait(request, caller)
+        refusal = self._refusals.why_none(request, ranking, Limits.of(request), caller, now_ms)
+        if request.HasField("wait") and not isinstance(refusal, ModelUnknown):
+            return self._waiting.wait(request, caller)
+        raise refusal
+
+    def _choose(
+        self,
+        request: SelectEndpointRequest,
+        ranking: Ranking,
+        caller: Caller,
+        now_ms: int,
+        waited_ms: int | None = None,
+    ) -> Answer | None:
+        """Selects and takes the leases; None if no endpoint fits."""
         limits = Limits.of(request)
+        affinity = affinity_of(ranking, request.affinity_key) if request.affinity_key else None
+        order = affinity.order() if affinity is not None else None
         count = request.count or 1
-        chosen = pick(ranking, limits, count + request.fallbacks, now_ms)
+        chosen = pick(ranking, limits, count + request.fallbacks, now_ms, order=order)
         if not chosen:
-            raise self._refusals.why_none(request, ranking, limits, caller, now_ms)
-        candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
-        rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
-        fragments = self._selections(request, chosen, caller, now_ms)
+            return None
+        if affinity is not None:
+            self.counts.affinity["own" if affinity.rank(chosen[0]) == 0 else "other"] += 1
+        end = (
+            self._explanation(ranking, limits, now_ms, affinity)
+            if request.explain
+            else self._revision()
+        )
+        fragments, leases = self._leased.take(request, chosen, caller, now_ms, affinity, waited_ms)
         for verdict in chosen[:count]:
             ranking.picked(verdict.endpoint.id)
-        return b"".join((*fragments, rest.SerializeToString()))
+        return Answer(b"".join((*fragments, end)), leases)
+
+    def _explanation(
+        self, ranking: Ranking, limits: Limits, now_ms: int, affinity: Affinity | None
+    ) -> bytes:
+        candidates = [*explained(ranking, limits, now_ms, self._followed, affinity)]
+        end = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        encoded: bytes = end.SerializeToString()
+        return encoded
+
+    def _revision(self) -> bytes:
+        revision, encoded = self._end
+        if revision != self._registry.revision:
+            revision = self._registry.revision
+            encoded = SelectEndpointResponse(revision=revision).SerializeToString()
+            self._end = revision, encoded
+        return encoded
 
     def release_selection(
-        self, request: ReleaseSelectionRequest, _caller: Caller, now_ms: int
+        self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int
     ) -> ReleaseSelectionResponse:
-        """Raises LeaseNotFound."""
-        self.leases.expire(now_ms)
-        if not self.leases.release(request.lease_id):
-            raise LeaseNotFound("the lease has expired or never existed")
+        """Raises LeaseNotFound. Only the token that took the lease may report an outcome."""
+        self._leased.release(request, caller, now_ms)
+        if self._waiting.is_stale:
+            self._waiting.serve(now_ms)
         return ReleaseSelectionResponse()
 
-    def _admit(self, candidates: int, caller: Caller, now_ms: int) -> None:
-        """Charges for a new ranking of that many candidates. Raises RateLimited."""
-        if candidates > LARGE_RANKING:
-            verdict = self._large.take(caller.principal.token_id, Tier.HEAVY, now_ms)
-            if not verdict.allowed:
-                raise RateLimited(Tier.HEAVY.wire_name, verdict.retry_after_ms)
+    # For those that wait, see `hub.service.handlers.waiting_selections.Chooser`.
 
-    def _selections(
-        self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
-    ) -> list[bytes]:
-        """Takes the leases and encodes the selections. Raises LimitReached."""
-        ttl_ms, leased = 0, request.count or 1
-        if request.HasField("lease_ttl"):
-            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
-        taken: list[str] = []
-        fragments = []
-        for position, verdict in enumerate(chosen):
-            id_ = verdict.endpoint.id
-            said = Selection(score=verdict.score, model=verdict.model.name)
-            if ttl_ms and position < leased:
-                try:
-                    lease = self.leases.take(
-                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
-                    )
-                except TooManyLeases as error:
-                    for lease_id in taken:
-                        self.leases.release(lease_id)
-                    raise LimitReached(str(error)) from error
-                taken.append(lease.id)
-                said.lease_id = lease.id
-                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
-            record = self._registry.get(id_)
-            assert record is not None
-            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
-            # selections are field 1 of SelectEndpointResponse.
-            selection = listings.get_endpoint(record) + said.SerializeToString()
-            fragments.append(BytesValue(value=selection).SerializeToString())
-        return fragments
-
-    def _follow(self, now_ms: int) -> None:
-        """Applies the changes since the last call to the rankings."""
-        registry = self._registry
-        registry.expire(now_ms)
-        self.leases.expire(now_ms)
-        if self._seen == registry.revision:
-            return
-        self._seen = registry.revision
-        changed = self._changed() if self._rankings else None
-        if changed is not None:
-            self._rankings.touch(changed)
-            return
-        self._rankings.touch_all()
-        for follower in (self._events, self._checks, self._reports, self._claims):
-            follower.go_to(registry.revision)
-
-    def _changed(self) -> set[str] | None:
-        """The endpoints with changes; None if any endpoint may have changed."""
-        events = self._events.take(_READ_AT_ONCE)
-        checks, reports, claims = self._checks.take(), self._reports.take(), self._claims.take()
-        if checks is None or reports is None or claims is None or events is None:
+    def try_now(
+        self, request: SelectEndpointRequest, caller: Caller, now_ms: int, began_ms: int
+    ) -> Answer | None:
+        """See `Chooser`."""
+        kept = self._followed.kept(request, now_ms)
+        if kept.behind() > FEW:
+            self._catch_up_soon(request, caller)
             return None
-        if len(events) == _READ_AT_ONCE:
-            return None
-        changed = {event.id for event in events}
-        changed.update(check.key for check in checks)
-        # Memory that one server claims is not available to other servers on the host.
-        hosts = {report.key for report in reports} | {claim.key for claim in claims}
-        changed.update(*map(self._registry.of_agent, hosts))
-        # An endpoint counts the leases of all addresses of its server.
-        changed.update(*map(self._registry.addresses_of_server, [*changed]))
-        return changed
+        for _ in kept.catch_up():
+            pass
+        waited_ms = max(now_ms - began_ms, 0)
+        return self._choose(request, kept.ranking, caller, now_ms, waited_ms)
 
-    def _leases_changed(self, id_: str) -> None:
-        for each in self._registry.addresses_of_server(id_):
-            self._rankings.touch_leases(each)
+    def why_none(self, request: SelectEndpointRequest, caller: Caller, now_ms: int) -> HubError:
+        """See `Chooser`."""
+        ranking = self._followed.kept(request, now_ms).ranking
+        return self._refusals.why_none(request, ranking, Limits.of(request), caller, now_ms)
 
-    def _candidates(self, model: str | None) -> Collection[str]:
-        if model is not None:
-            return self._registry.model_index.ids_meant(model)
-        return [record.message.id for record in self._registry.endpoints()]
+    def give_back(self, leases: Sequence[Lease], now_ms: int) -> None:
+        """See `Chooser`."""
+        self._leased.give_back(leases, now_ms)
 
+    def _catch_up_soon(self, request: SelectEndpointRequest, caller: Caller) -> None:
+        """Judges many endpoints in slices, one ranking at a time, and tries again."""
+        if self._behind is None:
+            self._behind = asyncio.create_task(self._catch_up(request, caller), name="waiting")
 
-def _explained(
-    ranking: Ranking, limits: Limits, now_ms: int, facts: SelectionHandlers
-) -> Iterator[Candidate]:
-    """Every candidate: the selectable ones, then those rejected for now, then the others."""
-    fit = pick(ranking, limits, MAX_CANDIDATES, now_ms)
-    for verdict in fit:
-        candidate = _candidate(verdict)
-        candidate.score = verdict.score
-        candidate.detail = verdict.detail
-        candidate.parts.update(ranking.criteria.explain(verdict, facts))
-        yield candidate
-    rejected = rejections(ranking, limits, now_ms)
-    for verdict, rejection, detail in rejected[: MAX_CANDIDATES - len(fit)]:
-        candidate = _candidate(verdict)
-        candidate.rejection, candidate.detail = rejection, detail
-        yield candidate
-
-
-def _candidate(verdict: Verdict) -> Candidate:
-    return Candidate(
-        endpoint_id=verdict.endpoint.id,
-        model=verdict.model.name,
-        in_flight=verdict.in_flight,
-    )
+    async def _catch_up(self, request: SelectEndpointRequest, caller: Caller) -> None:
+        try:
+            await self._caught_up(request, caller)
+        except LimitReached as error:
+            log.warning("a waiting selection has to wait longer", why=error.message)
+        finally:
+            self._behind = None
+            self._waiting.changed()

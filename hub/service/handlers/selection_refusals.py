@@ -9,6 +9,7 @@ from hub.contract.dialect.names import enum_word
 from hub.contract.errors import HubError, ModelUnknown, NoCapacity, NoHealthyEndpoint
 from hub.contract.rpcs import Tier
 from hub.registry.impact import may_be_selected
+from hub.registry.outcomes.shown import next_trial_ms
 from hub.registry.selection.criteria import NOT_SELECTABLE
 from hub.registry.selection.near_names import MAX_BYTES, MAX_EXAMINED, near_names
 from hub.registry.selection.ranking import Limits, Ranking, rejections
@@ -16,7 +17,12 @@ from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
 from llmhub.v1.endpoint_pb2 import Endpoint
-from llmhub.v1.registry_service_pb2 import REJECTION_UNKNOWN, Rejection, SelectEndpointRequest
+from llmhub.v1.registry_service_pb2 import (
+    REJECTION_CIRCUIT_OPEN,
+    REJECTION_UNKNOWN,
+    Rejection,
+    SelectEndpointRequest,
+)
 
 GUESSES: Final = 60
 """How many times per minute a token gets names that resemble an unknown one."""
@@ -67,9 +73,11 @@ class SelectionRefusals:
                 f"healthy endpoints have {_brief(model)}, but none {meets} the request's needs",
                 metadata=metadata,
             )
-        retry_ms = _next_check_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
+        opened = sum(why == REJECTION_CIRCUIT_OPEN for _, why, _ in rejected)
+        usable = "healthy and enabled" if not opened else "healthy, enabled and not ejected"
+        retry_ms = _next_chance_ms((verdict.endpoint for verdict, _, _ in rejected), now_ms)
         return NoHealthyEndpoint(
-            f"{len(rejected)} endpoints have {_brief(model)}, but none is healthy and enabled",
+            f"{len(rejected)} endpoints have {_brief(model)}, but none is {usable}",
             metadata=metadata,
             retry_after_ms=retry_ms,
         )
@@ -118,11 +126,14 @@ def _counts(rejections: Iterable[Rejection]) -> dict[str, str]:
     }
 
 
-def _next_check_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
-    """Milliseconds until the next probe of any of these that could then be selected."""
-    waits = [
-        to_ms(endpoint.next_check_at) - now_ms
-        for endpoint in endpoints
-        if may_be_selected(endpoint) and endpoint.HasField("next_check_at")
-    ]
+def _next_chance_ms(endpoints: Iterable[Endpoint], now_ms: int) -> int:
+    """Milliseconds until the next probe or trial of any of these that could then be selected."""
+    waits = []
+    for endpoint in endpoints:
+        if not may_be_selected(endpoint):
+            continue
+        if (trial_ms := next_trial_ms(endpoint)) is not None:
+            waits.append(trial_ms - now_ms)
+        elif endpoint.HasField("next_check_at"):
+            waits.append(to_ms(endpoint.next_check_at) - now_ms)
     return min(max(min(waits, default=_RETRY_MS), _MIN_RETRY_MS), _MAX_RETRY_MS)

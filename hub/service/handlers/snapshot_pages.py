@@ -13,7 +13,8 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from hub.contract.dialect.encode import to_json_bytes
 from hub.registry import listings
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.following import EndpointRecord
+from hub.registry.state import Registry
 from hub.service.handlers.paging import Pager
 from llmhub.v1.registry_service_pb2 import GetSnapshotRequest, GetSnapshotResponse
 from llmhub.v1.resources_pb2 import Snapshot

@@ -12,8 +12,9 @@ from typing import Final
 
 from hub.contract.dialect.names import enum_word
 from hub.registry.filters import answers
+from hub.registry.following import EndpointRecord
 from hub.registry.history.ring import Follower
-from hub.registry.state import EndpointRecord, Registry
+from hub.registry.state import Registry
 from llmhub.v1.endpoint_pb2 import (
     MODEL_STATE_LOADED,
     STATUS_HEALTHY,

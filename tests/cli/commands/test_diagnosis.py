@@ -16,9 +16,11 @@ from hub.server.hub_server import HubServer
 from llmhub.v1.admin_service_pb2 import OVERLOAD_LEVEL_SNAPSHOTS, GetServerInfoResponse
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DISABLED,
+    BREAKER_STATE_OPEN,
     FAULT_DEAD,
     FAULT_NO_ANSWER,
     FAULT_NOT_SERVING,
+    FAULT_REQUESTS_FAIL,
     FAULT_UNREACHABLE,
     FAULT_UNSPECIFIED,
     STATUS_HEALTHY,
@@ -91,8 +93,19 @@ def test_each_fault_has_its_advice(fault: Fault) -> None:
         FAULT_DEAD: "start the server on h:",
         FAULT_UNREACHABLE: "the server runs",
         FAULT_NOT_SERVING: "llm-hub register http://h:1/v --api-key-file FILE",
+        FAULT_REQUESTS_FAIL: "llm-hub select MODEL --explain",
     }
     assert wanted[fault] in finding.advice
+
+
+def test_a_healthy_endpoint_whose_requests_fail_is_a_warning() -> None:
+    endpoint = Endpoint(id="h:1", status=STATUS_HEALTHY, fault=FAULT_REQUESTS_FAIL)
+    endpoint.outcomes.add(model="m", breaker=BREAKER_STATE_OPEN, reason="5 requests failed")
+    finding = diagnosis.endpoint(endpoint)
+    assert finding is not None
+    assert (finding.level, finding.found) == (
+        *(Level.WARNING, "healthy, but requests fail for m: 5 requests failed"),
+    )
 
 
 def test_a_servers_error_text_is_shown_unchanged() -> None:

@@ -5,6 +5,8 @@ from hub.cli.output.grids import print_grids
 from llmhub.v1.endpoint_pb2 import (
     ADMIN_STATE_DRAINING,
     BACKEND_VLLM,
+    BREAKER_STATE_CLOSED,
+    BREAKER_STATE_OPEN,
     FAULT_DEAD,
     FAULT_UNREACHABLE,
     MODEL_STATE_AVAILABLE,
@@ -99,3 +101,10 @@ def test_another_address_of_a_server_is_named() -> None:
     assert row(endpoint)["ERROR"] == "same server as 127.0.0.1:1"
     endpoint.last_error = "refused"
     assert row(endpoint)["ERROR"] == "same server as 127.0.0.1:1; refused"
+
+
+def test_an_open_breaker_is_an_error() -> None:
+    endpoint = Endpoint(id="h:1", status=STATUS_HEALTHY)
+    endpoint.outcomes.add(model="well", breaker=BREAKER_STATE_CLOSED)
+    endpoint.outcomes.add(model="m", breaker=BREAKER_STATE_OPEN, reason="5 requests failed")
+    assert row(endpoint)["ERROR"] == "requests for m fail: 5 requests failed"

@@ -48,6 +48,7 @@ def test_an_empty_endpoint_shows_every_field():
         "flapping": None,
         "provenance": None,
         "same_server_as": "",
+        "outcomes": [],
     }
 
 

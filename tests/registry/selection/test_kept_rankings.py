@@ -2,15 +2,14 @@ from collections.abc import Collection
 
 import pytest
 
-from hub.base.clock import ManualClock
 from hub.registry.selection.kept_rankings import Rankings
 from hub.registry.state import Registry
-from hub.service.handlers.select_endpoint import SelectionHandlers
+from hub.service.handlers.followed_rankings import FollowedRankings
 from llmhub.v1.endpoint_pb2 import Endpoint
 from llmhub.v1.model_alias_pb2 import AliasTarget, ModelAlias
 from llmhub.v1.registry_service_pb2 import STRATEGY_ROUND_ROBIN
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest as Request
-from tests.support.fleet_of import NOW, add, loaded
+from tests.support.fleet_of import add, loaded
 
 
 @pytest.fixture
@@ -21,8 +20,12 @@ def registry() -> Registry:
     return filled
 
 
+def facts_of(registry: Registry) -> FollowedRankings:
+    return FollowedRankings(registry, max_leases=9, max_leases_per_token=9)
+
+
 def rankings(registry: Registry, **bounds: int) -> Rankings:
-    facts = SelectionHandlers(registry, ManualClock(NOW))
+    facts = facts_of(registry)
     return Rankings(facts, facts._candidates, **bounds)
 
 
@@ -104,7 +107,7 @@ def test_a_changed_endpoint_is_judged_again_on_the_next_request(registry: Regist
 def test_after_a_change_of_everything_only_requested_rankings_are_judged_again(
     registry: Registry,
 ) -> None:
-    facts, asked = SelectionHandlers(registry, ManualClock(NOW)), []
+    facts, asked = facts_of(registry), []
 
     def candidates(model: str | None) -> Collection[str]:
         asked.append(model)
@@ -160,7 +163,7 @@ def test_endpoints_that_never_had_the_model_are_not_judged(registry: Registry) -
 def test_an_endpoint_that_cannot_be_judged_fails_only_one_request(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = SelectionHandlers(registry, ManualClock(NOW))
+    facts = facts_of(registry)
     kept = Rankings(facts, facts._candidates)
     endpoint = facts.endpoint
 

@@ -3,7 +3,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from hub.registry.selection.scoring import UNKNOWN, parts, slots_of, weighted, weights_of
 from hub.registry.vram import Claim, account
-from llmhub.v1.endpoint_pb2 import Endpoint, EndpointLoad, Model
+from llmhub.v1.endpoint_pb2 import Endpoint, EndpointLoad, Model, ModelOutcomes
 from llmhub.v1.registry_service_pb2 import (
     STRATEGY_LEAST_LATENCY,
     STRATEGY_LEAST_LOADED,
@@ -24,8 +24,10 @@ def test_unknown_figures_get_a_neutral_score() -> None:
     found = parts(Endpoint(), Model(), None, None)
     assert found == {
         **dict.fromkeys(("loaded", "cpu", "ram", "vram", "latency"), UNKNOWN),
+        **dict.fromkeys(("first_token", "throughput"), UNKNOWN),
         "health": 1.0,
         "queue": 0.0,
+        "failures": 0.0,
     }
     assert parts(Endpoint(), Model(), HostResources(), VramAccount()) == found
 
@@ -42,6 +44,15 @@ def test_scores_of_known_figures() -> None:
         latency=Duration(nanos=100_000_000),
         consecutive_failures=1,
         load=EndpointLoad(running=3, waiting=1, slots=2),
+        outcomes=[
+            ModelOutcomes(
+                model="m",
+                recent_requests=12,
+                failed_ratio=0.4,
+                time_to_first_token=Duration(seconds=3),
+                tokens_per_second=90,
+            )
+        ],
     )
     resources = HostResources(
         cpu_percent=25,
@@ -59,6 +70,9 @@ def test_scores_of_known_figures() -> None:
         "vram": 0.25,
         "queue": -2.0,
         "latency": 0.5,
+        "first_token": 0.3,
+        "throughput": 0.7,
+        "failures": -0.3,
     }
     assert parts(endpoint, on_disk(), resources, vram)["loaded"] == 0
     assert slots_of(endpoint) == 2

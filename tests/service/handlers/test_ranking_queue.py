@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from hub.base.clock import ManualClock
 from hub.base.tasks import Slices
 from hub.contract.errors import LimitReached
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.state import Registry
 from hub.service.handlers import ranking_queue
+from hub.service.handlers.followed_rankings import FollowedRankings
 from hub.service.handlers.ranking_queue import CatchingUp
-from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1.registry_service_pb2 import SelectEndpointRequest
-from tests.support.fleet_of import NOW, add, loaded
+from tests.support.fleet_of import add, loaded
 
 
 class Waiting:
@@ -26,7 +25,7 @@ class Waiting:
         self.registry = Registry(first_revision=1000)
         for i in range(40):
             add(self.registry, f"h{i}:1", loaded("many"), *[loaded("few")] * (i < 10))
-        facts = SelectionHandlers(self.registry, ManualClock(NOW))
+        facts = FollowedRankings(self.registry, max_leases=9, max_leases_per_token=9)
         self.rankings = Rankings(facts, facts._candidates)
         self.catching_up = in_single_steps(CatchingUp(max_wait_s=60))
         self.done: list[str] = []

@@ -17,7 +17,7 @@ from hub.contract.errors import (
 )
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller, Principal
-from hub.service.handlers import ranking_queue, select_endpoint
+from hub.service.handlers import followed_rankings, ranking_queue, select_endpoint
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from llmhub.v1 import registry_service_pb2 as pb
 from llmhub.v1.endpoint_pb2 import Endpoint
@@ -124,7 +124,7 @@ async def test_a_ranking_made_in_slices_equals_a_new_one(
         raw = select.handlers.select_endpoint(request, CALLER, NOW)
         one = pb.SelectEndpointResponse.FromString(raw if isinstance(raw, bytes) else await raw)
         fresh = SelectionHandlers(registry, ManualClock(NOW))
-        kept = fresh._kept(request, NOW)
+        kept = fresh._followed.kept(request, NOW)
         assert all(step is None for step in kept.catch_up())
         again = fresh._answer(request, kept.ranking, CALLER, NOW)
         other = pb.SelectEndpointResponse.FromString(again)
@@ -138,7 +138,7 @@ async def test_a_ranking_made_in_slices_equals_a_new_one(
         while True:
             change_at_random(registry, rng)
             if rng.random() < 0.02:
-                select.handlers._rankings.touch_all()
+                select.handlers._followed._rankings.touch_all()
             # Each change concerns some endpoints, and a slice here is a single one.
             for _ in range(20):
                 await asyncio.sleep(0)
@@ -186,7 +186,7 @@ def found(select: Selecting, **request: object) -> dict[str, float] | str:
 def test_more_changes_than_one_read_takes_are_all_applied(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select_endpoint, "_READ_AT_ONCE", 10)
+    monkeypatch.setattr(followed_rankings, "_READ_AT_ONCE", 10)
     add(registry, "a:1", loaded())
     assert chosen(select(count=9)) == ["a:1"]
     for i in range(20):
@@ -283,7 +283,7 @@ def test_max_in_flight_excludes_busy_endpoints(registry: Registry, select: Selec
 def test_new_large_rankings_are_limited_per_minute(
     registry: Registry, select: Selecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select_endpoint, "LARGE_RANKING", 1)
+    monkeypatch.setattr(ranking_queue, "LARGE_RANKING", 1)
     add(registry, "a:1", loaded(), loaded("rare"))
     add(registry, "b:1", loaded())
 
@@ -291,11 +291,11 @@ def test_new_large_rankings_are_limited_per_minute(
         weights = pb.ScoreWeights(cpu=weight)
         select(strategy=pb.STRATEGY_WEIGHTED, weights=weights)
 
-    for i in range(select_endpoint.LARGE_RANKINGS):
+    for i in range(ranking_queue.LARGE_RANKINGS):
         ask(1 + i)
     with pytest.raises(RateLimited) as raised:
         ask(0.5)
-    assert raised.value.retry_after_ms == 60_000 // select_endpoint.LARGE_RANKINGS
+    assert raised.value.retry_after_ms == 60_000 // ranking_queue.LARGE_RANKINGS
     ask(1)
     select("rare")
     select.now_ms += raised.value.retry_after_ms

@@ -7,7 +7,7 @@ but never takes more memory.
 from collections import deque
 from dataclasses import dataclass
 
-from hub.registry.state import EndpointEvent
+from hub.registry.following import EndpointEvent
 from llmhub.v1.endpoint_pb2 import AdminState, Endpoint, Status
 
 _MAX_REASON_CHARACTERS = 160

@@ -22,10 +22,11 @@ from hub.base.clock import Clock
 from hub.base.timestamps import to_ms
 from hub.contract.dialect.encode import Json, to_json, to_json_bytes
 from hub.contract.dialect.names import enum_word
+from hub.registry.following import EndpointEvent, EndpointRecord
 from hub.registry.history.latest_log import Latest
 from hub.registry.history.ring import NOTHING_READ, Follower, Ring
 from hub.registry.host_report import ResourcesRecord
-from hub.registry.state import EndpointEvent, EndpointRecord, Registry
+from hub.registry.state import Registry
 from hub.service.presence import Presence
 from hub.transports.http.dashboard.transitions import Transition, TransitionHistory
 from llmhub.v1.endpoint_pb2 import AdminState, Status

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { backendName, bytes, capital, count, duration, exactTime, latency, sourceName, timeOf } from "./format.js";
 import { drawMeter, drawSign, gpuLoad, inOrder, makeMeter, makeSign, share } from "./row.js";
 import {
-  answers, faultText, isRestored, noQueue, originsText, placeOf, placeText, sidecarText, sinceOf, stateOf, stateText,
+  answers, faultText, isRestored, noQueue, originsText, outcomeText, placeOf, placeText, sidecarText, sinceOf, stateOf, stateText,
 } from "./state.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
@@ -101,6 +101,7 @@ export class Detail {
     if (!models.length) return section("Models", h("p", { class: "muted", text: "No models known. They appear after the first successful check." }));
     const line = (model) => {
       const place = placeOf(model, endpoint);
+      const seen = outcomeText(endpoint, model.name, now);
       const facts = [
         model.parameter_size, model.quantization, model.size_bytes ? bytes(model.size_bytes) : null,
         model.context_length ? `${model.context_length.toLocaleString()} tokens` : null,
@@ -109,7 +110,8 @@ export class Detail {
       return h("li", { class: `model is-${place}` },
         h("span", { class: "model-name", text: model.name }),
         h("span", { class: "model-warmth", text: placeText(model, endpoint, now) }),
-        facts.length ? h("span", { class: "model-facts", text: facts.join(" · ") }) : null);
+        facts.length ? h("span", { class: "model-facts", text: facts.join(" · ") }) : null,
+        seen ? h("span", { class: "model-facts", text: seen }) : null);
     };
     return section("Models", h("ul", { class: "detail-models" }, ...models.map(line)));
   }

@@ -1,6 +1,6 @@
 // What is known about an endpoint now: its state, and where its models are.
 
-import { duration, exactTime, warmth } from "./format.js";
+import { duration, exactTime, latency, warmth } from "./format.js";
 
 /** The states in which an endpoint is counted and found, the ones to look at first. */
 export const STATES = ["unhealthy", "failing", "unknown", "draining", "healthy", "disabled"];
@@ -74,11 +74,26 @@ const FAULTS = {
   dead: "Neither the hub nor the sidecar on the server’s host gets an answer.",
   unreachable: "The sidecar on the server’s host gets an answer, the hub does not. Check the network in between, and whether the server listens on its loopback address only.",
   not_serving: "The server answers the hub but does not serve.",
+  requests_fail: "Probes succeed, but callers report that their requests fail.",
 };
 
 /** What the fault means, or null without a fault. */
 export function faultText(endpoint) {
   return FAULTS[endpoint.fault] ?? null;
+}
+
+/** What callers report of their requests for a model: null if nothing recent, or if the page has no outcomes. */
+export function outcomeText(endpoint, model, now) {
+  const seen = (endpoint.outcomes ?? []).find((each) => each.model === model);
+  if (!seen) return null;
+  const breaker = { open: "circuit open", half_open: seen.on_trial ? "circuit half open, on trial" : "circuit half open" }[seen.breaker];
+  const until = seen.breaker === "open" && seen.changes_at > now ? ` for ${duration(seen.changes_at - now)}` : "";
+  return [
+    breaker ? `${breaker}${until}: ${seen.reason}` : null,
+    seen.failed_ratio ? `${Math.round(seen.failed_ratio * 100)} % of requests fail` : null,
+    seen.time_to_first_token !== null ? `first token after ${latency(seen.time_to_first_token)}` : null,
+    seen.tokens_per_second !== null ? `${Math.round(seen.tokens_per_second)} tokens/s` : null,
+  ].filter(Boolean).join(" · ") || null;
 }
 
 /** What the sidecar on the server's host says about the server, or null. */
