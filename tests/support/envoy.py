@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,13 +78,15 @@ class InferenceServer:
 class Gateway:
     """A running Envoy."""
 
+    scheme = "http"
+
     def __init__(self, address: str, admin: str, session: aiohttp.ClientSession) -> None:
         self.address = address
         self.admin = admin
         self.session = session
 
     def url(self, path: str) -> str:
-        return f"http://{self.address}{path}"
+        return f"{self.scheme}://{self.address}{path}"
 
     async def post(
         self, path: str = "/v1/chat/completions", *, token: str = "", **given: Any
@@ -156,7 +159,10 @@ async def inference_servers(*servers: InferenceServer) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def envoy(
-    directory: Path, bootstrap: Bootstrap, change: Callable[[str], str] = str
+    directory: Path,
+    bootstrap: Bootstrap,
+    change: Callable[[str], str] = str,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Gateway]:
     """Runs Envoy with a bootstrap, whose text `change` may change, and waits until it answers."""
     program = tool("envoy")
@@ -174,11 +180,12 @@ async def envoy(
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
             gateway = Gateway(bootstrap.listen, bootstrap.admin, session)
+            gateway.scheme = "https" if tls is not None else "http"
 
             async def listens() -> bool:
                 assert process.returncode is None, (directory / "envoy.log").read_text()
                 try:
-                    async with session.get(gateway.url("/v1/models")):
+                    async with session.get(gateway.url("/v1/models"), ssl=tls or True):
                         return True
                 except aiohttp.ClientError:
                     return False

@@ -180,9 +180,8 @@ static_resources:
   listeners:
   - name: clients
     address: {listen}
-    # Envoy repeats a request on the next server only while it holds the whole body, so this
-    # is also the largest body that is retried.
-    per_connection_buffer_limit_bytes: 33554432
+    # How much Envoy reads at a time: the hub takes messages of up to 4 MiB from it.
+    per_connection_buffer_limit_bytes: 1048576
     filter_chains:
     - name: http
 {tls}
@@ -226,6 +225,9 @@ static_resources:
             virtual_hosts:
             - name: fleet
               domains: ["*"]
+              # Envoy repeats a request on the next server only while it holds the whole
+              # body, so this is the largest body that is repeated.
+              request_body_buffer_limit: 33554432
               routes:
               - match: {{prefix: /}}
                 route:
