@@ -32,7 +32,9 @@ def make_dispatcher(
 ) -> Dispatcher:
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
-    selection = SelectionHandlers(registry, clock, fleet.outcomes, fleet.selections)
+    selection = SelectionHandlers(
+        registry, clock, fleet.selections.outcomes, fleet.selections.counts
+    )
     whole = RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes)
     json = JsonHandlers(registry)
     handlers = [

@@ -4,12 +4,11 @@ Also drops what has expired at its deadline, and shows and logs self-preservatio
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
 import structlog
-from prometheus_client.core import Metric
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
@@ -19,12 +18,11 @@ from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.observation import Observation
-from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.state import Registry
 from hub.server.gateways import Gateways
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
-from hub.service.metrics.selection_counts import SelectionCounts, metrics_of
+from hub.service.metrics.selection_counts import LearnedSelections
 from hub.service.overload.pressure import Level
 from hub.service.presence import Presence
 from llmhub.v1.admin_service_pb2 import (
@@ -135,8 +133,7 @@ class Fleet:
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
-        self.outcomes = FleetOutcomes(self.registry)
-        self.selections = SelectionCounts()
+        self.selections = LearnedSelections(self.registry)
         self.presence = Presence()
         self.changes = ChangeFeed(self.registry)
         self.probes = ProbeEngine(
@@ -178,10 +175,6 @@ class Fleet:
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
         return mistrust(self.registry, self._clock.now_ms())
-
-    def selection_metrics(self) -> Iterator[Metric]:
-        """The metrics of selections and their outcomes."""
-        return metrics_of(self.outcomes.book, self.selections)
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Applies a probe's observation of an endpoint."""

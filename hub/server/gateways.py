@@ -59,7 +59,7 @@ class Gateways:
                 selection,
                 self.addresses.of,
                 self.keys,
-                self._settings.fallbacks,
+                self._settings,
             ),
             GatewayListings(self._registry),
             EndpointSets(self._registry, self._changes, self.addresses),

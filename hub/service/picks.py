@@ -9,12 +9,14 @@ class PickRequest:
     """The needs of one request: the model that it names, and where it may go.
 
     `needs_ollama`: its path exists only on Ollama. `subset` limits the choice to these
-    addresses, each "ip:port"; None is no limit.
+    addresses, each "ip:port"; None is no limit. `head` is the beginning of the request's
+    body, as far as it has come and is JSON.
     """
 
     model: str
     needs_ollama: bool = False
     subset: frozenset[str] | None = None
+    head: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

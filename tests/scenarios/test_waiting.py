@@ -33,7 +33,7 @@ async def test_a_release_serves_the_caller_that_waits_and_a_cancelled_one_leaves
             async def select(wait_s: float) -> Selection:
                 return await hub.select(MODEL, max_in_flight=1, lease_ttl_s=60, wait_s=wait_s)
 
-            counts = running.hub._fleet.selections
+            counts = running.hub._fleet.selections.counts
             held = await select(0)
             with pytest.raises(CallFailed) as refused:
                 await select(0.01)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from hub.base.clock import ManualClock
+from hub.base.settings import GatewaySettings
 from hub.registry.state import Registry
 from hub.service.access.access_control import AccessControl, BearerToken
 from hub.service.access.browser_sessions import BrowserSessions
@@ -37,7 +38,12 @@ class Picking:
     """A hub's picker with one gateway, whose outcomes are collected."""
 
     def __init__(
-        self, *, requires_keys: bool = False, fallbacks: int = 2, per_request: int = 100_000
+        self,
+        *,
+        requires_keys: bool = False,
+        fallbacks: int = 2,
+        per_request: int = 100_000,
+        **settings: object,
     ) -> None:
         self.clock = ManualClock(NOW)
         self.registry = Registry(first_revision=1_000)
@@ -46,7 +52,11 @@ class Picking:
         self.selection = SelectionHandlers(self.registry, self.clock)
         self.addresses = EndpointAddresses(_resolve)
         self.picks = PickHandlers(
-            self.registry, self.selection, self.addresses.of, self.keys, fallbacks
+            self.registry,
+            self.selection,
+            self.addresses.of,
+            self.keys,
+            GatewaySettings(fallbacks=fallbacks, **settings),
         )
         self.held = HeldBytes(per_request=per_request, in_all=3 * per_request)
         roles = (ROLE_ADMIN, ROLE_READER, ROLE_SIDECAR)

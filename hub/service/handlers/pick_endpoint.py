@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 
+from hub.base.settings import GatewaySettings
 from hub.contract.errors import (
     FieldViolation,
     HubError,
@@ -15,6 +16,8 @@ from hub.contract.errors import (
     NoHealthyEndpoint,
     ValidationFailed,
 )
+from hub.registry.outcomes.http_results import result_of_status
+from hub.registry.selection.affinity_key import key_of_head
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
 from hub.service.changes.endpoint_keys import EndpointKeys
@@ -23,6 +26,9 @@ from hub.service.handlers.select_in_view import ViewSelectionHandlers
 from hub.service.picks import Pick, PickOutcome, PickRequest
 from llmhub.v1.endpoint_pb2 import BACKEND_OLLAMA, Endpoint
 from llmhub.v1.registry_service_pb2 import (
+    OUTCOME_RESULT_CANCELLED,
+    OUTCOME_RESULT_CONNECT_FAILED,
+    Outcome,
     ReleaseSelectionRequest,
     SelectEndpointRequest,
     SelectEndpointResponse,
@@ -34,6 +40,7 @@ MAX_MODEL_CHARS: Final = 512
 # A pick is released when its request ends. This bounds what a lost release holds.
 _LEASE: Final = Duration(seconds=3600)
 _RETRY_MS: Final = 5_000
+_NOT_SERVED: Final = Outcome(result=OUTCOME_RESULT_CONNECT_FAILED)
 
 AddressOf = Callable[[Endpoint], str | None]
 """The "ip:port" of an endpoint; None if its host's name is not resolved."""
@@ -51,15 +58,15 @@ class PickHandlers:
         selection: SelectionHandlers,
         address_of: AddressOf,
         keys: EndpointKeys,
-        fallbacks: int,
+        settings: GatewaySettings,
     ) -> None:
-        """`fallbacks` is how many further endpoints a pick names, at most."""
+        """Adds to each selection what the settings say."""
         self._registry = registry
         self._selection = selection
         self._in_view = ViewSelectionHandlers(registry, selection)
         self._address_of = address_of
         self._keys = keys
-        self._fallbacks = fallbacks
+        self._settings = settings
 
     # Any: a Pick, or a coroutine of one.
     def pick_endpoint(self, request: PickRequest, caller: Caller, now_ms: int) -> Any:
@@ -79,11 +86,19 @@ class PickHandlers:
         if not 0 < len(request.model) <= MAX_MODEL_CHARS:
             detail = f"must have 1 to {MAX_MODEL_CHARS} characters"
             raise ValidationFailed([FieldViolation("model", "invalid", detail)])
+        settings = self._settings
         wanted = SelectEndpointRequest(
-            model=request.model, fallbacks=self._fallbacks, lease_ttl=_LEASE
+            model=request.model,
+            fallbacks=settings.fallbacks,
+            lease_ttl=_LEASE,
+            affinity_key=key_of_head(request.head) if settings.affinity else "",
+            max_in_flight_per_slot=settings.max_in_flight_per_slot,
         )
         if request.needs_ollama or request.subset is not None:
             wanted.exclude_ids.extend(self._beyond(request))
+        # What no endpoint within reach has does not become free either.
+        if settings.wait_s and not self._is_beyond_reach(request, wanted):
+            wanted.wait.FromMilliseconds(round(settings.wait_s * 1000))
         try:
             answer = select(wanted, caller, now_ms)
         except NoCapacity as error:
@@ -109,8 +124,7 @@ class PickHandlers:
         self, request: PickRequest, wanted: SelectEndpointRequest, error: NoCapacity
     ) -> HubError:
         """The error where every endpoint with the model is beyond the request's reach."""
-        excluded = set(wanted.exclude_ids)
-        if not excluded or excluded != set(self._with_model(request.model)):
+        if not self._is_beyond_reach(request, wanted):
             return error
         if request.subset is not None:
             return NoHealthyEndpoint(
@@ -123,6 +137,10 @@ class PickHandlers:
             metadata={"model": request.model},
         )
 
+    def _is_beyond_reach(self, request: PickRequest, wanted: SelectEndpointRequest) -> bool:
+        excluded = set(wanted.exclude_ids)
+        return bool(excluded) and excluded == set(self._with_model(request.model))
+
     def _picked(self, answer: SelectEndpointResponse | bytes, caller: Caller, now_ms: int) -> Pick:
         if isinstance(answer, bytes):
             answer = SelectEndpointResponse.FromString(answer)
@@ -131,6 +149,9 @@ class PickHandlers:
 
         def finish(outcome: PickOutcome, now_ms: int) -> None:
             self.finish(lease_id, outcome, caller, now_ms)
+            served = dict(zip(addresses, ids, strict=True)).get(outcome.address)
+            if outcome.tried and served is not None:
+                self._selection.report(served, model, outcome_of(outcome), caller, now_ms)
 
         key = self._keys.get(best.endpoint.id)
         addresses, ids = [], []
@@ -154,11 +175,15 @@ class PickHandlers:
             )
         return Pick(tuple(addresses), tuple(ids), model, base_path, key, finish)
 
-    def finish(self, lease_id: str, _outcome: PickOutcome, caller: Caller, now_ms: int) -> None:
-        """Ends a picked request: releases its lease. Every outcome comes through here."""
+    def finish(self, lease_id: str, outcome: PickOutcome, caller: Caller, now_ms: int) -> None:
+        """Ends a picked request: releases its lease, and reports the outcome there.
+
+        The lease is on the first endpoint of the pick, which has failed if others were tried.
+        """
+        reported = _NOT_SERVED if outcome.tried else outcome_of(outcome)
         try:
             self._selection.release_selection(
-                ReleaseSelectionRequest(lease_id=lease_id), caller, now_ms
+                ReleaseSelectionRequest(lease_id=lease_id, outcome=reported), caller, now_ms
             )
         except LeaseNotFound:
             # It has expired: the request took longer than a lease may last.
@@ -187,3 +212,20 @@ class PickHandlers:
                 request.subset is not None and self._address_of(endpoint) not in request.subset
             ):
                 yield id_
+
+
+def outcome_of(picked: PickOutcome) -> Outcome:
+    """The outcome to learn from: how the endpoint answered that served the request."""
+    outcome = Outcome(response_bytes=picked.bytes)
+    if not picked.status:
+        # The client may have left, which says nothing about the server.
+        outcome.result = OUTCOME_RESULT_CANCELLED
+    elif not picked.address and picked.status >= 500:
+        # The gateway's own answer: it reached no server.
+        outcome.result = OUTCOME_RESULT_CONNECT_FAILED
+    else:
+        outcome.result = result_of_status(picked.status)
+        if picked.ttft_ms is not None:
+            outcome.time_to_first_token.FromMilliseconds(max(picked.ttft_ms, 0))
+    outcome.duration.FromMilliseconds(max(picked.duration_ms, 0))
+    return outcome

@@ -26,6 +26,7 @@ from hub.service.handlers.selection_refusals import SelectionRefusals
 from hub.service.handlers.waiting_selections import Answer, WaitingSelections
 from hub.service.metrics.selection_counts import SelectionCounts
 from llmhub.v1.registry_service_pb2 import (
+    Outcome,
     ReleaseSelectionRequest,
     ReleaseSelectionResponse,
     SelectEndpointRequest,
@@ -188,6 +189,13 @@ class SelectionHandlers:
         if self._waiting.is_stale:
             self._waiting.serve(now_ms)
         return ReleaseSelectionResponse()
+
+    def report(
+        self, endpoint_id: str, model: str, outcome: Outcome, caller: Caller, now_ms: int
+    ) -> None:
+        """Adds the outcome of a request that a gateway sent to a fallback, without a lease."""
+        lease = Lease("", endpoint_id, now_ms, caller.principal.token_id, model)
+        self._leased.outcomes.report(lease, outcome, now_ms)
 
     # For those that wait, see `hub.service.handlers.waiting_selections.Chooser`.
 

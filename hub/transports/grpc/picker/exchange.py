@@ -179,7 +179,12 @@ class Exchange:
 
     def _choose(self, model: str, *, ended: bool, has_body: bool) -> Answer:
         assert self._route is not None
-        wanted = PickRequest(model, needs_ollama=self._route.is_ollama, subset=self._subset)
+        wanted = PickRequest(
+            model,
+            needs_ollama=self._route.is_ollama,
+            subset=self._subset,
+            head=self._body.head() if self._body is not None else b"",
+        )
         pick = self._calls.pick(self._gateway, self._headers, wanted)
         if isinstance(pick, CoroutineType):
             return self._forward_later(pick, ended=ended, has_body=has_body)

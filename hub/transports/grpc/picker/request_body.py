@@ -1,6 +1,7 @@
 """The body of one request: held until its model is known, then passed on."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import orjson
 
@@ -29,6 +30,10 @@ class HeldBytes:
         if self.taken + count > self.in_all:
             raise TooLong("the gateway holds too many bodies; try again, with the model first")
         self.taken += count
+
+
+# Enough for the system prompt and the first message of most conversations.
+_HEAD_BYTES: Final = 65_536
 
 
 class RequestBody:
@@ -64,6 +69,15 @@ class RequestBody:
         """Reads a chunk that is not held. Raises BadBody."""
         if self._scan is not None:
             self._scan.feed(chunk)
+
+    def head(self) -> bytes:
+        """The beginning of a JSON body, as far as it is held."""
+        if self._scan is None:
+            return b""
+        first = self._chunks[0] if self._chunks else b""
+        if len(first) < _HEAD_BYTES and len(self._chunks) > 1:
+            first = b"".join(self._chunks)
+        return first[:_HEAD_BYTES]
 
     def finish(self) -> str:
         """The model, once the body has ended. Raises BadBody."""
