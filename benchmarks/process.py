@@ -46,6 +46,10 @@ class ServerProcess:
                 return int(line.split()[1]) * 1024
         raise ProcessLookupError(f"process {self.pid} has no VmRSS")
 
+    def kill(self, number: signal.Signals) -> None:
+        """Sends a signal to the server."""
+        self._process.send_signal(number)
+
     async def ask(self) -> dict[str, Any]:
         """The server's counters, which it prints on SIGUSR1."""
         self._process.send_signal(signal.SIGUSR1)

@@ -9,6 +9,7 @@ class Kind(Enum):
     """What a budget bounds."""
 
     RATIO = "≤ {limit:g} times"
+    RATIO_AT_LEAST = "≥ {limit:g} times"
     AT_MOST = "≤ {limit:g} {unit}"
     AT_LEAST = "≥ {limit:,.0f} {unit}"
 
@@ -24,6 +25,11 @@ class Budget:
 def ratio(limit: float) -> Budget:
     """At most `limit` times the floor."""
     return Budget(Kind.RATIO, limit)
+
+
+def ratio_at_least(limit: float) -> Budget:
+    """At least `limit` times the floor."""
+    return Budget(Kind.RATIO_AT_LEAST, limit)
 
 
 def at_most(limit: float) -> Budget:
@@ -63,6 +69,8 @@ class Row:
         match self.budget:
             case Budget(Kind.RATIO, limit) if self.ratio is not None:
                 return "ok" if self.ratio <= limit else "missed"
+            case Budget(Kind.RATIO_AT_LEAST, limit) if self.ratio is not None:
+                return "ok" if self.ratio >= limit else "missed"
             case Budget(Kind.AT_MOST, limit):
                 return "ok" if self.subject <= limit else "missed"
             case Budget(Kind.AT_LEAST, limit):

@@ -32,8 +32,8 @@ LOCKS = {
     "runtime.lock": ("sidecar",),
 }
 
-# Dependency groups with an environment of their own: nothing of the hub is in it.
-SEPARATE = {"real.lock": "real"}
+# Dependency groups whose packages share none with the hub.
+SEPARATE = {"real.lock": "real", "envoy.lock": "envoy"}
 
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (

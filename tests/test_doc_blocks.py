@@ -31,13 +31,15 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = Counter(
     {
-        "README.md": 1,
+        "README.md": 4,
         "docs/configuration.md": 3,
+        "docs/envoy.md": 3,
         "docs/for-admins.md": 1,
         # tests/contract/test_descriptors.py runs two of them.
         "docs/for-services.md": 4,
         "docs/metrics.md": 1,
         "docs/operations.md": 6,
+        "docs/other-programs.md": 1,
         "docs/quickstart.md": 1,
         "docs/sidecar.md": 1,
     }

@@ -1,7 +1,8 @@
 """A hub with a changing fleet: real llama.cpp servers, and simulated hosts with sidecars.
 
-Everything runs on this machine, on free ports and in a temporary directory. Ctrl-C
-stops it.
+Where Envoy is installed, it stands before the real servers: one URL, and every request
+reaches a server that has its model, though one of the servers is killed now and then.
+Everything runs on this machine, on free ports and in a temporary directory. Ctrl-C stops it.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from hub.sidecar.local_server import OLLAMA, LocalServer
 from llmhub.v1.admin_service_pb2 import CreateTokenRequest, RegisterEndpointRequest
 from llmhub.v1.admin_service_pb2_grpc import AdminServiceStub
 from llmhub.v1.resources_pb2 import ROLE_SIDECAR
+from tools.demo_gateway import MODEL, Client, RealServer, kill_one_now_and_then, running_envoy
 from tools.fleetsim import (
     Behaviour,
     FakeLmStudio,
@@ -39,7 +41,7 @@ from tools.fleetsim import (
     Persona,
 )
 from tools.fleetsim.ollama import OllamaModel
-from tools.llama_server import LlamaServer, running_llama, write_model
+from tools.llama_server import LlamaServer, write_model
 from tools.simulated_hosts import GIB, SimulatedHost, SimulatedSidecar
 
 REPORT_S = 3.0
@@ -126,18 +128,27 @@ async def demo(arguments: argparse.Namespace) -> None:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for host in hosts:
             await _join(admin, host, hub, tasks, chance)
-        llamas = await _llama_servers(stack, admin, directory)
-        if llamas:
-            await _real_sidecar(stack, admin, hub, llamas)
-        announce(hub, len(hosts), len(llamas), open_browser=not arguments.no_browser)
+        llamas = await _llama_servers(stack, admin, hub, directory)
+        chats = await _envoy(stack, hub) if llamas else None
+        announce(hub, len(hosts), len(llamas), chats, open_browser=not arguments.no_browser)
+        if chats is not None:
+            client = Client(chats)
+            tasks.create_task(client.run())
+            tasks.create_task(kill_one_now_and_then(llamas, client, say, chance))
         await _move(hosts, chance)
 
 
-def announce(hub: HubAddresses, hosts: int, llamas: int, *, open_browser: bool) -> None:
+def announce(
+    hub: HubAddresses, hosts: int, llamas: int, chats: str | None, *, open_browser: bool
+) -> None:
     """Prints what runs and where, and opens a browser if there is a display."""
     url = f"http://{hub.http}/"
     say(f"{hosts} simulated hosts with their sidecars, {llamas} real llama.cpp servers")
     print(f"\n  Dashboard  {url}\n  Token      {hub.token}\n", flush=True)
+    if chats is not None:
+        body = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "hello"}}]}}'
+        print("  One URL for the real servers; one of them is killed now and then:\n")
+        print(f"  curl {chats} -H 'Content-Type: application/json' -d '{body}'\n", flush=True)
     print(f"  LLM_HUB_ADDRESS={hub.grpc} LLM_HUB_TOKEN={hub.token} {_command()} top\n", flush=True)
     print("Press Ctrl-C to stop. Events:", flush=True)
     has_display = sys.platform in ("darwin", "win32") or any(
@@ -156,7 +167,11 @@ def say(what: str) -> None:
 async def running_hub(directory: Path) -> AsyncIterator[HubAddresses]:
     """Runs a hub in a separate process. Raises RuntimeError if it does not start."""
     settings = directory / "hub.toml"
-    settings.write_text(f"[probes]\ninterval_s = {PROBE_S}\n[log]\nlevel = 'error'\n")
+    settings.write_text(
+        f"[probes]\ninterval_s = {PROBE_S}\n[log]\nlevel = 'error'\n"
+        # Everything is on this machine, and the URL is to paste.
+        "[gateway]\nenabled = true\nrequire_keys = false\n"
+    )
     data = directory / "data"
     listeners = ("--ws", "--grpc", "--http")
     process = await asyncio.create_subprocess_exec(
@@ -260,25 +275,39 @@ def _loaded_bytes(persona: Persona) -> int:
 
 
 async def _llama_servers(
-    stack: AsyncExitStack, admin: Admin, directory: Path
-) -> Sequence[LlamaServer]:
-    """Starts two real llama.cpp servers; none if the wheels are missing."""
+    stack: AsyncExitStack, admin: Admin, hub: HubAddresses, directory: Path
+) -> Sequence[RealServer]:
+    """Starts three real llama.cpp servers, two of them equal; none if the wheels are missing."""
     try:
-        models = [
-            write_model(directory / f"tiny-{name}.gguf", name=f"tiny-{name}", seed=seed)
-            for seed, name in enumerate(("one", "two"), 7)
-        ]
+        first, second = (
+            write_model(directory / f"{name}.gguf", name=name, seed=seed, reads_text=True)
+            for seed, name in enumerate((MODEL, "tiny-two"), 7)
+        )
         servers = [
-            await stack.enter_async_context(running_llama(model, alias=model.stem))
-            for model in models
+            RealServer(f"llama-cpp-{number}", model)
+            for number, model in enumerate((first, first, second), 1)
         ]
+        started = []
+        for server in servers:
+            stack.push_async_callback(server.kill)
+            started.append(await server.start())
     except (ImportError, RuntimeError) as error:
         say(f"no real llama.cpp servers: {error}")
         return ()
-    for number, server in enumerate(servers, 1):
+    for server, address in zip(servers, started, strict=True):
         labels = {"kind": "real"}
-        await admin.register(server.host, server.port, f"llama-cpp-{number}", _HERE, labels)
+        await admin.register(address.host, address.port, server.name, _HERE, labels)
+    await _real_sidecar(stack, admin, hub, started)
     return servers
+
+
+async def _envoy(stack: AsyncExitStack, hub: HubAddresses) -> str | None:
+    """Starts Envoy; returns the URL for chats, or None if Envoy is not installed."""
+    try:
+        return await stack.enter_async_context(running_envoy(hub.grpc, hub.token))
+    except (RuntimeError, TimeoutError) as error:
+        say(f"no Envoy before the real servers: {error}")
+        return None
 
 
 _HERE = "this-machine"

@@ -15,47 +15,68 @@ from pathlib import Path
 _START_S = 30.0
 
 
-def write_model(path: Path, *, name: str, context: int = 512, seed: int = 7) -> Path:
-    """Writes a llama model with one layer and random weights: 96 tokens, 32 dimensions."""
+def write_model(
+    path: Path,
+    *,
+    name: str,
+    context: int = 512,
+    seed: int = 7,
+    layers: int = 1,
+    width: int = 32,
+    reads_text: bool = False,
+) -> Path:
+    """Writes a llama model with random weights, by default one layer of 32 dimensions.
+
+    It has 96 tokens. With `reads_text` it also has one for each byte, so that it
+    can read any prompt.
+    """
     import gguf
     import numpy as np
 
-    words, width, heads, hidden = 96, 32, 4, 64
+    words, heads, hidden = 96, 4, 2 * width
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_context_length(context)
     writer.add_embedding_length(width)
-    writer.add_block_count(1)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(hidden)
     writer.add_head_count(heads)
     writer.add_head_count_kv(heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(width // heads)
-    writer.add_vocab_size(words)
-    writer.add_tokenizer_model("llama")
     tokens = [b"<unk>", b"<s>", b"</s>", *(bytes([n]) for n in range(32, 32 + words - 3))]
     kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    kinds += [gguf.TokenType.NORMAL] * (words - 3)
+    if reads_text:
+        tokens += [b"<0x%02X>" % n for n in range(256)]
+        kinds += [gguf.TokenType.BYTE] * 256
+        words = len(tokens)
+    writer.add_vocab_size(words)
+    writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * words)
-    writer.add_token_types([*kinds, *([gguf.TokenType.NORMAL] * (words - 3))])
+    writer.add_token_types(kinds)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (words, width),
         "output_norm.weight": (width,),
         "output.weight": (words, width),
-        "blk.0.attn_norm.weight": (width,),
-        "blk.0.attn_q.weight": (width, width),
-        "blk.0.attn_k.weight": (width, width),
-        "blk.0.attn_v.weight": (width, width),
-        "blk.0.attn_output.weight": (width, width),
-        "blk.0.ffn_norm.weight": (width,),
-        "blk.0.ffn_gate.weight": (hidden, width),
-        "blk.0.ffn_up.weight": (hidden, width),
-        "blk.0.ffn_down.weight": (width, hidden),
     }
+    for layer in range(layers):
+        shapes |= {
+            f"blk.{layer}.attn_norm.weight": (width,),
+            f"blk.{layer}.attn_q.weight": (width, width),
+            f"blk.{layer}.attn_k.weight": (width, width),
+            f"blk.{layer}.attn_v.weight": (width, width),
+            f"blk.{layer}.attn_output.weight": (width, width),
+            f"blk.{layer}.ffn_norm.weight": (width,),
+            f"blk.{layer}.ffn_gate.weight": (hidden, width),
+            f"blk.{layer}.ffn_up.weight": (hidden, width),
+            f"blk.{layer}.ffn_down.weight": (width, hidden),
+        }
     for tensor, shape in shapes.items():
         writer.add_tensor(tensor, random.standard_normal(shape, dtype=np.float32) * 0.02)
     writer.write_header_to_file()

@@ -1,8 +1,9 @@
 """The real hub, optionally with a fleet that it has already observed.
 
-Settings come from the environment. The argument is the number of models of every
+Settings come from the environment. The first argument is the number of models of every
 endpoint in the store, as a probe of a real server would find them; 0 for no
-observation. On SIGUSR1 it prints its counters.
+observation. A second one, "unprobed", keeps the hub from asking the endpoints itself. On
+SIGUSR1 it prints its counters.
 """
 
 import asyncio
@@ -32,6 +33,12 @@ class MeasuredHub(HubServer):
         for number, record in enumerate(list(fleet.registry.endpoints())):
             fleet.observe(record.message.id, observation(number, models, now_ms))
 
+    def probe_none(self) -> None:
+        """Ends the probes of all endpoints."""
+        fleet = self._require_fleet()
+        for record in list(fleet.registry.endpoints()):
+            fleet.probes.unwatch(record.message.id)
+
     def counted(self) -> dict[str, int]:
         """Transactions on disk, the batches in them, and the results of the probes."""
         probes = self._require_fleet().probes.stats
@@ -44,11 +51,13 @@ class MeasuredHub(HubServer):
         }
 
 
-async def _main(settings: Settings, models: int) -> None:
+async def _main(settings: Settings, models: int, *, probed: bool) -> None:
     ready.prepare()
     clock = SystemClock()
     hub = MeasuredHub(settings, clock, on_loaded=tune_garbage_collector)
     await hub.start()
+    if not probed:
+        hub.probe_none()
     if models:
         hub.observe_all(models, clock.now_ms())
         tune_garbage_collector()
@@ -70,7 +79,7 @@ def _run() -> None:
     settings = load_settings(environment=os.environ)
     logs.configure(settings.log)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
-    uvloop.run(_main(settings, int(sys.argv[1])))
+    uvloop.run(_main(settings, int(sys.argv[1]), probed="unprobed" not in sys.argv))
 
 
 _run()

@@ -119,6 +119,27 @@ class GrpcSettings(Listener):
     """gRPC server to use: native, the hub's own, or grpcio, from the grpcio library"""
 
 
+class GatewaySettings(Section):
+    """What the hub answers Envoy and other gateways, on its gRPC and HTTP servers."""
+
+    enabled: bool = False
+    """whether gateways may ask which endpoint serves a request"""
+    require_keys: bool = True
+    """whether each request needs a token of the hub as its API key"""
+    fallbacks: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=20)] = 2
+    """maximum number of further endpoints for a request, to be tried if the first one fails"""
+    affinity: bool = False
+    """whether the turns of a conversation go to one endpoint, found by the prompt's beginning"""
+    wait_s: Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=300)] = 0.0
+    """how long a request waits for an endpoint with room, in seconds"""
+    max_in_flight_per_slot: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=1000)] = 0
+    """maximum number of requests per slot of an endpoint; 0 for no limit"""
+    max_held_bytes: Memory = 33_554_432
+    """maximum size of a request body up to the model's name, in bytes"""
+    max_held_bytes_in_all: Memory = 268_435_456
+    """maximum size of all request bodies that the hub holds, in bytes"""
+
+
 class HttpSettings(Listener):
     """The HTTP server."""
 
@@ -341,6 +362,7 @@ class Settings(Section):
     ws: WsSettings = WsSettings()
     grpc: GrpcSettings = GrpcSettings()
     http: HttpSettings = HttpSettings()
+    gateway: GatewaySettings = GatewaySettings()
     tls: TlsSettings = TlsSettings()
     probes: ProbeSettings = ProbeSettings()
     flapping: FlappingSettings = FlappingSettings()

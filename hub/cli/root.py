@@ -111,6 +111,10 @@ _COMMANDS = {
         "hub.cli.commands.watch:watch",
         "Show the fleet and then every change, one line each, until interrupted.",
     ),
+    "render": (
+        "hub.cli.commands.render:render",
+        "Print the fleet as the configuration of another program.",
+    ),
     "select": (
         "hub.cli.commands.select:select",
         "Choose an endpoint for MODEL, as the hub would for any caller.",
@@ -126,6 +130,10 @@ _COMMANDS = {
     ),
     "token": ("hub.cli.commands.token:token", "Create, list and revoke tokens."),
     "tls": ("hub.cli.commands.tls:tls", "Make and renew certificates of a private authority."),
+    "envoy": (
+        "hub.cli.commands.envoy:envoy",
+        "Put Envoy in front of the fleet: one URL for every OpenAI and Ollama client.",
+    ),
     "secrets": (
         "hub.cli.commands.secrets:secrets",
         "List and rotate the keys that encrypt secrets in the store.",

@@ -12,7 +12,7 @@ from hub.service.handlers.observe_hub import ObservationHandlers, ServerHandlers
 from hub.service.handlers.read_registry import JsonHandlers, RegistryHandlers
 from hub.service.handlers.select_endpoint import SelectionHandlers
 from hub.service.handlers.select_in_view import view_handlers
-from hub.service.handlers.service_discovery import DiscoveryHandlers
+from hub.service.handlers.service_discovery import discovery_handlers
 from hub.service.handlers.watch_registry import WatchHandlers
 from hub.service.live_streams import LiveStreams
 from hub.service.metrics.exposition import Metrics
@@ -32,7 +32,9 @@ def make_dispatcher(
 ) -> Dispatcher:
     """Makes the dispatcher of one hub."""
     registry = fleet.registry
-    selection = SelectionHandlers(registry, clock, fleet.outcomes, fleet.selections)
+    selection = SelectionHandlers(
+        registry, clock, fleet.selections.outcomes, fleet.selections.counts
+    )
     whole = RegistryHandlers(registry, page_cache_bytes=limits.page_cache_bytes)
     json = JsonHandlers(registry)
     handlers = [
@@ -41,9 +43,10 @@ def make_dispatcher(
         json,
         *view_handlers(registry, whole, json, selection),
         WatchHandlers(registry, fleet.changes, clock),
-        DiscoveryHandlers(registry),
+        *discovery_handlers(registry),
         ServerHandlers(fleet.presence, server_info),
         ObservationHandlers(metrics, storage.backup, storage.directory),
         *changes.handlers(selection.in_flight_now),
+        *fleet.gateways.handlers(selection),
     ]
     return Dispatcher(storage.access, handlers, LiveStreams(clock), overload)

@@ -4,12 +4,11 @@ Also drops what has expired at its deadline, and shows and logs self-preservatio
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
 import structlog
-from prometheus_client.core import Metric
 
 from hub.base.clock import Clock
 from hub.base.settings import Settings
@@ -19,11 +18,11 @@ from hub.probes.engine import ProbeEngine
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.health.preservation import PreservationReport, State
 from hub.registry.observation import Observation
-from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.state import Registry
+from hub.server.gateways import Gateways
 from hub.server.warm_restart import WarmRestart
 from hub.service.change_feed import ChangeFeed
-from hub.service.metrics.selection_counts import SelectionCounts, metrics_of
+from hub.service.metrics.selection_counts import LearnedSelections
 from hub.service.overload.pressure import Level
 from hub.service.presence import Presence
 from llmhub.v1.admin_service_pb2 import (
@@ -144,8 +143,7 @@ class Fleet:
             resources_ttl_ms=round(settings.resources_ttl_s * 1000),
             health=FleetHealth(settings.probes, settings.flapping, settings.preservation),
         )
-        self.outcomes = FleetOutcomes(self.registry)
-        self.selections = SelectionCounts()
+        self.selections = LearnedSelections(self.registry)
         self.presence = Presence()
         self.changes = ChangeFeed(self.registry)
         self.probes = ProbeEngine(
@@ -154,6 +152,7 @@ class Fleet:
             clock,
             Random(),  # noqa: S311
         )
+        self.gateways = Gateways(settings.gateway, self.registry, self.changes, self.probes)
         self._warm_restart = WarmRestart(settings, clock, self.registry, self.probes.facts)
         self._expiry: asyncio.Task[None] | None = None
 
@@ -165,6 +164,7 @@ class Fleet:
         """Begins to probe, to save observations, and to drop what has expired."""
         self._warm_restart.start()
         await self.probes.start()
+        self.gateways.start(on_failure)
         self._expiry = asyncio.create_task(Expiry(self.registry, self._clock).run(), name="expiry")
         log_unexpected_end(self._expiry, on_failure)
 
@@ -174,6 +174,7 @@ class Fleet:
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
             self._expiry = None
+        await self.gateways.stop()
         await self.probes.stop()
         await self._warm_restart.stop()
 
@@ -184,10 +185,6 @@ class Fleet:
     def why_mistrusted(self) -> str | None:
         """Why the hub doubts its probes' results, as a sentence; None if it trusts them."""
         return mistrust(self.registry, self._clock.now_ms())
-
-    def selection_metrics(self) -> Iterator[Metric]:
-        """The metrics of selections and their outcomes."""
-        return metrics_of(self.outcomes.book, self.selections)
 
     def observe(self, endpoint_id: str, seen: Observation) -> None:
         """Applies a probe's observation of an endpoint."""

@@ -3,7 +3,7 @@
 Start reading here. Each capability is one object, made in the module with its name:
 
     storage          the store, tokens, browser sessions, audit trail
-    fleet            registry, probes, presence, change feed, warm restarts
+    fleet            registry, probes, presence, change feed, gateways, warm restarts
     durable_changes  registrar and the handlers that write
     dispatching      the dispatcher with all handlers: the one way in
     listeners        WebSocket, gRPC and HTTP
@@ -107,7 +107,14 @@ class HubServer:
         metrics = self._observability.metrics(fleet, storage.store, storage.access.limiters)
         context = TransportContext(
             make_dispatcher(
-                settings.limits, clock, storage, fleet, changes, metrics, self.info, overload
+                settings.limits,
+                clock,
+                storage,
+                fleet,
+                changes,
+                metrics,
+                self.info,
+                overload,
             ),
             self._observability.calls,
             clock,

@@ -12,8 +12,7 @@ from hub.base.settings import Settings
 from hub.server.fleet import Fleet
 from hub.service.metrics.counts import Traffic
 from hub.transports.context import TransportContext
-from hub.transports.grpc.grpc_server import GrpcServer
-from hub.transports.grpc.native_grpc_server import NativeGrpcServer
+from hub.transports.grpc.engines import grpc_server
 from hub.transports.http.authentication import HttpCalls, HttpCredentials
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.http_server import HttpServer
@@ -91,8 +90,7 @@ class Listeners:
         )
         context.overload.on_change(lambda _: self.dashboard.recheck())
         self._websocket = WebSocketServer(settings.ws, context, sessions)
-        engine = NativeGrpcServer if settings.grpc.engine == "native" else GrpcServer
-        self._grpc = engine(settings.grpc, context, sessions)
+        self._grpc = grpc_server(settings, context, sessions)
         self._http = HttpServer(settings.http, context, calls, self.dashboard)
         self.addresses = {"ws": "", "grpc": "", "http": ""}
 

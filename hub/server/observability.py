@@ -62,7 +62,7 @@ class Observability:
                 lambda: exposition.history_metrics(registry),
                 lambda: exposition.watch_metrics(fleet.changes.lag()),
                 lambda: exposition.overload_metrics(self.overload),
-                fleet.selection_metrics,
+                fleet.selections.metrics,
             ],
         )
 

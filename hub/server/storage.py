@@ -80,7 +80,7 @@ class Storage:
         self._router = RecordRouter(
             {
                 ENDPOINTS: [follower],
-                SECRETS: [follower],
+                SECRETS: [follower, fleet.gateways.keys],
                 TOKENS: [self.access.tokens, Revocations(token_removed), Revocations(uses.forget)],
                 USES: [uses],
                 SESSIONS: [self.access.browser_sessions],

@@ -277,7 +277,7 @@ def _route(called: Called, handlers: Sequence[object]) -> _Route:
         _method(called.handler, handlers) or _refusing(called),
         roles_that_may(called.role) if called.role is not None else frozenset(),
         validation.check if isinstance(called, Rpc) else _check_decoded,
-        streams=isinstance(called, Rpc) and called.streams,
+        streams=called.streams,
         audited=called.name in change_log.AUDITED,
         refused_at=refused_at(called),
     )

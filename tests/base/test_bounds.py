@@ -33,6 +33,8 @@ ELSEWHERE = {
         *("_MAX_CHECKS_WAITING", "_MAX_CHECKS_WAITING_PER_PEER"),
         *("_MAX_CHECK_REPLIES", "_MAX_CHECK_REPLIES_PER_CONNECTION"),
     },
+    "hub/transports/grpc/picker/json_model.py": {"_MAX_KEY_BYTES"},
+    "hub/transports/grpc/xds/discovery_stream.py": {"_MAX_ERROR"},
     "hub/transports/http/dashboard/transitions.py": {"_MAX_REASON_CHARACTERS"},
     "hub/transports/http/dashboard/updates.py": {"_MAX_EVENTS"},
 }

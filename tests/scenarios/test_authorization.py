@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from hub.base.clock import ManualClock
 from hub.contract import rpcs
+from hub.transports.grpc.engines import for_gateways
 from llmhub.v1 import frame_pb2
 from llmhub.v1.frame_pb2 import HubFrame, IdentifyRequest, PingRequest, SidecarFrame
 from tests.support.bearers import AGENT, Bearers, make_bearers
@@ -88,6 +89,13 @@ RPC_ACCESS = {
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "anyone",
 }
 
+# A picker's stream gets the endpoints' API keys.
+GATEWAY_ACCESS = {
+    "envoy.service.ext_proc.v3.ExternalProcessor/Process": "admin",
+    "envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources": "reader",
+    "envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints": "reader",
+}
+
 FRAME_ACCESS = {
     "identify": "own sidecar",
     "ollama_report": "identified",
@@ -121,6 +129,8 @@ ROUTE_ACCESS = {
     "GET /api/descriptors": "reader",
     "GET /api/openapi.json": "anyone",
     "GET /api/discovery/prometheus": "reader",
+    "GET /api/discovery/traefik": "reader",
+    "POST /v3/discovery:endpoints": "reader",
     f"GET {_ADMIN_API}": "reader",
     f"GET {_ADMIN_API}/snapshot": "reader",
     f"GET {_ADMIN_API}/{{id}}": "reader",
@@ -152,10 +162,14 @@ IN_SCOPE = {
             if path.startswith("llmhub.v1.RegistryService/")
         ),
         *(f"GET {_ADMIN_API}", f"GET {_ADMIN_API}/snapshot", "GET /api/schemas"),
-        "GET /api/descriptors",
+        *("GET /api/descriptors", "GET /api/models"),
     },
     "read-only admin": {
-        *(row for row, who in (RPC_ACCESS | ROUTE_ACCESS).items() if who == "reader"),
+        *(
+            row
+            for row, who in (RPC_ACCESS | ROUTE_ACCESS | GATEWAY_ACCESS).items()
+            if who == "reader"
+        ),
         *(
             before + name
             for before in ("llmhub.v1.AdminService/", "POST /api/rpc/")
@@ -217,6 +231,27 @@ async def test_every_rpc_by_every_caller(tmp_path):
             for path in RPC_ACCESS
         }
     assert different(actual, {path: expected(path, who) for path, who in RPC_ACCESS.items()}) == []
+
+
+@pytest.mark.usefixtures("grpc_engine")
+async def test_every_method_of_gateways_by_every_caller(tmp_path):
+    """Reflection does not list them, because the hub knows only a part of Envoy's messages."""
+    clock = ManualClock()
+    options = {"rate_limits": {"enabled": False}, "gateway": {"enabled": True}}
+    async with running_hub(tmp_path, clock, **options) as hub:
+        listeners = hub.hub._listeners
+        assert listeners is not None
+        served = for_gateways(hub.settings, listeners._http._context).methods
+        assert {each.path.removeprefix("/") for each in served} == set(GATEWAY_ACCESS)
+        bearers = await make_bearers(hub, clock)
+        actual = {
+            path: {
+                name: await rpc_outcome(hub, path, token) for name, token in bearers.tokens.items()
+            }
+            for path in GATEWAY_ACCESS
+        }
+    rows = {path: expected(path, who) for path, who in GATEWAY_ACCESS.items()}
+    assert different(actual, rows) == []
 
 
 async def served_rpcs(channel: grpc.aio.Channel) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from hub.service.change_feed import ChangeFeed
 from hub.service.changes.commits import Commits
 from hub.service.changes.owners import Owners
+from hub.service.handlers.waiting_selections import WaitingSelections
 from hub.service.presence import Presence, Sidecar
 from tests.support.interleavings import SCENARIOS, main, play, scenario_of
 
@@ -57,10 +58,15 @@ def anyone_takes_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Owners, "require", lambda *_: None)
 
 
+def nothing_wakes_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WaitingSelections, "changed", lambda _self: None)
+
+
 PLANTED: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, str]] = {
     without_preconditions: ("registrar", r"\d+ changes acknowledged, \d+ kept"),
     a_pause_between_the_check_and_the_wait: ("watchers", "a watcher was not woken"),
     the_last_to_leave_takes_the_newer_one_along: ("sessions", "is connected, not present"),
+    nothing_wakes_those_that_wait: ("waiting", "is free while a selection waits"),
     anyone_takes_an_endpoint: ("sessions", r"took .* which is connected"),
 }
 

@@ -279,6 +279,8 @@ async def test_every_rpc_and_operation_has_the_handler_that_is_named_after_it(co
         *("WatchRegistry", "Connect", "ListEndpointsJson", "GetEndpointJson", "GetSnapshotJson"),
         *("GetSchemas", "GetMetrics", "GetPublicMetrics", "ListPrometheusTargets"),
         *("ListOpenAiModels", "CopyStore", "GetDescriptors"),
+        *("GetOpenAiModel", "ListOllamaModels", "ProcessRequests", "PickEndpoint"),
+        *("DiscoverEndpoints", "WatchEndpointSet"),
         *("LoadModel", "UnloadModel", "ReportModelAction"),
     }
     assert missing == served_elsewhere

@@ -69,7 +69,7 @@ def test_every_field_of_an_endpoint_is_durable_or_observed() -> None:
     observed = {
         *("backend_detected", "status", "models", "version", "last_checked_at", "next_check_at"),
         *("consecutive_failures", "last_error", "latency", "load", "etag"),
-        *("sidecar_view", "fault", "flapping", "provenance", "same_server_as"),
+        *("sidecar_view", "fault", "flapping", "provenance", "same_server_as", "outcomes"),
     }
     assert {field.name for field in pb.Endpoint.DESCRIPTOR.fields} == DURABLE | observed
 

@@ -44,6 +44,7 @@ from tests.support.selecting import CALLER
 from tests.support.shuffled_loop import ShuffledLoop
 from tests.support.stores import Feed
 from tests.support.unthreaded_store import LONGEST_COMMIT_S, UnthreadedStore
+from tests.support.waiting_interleavings import waiting
 from tests.support.watching import Copy
 
 Scenario = Callable[[ShuffledLoop, Random, Path], Awaitable[None]]
@@ -430,7 +431,7 @@ async def sessions(loop: ShuffledLoop, random: Random, directory: Path) -> None:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    each.__name__: each for each in (store, registrar, watchers, leases, sessions)
+    each.__name__: each for each in (store, registrar, watchers, leases, waiting, sessions)
 }
 
 

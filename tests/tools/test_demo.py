@@ -25,6 +25,8 @@ async def test_the_fleet_changes_until_an_interrupt_and_no_files_remain(tmp_path
             while not (said and "Ctrl-C" in said[-1]):
                 said.append((await process.stdout.readline()).decode())
         text = "".join(said)
+        # It says whether requests reach the real servers through Envoy, and goes on without.
+        assert "/v1/chat/completions" in text or "no Envoy" in text or "no real llama" in text
         http = text.partition("Dashboard  http://")[2].split("/")[0]
         token = text.partition("Token      ")[2].split()[0]
         address = text.partition("LLM_HUB_ADDRESS=")[2].split()[0]

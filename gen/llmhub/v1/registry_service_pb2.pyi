@@ -233,7 +233,7 @@ class WatchRegistryResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[_resources_pb2.RegistryEvent, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class SelectEndpointRequest(_message.Message):
-    __slots__ = ("model", "count", "labels", "min_context_length", "quantization", "digest", "family", "capabilities", "min_free_vram_bytes", "max_fact_age", "strategy", "weights", "lease_ttl", "explain", "max_in_flight", "exclude_ids", "require_known_facts", "affinity_key", "wait", "priority", "max_in_flight_per_slot")
+    __slots__ = ("model", "count", "labels", "min_context_length", "quantization", "digest", "family", "capabilities", "min_free_vram_bytes", "max_fact_age", "strategy", "weights", "lease_ttl", "explain", "max_in_flight", "exclude_ids", "require_known_facts", "fallbacks", "affinity_key", "wait", "priority", "max_in_flight_per_slot")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -258,6 +258,7 @@ class SelectEndpointRequest(_message.Message):
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_IDS_FIELD_NUMBER: _ClassVar[int]
     REQUIRE_KNOWN_FACTS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     AFFINITY_KEY_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
@@ -279,11 +280,12 @@ class SelectEndpointRequest(_message.Message):
     max_in_flight: int
     exclude_ids: _containers.RepeatedScalarFieldContainer[str]
     require_known_facts: bool
+    fallbacks: int
     affinity_key: str
     wait: _duration_pb2.Duration
     priority: int
     max_in_flight_per_slot: int
-    def __init__(self, model: _Optional[str] = ..., count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., min_context_length: _Optional[int] = ..., quantization: _Optional[str] = ..., digest: _Optional[str] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., min_free_vram_bytes: _Optional[int] = ..., max_fact_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., weights: _Optional[_Union[ScoreWeights, _Mapping]] = ..., lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain: _Optional[bool] = ..., max_in_flight: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., require_known_facts: _Optional[bool] = ..., affinity_key: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., max_in_flight_per_slot: _Optional[int] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., min_context_length: _Optional[int] = ..., quantization: _Optional[str] = ..., digest: _Optional[str] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., min_free_vram_bytes: _Optional[int] = ..., max_fact_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., weights: _Optional[_Union[ScoreWeights, _Mapping]] = ..., lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explain: _Optional[bool] = ..., max_in_flight: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., require_known_facts: _Optional[bool] = ..., fallbacks: _Optional[int] = ..., affinity_key: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., max_in_flight_per_slot: _Optional[int] = ...) -> None: ...
 
 class ScoreWeights(_message.Message):
     __slots__ = ("loaded", "health", "cpu", "ram", "vram", "queue", "in_flight", "latency", "first_token", "throughput", "failures")

@@ -36,6 +36,15 @@ from llmhub.v1.registry_service_pb2 import (
     help="A capability of the model, such as tools or vision; may be repeated.",
 )
 @click.option("--certain", is_flag=True, help="Leave out endpoints with an unknown required fact.")
+@click.option("--affinity", metavar="KEY", default="", help="Choose the endpoint of this key.")
+@click.option("--max-in-flight", type=click.IntRange(0), default=0, help="Maximum leases there.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 300),
+    metavar="SECONDS",
+    help="Wait until an endpoint fits.",
+)
+@click.option("--priority", type=click.IntRange(0, 9), default=0, help="Who waits first: 0 to 9.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its score or rejection.")
 @hub_command
 def select(
@@ -49,6 +58,10 @@ def select(
     min_context: int,
     capabilities: tuple[str, ...],
     certain: bool,
+    affinity: str,
+    max_in_flight: int,
+    wait: float | None,
+    priority: int,
     explain: bool,
 ) -> None:
     """Choose an endpoint for MODEL, as the hub would for any caller.
@@ -64,6 +77,10 @@ def select(
             min_context_length=min_context,
             capabilities=capabilities,
             require_known_facts=certain,
+            affinity_key=affinity,
+            max_in_flight=max_in_flight,
+            wait_s=wait,
+            priority=priority,
             explain=explain,
         )
     except CallFailed as failed:

@@ -33,6 +33,9 @@ class FleetOutcomes:
 
     def report(self, lease: Lease, outcome: Outcome | None, now_ms: int) -> None:
         """A lease was released, with or without an outcome."""
+        if outcome is None and not self.book.has_ejected:
+            # Only the trial of a breaker ends with its lease.
+            return
         key = self._key(lease)
         if key is None:
             return

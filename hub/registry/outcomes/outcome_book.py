@@ -110,6 +110,11 @@ class OutcomeBook:
         for model in self._of_server.get(server, ()):
             yield model, self._entries[Key(server, model)]
 
+    @property
+    def has_ejected(self) -> bool:
+        """Whether any breaker is not closed."""
+        return bool(self._ejected)
+
     def ejected(self) -> int:
         """The number of breakers that are not closed."""
         return sum(map(len, self._ejected.values()))

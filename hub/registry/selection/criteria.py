@@ -296,6 +296,11 @@ def _unknown_of_alias(model: Model, targets: Iterable[AliasTarget]) -> tuple[str
     return least
 
 
+def is_meant_by(model: Model, targets: Iterable[AliasTarget]) -> bool:
+    """Whether an alias with these targets means the model, as far as is known."""
+    return _unknown_of_alias(model, targets) is not None
+
+
 def unknown_facts(model: Model, target: AliasTarget) -> tuple[str, ...] | None:
     """The facts, apart from the name, that a target requires and a model does not report.
 

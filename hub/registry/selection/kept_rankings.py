@@ -29,6 +29,7 @@ _MOMENTARY: Final = (
     "max_in_flight",
     "max_in_flight_per_slot",
     "exclude_ids",
+    "fallbacks",
     "affinity_key",
     "wait",
     "priority",

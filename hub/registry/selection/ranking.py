@@ -11,7 +11,7 @@ large the fleet is.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from hub.base.address import spellings
@@ -84,7 +84,7 @@ class Ranking:
 
     def best(self) -> Iterator[Verdict]:
         """The suitable endpoints, best first. Only valid until the next change."""
-        return (self._verdicts[id_] for *_, id_ in self._order)
+        return (self._verdicts[key[-1]] for key in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
         """The rejected endpoints, sorted by id."""
@@ -187,6 +187,11 @@ def pick(
     `order` is another order of the ranking's suitable endpoints, the best first.
     If several endpoints are the same server, only the best of them is chosen.
     """
+    if count == 1 and reject is None and limits is _NO_LIMITS and order is None:
+        # The usual case.
+        best = [*islice(ranking.best(), 1)]
+        if not best or not best[0].needs_trial:
+            return best
     chosen: list[Verdict] = []
     servers: dict[str, str] = {}
     for verdict in ranking.best() if order is None else order:

@@ -28,6 +28,9 @@ _SAME_AS: Final = {
     "ListEndpointsJson": "ListEndpoints",
     "GetEndpointJson": "GetEndpoint",
     "GetSnapshotJson": "GetSnapshot",
+    "WatchEndpointSet": "DiscoverEndpoints",
+    "GetOpenAiModel": "ListOpenAiModels",
+    "ListOllamaModels": "ListOpenAiModels",
 }
 
 # What an admin may read beyond a reader. An RPC that is not here counts as a change.

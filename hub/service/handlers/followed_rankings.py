@@ -15,21 +15,17 @@ _READ_AT_ONCE: Final = 10_000
 
 
 class FollowedRankings:
-    """The rankings, and the leases that they count.
-
-    `on_lease_change` is called after the number of an endpoint's leases has changed.
-    """
+    """The rankings, and the leases that they count."""
 
     def __init__(
         self,
         registry: Registry,
-        on_lease_change: Callable[[], None],
         *,
         max_leases: int,
         max_leases_per_token: int,
     ) -> None:
         self._registry = registry
-        self._on_lease_change = on_lease_change
+        self._lease_listener: Callable[[], None] | None = None
         self.leases = Leases(
             max_leases=max_leases,
             max_per_owner=max_leases_per_token,
@@ -62,6 +58,10 @@ class FollowedRankings:
         """See `FleetView`."""
         ids = self._registry.addresses_of_server(id_)
         return sum(map(self.leases.in_flight, ids))
+
+    def on_lease_change(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` after the number of an endpoint's leases has changed."""
+        self._lease_listener = listener
 
     # Rankings.
 
@@ -120,7 +120,8 @@ class FollowedRankings:
     def _leases_changed(self, id_: str) -> None:
         for each in self._registry.addresses_of_server(id_):
             self._rankings.touch_leases(each)
-        self._on_lease_change()
+        if self._lease_listener is not None:
+            self._lease_listener()
 
     def _candidates(self, model: str | None) -> Collection[str]:
         if model is not None:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -10,6 +9,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from hub.base.timestamps import to_timestamp
 from hub.contract.errors import LeaseNotFound, LimitReached
 from hub.registry import listings
+from hub.registry.following import EndpointRecord
 from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.selection.affinity import Affinity
 from hub.registry.selection.criteria import Verdict
@@ -26,12 +26,13 @@ MAX_LEASES: Final = 100_000
 MAX_LEASES_PER_TOKEN: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Encoded selections, as a response repeats them, and their leases."""
+# About 1 KB each: the endpoints that take turns at the head of the rankings.
+_REMEMBERED: Final = 1_024
 
-    fragments: list[bytes]
-    leases: Sequence[Lease] = ()
+_Encoded = tuple[EndpointRecord, float, bytes]
+
+Taken = tuple[list[bytes], Sequence[Lease]]
+"""Encoded selections, as a response repeats them, and their leases."""
 
 
 class LeasedSelections:
@@ -41,6 +42,8 @@ class LeasedSelections:
         self._registry = registry
         self.outcomes = outcomes
         self.leases = leases
+        # By endpoint and model: the record and the score that were encoded, and the encoding.
+        self._encoded: dict[tuple[str, str], _Encoded] = {}
 
     def take(
         self,
@@ -49,37 +52,60 @@ class LeasedSelections:
         caller: Caller,
         now_ms: int,
         affinity: Affinity | None = None,
+        waited_ms: int | None = None,
     ) -> Taken:
         """Takes the leases and encodes the selections. Raises LimitReached.
 
-        `affinity` is the order of the request's affinity key.
+        Only the first `count` of the request get leases; the others are its fallbacks.
+        `affinity` is the order of the request's affinity key, `waited_ms` how long the
+        request waited, if it did.
         """
-        ttl_ms = 0
+        if not request.HasField("lease_ttl") and affinity is None and waited_ms is None:
+            return [self._without_lease(verdict) for verdict in chosen], ()
+        ttl_ms, leased = 0, request.count or 1
         if request.HasField("lease_ttl"):
             ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
         taken: list[Lease] = []
         trials: list[Lease] = []
         fragments = []
-        for verdict in chosen:
+        for position, verdict in enumerate(chosen):
             id_ = verdict.endpoint.id
             said = Selection(score=verdict.score, model=verdict.model.name)
-            if ttl_ms:
+            if ttl_ms and position < leased:
                 lease = self._take_one(id_, said.model, ttl_ms, now_ms, caller, taken)
                 if verdict.needs_trial:
                     trials.append(lease)
                 said.lease_id = lease.id
                 said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            elif verdict.needs_trial:
+                # A trial needs a lease, so this one cannot be a fallback.
+                continue
             if affinity is not None and (rank := affinity.rank(verdict)) is not None:
                 said.affinity_rank = rank
-            record = self._registry.get(id_)
-            assert record is not None
-            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
-            # selections are field 1 of SelectEndpointResponse.
-            selection = listings.get_endpoint(record) + said.SerializeToString()
-            fragments.append(BytesValue(value=selection).SerializeToString())
+            if waited_ms is not None:
+                said.waited.FromMilliseconds(waited_ms)
+            fragments.append(_fragment(self._record(id_), said))
         for lease in trials:
             self.outcomes.begin_trial(lease, now_ms)
-        return Taken(fragments, taken)
+        return fragments, taken
+
+    def _without_lease(self, verdict: Verdict) -> bytes:
+        """An encoded selection; the same bytes until the endpoint or its score changes."""
+        record, score = self._record(verdict.endpoint.id), verdict.score
+        key = verdict.endpoint.id, verdict.model.name
+        known = self._encoded.get(key)
+        if known is not None and known[0] is record and known[1] == score:
+            return known[2]
+        encoded = _fragment(record, Selection(score=score, model=verdict.model.name))
+        if len(self._encoded) >= _REMEMBERED:
+            self._encoded.clear()
+        self._encoded[key] = record, score, encoded
+        return encoded
+
+    def _record(self, id_: str) -> EndpointRecord:
+        record = self._registry.get(id_)
+        assert record is not None
+        return record
 
     def release(self, request: ReleaseSelectionRequest, caller: Caller, now_ms: int) -> None:
         """Ends a lease. Only the token that took it may report an outcome.
@@ -112,3 +138,11 @@ class LeasedSelections:
             raise LimitReached(str(error)) from error
         taken.append(lease)
         return lease
+
+
+def _fragment(record: EndpointRecord, said: Selection) -> bytes:
+    # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the selections
+    # are field 1 of SelectEndpointResponse.
+    selection = listings.get_endpoint(record) + said.SerializeToString()
+    encoded: bytes = BytesValue(value=selection).SerializeToString()
+    return encoded

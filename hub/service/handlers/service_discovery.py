@@ -13,6 +13,7 @@ from hub.contract.dialect.names import enum_word
 from hub.registry.history.ring import Follower
 from hub.registry.state import Registry
 from hub.service.access.caller import Caller
+from hub.service.handlers.render_for_traefik import TraefikHandlers
 from llmhub.v1.endpoint_pb2 import ADMIN_STATE_DISABLED, AdminState, Backend, Endpoint, Status
 
 _PREFIX: Final = "__meta_llm_hub_"
@@ -131,6 +132,11 @@ class DiscoveryHandlers:
         )
         self._models = orjson.dumps({"object": "list", "data": models})
         self._models_revision = revision
+
+
+def discovery_handlers(registry: Registry) -> tuple[DiscoveryHandlers, TraefikHandlers]:
+    """The handlers of all routes that other programs discover the fleet by."""
+    return DiscoveryHandlers(registry), TraefikHandlers(registry)
 
 
 _registered_s: Final = attrgetter("registered_s")

@@ -19,13 +19,31 @@ from google.rpc import code_pb2
 
 from hub.base import request_id
 from hub.contract.errors import HubError, InternalError
-from hub.contract.rpcs import Rpc
 from hub.service.metrics.counts import Traffic
 
 log = structlog.get_logger()
 
 # A caller can send any method, and labels must come from a bounded set.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Called(Protocol):
+    """A method of a gRPC service, of the contract or another's."""
+
+    @property
+    def name(self) -> str:
+        """Its name, unique among all methods."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Its HTTP/2 path."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether either side streams."""
+        ...
 
 
 class Span(Protocol):
@@ -121,7 +139,7 @@ class RpcCall(Call):
     __slots__ = ("_called",)
     transport = "grpc"
 
-    def __init__(self, called: Rpc, traffic: Traffic, span: Span | None) -> None:
+    def __init__(self, called: Called, traffic: Traffic, span: Span | None) -> None:
         super().__init__(traffic, span)
         self._called = called
 
@@ -195,7 +213,7 @@ class Calls:
         self._tracer = tracer
         self.refusals = traffic.refusals
 
-    def rpc(self, called: Rpc, metadata: Mapping[str, str]) -> RpcCall:
+    def rpc(self, called: Called, metadata: Mapping[str, str]) -> RpcCall:
         """A gRPC call that begins now."""
         span = None if self._tracer is None else self._span(called.path, metadata)
         return RpcCall(called, self._traffic, span)

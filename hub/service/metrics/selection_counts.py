@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from hub.contract.dialect.names import enum_word
+from hub.registry.outcomes.fleet_outcomes import FleetOutcomes
 from hub.registry.outcomes.outcome_book import OutcomeBook
+from hub.registry.state import Registry
 from llmhub.v1.registry_service_pb2 import OutcomeResult
 
 
@@ -79,7 +81,14 @@ def selection_metrics(counts: SelectionCounts) -> Iterator[Metric]:
     yield affinity
 
 
-def metrics_of(book: OutcomeBook, counts: SelectionCounts) -> Iterator[Metric]:
-    """Both, in the order of docs/metrics.md."""
-    yield from outcome_metrics(book)
-    yield from selection_metrics(counts)
+class LearnedSelections:
+    """What the hub knows of the selections from a registry and of their outcomes."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.outcomes = FleetOutcomes(registry)
+        self.counts = SelectionCounts()
+
+    def metrics(self) -> Iterator[Metric]:
+        """The metrics, in the order of docs/metrics.md."""
+        yield from outcome_metrics(self.outcomes.book)
+        yield from selection_metrics(self.counts)

@@ -18,6 +18,8 @@ from grpc_status import rpc_status
 
 from hub.base.settings import Network
 from hub.contract.errors import ERROR_DOMAIN, FieldViolation, HubError, ValidationFailed
+from hub.service.access.peer_certificate import PeerCertificate
+from hub.transports.context import TransportContext
 from hub.transports.peer import peer_address
 
 
@@ -99,6 +101,14 @@ def peer(context: Context) -> str:
         return address
     host = address.rpartition(":")[0]
     return host.removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
+def certificate(context: Context, hub: TransportContext) -> PeerCertificate | None:
+    """The client's certificate. Raises InvalidToken if it is revoked."""
+    if hub.tls is None:
+        return None
+    pem = context.auth_context().get("x509_pem_cert", ())
+    return hub.certificate(next(iter(pem), None))
 
 
 async def abort(context: Context, error: HubError) -> None:

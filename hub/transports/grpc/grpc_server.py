@@ -16,13 +16,24 @@ from hub.base.address import join_host_port
 from hub.base.settings import GrpcSettings
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
 from hub.contract.rpcs import RPCS, SERVICES, Rpc, rpc
-from hub.service.access.access_control import call_credentials
-from hub.service.access.peer_certificate import PeerCertificate
+from hub.service.access.access_control import (
+    BearerToken,
+    ClientCertificate,
+    call_credentials,
+)
 from hub.service.dispatcher import Received, Reply
 from hub.service.presence import GOING_AWAY
 from hub.transports.context import TransportContext
 from hub.transports.grpc import health_service, reflection_service, slots
-from hub.transports.grpc.call_context import Context, abort, caller_address, metadata, only_message
+from hub.transports.grpc.call_context import (
+    Context,
+    abort,
+    caller_address,
+    certificate,
+    metadata,
+    only_message,
+)
+from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethod, GatewayMethods
 from hub.transports.grpc.reflection_service import ServerStream
 from hub.transports.grpc.sidecar_stream import converse
 from hub.transports.grpc.slots import CheckSlots, StreamSlots
@@ -67,6 +78,7 @@ class GrpcServer:
         settings: GrpcSettings,
         context: TransportContext,
         sessions: SessionContext,
+        gateway: GatewayMethods = NO_METHODS,
     ) -> None:
         """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._settings = settings
@@ -81,7 +93,10 @@ class GrpcServer:
             replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
         )
         self._unidentified = slots.unidentified()
-        self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
+        self._gateway = gateway
+        self._health = health_service.Health(
+            (*_SERVICE_NAMES, *gateway.health_names), context.readiness.why_not_ready
+        )
         self._streams: set[SidecarSession] = set()
         self._stopping = False
         self._server: grpc.aio.Server | None = None
@@ -97,6 +112,7 @@ class GrpcServer:
             maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
         )
         by_path = {one.path: self._method_handler(one) for one in RPCS}
+        by_path |= {one.path: self._gateway_handler(one) for one in self._gateway.methods}
         described = [*_SERVICE_NAMES, health_service.SERVICE_NAME]
         opened = self._bounded(self._open)
         server.add_generic_rpc_handlers(
@@ -173,20 +189,42 @@ class GrpcServer:
 
         return handle
 
+    def _gateway_handler(self, method: GatewayMethod) -> MethodHandler:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            headers = metadata(context)
+            with self._context.calls.rpc(method, headers) as call:
+                try:
+                    replies = method.answer(
+                        lambda: self._credentials(headers, context), requests, lambda: None
+                    )
+                    async with aclosing(replies):
+                        async for reply in replies:
+                            yield reply
+                except Exception as error:
+                    await abort(context, call.fail(error))
+
+        return grpc.stream_stream_rpc_method_handler(handle, None, None)
+
     # Any: the reply of a unary RPC, or a stream of them.
     def _dispatch(
         self, called: Rpc, headers: Mapping[str, str], context: Context
     ) -> Coroutine[Any, Any, Any]:
         """Answers a call. The dispatcher reads the message only after authentication."""
-        credentials = call_credentials(
-            headers.get("authorization", ""),
-            self._certificate(context),
-            self._address(headers, context),
-        )
+        credentials = self._credentials(headers, context)
         answer: Coroutine[Any, Any, Any] = self._context.dispatcher.dispatch(
             called, credentials, lambda: _read(called, context), self._clock.now_ms()
         )
         return answer
+
+    def _credentials(
+        self, headers: Mapping[str, str], context: Context
+    ) -> BearerToken | ClientCertificate:
+        """The credentials of a call. Raises InvalidToken."""
+        return call_credentials(
+            headers.get("authorization", ""),
+            certificate(context, self._context),
+            self._address(headers, context),
+        )
 
     async def _connect(
         self, frames: AsyncIterator[bytes], context: Context
@@ -204,7 +242,7 @@ class GrpcServer:
                     self._clock,
                     self._streams,
                     self._unidentified,
-                    self._certificate(context),
+                    certificate(context, self._context),
                 ):
                     yield frame
             except Exception as error:
@@ -225,13 +263,6 @@ class GrpcServer:
             return handle
 
         return bound
-
-    def _certificate(self, context: Context) -> PeerCertificate | None:
-        """The client's certificate. Raises InvalidToken if it is revoked."""
-        if self._context.tls is None:
-            return None
-        pem = context.auth_context().get("x509_pem_cert", ())
-        return self._context.certificate(next(iter(pem), None))
 
     def _address(self, headers: Mapping[str, str], context: Context) -> str:
         return caller_address(context, headers, self._context.trusted_proxies)

@@ -6,9 +6,11 @@ from hub.base.settings import GrpcSettings
 from hub.contract.rpcs import SERVICES
 from hub.transports.context import TransportContext
 from hub.transports.grpc import slots
+from hub.transports.grpc.gateway_methods import NO_METHODS, GatewayMethods
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
+from hub.transports.grpc.native_gateways import gateway_methods
 from hub.transports.grpc.native_messages import exhausted
 from hub.transports.grpc.native_rpcs import RpcMethods
 from hub.transports.grpc.native_services import health_methods, reflection_methods
@@ -21,17 +23,24 @@ class NativeGrpcServer:
     """Serves the three services, health and reflection."""
 
     def __init__(
-        self, settings: GrpcSettings, context: TransportContext, sessions: SessionContext
+        self,
+        settings: GrpcSettings,
+        context: TransportContext,
+        sessions: SessionContext,
+        gateway: GatewayMethods = NO_METHODS,
     ) -> None:
         """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._grace_s = context.grace_s
         self._open = slots.open_to_all()
         self._rpcs = RpcMethods(context, sessions, slots.unidentified())
-        self._health = Health(_SERVICE_NAMES, context.readiness.why_not_ready)
+        self._health = Health(
+            (*_SERVICE_NAMES, *gateway.health_names), context.readiness.why_not_ready
+        )
         described = (*_SERVICE_NAMES, SERVICE_NAME)
         self._server = NativeServer(
             {
                 **self._rpcs.methods(),
+                **gateway_methods(gateway, self._rpcs, context.calls),
                 **health_methods(self._health, self._open, self._rpcs.address),
                 **reflection_methods(described, self._open, self._rpcs.address),
             },

@@ -1,7 +1,7 @@
 """The RPCs of the contract as methods of the native gRPC server."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from types import CoroutineType
 from typing import Any, Final
 
@@ -79,14 +79,10 @@ class RpcMethods:
         async def handle(call: StreamCall) -> AsyncGenerator[bytes, None]:
             with self._context.calls.rpc(called, call.head.text_metadata) as record:
                 try:
-                    credentials = self.credentials(call)
-                    account = call.charge_to(credentials.key)
-                    if not account.open_stream():
-                        raise no_room(f"{account.streams} streams with this token are open")
-                    try:
+                    with self.stream_of_token(call):
                         answer = self._context.dispatcher.dispatch(
                             called,
-                            credentials,
+                            self.credentials(call),
                             lambda: _received_late(called, next_message(call)),
                             self._context.clock.now_ms(),
                         )
@@ -96,12 +92,21 @@ class RpcMethods:
                             del answer
                             async for reply in replies:
                                 yield encoded(reply)
-                    finally:
-                        account.close_stream()
                 except Exception as error:
                     raise call_failed(record.fail(error)) from None
 
         return handle
+
+    @contextmanager
+    def stream_of_token(self, call: StreamCall) -> Iterator[None]:
+        """Counts a stream of the call's token. Raises InvalidToken, LimitReached."""
+        account = call.charge_to(self.credentials(call).key)
+        if not account.open_stream():
+            raise no_room(f"{account.streams} streams with this token are open")
+        try:
+            yield
+        finally:
+            account.close_stream()
 
     async def _connect(self, call: StreamCall) -> AsyncGenerator[bytes, None]:
         with self._context.calls.rpc(_CONNECT, call.head.text_metadata) as record:

@@ -13,6 +13,7 @@ cookie must also prove that the dashboard made it:
 """
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any, Final
@@ -39,6 +40,7 @@ from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.certificate import ServerTls
 from hub.transports.http.in_flight import BodiesInFlight
+from hub.transports.http.responses import has_etag
 from hub.transports.peer import is_trusted, peer_address
 from hub.transports.peer_certificates import shown_certificate
 
@@ -157,15 +159,25 @@ class HttpCalls:
         credentials: Credentials | None = None,
         encode: Encode | None = None,
         content_type: str = "application/json",
+        tagged: bool = False,
     ) -> web.Response:
         """Answers a request with the body that its handler, or `encode`, has encoded.
 
-        A long body counts against the caller's token until it is sent. Raises HubError and
+        A `tagged` body has an ETag; to a caller that has it already goes status 304. A long
+        body counts against the caller's token until it is sent. Raises HubError and
         HTTPForbidden.
         """
         shown = _Shown(credentials or self.credentials.of(request))
         body: bytes = await self.call(request, called, read, credentials=shown, encode=encode)
-        return self.bodies.response(shown.caller.principal.token_id, body, content_type)
+        etag = hashlib.sha256(body).hexdigest()[:32] if tagged else None
+        if etag is not None and has_etag(request, etag):
+            response = web.Response(status=304)
+        else:
+            response = self.bodies.response(shown.caller.principal.token_id, body, content_type)
+        if etag is not None:
+            response.etag = etag
+            response.headers["Cache-Control"] = "private, no-cache"
+        return response
 
     # Any: the handler's reply, or what `encode` returns for it.
     async def call(

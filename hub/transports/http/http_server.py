@@ -16,6 +16,7 @@ from hub.service.operations import (
     GET_METRICS,
     GET_PUBLIC_METRICS,
     GET_SCHEMAS,
+    GET_TRAEFIK_CONFIG,
     LIST_OPENAI_MODELS,
     LIST_PROMETHEUS_TARGETS,
 )
@@ -28,6 +29,7 @@ from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
 from hub.transports.http.responses import SERVER_NAME, error_response, json_response, send_copy
 from hub.transports.http.rpc_routes import RpcRoutes
+from hub.transports.http.xds_routes import XdsRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,6 +94,7 @@ class HttpServer:
             *self._endpoints.routes(),
             *RpcRoutes(self._calls).routes(),
             web.get("/api/discovery/prometheus", self._prometheus),
+            web.get("/api/discovery/traefik", self._traefik),
             web.get("/api/models", self._models),
             web.get("/api/schemas", self._get_schemas),
             web.get(openapi.PATH, self._get_openapi),
@@ -100,14 +103,18 @@ class HttpServer:
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._get_metrics),
+            *XdsRoutes(self._calls).routes(),
             *self._dashboard.routes(),
         ]
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS)
+        return await self._calls.read(request, LIST_PROMETHEUS_TARGETS, tagged=True)
+
+    async def _traefik(self, request: web.Request) -> web.Response:
+        return await self._calls.read(request, GET_TRAEFIK_CONFIG, tagged=True)
 
     async def _models(self, request: web.Request) -> web.Response:
-        return await self._calls.read(request, LIST_OPENAI_MODELS)
+        return await self._calls.read(request, LIST_OPENAI_MODELS, tagged=True)
 
     async def _get_schemas(self, request: web.Request) -> web.Response:
         return await self._calls.read(request, GET_SCHEMAS)

@@ -22,11 +22,13 @@ from hub.service.dispatcher import Called
 from hub.service.handlers.manage_endpoints import UPDATABLE
 from hub.service.operations import (
     COPY_STORE,
+    DISCOVER_ENDPOINTS,
     GET_DESCRIPTORS,
     GET_ENDPOINT_JSON,
     GET_METRICS,
     GET_SCHEMAS,
     GET_SNAPSHOT_JSON,
+    GET_TRAEFIK_CONFIG,
     LIST_ENDPOINTS_JSON,
     LIST_OPENAI_MODELS,
     LIST_PROMETHEUS_TARGETS,
@@ -49,7 +51,8 @@ class _Described:
     """What the router does not know about a route.
 
     `called` gives the required role; None if the route needs no token. `statuses` are those
-    of errors in addition to the ones that every call with that role may get.
+    of errors in addition to the ones that every call with that role may get. A `tagged` reply
+    has an ETag.
     """
 
     summary: str
@@ -60,6 +63,7 @@ class _Described:
     statuses: tuple[int, ...] = ()
     in_pages: bool = False
     needs_body: bool = True
+    tagged: bool = False
     content_type: str = "application/json"
 
 
@@ -158,11 +162,28 @@ ROUTES: Final[Mapping[tuple[str, str], _Described]] = {
         summary="Prometheus' HTTP service discovery",
         called=LIST_PROMETHEUS_TARGETS,
         reply=_list_of(_object(targets=_list_of(_STRING), labels=_map_of(_STRING))),
+        tagged=True,
+    ),
+    ("GET", "/api/discovery/traefik"): _Described(
+        summary="Traefik's dynamic configuration, for its HTTP provider",
+        called=GET_TRAEFIK_CONFIG,
+        reply=_ANYTHING,
+        tagged=True,
     ),
     ("GET", "/api/models"): _Described(
         summary="Models and aliases, as OpenAI's API lists them",
         called=LIST_OPENAI_MODELS,
         reply=_object(object={"const": "list"}, data=_list_of(_ANYTHING)),
+        tagged=True,
+    ),
+    ("POST", "/v3/discovery:endpoints"): _Described(
+        summary="The set of endpoints, as Envoy discovers it; 304 if the gateway has that version",
+        called=DISCOVER_ENDPOINTS,
+        body={
+            "type": "object",
+            "properties": {"version_info": _STRING, "resource_names": _list_of(_STRING)},
+        },
+        reply=_object(version_info=_STRING, type_url=_STRING, resources=_list_of(_ANYTHING)),
     ),
     ("GET", "/api/schemas"): _Described(
         summary="JSON schemas of frames and bodies",
@@ -265,6 +286,8 @@ def _operation(path: str, described: _Described) -> Schema:
     replies: dict[str, Json] = {
         str(described.success): _reply("success", described.content_type, described.reply)
     }
+    if described.tagged:
+        replies["304"] = {"description": "The caller has this ETag already."}
     for status in sorted(errors):
         schema = described.reply if path == "/readyz" else _component("Error")
         replies[str(status)] = _reply("error", "application/json", schema)

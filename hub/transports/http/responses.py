@@ -149,6 +149,11 @@ def _violation(violation: FieldViolation) -> dict[str, object]:
     return shown
 
 
+def has_etag(request: web.Request, etag: str) -> bool:
+    """Whether the caller has the representation with this ETag already (RFC 9110, 13.1.2)."""
+    return any(each.value in (etag, "*") for each in request.if_none_match or ())
+
+
 _CHUNK_BYTES = 256 * 1024
 _CHUNK_S = 30.0
 

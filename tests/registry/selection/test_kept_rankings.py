@@ -21,7 +21,7 @@ def registry() -> Registry:
 
 
 def facts_of(registry: Registry) -> FollowedRankings:
-    return FollowedRankings(registry, lambda: None, max_leases=9, max_leases_per_token=9)
+    return FollowedRankings(registry, max_leases=9, max_leases_per_token=9)
 
 
 def rankings(registry: Registry, **bounds: int) -> Rankings:

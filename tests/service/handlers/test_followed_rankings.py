@@ -12,9 +12,8 @@ class Following:
     def __init__(self) -> None:
         self.registry = Registry(first_revision=1_000)
         self.calls = 0
-        self.followed = FollowedRankings(
-            self.registry, self.count, max_leases=9, max_leases_per_token=9
-        )
+        self.followed = FollowedRankings(self.registry, max_leases=9, max_leases_per_token=9)
+        self.followed.on_lease_change(self.count)
         add(self.registry, "a:1", loaded())
 
     def count(self) -> None:

@@ -20,8 +20,8 @@ class Leasing:
         for id_ in ("a:1", "b:1", "c:1"):
             add(self.registry, id_, loaded())
 
-    def take(self, *ids: str, ttl_s: int = 60):
-        request = pb.SelectEndpointRequest(model="m")
+    def take(self, *ids: str, ttl_s: int = 60, count: int = 0):
+        request = pb.SelectEndpointRequest(model="m", count=count or len(ids))
         if ttl_s:
             request.lease_ttl.FromSeconds(ttl_s)
         chosen = []
@@ -38,19 +38,36 @@ def leasing() -> Leasing:
 
 
 def test_selections_are_encoded_as_a_response_repeats_them(leasing) -> None:
-    taken = leasing.take("a:1", "b:1")
-    response = pb.SelectEndpointResponse.FromString(b"".join(taken.fragments))
+    fragments, leases = leasing.take("a:1", "b:1")
+    response = pb.SelectEndpointResponse.FromString(b"".join(fragments))
     assert [each.endpoint.id for each in response.selections] == ["a:1", "b:1"]
-    assert [each.lease_id for each in response.selections] == [each.id for each in taken.leases]
-    assert [each.model for each in taken.leases] == ["m", "m"]
+    assert [each.lease_id for each in response.selections] == [each.id for each in leases]
+    assert [each.model for each in leases] == ["m", "m"]
     assert leasing.changed == ["a:1", "b:1"]
 
 
 def test_selections_without_a_lease_take_none(leasing) -> None:
-    taken = leasing.take("a:1", ttl_s=0)
-    assert len(taken.fragments) == 1
-    assert not taken.leases
+    fragments, leases = leasing.take("a:1", ttl_s=0)
+    assert len(fragments) == 1
+    assert not leases
     assert len(leasing.leased.leases) == 0
+
+
+def test_fallbacks_get_no_lease(leasing) -> None:
+    fragments, leases = leasing.take("a:1", "b:1", "c:1", count=1)
+    response = pb.SelectEndpointResponse.FromString(b"".join(fragments))
+    assert [bool(each.lease_id) for each in response.selections] == [True, False, False]
+    assert [each.endpoint_id for each in leases] == ["a:1"]
+
+
+def test_a_selection_is_encoded_again_after_a_change_of_its_endpoint(leasing) -> None:
+    first, _ = leasing.take("a:1", ttl_s=0)
+    again, _ = leasing.take("a:1", ttl_s=0)
+    assert again[0] is first[0]
+    add(leasing.registry, "a:1", loaded(), name="renamed")
+    changed, _ = leasing.take("a:1", ttl_s=0)
+    (selection,) = pb.SelectEndpointResponse.FromString(changed[0]).selections
+    assert selection.endpoint.name == "renamed"
 
 
 def test_of_selections_that_exceed_a_bound_none_is_leased(leasing) -> None:
@@ -60,14 +77,14 @@ def test_of_selections_that_exceed_a_bound_none_is_leased(leasing) -> None:
 
 
 def test_leases_that_are_given_back_end_once(leasing) -> None:
-    taken = leasing.take("a:1")
-    leasing.leased.give_back(taken.leases, NOW)
-    leasing.leased.give_back(taken.leases, NOW)
+    _, leases = leasing.take("a:1")
+    leasing.leased.give_back(leases, NOW)
+    leasing.leased.give_back(leases, NOW)
     assert leasing.changed == ["a:1", "a:1"]
 
 
 def test_another_token_may_release_a_lease_but_not_report_its_outcome(leasing) -> None:
-    (lease,) = leasing.take("a:1").leases
+    _, (lease,) = leasing.take("a:1")
     request = pb.ReleaseSelectionRequest(lease_id=lease.id)
     reporting = pb.ReleaseSelectionRequest(lease_id=lease.id)
     reporting.outcome.result = pb.OUTCOME_RESULT_OK

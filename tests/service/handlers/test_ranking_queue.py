@@ -25,7 +25,7 @@ class Waiting:
         self.registry = Registry(first_revision=1000)
         for i in range(40):
             add(self.registry, f"h{i}:1", loaded("many"), *[loaded("few")] * (i < 10))
-        facts = FollowedRankings(self.registry, lambda: None, max_leases=9, max_leases_per_token=9)
+        facts = FollowedRankings(self.registry, max_leases=9, max_leases_per_token=9)
         self.rankings = Rankings(facts, facts._candidates)
         self.catching_up = in_single_steps(CatchingUp(max_wait_s=60))
         self.done: list[str] = []

@@ -14,6 +14,8 @@ from typing import Final
 
 from aiohttp import web
 
+from hub.transports.http.responses import has_etag
+
 _TYPES: Final = {
     "css": "text/css",
     "html": "text/html",
@@ -119,8 +121,7 @@ def _answer(request: web.Request, file: _File) -> web.Response:
     # Each encoding is a representation with its own etag (RFC 9110, section 8.8.3.3).
     etag = f"{file.etag}-gzip" if zipped else file.etag
     headers = {**file.headers, "Vary": "Accept-Encoding"}
-    wanted = request.if_none_match or ()
-    if any(each.value in (etag, "*") for each in wanted):
+    if has_etag(request, etag):
         response = web.Response(status=304, headers=headers)
     else:
         response = web.Response(

@@ -90,6 +90,7 @@ export function outcomeText(endpoint, model, now) {
   const until = seen.breaker === "open" && seen.changes_at > now ? ` for ${duration(seen.changes_at - now)}` : "";
   return [
     breaker ? `${breaker}${until}: ${seen.reason}` : null,
+    seen.recent_requests >= 0.5 ? `${Math.round(seen.recent_requests)} recent requests` : null,
     seen.failed_ratio ? `${Math.round(seen.failed_ratio * 100)} % of requests fail` : null,
     seen.time_to_first_token !== null ? `first token after ${latency(seen.time_to_first_token)}` : null,
     seen.tokens_per_second !== null ? `${Math.round(seen.tokens_per_second)} tokens/s` : null,

@@ -1,0 +1,1 @@
+"""The endpoint picker: Envoy's external processing, answered from the registry."""
