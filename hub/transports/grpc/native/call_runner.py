@@ -10,7 +10,12 @@ import structlog
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
 from hub.transports.grpc.native.call_head import CallHead, HttpRefused, call_head, timeout_s
-from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
+from hub.transports.grpc.native.call_status import (
+    Bound,
+    CallFailed,
+    StatusCode,
+    trailer_fields,
+)
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import only_message
@@ -267,7 +272,7 @@ class CallRunner:
         async with aclosing(method.handler(call)) as messages:
             async for message in messages:
                 if not self._fits_unsent(call, message):
-                    raise self._context.exhausted("too many replies are not read")
+                    raise self._context.refused(Bound.UNREAD_REPLIES)
                 await call.send(message)
         call.finish()
 
@@ -300,7 +305,7 @@ class CallRunner:
         if call.over:
             return
         if not self._fits_unsent(call, message):
-            raise self._context.exhausted("too many replies are not read")
+            raise self._context.refused(Bound.UNREAD_REPLIES)
         call.reply(message)
 
     def _end_failed(self, call: Call, failed: CallFailed) -> None:
@@ -342,13 +347,13 @@ class CallRunner:
         """Raises CallFailed if a bound leaves no room for another call."""
         connection, share = self._context.connection, self._share
         if self.only_checks:
-            raise self._context.exhausted("too many connections are open")
+            raise self._context.refused(Bound.CONNECTIONS)
         if not share.fits_streams(len(connection.streams)) or not share.fits_calls(
             len(self._tasks) + 1, kept_free=kept_free
         ):
-            raise self._context.exhausted("too many calls are open")
+            raise self._context.refused(Bound.CALLS)
         if connection.outbox.pending_bytes > self._limits.unsent_bytes:
-            raise self._context.exhausted("too many replies are not read")
+            raise self._context.refused(Bound.UNREAD_REPLIES)
 
     def _fits_unsent(self, call: Call, message: bytes) -> bool:
         outbox, count = self._context.connection.outbox, len(message)
@@ -366,7 +371,7 @@ class CallRunner:
         if total > self._share.received and (
             total > self._limits.received_bytes or not self._share.fits_received(total)
         ):
-            self._end_failed(call, self._context.exhausted("too much is sent at a time"))
+            self._end_failed(call, self._context.refused(Bound.RECEIVED_BYTES))
         else:
             self._set_account(call, held)
 

@@ -11,7 +11,7 @@ import structlog
 from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
-from hub.transports.grpc.native.call_status import CallFailed, exhausted
+from hub.transports.grpc.native.call_status import Bound, CallFailed, exhausted
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -45,8 +45,8 @@ class Shared:
     ledger: Ledger
     framing: FramedOnce
     connections: Connections
-    exhausted: Callable[[str], CallFailed] = exhausted
-    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
+    exhausted: Callable[[Bound, str], CallFailed] = exhausted
+    """Makes the error of a call that exceeds a bound, from the bound and the peer."""
 
 
 class ServerProtocol(asyncio.Protocol):
