@@ -8,8 +8,7 @@ puts into a small cache.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +24,7 @@ _WINDOW_S: Final = 0.2
 # The precision of timeouts.
 _TICK_S: Final = 0.1
 _CACHED_SEGMENTS: Final = 16
+_SHARED_INTERESTS: Final = 1_024
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +46,13 @@ class Watcher:
     interest: Interest
     revision: int
     behind_since: float | None
+
+    def __enter__(self) -> "Watcher":
+        self.feed.add(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.feed.discard(self)
 
     def read(self) -> Segment:
         """See `ChangeFeed.read`."""
@@ -77,6 +84,10 @@ class ChangeFeed:
         self._waiters: set[_Waiter] = set()
         self._watchers: set[Watcher] = set()
         self._segments: OrderedDict[tuple[Interest, int, int], Segment] = OrderedDict()
+        # The last read, for watchers with the same object as their interest: comparing and
+        # hashing interests would cost more than all else that is done for a watcher.
+        self._latest: tuple[Interest, int, int, Segment] | None = None
+        self._interests: dict[Interest, Interest] = {}
         self._woken_at = 0.0
         self._woken_event_revision = registry.event_revision
         self._prompt: asyncio.Handle | None = None
@@ -102,15 +113,22 @@ class ChangeFeed:
                 timer.cancel()
         self._wake(lambda _: True)
 
-    @contextmanager
-    def watching(self, interest: Interest, revision: int) -> Iterator[Watcher]:
-        """A watcher that starts at a revision; it counts for `lag` inside this block."""
-        watcher = Watcher(self, interest, revision, asyncio.get_running_loop().time())
+    def watching(self, interest: Interest, revision: int) -> Watcher:
+        """A watcher that starts at a revision; it counts for `lag` inside its `with` block."""
+        if len(self._interests) >= _SHARED_INTERESTS:
+            self._interests.clear()
+        interest = self._interests.setdefault(interest, interest)
+        return Watcher(self, interest, revision, asyncio.get_running_loop().time())
+
+    def add(self, watcher: Watcher) -> None:
+        """Counts a watcher for `lag`."""
         self._watchers.add(watcher)
-        try:
-            yield watcher
-        finally:
-            self._watchers.discard(watcher)
+
+    def discard(self, watcher: Watcher) -> None:
+        """Uncounts a watcher that has ended."""
+        self._watchers.discard(watcher)
+        if not self._watchers:
+            self._interests.clear()
 
     def lag(self) -> Lag:
         """How far the slowest watchers are behind; looks at every watcher.
@@ -131,7 +149,15 @@ class ChangeFeed:
         """The changes after a revision. Raises RevisionCompacted, ShuttingDown."""
         if self._closed:
             raise ShuttingDown("the hub is stopping")
-        key = (interest, after, self._registry.revision)
+        revision, latest = self._registry.revision, self._latest
+        if (
+            latest is not None
+            and latest[0] is interest
+            and latest[1] == after
+            and latest[2] == revision
+        ):
+            return latest[3]
+        key = (interest, after, revision)
         segment = self._segments.get(key)
         if segment is None:
             try:
@@ -141,6 +167,7 @@ class ChangeFeed:
             self._segments[key] = segment
             if len(self._segments) > _CACHED_SEGMENTS:
                 self._segments.popitem(last=False)
+        self._latest = interest, after, revision, segment
         return segment
 
     def _compacted(self, after: int, error: Compacted) -> RevisionCompacted:

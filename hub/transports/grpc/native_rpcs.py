@@ -102,6 +102,7 @@ class RpcMethods:
         """Counts a stream of the call's token. Raises InvalidToken, LimitReached."""
         account = call.charge_to(self.credentials(call).key)
         if not account.open_stream():
+            self._context.calls.refusals.note("grpc", "streams_per_token", call.peer)
             raise no_room(f"{account.streams} streams with this token are open")
         try:
             yield

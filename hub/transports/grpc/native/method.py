@@ -10,7 +10,10 @@ from hub.transports.grpc.native.stream_call import StreamCall
 UnaryHandler = Callable[[Call, bytes], bytes | Awaitable[bytes]]
 """Answers the only message of a call. If it returns bytes, the call needs no task."""
 
-StreamHandler = Callable[[StreamCall], AsyncGenerator[bytes, None]]
+Replies = AsyncGenerator[bytes, None]
+"""The response messages of a stream."""
+
+StreamHandler = Callable[[StreamCall], Replies]
 """Yields the response messages; `async for` over the call yields the request messages."""
 
 
@@ -33,6 +36,14 @@ class UnaryMethod:
     """Whether a complete call is answered even if there is no room for more calls."""
     missing: Callable[[str], CallFailed] = _missing
     """Makes the error of a call whose message is missing, from a detail."""
+
+    def message_of(self, call: Call) -> bytes:
+        """The only message of a call whose request has ended. Raises CallFailed."""
+        if call.cut_short or not call.waiting:
+            raise self.missing("is missing")
+        if call.waiting > 1:
+            raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
+        return call.take()
 
 
 @dataclass(frozen=True, slots=True)
