@@ -82,7 +82,7 @@ async def _main(answers: list[bytes]) -> None:
     calls = {str(number): _answering(answer) for number, answer in enumerate(answers)}
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((_Handlers({**calls, "durable": durable.call}),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = ready.add_port(server)
     await server.start()
     ready.say(port=port)
     await ready.until_stopped()

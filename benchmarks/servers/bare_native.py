@@ -12,7 +12,8 @@ from hub.transports.grpc.native.native_server import NativeServer
 
 
 async def _main(answer: bytes) -> None:
-    server = NativeServer({"/bare/0": UnaryMethod(lambda _call, _message: answer)}, Limits())
+    methods = {"/bare/0": UnaryMethod(lambda _call, _message: answer)}
+    server = NativeServer(methods, Limits(), tls=ready.tls_context())
     ready.say(port=await server.start("127.0.0.1", 0))
     await ready.until_stopped()
     await server.stop(0)

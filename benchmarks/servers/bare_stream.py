@@ -51,7 +51,7 @@ class _Bell(grpc.GenericRpcHandler):
 async def _main(response: bytes) -> None:
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((_Bell(response),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = ready.add_port(server)
     await server.start()
     ready.say(port=port)
     await ready.until_stopped()

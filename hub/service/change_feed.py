@@ -25,6 +25,7 @@ _WINDOW_S: Final = 0.2
 # The precision of timeouts.
 _TICK_S: Final = 0.1
 _CACHED_SEGMENTS: Final = 16
+_SHARED_INTERESTS: Final = 1_024
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +78,10 @@ class ChangeFeed:
         self._waiters: set[_Waiter] = set()
         self._watchers: set[Watcher] = set()
         self._segments: OrderedDict[tuple[Interest, int, int], Segment] = OrderedDict()
+        # The last read, for watchers with the same object as their interest: comparing and
+        # hashing interests would cost more than all else that is done for a watcher.
+        self._latest: tuple[Interest, int, int, Segment] | None = None
+        self._interests: dict[Interest, Interest] = {}
         self._woken_at = 0.0
         self._woken_event_revision = registry.event_revision
         self._prompt: asyncio.Handle | None = None
@@ -105,12 +110,17 @@ class ChangeFeed:
     @contextmanager
     def watching(self, interest: Interest, revision: int) -> Iterator[Watcher]:
         """A watcher that starts at a revision; it counts for `lag` inside this block."""
+        if len(self._interests) >= _SHARED_INTERESTS:
+            self._interests.clear()
+        interest = self._interests.setdefault(interest, interest)
         watcher = Watcher(self, interest, revision, asyncio.get_running_loop().time())
         self._watchers.add(watcher)
         try:
             yield watcher
         finally:
             self._watchers.discard(watcher)
+            if not self._watchers:
+                self._interests.clear()
 
     def lag(self) -> Lag:
         """How far the slowest watchers are behind; looks at every watcher.
@@ -131,7 +141,15 @@ class ChangeFeed:
         """The changes after a revision. Raises RevisionCompacted, ShuttingDown."""
         if self._closed:
             raise ShuttingDown("the hub is stopping")
-        key = (interest, after, self._registry.revision)
+        revision, latest = self._registry.revision, self._latest
+        if (
+            latest is not None
+            and latest[0] is interest
+            and latest[1] == after
+            and latest[2] == revision
+        ):
+            return latest[3]
+        key = (interest, after, revision)
         segment = self._segments.get(key)
         if segment is None:
             try:
@@ -141,6 +159,7 @@ class ChangeFeed:
             self._segments[key] = segment
             if len(self._segments) > _CACHED_SEGMENTS:
                 self._segments.popitem(last=False)
+        self._latest = interest, after, revision, segment
         return segment
 
     def _compacted(self, after: int, error: Compacted) -> RevisionCompacted:

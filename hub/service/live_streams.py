@@ -12,19 +12,26 @@ T = TypeVar("T")
 
 
 class _Stream:
-    """One stream; `waiting` is set while it waits for its next reply."""
+    """One stream; `waiting` is the task that waits for its next reply.
 
-    __slots__ = ("is_over", "waiting")
+    An `asyncio.Timeout` around each reply would cost as much as all else that the hub does
+    to send a change to a watcher.
+    """
+
+    __slots__ = ("is_over", "waiting", "was_cancelled")
 
     def __init__(self) -> None:
         self.is_over = False
-        self.waiting: asyncio.Timeout | None = None
+        self.was_cancelled = False
+        """Whether `end` has cancelled the task."""
+        self.waiting: asyncio.Task[object] | None = None
 
     def end(self) -> None:
         self.is_over = True
         # A stream that is sending ends after that reply, so that no reply is cut off.
-        if self.waiting is not None:
-            self.waiting.reschedule(0)
+        if self.waiting is not None and not self.was_cancelled:
+            self.was_cancelled = True
+            self.waiting.cancel()
 
 
 class LiveStreams:
@@ -53,13 +60,14 @@ class LiveStreams:
             expiry = Alarm(self._clock, principal.expires_at_ms, stream.end)
         try:
             while not stream.is_over:
+                task = stream.waiting = asyncio.current_task()
                 try:
-                    async with asyncio.timeout(None) as stream.waiting:
-                        reply = await anext(replies)
+                    reply = await anext(replies)
                 except StopAsyncIteration:
                     return
-                except TimeoutError:
-                    if not stream.is_over:
+                except asyncio.CancelledError:
+                    # Others may have cancelled the task too; then it must end.
+                    if not stream.was_cancelled or task is None or task.uncancel():
                         raise
                     break
                 finally:

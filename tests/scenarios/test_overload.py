@@ -6,6 +6,11 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+)
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from websockets.exceptions import InvalidStatus
 
 from hub.server import load_sampler
@@ -25,7 +30,7 @@ from llmhub.v1.registry_service_pb2 import (
 )
 from llmhub.v1.resources_pb2 import ROLE_READER, ROLE_SIDECAR
 from tests.support.browser_calls import Browser
-from tests.support.hub import REGISTRY_PATH, RunningHub, failure_of, running_hub
+from tests.support.hub import REGISTRY_PATH, RunningHub, failure, failure_of, running_hub
 from tests.support.scrape import scrape, value
 from tests.support.waiting import wait_until
 
@@ -98,6 +103,26 @@ async def test_new_anonymous_connections_are_refused_first(tmp_path, machine):
             assert (await early.ask({"type": "ping"}))["type"] == "pong"
             await Browser(hub).sign_in(hub.admin_token)
             await admins_and_health_still_work(hub)
+
+
+async def test_reflection_is_refused_with_anonymous_requests(tmp_path, machine, grpc_engine):
+    async with overloaded(tmp_path, machine, Level.CONNECTIONS) as (hub, reach):
+        describe = ServerReflectionStub(hub.channel).ServerReflectionInfo
+
+        async def first() -> ServerReflectionResponse:
+            return await anext(aiter(describe(iter([ServerReflectionRequest(list_services="")]))))
+
+        assert (await first()).list_services_response.service
+        await reach()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await first()
+        shown = failure(refused.value)
+        assert (shown.reason, shown.retry_after_ms) == ("OVERLOADED", 5_000)
+        families = await scrape(hub)
+        assert value(
+            families, "llmhub_refused_total", transport="grpc", bound="overload_connections"
+        )
+        await admins_and_health_still_work(hub)
 
 
 async def test_then_large_snapshots_of_readers(tmp_path, machine, monkeypatch):

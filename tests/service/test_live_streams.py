@@ -92,6 +92,38 @@ async def test_a_waiting_call_can_be_cancelled():
     assert (replies.closed, live._by_token) == (True, {})
 
 
+async def test_a_stream_whose_token_and_time_end_at_once_ends_in_time():
+    live, replies = LiveStreams(ManualClock()), Replies()
+    guarded = live.guard(READER, replies.run())
+    await anext(guarded), await anext(guarded)
+
+    async def next_in_no_time() -> None:
+        async with asyncio.timeout(0):
+            await anext(guarded)
+
+    asyncio.get_running_loop().call_soon(live.close_token, "t1")
+    with pytest.raises(TimeoutError):
+        await next_in_no_time()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+    assert (replies.closed, live._by_token) == (True, {})
+
+
+async def test_a_task_goes_on_after_the_end_of_its_stream():
+    live = LiveStreams(ManualClock())
+    guarded = live.guard(READER, Replies().run())
+    await anext(guarded), await anext(guarded)
+    asyncio.get_running_loop().call_soon(live.close_token, "t1")
+    asyncio.get_running_loop().call_soon(live.close_token, "t1")
+    with pytest.raises(InvalidToken):
+        await anext(guarded)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+    await asyncio.sleep(0)
+
+
 async def test_an_alarm_goes_by_the_hubs_clock():
     clock, rung = ManualClock(), asyncio.Event()
     alarm = Alarm(clock, clock.now_ms(), rung.set)

@@ -11,7 +11,7 @@ large the fleet is.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from hub.base.address import spellings
@@ -82,7 +82,7 @@ class Ranking:
 
     def best(self) -> Iterator[Verdict]:
         """The suitable endpoints, best first. Only valid until the next change."""
-        return (self._verdicts[id_] for *_, id_ in self._order)
+        return (self._verdicts[key[-1]] for key in self._order)
 
     def rejected(self) -> Iterator[Verdict]:
         """The rejected endpoints, sorted by id."""
@@ -164,6 +164,9 @@ def pick(
 
     If several endpoints are the same server, only the best of them is chosen.
     """
+    if count == 1 and reject is None and limits is _NO_LIMITS:
+        # The usual case.
+        return [*islice(ranking.best(), 1)]
     chosen: list[Verdict] = []
     servers: dict[str, str] = {}
     for verdict in ranking.best():

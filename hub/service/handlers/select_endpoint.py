@@ -20,7 +20,7 @@ from hub.registry.selection.criteria import Verdict
 from hub.registry.selection.kept_rankings import Kept, Rankings
 from hub.registry.selection.leases import Leases, TooManyLeases
 from hub.registry.selection.ranking import Limits, Ranking, pick, rejections
-from hub.registry.state import Registry
+from hub.registry.state import EndpointRecord, Registry
 from hub.service.access.caller import Caller
 from hub.service.access.rate_limits import RateLimiter
 from hub.service.handlers.ranking_queue import FEW, CatchingUp
@@ -52,6 +52,10 @@ rankings of 10,000 candidates. While the hub makes one, other large ones wait.
 """
 
 _READ_AT_ONCE: Final = 10_000
+# About 1 KB each: the endpoints that take turns at the head of the rankings.
+_REMEMBERED: Final = 1_024
+
+_Encoded = tuple[EndpointRecord, float, bytes]
 
 
 class SelectionHandlers:
@@ -86,6 +90,10 @@ class SelectionHandlers:
         self._reports = Follower(registry.resources, registry.revision)
         self._claims = Follower(registry.claims, registry.revision)
         self._seen = registry.revision
+        # By endpoint and model: the record and the score that were encoded, and the encoding.
+        self._encoded: dict[tuple[str, str], _Encoded] = {}
+        # The end of an answer without explanations, and its revision.
+        self._end = -1, b""
 
     # The facts that rankings use, see `hub.registry.selection.ranking.FleetView`.
 
@@ -165,12 +173,25 @@ class SelectionHandlers:
         chosen = pick(ranking, limits, request.count or 1, now_ms)
         if not chosen:
             raise self._refusals.why_none(request, ranking, limits, caller, now_ms)
-        candidates = [*_explained(ranking, limits, now_ms, self)] if request.explain else ()
-        rest = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        end = self._explanation(ranking, limits, now_ms) if request.explain else self._revision()
         fragments = self._selections(request, chosen, caller, now_ms)
         for verdict in chosen:
             ranking.picked(verdict.endpoint.id)
-        return b"".join((*fragments, rest.SerializeToString()))
+        return b"".join((*fragments, end))
+
+    def _explanation(self, ranking: Ranking, limits: Limits, now_ms: int) -> bytes:
+        candidates = [*_explained(ranking, limits, now_ms, self)]
+        end = SelectEndpointResponse(revision=self._registry.revision, candidates=candidates)
+        encoded: bytes = end.SerializeToString()
+        return encoded
+
+    def _revision(self) -> bytes:
+        revision, encoded = self._end
+        if revision != self._registry.revision:
+            revision = self._registry.revision
+            encoded = SelectEndpointResponse(revision=revision).SerializeToString()
+            self._end = revision, encoded
+        return encoded
 
     def release_selection(
         self, request: ReleaseSelectionRequest, _caller: Caller, now_ms: int
@@ -192,33 +213,45 @@ class SelectionHandlers:
         self, request: SelectEndpointRequest, chosen: list[Verdict], caller: Caller, now_ms: int
     ) -> list[bytes]:
         """Takes the leases and encodes the selections. Raises LimitReached."""
-        ttl_ms = 0
-        if request.HasField("lease_ttl"):
-            ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
+        if not request.HasField("lease_ttl"):
+            return [self._without_lease(verdict) for verdict in chosen]
+        ttl_ms = max(1, request.lease_ttl.ToMilliseconds())
         taken: list[str] = []
         fragments = []
         for verdict in chosen:
             id_ = verdict.endpoint.id
             said = Selection(score=verdict.score, model=verdict.model.name)
-            if ttl_ms:
-                try:
-                    lease = self.leases.take(
-                        secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
-                    )
-                except TooManyLeases as error:
-                    for lease_id in taken:
-                        self.leases.release(lease_id)
-                    raise LimitReached(str(error)) from error
-                taken.append(lease.id)
-                said.lease_id = lease.id
-                said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
-            record = self._registry.get(id_)
-            assert record is not None
-            # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the
-            # selections are field 1 of SelectEndpointResponse.
-            selection = listings.get_endpoint(record) + said.SerializeToString()
-            fragments.append(BytesValue(value=selection).SerializeToString())
+            try:
+                lease = self.leases.take(
+                    secrets.token_hex(16), id_, ttl_ms, now_ms, caller.principal.token_id
+                )
+            except TooManyLeases as error:
+                for lease_id in taken:
+                    self.leases.release(lease_id)
+                raise LimitReached(str(error)) from error
+            taken.append(lease.id)
+            said.lease_id = lease.id
+            said.lease_expires_at.CopyFrom(to_timestamp(lease.expires_ms))
+            fragments.append(_fragment(self._record(id_), said))
         return fragments
+
+    def _without_lease(self, verdict: Verdict) -> bytes:
+        """An encoded selection; the same bytes until the endpoint or its score changes."""
+        record, score = self._record(verdict.endpoint.id), verdict.score
+        key = verdict.endpoint.id, verdict.model.name
+        known = self._encoded.get(key)
+        if known is not None and known[0] is record and known[1] == score:
+            return known[2]
+        encoded = _fragment(record, Selection(score=score, model=verdict.model.name))
+        if len(self._encoded) >= _REMEMBERED:
+            self._encoded.clear()
+        self._encoded[key] = record, score, encoded
+        return encoded
+
+    def _record(self, id_: str) -> EndpointRecord:
+        record = self._registry.get(id_)
+        assert record is not None
+        return record
 
     def _follow(self, now_ms: int) -> None:
         """Applies the changes since the last call to the rankings."""
@@ -261,6 +294,14 @@ class SelectionHandlers:
         if model is not None:
             return self._registry.model_index.ids_meant(model)
         return [record.message.id for record in self._registry.endpoints()]
+
+
+def _fragment(record: EndpointRecord, said: Selection) -> bytes:
+    # The endpoint is field 1 of a Selection and of GetEndpointResponse, and the selections
+    # are field 1 of SelectEndpointResponse.
+    selection = listings.get_endpoint(record) + said.SerializeToString()
+    encoded: bytes = BytesValue(value=selection).SerializeToString()
+    return encoded
 
 
 def _explained(

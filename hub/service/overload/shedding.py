@@ -1,6 +1,7 @@
 """What each level of overload refuses, and whom: never an admin, a health check or a revocation.
 
-- connections: new WebSockets, anonymous requests, streams that have yet to identify
+- connections: new WebSockets, anonymous requests (reflection too), streams that have yet to
+  identify
 - snapshots: readers' answers that contain the whole fleet, if it is a large one
 - reports: every second resource report of each sidecar, which is dropped
 - watches: readers' new watches; open ones get changes in larger portions

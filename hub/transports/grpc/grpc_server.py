@@ -73,14 +73,14 @@ class GrpcServer:
         self._context = context
         self._sessions = sessions
         self._clock = context.clock
-        self._open = slots.open_to_all()
+        self._open = slots.open_to_all(context.calls.refusals)
         self._checks = CheckSlots(
             waiting=_MAX_CHECKS_WAITING,
             waiting_per_peer=_MAX_CHECKS_WAITING_PER_PEER,
             replies=_MAX_CHECK_REPLIES,
             replies_per_connection=_MAX_CHECK_REPLIES_PER_CONNECTION,
         )
-        self._unidentified = slots.unidentified()
+        self._unidentified = slots.unidentified(context.calls.refusals)
         self._health = health_service.Health(_SERVICE_NAMES, context.readiness.why_not_ready)
         self._streams: set[SidecarSession] = set()
         self._stopping = False
@@ -108,7 +108,7 @@ class GrpcServer:
                     address=lambda context: self._address(metadata(context), context),
                     watch_guard=opened,
                 ),
-                *reflection_service.handlers(described, opened),
+                *reflection_service.handlers(described, self._bounded(self._open, sheds=True)),
             )
         )
         _require_bindable(host, port)
@@ -210,13 +210,21 @@ class GrpcServer:
             except Exception as error:
                 await abort(context, call.fail(error))
 
-    def _bounded(self, slots: StreamSlots) -> Callable[[ServerStream], ServerStream]:
-        """Wraps a stream that needs no token so that it takes one of the slots."""
+    def _bounded(
+        self, slots: StreamSlots, *, sheds: bool = False
+    ) -> Callable[[ServerStream], ServerStream]:
+        """Wraps a stream that needs no token so that it takes one of the slots.
+
+        With `sheds`, an overloaded hub refuses it, as it refuses other anonymous requests.
+        """
 
         def bound(stream: ServerStream) -> ServerStream:
             async def handle(requests: Any, context: Any) -> AsyncIterator[Any]:
                 try:
-                    with slots.held(self._address(metadata(context), context)):
+                    address = self._address(metadata(context), context)
+                    if sheds:
+                        self._context.overload.require_connection("grpc", address)
+                    with slots.held(address):
                         async for reply in stream(requests, context):
                             yield reply
                 except HubError as error:

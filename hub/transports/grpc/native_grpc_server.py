@@ -9,7 +9,7 @@ from hub.transports.grpc import slots
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.native_server import NativeServer
-from hub.transports.grpc.native_messages import exhausted
+from hub.transports.grpc.native_messages import refusing
 from hub.transports.grpc.native_rpcs import RpcMethods
 from hub.transports.grpc.native_services import health_methods, reflection_methods
 from hub.transports.session.sidecar_session import SessionContext
@@ -25,15 +25,15 @@ class NativeGrpcServer:
     ) -> None:
         """`sessions` is the shared context of SidecarService.Connect's sessions."""
         self._grace_s = context.grace_s
-        self._open = slots.open_to_all()
-        self._rpcs = RpcMethods(context, sessions, slots.unidentified())
+        self._open = slots.open_to_all(context.calls.refusals)
+        self._rpcs = RpcMethods(context, sessions, slots.unidentified(context.calls.refusals))
         self._health = Health(_SERVICE_NAMES, context.readiness.why_not_ready)
         described = (*_SERVICE_NAMES, SERVICE_NAME)
         self._server = NativeServer(
             {
                 **self._rpcs.methods(),
                 **health_methods(self._health, self._open, self._rpcs.address),
-                **reflection_methods(described, self._open, self._rpcs.address),
+                **reflection_methods(described, self._open, self._rpcs.address, context.overload),
             },
             Limits(
                 message_bytes=settings.max_message_bytes,
@@ -44,7 +44,7 @@ class NativeGrpcServer:
             ),
             tls=context.tls.http2_context if context.tls is not None else None,
             trusted_proxies=context.trusted_proxies,
-            exhausted=exhausted,
+            exhausted=refusing(context.calls.refusals),
         )
 
     async def start(self, host: str, port: int) -> int:

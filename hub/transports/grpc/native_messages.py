@@ -1,14 +1,15 @@
 """The hub's messages and errors in the form of the native gRPC server."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hub.contract.errors import HubError, LimitReached
 from hub.service.dispatcher import Reply
+from hub.service.metrics.refusals import Refusals
 from hub.transports.grpc import call_context
 from hub.transports.grpc.call_context import to_status
-from hub.transports.grpc.native.call_status import CallFailed
+from hub.transports.grpc.native.call_status import Bound, CallFailed
 from hub.transports.grpc.native.stream_call import StreamCall
 
 # Most overloads end soon: clients read their replies, or a time limit ends the call.
@@ -26,9 +27,14 @@ def no_room(detail: str) -> LimitReached:
     return LimitReached(detail, retry_after_ms=_RETRY_MS)
 
 
-def exhausted(detail: str) -> CallFailed:
-    """The error of `no_room` as a status."""
-    return call_failed(no_room(detail))
+def refusing(refusals: Refusals) -> Callable[[Bound, str], CallFailed]:
+    """Makes the error of a call from a peer that exceeds a bound, and counts it."""
+
+    def refused(bound: Bound, peer: str) -> CallFailed:
+        refusals.note("grpc", bound.name.lower(), peer)
+        return call_failed(no_room(bound.value))
+
+    return refused
 
 
 def missing(detail: str) -> CallFailed:

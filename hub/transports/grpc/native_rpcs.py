@@ -82,6 +82,7 @@ class RpcMethods:
                     credentials = self.credentials(call)
                     account = call.charge_to(credentials.key)
                     if not account.open_stream():
+                        self._context.calls.refusals.note("grpc", "streams_per_token", call.peer)
                         raise no_room(f"{account.streams} streams with this token are open")
                     try:
                         answer = self._context.dispatcher.dispatch(

@@ -9,6 +9,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection_pb2
 
 from hub.contract.errors import FieldViolation, HubError, ValidationFailed
+from hub.service.overload.shedding import Overload
 from hub.transports.grpc import health_service
 from hub.transports.grpc.health_service import SERVICE_NAME, Health
 from hub.transports.grpc.native.call import Call
@@ -58,9 +59,16 @@ def health_methods(
 
 
 def reflection_methods(
-    services: Sequence[str], slots: StreamSlots, address: Callable[[Call], str]
+    services: Sequence[str],
+    slots: StreamSlots,
+    address: Callable[[Call], str],
+    overload: Overload,
 ) -> dict[str, Method]:
-    """Server reflection under both of its names. `slots` bounds how many are open."""
+    """Server reflection under both of its names.
+
+    `slots` bounds how many are open. An overloaded hub refuses it, as it refuses other
+    anonymous requests.
+    """
     answers = servicer(services)
 
     async def requests(call: StreamCall) -> AsyncIterator[Any]:
@@ -71,6 +79,7 @@ def reflection_methods(
                 raise _not_encoded("ServerReflectionRequest") from None
 
     async def describe(call: StreamCall) -> AsyncGenerator[bytes, None]:
+        overload.require_connection("grpc", address(call))
         async for response in answers.ServerReflectionInfo(requests(call), None):
             yield response.SerializeToString()
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from hub.contract.errors import LimitReached
+from hub.service.metrics.refusals import Refusals
 from hub.transports.peer import network_of
 
 _MAX_OPEN: Final = 256
@@ -27,7 +28,10 @@ _MAX_UNIDENTIFIED_PER_PEER: Final = 64
 class StreamSlots:
     """At most `in_all` streams at a time, and `per_peer` from one address or IPv6 /64."""
 
-    def __init__(self, *, in_all: int, per_peer: int) -> None:
+    def __init__(self, bound: str, refusals: Refusals, *, in_all: int, per_peer: int) -> None:
+        """Refusals count as refused by `bound`."""
+        self._bound = bound
+        self._refusals = refusals
         self._in_all = in_all
         self._per_peer = per_peer
         self._taken = 0
@@ -38,10 +42,12 @@ class StreamSlots:
 
     def take(self, peer: str) -> "StreamSlot":
         """A slot for a stream from that address. Raises LimitReached."""
-        peer = network_of(peer)
+        address, peer = peer, network_of(peer)
         if self._taken >= self._in_all:
+            self._refusals.note("grpc", self._bound, address)
             raise LimitReached(f"{self._in_all} streams of unknown callers are open")
         if self._by_peer[peer] >= self._per_peer:
+            self._refusals.note("grpc", f"{self._bound}_per_address", address)
             raise LimitReached(f"{self._per_peer} streams of unknown callers at {peer} are open")
         self._taken += 1
         self._by_peer[peer] += 1
@@ -63,14 +69,16 @@ class StreamSlots:
             del self._by_peer[peer]
 
 
-def open_to_all() -> StreamSlots:
+def open_to_all(refusals: Refusals) -> StreamSlots:
     """Slots for health and reflection, which need no token."""
-    return StreamSlots(in_all=_MAX_OPEN, per_peer=_MAX_OPEN_PER_PEER)
+    return StreamSlots("open_streams", refusals, in_all=_MAX_OPEN, per_peer=_MAX_OPEN_PER_PEER)
 
 
-def unidentified() -> StreamSlots:
+def unidentified(refusals: Refusals) -> StreamSlots:
     """Slots for sidecars' streams, which identify only after they are open."""
-    return StreamSlots(in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER)
+    return StreamSlots(
+        "unidentified", refusals, in_all=_MAX_UNIDENTIFIED, per_peer=_MAX_UNIDENTIFIED_PER_PEER
+    )
 
 
 class StreamSlot:

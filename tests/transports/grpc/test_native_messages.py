@@ -4,7 +4,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from hub.contract.errors import RateLimited, ValidationFailed
-from hub.transports.grpc.native_messages import call_failed, encoded, in_time, missing
+from hub.service.metrics.refusals import Refusals
+from hub.transports.grpc.native.call_status import Bound
+from hub.transports.grpc.native_messages import call_failed, encoded, in_time, missing, refusing
 from llmhub.v1.endpoint_pb2 import Endpoint
 
 
@@ -35,3 +37,10 @@ async def test_a_message_must_arrive_in_time() -> None:
 def test_encoded_replies_are_passed_through() -> None:
     endpoint = Endpoint(id="a")
     assert encoded(endpoint) == encoded(endpoint.SerializeToString())
+
+
+def test_a_call_beyond_a_bound_is_counted_and_may_come_back() -> None:
+    refusals = Refusals()
+    failed = refusing(refusals)(Bound.UNREAD_REPLIES, "10.0.0.1")
+    assert (failed.code, failed.message) == (8, "too many replies are not read")
+    assert refusals.counts == {("grpc", "unread_replies"): 1}

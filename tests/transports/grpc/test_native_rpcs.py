@@ -22,6 +22,7 @@ from llmhub.v1.registry_service_pb2 import (
 )
 from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import failure, running_hub
+from tests.support.scrape import scrape, value
 
 NATIVE = {"engine": "native"}
 
@@ -39,6 +40,9 @@ async def test_the_streams_of_one_token_are_bounded(tmp_path, monkeypatch):
         refused = failure(caught.value)
         assert (refused.reason, refused.retry_after_ms) == ("LIMIT_REACHED", 1_000)
         assert hub.admin_token not in refused.message
+        counted = await scrape(hub)
+        labels = {"transport": "grpc", "bound": "streams_per_token"}
+        assert value(counted, "llmhub_refused_total", **labels) == 1
         # Of this token, other calls have room; so have the streams of another one.
         assert await hub.call("GetServerInfo", GetServerInfoRequest())
         other = hub.metadata(await hub.token(ROLE_READER))

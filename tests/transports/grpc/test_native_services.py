@@ -5,7 +5,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hub.contract import rpcs
-from tests.support.hub import running_hub
+from tests.support.hub import failure, running_hub
+from tests.support.scrape import scrape, value
 from tests.support.waiting import wait_until
 
 
@@ -19,6 +20,11 @@ async def test_a_check_is_answered_when_there_is_no_room_for_calls(tmp_path):
         check = health_pb2_grpc.HealthStub(hub.channel).Check
         answer = await check(health_pb2.HealthCheckRequest(), timeout=30)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await hub.call("GetServerInfo", timeout_s=30)
+        assert failure(refused.value).reason == "LIMIT_REACHED"
+        families = await scrape(hub)
+        assert value(families, "llmhub_refused_total", transport="grpc", bound="calls") == 1
         silent.cancel()
 
 

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from hub.contract.errors import LimitReached
+from hub.service.metrics.refusals import Refusals
 from hub.transports.grpc.slots import CheckSlots, StreamSlots
 from tests.support.waiting import wait_until
 
@@ -84,7 +85,7 @@ def test_replies_are_bounded_except_a_connections_first() -> None:
 
 
 def test_slots_are_bounded_per_peer_and_in_total() -> None:
-    slots = StreamSlots(in_all=3, per_peer=2)
+    slots = StreamSlots("open", Refusals(), in_all=3, per_peer=2)
     first = slots.take("a")
     slots.take("a")
     with pytest.raises(LimitReached):
@@ -101,7 +102,7 @@ def test_slots_are_bounded_per_peer_and_in_total() -> None:
 
 
 def test_a_held_slot_is_always_freed() -> None:
-    slots = StreamSlots(in_all=1, per_peer=1)
+    slots = StreamSlots("open", Refusals(), in_all=1, per_peer=1)
     for _ in range(2):
         with pytest.raises(ValueError, match="gone"), slots.held("a"):
             raise ValueError("gone")
@@ -110,10 +111,22 @@ def test_a_held_slot_is_always_freed() -> None:
 
 
 def test_the_addresses_of_an_ipv6_network_share_their_slots() -> None:
-    slots = StreamSlots(in_all=3, per_peer=1)
+    slots = StreamSlots("open", Refusals(), in_all=3, per_peer=1)
     held = slots.take("2001:db8::1")
     with pytest.raises(LimitReached):
         slots.take("2001:db8::2")
     slots.take("2001:db8:0:1::1")
     held.free()
     slots.take("2001:db8::2")
+
+
+def test_what_has_no_slot_is_counted_under_its_bound():
+    refusals = Refusals()
+    slots = StreamSlots("open", refusals, in_all=2, per_peer=1)
+    slots.take("10.0.0.1")
+    with pytest.raises(LimitReached):
+        slots.take("10.0.0.1")
+    slots.take("10.0.0.2")
+    with pytest.raises(LimitReached):
+        slots.take("10.0.0.3")
+    assert refusals.counts == {("grpc", "open_per_address"): 1, ("grpc", "open"): 1}

@@ -32,6 +32,11 @@ class Account:
         held = self._by_address.get(address, 0)
         return not held or held + count <= self._per_address
 
+    def has_ample_room(self, count: int, kept_free: int) -> bool:
+        """Whether `count` more fit even if one address held all that is held."""
+        total = self.total + count
+        return total <= self._per_address and total <= self._in_all - kept_free
+
     def add(self, address: str, count: int) -> None:
         """Adds to what the address holds; a negative `count` subtracts."""
         self.total += count
@@ -194,6 +199,13 @@ class Share:
     def fits_calls(self, count: int, *, kept_free: int = 0) -> bool:
         """Whether this many calls may have handlers, with `kept_free` calls left over."""
         return self._ledger.calls.has_room(self._address, count - self._calls, kept_free=kept_free)
+
+    def fits_easily(self, streams: int, calls: int, *, kept_free: int) -> bool:
+        """Whether there is room for so many, whoever holds the rest; False may be wrong."""
+        ledger = self._ledger
+        return ledger.streams.has_ample_room(streams, 0) and ledger.calls.has_ample_room(
+            calls, kept_free
+        )
 
     def fits_received(self, count: int) -> bool:
         """Whether it may hold this many unhandled bytes."""

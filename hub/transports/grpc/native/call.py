@@ -7,6 +7,7 @@ from typing import Final
 from hub.transports.grpc.native.accounts import TokenAccount
 from hub.transports.grpc.native.call_head import CallHead
 from hub.transports.grpc.native.call_status import (
+    Bound,
     CallFailed,
     Metadata,
     metadata_fields,
@@ -51,12 +52,16 @@ class CallContext:
     """Schedules a write of all pending output in this turn of the loop."""
     token: Callable[[str], TokenAccount]
     """Finds the account of a token."""
-    exhausted: Callable[[str], CallFailed]
-    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
+    exhausted: Callable[[Bound, str], CallFailed]
+    """Makes the error of a call that exceeds a bound, from the bound and the peer."""
     known: bool = False
     """Whether a caller on this connection has shown a valid token."""
     certificate: bytes | None = None
     """The certificate that the client has shown, in DER."""
+
+    def refused(self, bound: Bound) -> CallFailed:
+        """The error of a call that exceeds a bound."""
+        return self.exhausted(bound, self.peer)
 
 
 class Call:

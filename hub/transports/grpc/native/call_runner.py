@@ -3,14 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final
 
 import structlog
 
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
 from hub.transports.grpc.native.call_head import CallHead, HttpRefused, call_head, timeout_s
-from hub.transports.grpc.native.call_status import CallFailed, StatusCode, trailer_fields
+from hub.transports.grpc.native.call_status import (
+    Bound,
+    CallFailed,
+    StatusCode,
+    trailer_fields,
+)
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import only_message
@@ -35,6 +40,7 @@ class CallRunner:
         "_accounted",
         "_awaiting_message",
         "_context",
+        "_has_ample_room",
         "_late",
         "_limits",
         "_looked_at",
@@ -70,10 +76,19 @@ class CallRunner:
         self._tasks: dict[Call, asyncio.Task[None]] = {}
         # The received bytes that each call holds.
         self._accounted: dict[Call, int] = {}
+        self._has_ample_room = False
         self.now = 0.0
         """Seconds of the loop's clock, as of the last bytes."""
         self.only_checks = False
         """Whether only methods with `always` are served."""
+
+    def begin_turn(self, events: int) -> None:
+        """Looks once whether there is ample room for the calls that these events may begin."""
+        self._has_ample_room = not self.only_checks and self._share.fits_easily(
+            len(self._context.connection.streams),
+            len(self._tasks) + events,
+            kept_free=self._limits.calls_kept_free,
+        )
 
     # Events of the connection.
 
@@ -112,16 +127,20 @@ class CallRunner:
         """Begins a call whose request has arrived at once, as nearly every unary call does."""
         stream = event.stream
         head = event.headers.meaning
-        method = self._methods.get(head.path) if type(head) is CallHead else None
         message = only_message(body.data, self._limits.message_bytes)
-        # A head that was read before has no fault, so what is left out here cannot fail.
-        if type(method) is not UnaryMethod or message is None or stream.closed:
+        # A head that was read before has no fault.
+        if type(head) is not CallHead or message is None or stream.closed:
             self.on_request(event)
             self.on_data(body)
             return
-        call = stream.call = Call(self._context, stream, cast("CallHead", head))
+        method = self._methods.get(head.path)
+        if type(method) is not UnaryMethod:
+            self.on_request(event)
+            self.on_data(body)
+            return
+        call = stream.call = Call(self._context, stream, head)
         call.half_closed = True
-        stream.payer = call.head.payer
+        stream.payer = head.payer
         self._context.connection.release(stream, len(body.data))
         try:
             if not method.always:
@@ -146,7 +165,7 @@ class CallRunner:
                 message = call.only_message(event.data)
                 if message is None:
                     call.receive(event.data, ended=True)
-                    message = _message_of(call, method)
+                    message = method.message_of(call)
                 self._on_unary_message(call, method, message)
                 return
             call.receive(event.data, ended=event.ended)
@@ -154,7 +173,7 @@ class CallRunner:
                 raise CallFailed(StatusCode.INTERNAL, "the request ends within a message")
             if event.ended and call in self._late:
                 method, awaited = self._late.pop(call)
-                awaited.set_result(_message_of(call, method))
+                awaited.set_result(method.message_of(call))
         except CallFailed as failed:
             self._end_failed(call, failed)
             return
@@ -250,7 +269,7 @@ class CallRunner:
         self._set_deadline(call, event)
         self._awaiting_message[call] = method
         if event.ended:
-            self._on_unary_message(call, method, _message_of(call, method))
+            self._on_unary_message(call, method, method.message_of(call))
 
     def _begin_stream(self, call: StreamCall, method: StreamMethod, event: RequestReceived) -> None:
         call.stream.call = call
@@ -267,7 +286,7 @@ class CallRunner:
         async with aclosing(method.handler(call)) as messages:
             async for message in messages:
                 if not self._fits_unsent(call, message):
-                    raise self._context.exhausted("too many replies are not read")
+                    raise self._context.refused(Bound.UNREAD_REPLIES)
                 await call.send(message)
         call.finish()
 
@@ -300,7 +319,7 @@ class CallRunner:
         if call.over:
             return
         if not self._fits_unsent(call, message):
-            raise self._context.exhausted("too many replies are not read")
+            raise self._context.refused(Bound.UNREAD_REPLIES)
         call.reply(message)
 
     def _end_failed(self, call: Call, failed: CallFailed) -> None:
@@ -341,14 +360,16 @@ class CallRunner:
     def _require_room(self, *, kept_free: int = 0) -> None:
         """Raises CallFailed if a bound leaves no room for another call."""
         connection, share = self._context.connection, self._share
+        if self._has_ample_room and not connection.outbox.pending_bytes:
+            return
         if self.only_checks:
-            raise self._context.exhausted("too many connections are open")
+            raise self._context.refused(Bound.CONNECTIONS)
         if not share.fits_streams(len(connection.streams)) or not share.fits_calls(
             len(self._tasks) + 1, kept_free=kept_free
         ):
-            raise self._context.exhausted("too many calls are open")
+            raise self._context.refused(Bound.CALLS)
         if connection.outbox.pending_bytes > self._limits.unsent_bytes:
-            raise self._context.exhausted("too many replies are not read")
+            raise self._context.refused(Bound.UNREAD_REPLIES)
 
     def _fits_unsent(self, call: Call, message: bytes) -> bool:
         outbox, count = self._context.connection.outbox, len(message)
@@ -366,7 +387,7 @@ class CallRunner:
         if total > self._share.received and (
             total > self._limits.received_bytes or not self._share.fits_received(total)
         ):
-            self._end_failed(call, self._context.exhausted("too much is sent at a time"))
+            self._end_failed(call, self._context.refused(Bound.RECEIVED_BYTES))
         else:
             self._set_account(call, held)
 
@@ -376,12 +397,3 @@ class CallRunner:
             self._accounted[call] = held
         if held != before:
             self._share.note_received(self._share.received + held - before)
-
-
-def _message_of(call: Call, method: UnaryMethod) -> bytes:
-    """The only message of a unary call. Raises CallFailed."""
-    if call.cut_short or not call.waiting:
-        raise method.missing("is missing")
-    if call.waiting > 1:
-        raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
-    return call.take()

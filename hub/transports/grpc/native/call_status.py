@@ -5,7 +5,7 @@ The rules are gRPC's (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP
 
 from base64 import b64encode
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final
 
 from hub.transports.grpc.native.header_list import Fields
@@ -50,9 +50,18 @@ class CallFailed(Exception):
         self.metadata = metadata
 
 
-def exhausted(message: str) -> CallFailed:
-    """The error of a call that exceeds a bound, without details."""
-    return CallFailed(StatusCode.RESOURCE_EXHAUSTED, message)
+class Bound(Enum):
+    """What a refused call exceeds, in words for its caller."""
+
+    CONNECTIONS = "too many connections are open"
+    CALLS = "too many calls are open"
+    UNREAD_REPLIES = "too many replies are not read"
+    RECEIVED_BYTES = "too much is sent at a time"
+
+
+def exhausted(bound: Bound, _peer: str) -> CallFailed:
+    """The error of a call from a peer that exceeds a bound, without details."""
+    return CallFailed(StatusCode.RESOURCE_EXHAUSTED, bound.value)
 
 
 def trailer_fields(code: int, message: str = "", metadata: Metadata = ()) -> Fields:

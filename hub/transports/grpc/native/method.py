@@ -34,6 +34,14 @@ class UnaryMethod:
     missing: Callable[[str], CallFailed] = _missing
     """Makes the error of a call whose message is missing, from a detail."""
 
+    def message_of(self, call: Call) -> bytes:
+        """The only message of a call whose request has ended. Raises CallFailed."""
+        if call.cut_short or not call.waiting:
+            raise self.missing("is missing")
+        if call.waiting > 1:
+            raise CallFailed(StatusCode.UNIMPLEMENTED, "a unary call has exactly one message")
+        return call.take()
+
 
 @dataclass(frozen=True, slots=True)
 class StreamMethod:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from hub.base.settings import Network
 from hub.transports.grpc.native.accounts import Ledger
-from hub.transports.grpc.native.call_status import CallFailed, exhausted
+from hub.transports.grpc.native.call_status import Bound, CallFailed, exhausted
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.listener import Listener
 from hub.transports.grpc.native.message_framing import FramedOnce
@@ -31,7 +31,7 @@ class NativeServer:
         *,
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[Network] = (),
-        exhausted: Callable[[str], CallFailed] = exhausted,
+        exhausted: Callable[[Bound, str], CallFailed] = exhausted,
     ) -> None:
         """`tls` must offer "h2" by ALPN; without `tls` the server speaks plain text.
 

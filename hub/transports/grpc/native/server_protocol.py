@@ -11,7 +11,7 @@ import structlog
 from hub.transports.grpc.native.accounts import Ledger, Share
 from hub.transports.grpc.native.call import CallContext
 from hub.transports.grpc.native.call_runner import CallRunner
-from hub.transports.grpc.native.call_status import CallFailed, exhausted
+from hub.transports.grpc.native.call_status import Bound, CallFailed, exhausted
 from hub.transports.grpc.native.events import (
     ConnectionFailed,
     DataReceived,
@@ -45,8 +45,8 @@ class Shared:
     ledger: Ledger
     framing: FramedOnce
     connections: Connections
-    exhausted: Callable[[str], CallFailed] = exhausted
-    """Makes the error of a call that exceeds a bound, from a text that names the bound."""
+    exhausted: Callable[[Bound, str], CallFailed] = exhausted
+    """Makes the error of a call that exceeds a bound, from the bound and the peer."""
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -253,26 +253,25 @@ class ServerProtocol(asyncio.Protocol):
     def _handle(self, events: list[Event]) -> None:
         runner = self._runner
         position, count = 0, len(events)
+        runner.begin_turn(count)
         while position < count:
             event = events[position]
             position += 1
-            kind = type(event)
-            if kind is RequestReceived:
-                request = cast("RequestReceived", event)
+            if type(event) is RequestReceived:
                 after = events[position] if position < count else None
-                if type(after) is DataReceived and after.ended and after.stream is request.stream:
+                if type(after) is DataReceived and after.ended and after.stream is event.stream:
                     position += 1
-                    runner.on_whole_request(request, after)
+                    runner.on_whole_request(event, after)
                 else:
-                    runner.on_request(request)
-            elif kind is DataReceived:
-                runner.on_data(cast("DataReceived", event))
-            elif kind is StreamEnded:
-                runner.on_stream_ended(cast("StreamEnded", event))
-            elif kind is ConnectionFailed:
-                self._on_failed(cast("ConnectionFailed", event))
-            elif kind is PingAcknowledged:
-                self._on_ping_ack(cast("PingAcknowledged", event))
+                    runner.on_request(event)
+            elif type(event) is DataReceived:
+                runner.on_data(event)
+            elif type(event) is StreamEnded:
+                runner.on_stream_ended(event)
+            elif type(event) is ConnectionFailed:
+                self._on_failed(event)
+            elif type(event) is PingAcknowledged:
+                self._on_ping_ack(event)
 
     def _handle_backlog(self) -> None:
         """Handles some of the queued events, and lets other connections run before the rest."""

@@ -1,0 +1,3 @@
+module llmhub/benchmarks/loadgen
+
+go 1.22
