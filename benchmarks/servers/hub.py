@@ -42,9 +42,10 @@ class MeasuredHub(HubServer):
     def counted(self) -> dict[str, int]:
         """Transactions on disk, the batches in them, and the results of the probes."""
         probes = self._require_fleet().probes.stats
+        batches = self._observability.store_counts.batches
         return {
-            "transactions": self._storage.store.commits,
-            "batches": self._storage.store.batches,
+            "transactions": round(batches.buckets()[-1][1]),
+            "batches": round(batches.sum),
             "probes": probes.probes,
             "failures": probes.failures,
             "worst_lateness_ms": probes.worst_lateness_ms,

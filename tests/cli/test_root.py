@@ -151,6 +151,7 @@ def test_a_client_of_a_hub_imports_nothing_of_the_server() -> None:
     imported = imported_by("endpoints", "--help")
     assert "grpc" in imported, "the modules are those of the process"
     assert imported & SERVERS == set()
+    assert "rich" not in imported, "only a table on a terminal needs it"
 
 
 def test_the_help_lists_what_each_command_says_of_itself() -> None:

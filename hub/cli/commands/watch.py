@@ -16,11 +16,11 @@ from hub.cli.output.grids import (
     STATE_WORDS,
     STATUS_WORDS,
     STATUSES,
-    STYLES,
     is_interactive,
     print_line,
 )
 from hub.cli.output.printable import printable
+from hub.cli.output.tables import STYLES
 from hub.client import CallFailed, Hub
 from hub.contract.dialect.encode import to_json
 from llmhub.v1.endpoint_pb2 import (

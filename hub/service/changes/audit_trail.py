@@ -35,22 +35,20 @@ class AuditTrail:
         self._encoded: dict[str, bytes] = {}
         self._numbers = count()
         # Hubs that share a store must not use the same id.
-        self._origin = secrets.token_hex(4)
+        self._origin = f"-{secrets.token_hex(4)}"
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def apply_put(self, entry: Entry) -> None:
         """See `RecordConsumer`."""
-        try:
-            event = AuditEvent.FromString(entry.value)
-        except DecodeError as error:
-            raise damaged_record(entry.key) from error
-        if event.id != name_of(entry.key):
-            raise damaged_record(entry.key)
-        if event.id not in self._encoded:
-            insort(self._ids, event.id)
-        self._encoded[event.id] = entry.value
+        id_ = name_of(entry.key)
+        # This trail has just encoded its own events itself.
+        if not id_.endswith(self._origin):
+            _require_intact(entry, id_)
+        if id_ not in self._encoded:
+            insort(self._ids, id_)
+        self._encoded[id_] = entry.value
 
     def apply_delete(self, key: str) -> None:
         """See `RecordConsumer`."""
@@ -67,11 +65,20 @@ class AuditTrail:
         """What to write with a change: the event, which gets its id here, and a removal."""
         number = next(self._numbers) % 1_000_000
         # Ids sort by time.
-        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}-{self._origin}"
+        event.id = f"{event.changed_at.ToMilliseconds():014d}-{number:06d}{self._origin}"
         surplus = max(0, len(self._ids) + 1 - self._max_events)
         oldest = self._ids[: min(surplus, _DELETES_AT_ONCE)]
         put = Put(audit_key(event.id), event.SerializeToString(deterministic=True))
         return [put, *(Delete(audit_key(id_)) for id_ in oldest)]
+
+
+def _require_intact(entry: Entry, id_: str) -> None:
+    try:
+        event = AuditEvent.FromString(entry.value)
+    except DecodeError as error:
+        raise damaged_record(entry.key) from error
+    if event.id != id_:
+        raise damaged_record(entry.key)
 
 
 @dataclass(frozen=True, slots=True)
