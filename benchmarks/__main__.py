@@ -16,6 +16,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
+    bounds,
     detection,
     fleet_10k,
     frames,
@@ -36,6 +37,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "sidecars": sidecars.run,
     "reads": reads.run,
     "native_grpc": native_grpc.run,
+    "bounds": bounds.run,
     "registrations": registrations.run,
     "services": services.run,
     "hanging": hanging.run,

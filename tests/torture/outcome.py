@@ -112,7 +112,7 @@ class Scale:
     soak_s: float = 1_800.0
     soak_period_s: float = 60.0
     churn: int = 2
-    ring_events: int = 65_536
+    ring_events: int = 4_096
     attacks: tuple[str, ...] = ("",)
     """parts of the names of the attacks to run"""
     attack_s: float = 8.0
