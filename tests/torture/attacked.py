@@ -123,6 +123,8 @@ async def run(scale: Scale, directory: Path) -> list[Row]:
     for engine in ENGINES:
         names = [*GRPC, *OTHERS] if engine == ENGINES[0] else [*GRPC]
         chosen = [name for name in names if any(part in name for part in scale.attacks)]
+        if not chosen:
+            continue
         outcomes = []
         print(f"\n{engine}\n{HEAD}", file=sys.stderr)
         for number, name in enumerate(chosen):

@@ -106,7 +106,7 @@ class Scale:
 
     kills: int = 200
     damages: int = 40
-    sidecars: int = 1_000
+    sidecars: int = 10_000
     stopped_s: float = 20.0
     writers: int = 3
     soak_s: float = 1_800.0
@@ -115,7 +115,7 @@ class Scale:
     ring_events: int = 4_096
     attacks: tuple[str, ...] = ("",)
     """parts of the names of the attacks to run"""
-    attack_s: float = 8.0
+    attack_s: float = 4.0
     again: bool = True
     """whether a measurement that misses its goal is made again"""
 
