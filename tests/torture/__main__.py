@@ -31,7 +31,7 @@ TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
 }
 SHARE = Scale(
     kills=3,
-    damages=6,
+    damages=3,
     sidecars=100,
     stopped_s=1.0,
     writers=1,
