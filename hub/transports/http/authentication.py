@@ -37,6 +37,7 @@ from hub.service.access.access_control import (
 from hub.service.access.caller import Caller
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.certificate import ServerTls
+from hub.transports.http.connections import HttpProtocol
 from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.peer import is_trusted, peer_address
 from hub.transports.peer_certificates import shown_certificate
@@ -115,16 +116,22 @@ class HttpCredentials:
 
 
 class _Shown:
-    """Credentials that remember whose they are, once they have been checked."""
+    """Credentials that remember whose they are, once they have been checked.
+
+    A connection on which valid ones were shown keeps its place if places become scarce.
+    """
 
     caller: Caller
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, request: web.Request) -> None:
         self._credentials = credentials
+        self._protocol = request.protocol
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`."""
         self.caller = self._credentials.authenticate(access, now_ms)
+        if self.caller.principal.token_id and isinstance(self._protocol, HttpProtocol):
+            self._protocol.know()
         return self.caller
 
 
@@ -157,7 +164,7 @@ class HttpCalls:
         A long body counts against the caller's token until it is sent. Raises HubError and
         HTTPForbidden.
         """
-        shown = _Shown(credentials or self.credentials.of(request))
+        shown = _Shown(credentials or self.credentials.of(request), request)
         body: bytes = await self.call(request, called, read, credentials=shown)
         return self.bodies.response(shown.caller.principal.token_id, body, content_type)
 
@@ -175,9 +182,11 @@ class HttpCalls:
 
         Raises HubError, HTTPForbidden and what `read` raises.
         """
+        if not isinstance(credentials, _Shown):
+            credentials = _Shown(credentials or self.credentials.of(request), request)
         answer = self._dispatcher.dispatch(
             called,
-            credentials or self.credentials.of(request),
+            credentials,
             read,
             self.clock.now_ms(),
             encode=encode,
