@@ -68,7 +68,7 @@ async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[
     started = time.monotonic()
     readings: list[Reading] = []
     failed: list[str] = []
-    done, period = 0, 0
+    done = shed = period = 0
     print("| minute | MiB resident | descriptors | changes in the ring | done |", file=sys.stderr)
     while time.monotonic() - started < scale.soak_s:
         period += 1
@@ -77,6 +77,7 @@ async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[
             async with churn.running(scale.churn):
                 await asyncio.sleep(scale.soak_period_s - _SETTLE_S)
             done += churn.done.total()
+            shed += churn.shed
             failed += [f"{count} x {what}" for what, count in churn.failed.items()]
             if scale.soak_period_s >= _FAIR_S:
                 idle = [name for name in churn.kinds if not churn.done[name]]
@@ -84,6 +85,8 @@ async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[
         await asyncio.sleep(_SETTLE_S)
         readings.append(await _reading(process, time.monotonic() - started, done))
         print(readings[-1].line(), file=sys.stderr, flush=True)
+    if shed:
+        print(f"{shed} connections refused for overload", file=sys.stderr)
     return readings, failed
 
 
