@@ -17,6 +17,7 @@ from benchmarks import machine
 from benchmarks.rows import Row, table
 from benchmarks.suites import (
     affinity,
+    bounds,
     detection,
     envoy,
     fleet_10k,
@@ -41,6 +42,7 @@ SUITES: dict[str, Callable[..., Awaitable[list[Row]]]] = {
     "native_grpc": native_grpc.run,
     "envoy": envoy.run,
     "killed_server": killed_server.run,
+    "bounds": bounds.run,
     "registrations": registrations.run,
     "services": services.run,
     "affinity": affinity.run,

@@ -1,6 +1,7 @@
 """The real hub, optionally with a fleet that it has already observed.
 
-Settings come from the environment. The first argument is the number of models of every
+Settings come from the environment. With `BENCH_WITHOUT_BOUNDS`, the bounds that are no
+settings are at their maximum. The first argument is the number of models of every
 endpoint in the store, as a probe of a real server would find them; 0 for no
 observation. A second one, "unprobed", keeps the hub from asking the endpoints itself. On
 SIGUSR1 it prints its counters.
@@ -11,6 +12,8 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import fields
+from typing import Final
 
 import uvloop
 
@@ -22,6 +25,12 @@ from hub.base.settings import Settings
 from hub.server import logs
 from hub.server.hub_server import HubServer
 from hub.server.process import tune_garbage_collector
+from hub.transports.grpc import native_grpc_server
+from hub.transports.grpc.native.limits import Limits
+from hub.transports.websocket import websocket_server
+from hub.transports.websocket.websocket_limits import WebSocketLimits
+
+_FAR: Final = 2**30
 
 
 class MeasuredHub(HubServer):
@@ -52,6 +61,23 @@ class MeasuredHub(HubServer):
         }
 
 
+def _widen(limits: type[Limits | WebSocketLimits]) -> dict[str, int | float]:
+    """The bounds of a class, far beyond anything that a measurement reaches."""
+    return {each.name: type(each.default)(_FAR) for each in fields(limits)} | {
+        # Protocols limit these themselves.
+        name: value
+        for name, value in {"stream_window": 2**20, "connection_window": 2**22}.items()
+        if limits is Limits
+    }
+
+
+def _remove_bounds() -> None:
+    wide_grpc = _widen(Limits)
+    native_grpc_server.Limits = lambda **_: Limits(**wide_grpc)  # type: ignore[assignment]
+    wide_ws = _widen(WebSocketLimits)
+    websocket_server.WebSocketLimits = lambda: WebSocketLimits(**wide_ws)  # type: ignore[assignment]
+
+
 async def _main(settings: Settings, models: int, *, probed: bool) -> None:
     ready.prepare()
     clock = SystemClock()
@@ -77,6 +103,8 @@ async def _main(settings: Settings, models: int, *, probed: bool) -> None:
 
 
 def _run() -> None:
+    if "BENCH_WITHOUT_BOUNDS" in os.environ:
+        _remove_bounds()
     settings = load_settings(environment=os.environ)
     logs.configure(settings.log)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)

@@ -31,8 +31,8 @@ async def _in_turn_over_many(rounds: int, cycles: int) -> list[Row]:
     async with _pair(_MANY) as (hub, hub_sockets, floor, floor_sockets):
         cpu = await in_turn(
             rounds,
-            hub=lambda: _each_in_turn(hub.process, hub_sockets, cycles),
-            floor=lambda: _each_in_turn(floor, floor_sockets, cycles),
+            hub=lambda: each_in_turn(hub.process, hub_sockets, cycles),
+            floor=lambda: each_in_turn(floor, floor_sockets, cycles),
         )
         async with hubs.channel(hub.grpc_port) as channel:
             await _require_stored(channel, hub, _MANY)
@@ -57,8 +57,8 @@ async def _over_few(rounds: int, seconds: float) -> list[Row]:
         )
         full = await in_turn(
             rounds,
-            hub=lambda: _saturating(hub.process, hub_sockets, frames * 2),
-            floor=lambda: _saturating(floor, floor_sockets, frames * 2),
+            hub=lambda: saturating(hub.process, hub_sockets, frames * 2),
+            floor=lambda: saturating(floor, floor_sockets, frames * 2),
         )
         async with hubs.channel(hub.grpc_port) as channel:
             await _require_stored(channel, hub, _FEW)
@@ -131,7 +131,7 @@ async def _pair(
             ws_client.close(of_hub + of_floor)
 
 
-async def _each_in_turn(server: ServerProcess, sockets: list[socket.socket], cycles: int) -> Sample:
+async def each_in_turn(server: ServerProcess, sockets: list[socket.socket], cycles: int) -> Sample:
     """Sends frame after frame; a ping after each cycle stops the generator from running ahead.
 
     No connection ever has more than one waiting frame, and no frames are coalesced.
@@ -160,7 +160,7 @@ async def _paced(server: ServerProcess, sockets: list[socket.socket], frames: in
     return {"cpu_us": (server.cpu_s - before) / frames * 1e6}
 
 
-async def _saturating(server: ServerProcess, sockets: list[socket.socket], frames: int) -> Sample:
+async def saturating(server: ServerProcess, sockets: list[socket.socket], frames: int) -> Sample:
     """Sends as many frames as the server accepts, with many frames in one segment."""
     reports = ws_client.RESOURCE_REPORT * _COALESCED
     ws_client.answer_keepalives(sockets)

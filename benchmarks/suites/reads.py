@@ -23,7 +23,7 @@ from llmhub.v1.registry_service_pb2 import (
 _ENDPOINTS, _MODELS = 1000, 5
 _MANY_ENDPOINTS = 10_000
 _CALLERS = 8
-_LIST_PATH = "/api/admin/llm-registry"
+LIST_PATH = "/api/admin/llm-registry"
 _EARLIER_LISTS = {_ENDPOINTS: ("5.4", "8"), _MANY_ENDPOINTS: ("68", "91")}
 
 Unary = Callable[[bytes], Awaitable[bytes]]
@@ -50,7 +50,7 @@ async def _over_grpc(rounds: int, small: int, large: int) -> list[Row]:
             files = []
             async with hubs.channel(hub.grpc_port) as channel:
                 for method, request, _, _ in calls:
-                    answer = await _unary(channel, rpc(method).path, hub.metadata)(
+                    answer = await unary(channel, rpc(method).path, hub.metadata)(
                         request.SerializeToString()
                     )
                     files.append(directory / method)
@@ -63,12 +63,12 @@ async def _over_grpc(rounds: int, small: int, large: int) -> list[Row]:
                 rows = []
                 for number, (method, request, count, limit) in enumerate(calls):
                     encoded = request.SerializeToString()
-                    of_hub = _unary(to_hub, rpc(method).path, hub.metadata)
-                    of_floor = _unary(to_floor, f"/bare/{number}", hub.metadata)
+                    of_hub = unary(to_hub, rpc(method).path, hub.metadata)
+                    of_floor = unary(to_floor, f"/bare/{number}", hub.metadata)
                     cpu = await in_turn(
                         rounds,
-                        hub=_calling(hub.process, of_hub, encoded, count),
-                        floor=_calling(floor, of_floor, encoded, count),
+                        hub=calling(hub.process, of_hub, encoded, count),
+                        floor=calling(floor, of_floor, encoded, count),
                     )
                     size = files[number].stat().st_size
                     rows.append(
@@ -83,7 +83,7 @@ async def _over_grpc(rounds: int, small: int, large: int) -> list[Row]:
                 return rows
 
 
-def _unary(channel: grpc.aio.Channel, path: str, metadata: tuple[tuple[str, str], ...]) -> Unary:
+def unary(channel: grpc.aio.Channel, path: str, metadata: tuple[tuple[str, str], ...]) -> Unary:
     """A call with raw bytes: the load generator neither encodes nor decodes."""
     call = channel.unary_unary(path)
 
@@ -94,9 +94,11 @@ def _unary(channel: grpc.aio.Channel, path: str, metadata: tuple[tuple[str, str]
     return send
 
 
-def _calling(
+def calling(
     server: ServerProcess, call: Unary, request: bytes, count: int
 ) -> Callable[[], Awaitable[Sample]]:
+    """Measures the server's CPU per call, with some callers at once."""
+
     async def take() -> Sample:
         left = iter(range(count))
 
@@ -114,15 +116,15 @@ def _calling(
 async def _over_http(rounds: int, endpoints: int, calls: int) -> list[Row]:
     async with hubs.running_hub(endpoints=endpoints, models=_MODELS) as hub:
         headers = {"Authorization": f"Bearer {hub.fleet.admin_token}"}
-        body = _get(http.client.HTTPConnection("127.0.0.1", hub.http_port), _LIST_PATH, headers)
+        body = _get(http.client.HTTPConnection("127.0.0.1", hub.http_port), LIST_PATH, headers)
         with tempfile.NamedTemporaryFile(prefix="llm-hub-bench-") as file:
             file.write(body)
             file.flush()
             async with serving("bare_http", file.name) as floor:
                 taken = await in_turn(
                     rounds,
-                    hub=_getting(hub.process, hub.http_port, _LIST_PATH, headers, calls),
-                    floor=_getting(floor, floor.ready["port"], "/0", headers, calls),
+                    hub=getting(hub.process, hub.http_port, LIST_PATH, headers, calls),
+                    floor=getting(floor, floor.ready["port"], "/0", headers, calls),
                 )
     p50, cpu = _EARLIER_LISTS[endpoints]
     work = f"HTTP list of {endpoints:,} endpoints ({_size(len(body))})"
@@ -144,9 +146,10 @@ async def _over_http(rounds: int, endpoints: int, calls: int) -> list[Row]:
     ]
 
 
-def _getting(
+def getting(
     server: ServerProcess, port: int, path: str, headers: dict[str, str], calls: int
 ) -> Callable[[], Awaitable[Sample]]:
+    """Measures the server's CPU per GET, and the median time."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     async def take() -> Sample:

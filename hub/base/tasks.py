@@ -6,8 +6,9 @@ iterator of small pieces, run in slices (docs/decisions/0030-long-work-in-slices
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -59,6 +60,14 @@ class Slices:
                 if self._slice(work()):
                     return
                 await asyncio.sleep(0)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, owner: str = "") -> AsyncIterator[None]:
+        """Waits for a turn of the loop in which no other block or job of these slices runs."""
+        own = self._owners.setdefault(owner, asyncio.Lock())
+        async with own, self._busy:
+            await asyncio.sleep(0)
+            yield
 
     def _slice(self, pieces: Iterator[None]) -> bool:
         """Runs pieces for one slice. Returns whether the iterator ended."""

@@ -39,12 +39,14 @@ class Arrivals(Generic[T]):
         same = self._by_network.get(network, {})
         if len(same) >= self._per_network:
             return next(iter(same))
-        if len(self._networks) >= self._in_all:
-            return next(iter(self._by_network[self._greediest()]))
-        return None
+        return self.oldest_of_most() if len(self._networks) >= self._in_all else None
 
-    def _greediest(self) -> str:
-        return max(self._by_network, key=lambda network: len(self._by_network[network]))
+    def oldest_of_most(self) -> T | None:
+        """The oldest item of the network with the most; None if the set is empty."""
+        if not self._by_network:
+            return None
+        greediest = max(self._by_network, key=lambda network: len(self._by_network[network]))
+        return next(iter(self._by_network[greediest]))
 
     def add(self, item: T, network: str) -> None:
         """Adds an item that arrived from this network."""

@@ -129,3 +129,21 @@ async def test_failed_or_cancelled_work_does_not_block_later_work(work: Work) ->
         await task
     await slices.run(work)
     assert work.left == 0
+
+
+async def test_one_block_per_turn_of_the_loop_and_owners_take_turns() -> None:
+    slices, order, turn = Slices(), [], 0
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    async def block(owner: str) -> None:
+        async with slices.turn(owner):
+            order.append((owner, turn))
+
+    count()
+    await asyncio.gather(*(block(owner) for owner in ("a", "a", "a", "b")))
+    assert [owner for owner, _ in order] == ["a", "b", "a", "a"]
+    assert len({turn for _, turn in order}) == 4

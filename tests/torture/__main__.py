@@ -31,15 +31,15 @@ TORTURES: dict[str, Callable[[Scale, Path], Awaitable[list[Row]]]] = {
 }
 SHARE = Scale(
     kills=3,
-    damages=6,
+    damages=3,
     sidecars=100,
     stopped_s=1.0,
     writers=1,
-    soak_s=8.0,
-    soak_period_s=8.0,
+    soak_s=6.0,
+    soak_period_s=6.0,
     churn=1,
     ring_events=100,
-    attacks=("L1: 2,000", "L6: frames"),
+    attacks=("L6: frames",),
     attack_s=1.0,
     again=False,
 )

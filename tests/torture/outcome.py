@@ -106,16 +106,16 @@ class Scale:
 
     kills: int = 200
     damages: int = 40
-    sidecars: int = 1_000
+    sidecars: int = 10_000
     stopped_s: float = 20.0
     writers: int = 3
     soak_s: float = 1_800.0
     soak_period_s: float = 60.0
     churn: int = 2
-    ring_events: int = 65_536
+    ring_events: int = 4_096
     attacks: tuple[str, ...] = ("",)
     """parts of the names of the attacks to run"""
-    attack_s: float = 8.0
+    attack_s: float = 4.0
     again: bool = True
     """whether a measurement that misses its goal is made again"""
 

@@ -22,6 +22,8 @@ from tools.fleetsim import FakeOllama, Fleet
 
 _SERVERS = 20
 _SETTLE_S = 3.0
+_FAIR_S = 30.0
+"""In so many seconds, each kind of client gets done with something."""
 _MAX_GROWTH = 1.05
 """How much memory may grow from the first third of the flat part to its last: 5 %."""
 _MAX_MORE_DESCRIPTORS = 8
@@ -59,14 +61,14 @@ async def run(scale: Scale, directory: Path) -> list[Row]:
         async with process.client() as hub:
             await _register(hub, fleet)
         readings, failed = await _soak(process, scale)
-    return [_row(scale, readings, failed)]
+    return [row(scale, readings, failed)]
 
 
 async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[str]]:
     started = time.monotonic()
     readings: list[Reading] = []
     failed: list[str] = []
-    done, period = 0, 0
+    done = shed = period = 0
     print("| minute | MiB resident | descriptors | changes in the ring | done |", file=sys.stderr)
     while time.monotonic() - started < scale.soak_s:
         period += 1
@@ -75,12 +77,16 @@ async def _soak(process: HubProcess, scale: Scale) -> tuple[list[Reading], list[
             async with churn.running(scale.churn):
                 await asyncio.sleep(scale.soak_period_s - _SETTLE_S)
             done += churn.done.total()
+            shed += churn.shed
             failed += [f"{count} x {what}" for what, count in churn.failed.items()]
-            idle = [name for name in churn.kinds if not churn.done[name]]
-            failed += [f"{name} never succeeded" for name in idle]
+            if scale.soak_period_s >= _FAIR_S:
+                idle = [name for name in churn.kinds if not churn.done[name]]
+                failed += [f"{name} never succeeded" for name in idle]
         await asyncio.sleep(_SETTLE_S)
         readings.append(await _reading(process, time.monotonic() - started, done))
         print(readings[-1].line(), file=sys.stderr, flush=True)
+    if shed:
+        print(f"{shed} connections refused for overload", file=sys.stderr)
     return readings, failed
 
 
@@ -108,7 +114,8 @@ async def _register(hub: HubClient, fleet: Fleet) -> None:
     await wait_until(ready)
 
 
-def _row(scale: Scale, readings: list[Reading], failed: list[str]) -> Row:
+def row(scale: Scale, readings: list[Reading], failed: list[str]) -> Row:
+    """The verdict on a soak."""
     flat = [each for each in readings if each.ring_is_full]
     third = max(len(flat) // 3, 1)
     first, last = flat[:third], flat[-third:]

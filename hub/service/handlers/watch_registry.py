@@ -1,10 +1,11 @@
 """RegistryService.WatchRegistry: the state, then changes and progress marks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from hub.base.clock import Clock
+from hub.base.tasks import Slices
 from hub.registry import segments
 from hub.registry.filters import EndpointFilter
 from hub.registry.segments import Interest
@@ -15,6 +16,8 @@ from hub.service.change_feed import ChangeFeed
 from llmhub.v1.registry_service_pb2 import WatchRegistryRequest
 
 DEFAULT_PROGRESS_MS: Final = 5_000
+# The state of so many endpoints is made at once.
+_FEW: Final = 100
 
 
 class WatchHandlers:
@@ -28,21 +31,24 @@ class WatchHandlers:
         self._registry = registry
         self._changes = changes
         self._clock = clock
+        # A large state takes a millisecond or more: one is made per turn of the loop, and the
+        # tokens take turns.
+        self._turns = Slices()
 
     def watch_registry(
-        self, request: WatchRegistryRequest, _caller: Caller, now_ms: int
+        self, request: WatchRegistryRequest, caller: Caller, now_ms: int
     ) -> AsyncIterator[bytes]:
         """Raises RevisionCompacted, ShuttingDown. The transport ends it when the token ends."""
-        return self._watch(request, View(), now_ms)
+        return self._watch(request, View(), caller, now_ms)
 
     def watch_registry_in_view(
         self, request: WatchRegistryRequest, caller: Caller, now_ms: int
     ) -> AsyncIterator[bytes]:
         """The same of the part of the fleet that the caller may see."""
-        return self._watch(request, caller.view, now_ms)
+        return self._watch(request, caller.view, caller, now_ms)
 
     async def _watch(
-        self, request: WatchRegistryRequest, view: View, now_ms: int
+        self, request: WatchRegistryRequest, view: View, caller: Caller, now_ms: int
     ) -> AsyncIterator[bytes]:
         interest = _interest(request, view)
         progress_ms = DEFAULT_PROGRESS_MS
@@ -57,7 +63,8 @@ class WatchHandlers:
                 if not segment.responses:
                     yield segments.progress(segment.revision)
             else:
-                watcher.revision, responses = segments.state(self._registry, interest, now_ms)
+                owner = caller.principal.token_id
+                watcher.revision, responses = await self._state(interest, owner, now_ms)
                 for response in responses:
                     yield response
                 del responses
@@ -78,6 +85,15 @@ class WatchHandlers:
                     await asyncio.sleep(0)
                     continue
                 await watcher.wait((sent_ms + progress_ms - now_ms) / 1000)
+
+    async def _state(
+        self, interest: Interest, owner: str, now_ms: int
+    ) -> tuple[int, Iterator[bytes]]:
+        """The whole state, as of the turn of the loop in which it is returned."""
+        if len(self._registry) <= _FEW:
+            return segments.state(self._registry, interest, now_ms)
+        async with self._turns.turn(owner):
+            return segments.state(self._registry, interest, now_ms)
 
 
 def _interest(request: WatchRegistryRequest, view: View) -> Interest:

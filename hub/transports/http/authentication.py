@@ -39,6 +39,7 @@ from hub.service.access.caller import Caller
 from hub.service.access.peer_certificate import PeerCertificate
 from hub.service.dispatcher import Called, Dispatcher, Encode, Read, Received
 from hub.transports.certificate import ServerTls
+from hub.transports.http.connections import HttpProtocol
 from hub.transports.http.in_flight import BodiesInFlight
 from hub.transports.http.responses import has_etag
 from hub.transports.peer import is_trusted, peer_address
@@ -122,16 +123,22 @@ class HttpCredentials:
 
 
 class _Shown:
-    """Credentials that remember whose they are, once they have been checked."""
+    """Credentials that remember whose they are, once they have been checked.
+
+    A connection on which valid ones were shown keeps its place if places become scarce.
+    """
 
     caller: Caller
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, request: web.Request) -> None:
         self._credentials = credentials
+        self._protocol = request.protocol
 
     def authenticate(self, access: AccessControl, now_ms: int) -> Caller:
         """See `Credentials`."""
         self.caller = self._credentials.authenticate(access, now_ms)
+        if self.caller.principal.token_id and isinstance(self._protocol, HttpProtocol):
+            self._protocol.know()
         return self.caller
 
 
@@ -167,7 +174,7 @@ class HttpCalls:
         body counts against the caller's token until it is sent. Raises HubError and
         HTTPForbidden.
         """
-        shown = _Shown(credentials or self.credentials.of(request))
+        shown = _Shown(credentials or self.credentials.of(request), request)
         body: bytes = await self.call(request, called, read, credentials=shown, encode=encode)
         etag = hashlib.sha256(body).hexdigest()[:32] if tagged else None
         if etag is not None and has_etag(request, etag):
@@ -193,9 +200,11 @@ class HttpCalls:
 
         Raises HubError, HTTPForbidden and what `read` raises.
         """
+        if not isinstance(credentials, _Shown):
+            credentials = _Shown(credentials or self.credentials.of(request), request)
         answer = self._dispatcher.dispatch(
             called,
-            credentials or self.credentials.of(request),
+            credentials,
             read,
             self.clock.now_ms(),
             encode=encode,

@@ -8,6 +8,7 @@ oldest makes room, so a stranger cannot hold those either.
 
 import asyncio
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -28,6 +29,7 @@ from hub.base.settings import HttpSettings, Network
 from hub.service.metrics.calls import Calls
 from hub.service.overload.pressure import Level
 from hub.service.overload.shedding import Overload
+from hub.transports.arrivals import Arrivals
 from hub.transports.http.responses import SERVER_NAME, json_response
 from hub.transports.listener import HandshakeLimits, Listener, handshake_limits, listening_sockets
 from hub.transports.peer import is_trusted, network_of
@@ -63,6 +65,10 @@ class Connections:
         """For connections whose TLS handshake is not complete, which are not counted here."""
         self._by_address: Counter[str] = Counter()
         self._open = 0
+        # Those on which no valid credentials were shown.
+        self._strangers: Arrivals[HttpProtocol] = Arrivals(
+            per_network=sys.maxsize, in_all=settings.max_connections
+        )
         # In the order of arrival.
         self._extra: dict[HttpProtocol, None] = {}
 
@@ -72,7 +78,7 @@ class Connections:
         If it is not, it is extra, and may take the place of an older extra one.
         """
         network = network_of(address)
-        if self._open >= self._most:
+        if self._open >= self._most and not self._make_room(network):
             bound = "connections"
         elif self._by_address[network] >= self._most_per_address and not is_trusted(
             address, self._trusted_proxies
@@ -81,6 +87,7 @@ class Connections:
         else:
             self._open += 1
             self._by_address[network] += 1
+            self._strangers.add(protocol, network)
             return True
         self._calls.turned_away()
         self._calls.refusals.note("http", bound, address)
@@ -101,11 +108,32 @@ class Connections:
         """Whether the hub is overloaded, so that new connections must ask soon."""
         return self._overload.level >= Level.CONNECTIONS
 
+    def know(self, protocol: "HttpProtocol") -> None:
+        """Valid credentials were shown on the connection: it keeps its place. Idempotent."""
+        self._strangers.discard(protocol)
+
+    def _make_room(self, network: str) -> bool:
+        """Cuts the oldest stranger of the address with the most, if that has more than this one.
+
+        So a few addresses cannot keep out the clients of others.
+        """
+        oldest = self._strangers.oldest_of_most()
+        if oldest is None:
+            return False
+        greediest = self._strangers.network(oldest)
+        if self._strangers.count(greediest) <= self._by_address[network]:
+            return False
+        self._calls.turned_away()
+        self._calls.refusals.note("http", "connections", greediest)
+        oldest.give_way()
+        return True
+
     def leave(self, protocol: "HttpProtocol", address: str) -> None:
         """One that entered has ended."""
         if protocol.admission is Admission.EXTRA:
             self._extra.pop(protocol, None)
             return
+        self._strangers.discard(protocol)
         network = network_of(address)
         self._open -= 1
         self._by_address[network] -= 1
@@ -114,10 +142,14 @@ class Connections:
 
 
 class Admission(Enum):
-    """What a connection may do: everything, health checks alone, or nothing any more."""
+    """What a connection may do: everything, health checks alone, or nothing any more.
+
+    One that gave way to another has left the counts, and its end is under way.
+    """
 
     WITHIN_BOUNDS = auto()
     EXTRA = auto()
+    GAVE_WAY = auto()
     OVER = auto()
 
 
@@ -170,13 +202,24 @@ class HttpProtocol(web.RequestHandler):
         """See `asyncio.Protocol`."""
         if self.admission is Admission.OVER:
             return
-        self._connections.leave(self, self._address)
+        if self.admission is not Admission.GAVE_WAY:
+            self._connections.leave(self, self._address)
         self.admission = Admission.OVER
         if self._head_deadline is not None:
             self._head_deadline.cancel()
         if self._stall_check is not None:
             self._stall_check.cancel()
         super().connection_lost(exc)
+
+    def know(self) -> None:
+        """Valid credentials were shown on the connection."""
+        self._connections.know(self)
+
+    def give_way(self) -> None:
+        """Leaves its place to another connection."""
+        self._connections.leave(self, self._address)
+        self.admission = Admission.GAVE_WAY
+        self.cut()
 
     def cut(self) -> None:
         """Ends the connection at once: another one needs its place."""

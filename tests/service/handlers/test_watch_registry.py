@@ -1,13 +1,15 @@
 """WatchRegistry over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
+from hub.registry import segments
 from hub.registry.observation import Observation
+from hub.service.handlers import watch_registry
 from llmhub.v1.admin_service_pb2 import RegisterEndpointRequest, RevokeTokenRequest
 from llmhub.v1.endpoint_pb2 import STATUS_HEALTHY, Endpoint
 from llmhub.v1.frame_pb2 import ReportResourcesRequest
@@ -75,6 +77,36 @@ async def register(hub: RunningHub, port: int, **fields: object) -> Endpoint:
 
 def healthy(hub: RunningHub, id_: str) -> None:
     registry_of(hub).observe(id_, Observation(checked_at_ms=1, next_check_at_ms=2, models=()))
+
+
+async def test_large_states_are_made_one_per_turn_of_the_loop(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L4: thousands of watches at once would hold the loop for seconds."""
+    monkeypatch.setattr(watch_registry, "_FEW", 1)
+    for port in (2_000, 2_001):
+        await register(hub, port)
+    turn, made, real = 0, [], segments.state
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    def noting(*arguments) -> tuple[int, Iterator[bytes]]:
+        made.append(turn)
+        return real(*arguments)
+
+    monkeypatch.setattr(segments, "state", noting)
+    count()
+    tokens = [await hub.token(ROLE_READER) for _ in range(2)]
+    watchers = [Watcher(hub, tokens[number % 2]) for number in range(20)]
+    for watcher in watchers:
+        await watcher.until(lambda copy: copy.revision)
+        assert len(watcher.copy.endpoints) == 2
+    assert len(made) == len(set(made)) == 20
+    for watcher in watchers:
+        watcher.call.cancel()
 
 
 async def test_a_watch_sends_state_then_changes_then_progress(hub: RunningHub) -> None:

@@ -11,7 +11,7 @@ from tests.torture.attacks.target import STRANGERS, Attack, Tally, Target, again
 _FORBIDDEN = (
     "http://[fd00:ec2::23]",
     "http://[64:ff9b:1::1]",
-    "http://[::ffff:0:127.0.0.1]",
+    "http://[::ffff:0:169.254.169.254]",
     "http://[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
     "http://169.254.169.254",
 )

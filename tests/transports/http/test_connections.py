@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from hub.service.handlers.read_registry import JsonHandlers
 from hub.transports.http import authentication, connections
+from llmhub.v1.resources_pb2 import ROLE_READER
 from tests.support.hub import REGISTRY_PATH, running_hub
 from tests.support.waiting import wait_until
 
@@ -78,6 +79,42 @@ async def test_a_connection_too_many_answers_health_checks_alone(tmp_path, bound
         site = hub.hub._listeners._http._runner.server
         await wait_until(lambda: not site.connections)
         assert (await hub.http("GET", "/api/schemas")).status == 200
+
+
+async def _from(hub, address, sent=b""):
+    host, _, port = hub.http_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), local_addr=(address, 0))
+    writer.write(sent)
+    return reader, writer
+
+
+async def test_a_few_addresses_cannot_keep_the_clients_of_others_out(tmp_path):
+    async with running_hub(tmp_path, http={"max_connections": 8}) as hub:
+        site = hub.hub._listeners._http._runner.server
+        token = await hub.token(ROLE_READER)
+        asking = get(REGISTRY_PATH).replace(
+            b"Host", f"Authorization: Bearer {token}\r\nHost".encode()
+        )
+        known = [await _from(hub, "127.0.0.2", asking) for _ in range(4)]
+        for reader, _ in known:
+            assert b" 200 " in await reader.readline()
+        strangers = [await _from(hub, "127.0.0.3") for _ in range(4)]
+        await wait_until(lambda: len(site.connections) == 8)
+        assert (await hub.http("GET", REGISTRY_PATH)).status == 200
+        assert await rest(strangers[0][0]) == b""
+        # The address with the most strangers gives way; those who are known keep their place.
+        reader, writer = await _from(hub, "127.0.0.3", get("/metrics"))
+        assert b" 503 " in await rest(reader)
+        writer.close()
+        for _, each in known:
+            each.write(asking)
+        for reader, _ in known:
+            async with asyncio.timeout(10):
+                assert await reader.readuntil(b" 200 OK")
+        for _, each in (*known, *strangers):
+            each.close()
+            await each.wait_closed()
+    assert hub.hub._observability.traffic.refusals.counts["http", "connections"] == 2
 
 
 async def test_strangers_cannot_hold_the_connections_of_health_checks(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ class Limits:
     """received and not yet handled, per address"""
     received_bytes_in_all: int = 268_435_456
     """received and not yet handled, in total"""
-    bytes_per_turn: int = 8_192
+    bytes_per_turn: int = 2_048
     """received bytes of one connection that are handled before others get their turn"""
     stranger_bytes_per_turn: int = 1_024
     """the same without a valid token"""
