@@ -93,9 +93,8 @@ torture: $(DEV) ## Kill hubs, break their disks and files, stop them; what they 
 	@$(BIN)/python -m tests.torture $(ARGS)
 
 .PHONY: mutation
-mutation: $(DEV) ## Change the code a little and see if a test fails; make mutation ARGS='hub.registry.vram*'
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut run $(ARGS)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut results
+mutation: $(DEV) ## Change the code a little and see if a test fails; make mutation ARGS='hub.registry.vram' or '--sample 400'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/mutation.py $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors
