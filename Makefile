@@ -78,11 +78,13 @@ test-real: $(DEV) $(REAL)/.installed ## Run the tests against real servers, Lite
 	@REAL_SERVERS=$(CURDIR)/$(REAL)/bin $(BIN)/python -m pytest -ra tests/scenarios/test_real_servers.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: $(DEV) ## A million odd connections, frames, and messages to validate; make fuzz ARGS='COUNT SEED'
+fuzz: $(DEV) ## A million odd connections, frames and messages, then a minute of atheris each; make fuzz ARGS='COUNT SEED'
 	@$(BIN)/python -m tests.support.http2_fuzz $(or $(ARGS),1000000)
 	@$(BIN)/python -m tests.support.http2_oracle $(or $(ARGS),200000)
 	@$(BIN)/python -m tests.support.websocket_fuzz $(or $(ARGS),200000)
 	@$(BIN)/python -m tests.support.validation_fuzz $(or $(ARGS),1000000)
+	@$(BIN)/python -m tests.support.dialect_fuzz $(or $(ARGS),1000000)
+	@$(BIN)/python -m tests.coverage_fuzz --seconds 60
 
 .PHONY: interleavings
 interleavings: $(DEV) ## Concurrent users in 10,000 orders; make interleavings ARGS='COUNT SEED'
