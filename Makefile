@@ -84,11 +84,13 @@ test-real: $(DEV) $(REAL)/.installed ## Run the tests against real servers, Lite
 	@REAL_SERVERS=$(CURDIR)/$(REAL)/bin $(BIN)/python -m pytest -ra tests/scenarios/test_real_servers.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: $(DEV) ## A million odd connections, frames, and messages to validate; make fuzz ARGS='COUNT SEED'
+fuzz: $(DEV) ## A million odd connections, frames and messages, then a minute of atheris each; make fuzz ARGS='COUNT SEED'
 	@$(BIN)/python -m tests.support.http2_fuzz $(or $(ARGS),1000000)
 	@$(BIN)/python -m tests.support.http2_oracle $(or $(ARGS),200000)
 	@$(BIN)/python -m tests.support.websocket_fuzz $(or $(ARGS),200000)
 	@$(BIN)/python -m tests.support.validation_fuzz $(or $(ARGS),1000000)
+	@$(BIN)/python -m tests.support.dialect_fuzz $(or $(ARGS),1000000)
+	@$(BIN)/python -m tests.coverage_fuzz --seconds 60
 
 .PHONY: interleavings
 interleavings: $(DEV) ## Concurrent users in 10,000 orders; make interleavings ARGS='COUNT SEED'
@@ -99,9 +101,8 @@ torture: $(DEV) ## Kill hubs, break their disks and files, stop them; what they 
 	@$(BIN)/python -m tests.torture $(ARGS)
 
 .PHONY: mutation
-mutation: $(DEV) ## Change the code a little and see if a test fails; make mutation ARGS='hub.registry.vram*'
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut run $(ARGS)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mutmut results
+mutation: $(DEV) ## Change the code a little and see if a test fails; make mutation ARGS='hub.registry.vram' or '--sample 400'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/mutation.py $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure against bare-library floors

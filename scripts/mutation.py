@@ -19,13 +19,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.file_mutation import mutate_file_contents
-from mutmut.stats import status_by_exit_code
-from mutmut.utils.format_utils import get_mutant_name
-
-NOTICED = frozenset({"killed", "timeout", "segfault", "suspicious", "caught by type check"})
-UNKNOWN = frozenset({"not checked", "skipped", "check was interrupted by user"})
+NOTICED = frozenset({"killed", "timeout", "caught by type check"})
+MISSED = frozenset({"survived", "no tests"})
+"""All other outcomes, such as a crash of the test process, say nothing of the tests."""
 
 # Of a normal distribution, this many standard deviations around the mean hold 95 %.
 _Z = 1.959964
@@ -51,7 +47,7 @@ def table(outcomes: Iterable[tuple[str, str]]) -> str:
     changes: Counter[str] = Counter()
     noticed: Counter[str] = Counter()
     for change, outcome in outcomes:
-        if outcome not in UNKNOWN:
+        if outcome in NOTICED | MISSED:
             changes[module_of(change)] += 1
             noticed[module_of(change)] += outcome in NOTICED
     lines = ["| module | changes | noticed | share |", "| --- | ---: | ---: | ---: |"]
@@ -60,12 +56,14 @@ def table(outcomes: Iterable[tuple[str, str]]) -> str:
         lines.append(_row(name, changes[module], noticed[module]))
     lines.append(_row("together", changes.total(), noticed.total()))
     low, high = interval(noticed.total(), changes.total())
-    lines.append(f"\n95 % confidence, if this is a random sample: {low:.1%} to {high:.1%}")
+    lines.append(
+        f"\n95 % confidence, if this is a random sample: {100 * low:.1f} to {100 * high:.1f} %"
+    )
     return "\n".join(lines)
 
 
 def _row(name: str, changes: int, noticed: int) -> str:
-    return f"| {name} | {changes:,} | {noticed:,} | {noticed / max(changes, 1):.0%} |"
+    return f"| {name} | {changes:,} | {noticed:,} | {100 * noticed / max(changes, 1):.0f} % |"
 
 
 def chosen(changes: Sequence[str], count: int | None, seed: int) -> list[str]:
@@ -76,6 +74,9 @@ def chosen(changes: Sequence[str], count: int | None, seed: int) -> list[str]:
 
 
 def _changes(file: Path) -> list[str]:
+    from mutmut.mutation.file_mutation import mutate_file_contents
+    from mutmut.utils.format_utils import get_mutant_name
+
     mutated = mutate_file_contents(str(file), file.read_text(encoding="utf-8"))
     return [get_mutant_name(file, name) for name in mutated.mutant_names]
 
@@ -92,6 +93,9 @@ def _files(patterns: Sequence[str]) -> Iterator[Path]:
 
 
 def _outcomes(files: Iterable[Path], of: frozenset[str]) -> Iterator[tuple[str, str]]:
+    from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.stats import status_by_exit_code
+
     for file in files:
         data = SourceFileMutationData(path=file)
         data.load()
@@ -121,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     code = subprocess.run(command, check=False).returncode
     outcomes = list(_outcomes(files, frozenset(wanted)))
     for change, outcome in outcomes:
-        if outcome not in NOTICED and outcome not in UNKNOWN:
+        if outcome not in NOTICED:
             print(f"{outcome}: {change}")
     print(table(outcomes))
     return code

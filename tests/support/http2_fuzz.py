@@ -314,6 +314,11 @@ def play(seed: int, corpus: Sequence[bytes]) -> None:
     if random.random() < 0.7:
         head = len(frames.PREFACE) if random.random() < 0.95 else 0
         data = data[:head] + mutated(data[head:], random)
+    hear(data, random)
+
+
+def hear(data: bytes, random: Random) -> None:
+    """Plays a connection whose peer sends that. Raises any fault that it finds."""
     connection = Connection(LIMITS, 0.0)
     application, judge = Application(connection, random), Judge()
     position, now = 0, 0.0

@@ -176,3 +176,34 @@ def test_an_endpoint_that_cannot_be_judged_fails_only_one_request(
     with pytest.raises(ValueError, match="h2:1"):
         kept.ranking(Request(model="m"), None, 0)
     assert "h2:1" not in kept.ranking(Request(model="m"), None, 0).ids()
+
+
+def test_the_oldest_rankings_go_until_the_verdicts_fit(registry: Registry) -> None:
+    kept = rankings(registry, max_verdicts=7)
+    oldest = kept.ranking(Request(model="m"), None, 0)
+    small = [kept.ranking(Request(model=f"only-{i}"), None, 0) for i in range(2)]
+    assert kept.ranking(Request(model="m"), None, 0) is oldest
+    # Five and five verdicts do not fit; what was used last stays.
+    newest = kept.ranking(Request(model="m", labels={"a": "b"}), None, 0)
+    assert len(kept) == 1
+    assert kept.ranking(Request(model="m", labels={"a": "b"}), None, 0) is newest
+    assert kept.ranking(Request(model="only-0"), None, 0) is not small[0]
+    # One alone stays whatever its size.
+    alone = rankings(registry, max_verdicts=1)
+    first = alone.ranking(Request(model="m"), None, 0)
+    assert alone.ranking(Request(model="m"), None, 0) is first
+
+
+def test_labels_in_another_order_are_the_same_request(registry: Registry) -> None:
+    kept, labels = rankings(registry), {f"k{i}": "v" for i in range(20)}
+    first = kept.ranking(Request(model="m", labels=labels), None, 0)
+    backwards = dict(reversed(labels.items()))
+    assert kept.ranking(Request(model="m", labels=backwards), None, 0) is first
+
+
+def test_a_lease_of_an_endpoint_that_is_judged_anyway_costs_no_step(registry: Registry) -> None:
+    kept = rankings(registry)
+    kept.ranking(Request(model="m"), None, 0)
+    kept.touch({"h0:1"})
+    kept.touch_leases("h0:1")
+    assert len(list(kept.kept(Request(model="m"), None, 0).catch_up())) == 1

@@ -56,3 +56,22 @@ def test_names_too_long_to_compare_are_left_out() -> None:
 def test_no_suggestion_is_too_long_for_an_error() -> None:
     longest = "é" * 50
     assert near_names("é" * 49, ["é" * 51, longest]) == [longest]
+
+
+def test_of_names_that_are_equally_near_the_shorter_one_comes_first() -> None:
+    assert near_names("llama", ["llama-x-y-z-one", "llama-x-y-z-three"]) == [
+        "llama-x-y-z-one",
+        "llama-x-y-z-three",
+    ]
+
+
+@pytest.mark.parametrize(("wanted", "near"), [("abc", ["abcdefghijklmnop"]), ("ab", [])])
+def test_a_beginning_of_three_letters_is_near(wanted: str, near: list[str]) -> None:
+    assert near_names(wanted, ["abcdefghijklmnop"]) == near
+    assert near_names("abcdefghijklmnop", [wanted]) == ([wanted] if near else [])
+
+
+def test_the_longest_name_that_is_compared() -> None:
+    assert near_names("l" * 200, ["lll"]) == ["lll"]
+    assert near_names("l" * 201, ["lll"]) == []
+    assert near_names("l", ["l"]) == ["l"]

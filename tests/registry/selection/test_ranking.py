@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.registry.observation import Load, Observation
-from hub.registry.selection.criteria import Criteria
+from hub.registry.selection.criteria import Criteria, Verdict
 from hub.registry.selection.ranking import Limits, Ranking, pick
 from hub.registry.state import Registry
 from llmhub.v1 import registry_service_pb2 as pb
@@ -422,3 +422,106 @@ def test_a_dead_endpoint_is_rejected_although_its_status_is_still_healthy(fleet:
     assert fleet.registry.healthy_count == 1
     assert order(fleet.ranking()) == []
     assert set(rejections(fleet.ranking()).values()) == {pb.REJECTION_NOT_HEALTHY}
+
+
+def verdict(fleet: Fleet, id_: str, targets=None, **request: object) -> Verdict:
+    endpoint = fleet.endpoint(id_)
+    assert endpoint is not None
+    found = Criteria(Request(**({"model": "m"} | request)), targets).judge(endpoint, fleet)
+    assert found is not None
+    return found
+
+
+def test_an_objection_is_explained_in_words(fleet: Fleet) -> None:
+    add(fleet.registry, "off:1", loaded(), admin_state=ADMIN_STATE_DISABLED)
+    add(fleet.registry, "down:1", loaded(), error="e" * 300)
+    add(fleet.registry, "ok:1", loaded(family="llama", capabilities_known=True))
+    fleet.registry.put_endpoint(Endpoint(id="new:1"))
+    assert verdict(fleet, "off:1").detail == "disabled by an admin"
+    assert verdict(fleet, "down:1").detail == f"unhealthy: {'e' * 200}"
+    assert verdict(fleet, "ok:1", labels={"a": "b"}).detail == "lacks a requested label"
+    other = "the model's digest, family, quantization or context differs"
+    assert verdict(fleet, "ok:1", family="qwen").detail == other
+    lacks = "the model lacks a requested capability"
+    assert verdict(fleet, "ok:1", capabilities=["tools"]).detail == lacks
+    unknown = {"digest": "d", "quantization": "q"}
+    assert verdict(fleet, "ok:1", **unknown, require_known_facts=True).detail == (
+        "unknown: digest, quantization"
+    )
+    assert verdict(fleet, "ok:1", **unknown).detail == (
+        "ranks after those that are known to fit; unknown: digest, quantization"
+    )
+    assert verdict(fleet, "ok:1").detail == ""
+
+
+def test_a_failing_endpoint_with_an_unknown_fact_says_both(fleet: Fleet) -> None:
+    add(fleet.registry, "ok:1", loaded())
+    failed = Observation(checked_at_ms=NOW, next_check_at_ms=NOW + 1, error="e" * 300)
+    fleet.registry.observe("ok:1", failed)
+    assert verdict(fleet, "ok:1", digest="d").detail == (
+        f"ranks last because its last probe failed: {'e' * 200}; "
+        "ranks after those that are known to fit; unknown: digest"
+    )
+
+
+def test_a_rejected_endpoint_keeps_its_leases(fleet: Fleet) -> None:
+    add(fleet.registry, "off:1", loaded(), admin_state=ADMIN_STATE_DISABLED)
+    fleet.leases["off:1"] = 3
+    assert verdict(fleet, "off:1").in_flight == 3
+
+
+def test_each_of_an_endpoints_models_is_tried(fleet: Fleet) -> None:
+    # The alias means all of them; the last one alone fits.
+    wrong, lacking = on_disk("a", family="qwen"), on_disk("b", capabilities_known=True)
+    right = on_disk("c", capabilities=["tools"], capabilities_known=True)
+    models = [AliasTarget(model=name) for name in "abc"]
+    add(fleet.registry, "x:1", wrong, lacking, right)
+    found = verdict(fleet, "x:1", models, family="llama", capabilities=["tools"])
+    assert (found.model.name, found.rejection) == ("c", pb.REJECTION_UNSPECIFIED)
+    assert found.unknown == ("family",)
+
+
+def test_the_model_that_is_shown_is_the_one_in_memory(fleet: Fleet) -> None:
+    add(fleet.registry, "x:1", on_disk("a"), loaded("b"), on_disk("c"))
+    models = [AliasTarget(model=name) for name in "abc"]
+    assert verdict(fleet, "x:1", models).model.name == "b"
+    # Also if none of them fits.
+    assert verdict(fleet, "x:1", models, min_context_length=1).model.name == "b"
+    known = [
+        model(name, digest=digest)
+        for model, name, digest in ((on_disk, "a", "other"), (loaded, "b", "other"))
+    ]
+    add(fleet.registry, "y:1", *known)
+    rejected = verdict(fleet, "y:1", models, digest="d")
+    assert (rejected.model.name, rejected.rejection) == ("b", pb.REJECTION_MODEL)
+
+
+def test_known_facts_count_more_than_memory(fleet: Fleet) -> None:
+    add(fleet.registry, "x:1", loaded("a"), on_disk("b", digest="d", capabilities=["tools"]))
+    models = [AliasTarget(model=name) for name in "ab"]
+    found = verdict(fleet, "x:1", models, digest="d", capabilities=["tools"])
+    assert (found.model.name, found.unknown) == ("b", ())
+
+
+def test_an_alias_takes_the_target_that_a_model_meets_best(fleet: Fleet) -> None:
+    add(fleet.registry, "x:1", loaded("a", family="llama"))
+    targets = [
+        AliasTarget(model="a", family="qwen"),
+        AliasTarget(model="a", digest="d"),
+        AliasTarget(model="a", family="llama"),
+    ]
+    assert verdict(fleet, "x:1", targets).unknown == ()
+
+
+def test_more_slots_make_a_lease_weigh_less(fleet: Fleet) -> None:
+    add(fleet.registry, "one:1", loaded(), load=Load(slots=1))
+    add(fleet.registry, "four:1", loaded(), load=Load(slots=4))
+    one, four = (verdict(fleet, id_).lease_weight for id_ in ("one:1", "four:1"))
+    assert one == 4 * four > 0
+
+
+def test_the_age_of_facts_is_counted_in_whole_milliseconds_rounded_up(fleet: Fleet) -> None:
+    age = Duration(seconds=2, nanos=1_000_001)
+    assert Limits.of(Request(max_fact_age=age)).max_fact_age_ms == 2002
+    assert Limits.of(Request(max_fact_age=Duration(nanos=999_999))).max_fact_age_ms == 1
+    assert Limits.of(Request()).max_fact_age_ms == 0

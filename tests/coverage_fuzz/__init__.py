@@ -1,0 +1,1 @@
+"""Fuzzing that follows the coverage of the hub's code, by atheris."""
