@@ -43,8 +43,9 @@ class Screen:
     request to another origin fails the test at its end, unless `tolerated`.
     """
 
-    def __init__(self, page: Page, hub: HubClient) -> None:
+    def __init__(self, page: Page, hub: HubClient, view: str) -> None:
         self.page = page
+        self.view = view
         self.hub = hub
         self.tolerated: list[str] = []
         self._faults: list[str] = []
@@ -68,10 +69,12 @@ class Screen:
             "document.addEventListener('securitypolicyviolation', (event) =>"
             " console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"
         )
-        await self.page.goto(self._origin)
+        await self.page.goto(self._origin + self.view)
 
     async def sign_in(self, token: str | None = None) -> None:
-        await self.page.get_by_label("Token").fill(self.hub.admin_token if token is None else token)
+        await self.page.get_by_label("Token", exact=True).fill(
+            self.hub.admin_token if token is None else token
+        )
         await self.page.get_by_role("button", name="Sign in").click()
         await expect(self.page.locator("#link")).to_have_text("Live")
 
@@ -111,12 +114,13 @@ async def screen(
     width: int = 1440,
     height: int = 900,
     scheme: str = "light",
+    view: str = "#/endpoints",
 ) -> AsyncIterator[Screen]:
-    """Opens the dashboard in a separate browser profile."""
+    """Opens a view of the dashboard in a separate browser profile."""
     context = await browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
     )
-    shown = Screen(await context.new_page(), hub)
+    shown = Screen(await context.new_page(), hub, view)
     try:
         await shown.open()
         yield shown

@@ -16,7 +16,8 @@ export class Actions {
   #fleet;
   #menu = byId("menu");
   #opener = null;
-  role = "reader";
+  /** "admin" or "reader"; null until the stream has said it. */
+  role = null;
 
   constructor(fleet, open) {
     this.#fleet = fleet;

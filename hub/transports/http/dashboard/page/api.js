@@ -46,6 +46,7 @@ const REGISTRY = "api/admin/llm-registry";
 const one = (id) => `${REGISTRY}/${encodeURIComponent(id)}`;
 
 export const api = {
+  rpc: (name, request = {}) => call("POST", `api/rpc/${name}`, request),
   session: () => call("GET", "api/dashboard/session"),
   signIn: (token) => call("POST", "api/dashboard/session", { token }),
   signOut: () => call("DELETE", "api/dashboard/session"),

@@ -3,30 +3,48 @@
 import { Actions, READ_ONLY } from "./actions.js";
 import { api } from "./api.js";
 import { Detail } from "./detail.js";
-import { byId, h, setText, show } from "./dom.js";
+import { byId, h, setAttribute, setText, show } from "./dom.js";
+import { AliasesView } from "./aliases-view.js";
+import { ActivityView } from "./activity-view.js";
+import { EndpointsView } from "./endpoints-view.js";
 import { Fleet } from "./fleet.js";
-import { backendName, count, duration } from "./format.js";
-import { Overview, emptyFleet, nothingFound } from "./overview.js";
+import { duration } from "./format.js";
+import { HostsView } from "./hosts-view.js";
+import { ModelsView, searchFor } from "./models-view.js";
+import { OverviewView } from "./overview-view.js";
+import { Router, hashOf } from "./router.js";
+import { SelectView } from "./select-view.js";
 import { LiveConnection } from "./stream.js";
-import { Table } from "./table.js";
+import { Summary } from "./summary.js";
 import { startTheme } from "./theme-switch.js";
+import { TokensView, addHost } from "./tokens-view.js";
 
 const BUILD = document.querySelector("meta[name=build]").content;
 // The page reports a lost connection after this time.
 const PATIENCE_MS = 1500;
 
 const fleet = new Fleet();
-const filter = { text: "", health: "", backend: "", sort: "problems" };
-const actions = new Actions(fleet, (id) => detail.open(id));
-const detail = new Detail(fleet, actions, (id) => table.focus(id));
-const table = new Table(fleet, {
-  open: (id) => detail.open(id),
-  menu: (id, button) => actions.showMenu(id, button),
-  key: (id, key, button) => (key === "m" ? (actions.showMenu(id, button), true) : actions.key(id, key)),
-});
-const overview = new Overview(pick);
+const router = new Router(showRoute);
+const actions = new Actions(fleet, (id) => endpoints.open(id));
+const endpoints = new EndpointsView(fleet, actions, router, () => drawSummary());
+const detail = new Detail(fleet, actions, closeDetail);
+const summary = new Summary(pick);
 const live = new LiveConnection({ event: take, up, down, signedOut: () => signOut(true) });
+const views = {
+  "": new OverviewView(fleet),
+  endpoints,
+  models: new ModelsView(router),
+  hosts: new HostsView(router, fleet, actions, () => void addHost(fleet, hub)),
+  activity: new ActivityView(router, fleet, actions),
+  select: new SelectView(router, fleet),
+  aliases: new AliasesView(router, actions),
+  tokens: new TokensView(router, fleet, actions),
+};
+// A view that only lists is drawn again at most this often.
+const VIEW_PERIOD_MS = 1000;
 
+let shown = "";
+let viewTimer = 0;
 let hub = {};
 let hasState = false;
 let downSince = null;
@@ -56,6 +74,7 @@ async function start() {
 
 function enter() {
   view("fleet");
+  showRoute(router.route);
   setText(byId("link"), "Connecting…");
   live.start();
 }
@@ -117,9 +136,13 @@ byId("sign-out").addEventListener("click", askToSignOut);
 function take(type, value) {
   if (type === "hello") {
     hub = value;
-    actions.role = value.role;
     fleet.setNow(value.now);
-    drawRole();
+    if (actions.role !== value.role) {
+      actions.role = value.role;
+      drawRole();
+      // What a view asks the hub for depends on the role.
+      showRoute(router.route);
+    }
     if (value.build !== BUILD) {
       notify("The hub was updated. Reload the page to use the new version.", "Reload", () => location.reload());
     }
@@ -129,13 +152,15 @@ function take(type, value) {
     hasState = true;
     drawAll();
     detail.touch(null);
+    openDetail(router.route);
     performance.measure("state", { start: began });
   } else if (type === "update") {
     const began = performance.now();
     const { touched, isStructural } = fleet.update(value);
     if (isStructural) drawAll();
     else drawSummary();
-    table.touch(touched);
+    endpoints.table.touch(touched);
+    drawViewSoon();
     detail.touch(touched);
     performance.measure("update", { start: began });
   } else if (type === "overload") drawOverload(value.why);
@@ -190,93 +215,73 @@ function drawRole() {
 }
 
 function drawSummary() {
-  overview.draw(fleet.summary(), filter);
+  summary.draw(fleet.summary(), shown === "endpoints" ? endpoints.filter : {});
 }
 
 function drawAll() {
-  const summary = fleet.summary();
-  overview.draw(summary, filter);
-  drawBackends(summary.backends);
-  drawList();
+  const now = fleet.summary();
+  summary.draw(now, shown === "endpoints" ? endpoints.filter : {});
+  if (shown === "endpoints") endpoints.draw(now, hub);
+  else views[shown].draw(now, fleet);
 }
 
-function drawList() {
-  const began = performance.now();
-  const found = fleet.find(filter);
-  const total = fleet.endpoints.size;
-  table.setList(found);
-  table.redraw();
-  setText(byId("count"), found.length === total ? count(total, "endpoint") : `${found.length.toLocaleString()} of ${count(total, "endpoint")}`);
-  show(byId("tools"), total > 0);
-  show(byId("endpoints"), found.length > 0);
-  drawBlank(found.length, total);
-  performance.measure("filter", { start: began });
+function drawViewSoon() {
+  if (shown === "endpoints" || viewTimer) return;
+  viewTimer = setTimeout(() => {
+    viewTimer = 0;
+    if (hasState && shown !== "endpoints") views[shown].draw(fleet.summary(), fleet);
+  }, VIEW_PERIOD_MS);
 }
 
-function drawBlank(found, total) {
-  const blank = byId("blank");
-  const kind = !hasState || found ? "" : total ? "nothing" : `empty-${actions.role}`;
-  show(blank, kind !== "");
-  if (blank.dataset.kind === kind) return;
-  blank.dataset.kind = kind;
-  if (kind === "nothing") blank.replaceChildren(...nothingFound(clearFilter));
-  else if (kind) blank.replaceChildren(...emptyFleet(hub, actions.mayChange, () => actions.add()));
+// Which view is shown, by the address.
+
+for (const [name, each] of Object.entries(views)) {
+  byId("views").append(h("li", {}, h("a", { href: hashOf(name), data: { view: name }, text: each.title })));
+  if (name !== "endpoints") byId("fleet").append(h("section", { class: "view", id: `view-${name || "overview"}`, hidden: true }, each.element));
 }
 
-function drawBackends(backends) {
-  const select = byId("by-backend");
-  const key = backends.join();
-  if (select.dataset.key === key) return;
-  select.dataset.key = key;
-  select.replaceChildren(h("option", { value: "", text: "any" }), ...backends.map((each) => h("option", { value: each, text: backendName(each) })));
-  select.value = backends.includes(filter.backend) ? filter.backend : "";
-  filter.backend = select.value;
+function showRoute(route) {
+  if (document.body.dataset.view !== "fleet") return;
+  shown = route.name in views ? route.name : "";
+  for (const name of Object.keys(views)) show(byId(`view-${name || "overview"}`), name === shown);
+  for (const link of byId("views").querySelectorAll("a")) setAttribute(link, "aria-current", link.dataset.view === shown ? "page" : null);
+  show(byId("summary"), shown === "" || shown === "endpoints");
+  document.title = `${views[shown].title} · LLM Registry Hub`;
+  views[shown].enter(route);
+  if (hasState) drawAll();
+  openDetail(route);
 }
 
-// Search and filters.
+// The hash is the address of a view, so the link to the content cannot use it.
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("fleet").focus();
+});
 
-const controls = { text: byId("search"), health: byId("by-health"), backend: byId("by-backend"), sort: byId("sort") };
-
-function readFilter() {
-  for (const [name, control] of Object.entries(controls)) filter[name] = control.value;
-  const top = byId("tools").offsetTop;
-  drawList();
-  drawSummary();
-  // A shorter list must not leave the page scrolled past its end.
-  if (scrollY > top) scrollTo(0, top - document.querySelector(".bar").offsetHeight);
+function openDetail(route) {
+  if (shown !== "endpoints" || !route.item) detail.close();
+  else if (hasState) detail.open(route.item);
 }
 
-function clearFilter() {
-  controls.text.value = controls.health.value = controls.backend.value = "";
-  readFilter();
-  controls.text.focus();
+function closeDetail(id) {
+  // Back has already changed the address; the button has not.
+  if (router.route.item === id) router.go("endpoints", endpoints.query);
+  endpoints.table.focus(id);
 }
 
 function pick(kind, value) {
-  const control = kind === "health" ? controls.health : controls.text;
-  control.value = control.value === value ? "" : value;
-  readFilter();
+  const query = shown === "endpoints" ? endpoints.query : {};
+  const [name, wanted] = kind === "health" ? ["health", value] : ["text", searchFor(value)];
+  router.go("endpoints", { ...query, [name]: query[name] === wanted ? "" : wanted });
 }
 
-controls.text.addEventListener("input", readFilter);
-for (const name of ["health", "backend", "sort"]) controls[name].addEventListener("change", readFilter);
-controls.text.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && controls.text.value) {
-    event.preventDefault();
-    controls.text.value = "";
-    readFilter();
-  } else if (event.key === "ArrowDown" || event.key === "Enter") {
-    event.preventDefault();
-    table.focus();
-  }
-});
-byId("add").addEventListener("click", () => actions.add());
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest?.("input, textarea, select, dialog, [popover]");
   if (event.key === "/" && !isTyping && document.body.dataset.view === "fleet") {
     event.preventDefault();
-    controls.text.focus();
-    controls.text.select();
+    if (shown !== "endpoints") router.go("endpoints");
+    // The view is shown after the address has changed.
+    setTimeout(() => endpoints.search());
   }
 });
 
@@ -284,11 +289,12 @@ document.addEventListener("keydown", (event) => {
 
 setInterval(() => {
   drawLink();
-  if (hasState) table.tick();
+  if (hasState && shown === "endpoints") endpoints.table.tick();
 }, 1000);
 setInterval(() => {
   if (hasState) {
-    table.redraw();
+    if (shown === "endpoints") endpoints.table.redraw();
+    else drawViewSoon();
     detail.touch(null);
   }
 }, 15_000);

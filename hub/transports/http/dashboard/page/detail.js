@@ -36,10 +36,10 @@ export class Detail {
   }
 
   open(id) {
-    if (!this.#fleet.endpoints.has(id)) return;
+    if (!this.#fleet.endpoints.has(id) || this.#id === id) return;
     this.#id = id;
     this.#draw();
-    this.#dialog.showModal();
+    if (!this.#dialog.open) this.#dialog.showModal();
     this.#body.scrollTop = 0;
     this.#title.focus();
   }

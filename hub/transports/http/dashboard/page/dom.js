@@ -53,3 +53,30 @@ export function setAttribute(element, name, value) {
 export function show(element, isShown) {
   if (element.hidden === isShown) element.hidden = !isShown;
 }
+
+/**
+ * Makes `parent` show one element for each item, in this order. An item's element is made once
+ * and drawn again only if its `sign(item)` differs, so a focus or a selection inside survives.
+ */
+export function keyed(parent, items, { key, sign, make, draw }) {
+  const kept = (parent.keyedElements ??= new Map());
+  const wanted = new Map(items.map((item) => [key(item), item]));
+  for (const [name, entry] of kept) {
+    if (!wanted.has(name)) {
+      entry.element.remove();
+      kept.delete(name);
+    }
+  }
+  let next = parent.firstElementChild;
+  for (const [name, item] of wanted) {
+    let entry = kept.get(name);
+    if (!entry) kept.set(name, (entry = { element: make(item), sign: null }));
+    const now = sign(item);
+    if (entry.sign !== now) {
+      entry.sign = now;
+      draw(entry.element, item);
+    }
+    if (entry.element === next) next = next.nextElementSibling;
+    else parent.insertBefore(entry.element, next);
+  }
+}

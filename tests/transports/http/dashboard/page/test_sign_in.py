@@ -7,7 +7,7 @@ from tests.support.screen import screen
 
 async def test_signing_in_and_out(browser, hub):
     async with screen(browser, hub) as shown:
-        await expect(shown.page.get_by_label("Token")).to_be_focused()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_focused()
         await shown.shot("sign-in")
         await shown.sign_in()
         await expect(shown.page.get_by_text("No endpoints yet")).to_be_visible()
@@ -23,10 +23,10 @@ async def test_signing_in_and_out(browser, hub):
         await shown.page.reload()
         await expect(shown.page.locator("#link")).to_have_text("Live")
         await shown.page.get_by_role("button", name="Sign out").click()
-        await expect(shown.page.get_by_label("Token")).to_be_focused()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_focused()
         assert await shown.page.context.cookies() == []
         await shown.page.reload()
-        await expect(shown.page.get_by_label("Token")).to_be_visible()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_visible()
 
 
 async def test_a_failed_sign_out_is_reported(browser, hub):
@@ -47,17 +47,17 @@ async def test_a_failed_sign_out_is_reported(browser, hub):
         await expect(shown.page.locator("#link")).to_have_text("Live")
         await shown.page.unroute("**/api/dashboard/session")
         await shown.page.get_by_role("button", name="Try again").click()
-        await expect(shown.page.get_by_label("Token")).to_be_focused()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_focused()
 
 
 async def test_a_wrong_token(browser, hub):
     async with screen(browser, hub) as shown:
         shown.tolerated.append("401 (Unauthorized)")
-        await shown.page.get_by_label("Token").fill("llmhub_wrong")
+        await shown.page.get_by_label("Token", exact=True).fill("llmhub_wrong")
         await shown.page.keyboard.press("Enter")
         alert = shown.page.get_by_role("alert").filter(has_text="does not accept this token")
         await expect(alert).to_be_visible()
-        await expect(shown.page.get_by_label("Token")).to_be_focused()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_focused()
         await shown.shot("sign-in-wrong")
         await shown.sign_in()
 
@@ -66,7 +66,7 @@ async def test_a_sidecar_token_has_its_own_error(browser, hub):
     token = await hub.token(ROLE_SIDECAR, "node-1")
     async with screen(browser, hub) as shown:
         shown.tolerated.append("403 (Forbidden)")
-        await shown.page.get_by_label("Token").fill(token)
+        await shown.page.get_by_label("Token", exact=True).fill(token)
         await shown.page.keyboard.press("Enter")
         await expect(shown.page.get_by_text("It can only report for its host")).to_be_visible()
 
@@ -76,7 +76,7 @@ async def test_revoking_the_token_signs_the_browser_out(browser, hub):
     async with screen(browser, hub) as shown:
         await shown.sign_in(created.token)
         await hub.call("RevokeToken", RevokeTokenRequest(id=created.token_info.id))
-        await expect(shown.page.get_by_label("Token")).to_be_visible()
+        await expect(shown.page.get_by_label("Token", exact=True)).to_be_visible()
         await expect(shown.page.get_by_text("its token was revoked")).to_be_visible()
 
 

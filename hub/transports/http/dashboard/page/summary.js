@@ -1,4 +1,4 @@
-// The top of the page: the fleet's figures, its models, and instructions for an empty fleet.
+// The top of the fleet's views: its figures, its models, and instructions for an empty fleet.
 
 import { pasteLine } from "./dialogs.js";
 import { byId, h, setAttribute, setText, show } from "./dom.js";
@@ -6,7 +6,7 @@ import { bytes, count } from "./format.js";
 
 const FEW_MODELS = 8;
 
-export class Overview {
+export class Summary {
   #figures = byId("figures");
   #list = byId("model-list");
   #more = byId("models-more");
@@ -72,7 +72,7 @@ export class Overview {
     this.#list.replaceChildren(...shown.map((model) => h("li", {}, h("button", {
       type: "button", class: model.loaded ? "model-chip is-loaded" : "model-chip",
       title: `${count(model.hosts, "host")} ${model.hosts === 1 ? "has" : "have"} ${model.name}${held(model)}`,
-      on: { click: () => this.pick("model", searchFor(model.name)) },
+      on: { click: () => this.pick("model", model.name) },
     }, h("span", { class: "model-name", text: model.name }),
     h("span", { class: "model-counts", text: `${count(model.hosts, "host")}${held(model)}` })))));
     const hidden = this.#models.length - FEW_MODELS;
@@ -80,11 +80,6 @@ export class Overview {
     setText(this.#more, this.#showsAll ? "Show fewer" : `Show ${hidden} more`);
     setAttribute(this.#more, "aria-expanded", String(this.#showsAll));
   }
-}
-
-/** What finds the endpoints that have a model. Search words have no spaces. */
-function searchFor(name) {
-  return /\s/.test(name) ? name : `model=${name}`;
 }
 
 /** On how many hosts a model is in memory, as far as known; hosts that are down count apart. */
