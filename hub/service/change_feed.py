@@ -8,8 +8,7 @@ puts into a small cache.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +46,13 @@ class Watcher:
     interest: Interest
     revision: int
     behind_since: float | None
+
+    def __enter__(self) -> "Watcher":
+        self.feed.add(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.feed.discard(self)
 
     def read(self) -> Segment:
         """See `ChangeFeed.read`."""
@@ -107,20 +113,22 @@ class ChangeFeed:
                 timer.cancel()
         self._wake(lambda _: True)
 
-    @contextmanager
-    def watching(self, interest: Interest, revision: int) -> Iterator[Watcher]:
-        """A watcher that starts at a revision; it counts for `lag` inside this block."""
+    def watching(self, interest: Interest, revision: int) -> Watcher:
+        """A watcher that starts at a revision; it counts for `lag` inside its `with` block."""
         if len(self._interests) >= _SHARED_INTERESTS:
             self._interests.clear()
         interest = self._interests.setdefault(interest, interest)
-        watcher = Watcher(self, interest, revision, asyncio.get_running_loop().time())
+        return Watcher(self, interest, revision, asyncio.get_running_loop().time())
+
+    def add(self, watcher: Watcher) -> None:
+        """Counts a watcher for `lag`."""
         self._watchers.add(watcher)
-        try:
-            yield watcher
-        finally:
-            self._watchers.discard(watcher)
-            if not self._watchers:
-                self._interests.clear()
+
+    def discard(self, watcher: Watcher) -> None:
+        """Uncounts a watcher that has ended."""
+        self._watchers.discard(watcher)
+        if not self._watchers:
+            self._interests.clear()
 
     def lag(self) -> Lag:
         """How far the slowest watchers are behind; looks at every watcher.

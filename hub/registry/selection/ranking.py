@@ -96,7 +96,10 @@ class Ranking:
     def _drop(self, id_: str) -> Verdict | None:
         verdict = self._verdicts.pop(id_, None)
         if verdict is not None and not verdict.rejection:
-            del self._order[bisect_left(self._order, self._key(id_, verdict))]
+            order = self._order
+            # The best one, which was picked, is dropped most often.
+            first = order[0][-1] == id_
+            del order[0 if first else bisect_left(order, self._key(id_, verdict))]
         return verdict
 
     def _key(self, id_: str, verdict: Verdict) -> _Key:

@@ -133,10 +133,11 @@ class SelectionHandlers:
         kept = self._kept(
             request, now_ms, lambda candidates: self._admit(candidates, caller, now_ms)
         )
-        if kept.behind() > FEW:
-            return self._answer_later(request, caller)
-        for _ in kept.catch_up():
-            pass
+        if behind := kept.behind():
+            if behind > FEW:
+                return self._answer_later(request, caller)
+            for _ in kept.catch_up():
+                pass
         return self._answer(request, kept.ranking, caller, now_ms)
 
     async def _answer_later(self, request: SelectEndpointRequest, caller: Caller) -> bytes:
@@ -237,8 +238,8 @@ class SelectionHandlers:
 
     def _without_lease(self, verdict: Verdict) -> bytes:
         """An encoded selection; the same bytes until the endpoint or its score changes."""
-        record, score = self._record(verdict.endpoint.id), verdict.score
-        key = verdict.endpoint.id, verdict.model.name
+        id_, score = verdict.endpoint.id, verdict.score
+        record, key = self._record(id_), (id_, verdict.model.name)
         known = self._encoded.get(key)
         if known is not None and known[0] is record and known[1] == score:
             return known[2]

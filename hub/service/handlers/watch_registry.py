@@ -50,6 +50,8 @@ class WatchHandlers:
             progress_ms = request.progress_interval.ToMilliseconds()
         start = request.after_revision or self._registry.revision
         with self._changes.watching(interest, start) as watcher:
+            # A stream may last for days, so its frame keeps only what it still needs.
+            interest = watcher.interest
             if request.after_revision:
                 segment = watcher.read()
                 if not segment.responses:
@@ -58,6 +60,8 @@ class WatchHandlers:
                 watcher.revision, responses = segments.state(self._registry, interest, now_ms)
                 for response in responses:
                     yield response
+                del responses
+            del request, view, interest
             sent_ms = self._clock.now_ms()
             while True:
                 segment = watcher.read()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
-from contextlib import aclosing
 from typing import Final
 
 import structlog
@@ -10,16 +9,11 @@ import structlog
 from hub.transports.grpc.native.accounts import Share
 from hub.transports.grpc.native.call import Call, CallContext
 from hub.transports.grpc.native.call_head import CallHead, HttpRefused, call_head, timeout_s
-from hub.transports.grpc.native.call_status import (
-    Bound,
-    CallFailed,
-    StatusCode,
-    trailer_fields,
-)
+from hub.transports.grpc.native.call_status import Bound, CallFailed, StatusCode, trailer_fields
 from hub.transports.grpc.native.events import DataReceived, RequestReceived, StreamEnded
 from hub.transports.grpc.native.limits import Limits
 from hub.transports.grpc.native.message_framing import only_message
-from hub.transports.grpc.native.method import Method, StreamMethod, UnaryMethod
+from hub.transports.grpc.native.method import Method, Replies, StreamMethod, UnaryMethod
 from hub.transports.grpc.native.stream import Stream
 from hub.transports.grpc.native.stream_call import StreamCall
 
@@ -275,19 +269,22 @@ class CallRunner:
         call.stream.call = call
         call.half_closed = event.ended
         self._set_deadline(call, event)
-        self._start(call, self._answer_stream(call, method))
+        self._start(call, self._answer_stream(call, method.handler(call)))
 
     def _set_deadline(self, call: Call, event: RequestReceived) -> None:
         within_s = timeout_s(event.timeout) if event.timeout else call.head.timeout_s
         if within_s is not None:
             call.deadline = self.now + within_s
 
-    async def _answer_stream(self, call: StreamCall, method: StreamMethod) -> None:
-        async with aclosing(method.handler(call)) as messages:
+    async def _answer_stream(self, call: StreamCall, messages: Replies) -> None:
+        try:
             async for message in messages:
                 if not self._fits_unsent(call, message):
                     raise self._context.refused(Bound.UNREAD_REPLIES)
                 await call.send(message)
+                del message  # It may be long until the next one.
+        finally:
+            await messages.aclose()
         call.finish()
 
     def _start(self, call: Call, work: Work) -> None:

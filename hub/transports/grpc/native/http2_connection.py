@@ -144,8 +144,9 @@ class Connection:
 
     def discard(self, stream: Stream) -> None:
         """Releases the held bytes of a stream's body, which is no longer needed."""
-        held, stream.held = stream.held, 0
-        self._release_connection(held)
+        if stream.held:
+            held, stream.held = stream.held, 0
+            self._release_connection(held)
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """Ends a stream at once and drops its pending output (section 5.4.2)."""

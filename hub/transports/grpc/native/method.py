@@ -10,7 +10,10 @@ from hub.transports.grpc.native.stream_call import StreamCall
 UnaryHandler = Callable[[Call, bytes], bytes | Awaitable[bytes]]
 """Answers the only message of a call. If it returns bytes, the call needs no task."""
 
-StreamHandler = Callable[[StreamCall], AsyncGenerator[bytes, None]]
+Replies = AsyncGenerator[bytes, None]
+"""The response messages of a stream."""
+
+StreamHandler = Callable[[StreamCall], Replies]
 """Yields the response messages; `async for` over the call yields the request messages."""
 
 
