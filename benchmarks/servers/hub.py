@@ -36,9 +36,14 @@ _FAR: Final = 2**30
 class MeasuredHub(HubServer):
     """A hub that accepts observations without probes, and exposes its counters."""
 
-    def observe_all(self, models: int, now_ms: int) -> None:
-        """Records every endpoint as healthy, with that many models."""
+    async def observe_all(self, models: int, now_ms: int) -> None:
+        """Records every endpoint as healthy, with that many models, and probes none of them.
+
+        Nothing listens at their addresses: each first probe would be a change, and a change
+        costs readers a new encoding of the list.
+        """
         fleet = self._require_fleet()
+        await fleet.probes.stop()
         for number, record in enumerate(list(fleet.registry.endpoints())):
             fleet.observe(record.message.id, observation(number, models, now_ms))
 
@@ -86,7 +91,7 @@ async def _main(settings: Settings, models: int, *, probed: bool) -> None:
     if not probed:
         hub.probe_none()
     if models:
-        hub.observe_all(models, clock.now_ms())
+        await hub.observe_all(models, clock.now_ms())
         tune_garbage_collector()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: ready.say(**hub.counted()))

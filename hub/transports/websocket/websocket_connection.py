@@ -244,14 +244,14 @@ class WebSocketConnection:
     def _head(self) -> int:
         """How many bytes to give to the library before the handshake is answered.
 
-        It would take frames that follow the request, too; so it gets what ends with an
-        empty line, or else one line.
+        It would take frames that follow the request, too; so it gets the whole request, or
+        one line at a time: what follows its begin may itself begin with the empty line.
         """
         data, at = self._data, self._at
-        whole = data.find(b"\r\n\r\n", at) + 4
-        if whole < 4:
-            whole = data.find(b"\n", at) + 1 or len(data)
-        count = whole - at
+        is_begin = self._head_left == self._limits.head_bytes
+        whole = data.find(b"\r\n\r\n", at) if is_begin else -1
+        stop = whole + 4 if whole >= 0 else data.find(b"\n", at) + 1 or len(data)
+        count = stop - at
         if count > self._head_left:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.reject(status, f"the request is longer than {self._limits.head_bytes} bytes\n")

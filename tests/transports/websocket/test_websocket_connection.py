@@ -374,6 +374,19 @@ def test_a_request_that_arrives_byte_by_byte() -> None:
     assert [type(each) for each in found] == [Request]
 
 
+@pytest.mark.parametrize("cut", range(1, len(HANDSHAKE)))
+def test_an_empty_line_after_a_request_waits_wherever_it_is_cut(cut: int) -> None:
+    wrong = HANDSHAKE.replace(b"Connection: Upgrade\r\n", b"") + b"\r\n\r\n"
+    connection = WebSocketConnection(MAX_BYTES, WebSocketLimits())
+    connection.receive(wrong[:cut])
+    request = connection.next_message()
+    connection.receive(wrong[cut:])
+    request = request or connection.next_message()
+    assert isinstance(request, Request)
+    assert not connection.accept(request)
+    assert sent(connection).startswith(b"HTTP/1.1 426 ")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "status"),
     [
