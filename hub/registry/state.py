@@ -19,7 +19,6 @@ from hub.registry.health import observed_facts, status
 from hub.registry.health.judgement import FleetHealth
 from hub.registry.history.latest_log import FOREVER_MS, LatestLog
 from hub.registry.history.ring import Ring
-from hub.registry.history.versioned import Versioned
 from hub.registry.host_index import HostIndex
 from hub.registry.host_report import Report, ResourcesRecord
 from hub.registry.model_index import ModelIndex
@@ -169,7 +168,7 @@ class Registry:
     def put_alias(self, alias: ModelAlias) -> None:
         """Sets a model alias. The caller must not change `alias` afterwards."""
         revision = self.event_revision = self._next_revision()
-        self.aliases.put(alias.name, Versioned(alias, revision), revision, 0)
+        self.aliases.put(alias.name, AliasRecord(alias, revision), revision, 0)
         self._notify()
 
     def remove_alias(self, name: str) -> None:
@@ -359,7 +358,7 @@ class Registry:
         self, id_: str, before: EndpointRecord | None, after: Endpoint | None, *, event: bool
     ) -> None:
         revision = self.endpoints_revision = self._next_revision()
-        record = Versioned(after, revision) if after is not None else None
+        record = EndpointRecord(after, revision) if after is not None else None
         if before is None:
             insort(self._ids, id_)
         else:

@@ -47,8 +47,8 @@ def test_an_api_key_is_never_shown_again(hub: HubProcess) -> None:
 def test_the_hubs_violations_are_named(hub: HubProcess) -> None:
     done = ask(hub, "register", "gpu-1", "--label", "b d=x", "--name", "a\nb")
     assert done.code == 6
-    assert 'labels["b d"]: ' in done.err
-    assert "name: " in done.err
+    assert '--label["b d"]: ' in done.err
+    assert "--name: " in done.err
     assert done.err.endswith("[VALIDATION_FAILED]\n")
     assert done.err.count("\n") == 1
 

@@ -278,6 +278,7 @@ async def test_every_rpc_and_operation_has_the_handler_that_is_named_after_it(co
     served_elsewhere = {
         *("WatchRegistry", "Connect", "ListEndpointsJson", "GetEndpointJson", "GetSnapshotJson"),
         *("GetSchemas", "GetMetrics", "GetPublicMetrics", "ListPrometheusTargets"),
+        "GetTraefikConfig",
         *("ListOpenAiModels", "CopyStore", "GetDescriptors"),
         *("GetOpenAiModel", "ListOllamaModels", "ProcessRequests", "PickEndpoint"),
         *("DiscoverEndpoints", "WatchEndpointSet"),

@@ -10,8 +10,10 @@ from random import Random
 import orjson
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
-from hub.contract.dialect.frames import parse_frame
+from hub.contract.dialect.frames import UnreadReport, parse_frame
+from hub.contract.dialect.scalars import Decoded
 from hub.contract.errors import InvalidJson, ValidationFailed
 from hub.contract.rpcs import FRAMES
 from tests.support.dialect import INTEGERS, canonical
@@ -106,9 +108,13 @@ def play(seed: int) -> None:
     decoded = parse_frame(text).decode()
     oracle = kind.rpc.request()
     json_format.ParseDict(canonical(descriptor, value), oracle)
-    assert decoded.violations == []
-    assert decoded.message == oracle
+    assert not decoded.violations
+    assert _read(decoded) == oracle
     damage(mutated(text, random))
+
+
+def _read(decoded: Decoded[Message] | UnreadReport) -> Message:
+    return decoded.read() if isinstance(decoded, UnreadReport) else decoded.message
 
 
 def damage(text: bytes) -> None:
@@ -119,7 +125,7 @@ def damage(text: bytes) -> None:
         orjson.dumps([error.message, dict(error.metadata)])
         return
     decoded = frame.decode()
-    assert isinstance(decoded.message, frame.kind.rpc.request)
+    assert isinstance(_read(decoded), frame.kind.rpc.request)
     for found in decoded.violations:
         orjson.dumps([found.field, found.error, found.detail, found.value])
 

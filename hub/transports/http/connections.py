@@ -24,8 +24,10 @@ from hub.base.bounds import (
     HTTP_HEALTH_HEAD_S,
     HTTP_LINGER_S,
     HTTP_READ_BYTES,
+    RETRY_AFTER_MS,
 )
 from hub.base.settings import HttpSettings, Network
+from hub.contract.errors import Overloaded
 from hub.service.metrics.calls import Calls
 from hub.service.overload.pressure import Level
 from hub.service.overload.shedding import Overload
@@ -139,6 +141,11 @@ class Connections:
         self._by_address[network] -= 1
         if not self._by_address[network]:
             del self._by_address[network]
+
+
+def too_many_connections() -> Overloaded:
+    """The error for a request on a connection beyond the bounds."""
+    return Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
 
 
 class Admission(Enum):

@@ -5,10 +5,8 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from hub.base.bounds import RETRY_AFTER_MS
 from hub.base.settings import HttpSettings
 from hub.contract.descriptors import CONTENT_TYPE as CONTRACT_TYPE
-from hub.contract.errors import Overloaded
 from hub.service.metrics.exposition import CONTENT_TYPE
 from hub.service.operations import (
     COPY_STORE,
@@ -23,7 +21,13 @@ from hub.service.operations import (
 from hub.transports.context import TransportContext
 from hub.transports.http import openapi
 from hub.transports.http.authentication import HttpCalls
-from hub.transports.http.connections import Admission, Connections, HttpProtocol, HttpSite
+from hub.transports.http.connections import (
+    Admission,
+    Connections,
+    HttpProtocol,
+    HttpSite,
+    too_many_connections,
+)
 from hub.transports.http.dashboard.files import SECURITY_HEADERS
 from hub.transports.http.dashboard.routes import Dashboard
 from hub.transports.http.endpoint_routes import EndpointRoutes
@@ -175,7 +179,7 @@ class HttpServer:
             is_extra = _is_extra(request)
             try:
                 if is_extra and _route(request) not in _HEALTH:
-                    raise Overloaded("too many connections", retry_after_ms=RETRY_AFTER_MS)
+                    raise too_many_connections()
                 self._shed(request)
                 response = await handler(request)
             except web.HTTPException as error:

@@ -30,6 +30,7 @@ from hub.transports.grpc.native.stream_table import StreamTable
 
 # A change of the initial window visits every stream, so it costs more than a frame.
 _STREAMS_PER_CHARGE: Final = 50
+_SETTINGS_BYTES_PER_FRAME: Final = 96
 
 
 class Connection:
@@ -247,7 +248,8 @@ class Connection:
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         """SETTINGS (section 6.5)."""
-        self._charge(1)
+        # Seven settings are defined; a frame of thousands costs as much as many frames.
+        self._charge(1 + len(payload) // _SETTINGS_BYTES_PER_FRAME)
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & frames.ACK:

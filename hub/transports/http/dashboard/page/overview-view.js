@@ -16,7 +16,7 @@ export class OverviewView {
   #problems = h("ul", { class: "problems" });
   #fine = h("p", { class: "muted", text: "Nothing is wrong: every endpoint answers, and every sidecar is connected." });
   #more = h("p", { class: "muted" });
-  #heat = h("ul", { class: "heat", "aria-label": "Memory and load of the hosts" });
+  #heat = h("ul", { class: "heat", "aria-label": "Memory in use and load" });
   #noHeat = h("p", { class: "muted", text: "No sidecar reports yet." });
   #changes = h("ol", { class: "activity" });
   #noChanges = h("p", { class: "muted", text: "Nothing changed." });

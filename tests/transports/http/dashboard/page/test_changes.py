@@ -30,8 +30,8 @@ async def test_add(signed_in, hub, fleet):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
     dialog = page.get_by_role("dialog", name="Add endpoint")
-    await expect(dialog.get_by_label("Host")).to_be_focused()
-    await dialog.get_by_label("Host").fill(server.host)
+    await expect(dialog.get_by_label("Host", exact=True)).to_be_focused()
+    await dialog.get_by_label("Host", exact=True).fill(server.host)
     await dialog.get_by_label("Port").fill(str(server.port))
     await dialog.get_by_text("More:").click()
     await dialog.get_by_label("Name").fill("atlas")
@@ -47,7 +47,7 @@ async def test_add(signed_in, hub, fleet):
 async def test_add_by_url(signed_in, hub):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
-    await page.get_by_label("Host").fill("https://gpu-1.test/ollama/")
+    await page.get_by_label("Host", exact=True).fill("https://gpu-1.test/ollama/")
     await page.keyboard.press("Enter")
     await expect(signed_in.toast("is registered")).to_be_visible()
     shown = await registered(hub, "gpu-1.test:443")
@@ -66,7 +66,7 @@ async def test_add_by_url(signed_in, hub):
 async def test_add_by_address(signed_in, hub, given, id_):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
-    await page.get_by_label("Host").fill(given)
+    await page.get_by_label("Host", exact=True).fill(given)
     await page.keyboard.press("Enter")
     await expect(signed_in.toast("is registered")).to_be_visible()
     shown = (await hub.http("GET", REGISTRY)).json["endpoints"]
@@ -76,7 +76,7 @@ async def test_add_by_address(signed_in, hub, given, id_):
 async def test_pasted_url_fills_the_fields(signed_in):
     page = signed_in.page
     await page.get_by_role("button", name="Add endpoint").click()
-    host = page.get_by_label("Host")
+    host = page.get_by_label("Host", exact=True)
     for text, shown in (
         ("gpu-1.test:8001/ollama", ("gpu-1.test", "8001", "/ollama")),
         ("https://gpu-2.test/v2/", ("gpu-2.test", "443", "/v2")),

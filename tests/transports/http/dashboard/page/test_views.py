@@ -127,6 +127,7 @@ async def test_a_selection_is_explained(browser, hub, fleet):
     await two_servers(hub, fleet)
     off = await fleet.add(FakeOllama("llama3.1:8b"))
     await add(hub, off, "off")
+    await hub.http("POST", f"{REGISTRY}/{off.id}/check")
     change = {"admin_state": "disabled"}
     assert (await hub.http("PATCH", f"{REGISTRY}/{off.id}", body=change)).status == 200
     async with screen(browser, hub, view="#/select?model=llama3.1:8b") as shown:
