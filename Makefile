@@ -81,7 +81,8 @@ $(REAL)/.installed: requirements/real.lock
 
 .PHONY: test-real
 test-real: $(DEV) $(REAL)/.installed ## Run the tests against real servers, LiteLLM's proxy among them
-	@REAL_SERVERS=$(CURDIR)/$(REAL)/bin $(BIN)/python -m pytest -ra tests/scenarios/test_real_servers.py $(PYTEST_ARGS)
+	@REAL_SERVERS=$(CURDIR)/$(REAL)/bin $(BIN)/python -m pytest -ra tests/scenarios/test_real_servers.py \
+		tests/scenarios/test_other_programs.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: $(DEV) ## A million odd connections, frames and messages, then a minute of atheris each; make fuzz ARGS='COUNT SEED'
