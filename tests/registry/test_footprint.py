@@ -29,8 +29,10 @@ for number in range(count):
                   parameter_size="8B", quantization="Q4_K_M", context_length=8192,
                   capabilities=["completion", "tools"])
         )
+# Enough that what the process had free before hides little of it.
+copies = max(2000, 24 * 2**20 // memory_of(made))
 before, kept = resident(), []
-for revision in range(2000):
+for revision in range(copies):
     copy = Endpoint()
     copy.CopyFrom(made)
     record = Versioned(copy, revision)
@@ -53,4 +55,5 @@ def test_the_estimate_is_near_what_the_process_takes(models: int, kind: str) -> 
         timeout=60,
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    assert 0.5 < float(found.stdout) < 1.4
+    # An estimate that is too low breaks the bound; one that is too high only keeps less history.
+    assert 0.4 < float(found.stdout) < 1.4
