@@ -256,7 +256,7 @@ class LiveUpdates:
         return [b'"sidecars":' + orjson.dumps(connected)]
 
     def _encode_checks(self) -> list[bytes]:
-        """Id, time, failures in a row, latency and load of each endpoint that was checked."""
+        """Id, time, failures in a row, latency, load and outcomes of each checked endpoint."""
         now = self._flushed_at
         if now - self._checks_at < _CHECKS_PERIOD_S:
             return []
@@ -320,6 +320,8 @@ def _check(record: EndpointRecord) -> tuple[Json, ...]:
         endpoint.consecutive_failures,
         endpoint.latency.ToMicroseconds() / 1000 if endpoint.HasField("latency") else None,
         to_json(endpoint.load) if endpoint.HasField("load") else None,
+        # The figures of requests are published like those of checks.
+        [to_json(each) for each in endpoint.outcomes],
     )
 
 

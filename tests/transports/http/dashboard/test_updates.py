@@ -225,7 +225,7 @@ async def test_check_times_are_sent_separately(rig):
         rig.probe("h:1")
         events = await rig.next(follower)
     (check,) = events[-1][1]["checks"]
-    assert check == ["h:1", NOW + 30_000, 0, 1.5, None]
+    assert check == ["h:1", NOW + 30_000, 0, 1.5, None, []]
 
 
 async def test_expired_resources_are_reported(rig):

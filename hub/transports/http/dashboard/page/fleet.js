@@ -70,10 +70,10 @@ export class Fleet {
       else this.sidecars.set(agent, connectedAt);
       this.#touchAgent(agent, touched);
     }
-    for (const [id, checkedAt, failures, latency, load] of update.checks ?? []) {
+    for (const [id, checkedAt, failures, latency, load, outcomes] of update.checks ?? []) {
       const endpoint = this.endpoints.get(id);
       if (!endpoint) continue;
-      Object.assign(endpoint, { last_checked_at: checkedAt, consecutive_failures: failures, latency, load });
+      Object.assign(endpoint, { last_checked_at: checkedAt, consecutive_failures: failures, latency, load, outcomes });
       touched.add(id);
     }
     const isStructural = Boolean(update.put?.length || update.deleted?.length);
