@@ -116,7 +116,9 @@ class HeaderDecoder:
         if changes != self._changes:
             self._changes = changes
             self._blocks.clear()
-            if apart and headers.size <= self._max_remembered_bytes:
+            # The block's literal must be the field that is apart: any other one is its own.
+            is_alone = apart and reader.newest_is(self._apart)
+            if is_alone and headers.size <= self._max_remembered_bytes:
                 self._note(RepeatedHead.of(block, added, headers))
         elif headers.size <= self._max_remembered_bytes:
             _remember(self._blocks, block, (headers, apart), self._max_remembered)

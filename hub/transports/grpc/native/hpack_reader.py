@@ -49,6 +49,11 @@ class HpackReader:
         except HPACKError as error:
             raise BadBlock(str(error)) from None
 
+    def newest_is(self, name: bytes) -> bool:
+        """Whether the entry that was added last is a field of that name."""
+        entries = self._table.entries
+        return bool(entries) and entries[0][0] == name
+
     def read_repeated(self, head: RepeatedHead, block: bytes, name: bytes) -> bytes | None:
         """The value of the field `name` in a block that otherwise repeats `head`.
 
@@ -57,7 +62,7 @@ class HpackReader:
         """
         entries = self._table.entries
         coded = head.literal(block, self.added, len(entries))
-        if coded is None or entries[0][0] != name:
+        if coded is None or not entries or entries[0][0] != name:
             return None
         value = coded[1:]
         if coded[0] & 0x80:

@@ -264,7 +264,13 @@ class ServerProtocol(asyncio.Protocol):
             self._unread_at = stop
         else:
             self._unread = b""
-        self._handle(data, self._loop.time())
+        try:
+            self._handle(data, self._loop.time())
+        except Exception:
+            # asyncio closes a connection only for what escapes from a callback of its own.
+            self._unread = b""
+            self._transport.abort()
+            raise
         if self._unread:
             self._loop.call_soon(self._take_turn)
         else:

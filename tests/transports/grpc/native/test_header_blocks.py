@@ -127,3 +127,34 @@ def test_blocks_of_another_library_are_decoded(lists) -> None:
     encoder, blocks = Encoder(), decoder(max_remembered=2)
     for fields in lists:
         assert decoded(blocks, encoder.encode(fields)).fields == tuple(fields)
+
+
+def _block(prefix: bytes, first: int, *strings: bytes) -> bytes:
+    return prefix + bytes([first]) + b"".join(bytes([len(each)]) + each for each in strings)
+
+
+_STATIC = b"\x83\x86\x84"
+
+
+def test_a_field_of_an_earlier_request_is_in_no_later_one() -> None:
+    decoder = HeaderDecoder(
+        max_list_bytes=65_536, max_remembered=16, max_remembered_bytes=4_096, apart=b"grpc-timeout"
+    )
+    decoder.decode(_block(b"", 0x40, b"grpc-timeout", b"5S"))
+    decoder.decode(_block(b"", 0x40, b"x-api-key", b"old"))
+    # The timeout is an index; the literal is a field of this request alone.
+    decoder.decode(_block(_STATIC + b"\xbf", 0x7E, b"secret"))
+    decoder.decode(_block(b"", 0x40, b"grpc-timeout", b"9S"))
+    headers, _ = decoder.decode(_block(_STATIC + b"\xc1", 0x7E, b"1H"))
+    assert b"secret" not in dict(headers.fields).values()
+
+
+def test_a_repeated_head_after_the_table_was_emptied_is_an_error_of_the_peer() -> None:
+    decoder = HeaderDecoder(
+        max_list_bytes=65_536, max_remembered=16, max_remembered_bytes=4_096, apart=b"grpc-timeout"
+    )
+    decoder.decode(_block(b"", 0x40, b"grpc-timeout", b"5S"))
+    decoder.decode(_block(_STATIC, 0x7E, b"6S"))
+    decoder.decode(b"\x20" + _STATIC)
+    with pytest.raises(ConnectionFault):
+        decoder.decode(_block(_STATIC, 0x7E, b"7S"))
