@@ -61,7 +61,7 @@ class UnreadReport:
         return self
 
     def read(self) -> ReportResourcesRequest:
-        """The report as a message; made anew by each call."""
+        """The report as a message. Each call decodes it again."""
         return _REPORT_DECODER.decode(orjson.loads(self._text)).message
 
 

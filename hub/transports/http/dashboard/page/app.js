@@ -233,7 +233,7 @@ function drawViewSoon() {
   }, VIEW_PERIOD_MS);
 }
 
-// Which view is shown, by the address.
+// The address says which view is shown.
 
 for (const [name, each] of Object.entries(views)) {
   byId("views").append(h("li", {}, h("a", { href: hashOf(name), data: { view: name }, text: each.title })));

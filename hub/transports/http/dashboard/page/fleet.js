@@ -1,7 +1,7 @@
 // The fleet as the stream reports it, with its summary, search and order.
 
 import { backendName, namesModel } from "./format.js";
-import { STATES, healthOf, placeOf, stateOf } from "./state.js";
+import { STATES, freeVram, healthOf, placeOf, stateOf } from "./state.js";
 
 const HISTORY_MS = 3_600_000;
 // What a host knows of a model, the strongest first: one address of it that has the model loaded is enough.
@@ -231,9 +231,7 @@ export class Fleet {
   }
 
   #freeVram(endpoint) {
-    const host = this.hostOf(endpoint);
-    if (!host || host.vram_total_bytes === null || host.vram_used_bytes === null) return -1;
-    return host.vram_total_bytes - host.vram_used_bytes;
+    return freeVram(this.hostOf(endpoint)) ?? -1;
   }
 
   /** The models for which this is the last healthy, enabled endpoint. */

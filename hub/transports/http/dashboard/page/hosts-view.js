@@ -1,10 +1,11 @@
-// The view of hosts: what each has left, with a line for every GPU.
+// The view of hosts: the free resources of each, with a line for every GPU.
 
 import { h } from "./dom.js";
 import { bytes, count, duration } from "./format.js";
 import { Grid } from "./grid.js";
 import { drawMeter, gpuLoad, makeMeter, share } from "./row.js";
-import { freeVram, hostsOf } from "./views.js";
+import { freeVram } from "./state.js";
+import { hostsOf } from "./views.js";
 
 export class HostsView {
   title = "Hosts";

@@ -123,3 +123,9 @@ export function originsText(endpoint) {
   }
   return [...facts].map(([origin, names]) => `${origin}: ${names.join(", ")}`).join("; ") || null;
 }
+
+/** Unused VRAM in bytes, or null. */
+export function freeVram(resources) {
+  if (!resources || resources.vram_total_bytes === null || resources.vram_used_bytes === null) return null;
+  return resources.vram_total_bytes - resources.vram_used_bytes;
+}

@@ -123,7 +123,8 @@ export function nothingFound(clear) {
   ];
 }
 
-function reachable(address) {
+/** The address at which a browser's user reaches a server of the hub. */
+export function reachable(address) {
   // A hub that listens on every address is reachable at this page's address.
   return (address ?? "").replace(/^(0\.0\.0\.0|\[::\])(?=:)/, location.hostname);
 }

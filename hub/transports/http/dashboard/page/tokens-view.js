@@ -5,6 +5,7 @@ import { ask, field, pasteLine, toast } from "./dialogs.js";
 import { h, setText, show } from "./dom.js";
 import { duration, exactTime } from "./format.js";
 import { Grid } from "./grid.js";
+import { reachable } from "./summary.js";
 
 const LIFETIMES = [["", "until revoked"], ["1", "1 day"], ["30", "30 days"], ["365", "1 year"]];
 const DAY_MS = 86_400_000;
@@ -135,8 +136,7 @@ export async function addHost(fleet, hub) {
   });
   if (!isDone) return;
   const agent = name.control.value.trim();
-  const ws = (hub.ws_address ?? "").replace(/^(0\.0\.0\.0|\[::\])(?=:)/, location.hostname);
-  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${ws}${hub.ws_path ?? "/ws"}`;
+  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${reachable(hub.ws_address)}/ws`;
   const command = `llm-hub sidecar --hub ${url} --agent ${agent}`;
   const status = h("p", { class: "waiting", role: "status" });
   const update = () => {

@@ -1,6 +1,6 @@
 // What the views show, derived from the fleet: models, hosts, changes. No drawing here.
 
-import { healthOf, placeOf, stateOf } from "./state.js";
+import { freeVram, healthOf, placeOf, stateOf } from "./state.js";
 
 /** Each model of the fleet: where it is, what room and queue its servers have, who would miss it. */
 export function modelsOf(fleet, summary) {
@@ -55,12 +55,6 @@ export function changesOf(fleet) {
     }
   }
   return changes.sort((a, b) => b.at - a.at);
-}
-
-/** Unused VRAM in bytes, or null. */
-export function freeVram(resources) {
-  if (!resources || resources.vram_total_bytes === null || resources.vram_used_bytes === null) return null;
-  return resources.vram_total_bytes - resources.vram_used_bytes;
 }
 
 function add(sum, value) {
